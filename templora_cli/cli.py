@@ -1,0 +1,63 @@
+"""The `templora` command: its subcommands, and what a failure looks like."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from templora_cli import __version__
+from templora_cli.commands import models, sessions
+from templora_cli.commands.resume import resume
+from templora_cli.commands.write import write
+from templora_cli.errors import TemploraError
+
+app = typer.Typer(
+    name="templora",
+    help="Write book-length text with a local language model that learns the book while it writes it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(write)
+app.command()(resume)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"templora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TEMPLORA_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["TEMPLORA_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 2 bad input, 130 Ctrl-C, 1 a defect of templora."""
+    from templora_cli.render import show_error
+
+    try:
+        app()
+    except TemploraError as error:
+        if os.environ.get("TEMPLORA_DEBUG"):
+            raise
+        show_error(sys.stderr, error)
+        if "--json" in sys.argv:
+            from templora_cli.render import error_event
+
+            print(error_event(error), flush=True)
+        sys.exit(2)

@@ -1,0 +1,107 @@
+"""`templora resume`: go on with a book as if it had never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from templora_cli.commands import session_run
+from templora_cli.config import from_dict
+from templora_cli.errors import TemploraError
+from templora_cli.events import Notice
+from templora_cli.render import View, open_view
+
+if TYPE_CHECKING:
+    from templora_cli.engine.models import LanguageModel
+    from templora_cli.sessions.store import Session
+
+
+def resume(
+    session: Annotated[
+        Optional[str], typer.Argument(help="Session id or the beginning of one. [default: the last]")
+    ] = None,
+    words: Annotated[Optional[int], typer.Option(help="Write this many words more.")] = None,
+    tokens: Annotated[Optional[int], typer.Option(help="Write this many tokens more.")] = None,
+    chunks: Annotated[Optional[int], typer.Option(help="Write this many chunks more.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
+) -> None:
+    """Go on with a book, token for token as if it had not been stopped.
+
+    A finished book is extended with --words, --tokens or --chunks, counted from where it stands.
+    """
+    from templora_cli.sessions.store import Store, now
+
+    with Store().open(session) as book:
+        config = from_dict(book.manifest.config, str(book.path / "session.json"))
+        more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
+        goal = None if more is None else _extended(book, *more)
+        if goal is None and _is_finished(book):
+            raise TemploraError(
+                f"{book.id} is finished ({book.manifest.goal_amount} {book.manifest.goal_unit})",
+                f"extend it: {book.resume_command} --chunks 4",
+            )
+        with open_view(json=json, quiet=quiet) as view:
+            config = replace(
+                config,
+                model=replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device),
+            )
+            folder = Path(book.manifest.folder)
+            _use_threads(book)
+            _, model = session_run.load_model(config, view, folder if folder.is_dir() else None)
+            _require_same_model(book, model, view)
+            changes = {} if goal is None else {"goal_amount": goal[0], "goal_unit": goal[1]}
+            book.update(opened=now(), **changes)
+            session_run.write_session(book, model, view)
+
+
+def _extended(book: Session, amount: int, unit: str) -> tuple[int, str]:
+    """The goal that lies `amount` beyond what the book holds now."""
+    return _done(book, unit) + amount, unit
+
+
+def _is_finished(book: Session) -> bool:
+    return _done(book, book.manifest.goal_unit) >= book.manifest.goal_amount
+
+
+def _done(book: Session, unit: str) -> int:
+    """What the model has written of the book so far, in `unit`."""
+    from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
+    from templora_cli.tasks.text import count_words
+
+    try:
+        own = [chunk for chunk in read_chunks(book.steps) if chunk["origin"] == "own"]
+    except StepDamaged:
+        return 0  # restoring will say what is wrong, and go back to a good step
+    if unit == "tokens":
+        return sum(len(chunk["tokens"]) for chunk in own)
+    return count_words("".join(chunk["text"] for chunk in own))
+
+
+def _use_threads(book: Session) -> None:
+    """Sums in floating point depend on how many threads split them."""
+    import torch
+
+    if book.manifest.device == "cpu":
+        torch.set_num_threads(book.manifest.threads)
+
+
+def _require_same_model(book: Session, model: LanguageModel, view: View) -> None:
+    """Another model is refused; other libraries are said, for then sums may differ in the last bit."""
+    if model.fingerprint != book.manifest.fingerprint:
+        raise TemploraError(
+            f"{book.id} was begun with another {book.manifest.model} than the one in {book.manifest.folder}",
+            "put the model back that it was begun with, or begin a new book: templora write --from",
+        )
+    running = session_run.runtime(model)["versions"]
+    changed = [f"{k} {v} -> {running[k]}" for k, v in book.manifest.versions.items() if running.get(k) != v]
+    if changed:
+        view.show(
+            Notice(
+                f"other versions than the book was begun with ({', '.join(changed)}): it goes on, but not "
+                "necessarily token for token"
+            )
+        )

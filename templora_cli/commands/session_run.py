@@ -1,0 +1,195 @@
+"""Driving the loop: what `write` and `resume` have in common once there is a session."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from templora_cli.config import Config, from_dict
+from templora_cli.errors import TemploraError
+from templora_cli.events import Finished, Interrupted, Notice, SessionOpened
+from templora_cli.render import View
+
+if TYPE_CHECKING:
+    from templora_cli.engine.models import LanguageModel
+    from templora_cli.sessions.recorder import Recorder
+    from templora_cli.sessions.store import Session
+
+LESS_MEMORY = "use a smaller --chunk-tokens or --context-tokens, --quantize nf4, or a smaller --model"
+
+
+def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[Path, LanguageModel]:
+    """Load the model that `config` names, from `folder` where it is known; returns its folder too."""
+    with view.status(f"loading {config.model.name}"):
+        from templora_cli.engine import catalog, models
+
+        def report(text: str) -> None:
+            view.show(Notice(text))
+
+        folder = folder or catalog.resolve(config.model.name, report)
+        return folder, models.load(folder, config.model, config.train, seed=config.seed)
+
+
+def require_window(model: LanguageModel, config: Config, header: int) -> None:
+    """Refuse a window that the model was not made for."""
+    need = header + config.decode.context_tokens + config.decode.chunk_tokens
+    if model.max_positions is not None and need > model.max_positions:
+        raise TemploraError(
+            f"{config.model.name} reads at most {model.max_positions} tokens; header {header} + context "
+            f"{config.decode.context_tokens} + chunk {config.decode.chunk_tokens} make {need}",
+            f"--context-tokens {max(0, model.max_positions - header - config.decode.chunk_tokens)}",
+        )
+
+
+def write_session(session: Session, model: LanguageModel, view: View) -> None:
+    """Write the session's book to its goal, from its newest good step. Ctrl-C exits with 130."""
+    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.engine.models import out_of_memory_hint
+    from templora_cli.sessions.checkpoint import restore_latest
+    from templora_cli.sessions.recorder import Recorder
+    from templora_cli.tasks.novel import Goal, NovelTask
+    from templora_cli.temp_lora import WritingState, write
+
+    manifest = session.manifest
+    config = from_dict(manifest.config, str(session.path / "session.json"))
+    header, opening = session.tokens()
+    goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
+    task = NovelTask(header, opening, goal, config.decode, model.tokenizer)
+    state = WritingState.begin(model, config)
+    notices = restore_latest(session.steps, state)
+    backend = EagerBackend(model.module)
+    backend.adapter_changed()
+    recorder = Recorder(session, state)
+    view.show(opened_event(session, config, recorder))
+    for text in notices:
+        view.show(Notice(text))
+    advice = f"{LESS_MEMORY}; what is written is safe in session {session.id}"
+    events = write(task, model, backend, state, config)
+    with interruptible(session, recorder, view), out_of_memory_hint(advice), closing(events):
+        for event in recorder.write_book():
+            view.show(event)
+        for event in events:
+            for shown in recorder.record(event):
+                view.show(shown)
+    view.show(_finished(session, recorder))
+
+
+def opened_event(session: Session, config: Config, recorder: Recorder) -> SessionOpened:
+    """What the session is and how far it has come."""
+    manifest = session.manifest
+    return SessionOpened(
+        session=session.id,
+        path=str(session.path),
+        resume_command=session.resume_command,
+        model=manifest.model,
+        quantize=manifest.quantize,
+        device=manifest.device,
+        dtype=manifest.dtype,
+        recipe=config.train.recipe,
+        learn=config.train.learn,
+        chunk_tokens=config.decode.chunk_tokens,
+        context_tokens=config.decode.context_tokens,
+        goal=manifest.goal_amount,
+        unit="tokens" if manifest.goal_unit == "tokens" else "words",
+        chunks=recorder.chunks,
+        tokens=len(recorder.state.tokens),
+        done=recorder.done,
+    )
+
+
+class interruptible:
+    """Ctrl-C inside it: say what is kept and how to go on, exit with 130."""
+
+    def __init__(self, session: Session, recorder: Recorder, view: View) -> None:
+        self.session, self.recorder, self.view = session, recorder, view
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None or not issubclass(kind, (KeyboardInterrupt, BrokenPipeError)):
+            return
+        event = Interrupted(
+            session=self.session.id,
+            chunks=self.recorder.chunks,
+            dropped_tokens=self.recorder.tokens_in_progress,
+            resume_command=self.session.resume_command,
+        )
+        try:
+            self.view.show(event)
+        except BrokenPipeError:
+            pass
+        raise typer.Exit(130 if issubclass(kind, KeyboardInterrupt) else 1)
+
+
+def _finished(session: Session, recorder: Recorder) -> Finished:
+    from templora_cli.tasks.text import count_words
+
+    unit = session.manifest.goal_unit
+    more = {"tokens": "--chunks 4", "words": "--words 1000"}[unit]
+    return Finished(
+        session=session.id,
+        chunks=recorder.chunks,
+        tokens=len(recorder.state.tokens),
+        words=count_words(recorder.text),
+        resume_command=f"{session.resume_command} {more}",
+        out=session.manifest.out,
+    )
+
+
+def runtime(model: LanguageModel) -> dict[str, Any]:
+    """The fields of a manifest that say on what a session runs."""
+    from importlib.metadata import version
+
+    import torch
+
+    names = ("torch", "transformers", "peft", "bitsandbytes")
+    return {
+        "fingerprint": model.fingerprint,
+        "quantize": model.quantize,
+        "device": model.device.type,
+        "dtype": model.dtype,
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def goal_of(
+    words: int | None, tokens: int | None, chunks: int | None, chunk_tokens: int
+) -> tuple[int, str] | None:
+    """The length asked for as (amount, unit), None where no flag was given; chunks count as tokens.
+
+    Raises TemploraError for two lengths at once and for one below 1.
+    """
+    given = {"--words": words, "--tokens": tokens, "--chunks": chunks}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) > 1:
+        raise TemploraError(f"{' and '.join(chosen)} are two lengths", "give one of them")
+    for name, value in chosen.items():
+        if value < 1:
+            raise TemploraError(f"{name} {value}: must be at least 1", f"{name} 1000")
+    if words is not None:
+        return words, "words"
+    if tokens is not None:
+        return tokens, "tokens"
+    return None if chunks is None else (chunks * chunk_tokens, "tokens")
+
+
+def check_out(path: Path) -> Path:
+    """The absolute path for `--out`. Raises TemploraError where a book cannot be written there."""
+    from templora_cli.documents.text import check_suffix
+
+    check_suffix(path)
+    if path.exists():
+        raise TemploraError(
+            f"{path} is there already, and templora does not overwrite it", "choose another --out"
+        )
+    if not path.absolute().parent.is_dir():
+        raise TemploraError(f"there is no folder {path.absolute().parent}", f"mkdir -p {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise TemploraError(f"nothing can be written in {path.absolute().parent}", "choose another --out")
+    return path.absolute()

@@ -1,0 +1,168 @@
+"""`templora sessions`: what has been written so far."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from templora_cli.errors import TemploraError
+from templora_cli.render import print_table
+
+if TYPE_CHECKING:
+    from templora_cli.sessions.manifest import Manifest
+
+app = typer.Typer(help="Look at books in progress, and take them out as files.", no_args_is_help=True)
+
+Reference = Annotated[
+    Optional[str], typer.Argument(help="Session id or the beginning of one. [default: the last]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command("list")
+def list_sessions(json: AsJson = False) -> None:
+    """What there is: id, state, length, model, gain, when last written to."""
+    from templora_cli.sessions.store import Store
+
+    store = Store()
+    rows: list[dict[str, Any]] = []
+    for manifest in store.manifests():
+        if isinstance(manifest, TemploraError):
+            typer.echo(f"warning: {manifest.message}", err=True)
+            continue
+        rows.append(_summary(store.folder / manifest.id, manifest))
+    if json:
+        typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    if not rows:
+        typer.echo('no sessions yet; begin one: templora write --premise "..."', err=True)
+        return
+    print_table(
+        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last written"],
+        [
+            [
+                row["session"],
+                row["state"],
+                f"{row['words']}",
+                f"{row['tokens']}",
+                f"{row['chunks']}",
+                row["model"],
+                "-" if row["gain"] is None else f"{row['gain']:+.3f}",
+                row["opened"][:16].replace("T", " "),
+            ]
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def show(session: Reference = None, json: AsJson = False) -> None:
+    """One session: its settings and its chunks with their figures."""
+    from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
+    from templora_cli.sessions.manifest import load_manifest
+    from templora_cli.sessions.store import Store
+
+    path = Store().find(session)
+    manifest = load_manifest(path)
+    summary = _summary(path, manifest)
+    try:
+        chunks = read_chunks(path / "steps")
+    except StepDamaged as damage:
+        raise TemploraError(f"session {path.name}: {damage}", f"templora resume {path.name}") from None
+    if json:
+        figures = [{k: v for k, v in chunk.items() if k not in ("tokens", "text")} for chunk in chunks]
+        both = {**summary, "path": str(path), "config": manifest.config, "steps": figures}
+        typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
+        return
+    for name, value in {**summary, "path": str(path), "premise": manifest.premise}.items():
+        typer.echo(f"{name:10} {'-' if value is None else value}")
+    print_table(
+        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
+        [_chunk_row(chunk) for chunk in chunks],
+    )
+
+
+@app.command()
+def path(session: Reference = None) -> None:
+    """The folder of a session."""
+    from templora_cli.sessions.store import Store
+
+    typer.echo(str(Store().find(session)))
+
+
+@app.command()
+def export(
+    session: Reference = None,
+    out: Annotated[Optional[Path], typer.Option(help="Book file, .md or .txt. [default: SESSION.md]")] = None,
+) -> None:
+    """Write the book so far to a file. - is standard output."""
+    from templora_cli.commands.session_run import check_out
+    from templora_cli.documents.text import book_as, write_atomically
+    from templora_cli.sessions.checkpoint import readable_text
+    from templora_cli.sessions.store import Store
+
+    folder = Store().find(session)
+    text, damage = readable_text(folder / "steps")
+    if damage:
+        typer.echo(f"warning: {damage}; the text before it is exported", err=True)
+    if not text.strip():
+        raise TemploraError(f"session {folder.name} holds no text yet", f"templora resume {folder.name}")
+    if out is not None and str(out) == "-":
+        typer.echo(text.strip())
+        return
+    target = check_out(out or Path(f"{folder.name}.md"))
+    try:
+        write_atomically(target, book_as(target, text))
+    except OSError as error:
+        raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
+    typer.echo(str(target))
+
+
+def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
+    from templora_cli.tasks.text import count_words
+
+    try:
+        chunks = read_chunks(folder / "steps")
+    except StepDamaged:
+        chunks = []
+    own = [chunk for chunk in chunks if chunk["origin"] == "own"]
+    own_text = "".join(chunk["text"] for chunk in own)
+    own_tokens = sum(len(chunk["tokens"]) for chunk in own)
+    done = own_tokens if manifest.goal_unit == "tokens" else count_words(own_text)
+    gains = [c["nll_base"] - c["nll_adapter"] for c in chunks if c["nll_adapter"] is not None]
+    return {
+        "session": manifest.id,
+        "state": "finished"
+        if done >= manifest.goal_amount
+        else f"{done}/{manifest.goal_amount} {manifest.goal_unit}",
+        "words": count_words("".join(chunk["text"] for chunk in chunks)),
+        "tokens": sum(len(chunk["tokens"]) for chunk in chunks),
+        "chunks": len(chunks),
+        "model": manifest.model,
+        "quantize": manifest.quantize,
+        "device": manifest.device,
+        "learn": manifest.config["train"]["learn"],
+        "gain": sum(gains) / len(gains) if gains else None,
+        "created": manifest.created,
+        "opened": manifest.opened,
+        "out": manifest.out,
+    }
+
+
+def _chunk_row(chunk: dict[str, Any]) -> list[str]:
+    adapter = chunk["nll_adapter"]
+    return [
+        f"{chunk['index'] + 1}",
+        chunk["origin"],
+        f"{len(chunk['tokens'])}",
+        " ".join(f"{loss:.3f}" for loss in chunk["train_losses"]) or "-",
+        f"{chunk['nll_base']:.3f}",
+        "-" if adapter is None else f"{adapter:.3f}",
+        "-" if adapter is None else f"{chunk['nll_base'] - adapter:+.3f}",
+        f"{chunk['repetition']:.3f}",
+        f"{sum(chunk['seconds'].values()):.1f}",
+    ]

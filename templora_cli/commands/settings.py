@@ -1,0 +1,73 @@
+"""Flags and TOML files to one `Config`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import tomli
+import typer
+from platformdirs import user_config_path
+
+from templora_cli.config import TABLES, Config, Layer, resolve
+from templora_cli.errors import TemploraError
+
+PROJECT_FILE = "templora.toml"
+
+
+def flag(table: str, key: str, name: str | None = None, **more: Any) -> Any:
+    """The Typer option that sets `[table] key`, with the help, range and default of its field."""
+    owner = TABLES[table] if table else Config
+    field = next(f for f in fields(owner) if f.name == key)
+    help_text = f"{field.metadata['help'].capitalize()}{_range(field.metadata)}"
+    return typer.Option(
+        name or f"--{key.replace('_', '-')}",
+        help=f"{help_text} [default: {field.default}]",
+        show_default=False,
+        **more,
+    )
+
+
+def configure(flags: dict[tuple[str, str], Any]) -> Config:
+    """The configuration from both files and the `flags` ((table, key) to value; None is not given)."""
+    values: dict[str, Any] = {}
+    for (table, key), value in flags.items():
+        if value is not None:
+            (values.setdefault(table, {}) if table else values)[key] = value
+    names = {("train", "learn"): "--no-learn"}
+    return resolve([*config_files(), Layer.of_flags(values, names)])
+
+
+def config_files() -> list[Layer]:
+    """The user's config file, then `templora.toml` of the working folder, where they exist."""
+    layers = []
+    for path in (user_config_file(), Path(PROJECT_FILE)):
+        if path.is_file():
+            layers.append(Layer.of_file(str(path), _read_toml(path)))
+    return layers
+
+
+def user_config_file() -> Path:
+    """`TEMPLORA_CONFIG`, or `config.toml` in the platform's folder for a user's settings."""
+    named = os.environ.get("TEMPLORA_CONFIG")
+    return Path(named) if named else user_config_path("templora", appauthor=False) / "config.toml"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(path.read_text("utf-8"))
+    except tomli.TOMLDecodeError as error:
+        raise TemploraError(f"{path} is no TOML: {error}", "mend that line, or move the file away") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemploraError(f"{path} cannot be read: {error}", "mend it, or move the file away") from None
+
+
+def _range(limits: Any) -> str:
+    if limits["choices"]:
+        return f": {', '.join(limits['choices'])}" if len(limits["choices"]) < 3 else ""
+    low = f"{limits['at_least']} or more" if limits["at_least"] is not None else ""
+    low = f"above {limits['above']}" if limits["above"] is not None else low
+    high = f"at most {limits['at_most']}" if limits["at_most"] is not None else ""
+    return f" ({', '.join(part for part in (low, high) if part)})" if low or high else ""

@@ -1,0 +1,148 @@
+"""`templora write`: a new book."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from templora_cli.commands import session_run
+from templora_cli.commands.settings import configure, flag
+from templora_cli.config import Config
+from templora_cli.errors import TemploraError
+from templora_cli.render import open_view
+
+if TYPE_CHECKING:
+    from templora_cli.engine.models import LanguageModel
+    from templora_cli.sessions.store import Session
+
+DEFAULT_CHUNKS = 4
+
+
+def write(
+    premise: Annotated[
+        Optional[str], typer.Option(help="What the book is about; - reads it from standard input.")
+    ] = None,
+    premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
+    from_file: Annotated[
+        Optional[Path], typer.Option("--from", help="Text file to learn and to go on from.")
+    ] = None,
+    words: Annotated[Optional[int], typer.Option(help="Length to write, in words.")] = None,
+    tokens: Annotated[Optional[int], typer.Option(help="Length to write, in tokens.")] = None,
+    chunks: Annotated[
+        Optional[int], typer.Option(help=f"Length to write, in chunks. [default: {DEFAULT_CHUNKS}]")
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.")
+    ] = None,
+    model: Annotated[Optional[str], flag("model", "name", "--model")] = None,
+    quantize: Annotated[Optional[str], flag("model", "quantize")] = None,
+    device: Annotated[Optional[str], flag("model", "device")] = None,
+    recipe: Annotated[Optional[str], flag("train", "recipe")] = None,
+    no_learn: Annotated[
+        bool, typer.Option("--no-learn", help="Write with the plain base model, for comparison.")
+    ] = False,
+    chunk_tokens: Annotated[Optional[int], flag("decode", "chunk_tokens")] = None,
+    context_tokens: Annotated[Optional[int], flag("decode", "context_tokens")] = None,
+    temperature: Annotated[Optional[float], flag("decode", "temperature")] = None,
+    top_p: Annotated[Optional[float], flag("decode", "top_p")] = None,
+    min_p: Annotated[Optional[float], flag("decode", "min_p")] = None,
+    top_k: Annotated[Optional[int], flag("decode", "top_k")] = None,
+    repetition_penalty: Annotated[Optional[float], flag("decode", "repetition_penalty")] = None,
+    seed: Annotated[Optional[int], flag("", "seed")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
+) -> None:
+    """Write a book with a model that learns it while it writes.
+
+    Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
+    `templora resume` goes on.
+    """
+    config = configure(
+        {
+            ("model", "name"): model,
+            ("model", "quantize"): quantize,
+            ("model", "device"): device,
+            ("train", "recipe"): recipe,
+            ("train", "learn"): False if no_learn else None,
+            ("decode", "chunk_tokens"): chunk_tokens,
+            ("decode", "context_tokens"): context_tokens,
+            ("decode", "temperature"): temperature,
+            ("decode", "top_p"): top_p,
+            ("decode", "min_p"): min_p,
+            ("decode", "top_k"): top_k,
+            ("decode", "repetition_penalty"): repetition_penalty,
+            ("", "seed"): seed,
+        }
+    )
+    goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
+    goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
+    text = read_premise(premise, premise_file, required=from_file is None)
+    opening = _read_opening(from_file)
+    book = session_run.check_out(out) if out else None
+    with open_view(json=json, quiet=quiet) as view:
+        folder, loaded = session_run.load_model(config, view)
+        with _begin(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book) as session:
+            session_run.write_session(session, loaded, view)
+
+
+def read_premise(premise: str | None, file: Path | None, *, required: bool) -> str:
+    """The premise from the flag, standard input ("-") or a file; "" where none is needed.
+
+    Raises TemploraError: two of them, none, or an empty one.
+    """
+    from templora_cli.documents.text import read_text
+
+    if premise is not None and file is not None:
+        raise TemploraError("--premise and --premise-file are two premises", "give one of them")
+    if file is not None:
+        return read_text(file).strip()
+    if premise is None and not required:
+        return ""
+    if premise is None:
+        raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
+    text = (sys.stdin.read() if premise == "-" else premise).strip()
+    if not text:
+        raise TemploraError("the premise is empty", 'templora write --premise "A lighthouse keeper..."')
+    return text
+
+
+def _read_opening(file: Path | None) -> str | None:
+    from templora_cli.documents.text import read_text
+
+    return None if file is None else read_text(file)
+
+
+def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> Session:
+    """Make the session; `book` is premise, opening, goal, out."""
+    from templora_cli.sessions.manifest import FORMAT, Manifest
+    from templora_cli.sessions.store import Store, now, sha256_text
+    from templora_cli.tasks.novel import novel_header, opening_tokens
+    from templora_cli.tasks.prompts import load_prompts
+
+    prompts = load_prompts("novel", config.prompts)
+    header = novel_header(model.tokenizer, prompts, book["premise"])
+    opening = book["opening"]
+    session_run.require_window(model, config, len(header))
+    store = Store()
+    manifest = Manifest(
+        format=FORMAT,
+        id=store.new_id(book["premise"] or opening),
+        task="novel",
+        created=now(),
+        opened=now(),
+        model=config.model.name,
+        folder=str(folder.absolute()),
+        config=config.as_dict(),
+        prompts={prompts.name: prompts.sha256},
+        premise=book["premise"],
+        source_sha256=None if opening is None else sha256_text(opening),
+        goal_amount=book["goal"][0],
+        goal_unit=book["goal"][1],
+        out=None if book["out"] is None else str(book["out"]),
+        **session_run.runtime(model),
+    )
+    tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
+    return store.create(manifest, header=header, opening=tokens, source=opening)

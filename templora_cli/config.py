@@ -1,0 +1,238 @@
+"""Every setting, with its default, its meaning and its range, in one place.
+
+A configuration is built from layers, later ones winning: the defaults, the user's config file,
+`templora.toml` of the working folder, the flags of the command line. All mistakes of all layers are
+reported together, each with the place where it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, get_type_hints
+
+from templora_cli.errors import TemploraError
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
+    # Their scheduler gives the first chunk a rate of 0; here the warm-up is explicit:
+    # chunk i of `warmup_chunks` gets lr * (i + 1) / warmup_chunks.
+    "paper": {
+        "rank": 64,
+        "alpha": 64,
+        "dropout": 0.05,
+        "lr": 5e-5,
+        "epochs": 2,
+        "warmup_chunks": 2,
+        "weight_decay": 0.0,
+        "context_tokens": 2048,
+    },
+    # What `write` uses. It is the paper's until another one is measured to be better.
+    "default": {},
+}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field whose meaning and range travel with it, into `--help` and into the checks."""
+    limits = {"at_least": at_least, "at_most": at_most, "above": above, "choices": choices}
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`[model]`: which base model, and how it is held in memory."""
+
+    name: str = option("smollm2-135m", "alias, Hugging Face id, local folder or .gguf file")
+    quantize: str = option(
+        "auto",
+        "how the base is held: nf4 is 4-bit, int8 is 8-bit, none is full precision; "
+        "auto is nf4 on a GPU and none on a CPU",
+        choices=("auto", "nf4", "int8", "none"),
+    )
+    device: str = option(
+        "auto",
+        "where it runs; auto is a CUDA GPU where there is one",
+        choices=("auto", "cpu", "cuda"),
+    )
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """`[decode]`: the chunk, the window, and how a token is drawn."""
+
+    chunk_tokens: int = option(1024, "tokens in a chunk, the unit that is learnt", at_least=8)
+    context_tokens: int = option(
+        2048, "tokens of the book that the model sees while it writes a chunk", at_least=0
+    )
+    temperature: float = option(0.8, "0 always takes the likeliest token", at_least=0, at_most=10)
+    top_p: float = option(0.95, "draw from the likeliest tokens that hold this share", above=0, at_most=1)
+    min_p: float = option(
+        0.0, "leave out tokens below this share of the likeliest one; 0 is off", at_least=0, at_most=1
+    )
+    top_k: int = option(0, "draw from this many of the likeliest tokens; 0 is off", at_least=0)
+    repetition_penalty: float = option(
+        1.1, "above 1 makes tokens of the window less likely; 1 is off", above=0, at_most=10
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`[train]`: the temporary LoRA and how it learns a chunk (paper, sections 3.2 and 4.1)."""
+
+    recipe: str = option("default", "a named set of the values of this table", choices=tuple(RECIPES))
+    learn: bool = option(True, "off writes with the plain base model")
+    rank: int = option(64, "rank of the adapter", at_least=1, at_most=4096)
+    alpha: int = option(64, "scale of the adapter (its output times alpha / rank)", at_least=1)
+    dropout: float = option(0.05, "dropout before the adapter, in training", at_least=0, at_most=0.99)
+    lr: float = option(5e-5, "learning rate after the warm-up", above=0, at_most=1)
+    epochs: int = option(2, "passes over each chunk", at_least=1, at_most=100)
+    warmup_chunks: int = option(2, "chunks over which the rate grows to its value", at_least=0)
+    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0, at_most=1)
+    context_tokens: int = option(
+        2048, "tokens before the chunk that training shows, of those that decoding saw", at_least=0
+    )
+    gradient_checkpointing: bool = option(
+        True, "recompute activations in the backward pass: a third more time, a fraction of the memory"
+    )
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """`[session]`: what is kept on the disk."""
+
+    keep_checkpoints: int = option(
+        2, "newest steps that keep adapter and optimizer (text is kept for ever)", at_least=1
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a session; frozen into its `session.json` when it begins."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    session: SessionConfig = field(default_factory=SessionConfig)
+    seed: int = option(0, "of all that is drawn", at_least=0, at_most=2**63 - 1)
+    prompts: str = option("", "folder of prompt files that replace the packaged ones, file by file")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values, as `session.json` holds them; `from_dict` takes them back."""
+        return asdict(self)
+
+
+TABLES: dict[str, type] = {
+    "model": ModelConfig,
+    "decode": DecodeConfig,
+    "train": TrainConfig,
+    "session": SessionConfig,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source: `values` nested as in TOML, `place(table, key)` for messages."""
+
+    values: Mapping[str, Any]
+    place: Callable[[str, str], str]
+
+    @staticmethod
+    def of_file(name: str, values: Mapping[str, Any]) -> Layer:
+        """Settings of a TOML file; a mistake in `[decode] top_p` is named `name: [decode] top_p`."""
+        return Layer(values, lambda table, key: f"{name}: {f'[{table}] ' if table else ''}{key}")
+
+    @staticmethod
+    def of_flags(values: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> Layer:
+        """Settings of the command line; `names` maps (table, key) to the flag that sets it."""
+        return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
+
+
+def resolve(layers: list[Layer]) -> Config:
+    """Merge `layers` over the defaults, later ones winning.
+
+    A layer that names a recipe starts `[train]` anew from it, so that `--recipe paper` gives the
+    paper's values whatever the files say.
+
+    Raises TemploraError that lists every unknown key, wrong type and value out of range.
+    """
+    issues: list[str] = []
+    chosen: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
+    for layer in layers:
+        checked = _checked(layer, issues)
+        if "recipe" in checked["train"]:
+            kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
+            chosen["train"] = {**kept, **RECIPES[checked["train"]["recipe"]]}
+        for table, values in checked.items():
+            chosen[table].update(values)
+    if issues:
+        many = len(issues) > 1
+        listed = "\n".join(f"  {issue}" for issue in issues) if many else issues[0]
+        message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
+        raise TemploraError(message, "templora write --help lists the settings and their ranges")
+    tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
+    return replace(Config(**tables), **chosen[""])
+
+
+def from_dict(values: Mapping[str, Any], source: str) -> Config:
+    """The configuration that `as_dict` wrote; `source` names it in messages."""
+    return resolve([Layer.of_file(source, values)])
+
+
+def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
+    """The good values of a layer by table ("" for the top level); what is wrong goes to `issues`."""
+    good: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
+    for name, value in layer.values.items():
+        if name not in TABLES:
+            _check(Config, "", name, value, layer, good[""], issues)
+        elif not isinstance(value, Mapping):
+            issues.append(f"{layer.place('', name)}: is a table of settings, not {value!r}")
+        else:
+            for key, setting in value.items():
+                _check(TABLES[name], name, key, setting, layer, good[name], issues)
+    return good
+
+
+def _check(
+    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[str]
+) -> None:
+    known = {f.name: f for f in fields(owner) if "help" in f.metadata}
+    place = layer.place(table, key)
+    if key not in known:
+        places = sorted([*known, *(TABLES if owner is Config else ())])
+        issues.append(f"{place}: unknown; known here: {', '.join(places)}")
+        return
+    wanted = get_type_hints(owner)[key]
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
+        issues.append(f"{place} = {value!r}: must be {kind}")
+        return
+    if problem := _outside(value, known[key].metadata):
+        issues.append(f"{place} = {value!r}: {problem}")
+        return
+    good[key] = value
+
+
+def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:
+    """What the range of a field has against `value`, or None."""
+    if limits["choices"] is not None:
+        return None if value in limits["choices"] else f"must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if limits["at_least"] is not None and value < limits["at_least"]:
+        return f"must be at least {limits['at_least']}"
+    if limits["above"] is not None and value <= limits["above"]:
+        return f"must be above {limits['above']}"
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        return f"must be at most {limits['at_most']}"
+    return None

@@ -1,0 +1,1 @@
+"""Reading and writing files of text: bytes on one side, paragraphs on the other."""

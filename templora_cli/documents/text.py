@@ -1,0 +1,73 @@
+"""Plain text and Markdown files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from templora_cli.errors import TemploraError
+
+SUFFIXES = (".md", ".txt")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file (with or without a byte order mark), line ends as "\\n".
+
+    Raises TemploraError: missing, unreadable, a folder, binary, another encoding, empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise TemploraError(f"there is no file {path}", "check the path") from None
+    except OSError as error:
+        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
+    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TemploraError(f"{path} is a binary file, not a text", "give a .txt or .md file")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TemploraError(
+            f"{path} is not UTF-8 (byte {error.start})",
+            f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > book.txt",
+        ) from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise TemploraError(f"{path} is empty", "give a file with text in it")
+    return text
+
+
+def check_suffix(path: Path) -> None:
+    """Raise TemploraError unless `book_as` knows the format of `path`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise TemploraError(f"{path.name}: a book is written as {' or '.join(SUFFIXES)}", "--out book.md")
+
+
+def book_as(path: Path, text: str) -> str:
+    """The prose `text` in the format that the suffix of `path` asks for."""
+    check_suffix(path)
+    return as_markdown(text) if path.suffix.lower() == ".md" else text.strip() + "\n"
+
+
+def as_markdown(text: str) -> str:
+    """Prose as Markdown paragraphs: Markdown would join lines that are not a blank line apart,
+    and take indented ones for code.
+    """
+    paragraphs = [line.strip() for line in text.split("\n")]
+    return "\n\n".join(p for p in paragraphs if p) + "\n"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` beside `path` and rename it there: at no moment is `path` half written.
+
+    Raises OSError (such as a full disk), with `path` as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(text.encode("utf-8"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,45 @@
+"""How tokens come out of the model. The loop sees only the protocol; speed lives behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class TokenOut(NamedTuple):
+    """One decoded token."""
+
+    id: int
+
+
+class Sampler(Protocol):
+    """Draws the token that follows `ids` from `logits` [V]."""
+
+    def draw(self, ids: Sequence[int], logits: Tensor) -> int: ...
+
+
+Stop = Callable[[Sequence[int]], bool]
+"""Is the chunk, given its tokens so far, complete? Asked after every token."""
+
+
+class Backend(Protocol):
+    """The decode seam."""
+
+    exact: bool
+    """Does the same state give the same tokens?"""
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        """At most `max_tokens` tokens after `prompt`, until `stop` says so.
+
+        The sampler is asked exactly once for each token that comes out, never ahead of need: its
+        random state after the last token is part of what a session commits.
+        """
+        ...
+
+    def adapter_changed(self) -> None:
+        """The adapter's weights were written in place, by training or by restoring."""
+        ...

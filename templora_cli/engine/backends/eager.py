@@ -1,0 +1,37 @@
+"""The plain backend: the transformers model as it is, with the adapter live. Runs every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.forward import last_logits
+
+
+class EagerBackend:
+    """Prefill the prompt, then one forward pass a token over a growing key-value cache."""
+
+    exact = True
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        """See `Backend.decode`."""
+        self.module.eval()
+        ids, fresh, cache = list(prompt), list(prompt), None
+        while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
+            # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
+            with torch.no_grad():
+                logits, cache = last_logits(self.module, fresh, 1, cache=cache, use_cache=True)
+            fresh = [sampler.draw(ids, logits[-1])]
+            ids += fresh
+            yield TokenOut(fresh[0])
+
+    def adapter_changed(self) -> None:
+        """Nothing is kept between chunks: the cache is rebuilt from the prompt each time."""

@@ -1,0 +1,242 @@
+"""Loading a model folder: precision, quantisation, the adapter on top, and the errors of all that.
+
+Weights are read from safetensors only and no code of a model repository is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import logging as transformers_logging
+
+from templora_cli.config import ModelConfig, TrainConfig
+from templora_cli.engine.catalog import fingerprint
+from templora_cli.errors import TemploraError
+
+ADAPTER = "default"
+"""The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
+
+
+@dataclass
+class LanguageModel:
+    """A base model with its tokenizer and, where something is to be learnt, the temporary adapter."""
+
+    module: nn.Module
+    tokenizer: Any
+    adapter: dict[str, nn.Parameter]
+    """The LoRA matrices by their PEFT names, float32."""
+    quantize: str
+    """How the base is held: "nf4", "int8" or "none"."""
+    dtype: str
+    """What it computes in: "float32", "bfloat16" or "float16"."""
+    fingerprint: str
+    max_positions: int | None
+    """The longest sequence the model was made for, in tokens; None where it does not say."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def banned_tokens(self) -> Sequence[int]:
+        """End of text, chat markers and the other special tokens: prose holds none of them."""
+        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        ends = self.module.generation_config.eos_token_id
+        special.update([ends] if isinstance(ends, int) else ends or [])
+        return sorted(special.union(self.tokenizer.all_special_ids))
+
+    def without_adapter(self) -> AbstractContextManager[object]:
+        """Inside it the plain base model answers."""
+        return self.module.disable_adapter() if self.adapter else nullcontext()
+
+
+def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
+    """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
+
+    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
+    nothing at first) on all linear layers but the output head.
+
+    Raises TemploraError: no such device, unknown architecture, not enough memory, damaged files.
+    """
+    device = _device(config.device)
+    quantize = config.quantize
+    if quantize == "auto":
+        quantize = "nf4" if device.type == "cuda" else "none"
+    dtype = _dtype(device)
+    _require_memory(folder, device, dtype, quantize)
+    if device.type == "cuda":
+        # Exact resume needs the same sums in the same order; the environment is set in __init__.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    with _quiet_libraries(), _readable_errors(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        module = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=_quantization(quantize, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        module.requires_grad_(False)
+        adapter: dict[str, nn.Parameter] = {}
+        if train.learn:
+            module, adapter = _with_adapter(module, train, seed)
+    module.eval()
+    return LanguageModel(
+        module,
+        tokenizer,
+        adapter,
+        quantize,
+        str(dtype).removeprefix("torch."),
+        fingerprint(folder),
+        getattr(module.config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def _with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    lora = LoraConfig(
+        r=train.rank,
+        lora_alpha=train.alpha,
+        lora_dropout=train.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = get_peft_model(module, lora, adapter_name=ADAPTER)
+    if train.gradient_checkpointing:
+        # Renamed in transformers 5.23; the old name goes in 6.
+        enable = getattr(module, "activation_checkpointing_enable", None)
+        (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
+    named = model.named_parameters()
+    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TemploraError("there is no CUDA GPU that this torch can use", "--device cpu runs without")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    """float32 on the CPU: without bf16 units, bf16 products are hundreds of times slower there."""
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _quantization(quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if quantize == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantize == "int8" else None
+
+
+def _require_memory(folder: Path, device: torch.device, dtype: torch.dtype, quantize: str) -> None:
+    """Refuse, with figures, what cannot even be loaded."""
+    elements = sum(_elements(file) for file in folder.glob("*.safetensors"))
+    bytes_each = {"nf4": 0.56, "int8": 1.1, "none": float(dtype.itemsize)}[quantize]
+    need = elements * bytes_each
+    if device.type == "cuda":
+        free = float(torch.cuda.mem_get_info(device)[0])
+    else:
+        free = float(psutil.virtual_memory().available)
+    if need > free:
+        smaller = "" if quantize == "nf4" else "--quantize nf4, or "
+        raise TemploraError(
+            f"not enough memory: the weights alone take {need / 1e9:.1f} GB in {quantize} "
+            f"({dtype}), and {free / 1e9:.1f} GB are free on {device.type}",
+            f"use {smaller}a smaller --model (templora models list)",
+        )
+
+
+def _elements(file: Path) -> int:
+    """Number of weights in a safetensors file, from its header."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
+        if size > 100_000_000 or size > file.stat().st_size:
+            raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
+        try:
+            header = json.loads(stream.read(size))
+        except ValueError:
+            raise TemploraError(
+                f"{file} is damaged: its header is no JSON", _pull_again(file.parent)
+            ) from None
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    return sum(torch.Size(shape).numel() for shape in shapes)
+
+
+def _pull_again(folder: Path) -> str:
+    return f"delete {folder} and get the model again (templora models list shows how)"
+
+
+@contextmanager
+def out_of_memory_hint(advice: str) -> Iterator[None]:
+    """Turn an allocation that failed, on GPU or CPU, into a TemploraError with `advice` as its hint."""
+    try:
+        yield
+    except MemoryError as error:
+        raise TemploraError("not enough memory", advice) from error
+    except torch.OutOfMemoryError as error:
+        raise TemploraError("not enough memory on the GPU", advice) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch's CPU allocator says it
+            raise
+        raise TemploraError("not enough memory", advice) from error
+
+
+@contextmanager
+def _readable_errors(folder: Path) -> Iterator[None]:
+    """What transformers raises for a folder that it cannot load, in a line."""
+    try:
+        with out_of_memory_hint("use --quantize nf4 or a smaller --model"):
+            yield
+    except TemploraError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        kind = _model_type(folder)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TemploraError(
+            f"the model in {folder} (architecture {kind}) cannot be loaded: {reason[:300]}",
+            "templora models list shows models that work",
+        ) from error
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
+        )
+    except (OSError, ValueError, KeyError):
+        return "unknown"
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """No progress bars or advice of the libraries on the user's screen."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)

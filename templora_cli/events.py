@@ -1,0 +1,177 @@
+"""What happens while a book is written, as immutable values.
+
+`temp_lora.py` yields these, `sessions/` commits them, `render.py` shows them, and `--json` prints
+them one a line (`docs/events.md` is the stable description of that form).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Origin = Literal["own", "given"]
+"""Who wrote a chunk: the model ("own") or a person ("given")."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events; subclasses hold plain JSON values only."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as a JSON object: its snake-case name under "event", then its fields."""
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        return {"event": name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class SessionOpened(Event):
+    """The first event of every run: what is about to be written, with what, and where it is kept."""
+
+    session: str
+    path: str
+    resume_command: str
+    model: str
+    quantize: str
+    device: str
+    dtype: str
+    recipe: str
+    learn: bool
+    chunk_tokens: int
+    context_tokens: int
+    goal: int
+    """The length at which the book is finished, counted in `unit`."""
+    unit: Literal["tokens", "words"]
+    chunks: int
+    """Chunks that the session already holds."""
+    tokens: int
+    """Tokens that the book already holds, the opening among them."""
+    done: int
+    """How much of `goal` is already there, in `unit`."""
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something that the user should know but that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class ChunkStarted(Event):
+    """A turn of the loop begins."""
+
+    index: int
+    origin: Origin
+    context_tokens: int
+    """How many tokens of the book the model sees (the pinned header not counted)."""
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class TextDecoded(Event):
+    """Some prose came out. The texts of a chunk, joined, are the chunk's text."""
+
+    index: int
+    text: str
+    tokens: int
+    """Tokens of the chunk decoded so far."""
+
+
+@dataclass(frozen=True)
+class ChunkScored(Event):
+    """The finished chunk under base and adapter, before it is learnt; NLL in nats a token."""
+
+    index: int
+    nll_base: float
+    nll_adapter: float | None
+    """None where nothing is learnt (`--no-learn`)."""
+    repetition: float
+    """Share of the chunk's 4-grams that stood before in the window or in the chunk itself."""
+
+
+@dataclass(frozen=True)
+class TrainStep(Event):
+    """One pass of training over the chunk."""
+
+    index: int
+    epoch: int
+    epochs: int
+    loss: float
+    """Mean NLL of the chunk's tokens, in nats, with dropout, before this pass's update."""
+    lr: float
+
+
+@dataclass(frozen=True)
+class ChunkLearnt(Event):
+    """The state is whole again and can be committed: text, adapter, optimizer, random states.
+
+    Internal: the loop is suspended here while `sessions/` writes the step. `--json` shows
+    `ChunkCommitted` in its place.
+    """
+
+    index: int
+    origin: Origin
+    tokens: tuple[int, ...]
+    text: str
+    nll_base: float
+    nll_adapter: float | None
+    repetition: float
+    train_losses: tuple[float, ...]
+    lr: float | None
+
+
+@dataclass(frozen=True)
+class ChunkCommitted(Event):
+    """The chunk is on the disk with all the state that goes with it. Nothing can take it back."""
+
+    index: int
+    origin: Origin
+    tokens: int
+    """Tokens of this chunk."""
+    text: str
+    words: int
+    """Words of this chunk."""
+    nll_base: float
+    nll_adapter: float | None
+    gain: float | None
+    """`nll_base - nll_adapter`, nats a token: above 0 where the adapter expected the chunk better.
+
+    A chunk that was sampled from base + adapter favours the adapter by construction, so on own text
+    the gain says how far the adapter has moved, on given text how much it helps.
+    """
+    repetition: float
+    train_losses: tuple[float, ...]
+    """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
+    lr: float | None
+    seconds: dict[str, float]
+    """Wall-clock seconds by phase: decode, score, train, commit."""
+    total_tokens: int
+    """Tokens of the book so far, the opening among them."""
+    done: int
+    """How much of the goal is there, in its unit."""
+    step_bytes: int
+    """Size of the committed step on the disk."""
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The book has its length."""
+
+    session: str
+    chunks: int
+    tokens: int
+    words: int
+    resume_command: str
+    """The command that would write on."""
+    out: str | None
+
+
+@dataclass(frozen=True)
+class Interrupted(Event):
+    """Ctrl-C: the chunk in progress is dropped, everything committed stays."""
+
+    session: str
+    chunks: int
+    dropped_tokens: int
+    resume_command: str

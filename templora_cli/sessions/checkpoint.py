@@ -1,0 +1,251 @@
+"""`WritingState` to disk and back: one folder a chunk, there whole or not at all.
+
+    steps/000012/chunk.json              the chunk: tokens, text, figures
+                 adapter.safetensors     LoRA matrices under their PEFT names, float32
+                 optimizer.safetensors   AdamW's moments under the same names
+                 state.json              counters and random states
+                 checksums.json          SHA-256 of the files above
+
+A step is written beside its place, flushed to the disk and renamed, so text never runs ahead of
+weights. Old steps are thinned: the newest `keep_checkpoints` stay whole, of the others the text stays.
+Tensors are safetensors: nothing here is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from templora_cli.errors import TemploraError
+from templora_cli.temp_lora import WritingState
+
+TENSORS = ("adapter.safetensors", "optimizer.safetensors")
+THINNED = (*TENSORS, "state.json")
+
+
+class StepDamaged(Exception):
+    """A step whose files do not match their checksums, or are not all there."""
+
+
+def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingState) -> int:
+    """Write step `index` in one atomic rename; returns its size in bytes.
+
+    Raises TemploraError where the disk does not take it; then nothing has changed.
+    """
+    step, beside = steps / _name(index), steps / f".{_name(index)}.tmp"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        _write_files(beside, chunk, state)
+        size = sum(file.stat().st_size for file in beside.iterdir())
+        _sync_folder(beside)
+        beside.replace(step)
+        _sync_folder(steps)
+    except (OSError, SafetensorError) as error:
+        raise _disk_error(error, steps) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return size
+
+
+def restore_latest(steps: Path, state: WritingState) -> list[str]:
+    """Put the newest good step into `state`, weights in place; returns what the user should be told.
+
+    Damaged steps at the end are set aside as `000012.damaged`; their chunks will be written again.
+    Raises TemploraError where text is lost or no step with weights is good.
+    """
+    for leftover in steps.glob(".*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    damaged: list[tuple[Path, str]] = []
+    for step in reversed(committed_steps(steps)):
+        try:
+            verify_step(step)
+            chunks = read_chunks(steps, upto=step)
+            tensors = [load_file(step / name) for name in TENSORS if (step / name).exists()]
+            values = json.loads((step / "state.json").read_text("utf-8"))
+        except (StepDamaged, OSError, ValueError, SafetensorError) as error:
+            damaged.append((step, str(error)))
+            continue
+        _restore(state, values, *(tensors or ({}, {})))
+        state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
+        return [_set_aside(step, reason) for step, reason in damaged]
+    if damaged:
+        session = steps.parent.name
+        raise TemploraError(
+            f"session {session}: no good checkpoint is left ({damaged[0][1]})",
+            f"the text can be saved: templora sessions export {session}",
+        )
+    return []
+
+
+def verify_step(step: Path) -> None:
+    """Check every file of a whole (not thinned) step. Raises StepDamaged."""
+    for name, wanted in _checksums(step).items():
+        if not (step / name).is_file():
+            raise StepDamaged(f"step {step.name}: {name} is missing")
+        if _sha256(step / name) != wanted:
+            raise StepDamaged(f"step {step.name}: {name} does not match its checksum")
+
+
+def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]]:
+    """The `chunk.json` of every step in order, each checked. Raises StepDamaged."""
+    folders = committed_steps(steps)
+    if upto is not None:
+        folders = folders[: folders.index(upto) + 1]
+    chunks = []
+    for index, step in enumerate(folders):
+        if step.name != _name(index):
+            raise StepDamaged(f"step {_name(index)} is missing")
+        if _sha256(step / "chunk.json") != _checksums(step)["chunk.json"]:
+            raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
+        chunks.append(json.loads((step / "chunk.json").read_text("utf-8")))
+    return chunks
+
+
+def readable_text(steps: Path) -> tuple[str, str | None]:
+    """The book's text up to the first damaged chunk, and what is wrong with that one (or None)."""
+    texts: list[str] = []
+    for step in committed_steps(steps):
+        try:
+            texts.append(read_chunks(steps, upto=step)[-1]["text"])
+        except StepDamaged as damage:
+            return "".join(texts), str(damage)
+    return "".join(texts), None
+
+
+def thin(steps: Path, keep: int) -> None:
+    """Remove the tensors of all but the newest `keep` steps; the text of all of them stays."""
+    for step in committed_steps(steps)[:-keep]:
+        for name in THINNED:
+            (step / name).unlink(missing_ok=True)
+
+
+def committed_steps(steps: Path) -> list[Path]:
+    """The step folders in order."""
+    if not steps.is_dir():
+        return []
+    return sorted(p for p in steps.iterdir() if p.name.isdecimal() and len(p.name) >= 6)
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
+    (folder / "chunk.json").write_text(json.dumps(chunk, ensure_ascii=False), "utf-8")
+    if state.optimizer is not None:
+        save_file(dict(state.adapter), folder / "adapter.safetensors")
+        save_file(dict(_moments(state)), folder / "optimizer.safetensors")
+    values = {
+        "chunks": state.chunks,
+        "tokens": len(state.tokens),
+        "sampling": _to_base64(state.sampling.get_state()),
+        "dropout": _to_base64(state.dropout),
+    }
+    (folder / "state.json").write_text(json.dumps(values), "utf-8")
+    checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    (folder / "checksums.json").write_text(json.dumps(checksums, indent=2), "utf-8")
+    for file in folder.iterdir():
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:
+    """AdamW's state by parameter name: exp_avg, exp_avg_sq, step."""
+    assert state.optimizer is not None
+    for name, parameter in state.adapter.items():
+        for key, value in state.optimizer.state[parameter].items():
+            yield f"{name}.{key}", value
+
+
+def _restore(
+    state: WritingState, values: dict[str, Any], adapter: dict[str, Tensor], moments: dict[str, Tensor]
+) -> None:
+    """Adapter weights are written in place, so that captured graphs stay valid."""
+    if set(adapter) != set(state.adapter):
+        raise TemploraError(
+            "the session's adapter does not fit this model", "use the model it was begun with"
+        )
+    with torch.no_grad():
+        for name, parameter in state.adapter.items():
+            parameter.copy_(adapter[name])
+            if state.optimizer is None:
+                continue
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if (saved := moments.get(f"{name}.{key}")) is not None:
+                    place = saved.device if key == "step" else parameter.device  # AdamW counts on the CPU
+                    state.optimizer.state[parameter][key] = saved.to(place)
+    state.chunks = values["chunks"]
+    state.sampling.set_state(_from_base64(values["sampling"]))
+    state.dropout = _from_base64(values["dropout"])
+
+
+def _set_aside(step: Path, reason: str) -> str:
+    aside = step.with_name(f"{step.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    step.replace(aside)
+    return f"{reason}: going back to the chunk before it, which is whole; kept as {aside}"
+
+
+def _checksums(step: Path) -> dict[str, str]:
+    try:
+        sums = json.loads((step / "checksums.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise StepDamaged(f"step {step.name}: checksums.json is missing or damaged") from None
+    allowed = {"chunk.json", *THINNED}
+    if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
+        raise StepDamaged(f"step {step.name}: checksums.json is damaged")
+    return sums
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise StepDamaged(f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable. Windows has no such call and does not need it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_error(error: Exception, steps: Path) -> TemploraError:
+    session = steps.parent.name
+    # safetensors reports the operating system's error as text only.
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    what = "the disk is full" if full else str(error)
+    return TemploraError(
+        f"chunk could not be saved: {what}. Everything up to the chunk before is safe in {steps.parent}",
+        f"make room, then: templora resume {session}",
+    )
+
+
+def _to_base64(state: Tensor) -> str:
+    return base64.b64encode(state.cpu().numpy().tobytes()).decode("ascii")
+
+
+def _from_base64(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

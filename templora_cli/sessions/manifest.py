@@ -1,0 +1,82 @@
+"""`session.json`: what a session was begun with, and how its form changed over the versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from templora_cli.documents.text import write_atomically
+from templora_cli.errors import TemploraError
+
+FORMAT = 1
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+"""`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of `session.json`. Only `opened`, `goal_*` and `out` change after the beginning."""
+
+    format: int
+    id: str
+    task: str
+    created: str
+    """ISO 8601, UTC, as `opened`."""
+    opened: str
+    """When a process last began to write here; the newest is "the last session"."""
+    model: str
+    """The name that the user gave."""
+    folder: str
+    fingerprint: str
+    quantize: str
+    device: str
+    dtype: str
+    threads: int
+    """CPU threads: sums depend on how they are split."""
+    versions: dict[str, str]
+    config: dict[str, Any]
+    prompts: dict[str, str]
+    """Prompt file name to SHA-256."""
+    premise: str
+    source_sha256: str | None
+    """Of `source.txt`, the copy of what a person wrote first."""
+    goal_amount: int
+    goal_unit: str
+    out: str | None
+    """File that holds the book after each chunk."""
+
+    def save(self, folder: Path) -> None:
+        """Write `session.json` in one step."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(folder / "session.json", text)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read `session.json`, migrated to today's form.
+
+    Raises TemploraError where it is damaged or was written by a newer version.
+    """
+    path = folder / "session.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        version = int(values["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise TemploraError(
+            f"session {folder.name}: {path} is damaged or missing",
+            f"its text is still there: templora sessions export {folder.name}",
+        ) from None
+    if version > FORMAT:
+        raise TemploraError(
+            f"session {folder.name} was written by a newer templora (format {version}; this one reads "
+            f"up to {FORMAT})",
+            "pip install --upgrade templora",
+        )
+    for migrate in MIGRATIONS[version - 1 :]:
+        values = migrate(values)
+    known = {field.name for field in fields(Manifest)}
+    if missing := known - values.keys():
+        raise TemploraError(f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}")
+    return Manifest(**{name: values[name] for name in known})

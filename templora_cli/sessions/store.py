@@ -1,0 +1,174 @@
+"""The folder of all sessions: making one, finding one, and seeing to it that one process writes to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from platformdirs import user_data_path
+
+from templora_cli.documents.text import write_atomically
+from templora_cli.errors import TemploraError
+from templora_cli.sessions.manifest import Manifest, load_manifest
+
+
+def home() -> Path:
+    """`TEMPLORA_HOME`, or the platform's folder for a user's data."""
+    return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
+
+
+@dataclass
+class Session:
+    """One book on the disk. Open for writing while it holds its lock."""
+
+    path: Path
+    manifest: Manifest
+    lock: FileLock
+
+    @property
+    def id(self) -> str:
+        """Its name, and that of its folder."""
+        return self.path.name
+
+    @property
+    def steps(self) -> Path:
+        """The folder of the committed chunks."""
+        return self.path / "steps"
+
+    @property
+    def resume_command(self) -> str:
+        """What goes on with this book."""
+        return f"templora resume {self.id}"
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the manifest and save it."""
+        self.manifest = replace(self.manifest, **changes)
+        self.manifest.save(self.path)
+
+    def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The token ids of header and opening, as they were when the session began."""
+        values = json.loads((self.path / "tokens.json").read_text("utf-8"))
+        return tuple(values["header"]), tuple(values["opening"])
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
+class Store:
+    """All sessions below one home."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """`root` holds `sessions/`; by default `home()`."""
+        self.folder = (root or home()) / "sessions"
+
+    def new_id(self, text: str) -> str:
+        """A name that can be remembered and typed: words of `text` and four random digits."""
+        words = [w for w in re.findall(r"[a-z]+", text.lower()) if len(w) > 3][:2] or ["book"]
+        while (self.folder / (name := "-".join([*(w[:12] for w in words), secrets.token_hex(2)]))).exists():
+            pass
+        return name
+
+    def create(
+        self, manifest: Manifest, *, header: tuple[int, ...], opening: tuple[int, ...], source: str | None
+    ) -> Session:
+        """Make the folder of a new session and lock it. The manifest comes last: it makes the session."""
+        path = self.folder / manifest.id
+        try:
+            path.mkdir(parents=True)
+            lock = _locked(path)
+            write_atomically(path / "tokens.json", json.dumps({"header": header, "opening": opening}))
+            if source is not None:
+                write_atomically(path / "source.txt", source)
+            manifest.save(path)
+        except OSError as error:
+            raise TemploraError(
+                f"no session can be kept in {self.folder}: {error.strerror}",
+                "set TEMPLORA_HOME to a folder that can be written to",
+            ) from None
+        return Session(path, manifest, lock)
+
+    def open(self, reference: str | None) -> Session:
+        """Lock the session for writing. Raises TemploraError where another process writes to it."""
+        path = self.find(reference)
+        lock = _locked(path)
+        try:
+            return Session(path, load_manifest(path), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def find(self, reference: str | None) -> Path:
+        """The folder of the session with this id or unique beginning of one; None is the last session."""
+        ids = sorted(path.name for path in self._folders())
+        if not ids:
+            raise TemploraError(f"there is no session in {self.folder}", 'templora write --premise "..."')
+        if reference is None:
+            return self.folder / self._last()
+        matches = [reference] if reference in ids else [i for i in ids if i.startswith(reference)]
+        if len(matches) == 1 and reference:
+            return self.folder / matches[0]
+        if not matches:
+            raise TemploraError(f"no session is called {reference}", "templora sessions list")
+        raise TemploraError(
+            f"{reference or 'an empty name'} fits several sessions: {', '.join(matches[:6])}",
+            f"give more of the name, such as: templora resume {matches[0]}",
+        )
+
+    def manifests(self) -> Iterator[Manifest | TemploraError]:
+        """Of all sessions, the last opened first; what cannot be read comes last, as its error."""
+        good: list[Manifest] = []
+        bad: list[TemploraError] = []
+        for path in self._folders():
+            try:
+                good.append(load_manifest(path))
+            except TemploraError as error:
+                bad.append(error)
+        yield from sorted(good, key=lambda m: m.opened, reverse=True)
+        yield from bad
+
+    def _last(self) -> str:
+        for manifest in self.manifests():
+            if isinstance(manifest, TemploraError):
+                raise manifest
+            return manifest.id
+        raise AssertionError("asked only where there are sessions")
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [p for p in self.folder.iterdir() if (p / "session.json").exists()]
+
+
+def now() -> str:
+    """ISO 8601 in UTC, to the microsecond, so that sessions opened in one second keep their order."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+def sha256_text(text: str) -> str:
+    """Of the UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _locked(path: Path) -> FileLock:
+    # The operating system drops the lock when the process ends, however it ends.
+    lock = FileLock(path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TemploraError(
+            f"session {path.name} is being written by another process",
+            "wait for it, or stop it (Ctrl-C loses only the chunk in progress)",
+        ) from None
+    return lock

@@ -1,0 +1,54 @@
+"""Tokens to text as they come, and counting words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+Decode = Callable[[Sequence[int]], str]
+"""Token ids to text, the whole sequence at once."""
+
+_MEMORY = 8
+"""Tokens of the past that a token's text can depend on (a leading space, bytes of one character)."""
+
+_REPLACEMENT = "\ufffd"
+
+# Chinese, Japanese and Korean prose has no spaces: each character counts as a word, as editors count.
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
+
+
+def count_words(text: str) -> int:
+    """Words of `text`: runs without white space, and each Chinese or Japanese character."""
+    return sum(1 for match in _WORD.finditer(text) if any(c.isalnum() for c in match.group()))
+
+
+class TextStream:
+    """The text of tokens as they come, one at a time; joined, it is the text of them all.
+
+    A token's text depends on its neighbours: a character may be spread over several tokens (its
+    bytes), and some tokenizers drop a leading space. So a few tokens are decoded together with their
+    past and the difference is handed out; a character that is not whole yet is held back.
+    """
+
+    def __init__(self, decode: Decode, past: Sequence[int] = ()) -> None:
+        """Begin after the tokens `past`, so that a book goes on as if it had never stopped."""
+        self._decode = decode
+        self._ids: list[int] = []
+        self._told = 0  # tokens of _ids whose text has been handed out
+        for token in past[-4 * _MEMORY :]:
+            self.push(token)
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes; empty while a character is not whole."""
+        self._ids.append(token)
+        before = self._decode(self._ids[: self._told])
+        now = self._decode(self._ids)
+        # Four bytes make the longest character: what is still broken after them stays broken.
+        if now.endswith(_REPLACEMENT) and len(self._ids) - self._told < 4:
+            return ""
+        text = now[len(before) :]
+        surplus = max(0, len(self._ids) - _MEMORY)
+        self._ids = self._ids[surplus:]
+        self._told = len(self._ids)
+        return text

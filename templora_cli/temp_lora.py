@@ -1,0 +1,236 @@
+"""Temp-LoRA (Wang, Ma, Cai, arXiv 2401.11504): write a book and learn it while it is written.
+
+A context window forgets. What leaves it is kept in a LoRA adapter that is trained, during generation,
+on each chunk of text just produced, and is thrown away with the book. One turn of `write` is one chunk:
+
+    prompt -> decode -> score -> train -> (the caller commits) -> next
+
+The loop is a generator of events. It knows neither files nor terminal: the caller drives it, and while
+it is suspended at `ChunkLearnt` the state is whole and may be copied to the disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from templora_cli.config import Config, TrainConfig
+from templora_cli.engine.backends import Backend
+from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.sampling import Sampler
+from templora_cli.events import (
+    ChunkLearnt,
+    ChunkScored,
+    ChunkStarted,
+    Event,
+    Notice,
+    Origin,
+    TextDecoded,
+    TrainStep,
+)
+
+
+class Model(Protocol):
+    """The base model with the temporary adapter on it."""
+
+    module: nn.Module
+    adapter: dict[str, nn.Parameter]
+    """The LoRA matrices by their PEFT names, float32; empty where nothing is to be learnt."""
+
+    @property
+    def banned_tokens(self) -> Sequence[int]:
+        """Tokens that prose never holds: end of text and the other special ones."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where random numbers are drawn."""
+
+    def without_adapter(self) -> AbstractContextManager[object]:
+        """Inside it the plain base model answers."""
+
+
+class Turn(Protocol):
+    """What one turn of the loop is to do."""
+
+    @property
+    def header(self) -> tuple[int, ...]:
+        """The pinned tokens: instruction and premise. Never empty, never slides out of the window."""
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """The window: the last tokens of the book."""
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """The chunk itself where a person wrote it; empty where the model is to write it."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The length of the chunk, at least 1."""
+
+    @property
+    def complete(self) -> Callable[[Sequence[int]], bool]:
+        """Is the chunk, with these tokens, complete before it reaches `max_tokens`?"""
+
+
+class Task(Protocol):
+    """What to write next (`tasks/`)."""
+
+    def next_turn(self, book: Sequence[int]) -> Turn | None:
+        """The turn that continues `book`, or None when the book is finished."""
+
+    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
+        """A function from the tokens that follow `book`, one at a time, to their text."""
+
+
+@dataclass
+class WritingState:
+    """Everything that changes while a book is written. A checkpoint is this, and nothing else is."""
+
+    tokens: list[int]
+    """The book: token ids, never re-tokenised text."""
+    chunks: int
+    adapter: dict[str, nn.Parameter]
+    optimizer: torch.optim.AdamW | None
+    """Its moments; None where nothing is learnt."""
+    sampling: torch.Generator
+    dropout: Tensor
+    """State of the model device's random generator for dropout, uint8."""
+
+    @classmethod
+    def begin(cls, model: Model, config: Config) -> WritingState:
+        """The state before the first chunk; all randomness follows from `config.seed`."""
+        device = model.device
+        optimizer = None
+        if model.adapter:
+            optimizer = torch.optim.AdamW(
+                model.adapter.values(), lr=config.train.lr, weight_decay=config.train.weight_decay
+            )
+        sampling = torch.Generator(device).manual_seed(config.seed)
+        # Another stream than the sampler's, whatever the seed.
+        dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
+        return cls([], 0, model.adapter, optimizer, sampling, dropout)
+
+
+def write(
+    task: Task, model: Model, backend: Backend, state: WritingState, config: Config
+) -> Generator[Event, None, None]:
+    """The whole algorithm (paper, section 3.2 and Algorithm 1), from `state` to the end of the book."""
+    while (turn := task.next_turn(state.tokens)) is not None:
+        index = state.chunks
+        origin: Origin = "given" if turn.given else "own"
+        yield ChunkStarted(index, origin, len(turn.context), turn.max_tokens)
+
+        chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
+        score = score_chunk(turn, chunk, model)
+        repeated = repetition(turn.context, chunk)
+        yield ChunkScored(index, *score, repeated)
+
+        losses = yield from train_on_chunk(turn, chunk, model, state, config.train)
+        if losses:
+            backend.adapter_changed()
+        state.tokens += chunk
+        state.chunks += 1
+        lr = learning_rate(index, config.train) if losses else None
+        yield ChunkLearnt(index, origin, tuple(chunk), text, *score, repeated, tuple(losses), lr)
+
+
+def decode_chunk(
+    task: Task, turn: Turn, model: Model, backend: Backend, state: WritingState, config: Config
+) -> Generator[Event, None, tuple[list[int], str]]:
+    """Decode the chunk with base + adapter; returns its tokens and its text. Given text is taken as is."""
+    to_text = task.text_stream(state.tokens)
+    if turn.given:
+        return list(turn.given), "".join(map(to_text, turn.given))
+    chunk: list[int] = []
+    pieces: list[str] = []
+    sampler = Sampler(config.decode, state.sampling, model.banned_tokens)
+    prompt = turn.header + turn.context
+    for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
+        chunk.append(token.id)
+        pieces.append(to_text(token.id))
+        yield TextDecoded(state.chunks, pieces[-1], len(chunk))
+    return chunk, "".join(pieces)
+
+
+def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, float | None]:
+    """Mean NLL of the chunk under base and under adapter, nats a token, before it is learnt.
+
+    The difference is the live measure of what the adapter gives.
+    """
+    model.module.eval()
+    prompt = turn.header + turn.context
+    with torch.no_grad():
+        if not model.adapter:
+            return chunk_nll(model.module, prompt, chunk).mean().item(), None
+        with model.without_adapter():
+            base = chunk_nll(model.module, prompt, chunk).mean().item()
+        return base, chunk_nll(model.module, prompt, chunk).mean().item()
+
+
+def train_on_chunk(
+    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, config: TrainConfig
+) -> Generator[Event, None, list[float]]:
+    """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass."""
+    losses: list[float] = []
+    if state.optimizer is None:
+        return losses
+    state.optimizer.param_groups[0]["lr"] = lr = learning_rate(state.chunks, config)
+    context = turn.context[max(0, len(turn.context) - config.context_tokens) :]
+    for epoch in range(1, config.epochs + 1):
+        model.module.train()
+        with _dropout_random(state, model.device):
+            loss = chunk_nll(model.module, turn.header + context, chunk).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+        model.module.eval()
+        if not (math.isfinite(loss.item()) and _finite_gradients(state)):
+            state.optimizer.zero_grad()  # one such pass would turn the whole adapter into NaN
+            yield Notice(f"chunk {state.chunks + 1} was not learnt: its gradients are not finite")
+            break
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        losses.append(loss.item())
+        yield TrainStep(state.chunks, epoch, config.epochs, losses[-1], lr)
+    return losses
+
+
+def learning_rate(chunk: int, config: TrainConfig) -> float:
+    """The rate for chunk number `chunk` (from 0): constant after a linear warm-up that starts above 0."""
+    return config.lr * min(1.0, (chunk + 1) / max(1, config.warmup_chunks))
+
+
+def repetition(window: Sequence[int], chunk: Sequence[int], n: int = 4) -> float:
+    """Share of the chunk's n-grams that stood before, in the window or earlier in the chunk; 0 to 1."""
+    text = [*window, *chunk]
+    grams = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+    ending_in_chunk = grams[max(0, len(window) - n + 1) :]
+    seen = set(grams[: len(grams) - len(ending_in_chunk)])
+    repeated = 0
+    for gram in ending_in_chunk:
+        repeated += gram in seen
+        seen.add(gram)
+    return repeated / len(ending_in_chunk) if ending_in_chunk else 0.0
+
+
+@contextmanager
+def _dropout_random(state: WritingState, device: torch.device) -> Iterator[None]:
+    """Let dropout draw from the state's own stream, and leave the process's generators untouched."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        if on_cuda:
+            torch.cuda.set_rng_state(state.dropout, device)
+        else:
+            torch.set_rng_state(state.dropout)
+        yield
+        state.dropout = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+
+
+def _finite_gradients(state: WritingState) -> bool:
+    gradients = [p.grad for p in state.adapter.values() if p.grad is not None]
+    return bool(torch.nn.utils.get_total_norm(gradients).isfinite())

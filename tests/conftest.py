@@ -1,0 +1,36 @@
+"""Fixtures: a home of its own for every test, and a tiny real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import templora_cli.engine  # noqa: F401  (sets torch's environment before torch is loaded)
+from tests.tiny import save_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sessions, models and settings of a test stay in its own folder."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("TEMPLORA_HOME", str(home))
+    monkeypatch.setenv("TEMPLORA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TEMPLORA_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.delenv("TEMPLORA_DEBUG", raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny chat model."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model without a chat template."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-base"), chat=False, seed=1)

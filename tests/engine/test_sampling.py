@@ -1,0 +1,101 @@
+"""Tokens are drawn as `generate()` would, with randomness that is ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from templora_cli.config import DecodeConfig
+from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.sampling import Sampler
+
+PROMPT = [72, 101, 108, 108, 111]
+BANNED = [256, 257]
+
+
+@pytest.fixture(scope="module")
+def module(tiny_model: Path) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+
+
+def sampler(seed: int = 0, **config: float) -> Sampler:
+    plain = {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0}
+    return Sampler(DecodeConfig(**{**plain, **config}), torch.Generator().manual_seed(seed), BANNED)
+
+
+def tokens(module: torch.nn.Module, sampler: Sampler, count: int = 24) -> list[int]:
+    backend = EagerBackend(module)
+    return [
+        t.id for t in backend.decode(PROMPT, sampler=sampler, max_tokens=count, stop=lambda chunk: False)
+    ]
+
+
+def test_greedy_equals_generate(module: torch.nn.Module) -> None:
+    wanted = module.generate(
+        torch.tensor([PROMPT]),
+        max_new_tokens=24,
+        do_sample=False,
+        repetition_penalty=1.3,
+        suppress_tokens=BANNED,
+        eos_token_id=None,
+    )[0, len(PROMPT) :].tolist()
+    assert tokens(module, sampler(temperature=0, repetition_penalty=1.3)) == wanted
+
+
+def test_the_seed_decides(module: torch.nn.Module) -> None:
+    assert tokens(module, sampler(1)) == tokens(module, sampler(1)) != tokens(module, sampler(2))
+
+
+def test_the_process_generator_is_neither_used_nor_moved(module: torch.nn.Module) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = tokens(module, sampler(1))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert tokens(module, sampler(1)) == first
+
+
+@pytest.mark.parametrize(
+    ("config", "allowed"),
+    [
+        ({"top_k": 2}, {3, 1}),
+        ({"top_p": 0.6}, {3, 1}),
+        ({"min_p": 0.5}, {3, 1}),
+        ({"temperature": 0.01}, {3}),
+        ({}, {0, 1, 3}),
+        ({"repetition_penalty": 10.0, "temperature": 0.1}, {1}),
+    ],
+)
+def test_what_can_come_out(config: dict[str, float], allowed: set[int]) -> None:
+    logits = torch.tensor([1.0, 1.9, 50.0, 2.0])
+    chooser = Sampler(
+        DecodeConfig(**{"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, **config}),
+        torch.Generator().manual_seed(0),
+        [2],
+    )
+    assert {chooser.draw([3], logits) for _ in range(300)} == allowed
+
+
+def test_a_sampler_is_asked_once_a_token_and_stop_is_obeyed(module: torch.nn.Module) -> None:
+    class Counting(Sampler):
+        asked = 0
+
+        def draw(self, ids, logits):  # type: ignore[no-untyped-def]
+            self.asked += 1
+            return super().draw(ids, logits)
+
+    counting = Counting(DecodeConfig(), torch.Generator().manual_seed(0), BANNED)
+    out = list(
+        EagerBackend(module).decode(PROMPT, sampler=counting, max_tokens=50, stop=lambda c: len(c) == 6)
+    )
+    assert len(out) == counting.asked == 6
+
+
+def test_a_consumer_of_a_suspended_decode_can_take_gradients(module: torch.nn.Module) -> None:
+    stream = EagerBackend(module).decode(PROMPT, sampler=sampler(), max_tokens=5, stop=lambda c: False)
+    next(stream)
+    assert torch.is_grad_enabled()
+    stream.close()

@@ -1,0 +1,89 @@
+"""Runs of the real commands in processes of their own that are killed at a chosen point.
+
+A point is anything that a run does to its files or reports of its loop: every file opened, synced,
+renamed or removed below the home, every tensor file written (killed in the middle of it), every event.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import templora_cli.engine  # noqa: F401  (before torch)
+
+# isort: split
+import torch
+
+from templora_cli.commands.resume import resume
+from templora_cli.commands.write import write
+from templora_cli.engine import models  # noqa: F401  (loaded once, in the fork server)
+from templora_cli.errors import TemploraError
+from templora_cli.events import TextDecoded
+from templora_cli.sessions import checkpoint, recorder
+
+FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
+
+
+@dataclass
+class Points:
+    """Counts the points of this process and kills it at one of them."""
+
+    home: str
+    kill_at: int | None
+    names: list[str] = field(default_factory=list)
+
+    def reach(self, name: str) -> None:
+        if self.kill_at == len(self.names):
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.names.append(name)
+
+    def audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in FILE_EVENTS and self.home in str(args[0]):
+            self.reach(f"{event} {Path(str(args[0])).name}")
+
+
+def install(points: Points) -> None:
+    """Make every point of this process count."""
+    sys.addaudithook(points.audit)
+    fsync, save_file, record = os.fsync, checkpoint.save_file, recorder.Recorder.record
+
+    def counted_fsync(handle: int) -> None:
+        points.reach("before fsync")
+        fsync(handle)
+
+    def counted_save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if points.kill_at == len(points.names):
+            save_file(tensors, path)
+            os.truncate(path, path.stat().st_size // 2)
+        points.reach(f"in the middle of {path.name}")
+        save_file(tensors, path)
+
+    def counted_record(self: recorder.Recorder, event: Any) -> Any:
+        if not isinstance(event, TextDecoded) or event.tokens in (1, 5):
+            points.reach(type(event).__name__)
+        return record(self, event)
+
+    os.fsync = counted_fsync
+    checkpoint.save_file = counted_save  # type: ignore[attr-defined]
+    recorder.Recorder.record = counted_record  # type: ignore[method-assign]
+
+
+def run(environment: dict[str, str], model: str, kill_at: int | None, names_file: str | None) -> None:
+    """Write the book, or go on with it if there is one; in a process of its own."""
+    os.environ.update(environment)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    torch.set_num_threads(1)
+    points = Points(environment["TEMPLORA_HOME"], kill_at)
+    install(points)
+    try:
+        resume()
+    except TemploraError:
+        write(premise="a storm", chunks=3, chunk_tokens=8, context_tokens=12, model=model, seed=5)
+    if names_file is not None:
+        Path(names_file).write_text("\n".join(points.names))

@@ -1,0 +1,123 @@
+"""The promise: stopped anywhere, resumed, the book is the one that would have been."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from tests.sessions import killing
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
+
+CONFIG = "[train]\nrank = 4\nalpha = 4\ndropout = 0.2\nlr = 1e-2\n"
+
+
+class Runs:
+    """Starts runs as forks of a server that has loaded everything once."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self.model, self.folder = model, folder
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["tests.sessions.killing"])
+        (folder / "config.toml").write_text(CONFIG)
+
+    def run(self, home: Path, kill_at: int | None = None, names: Path | None = None) -> int:
+        """One process; returns its exit code (-9 if it was killed)."""
+        environment = {"TEMPLORA_HOME": str(home), "TEMPLORA_CONFIG": str(self.folder / "config.toml")}
+        arguments = (environment, str(self.model), kill_at, None if names is None else str(names))
+        process = self.context.Process(target=killing.run, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode is not None, "the run hangs"
+        return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tiny_model, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def reference(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The book that nothing interrupted, and the points that its run passed."""
+    home = tmp_path_factory.mktemp("reference")
+    names = home / "points.txt"
+    assert runs.run(home, names=names) == 0
+    return home, names.read_text().splitlines()
+
+
+def only_session(home: Path) -> Path:
+    (session,) = (p for p in (home / "sessions").iterdir() if (p / "session.json").exists())
+    return session
+
+
+def assert_same_book(home: Path, reference: Path) -> None:
+    """Tokens, adapter, optimizer and random states are equal, bit for bit."""
+    ours, theirs = (only_session(h) / "steps" for h in (home, reference))
+    chunks, expected = read_chunks(ours), read_chunks(theirs)
+    assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
+    timeless = [[{k: v for k, v in c.items() if k != "seconds"} for c in cs] for cs in (chunks, expected)]
+    assert timeless[0] == timeless[1]
+    last, expected_last = committed_steps(ours)[-1], committed_steps(theirs)[-1]
+    for name in ("adapter.safetensors", "optimizer.safetensors"):
+        tensors, wanted = load_file(last / name), load_file(expected_last / name)
+        assert tensors.keys() == wanted.keys() and tensors
+        assert all(torch.equal(tensors[key], wanted[key]) for key in wanted), name
+    assert json.loads((last / "state.json").read_text()) == json.loads(
+        (expected_last / "state.json").read_text()
+    )
+
+
+def test_killed_at_every_point(runs: Runs, reference: tuple[Path, list[str]], tmp_path: Path) -> None:
+    wanted, names = reference
+    # The third chunk goes through the same points as the second.
+    second_commit = [i for i, name in enumerate(names) if name == "ChunkLearnt"][1]
+    points = range(min(len(names), second_commit + 30))
+
+    def kill_and_resume(point: int) -> None:
+        home = tmp_path / f"killed-at-{point}"
+        assert runs.run(home, kill_at=point) == -signal.SIGKILL, f"point {point} was not reached"
+        assert runs.run(home) == 0, f"resume failed after {names[point]}"
+        try:
+            assert_same_book(home, wanted)
+        except AssertionError as error:
+            raise AssertionError(f"killed at point {point}, {names[point]}: {error}") from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(kill_and_resume, points))
+    kinds = {names[point].split()[0] for point in points}
+    assert {"open", "os.rename", "before", "in", "TextDecoded", "TrainStep", "ChunkLearnt"} <= kinds
+
+
+def test_a_process_that_is_killed_after_each_commit(
+    runs: Runs, reference: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    wanted, names = reference
+    first_chunk_after_resume = names.index("ChunkLearnt") + 30
+    kills = 0
+    while runs.run(tmp_path, kill_at=first_chunk_after_resume) != 0:
+        kills += 1
+        assert kills < 20, "no progress between the kills"
+    assert kills >= 2
+    assert_same_book(tmp_path, wanted)
+
+
+def test_the_book_depends_on_what_is_restored(runs: Runs, reference: tuple[Path, list[str]]) -> None:
+    """The comparison above would notice: every random state moves from chunk to chunk."""
+    wanted, _ = reference
+    states = [
+        json.loads((step / "state.json").read_text())
+        for step in committed_steps(only_session(wanted) / "steps")[-2:]
+    ]
+    assert states[0]["sampling"] != states[1]["sampling"]
+    assert states[0]["dropout"] != states[1]["dropout"]

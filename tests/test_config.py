@@ -1,0 +1,108 @@
+"""Layers of settings: who wins, and that every mistake is reported with its place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.config import RECIPES, Config, Layer, TrainConfig, from_dict, resolve
+from templora_cli.errors import TemploraError
+
+
+def flags(values: dict[str, Any]) -> Layer:
+    return Layer.of_flags(values, {("train", "learn"): "--no-learn"})
+
+
+def test_defaults_are_those_of_the_dataclasses() -> None:
+    assert resolve([]) == Config()
+
+
+def test_later_layers_win() -> None:
+    user = Layer.of_file("config.toml", {"decode": {"top_p": 0.5, "top_k": 7}, "seed": 1})
+    project = Layer.of_file("templora.toml", {"decode": {"top_p": 0.6}, "seed": 2})
+    config = resolve([user, project, flags({"seed": 3})])
+    assert (config.decode.top_p, config.decode.top_k, config.seed) == (0.6, 7, 3)
+
+
+def test_the_default_recipe_is_the_papers_until_another_is_measured() -> None:
+    paper = resolve([flags({"train": {"recipe": "paper"}})]).train
+    assert {key: asdict(paper)[key] for key in RECIPES["paper"]} == RECIPES["paper"]
+    assert paper.lr == TrainConfig().lr == 5e-5
+
+
+def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
+    file = Layer.of_file("templora.toml", {"train": {"lr": 0.5, "rank": 3, "learn": False}})
+    config = resolve([file, flags({"train": {"recipe": "paper"}})])
+    assert (config.train.lr, config.train.rank) == (5e-5, 64)
+    assert config.train.learn is False, "learning or not is no part of a recipe"
+
+
+def test_keys_beside_a_recipe_change_it() -> None:
+    file = Layer.of_file("templora.toml", {"train": {"lr": 0.5, "recipe": "paper"}})
+    assert resolve([file]).train.lr == 0.5
+
+
+def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
+    file = Layer.of_file(
+        "templora.toml",
+        {"decode": {"top_p": 1.5, "chunk": 3}, "train": {"lr": "fast"}, "colour": "red", "model": 7},
+    )
+    with pytest.raises(TemploraError) as caught:
+        resolve([file, flags({"decode": {"chunk_tokens": 0}, "train": {"learn": 1}})])
+    message = caught.value.message
+    assert "7 settings are wrong" in message
+    for place in (
+        "templora.toml: [decode] top_p = 1.5: must be at most 1",
+        "templora.toml: [decode] chunk: unknown",
+        "templora.toml: [train] lr = 'fast': must be a number",
+        "templora.toml: colour: unknown",
+        "templora.toml: model: is a table of settings",
+        "--chunk-tokens = 0: must be at least 8",
+        "--no-learn = 1: must be true or false",
+    ):
+        assert place in message, place
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("train", "lr", 0.0),
+        ("train", "lr", float("nan")),
+        ("train", "lr", float("inf")),
+        ("train", "epochs", 1.5),
+        ("train", "rank", True),
+        ("decode", "temperature", -0.1),
+        ("decode", "top_p", 0),
+        ("model", "quantize", "fp4"),
+        ("", "seed", -1),
+    ],
+)
+def test_values_out_of_range(table: str, key: str, value: Any) -> None:
+    values = {table: {key: value}} if table else {key: value}
+    with pytest.raises(TemploraError, match=key.replace("_", "[-_]")):
+        resolve([flags(values)])
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert resolve([flags({"decode": {"temperature": 1}})]).decode.temperature == 1.0
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(["model", "decode", "train", "session", "seed", "prompts", "x"]),
+)
+def test_any_value_anywhere_gives_a_config_or_one_clear_error(value: Any, key: str) -> None:
+    for values in ({key: value}, {"decode": {key: value}}, {"train": {"lr": value, "rank": value}}):
+        try:
+            config = resolve([Layer.of_file("f", values)])
+        except TemploraError as error:
+            assert "f: " in error.message
+        else:
+            assert from_dict(config.as_dict(), "again") == config
