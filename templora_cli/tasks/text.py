@@ -28,7 +28,7 @@ class TextStream:
 
     A token's text depends on its neighbours: a character may be spread over several tokens (its
     bytes), and some tokenizers drop a leading space. So a few tokens are decoded together with their
-    past and the difference is handed out; a character that is not whole yet is held back.
+    past and the difference is handed out; what is not whole yet is held back.
     """
 
     def __init__(self, decode: Decode, past: Sequence[int] = ()) -> None:
@@ -36,19 +36,19 @@ class TextStream:
         self._decode = decode
         self._ids: list[int] = []
         self._told = 0  # tokens of _ids whose text has been handed out
-        for token in past[-4 * _MEMORY :]:
+        tail = 4 * _MEMORY
+        while tail < len(past) and not decode(past[-tail:]).strip(_REPLACEMENT):
+            tail *= 2  # broken bytes all the way: the stream has held them back since before that
+        for token in past[-tail:]:
             self.push(token)
 
     def push(self, token: int) -> str:
         """The text that `token` completes; empty while a character is not whole."""
         self._ids.append(token)
-        before = self._decode(self._ids[: self._told])
         now = self._decode(self._ids)
-        # Four bytes make the longest character: what is still broken after them stays broken.
-        if now.endswith(_REPLACEMENT) and len(self._ids) - self._told < 4:
+        if now.endswith(_REPLACEMENT):
             return ""
-        text = now[len(before) :]
-        surplus = max(0, len(self._ids) - _MEMORY)
-        self._ids = self._ids[surplus:]
+        text = now[len(self._decode(self._ids[: self._told])) :]
+        del self._ids[:-_MEMORY]
         self._told = len(self._ids)
         return text

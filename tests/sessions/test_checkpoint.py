@@ -1,0 +1,222 @@
+"""Steps on the disk: whole or not there, checked, thinned, and never unpickled."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from templora_cli.config import Config, TrainConfig
+from templora_cli.engine import models
+from templora_cli.errors import TemploraError
+from templora_cli.sessions import checkpoint
+from templora_cli.sessions.checkpoint import (
+    StepDamaged,
+    commit_step,
+    committed_steps,
+    read_chunks,
+    readable_text,
+    restore_latest,
+    thin,
+    verify_step,
+)
+from templora_cli.temp_lora import WritingState
+
+CONFIG = Config(train=TrainConfig(rank=2, alpha=2))
+
+
+def state_of(folder: Path, config: Config = CONFIG) -> WritingState:
+    return WritingState.begin(models.load(folder, config.model, config.train, seed=0), config)
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Path:
+    return tmp_path / "session" / "steps"
+
+
+def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
+    """Change everything that a chunk changes, and commit it."""
+    assert state.optimizer is not None
+    for parameter in state.adapter.values():
+        parameter.grad = torch.full_like(parameter, 0.1 * (state.chunks + 1))
+    state.optimizer.step()
+    torch.rand(3, generator=state.sampling)
+    state.dropout = torch.Generator().manual_seed(state.chunks).get_state()
+    tokens = [state.chunks * 10 + i for i in range(3)]
+    state.tokens += tokens
+    state.chunks += 1
+    chunk = {"tokens": tokens, "text": f"Text {state.chunks}. ", "origin": "own"}
+    commit_step(steps, state.chunks - 1, chunk, state)
+    return {name: p.detach().clone() for name, p in state.adapter.items()}
+
+
+def test_a_state_comes_back_bit_for_bit_and_in_place(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    advance(state, steps)
+    advance(state, steps)
+    fresh = state_of(tiny_model)
+    places = {name: p.data_ptr() for name, p in fresh.adapter.items()}
+    assert restore_latest(steps, fresh) == []
+    assert fresh.tokens == [0, 1, 2, 10, 11, 12] and fresh.chunks == 2
+    assert fresh.optimizer is not None and state.optimizer is not None
+    for name, parameter in fresh.adapter.items():
+        assert torch.equal(parameter, state.adapter[name])
+        assert parameter.data_ptr() == places[name], "captured graphs stay valid"
+        for key, value in state.optimizer.state[state.adapter[name]].items():
+            assert torch.equal(fresh.optimizer.state[parameter][key], value)
+    assert torch.equal(fresh.sampling.get_state(), state.sampling.get_state())
+    assert torch.equal(fresh.dropout, state.dropout)
+    # And it goes on alike.
+    one, two = advance(state, steps), None
+    for step in committed_steps(steps)[2:]:
+        checkpoint.shutil.rmtree(step)
+    two = advance(fresh, steps)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:
+    assert restore_latest(steps, state_of(tiny_model)) == []
+
+
+def test_without_learning_a_step_has_no_tensors(tiny_model: Path, steps: Path) -> None:
+    config = Config(train=TrainConfig(learn=False))
+    state = state_of(tiny_model, config)
+    state.chunks = 1
+    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own"}, state)
+    assert sorted(p.name for p in (steps / "000000").iterdir()) == [
+        "checksums.json",
+        "chunk.json",
+        "state.json",
+    ]
+    assert restore_latest(steps, state_of(tiny_model, config)) == []
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": lambda step: flip(step / "adapter.safetensors"),
+    "a flipped bit in the moments": lambda step: flip(step / "optimizer.safetensors"),
+    "a truncated file": lambda step: truncate(step / "optimizer.safetensors"),
+    "an empty state": lambda step: (step / "state.json").write_text(""),
+    "a missing file": lambda step: (step / "adapter.safetensors").unlink(),
+    "no checksums": lambda step: (step / "checksums.json").unlink(),
+    "damaged text": lambda step: (step / "chunk.json").write_text("{}"),
+    "checksums of other files": lambda step: (step / "checksums.json").write_text('{"../x": "y"}'),
+}
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_step_falls_back_to_the_one_before(
+    tiny_model: Path, steps: Path, damage: Callable[[Path], object]
+) -> None:
+    state = state_of(tiny_model)
+    wanted = advance(state, steps)
+    advance(state, steps)
+    damage(steps / "000001")
+    fresh = state_of(tiny_model)
+    (notice,) = restore_latest(steps, fresh)
+    assert "000001" in notice and "going back to the chunk before" in notice
+    assert fresh.chunks == 1 and fresh.tokens == [0, 1, 2]
+    assert all(torch.equal(p, wanted[name]) for name, p in fresh.adapter.items())
+    assert (steps / "000001.damaged").is_dir(), "nothing is thrown away"
+    advance(fresh, steps)
+    assert [p.name for p in committed_steps(steps)] == ["000000", "000001"]
+
+
+def test_no_good_step_is_left(tiny_model: Path, steps: Path) -> None:
+    advance(state_of(tiny_model), steps)
+    flip(steps / "000000" / "adapter.safetensors")
+    with pytest.raises(TemploraError, match="no good checkpoint is left") as caught:
+        restore_latest(steps, state_of(tiny_model))
+    assert caught.value.hint == "the text can be saved: templora sessions export session"
+    assert (steps / "000000").is_dir() and readable_text(steps) == ("Text 1. ", None)
+
+
+def test_a_missing_step_is_noticed(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    for _ in range(3):
+        advance(state, steps)
+    checkpoint.shutil.rmtree(steps / "000001")
+    with pytest.raises(StepDamaged, match="step 000001 is missing"):
+        read_chunks(steps)
+    text, damage = readable_text(steps)
+    assert text == "Text 1. " and damage and "000001" in damage
+
+
+def test_old_steps_keep_their_text_only(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    for _ in range(4):
+        advance(state, steps)
+    thin(steps, 2)
+    kept = [sorted(p.name for p in step.iterdir()) for step in committed_steps(steps)]
+    assert kept[:2] == [["checksums.json", "chunk.json"]] * 2
+    assert all("adapter.safetensors" in names for names in kept[2:])
+    assert readable_text(steps) == ("Text 1. Text 2. Text 3. Text 4. ", None)
+    verify_step(steps / "000003")
+    with pytest.raises(StepDamaged):
+        verify_step(steps / "000001")
+    assert restore_latest(steps, state_of(tiny_model)) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_changes_nothing(
+    tiny_model: Path, steps: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    state = state_of(tiny_model)
+    wanted = advance(state, steps)
+
+    def fail(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", fail)
+        with pytest.raises(TemploraError, match="the disk is full") as caught:
+            advance(state, steps)
+    assert caught.value.hint == "make room, then: templora resume session"
+    assert [p.name for p in steps.iterdir()] == ["000000"]
+    fresh = state_of(tiny_model)
+    assert restore_latest(steps, fresh) == []
+    assert all(torch.equal(p, wanted[name]) for name, p in fresh.adapter.items())
+
+
+def test_what_a_kill_left_behind_is_cleared(tiny_model: Path, steps: Path) -> None:
+    advance(state_of(tiny_model), steps)
+    leftover = steps / ".000001.tmp"
+    leftover.mkdir()
+    (leftover / "adapter.safetensors").write_bytes(b"half")
+    restore_latest(steps, state_of(tiny_model))
+    assert not leftover.exists()
+
+
+def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, steps: Path) -> None:
+    advance(state_of(tiny_model), steps)
+    with pytest.raises(TemploraError, match="does not fit"):
+        restore_latest(steps, state_of(tiny_model, Config(train=TrainConfig(learn=False))))
+
+
+def test_nothing_is_pickled(tiny_model: Path, steps: Path) -> None:
+    advance(state_of(tiny_model), steps)
+    for file in (steps / "000000").iterdir():
+        assert file.suffix in (".json", ".safetensors")
+        if file.suffix == ".json":
+            json.loads(file.read_text())

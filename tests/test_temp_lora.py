@@ -1,0 +1,284 @@
+"""The loop: what is learnt, what is not, in which order, and that the state is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.config import Config, DecodeConfig, TrainConfig
+from templora_cli.engine import models
+from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.loss import chunk_nll
+from templora_cli.events import ChunkLearnt, ChunkScored, ChunkStarted, Event, Notice, TextDecoded, TrainStep
+from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
+from templora_cli.temp_lora import WritingState, learning_rate, repetition, train_on_chunk, write
+
+CONFIG = Config(
+    decode=DecodeConfig(chunk_tokens=12, context_tokens=20),
+    train=TrainConfig(rank=4, alpha=4, lr=1e-2, warmup_chunks=2, dropout=0.1),
+    seed=3,
+)
+
+
+class FakeBackend:
+    """Writes what it was told to write."""
+
+    exact = True
+
+    def __init__(self) -> None:
+        self.queue: list[list[int]] = []
+        self.prompts: list[Sequence[int]] = []
+        self.changes = 0
+
+    def enqueue(self, *chunks: str) -> FakeBackend:
+        self.queue += [[ord(c) for c in chunk] for chunk in chunks]
+        return self
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        self.prompts.append(prompt)
+        for token in self.queue.pop(0)[:max_tokens]:
+            yield TokenOut(token)
+
+    def adapter_changed(self) -> None:
+        self.changes += 1
+
+
+class Loop:
+    """A loop over the tiny model."""
+
+    def __init__(self, folder: Path, goal: int, *, opening: str = "", config: Config = CONFIG) -> None:
+        self.config = config
+        self.model = models.load(folder, config.model, config.train, seed=config.seed)
+        tokens = opening_tokens(self.model.tokenizer, opening)
+        self.task = NovelTask((1, 2, 3), tokens, Goal(goal, "tokens"), config.decode, self.model.tokenizer)
+        self.state = WritingState.begin(self.model, config)
+        self.backend = FakeBackend()
+
+    def run(self) -> list[Event]:
+        return list(write(self.task, self.model, self.backend, self.state, self.config))
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events if not isinstance(event, TextDecoded)]
+
+
+def learnt(events: list[Event]) -> list[ChunkLearnt]:
+    return [event for event in events if isinstance(event, ChunkLearnt)]
+
+
+def test_one_turn_is_decode_score_train(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    events = loop.run()
+    turn = ["ChunkStarted", "ChunkScored", "TrainStep", "TrainStep", "ChunkLearnt"]
+    assert kinds(events) == turn * 2
+    texts = ["".join(e.text for e in events if isinstance(e, TextDecoded) and e.index == i) for i in (0, 1)]
+    assert texts == [e.text for e in learnt(events)]
+    assert loop.backend.changes == 2 and loop.state.chunks == 2
+    assert loop.state.tokens == [t for e in learnt(events) for t in e.tokens]
+
+
+def test_the_prompt_is_the_header_and_the_window(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 36)
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
+    loop.run()
+    book = loop.state.tokens
+    assert loop.backend.prompts == [(1, 2, 3), (1, 2, 3, *book[:12]), (1, 2, 3, *book[4:24])]
+
+
+def test_the_adapter_learns_the_chunk_and_the_base_stays(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 72)
+    loop.backend.enqueue(*["Hello there."] * 6)
+    frozen = {n: p.clone() for n, p in loop.model.module.named_parameters() if not p.requires_grad}
+    scores = [e for e in loop.run() if isinstance(e, ChunkScored)]
+    assert scores[0].nll_adapter == scores[0].nll_base, "B is zero at first"
+    gains = [e.nll_base - (e.nll_adapter or 0) for e in scores]
+    assert gains[-1] > gains[1] > 0, gains
+    assert all(torch.equal(p, frozen[n]) for n, p in loop.model.module.named_parameters() if n in frozen)
+
+
+def test_scores_are_taken_before_training(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    stream = write(loop.task, loop.model, loop.backend, loop.state, loop.config)
+    for event in stream:
+        if isinstance(event, ChunkScored) and event.index == 1:
+            chunk = [ord(c) for c in "More of it.."]
+            with torch.no_grad():
+                now = chunk_nll(loop.model.module, loop.backend.prompts[-1], chunk).mean().item()
+            assert event.nll_adapter == now
+            return
+    raise AssertionError("no second chunk")
+
+
+def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
+    """With dropout off, the first loss of a pass is the score of the chunk."""
+    config = Config(
+        decode=CONFIG.decode, train=TrainConfig(rank=4, alpha=4, dropout=0.0, epochs=1), seed=0
+    )
+    loop = Loop(tiny_model, 24, config=config)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    events = loop.run()
+    scores = [e.nll_adapter for e in events if isinstance(e, ChunkScored)]
+    losses = [e.loss for e in events if isinstance(e, TrainStep)]
+    assert losses == pytest.approx(scores, abs=1e-6)
+
+
+def test_training_shows_at_most_its_own_context(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = TrainConfig(rank=4, alpha=4, context_tokens=5)
+    loop = Loop(tiny_model, 36, config=Config(decode=CONFIG.decode, train=train))
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
+    seen = []
+
+    def spy(module: torch.nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            seen.append(tuple(prompt))
+        return chunk_nll(module, prompt, chunk)
+
+    monkeypatch.setattr("templora_cli.temp_lora.chunk_nll", spy)
+    loop.run()
+    book = loop.state.tokens
+    assert seen == [(1, 2, 3)] * 2 + [(1, 2, 3, *book[7:12])] * 2 + [(1, 2, 3, *book[19:24])] * 2
+
+
+def test_a_persons_opening_is_learnt_and_never_decoded(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12, opening="It was a dark night.")
+    loop.backend.enqueue("And it went.")
+    events = loop.run()
+    assert [(e.origin, e.text) for e in learnt(events)] == [
+        ("given", "It was a dar"),
+        ("given", "k night."),
+        ("own", "And it went."),
+    ]
+    assert all(e.train_losses for e in learnt(events))
+    assert {e.index for e in events if isinstance(e, TextDecoded)} == {2}
+
+
+def test_without_learning_nothing_is_trained_but_the_base_is_scored(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12, config=Config(decode=CONFIG.decode, train=TrainConfig(learn=False)))
+    loop.backend.enqueue("Hello there.")
+    events = loop.run()
+    assert kinds(events) == ["ChunkStarted", "ChunkScored", "ChunkLearnt"]
+    (chunk,) = learnt(events)
+    assert chunk.nll_base > 0 and chunk.nll_adapter is None and chunk.train_losses == ()
+    assert chunk.lr is None and loop.backend.changes == 0
+
+
+def test_a_pass_that_is_not_finite_leaves_the_adapter(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    stream = write(loop.task, loop.model, loop.backend, loop.state, loop.config)
+    events: list[Event] = []
+    parameter = next(p for n, p in loop.model.adapter.items() if "lora_B" in n)
+    for event in stream:
+        events.append(event)
+        if isinstance(event, ChunkScored) and event.index == 1:
+            hook = parameter.register_hook(lambda gradient: gradient * float("nan"))
+            before = {n: p.clone() for n, p in loop.model.adapter.items()}
+    hook.remove()
+    assert any(isinstance(e, Notice) and "not learnt" in e.message for e in events)
+    assert learnt(events)[1].train_losses == () and learnt(events)[1].lr is None
+    assert all(torch.equal(p, before[n]) for n, p in loop.model.adapter.items())
+    assert all(p.grad is None for p in loop.model.adapter.values())
+
+
+def test_the_process_generator_is_neither_used_nor_moved(tiny_model: Path) -> None:
+    outcomes = []
+    for seed in (1, 2):
+        loop = Loop(tiny_model, 24)
+        loop.backend.enqueue("Hello there.", "More of it..")
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        outcomes.append([e.train_losses for e in learnt(loop.run())])
+        assert torch.equal(torch.get_rng_state(), state)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_dropout_draws_anew_in_every_pass(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    loop.backend.enqueue("Hello there.")
+    before = loop.state.dropout.clone()
+    loop.run()
+    assert not torch.equal(loop.state.dropout, before)
+
+
+def test_the_rate_grows_to_its_value_and_is_never_nothing() -> None:
+    config = TrainConfig(lr=1.0, warmup_chunks=4)
+    assert [learning_rate(i, config) for i in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert learning_rate(0, TrainConfig(lr=1.0, warmup_chunks=0)) == 1.0
+
+
+def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    rates = []
+    for event in write(loop.task, loop.model, loop.backend, loop.state, loop.config):
+        if isinstance(event, TrainStep):
+            assert loop.state.optimizer is not None
+            rates.append((event.lr, loop.state.optimizer.param_groups[0]["lr"]))
+    assert rates == [(5e-3, 5e-3)] * 2 + [(1e-2, 1e-2)] * 2
+
+
+def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
+    adapters = []
+    for checkpointing in (True, False):
+        train = TrainConfig(rank=4, alpha=4, dropout=0.3, lr=1e-2, gradient_checkpointing=checkpointing)
+        loop = Loop(tiny_model, 24, config=Config(decode=CONFIG.decode, train=train))
+        loop.backend.enqueue("Hello there.", "More of it..")
+        loop.run()
+        adapters.append({n: p.detach().clone() for n, p in loop.model.adapter.items()})
+    for name, parameter in adapters[0].items():
+        torch.testing.assert_close(parameter, adapters[1][name])
+
+
+def test_started_says_what_the_model_sees(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 30)
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
+    started = [e for e in loop.run() if isinstance(e, ChunkStarted)]
+    assert [(e.index, e.origin, e.context_tokens, e.max_tokens) for e in started] == [
+        (0, "own", 0, 12),
+        (1, "own", 12, 12),
+        (2, "own", 20, 6),
+    ]
+
+
+def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
+    """`train_on_chunk` alone can be driven by anyone with a model and a turn."""
+    loop = Loop(tiny_model, 12)
+    turn = loop.task.next_turn([])
+    assert turn is not None
+    steps = list(train_on_chunk(turn, [72, 73, 74], loop.model, loop.state, CONFIG.train))
+    assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("window", "chunk", "share"),
+    [
+        ([], [], 0.0),
+        ([], [1, 2, 3], 0.0),
+        ([], [1, 2, 3, 4], 0.0),
+        ([1, 2, 3, 4], [1, 2, 3, 4], 1 / 4),
+        ([], [1] * 10, 6 / 7),
+        ([5, 6, 7, 8, 9], [6, 7, 8, 9], 1 / 4),
+    ],
+)
+def test_repetition(window: list[int], chunk: list[int], share: float) -> None:
+    assert repetition(window, chunk) == pytest.approx(share)
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 3), max_size=40))
+def test_repetition_is_a_share_and_counts_the_chunks_grams(window: list[int], chunk: list[int]) -> None:
+    share = repetition(window, chunk)
+    assert 0 <= share <= 1
+    text = window + chunk
+    ends = [i for i in range(len(text)) if i >= len(window) and i >= 3]
+    earlier = [tuple(text[i - 3 : i + 1]) for i in range(3, len(text))]
+    repeated = sum(tuple(text[i - 3 : i + 1]) in earlier[: i - 3] for i in ends)
+    assert share == pytest.approx(repeated / len(ends) if ends else 0.0)
