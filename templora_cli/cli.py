@@ -11,8 +11,10 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import models, sessions
 from templora_cli.commands.resume import resume
+from templora_cli.commands.terminal import debugging
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError
+from templora_cli.render import show_error
 
 app = typer.Typer(
     name="templora",
@@ -48,16 +50,10 @@ def _root(
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 bad input, 130 Ctrl-C, 1 a defect of templora."""
-    from templora_cli.render import show_error
-
     try:
         app()
     except TemploraError as error:
-        if os.environ.get("TEMPLORA_DEBUG"):
+        if debugging():
             raise
         show_error(sys.stderr, error)
-        if "--json" in sys.argv:
-            from templora_cli.render import error_event
-
-            print(error_event(error), flush=True)
         sys.exit(2)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from templora_cli.commands import session_run
+from templora_cli.commands.terminal import open_view
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import Notice
-from templora_cli.render import View, open_view
+from templora_cli.render import View
 
 if TYPE_CHECKING:
     from templora_cli.engine.models import LanguageModel
@@ -35,7 +36,7 @@ def resume(
     """
     from templora_cli.sessions.store import Store, now
 
-    with Store().open(session) as book:
+    with open_view(json=json, quiet=quiet) as view, Store().open(session) as book:
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         goal = None if more is None else _extended(book, *more)
@@ -44,18 +45,16 @@ def resume(
                 f"{book.id} is finished ({book.manifest.goal_amount} {book.manifest.goal_unit})",
                 f"extend it: {book.resume_command} --chunks 4",
             )
-        with open_view(json=json, quiet=quiet) as view:
-            config = replace(
-                config,
-                model=replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device),
-            )
-            folder = Path(book.manifest.folder)
-            _use_threads(book)
-            _, model = session_run.load_model(config, view, folder if folder.is_dir() else None)
-            _require_same_model(book, model, view)
-            changes = {} if goal is None else {"goal_amount": goal[0], "goal_unit": goal[1]}
-            book.update(opened=now(), **changes)
-            session_run.write_session(book, model, view)
+        # As it ran before, not as `auto` would choose today.
+        held = replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device)
+        folder = Path(book.manifest.folder)
+        _use_threads(book)
+        known = folder if folder.is_dir() else None
+        _, model = session_run.load_model(replace(config, model=held), view, known)
+        _require_same_model(book, model, view)
+        changes = {} if goal is None else {"goal_amount": goal[0], "goal_unit": goal[1]}
+        book.update(opened=now(), **changes)
+        session_run.write_session(book, model, view)
 
 
 def _extended(book: Session, amount: int, unit: str) -> tuple[int, str]:

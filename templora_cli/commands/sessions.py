@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from templora_cli.commands.terminal import print_table
 from templora_cli.errors import TemploraError
-from templora_cli.render import print_table
 
 if TYPE_CHECKING:
     from templora_cli.sessions.manifest import Manifest

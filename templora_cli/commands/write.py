@@ -10,9 +10,9 @@ import typer
 
 from templora_cli.commands import session_run
 from templora_cli.commands.settings import configure, flag
+from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.render import open_view
 
 if TYPE_CHECKING:
     from templora_cli.engine.models import LanguageModel
@@ -60,29 +60,28 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    config = configure(
-        {
-            ("model", "name"): model,
-            ("model", "quantize"): quantize,
-            ("model", "device"): device,
-            ("train", "recipe"): recipe,
-            ("train", "learn"): False if no_learn else None,
-            ("decode", "chunk_tokens"): chunk_tokens,
-            ("decode", "context_tokens"): context_tokens,
-            ("decode", "temperature"): temperature,
-            ("decode", "top_p"): top_p,
-            ("decode", "min_p"): min_p,
-            ("decode", "top_k"): top_k,
-            ("decode", "repetition_penalty"): repetition_penalty,
-            ("", "seed"): seed,
-        }
-    )
-    goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
-    goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
-    text = read_premise(premise, premise_file, required=from_file is None)
-    opening = _read_opening(from_file)
-    book = session_run.check_out(out) if out else None
+    flags = {
+        ("model", "name"): model,
+        ("model", "quantize"): quantize,
+        ("model", "device"): device,
+        ("train", "recipe"): recipe,
+        ("train", "learn"): False if no_learn else None,
+        ("decode", "chunk_tokens"): chunk_tokens,
+        ("decode", "context_tokens"): context_tokens,
+        ("decode", "temperature"): temperature,
+        ("decode", "top_p"): top_p,
+        ("decode", "min_p"): min_p,
+        ("decode", "top_k"): top_k,
+        ("decode", "repetition_penalty"): repetition_penalty,
+        ("", "seed"): seed,
+    }
     with open_view(json=json, quiet=quiet) as view:
+        config = configure(flags)
+        goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
+        goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
+        text = read_premise(premise, premise_file, required=from_file is None)
+        opening = _read_opening(from_file)
+        book = session_run.check_out(out) if out else None
         folder, loaded = session_run.load_model(config, view)
         with _begin(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book) as session:
             session_run.write_session(session, loaded, view)

@@ -28,16 +28,20 @@ from templora_cli.sessions import checkpoint, recorder
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
 
+KillAt = int | tuple[str, int] | None
+"""The number of a point, or (name, n) for the nth point of that name."""
+
+
 @dataclass
 class Points:
     """Counts the points of this process and kills it at one of them."""
 
     home: str
-    kill_at: int | None
+    kill_at: KillAt
     names: list[str] = field(default_factory=list)
 
     def reach(self, name: str) -> None:
-        if self.kill_at == len(self.names):
+        if self.kill_at in (len(self.names), (name, self.names.count(name) + 1)):
             os.kill(os.getpid(), signal.SIGKILL)
         self.names.append(name)
 
@@ -72,12 +76,12 @@ def install(points: Points) -> None:
     recorder.Recorder.record = counted_record  # type: ignore[method-assign]
 
 
-def run(environment: dict[str, str], model: str, kill_at: int | None, names_file: str | None) -> None:
+def run(environment: dict[str, str], model: str, kill_at: KillAt, names_file: str | None) -> None:
     """Write the book, or go on with it if there is one; in a process of its own."""
     os.environ.update(environment)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
+    log = os.open(environment["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     torch.set_num_threads(1)
     points = Points(environment["TEMPLORA_HOME"], kill_at)
     install(points)

@@ -1,0 +1,58 @@
+"""What every command says the same way: its view, its failures, its tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from templora_cli.errors import TemploraError
+from templora_cli.render import JsonView, TerminalView, View
+
+
+@contextmanager
+def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
+    """The view that the flags ask for. Errors inside are shown by it; they and Ctrl-C set the exit status."""
+    chosen = JsonView(sys.stdout) if json else TerminalView(sys.stdout, sys.stderr, quiet)
+    with chosen as view:
+        try:
+            yield view
+        except TemploraError as error:
+            if debugging():
+                raise
+            view.fail(error)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def debugging() -> bool:
+    """Was a traceback asked for (`--debug`)?"""
+    return bool(os.environ.get("TEMPLORA_DEBUG"))
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, stretch: int = 0) -> None:
+    """A table on standard output: fitted to a terminal, tab-separated in a pipe.
+
+    Column number `stretch` is the one that is folded where the terminal is too narrow.
+    """
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            typer.echo("\t".join(row))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        figures = all(row[number][:1] in "+-0123456789" for row in rows)
+        table.add_column(
+            column, justify="right" if figures else "left", no_wrap=number != stretch, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
