@@ -189,6 +189,11 @@ def prose_on_screen(pieces: list[str], columns: int = 100) -> list[str]:
     return screen[len(header) + 1 :]
 
 
+def test_prose_is_never_wider_than_a_page(window: dict[str, int]) -> None:
+    window["columns"] = 160
+    assert prose_on_screen(["word " * 30], 160) == [("word " * 20).rstrip(), ("word " * 10).rstrip()]
+
+
 def test_prose_is_not_markup_nor_control_codes() -> None:
     prose = "a [bold]b[/bold] [link=x]c :smile: 12 'q' \x1b[2J\x9b5A\x07 d\te\r\x7f\n"
     assert prose_on_screen([prose]) == ["a [bold]b[/bold] [link=x]c :smile: 12 'q' ␛[2J\ufffd5A␇ d    e␍␡"]
@@ -239,6 +244,7 @@ def test_status_tells_the_place_in_the_book() -> None:
     assert "chunk 1 of 5 · 0 of 450 tokens" in status(STARTED)
     assert "chunk 2 of 5 · 100 of 450 tokens" in status(STARTED, committed())
     assert "chunk 2 · 70 of 1,000 words" in status(STARTED, committed(done=70), unit="words", goal=1000)
+    assert "  chunk 5 of 5 · 450 of 450 tokens\nfinishing" in status(committed(4, done=450))
     half = status(chunks=2, tokens=260, done=225)
     assert "━" * 12 + "─" * 12 + "  chunk 3 of 5 · 225 of 450 tokens" in half
 
@@ -282,10 +288,16 @@ def test_status_tells_the_speed_of_decoding() -> None:
         assert "20.0 tokens/s" in "\n".join(terminal.screen())
 
 
+def test_reading_is_no_decoding() -> None:
+    assert "tokens/s" in status(committed())
+    assert "tokens/s" not in status(committed(origin="given"))
+
+
 def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
     given = committed(origin="given", seconds={"decode": 0.0, "score": 500.0})
     assert "left" not in status(STARTED, given)
+    assert "left" not in status(STARTED, committed(done=0))
     # 30 s for 100 tokens, 350 are missing
     clock = Clock()
     assert "about 2 min left" in status(STARTED, committed(), clock=clock)
@@ -313,6 +325,17 @@ def test_an_adapter_that_does_not_help_is_called_so() -> None:
     assert "not helping" in status(*worse)
     assert "not helping" in status(*worse_on_given)
     assert "not helping" not in status(*worse, *helping)
+
+
+def test_the_status_does_not_jump() -> None:
+    terminal = Terminal()
+    with TerminalView(terminal, terminal) as view:
+        view.show(opened())
+        heights = []
+        for index, gain in enumerate([-0.1, -0.1, -0.1, 0.2]):
+            view.show(committed(index, gain=gain))
+            heights.append(len(terminal.screen()))
+    assert heights[0] == heights[1] < heights[2] == heights[3]
 
 
 def test_status_of_a_gpu() -> None:
@@ -469,11 +492,13 @@ def test_the_terminal_is_given_back_whatever_happens() -> None:
         view.show(events.Notice("x"))
         assert sys.stderr is not streams[1]
         assert terminal.getvalue().rindex("\x1b[?25l") > terminal.getvalue().find("\x1b[?25h")
+        drawn = len(terminal.getvalue())
         raise KeyboardInterrupt
     assert (sys.stdout, sys.stderr) == streams
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
     assert terminal.screen()[3:] == ["note: x", "Tide came"]
     written = terminal.getvalue()
+    assert "chunk 1" in written[:drawn] and "chunk 1" not in written[drawn:]
     view.close()
     assert terminal.getvalue() == written
 

@@ -120,9 +120,7 @@ def test_scores_are_taken_before_training(tiny_model: Path) -> None:
 
 def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
     """With dropout off, the first loss of a pass is the score of the chunk."""
-    config = Config(
-        decode=CONFIG.decode, train=TrainConfig(rank=4, alpha=4, dropout=0.0, epochs=1), seed=0
-    )
+    config = Config(decode=CONFIG.decode, train=TrainConfig(rank=4, alpha=4, dropout=0.0, epochs=1), seed=0)
     loop = Loop(tiny_model, 24, config=config)
     loop.backend.enqueue("Hello there.", "More of it..")
     events = loop.run()

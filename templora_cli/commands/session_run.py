@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,10 +119,8 @@ class interruptible:
             dropped_tokens=self.recorder.tokens_in_progress,
             resume_command=self.session.resume_command,
         )
-        try:
+        with suppress(BrokenPipeError):
             self.view.show(event)
-        except BrokenPipeError:
-            pass
         raise typer.Exit(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 

@@ -6,6 +6,7 @@ Weights are read from safetensors only and no code of a model repository is run.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ ADAPTER = "default"
 class LanguageModel:
     """A base model with its tokenizer and, where something is to be learnt, the temporary adapter."""
 
-    module: nn.Module
+    module: Any
+    """The transformers model, inside a PEFT model where there is an adapter."""
     tokenizer: Any
     adapter: dict[str, nn.Parameter]
     """The LoRA matrices by their PEFT names, float32."""
@@ -46,7 +48,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.module.parameters()).device
+        return self.module.device  # type: ignore[no-any-return]
 
     @property
     def banned_tokens(self) -> Sequence[int]:
@@ -58,7 +60,8 @@ class LanguageModel:
 
     def without_adapter(self) -> AbstractContextManager[object]:
         """Inside it the plain base model answers."""
-        return self.module.disable_adapter() if self.adapter else nullcontext()
+        disabled: AbstractContextManager[object] = nullcontext()
+        return self.module.disable_adapter() if self.adapter else disabled
 
 
 def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
@@ -237,6 +240,8 @@ def _quiet_libraries() -> Iterator[None]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)

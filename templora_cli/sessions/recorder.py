@@ -111,7 +111,7 @@ class Recorder:
         path = Path(self.session.manifest.out)
         notices: list[Event] = []
         try:
-            if path.exists() and path.read_text("utf-8", errors="replace") not in self._renderings(path):
+            if path.exists() and path.read_bytes() not in self._renderings(path):
                 aside = _free_name(path)
                 path.replace(aside)
                 notices.append(Notice(f"{path.name} was edited: your version is kept as {aside}"))
@@ -124,8 +124,8 @@ class Recorder:
             ) from error
         return notices
 
-    def _renderings(self, path: Path) -> list[str]:
-        return [book_as(path, text) for text in [*self._written, self.text]]
+    def _renderings(self, path: Path) -> list[bytes]:
+        return [book_as(path, text).encode("utf-8") for text in [*self._written, self.text]]
 
 
 def _free_name(path: Path) -> Path:

@@ -65,9 +65,7 @@ def test_special_tokens_are_banned(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(("quantize", "stored"), [("nf4", "Linear4bit"), ("int8", "Linear8bitLt")])
-def test_a_quantised_base_can_be_learnt_over_on_the_cpu(
-    tiny_model: Path, quantize: str, stored: str
-) -> None:
+def test_a_quantised_base_can_be_learnt_over_on_the_cpu(tiny_model: Path, quantize: str, stored: str) -> None:
     model = models.load(tiny_model, ModelConfig(device="cpu", quantize=quantize), TRAIN, seed=0)
     layer = model.module.get_base_model().model.layers[0].mlp.up_proj.base_layer
     assert type(layer).__name__ == stored

@@ -28,9 +28,7 @@ def sampler(seed: int = 0, **config: float) -> Sampler:
 
 def tokens(module: torch.nn.Module, sampler: Sampler, count: int = 24) -> list[int]:
     backend = EagerBackend(module)
-    return [
-        t.id for t in backend.decode(PROMPT, sampler=sampler, max_tokens=count, stop=lambda chunk: False)
-    ]
+    return [t.id for t in backend.decode(PROMPT, sampler=sampler, max_tokens=count, stop=lambda chunk: False)]
 
 
 def test_greedy_equals_generate(module: torch.nn.Module) -> None:

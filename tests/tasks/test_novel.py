@@ -108,7 +108,9 @@ def test_a_header_is_never_empty() -> None:
 def test_prompts_of_ones_own(tmp_path: Path) -> None:
     packaged = load_prompts("novel", "")
     assert load_prompts("novel", str(tmp_path)) == packaged, "a folder replaces file by file"
-    own = '[chat]\nsystem = "S"\npremise = "P {premise}"\nopening = "O"\n[plain]\npremise = ""\nopening = ""\n'
+    own = (
+        '[chat]\nsystem = "S"\npremise = "P {premise}"\nopening = "O"\n[plain]\npremise = ""\nopening = ""\n'
+    )
     (tmp_path / "novel.toml").write_text(own)
     prompts = load_prompts("novel", str(tmp_path))
     assert prompts.text("chat", "premise", premise="x") == "P x"

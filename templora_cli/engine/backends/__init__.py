@@ -15,9 +15,10 @@ class TokenOut(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Draws the token that follows `ids` from `logits` [V]."""
+    """Turns logits into tokens."""
 
-    def draw(self, ids: Sequence[int], logits: Tensor) -> int: ...
+    def draw(self, ids: Sequence[int], logits: Tensor) -> int:
+        """The token that follows `ids`, from `logits` [V]."""
 
 
 Stop = Callable[[Sequence[int]], bool]
@@ -38,8 +39,6 @@ class Backend(Protocol):
         The sampler is asked exactly once for each token that comes out, never ahead of need: its
         random state after the last token is part of what a session commits.
         """
-        ...
 
     def adapter_changed(self) -> None:
         """The adapter's weights were written in place, by training or by restoring."""
-        ...

@@ -1,0 +1,43 @@
+# make demo   everything from a bare checkout to a short story
+# make test   install the test tools, run the checks and the fast tests
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+
+.PHONY: demo test lint slow bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/templora models pull smollm2-135m
+	$(BIN)/templora write --chunks 3 --chunk-tokens 256 --context-tokens 1024 --seed 7 \
+		--premise "A lighthouse keeper finds a letter in a bottle, written in his own hand."
+
+test: $(VENV)/.tested lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The tests on the embedded model; minutes.
+slow: $(VENV)/.tested
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks startup
+	$(BIN)/python -m benchmarks flat
+	$(BIN)/python -m benchmarks memory
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,119 @@
+"""Start-up time, peak memory of a chunk, and whether a long book stays as cheap as a short one.
+
+    python -m benchmarks startup
+    python -m benchmarks memory [--model smollm2-135m]
+    python -m benchmarks flat [--chunks 30]
+
+Prints what it measured; judges nothing. POSIX only (peak memory from getrusage).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+
+TEMPLORA = [sys.executable, "-m", "templora_cli"]
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
+    )
+
+
+def write_events(*arguments: str, home: Path) -> list[dict[str, Any]]:
+    """Run `templora write --json` and return its events."""
+    environment = {**os.environ, "TEMPLORA_HOME": str(home)}
+    command = [*TEMPLORA, "write", "--json", "--premise", "A storm at sea.", *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def committed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == "chunk_committed"]
+
+
+@app.command()
+def startup(runs: int = 15) -> None:
+    """Wall-clock seconds of `templora --help`, and of an empty Python for comparison."""
+    seconds: dict[str, list[float]] = {"templora --help": [], "python -c pass": []}
+    commands = {"templora --help": [*TEMPLORA, "--help"], "python -c pass": [sys.executable, "-c", "pass"]}
+    for _ in range(runs + 1):
+        for name, command in commands.items():
+            began = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            seconds[name].append(time.perf_counter() - began)
+    print(f"# {machine()}, median of {runs} after one warm-up")
+    for name, values in seconds.items():
+        print(f"{name:16} {median(values[1:]):.3f} s (from {min(values[1:]):.3f} to {max(values[1:]):.3f})")
+
+
+@app.command()
+def memory(
+    model: str = "smollm2-135m",
+    chunk_tokens: int = 1024,
+    context_tokens: int = 1024,
+    chunks: Annotated[int, typer.Option(help="The window is full from the second chunk on.")] = 2,
+) -> None:
+    """Peak resident memory of a whole run: load, decode, score, train, commit."""
+    with tempfile.TemporaryDirectory() as home:
+        events = write_events(
+            *("--model", model, "--chunks", str(chunks)),
+            *("--chunk-tokens", str(chunk_tokens), "--context-tokens", str(context_tokens)),
+            home=Path(home),
+        )
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    print(f"# {machine()}, {model}, chunk {chunk_tokens}, context {context_tokens}, {chunks} chunks")
+    print(f"peak resident memory {peak / 1e9:.2f} GB")
+    for event in committed(events):
+        phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in event["seconds"].items())
+        print(f"chunk {event['index'] + 1}: {phases} s; step {event['step_bytes'] / 1e6:.0f} MB")
+
+
+@app.command()
+def flat(chunks: int = 30, repeats: int = 3) -> None:
+    """Cost of a chunk and size of a step at the end of a book against its beginning (tiny model)."""
+    from tests.tiny import save_tiny_model
+
+    ratios: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        model = save_tiny_model(Path(folder) / "model")
+        for _ in range(repeats):
+            events = committed(
+                write_events(
+                    *("--model", str(model), "--chunks", str(chunks)),
+                    *("--chunk-tokens", "64", "--context-tokens", "128"),
+                    home=Path(folder) / "home",
+                )
+            )
+            seconds = [sum(event["seconds"].values()) for event in events]
+            ratios.append(median(seconds[-5:]) / median(seconds[2:7]))
+    sizes = [event["step_bytes"] for event in events]
+    print(f"# {machine()}, tiny model, chunk 64, context 128, {chunks} chunks, {repeats} runs")
+    print(
+        f"time of the last five chunks over that of the 3rd to 7th: {median(ratios):.3f} (runs: "
+        f"{', '.join(f'{ratio:.3f}' for ratio in ratios)})"
+    )
+    print(f"size of the last step over that of the 3rd: {sizes[-1] / sizes[2]:.3f}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,171 @@
+"""From one GGUF file to a model folder: float16 safetensors and tokenizer files.
+
+Loading a GGUF takes transformers tens of seconds every time, the converted folder a few. So each
+file is converted once, and everything else in templora only ever sees folders. Where the folders lie
+is the business of `catalog.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import struct
+import tempfile
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from templora_cli.errors import TemploraError
+
+
+def convert_gguf(gguf: Path, folder: Path, *, chat_template: bool = True) -> None:
+    """Write `gguf` into `folder` as config.json, float16 model.safetensors and tokenizer files.
+
+    `chat_template=False` leaves the file's chat template out, so that the model is taken for one that
+    only continues text. Nothing is printed. What stands in `folder` after an error is to be thrown
+    away. Raises TemploraError where the file is damaged, its architecture unknown to transformers, or
+    the disk full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _silence():
+        try:
+            model, tokenizer = _load(gguf, folder.parent)
+        except TemploraError:
+            raise
+        except Exception as error:  # damaged bytes come out as anything, from struct.error to MemoryError
+            raise _unreadable(gguf, error) from error
+        if not chat_template:
+            tokenizer.chat_template = None
+        try:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            _drop_foreign_tokens(folder / "tokenizer.json", model.get_input_embeddings().num_embeddings)
+        except Exception as error:  # a full disk is an OSError or the SafetensorError that wraps it
+            raise TemploraError(f"cannot write {folder}: {_first_line(error)}") from error
+
+
+def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
+    """Model (float16, on the CPU) and tokenizer of the file."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    # transformers also reads what lies next to the file (an adapter_config.json would be applied, a
+    # tokenizer_config.json preferred), so it is shown the file in a folder of its own.
+    with tempfile.TemporaryDirectory(prefix="gguf-", dir=beside, ignore_cleanup_errors=True) as alone:
+        _link(gguf.resolve(), Path(alone) / "model.gguf")
+        tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf")
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            alone,
+            gguf_file="model.gguf",
+            # Weights that stay in their blocks (it tries to where it has kernels) cannot be saved.
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float16,
+            output_loading_info=True,
+        )
+    _check(model, tokenizer, loading["missing_keys"], gguf.name)
+    _follow_bos(tokenizer, gguf)
+    return model, tokenizer
+
+
+def _check(model: Any, tokenizer: Any, missing: Collection[str], name: str) -> None:
+    """Refuse what transformers takes without a word: these make a model that writes nonsense."""
+    import torch
+
+    faults = [f"weight {key} is missing" for key in sorted(missing)]  # it would fill them at random
+    faults += [
+        f"weight {key} holds values that are no float16 numbers"
+        for key, weight in model.named_parameters()
+        if not bool(torch.isfinite(weight).all())
+    ]
+    if tokenizer.vocab_size > model.get_input_embeddings().num_embeddings:
+        faults.append("the tokenizer has tokens that the model does not know")
+    text = "The old cat sat on the mat."
+    if tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True).strip() != text:
+        faults.append("the tokenizer does not give back the text that it was given")
+    if faults:
+        more = f", and {len(faults) - 1} faults more" if len(faults) > 1 else ""
+        raise TemploraError(f"cannot use {name}: {faults[0]}{more}")
+
+
+def _follow_bos(tokenizer: Any, gguf: Path) -> None:
+    """Let the tokenizer begin a text with its BOS token where the file says so.
+
+    transformers does that itself from 5.23 on, but 5.20 is the last one for Python 3.10.
+    """
+    import transformers
+
+    major, minor = transformers.__version__.split(".")[:2]
+    if (int(major), int(minor)) >= (5, 23):
+        return
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf)
+    flag, model = (reader.get_field(f"tokenizer.ggml.{key}") for key in ("add_bos_token", "model"))
+    # Sentencepiece vocabularies begin with it unless the file says otherwise, as in llama.cpp.
+    wanted = flag.contents() if flag else bool(model) and model.contents() == "llama"
+    if wanted and tokenizer.bos_token:
+        tokenizer.add_bos_token = True
+
+
+def _drop_foreign_tokens(file: Path, known: int) -> None:
+    """Take out of a saved tokenizer what the model, with its `known` tokens, has no embedding for.
+
+    transformers adds GPT-2's <|endoftext|> to every byte-level vocabulary that has none.
+    """
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    kept = [token for token in saved["added_tokens"] if token["id"] < known]
+    if len(kept) < len(saved["added_tokens"]):
+        saved["added_tokens"] = kept
+        file.write_text(json.dumps(saved, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _link(source: Path, place: Path) -> None:
+    """Let `place` be `source`: a link where the system allows one to this user, else a copy."""
+    for make in (os.symlink, os.link):
+        try:
+            make(source, place)
+            return
+        except OSError:
+            continue
+    shutil.copyfile(source, place)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No progress bars, log lines or warnings of the libraries inside; all as before afterwards."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        # The GGUF reader draws a tqdm bar that no setting reaches, hence the redirection.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _unreadable(gguf: Path, error: Exception) -> TemploraError:
+    """What to tell of an error in reading; the error itself stays its cause, for --debug."""
+    if isinstance(error, (struct.error, MemoryError)):
+        reason = "it ends too early" if isinstance(error, struct.error) else "there is not enough memory"
+    else:
+        reason = re.sub(r"\S*model\.gguf", "it", _first_line(error))
+    return TemploraError(
+        f"cannot read {gguf.name}: {reason}",
+        "the file is damaged, or of an architecture that transformers does not read from GGUF",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """The first line that the error has to say, or its kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,386 @@
+"""The command line as a person uses it, on the tiny model: results, streams, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner, Result
+
+from templora_cli.cli import app
+from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.store import Store
+
+SMALL = ("--chunk-tokens", "16", "--context-tokens", "24")
+
+
+@pytest.fixture(autouse=True)
+def small_adapter(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+
+
+def templora(*arguments: str | Path, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        # As cli.main() does for what a command raises outside of a view.
+        from templora_cli.errors import TemploraError
+
+        if not isinstance(result.exception, TemploraError):
+            raise result.exception
+    return result
+
+
+def write(model: Path, *arguments: str | Path, stdin: str | None = None) -> Result:
+    premise = (
+        () if "--from" in arguments or stdin or "--premise-file" in arguments else ("--premise", "A storm.")
+    )
+    return templora("write", "--model", model, *SMALL, *premise, *arguments, stdin=stdin)
+
+
+def events_of(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def only_session() -> Path:
+    return Store().find(None)
+
+
+def message_of(result: Result) -> str:
+    return str(result.exception) if not isinstance(result.exception, SystemExit) else result.stderr
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+def test_prose_on_standard_output_and_all_else_on_standard_error(tiny_model: Path) -> None:
+    result = write(tiny_model, "--chunks", "3")
+    assert result.exit_code == 0
+    session = only_session()
+    text = "".join(chunk["text"] for chunk in read_chunks(session / "steps"))
+    assert result.stdout.rstrip("\n") == text.rstrip("\n")
+    lines = result.stderr.splitlines()
+    assert session.name in lines[0], "the session id comes first"
+    assert lines[-1] == f"templora resume {session.name} --chunks 4"
+    assert sum(line.startswith("chunk") and "gain" in line for line in lines) == 3
+
+
+def test_json_events_tell_the_whole_book(tiny_model: Path) -> None:
+    events = events_of(write(tiny_model, "--chunks", "2", "--json"))
+    names = [event["event"] for event in events]
+    assert names[0] == "session_opened" and names[-1] == "finished"
+    committed = [event for event in events if event["event"] == "chunk_committed"]
+    assert [c["index"] for c in committed] == [0, 1]
+    for chunk in committed:
+        assert chunk["tokens"] == 16 and len(chunk["train_losses"]) == 2
+        assert chunk["gain"] == pytest.approx(chunk["nll_base"] - chunk["nll_adapter"])
+        assert 0 <= chunk["repetition"] <= 1 and chunk["nll_base"] > 0
+        assert {"decode", "score", "train", "commit"} <= chunk["seconds"].keys()
+        texts = [e["text"] for e in events if e["event"] == "text_decoded" and e["index"] == chunk["index"]]
+        assert "".join(texts) == chunk["text"]
+    assert committed[1]["step_bytes"] == sum(
+        f.stat().st_size for f in committed_steps(only_session() / "steps")[1].iterdir()
+    )
+
+
+def test_the_same_seed_writes_the_same_book_and_another_does_not(tiny_model: Path) -> None:
+    books = [write(tiny_model, "--chunks", "2", "--seed", seed, "--quiet") for seed in ("1", "1", "2")]
+    assert books[0].stdout == books[1].stdout != books[2].stdout
+    assert all(book.stderr == "" for book in books)
+
+
+def test_learning_changes_the_book_and_no_learn_is_the_base(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nlr = 0.05\nrank = 2\nalpha = 2\n")
+    learnt, plain = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
+    assert learnt != plain
+    chunks = read_chunks(only_session() / "steps")
+    assert all(c["nll_adapter"] is None and c["train_losses"] == [] and c["nll_base"] > 0 for c in chunks)
+    assert not list(only_session().rglob("*.safetensors"))
+
+
+def test_lengths(tiny_model: Path) -> None:
+    write(tiny_model, "--tokens", "40")
+    assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 8]
+    assert events_of(write(tiny_model, "--words", "5", "--json"))[-1]["words"] >= 5
+
+
+def test_a_premise_from_standard_input_and_from_a_file(tiny_model: Path) -> None:
+    Path("premise.txt").write_text("A calm.\n")
+    books = []
+    for given in (
+        write(tiny_model, "--premise", "-", "--chunks", "1", "-q", stdin="A calm.\n"),
+        write(tiny_model, "--premise-file", "premise.txt", "--chunks", "1", "-q"),
+        templora("write", "--model", tiny_model, *SMALL, "--premise", "A calm.", "--chunks", "1", "-q"),
+    ):
+        assert given.exit_code == 0, given.stderr
+        books.append(given.stdout)
+    assert books[0] == books[1] == books[2]
+
+
+def test_going_on_from_an_opening(tiny_model: Path) -> None:
+    Path("opening.txt").write_text("It was a dark and stormy night. The rain fell.")
+    result = write(tiny_model, "--from", "opening.txt", "--chunks", "1", "--out", "book.txt")
+    assert result.exit_code == 0, result.stderr
+    chunks = read_chunks(only_session() / "steps")
+    assert [c["origin"] for c in chunks] == ["given"] * 3 + ["own"]
+    book = Path("book.txt").read_text()
+    assert book.startswith("It was a dark and stormy night. The rain fell.")
+    assert "stormy" not in result.stdout, "what the person wrote is not told back"
+    assert (only_session() / "source.txt").read_text().startswith("It was a dark")
+
+
+def test_the_book_file_follows_chunk_by_chunk_and_edits_are_kept(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1", "--out", "book.md")
+    first = Path("book.md").read_text()
+    assert first.strip()
+    Path("book.md").write_text("my own words\n")
+    result = templora("resume", "--chunks", "1")
+    assert result.exit_code == 0, result.stderr
+    assert Path("book.edited-1.md").read_text() == "my own words\n"
+    assert "book.edited-1.md" in result.stderr.replace("\n", "")
+    assert len(Path("book.md").read_text()) > len(first)
+    templora("resume", "--chunks", "1")
+    assert not Path("book.edited-2.md").exists(), "what templora wrote itself is no edit"
+
+
+def test_settings_of_the_working_folder_win_over_the_users(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        f"[model]\nname = {str(tiny_model)!r}\n[decode]\nchunk_tokens = 8\n"
+    )
+    Path("templora.toml").write_text("[decode]\nchunk_tokens = 9\ncontext_tokens = 16\n[train]\nrank = 3\n")
+    result = templora("write", "--premise", "A storm.", "--chunks", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert events_of(result)[0]["chunk_tokens"] == 9
+    config = json.loads((only_session() / "session.json").read_text())["config"]
+    assert config["train"]["rank"] == 3 and config["decode"]["context_tokens"] == 16
+
+
+# --- resuming ----------------------------------------------------------------------------------------
+
+
+def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    name = only_session().name
+    finished = templora("resume")
+    assert finished.exit_code == 2 and f"{name} is finished" in finished.stderr
+    assert f"templora resume {name} --chunks 4" in finished.stderr
+    assert templora("resume", name[:8], "--tokens", "20").exit_code == 0
+    assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 4]
+
+
+def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:
+    once = write(tiny_model, "--chunks", "3", "-q").stdout
+    twice = write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout
+    assert once.replace("\n", "") == twice.replace("\n", "")
+
+
+def test_a_session_in_use_is_refused_by_name(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    with FileLock(only_session() / "lock"):
+        result = templora("resume", "--chunks", "1")
+    assert result.exit_code == 2
+    assert f"session {only_session().name} is being written by another process" in result.stderr
+
+
+def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tiny_base_model: Path) -> None:
+    folder = shutil.copytree(tiny_model, "model")
+    write(Path(folder), "--chunks", "1")
+    shutil.rmtree(folder)
+    shutil.copytree(tiny_base_model, folder)
+    result = templora("resume", "--chunks", "1")
+    assert result.exit_code == 2 and "was begun with another" in result.stderr
+
+
+def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
+    once = write(tiny_model, "--chunks", "4", "-q").stdout
+    write(tiny_model, "--chunks", "3")
+    step = committed_steps(only_session() / "steps")[-1]
+    (step / "adapter.safetensors").write_bytes(b"damaged")
+    result = templora("resume", "--chunks", "1")
+    assert result.exit_code == 0, result.stderr
+    assert "adapter.safetensors does not match its checksum" in result.stderr.replace("\n", " ")
+    text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
+    assert text.replace("\n", "") == once.replace("\n", "")
+
+
+def run_process(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "templora_cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_keeps_what_is_committed_and_says_how_to_go_on(tiny_model: Path) -> None:
+    process = run_process(
+        "write", "--model", tiny_model, *SMALL, "--premise", "A", "--tokens", "100000", "--json"
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "text_decoded" and (event["index"], event["tokens"]) == (2, 3):
+            process.send_signal(signal.SIGINT)
+        if event["event"] == "interrupted":
+            break
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert event["resume_command"] == f"templora resume {only_session().name}"
+    assert event["chunks"] == len(committed_steps(only_session() / "steps")) >= 2
+    assert not list((only_session() / "steps").glob(".*"))
+
+
+# --- looking -----------------------------------------------------------------------------------------
+
+
+def test_sessions_list_show_path(tiny_model: Path) -> None:
+    assert templora("sessions", "list").stderr.startswith("no sessions yet")
+    write(tiny_model, "--chunks", "2")
+    name = only_session().name
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert row["session"] == name and row["state"] == "finished" and row["chunks"] == 2
+    assert row["tokens"] == 32 and row["gain"] == pytest.approx(0, abs=0.1)
+    assert name in templora("sessions", "list").stdout
+    shown = json.loads(templora("sessions", "show", name[:7], "--json").stdout)
+    assert [step["index"] for step in shown["steps"]] == [0, 1] and "text" not in shown["steps"][0]
+    assert "finished" in templora("sessions", "show").stdout
+    assert templora("sessions", "path").stdout.strip() == str(only_session())
+
+
+def test_an_unfinished_book_says_how_far_it_is(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "2")
+    shutil.rmtree(committed_steps(only_session() / "steps")[-1])
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert row["state"] == "16/32 tokens"
+
+
+def test_export(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "2")
+    name = only_session().name
+    assert templora("sessions", "export").stdout.strip() == str(Path(f"{name}.md").absolute())
+    text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
+    assert templora("sessions", "export", name, "--out", "b.txt").exit_code == 0
+    assert Path("b.txt").read_bytes() == (text.strip() + "\n").encode()
+    again = templora("sessions", "export", name, "--out", "b.txt")
+    assert isinstance(again.exception, Exception) and "does not overwrite" in message_of(again)
+    assert templora("sessions", "export", "--out", "-").stdout.strip() == text.strip()
+
+
+def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "2")
+    steps = committed_steps(only_session() / "steps")
+    text = json.loads((steps[0] / "chunk.json").read_text())["text"]
+    (steps[1] / "chunk.json").write_text("{")
+    result = templora("sessions", "export", "--out", "-")
+    assert result.stdout.strip() == text.strip() and "step 000001" in result.stderr
+
+
+# --- mistakes ----------------------------------------------------------------------------------------
+
+BAD_WRITES: dict[str, tuple[list[str], str]] = {
+    "no premise": ([], "nothing to write about"),
+    "an empty premise": (["--premise", "  "], "the premise is empty"),
+    "two premises": (["--premise", "a", "--premise-file", "b"], "two premises"),
+    "a missing file": (["--premise-file", "nowhere.txt"], "there is no file nowhere.txt"),
+    "a folder": (["--from", "."], "cannot be read"),
+    "a binary file": (["--from", "binary.txt"], "is a binary file"),
+    "another encoding": (["--from", "latin.txt"], "is not UTF-8"),
+    "an empty opening": (["--from", "empty.txt"], "is empty"),
+    "an unknown model": (["--premise", "a", "--model", "smollm3"], "unknown model 'smollm3'"),
+    "a model that is not here": (["--premise", "a", "--model", "smollm2-135m"], "is not on this machine"),
+    "two lengths": (["--premise", "a", "--words", "5", "--chunks", "2"], "are two lengths"),
+    "no length": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
+    "a chunk too small": (
+        ["--premise", "a", "--chunk-tokens", "2"],
+        "--chunk-tokens = 2: must be at least 8",
+    ),
+    "a share above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
+    "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe = 'hot': must be one of"),
+    "another format": (["--premise", "a", "--out", "book.pdf"], "a book is written as .md or .txt"),
+    "a folder that is not there": (["--premise", "a", "--out", "no/book.md"], "there is no folder"),
+    "a file that is there": (["--premise", "a", "--out", "there.md"], "does not overwrite it"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), BAD_WRITES.values(), ids=BAD_WRITES.keys())
+def test_bad_input_is_one_line_with_a_hint(arguments: list[str], complaint: str) -> None:
+    Path("binary.txt").write_bytes(b"\x7fELF\0")
+    Path("latin.txt").write_bytes("été".encode("latin-1"))
+    Path("empty.txt").write_text("")
+    Path("there.md").write_text("mine")
+    result = templora("write", *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr.replace("\n", " ")
+    assert result.stderr.startswith("error: ") and "\nhint: " in result.stderr
+    assert result.stdout == "" and not Store().folder.exists()
+    assert Path("there.md").read_text() == "mine"
+
+
+def test_mistakes_of_all_layers_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[decode]\ntop_p = 2\n")
+    Path("templora.toml").write_text("[train]\nlr = -1\nspeed = 3\n")
+    result = templora("write", "--premise", "a", "--top-k", "-1")
+    assert result.exit_code == 2
+    for place in ("config.toml: [decode] top_p", "templora.toml: [train] lr", "[train] speed", "--top-k"):
+        assert place in result.stderr, place
+
+
+def test_a_config_file_that_is_no_toml() -> None:
+    Path("templora.toml").write_text("[decode\n")
+    result = templora("write", "--premise", "a")
+    assert result.exit_code == 2 and "templora.toml is no TOML" in result.stderr
+
+
+def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
+    result = write(tiny_model, "--context-tokens", "5000")
+    assert result.exit_code == 2
+    assert "reads at most 4096 tokens" in result.stderr and "hint: --context-tokens 3" in result.stderr
+
+
+def test_json_mistakes_are_events() -> None:
+    result = templora("write", "--json", "--premise", "")
+    assert result.exit_code == 2
+    assert events_of(result) == [
+        {
+            "event": "error",
+            "message": "the premise is empty",
+            "hint": 'templora write --premise "A lighthouse keeper..."',
+        }
+    ]
+
+
+@pytest.mark.parametrize("command", [["resume"], ["sessions", "show"], ["sessions", "export", "x"]])
+def test_commands_without_a_session(command: list[str]) -> None:
+    result = templora(*command)
+    assert "there is no session" in message_of(result)
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "templora_cli", "--debug", "resume"], capture_output=True, text=True
+    )
+    assert "Traceback" in done.stderr and "TemploraError" in done.stderr
+    plain = subprocess.run([sys.executable, "-m", "templora_cli", "resume"], capture_output=True, text=True)
+    assert plain.returncode == 2
+    assert plain.stderr.startswith("error: there is no session") and "hint: templora write" in plain.stderr
+
+
+def test_a_reader_that_goes_away_loses_nothing(tiny_model: Path) -> None:
+    process = run_process("write", "--model", tiny_model, *SMALL, "--premise", "A", "--chunks", "30")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    stderr = process.stderr.read()
+    assert process.wait(60) != 0
+    assert "Traceback" not in stderr
+    assert f"templora resume {only_session().name}" in stderr

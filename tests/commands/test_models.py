@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from templora_cli.commands.models import app
+from templora_cli.engine import catalog
+from templora_cli.engine.catalog import Model
+from templora_cli.errors import TemploraError
+
+ROOT = Path(__file__).parents[2]
+HERE = Model("small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000)
+ABSENT = Model("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
+OTHER = Model("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[Model]:
+    models = [HERE, ABSENT, OTHER]
+    monkeypatch.setattr(catalog, "listing", lambda: models)
+    return models
+
+
+def test_list_is_a_table_with_one_model_a_line(listed: list[Model]) -> None:
+    done = CliRunner().invoke(app, ["list"])
+    assert done.exit_code == 0 and done.stderr == ""
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "small Small chat Apache-2.0 269 MB" in rows
+    assert "large-one Large base own terms no; pull gets 238 MB" in rows
+    assert "org/x org/x - - 1 MB" in rows
+    starts = {
+        line.index(word) for line in done.stdout.splitlines() for word in ("chat", "base") if word in line
+    }
+    assert len(starts) == 1  # the columns are aligned
+
+
+def test_list_as_json(listed: list[Model]) -> None:
+    done = CliRunner().invoke(app, ["list", "--json"])
+    first, second, third = json.loads(done.stdout)
+    assert first == {
+        "name": "small",
+        "title": "Small",
+        "kind": "chat",
+        "licence": "Apache-2.0",
+        "source": "alias",
+        "path": "/models/small",
+        "bytes": 269_000_000,
+        "download_bytes": 90_000_000,
+    }
+    assert second["path"] is None and third["download_bytes"] is None
+
+
+def test_list_of_a_new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    done = CliRunner().invoke(app, ["list", "--json"])
+    assert {model["name"]: model["path"] for model in json.loads(done.stdout)} == dict.fromkeys(
+        catalog.ALIASES
+    )
+
+
+def test_pull_prints_the_folder_and_tells_the_rest_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pull(name: str, report: catalog.Report) -> Path:
+        report(f"downloading {name}")
+        return Path("/models") / name
+
+    monkeypatch.setattr(catalog, "pull", pull)
+    done = CliRunner().invoke(app, ["pull", "small"])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "/models/small\n", "downloading small\n")
+
+
+def test_path_prints_only_the_folder(tiny_model: Path) -> None:
+    done = CliRunner().invoke(app, ["path", str(tiny_model)])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{tiny_model}\n", "")
+
+
+@pytest.mark.parametrize("command", ["pull", "path"])
+def test_errors_are_left_to_the_caller(command: str) -> None:
+    done = CliRunner().invoke(app, [command, "smollm2-134m"])
+    assert isinstance(done.exception, TemploraError)
+    assert done.exception.message == "unknown model 'smollm2-134m'; did you mean smollm2-135m?"
+
+
+def test_the_command_line_shows_an_error_with_its_hint() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "templora_cli", "models", "path", "smollm2-135m"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: model smollm2-135m is not on this machine\nhint: templora models pull smollm2-135m\n"
+    )
+
+
+def test_list_loads_neither_torch_nor_transformers() -> None:
+    script = (
+        "import sys\n"
+        "from templora_cli.commands.models import app\n"
+        "app(['list'], standalone_mode=False)\n"
+        "print(sorted({'torch', 'transformers', 'numpy'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]", done
