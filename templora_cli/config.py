@@ -51,16 +51,16 @@ def option(
 class ModelConfig:
     """`[model]`: which base model, and how it is held in memory."""
 
-    name: str = option("smollm2-135m", "alias, Hugging Face id, local folder or .gguf file")
+    name: str = option("smollm2-135m", "Alias, Hugging Face id, local folder or .gguf file")
     quantize: str = option(
         "auto",
-        "how the base is held: nf4 is 4-bit, int8 is 8-bit, none is full precision; "
-        "auto is nf4 on a GPU and none on a CPU",
+        "How the base is held: nf4 (4-bit), int8 (8-bit), none (full precision) or auto (nf4 on a GPU, "
+        "none on a CPU)",
         choices=("auto", "nf4", "int8", "none"),
     )
     device: str = option(
         "auto",
-        "where it runs; auto is a CUDA GPU where there is one",
+        "Where it runs: cpu, cuda or auto (a CUDA GPU where there is one)",
         choices=("auto", "cpu", "cuda"),
     )
 
@@ -69,18 +69,25 @@ class ModelConfig:
 class DecodeConfig:
     """`[decode]`: the chunk, the window, and how a token is drawn."""
 
-    chunk_tokens: int = option(1024, "tokens in a chunk, the unit that is learnt", at_least=8)
+    chunk_tokens: int = option(1024, "Tokens in a chunk, the unit that is learnt", at_least=8)
     context_tokens: int = option(
-        2048, "tokens of the book that the model sees while it writes a chunk", at_least=0
+        2048, "Tokens of the book that the model sees while it writes a chunk", at_least=0
     )
-    temperature: float = option(0.8, "0 always takes the likeliest token", at_least=0, at_most=10)
-    top_p: float = option(0.95, "draw from the likeliest tokens that hold this share", above=0, at_most=1)
+    temperature: float = option(
+        0.8, "How freely tokens are drawn; 0 always takes the likeliest", at_least=0, at_most=10
+    )
+    top_p: float = option(
+        0.95, "Draw from the likeliest tokens that hold this share of probability", above=0, at_most=1
+    )
     min_p: float = option(
-        0.0, "leave out tokens below this share of the likeliest one; 0 is off", at_least=0, at_most=1
+        0.0,
+        "Leave out tokens below this share of the likeliest one's probability; 0 is off",
+        at_least=0,
+        at_most=1,
     )
-    top_k: int = option(0, "draw from this many of the likeliest tokens; 0 is off", at_least=0)
+    top_k: int = option(0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0)
     repetition_penalty: float = option(
-        1.1, "above 1 makes tokens of the window less likely; 1 is off", above=0, at_most=10
+        1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", above=0, at_most=10
     )
 
 
@@ -88,20 +95,22 @@ class DecodeConfig:
 class TrainConfig:
     """`[train]`: the temporary LoRA and how it learns a chunk (paper, sections 3.2 and 4.1)."""
 
-    recipe: str = option("default", "a named set of the values of this table", choices=tuple(RECIPES))
-    learn: bool = option(True, "off writes with the plain base model")
-    rank: int = option(64, "rank of the adapter", at_least=1, at_most=4096)
-    alpha: int = option(64, "scale of the adapter (its output times alpha / rank)", at_least=1)
-    dropout: float = option(0.05, "dropout before the adapter, in training", at_least=0, at_most=0.99)
-    lr: float = option(5e-5, "learning rate after the warm-up", above=0, at_most=1)
-    epochs: int = option(2, "passes over each chunk", at_least=1, at_most=100)
-    warmup_chunks: int = option(2, "chunks over which the rate grows to its value", at_least=0)
-    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0, at_most=1)
+    recipe: str = option(
+        "default", "How the adapter learns: default or paper (the published settings)", choices=tuple(RECIPES)
+    )
+    learn: bool = option(True, "Off writes with the plain base model")
+    rank: int = option(64, "Rank of the adapter", at_least=1, at_most=4096)
+    alpha: int = option(64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1)
+    dropout: float = option(0.05, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
+    lr: float = option(5e-5, "Learning rate after the warm-up", above=0, at_most=1)
+    epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
+    warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
+    weight_decay: float = option(0.0, "Weight decay of AdamW", at_least=0, at_most=1)
     context_tokens: int = option(
-        2048, "tokens before the chunk that training shows, of those that decoding saw", at_least=0
+        2048, "Tokens before the chunk that training shows, of those that decoding saw", at_least=0
     )
     gradient_checkpointing: bool = option(
-        True, "recompute activations in the backward pass: a third more time, a fraction of the memory"
+        True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
     )
 
 
@@ -110,7 +119,7 @@ class SessionConfig:
     """`[session]`: what is kept on the disk."""
 
     keep_checkpoints: int = option(
-        2, "newest steps that keep adapter and optimizer (text is kept for ever)", at_least=1
+        2, "Newest chunks that keep adapter and optimizer on the disk (text is kept for ever)", at_least=1
     )
 
 
@@ -122,8 +131,8 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
-    seed: int = option(0, "of all that is drawn", at_least=0, at_most=2**63 - 1)
-    prompts: str = option("", "folder of prompt files that replace the packaged ones, file by file")
+    seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
+    prompts: str = option("", "Folder of prompt files that replace the packaged ones, file by file")
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as `session.json` holds them; `from_dict` takes them back."""

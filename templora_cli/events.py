@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True)
 class SessionOpened(Event):
-    """The first event of every run: what is about to be written, with what, and where it is kept."""
+    """The first event of every run, notices apart: what is written, with what, where it is kept."""
 
     session: str
     path: str
@@ -46,6 +46,8 @@ class SessionOpened(Event):
     """Chunks that the session already holds."""
     tokens: int
     """Tokens that the book already holds, the opening among them."""
+    opening_tokens: int
+    """Tokens of what a person wrote first, 0 without; they are learnt and do not count for the goal."""
     done: int
     """How much of `goal` is already there, in `unit`."""
 

@@ -94,7 +94,7 @@ def opened(**changes: object) -> events.SessionOpened:
         "session": "quiet-harbour", "path": "/sessions/quiet-harbour", "resume_command": COMMAND,
         "model": "smollm2-135m", "quantize": "none", "device": "cpu", "dtype": "float32", "recipe": "paper",
         "learn": True, "chunk_tokens": 100, "context_tokens": 512, "goal": 450, "unit": "tokens",
-        "chunks": 0, "tokens": 0, "done": 0, **changes,
+        "chunks": 0, "tokens": 0, "opening_tokens": 0, "done": 0, **changes,
     }  # fmt: skip
     return events.SessionOpened(**values)  # type: ignore[arg-type]
 
@@ -247,6 +247,18 @@ def test_status_tells_the_place_in_the_book() -> None:
     assert "  chunk 5 of 5 · 450 of 450 tokens\nfinishing" in status(committed(4, done=450))
     half = status(chunks=2, tokens=260, done=225)
     assert "━" * 12 + "─" * 12 + "  chunk 3 of 5 · 225 of 450 tokens" in half
+
+
+def test_the_chunks_of_an_opening_are_counted() -> None:
+    now = render.Progress(Clock())
+    now.update(opened(opening_tokens=150, goal=200))
+    assert now.chunk_name(0) == "chunk 1 of 4"
+    now.update(committed(0, origin="given", total_tokens=100, done=0))
+    assert now.chunk_name(1) == "chunk 2 of 4"
+    now.update(committed(1, origin="given", total_tokens=150, done=0))
+    assert now.chunk_name(2) == "chunk 3 of 4"
+    now.update(committed(2, total_tokens=250, done=100))
+    assert now.chunk_name(3) == "chunk 4 of 4"
 
 
 def test_status_tells_what_is_going_on() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def resume(
     session: Annotated[
-        Optional[str], typer.Argument(help="Session id or the beginning of one. [default: the last]")
+        Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
     ] = None,
     words: Annotated[Optional[int], typer.Option(help="Write this many words more.")] = None,
     tokens: Annotated[Optional[int], typer.Option(help="Write this many tokens more.")] = None,

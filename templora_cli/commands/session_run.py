@@ -97,6 +97,7 @@ def opened_event(session: Session, config: Config, recorder: Recorder) -> Sessio
         unit="tokens" if manifest.goal_unit == "tokens" else "words",
         chunks=recorder.chunks,
         tokens=len(recorder.state.tokens),
+        opening_tokens=len(session.tokens()[1]),
         done=recorder.done,
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at books in progress, and take them out as files.", no_args_is_help=True)
 
 Reference = Annotated[
-    Optional[str], typer.Argument(help="Session id or the beginning of one. [default: the last]")
+    Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -96,7 +96,9 @@ def path(session: Reference = None) -> None:
 @app.command()
 def export(
     session: Reference = None,
-    out: Annotated[Optional[Path], typer.Option(help="Book file, .md or .txt. [default: SESSION.md]")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Book file, .md or .txt, or - (default: SESSION.md).")
+    ] = None,
 ) -> None:
     """Write the book so far to a file. - is standard output."""
     from templora_cli.commands.session_run import check_out

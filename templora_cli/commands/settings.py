@@ -17,16 +17,19 @@ from templora_cli.errors import TemploraError
 PROJECT_FILE = "templora.toml"
 
 
-def flag(table: str, key: str, name: str | None = None, **more: Any) -> Any:
+PANELS = {"model": "Model", "decode": "Decoding", "train": "Learning", "": "Decoding"}
+
+
+def flag(table: str, key: str, name: str | None = None) -> Any:
     """The Typer option that sets `[table] key`, with the help, range and default of its field."""
     owner = TABLES[table] if table else Config
     field = next(f for f in fields(owner) if f.name == key)
-    help_text = f"{field.metadata['help'].capitalize()}{_range(field.metadata)}"
+    facts = [*_range(field.metadata), f"default {field.default}"]
     return typer.Option(
         name or f"--{key.replace('_', '-')}",
-        help=f"{help_text} [default: {field.default}]",
+        help=f"{field.metadata['help']} ({', '.join(facts)}).",
         show_default=False,
-        **more,
+        rich_help_panel=PANELS[table],
     )
 
 
@@ -64,10 +67,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise TemploraError(f"{path} cannot be read: {error}", "mend it, or move the file away") from None
 
 
-def _range(limits: Any) -> str:
-    if limits["choices"]:
-        return f": {', '.join(limits['choices'])}" if len(limits["choices"]) < 3 else ""
-    low = f"{limits['at_least']} or more" if limits["at_least"] is not None else ""
-    low = f"above {limits['above']}" if limits["above"] is not None else low
-    high = f"at most {limits['at_most']}" if limits["at_most"] is not None else ""
-    return f" ({', '.join(part for part in (low, high) if part)})" if low or high else ""
+def _range(limits: Any) -> list[str]:
+    """What of a range is worth telling: not the bound that only keeps out nonsense."""
+    if limits["above"] is not None:
+        return [f"above {limits['above']}"]
+    return [f"{limits['at_least']} or more"] if limits["at_least"] else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from templora_cli.render import JsonView, TerminalView, View
 @contextmanager
 def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
     """The view that the flags ask for. Errors inside are shown by it; they and Ctrl-C set the exit status."""
+    # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = JsonView(sys.stdout) if json else TerminalView(sys.stdout, sys.stderr, quiet)
     with chosen as view:
         try:

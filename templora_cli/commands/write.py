@@ -23,26 +23,39 @@ DEFAULT_CHUNKS = 4
 
 def write(
     premise: Annotated[
-        Optional[str], typer.Option(help="What the book is about; - reads it from standard input.")
+        Optional[str],
+        typer.Option(help="What the book is about; - reads it from standard input.", rich_help_panel="Book"),
     ] = None,
-    premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
+    premise_file: Annotated[
+        Optional[Path], typer.Option(help="File with the premise.", rich_help_panel="Book")
+    ] = None,
     from_file: Annotated[
-        Optional[Path], typer.Option("--from", help="Text file to learn and to go on from.")
+        Optional[Path],
+        typer.Option("--from", help="Text file to learn and to go on from.", rich_help_panel="Book"),
     ] = None,
-    words: Annotated[Optional[int], typer.Option(help="Length to write, in words.")] = None,
-    tokens: Annotated[Optional[int], typer.Option(help="Length to write, in tokens.")] = None,
+    words: Annotated[
+        Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
+    ] = None,
+    tokens: Annotated[
+        Optional[int], typer.Option(help="Length to write, in tokens.", rich_help_panel="Book")
+    ] = None,
     chunks: Annotated[
-        Optional[int], typer.Option(help=f"Length to write, in chunks. [default: {DEFAULT_CHUNKS}]")
+        Optional[int],
+        typer.Option(help=f"Length to write, in chunks (default {DEFAULT_CHUNKS}).", rich_help_panel="Book"),
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.")
+        Optional[Path],
+        typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
     ] = None,
     model: Annotated[Optional[str], flag("model", "name", "--model")] = None,
     quantize: Annotated[Optional[str], flag("model", "quantize")] = None,
     device: Annotated[Optional[str], flag("model", "device")] = None,
     recipe: Annotated[Optional[str], flag("train", "recipe")] = None,
     no_learn: Annotated[
-        bool, typer.Option("--no-learn", help="Write with the plain base model, for comparison.")
+        bool,
+        typer.Option(
+            "--no-learn", help="Write with the plain base model, for comparison.", rich_help_panel="Learning"
+        ),
     ] = False,
     chunk_tokens: Annotated[Optional[int], flag("decode", "chunk_tokens")] = None,
     context_tokens: Annotated[Optional[int], flag("decode", "context_tokens")] = None,

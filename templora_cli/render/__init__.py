@@ -10,15 +10,12 @@ import json
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Protocol, TextIO
 
 import psutil
-from rich.cells import get_character_cell_size
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.control import Control
 from rich.live import Live
@@ -28,6 +25,8 @@ from rich.theme import Theme
 
 from templora_cli import events
 from templora_cli.errors import TemploraError
+from templora_cli.render.progress import Progress, in_nats
+from templora_cli.render.prose import ProseLines
 
 SAID = {"said": "none", "session": "bold", "faint": "dim", "bar": "cyan", "good": "green", "warn": "yellow"}
 COPIED = {"command": "bold cyan", "path": "none", "error": "bold red", "hint": "dim"}
@@ -36,8 +35,6 @@ THEME = Theme({**SAID, **COPIED})
 
 PROSE_COLUMNS = 100
 BAR_COLUMNS = 24
-RECENT = 3
-"""Chunks over which the gain is judged."""
 REFRESH_SECONDS = 0.1
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 AS_ASCII = str.maketrans("·━─" + SPINNER, "|#-" + "-\\|/-\\|/-\\")
@@ -66,6 +63,7 @@ class View(Protocol):
 
     def close(self) -> None:
         """May be called more than once."""
+        return None
 
 
 class JsonView(View):
@@ -86,174 +84,6 @@ class JsonView(View):
     def _write(self, value: dict[str, Any]) -> None:
         self._stdout.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n")
         self._stdout.flush()
-
-
-@dataclass
-class Progress:
-    """What the events of a run add up to."""
-
-    clock: Callable[[], float]
-    opened: events.SessionOpened | None = None
-    chunk: events.ChunkStarted | None = None
-    doing: str = ""
-    committed: int = 0
-    done: int = 0
-    chunk_tokens: int = 0
-    chunk_words: int = 0
-    tok_per_s: float | None = None
-    epochs: int = 0
-    loss: float | None = None
-    gain: float | None = None
-    repetition: float | None = None
-    gains: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
-    paces: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=8))
-    """Seconds of the last chunks, and how much nearer to the goal each has come."""
-    chunk_began: float = 0.0
-    first_token_at: float = 0.0
-
-    def update(self, event: events.Event) -> None:
-        """Take `event` in."""
-        match event:
-            case events.SessionOpened():
-                self.opened, self.committed, self.done = event, event.chunks, event.done
-                self.doing = "starting"
-            case events.ChunkStarted():
-                self.chunk, self.chunk_began, self.chunk_tokens, self.chunk_words = event, self.clock(), 0, 0
-                self.doing = "writing" if event.origin == "own" else "reading the opening"
-            case events.TextDecoded():
-                self._decoded(event)
-            case events.ChunkScored():
-                self.repetition = event.repetition
-                self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
-                self.doing = self._learning(1) if self.opened and self.opened.learn else "saving"
-            case events.TrainStep():
-                self.loss, self.epochs = event.loss, event.epochs
-                self.doing = self._learning(event.epoch + 1) if event.epoch < event.epochs else "saving"
-            case events.ChunkLearnt():
-                self.doing = "saving"
-            case events.ChunkCommitted():
-                self._committed(event)
-
-    def _learning(self, epoch: int) -> str:
-        return f"learning, pass {epoch} of {self.epochs}" if self.epochs else "learning"
-
-    def _decoded(self, event: events.TextDecoded) -> None:
-        now = self.clock()
-        if not self.chunk_tokens:
-            self.first_token_at = now
-        elif event.tokens >= 8 and now > self.first_token_at:
-            self.tok_per_s = (event.tokens - 1) / (now - self.first_token_at)
-        self.chunk_tokens = event.tokens
-        self.chunk_words += sum(char.isspace() for char in event.text)
-        if self.chunk and event.tokens >= self.chunk.max_tokens:
-            self.doing = "scoring"
-
-    def _committed(self, event: events.ChunkCommitted) -> None:
-        if event.origin == "own" and event.done > self.done:
-            self.paces.append((sum(event.seconds.values()), event.done - self.done))
-        if event.origin == "own" and event.seconds.get("decode"):
-            self.tok_per_s = event.tokens / event.seconds["decode"]
-        if event.gain is not None:
-            self.gains.append((event.origin, event.gain))
-        self.committed, self.done = event.index + 1, event.done
-        self.chunk, self.chunk_tokens, self.chunk_words = None, 0, 0
-        whole = self.opened is not None and self.done >= self.opened.goal
-        self.doing = "finishing" if whole else "starting the next chunk"
-
-    @property
-    def chunks_in_all(self) -> int | None:
-        """How many chunks the book will have, where the goal is counted in tokens."""
-        if self.opened is None or self.opened.unit != "tokens":
-            return None
-        return self.committed + max(0, math.ceil((self.opened.goal - self.done) / self.opened.chunk_tokens))
-
-    def chunk_name(self, index: int) -> str:
-        """ "chunk 3 of 12", for the index 2."""
-        in_all = "" if self.chunks_in_all is None else f" of {max(index + 1, self.chunks_in_all)}"
-        return f"chunk {index + 1}{in_all}"
-
-    @property
-    def done_now(self) -> int:
-        """How much of the goal is there, the chunk in progress included (its words are a guess)."""
-        in_words = self.opened is not None and self.opened.unit == "words"
-        return self.done + (self.chunk_words if in_words else self.chunk_tokens)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By the pace of this run's finished chunks, training included; None before the first."""
-        if not (self.paces and self.opened):
-            return None
-        pace = sum(seconds for seconds, _ in self.paces) / sum(done for _, done in self.paces)
-        in_chunk = self.clock() - self.chunk_began if self.chunk else 0.0
-        return max(0.0, pace * (self.opened.goal - self.done) - in_chunk)
-
-    @property
-    def warning(self) -> str | None:
-        """Says so where the adapter has not helped of late."""
-        given = [gain for origin, gain in self.gains if origin == "given"]
-        means = [fmean(gains) for gains in (given, [gain for _, gain in self.gains]) if gains]
-        if len(self.gains) < RECENT or min(means) >= 0:
-            return None
-        worse = f"over the last {RECENT} chunks the base alone expected the text better"
-        return f"the adapter is not helping: {worse} ({_in_nats(min(means))})"
-
-
-class ProseLines:
-    """Breaks a stream of prose into lines of a screen and loses nothing of it."""
-
-    def __init__(self) -> None:
-        self.rest = ""
-        """The line in progress."""
-
-    def feed(self, text: str, columns: int) -> list[tuple[str, str]]:
-        """The lines that `text` completes, each with what ended it: a newline of the text, or ""."""
-        self.rest += text
-        lines = []
-        while (end := _line_end(self.rest, max(2, columns))) is not None:
-            newline = "\n" if self.rest.startswith("\n", end) else ""
-            lines.append((self.rest[:end], newline))
-            self.rest = self.rest[end + len(newline) :]
-        return lines
-
-
-SPACES = " \u3000"
-NEVER_FIRST = frozenset("、。，．！？：；・…—～」』）】》〉〕”’ー々,.!?:;)]}'\"%\u200d\ufe0f")
-NEVER_LAST = frozenset("「『（【《〈〔“‘([{\u200d")
-
-
-def _line_end(text: str, columns: int) -> int | None:
-    """Where the first line of `text` ends: at a newline, at the best break, or nowhere yet (None).
-
-    Decided at the first character that does not fit, so that it does not matter in which pieces the text
-    comes. Spaces at the end of a line hang over its edge.
-    """
-    cells, best, begun = 0, 0, False
-    for at, char in enumerate(text):
-        if char == "\n":
-            return at
-        if begun and _may_break(text, at):
-            best = at
-        begun = begun or char not in SPACES
-        cells += _cells(char)
-        if cells > columns and char not in SPACES:
-            while not best and at > 1 and (_cells(text[at]) == 0 or text[at] in NEVER_FIRST):
-                at -= 1
-            return best or max(1, at)
-    return None
-
-
-def _may_break(text: str, at: int) -> bool:
-    before, after = text[at - 1], text[at]
-    if after in SPACES or _cells(after) == 0:
-        return False
-    if before in "-–—" and at > 1:
-        return text[at - 2].isalpha() and after.isalpha()
-    wide = _cells(before) == 2 or _cells(after) == 2
-    return before in SPACES or (wide and before not in NEVER_LAST and after not in NEVER_FIRST)
-
-
-def _cells(char: str) -> int:
-    return 1 if char == "\ufe0f" else get_character_cell_size(char)
 
 
 class Region(Live):
@@ -420,7 +250,7 @@ class TerminalView(View):
             ],
             [
                 *_known(now.loss, lambda loss: f"loss {loss:.3f}"),
-                *_known(now.gain, lambda gain: f"gain {_in_nats(gain)}", gain_style),
+                *_known(now.gain, lambda gain: f"gain {in_nats(gain)}", gain_style),
                 *_known(now.repetition, lambda share: f"repetition {share:.1%}"),
                 Text(f"memory {self._process.memory_info().rss / 1e9:.1f} GB{gpu}"),
             ],
@@ -447,7 +277,7 @@ class TerminalView(View):
                 yield from [*blank, (f"finished: {counts}", "good")]
                 if now.gains:
                     gain = fmean(gain for _, gain in now.gains)
-                    yield f"mean gain over the last chunks: {_in_nats(gain)}", "said"
+                    yield f"mean gain over the last chunks: {in_nats(gain)}", "said"
                 yield from [(now.warning, "warn")] if now.warning else []
                 yield from [(f"written to {event.out}", "path")] if event.out else []
                 yield from [("to write on:", "said"), (event.resume_command, "command")]
@@ -473,10 +303,6 @@ def show_error(stderr: TextIO, error: TemploraError) -> None:
 def harmless(text: str) -> str:
     """`text` without anything that a terminal would obey: controls are made visible, tabs are spaces."""
     return text.translate(HARMLESS)
-
-
-def _in_nats(gain: float) -> str:
-    return f"{round(gain, 3) + 0.0:+.3f} nats/token"  # the sum makes -0.0 a plain 0
 
 
 def _count(number: int, noun: str) -> str:
@@ -509,7 +335,7 @@ def _chunk_line(event: events.ChunkCommitted, now: Progress, memory: int) -> str
         f"{event.tokens:,} tokens",
         *(part.plain for part in _known(speed, lambda speed: f"{speed:.1f} tokens/s")),
         f"loss {', '.join(f'{loss:.3f}' for loss in event.train_losses)}" if event.train_losses else "",
-        *(part.plain for part in _known(event.gain, lambda gain: f"gain {_in_nats(gain)}")),
+        *(part.plain for part in _known(event.gain, lambda gain: f"gain {in_nats(gain)}")),
         f"repetition {event.repetition:.1%}",
         ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in event.seconds.items()),
         f"memory {memory / 1e9:.1f} GB",

@@ -1,0 +1,133 @@
+"""What the events of a run add up to: where it is, how fast it is, whether the adapter helps."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from templora_cli import events
+
+RECENT = 3
+"""Chunks over which the gain is judged."""
+
+
+@dataclass
+class Progress:
+    """What the events of a run add up to."""
+
+    clock: Callable[[], float]
+    opened: events.SessionOpened | None = None
+    chunk: events.ChunkStarted | None = None
+    doing: str = ""
+    committed: int = 0
+    tokens: int = 0
+    """Of the committed book, the opening among them."""
+    done: int = 0
+    chunk_tokens: int = 0
+    chunk_words: int = 0
+    tok_per_s: float | None = None
+    epochs: int = 0
+    loss: float | None = None
+    gain: float | None = None
+    repetition: float | None = None
+    gains: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    paces: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=8))
+    """Seconds of the last chunks, and how much nearer to the goal each has come."""
+    chunk_began: float = 0.0
+    first_token_at: float = 0.0
+
+    def update(self, event: events.Event) -> None:
+        """Take `event` in."""
+        match event:
+            case events.SessionOpened():
+                self.opened, self.committed, self.done = event, event.chunks, event.done
+                self.tokens = event.tokens
+                self.doing = "starting"
+            case events.ChunkStarted():
+                self.chunk, self.chunk_began, self.chunk_tokens, self.chunk_words = event, self.clock(), 0, 0
+                self.doing = "writing" if event.origin == "own" else "reading the opening"
+            case events.TextDecoded():
+                self._decoded(event)
+            case events.ChunkScored():
+                self.repetition = event.repetition
+                self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
+                self.doing = self._learning(1) if self.opened and self.opened.learn else "saving"
+            case events.TrainStep():
+                self.loss, self.epochs = event.loss, event.epochs
+                self.doing = self._learning(event.epoch + 1) if event.epoch < event.epochs else "saving"
+            case events.ChunkLearnt():
+                self.doing = "saving"
+            case events.ChunkCommitted():
+                self._committed(event)
+
+    def _learning(self, epoch: int) -> str:
+        return f"learning, pass {epoch} of {self.epochs}" if self.epochs else "learning"
+
+    def _decoded(self, event: events.TextDecoded) -> None:
+        now = self.clock()
+        if not self.chunk_tokens:
+            self.first_token_at = now
+        elif event.tokens >= 8 and now > self.first_token_at:
+            self.tok_per_s = (event.tokens - 1) / (now - self.first_token_at)
+        self.chunk_tokens = event.tokens
+        self.chunk_words += sum(char.isspace() for char in event.text)
+        if self.chunk and event.tokens >= self.chunk.max_tokens:
+            self.doing = "scoring"
+
+    def _committed(self, event: events.ChunkCommitted) -> None:
+        if event.origin == "own" and event.done > self.done:
+            self.paces.append((sum(event.seconds.values()), event.done - self.done))
+        if event.origin == "own" and event.seconds.get("decode"):
+            self.tok_per_s = event.tokens / event.seconds["decode"]
+        if event.gain is not None:
+            self.gains.append((event.origin, event.gain))
+        self.committed, self.done, self.tokens = event.index + 1, event.done, event.total_tokens
+        self.chunk, self.chunk_tokens, self.chunk_words = None, 0, 0
+        whole = self.opened is not None and self.done >= self.opened.goal
+        self.doing = "finishing" if whole else "starting the next chunk"
+
+    @property
+    def chunks_in_all(self) -> int | None:
+        """How many chunks the book will have, where the goal is counted in tokens."""
+        if self.opened is None or self.opened.unit != "tokens":
+            return None
+        left = (self.opened.opening_tokens - self.tokens, self.opened.goal - self.done)
+        return self.committed + sum(max(0, math.ceil(part / self.opened.chunk_tokens)) for part in left)
+
+    def chunk_name(self, index: int) -> str:
+        """ "chunk 3 of 12", for the index 2."""
+        in_all = "" if self.chunks_in_all is None else f" of {max(index + 1, self.chunks_in_all)}"
+        return f"chunk {index + 1}{in_all}"
+
+    @property
+    def done_now(self) -> int:
+        """How much of the goal is there, the chunk in progress included (its words are a guess)."""
+        in_words = self.opened is not None and self.opened.unit == "words"
+        return self.done + (self.chunk_words if in_words else self.chunk_tokens)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the pace of this run's finished chunks, training included; None before the first."""
+        if not (self.paces and self.opened):
+            return None
+        pace = sum(seconds for seconds, _ in self.paces) / sum(done for _, done in self.paces)
+        in_chunk = self.clock() - self.chunk_began if self.chunk else 0.0
+        return max(0.0, pace * (self.opened.goal - self.done) - in_chunk)
+
+    @property
+    def warning(self) -> str | None:
+        """Says so where the adapter has not helped of late."""
+        given = [gain for origin, gain in self.gains if origin == "given"]
+        means = [fmean(gains) for gains in (given, [gain for _, gain in self.gains]) if gains]
+        if len(self.gains) < RECENT or min(means) >= 0:
+            return None
+        worse = f"over the last {RECENT} chunks the base alone expected the text better"
+        return f"the adapter is not helping: {worse} ({in_nats(min(means))})"
+
+
+def in_nats(gain: float) -> str:
+    """A gain with its sign and unit."""
+    return f"{round(gain, 3) + 0.0:+.3f} nats/token"  # the sum makes -0.0 a plain 0
