@@ -1,0 +1,108 @@
+"""Slow tests on the embedded model: that it writes connected text, and that kills leave no trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from templora_cli.engine import catalog
+from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from tests.conftest import USERS_CACHE
+
+pytestmark = pytest.mark.slow
+
+PREMISE = "A lighthouse keeper finds a letter in a bottle, written in his own hand."
+LENGTH = ("--chunks", "3", "--chunk-tokens", "32", "--context-tokens", "64")
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Path:
+    """The embedded model, in the user's own cache so that it is fetched once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TEMPLORA_CACHE", raising=False)
+        if USERS_CACHE is not None:
+            patch.setenv("TEMPLORA_CACHE", USERS_CACHE)
+        return catalog.pull("smollm2-135m", print)
+
+
+def run(home: Path, *arguments: str, kill_at: tuple[str, int] | None = None) -> list[dict[str, Any]]:
+    """Run templora, killed with SIGKILL at the nth event of a name; returns the events."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templora_cli", *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TEMPLORA_HOME": str(home)},
+    )
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        names = [event["event"] for event in events]
+        if kill_at is not None and (names[-1], names.count(names[-1])) == kill_at:
+            process.send_signal(signal.SIGKILL)
+    assert process.wait() == (-signal.SIGKILL if kill_at else 0)
+    return events
+
+
+def steps_of(home: Path) -> Path:
+    (session,) = (home / "sessions").iterdir()
+    return session / "steps"
+
+
+@pytest.fixture(scope="module")
+def reference(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("reference")
+    run(home, "write", "--model", str(embedded), "--premise", PREMISE, *LENGTH)
+    yield home
+
+
+def test_it_writes_connected_text(reference: Path) -> None:
+    chunks = read_chunks(steps_of(reference))
+    text = "".join(chunk["text"] for chunk in chunks)
+    letters = sum(c.isalpha() or c.isspace() for c in text) / len(text)
+    assert letters > 0.9, text
+    assert all(chunk["nll_base"] < 3.5 for chunk in chunks), "nats a token; noise has about 10"
+    assert all(chunk["repetition"] < 0.3 for chunk in chunks)
+    assert all(chunk["train_losses"][1] < chunk["train_losses"][0] for chunk in chunks)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_a_book_killed_again_and_again_is_the_same_book(
+    embedded: Path, reference: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "killed"
+    kills = [("text_decoded", 40), ("chunk_scored", 1), ("train_step", 3), ("text_decoded", 7)]
+    write = ("write", "--model", str(embedded), "--premise", PREMISE, *LENGTH)
+    for number, kill_at in enumerate(kills):
+        run(home, *(write if number == 0 else ("resume",)), kill_at=kill_at)
+    run(home, "resume")
+    ours, theirs = read_chunks(steps_of(home)), read_chunks(steps_of(reference))
+    assert [c["tokens"] for c in ours] == [c["tokens"] for c in theirs]
+    last, wanted = (committed_steps(steps_of(h))[-1] for h in (home, reference))
+    for name in ("adapter.safetensors", "optimizer.safetensors"):
+        tensors, expected = load_file(last / name), load_file(wanted / name)
+        assert tensors.keys() == expected.keys() and len(expected) >= 420
+        assert all(torch.equal(tensors[key], expected[key]) for key in expected), name
+    assert (last / "state.json").read_text() == (wanted / "state.json").read_text()
+
+
+def test_four_bits_on_the_cpu(embedded: Path, tmp_path: Path) -> None:
+    events = run(
+        tmp_path / "nf4",
+        *("write", "--model", str(embedded), "--premise", PREMISE, "--quantize", "nf4"),
+        *("--chunks", "2", "--chunk-tokens", "16", "--context-tokens", "32"),
+    )
+    assert events[0]["quantize"] == "nf4"
+    chunks = [event for event in events if event["event"] == "chunk_committed"]
+    assert all(chunk["nll_base"] < 4 for chunk in chunks)
+    assert all(chunk["train_losses"][1] < chunk["train_losses"][0] for chunk in chunks)
