@@ -23,7 +23,7 @@ def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
     """The view that the flags ask for. Errors inside are shown by it; they and Ctrl-C set the exit status."""
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = JsonView(sys.stdout) if json else TerminalView(sys.stdout, sys.stderr, quiet)
+    chosen = JsonView(sys.stdout) if json else TerminalView(sys.stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
     with chosen as view:
         try:
             yield view
@@ -39,6 +39,14 @@ def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
 def debugging() -> bool:
     """Was a traceback asked for (`--debug`)?"""
     return bool(os.environ.get("TEMPLORA_DEBUG"))
+
+
+def _gpu_bytes() -> int:
+    """What torch holds on the GPU; asks only where torch is loaded and uses one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_reserved())
 
 
 def print_table(columns: list[str], rows: list[list[str]], *, stretch: int = 0) -> None:

@@ -137,12 +137,11 @@ def _link(source: Path, place: Path) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """No progress bars, log lines or warnings of the libraries inside; all as before afterwards."""
+    """No progress bars, log lines or warnings of the libraries inside."""
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its log goes to the stderr of when it was imported
     try:
         # The GGUF reader draws a tqdm bar that no setting reaches, hence the redirection.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -150,8 +149,6 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _unreadable(gguf: Path, error: Exception) -> TemploraError:

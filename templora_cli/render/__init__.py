@@ -116,7 +116,7 @@ class Region(Live):
 class TerminalView(View):
     """Prose on `stdout`, all the rest on `stderr`; `quiet` leaves only errors there.
 
-    `gpu_bytes` says how much memory of the GPU is in use, where there is one.
+    `gpu_bytes` says how much memory of the GPU is in use, 0 where there is none.
     """
 
     def __init__(
@@ -237,7 +237,8 @@ class TerminalView(View):
         bar = ("━" * full, "bar"), ("─" * (BAR_COLUMNS - full), "faint")
         spinner = Text(SPINNER[int(now.clock() / REFRESH_SECONDS) % len(SPINNER)], "bar")
         gain_style = "good" if now.gain and now.gain > 0 else "warn" if now.gain and now.gain < 0 else ""
-        gpu = f", GPU {self._gpu_bytes() / 1e9:.1f} GB" if self._gpu_bytes else ""
+        in_gpu = self._gpu_bytes() if self._gpu_bytes else 0
+        gpu = f", GPU {in_gpu / 1e9:.1f} GB" if in_gpu else ""
         return [
             [
                 Text.assemble(*bar, "  ", now.chunk_name(now.committed - (now.done >= opened.goal))),
