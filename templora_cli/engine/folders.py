@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,14 +85,15 @@ def size_of(folder: Path) -> int:
 def fingerprint(folder: Path) -> str:
     """16 hex digits that tell one model folder from another, without reading all of its weights.
 
-    Of config.json and tokenizer.json the content counts; of each safetensors file its name, its size,
-    and its first and last MiB. Raises TemploraError where `folder` is no model folder.
+    Of config.json and tokenizer.json the content counts (but for the version of transformers that wrote
+    it); of each safetensors file its name, its size, and its first and last MiB. Raises TemploraError where `folder` is no model folder.
     """
     checked(folder, str(folder))
     digest = hashlib.sha256()
     for name in ("config.json", "tokenizer.json"):
         if (folder / name).is_file():
-            add_to(digest, name.encode(), (folder / name).read_bytes())
+            content = (folder / name).read_bytes()
+            add_to(digest, name.encode(), re.sub(rb'"transformers_version": *"[^"]*"', b"", content))
     for weights in sorted(folder.glob("*.safetensors")):
         add_to(digest, weights.name.encode(), *size_and_ends(weights))
     return digest.hexdigest()[:16]
