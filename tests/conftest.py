@@ -10,7 +10,6 @@ import pytest
 import templora_cli.engine  # noqa: F401  (sets torch's environment before torch is loaded)
 from tests.tiny import save_tiny_model
 
-
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """For the slow tests, which would otherwise fetch the embedded model every time."""
 

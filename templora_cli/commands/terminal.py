@@ -23,8 +23,8 @@ def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
     """The view that the flags ask for. Errors inside are shown by it; they and Ctrl-C set the exit status."""
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = JsonView(sys.stdout) if json else TerminalView(sys.stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
-    with chosen as view:
+    on_screen = TerminalView(sys.stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
+    with JsonView(sys.stdout) if json else on_screen as view:
         try:
             yield view
         except TemploraError as error:

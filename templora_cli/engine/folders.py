@@ -85,8 +85,9 @@ def size_of(folder: Path) -> int:
 def fingerprint(folder: Path) -> str:
     """16 hex digits that tell one model folder from another, without reading all of its weights.
 
-    Of config.json and tokenizer.json the content counts (but for the version of transformers that wrote
-    it); of each safetensors file its name, its size, and its first and last MiB. Raises TemploraError where `folder` is no model folder.
+    Of config.json and tokenizer.json the content counts, but for the version of transformers that wrote
+    it; of each safetensors file its name, its size, and its first and last MiB. Raises TemploraError
+    where `folder` is no model folder.
     """
     checked(folder, str(folder))
     digest = hashlib.sha256()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from templora_cli.engine.catalog import Alias, Wheel
 from templora_cli.engine.gguf import convert_gguf
 from templora_cli.errors import TemploraError
 from tests.engine.tiny_gguf import wheel_of, write_tiny_gguf
+from tests.tiny import save_tiny_model
 
 ROOT = Path(__file__).parents[2]
 HUB_ID = "someone/some-model_1.5"
@@ -611,6 +613,15 @@ def test_the_listing(alias: Alias, tmp_path: Path, cache: Path, hub: Path) -> No
     for model in listed.values():  # what is listed as here can be named
         if model.path is not None:
             assert str(catalog.resolve(model.name, silent)) == model.path
+
+
+def test_the_fingerprint_is_that_of_the_model_not_of_its_converter(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    first = catalog.fingerprint(folder)
+    config = folder / "config.json"
+    changed = {**json.loads(config.read_text()), "transformers_version": "9.9.9"}
+    config.write_text(json.dumps(changed, indent=2) + "\n")
+    assert catalog.fingerprint(folder) == first
 
 
 def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
