@@ -41,7 +41,7 @@ def list_sessions(json: AsJson = False) -> None:
         typer.echo('no sessions yet; begin one: templora write --premise "..."', err=True)
         return
     print_table(
-        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last written"],
+        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)"],
         [
             [
                 row["session"],
@@ -107,9 +107,9 @@ def export(
     from templora_cli.sessions.store import Store
 
     folder = Store().find(session)
-    text, damage = readable_text(folder / "steps")
-    if damage:
-        typer.echo(f"warning: {damage}; the text before it is exported", err=True)
+    text, problems = readable_text(folder / "steps")
+    for problem in problems:
+        typer.echo(f"warning: {problem}", err=True)
     if not text.strip():
         raise TemploraError(f"session {folder.name} holds no text yet", f"templora resume {folder.name}")
     if out is not None and str(out) == "-":
@@ -127,20 +127,22 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
     from templora_cli.tasks.text import count_words
 
+    damaged = False
     try:
         chunks = read_chunks(folder / "steps")
     except StepDamaged:
-        chunks = []
+        chunks, damaged = [], True
     own = [chunk for chunk in chunks if chunk["origin"] == "own"]
     own_text = "".join(chunk["text"] for chunk in own)
     own_tokens = sum(len(chunk["tokens"]) for chunk in own)
     done = own_tokens if manifest.goal_unit == "tokens" else count_words(own_text)
+    state = f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
+    if done >= manifest.goal_amount:
+        state = "finished"
     gains = [c["nll_base"] - c["nll_adapter"] for c in chunks if c["nll_adapter"] is not None]
     return {
         "session": manifest.id,
-        "state": "finished"
-        if done >= manifest.goal_amount
-        else f"{done}/{manifest.goal_amount} {manifest.goal_unit}",
+        "state": "damaged" if damaged else state,
         "words": count_words("".join(chunk["text"] for chunk in chunks)),
         "tokens": sum(len(chunk["tokens"]) for chunk in chunks),
         "chunks": len(chunks),

@@ -151,6 +151,7 @@ def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> S
         prompts={prompts.name: prompts.sha256},
         premise=book["premise"],
         source_sha256=None if opening is None else sha256_text(opening),
+        tokens_sha256="",  # filled in by the store
         goal_amount=book["goal"][0],
         goal_unit=book["goal"][1],
         out=None if book["out"] is None else str(book["out"]),

@@ -21,16 +21,7 @@ def read_text(path: Path) -> str:
         raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
         raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TemploraError(f"{path} is a binary file, not a text", "give a .txt or .md file")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TemploraError(
-            f"{path} is not UTF-8 (byte {error.start})",
-            f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > book.txt",
-        ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = checked_text(content, str(path))
     if not text.strip():
         raise TemploraError(f"{path} is empty", "give a file with text in it")
     return text
@@ -68,6 +59,32 @@ def write_atomically(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable. Windows has no such call and does not need it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def checked_text(content: bytes, source: str) -> str:
+    """The text of UTF-8 `content`, line ends as "\\n"; `source` names it in the errors of `read_text`."""
+    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TemploraError(f"{source} is binary, not a text", "give a .txt or .md file")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TemploraError(
+            f"{source} is not UTF-8 (byte {error.start})",
+            "convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 old.txt > new.txt",
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from templora_cli.documents.text import sync_folder
 from templora_cli.errors import TemploraError
 from templora_cli.temp_lora import WritingState
 
@@ -50,9 +52,9 @@ def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingSt
         beside.mkdir(parents=True)
         _write_files(beside, chunk, state)
         size = sum(file.stat().st_size for file in beside.iterdir())
-        _sync_folder(beside)
+        sync_folder(beside)
         beside.replace(step)
-        _sync_folder(steps)
+        sync_folder(steps)
     except (OSError, SafetensorError) as error:
         raise _disk_error(error, steps) from error
     finally:
@@ -64,6 +66,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     """Put the newest good step into `state`, weights in place; returns what the user should be told.
 
     Damaged steps at the end are set aside as `000012.damaged`; their chunks will be written again.
+    Where the only step is damaged, `state` stays as it is: that of the beginning.
+
     Raises TemploraError where text is lost or no step with weights is good.
     """
     for leftover in steps.glob(".*.tmp"):
@@ -81,6 +85,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
         _restore(state, values, *(tensors or ({}, {})))
         state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
         return [_set_aside(step, reason) for step, reason in damaged]
+    if len(damaged) == 1:
+        return [_set_aside(*damaged[0])]
     if damaged:
         session = steps.parent.name
         raise TemploraError(
@@ -108,28 +114,52 @@ def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]
     for index, step in enumerate(folders):
         if step.name != _name(index):
             raise StepDamaged(f"step {_name(index)} is missing")
-        if _sha256(step / "chunk.json") != _checksums(step)["chunk.json"]:
-            raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
+        _verify_chunk(step)
         chunks.append(json.loads((step / "chunk.json").read_text("utf-8")))
     return chunks
 
 
-def readable_text(steps: Path) -> tuple[str, str | None]:
-    """The book's text up to the first damaged chunk, and what is wrong with that one (or None)."""
+def _verify_chunk(step: Path) -> None:
+    if _sha256(step / "chunk.json") != _checksums(step)["chunk.json"]:
+        raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
+
+
+def readable_text(steps: Path) -> tuple[str, list[str]]:
+    """The book's text as far as it can be read, and what is wrong with it; gaps are marked in it."""
     texts: list[str] = []
+    problems: list[str] = []
     for step in committed_steps(steps):
         try:
-            texts.append(read_chunks(steps, upto=step)[-1]["text"])
+            text = json.loads((step / "chunk.json").read_text("utf-8"))["text"]
+        except (OSError, ValueError, KeyError, TypeError):
+            problems.append(f"step {step.name}: its text is lost")
+            texts.append("\n\n[a chunk is missing here]\n\n")
+            continue
+        texts.append(str(text))
+        try:
+            _verify_chunk(step)
         except StepDamaged as damage:
-            return "".join(texts), str(damage)
-    return "".join(texts), None
+            problems.append(str(damage))
+    return "".join(texts), problems
 
 
 def thin(steps: Path, keep: int) -> None:
-    """Remove the tensors of all but the newest `keep` steps; the text of all of them stays."""
+    """Remove the tensors of all but the newest `keep` steps; the text of all of them stays.
+
+    What cannot be removed now is removed after the next chunk.
+    """
     for step in committed_steps(steps)[:-keep]:
         for name in THINNED:
-            (step / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (step / name).unlink(missing_ok=True)
+
+
+def set_aside_text(steps: Path, index: int) -> str:
+    """The text of a damaged step that was set aside; "" without one."""
+    try:
+        return str(json.loads((steps / f"{_name(index)}.damaged" / "chunk.json").read_text("utf-8"))["text"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def committed_steps(steps: Path) -> list[Path]:
@@ -186,7 +216,8 @@ def _restore(
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if (saved := moments.get(f"{name}.{key}")) is not None:
                     place = saved.device if key == "step" else parameter.device  # AdamW counts on the CPU
-                    state.optimizer.state[parameter][key] = saved.to(place)
+                    # A copy: load_file maps the file into memory, and the file will be thinned away.
+                    state.optimizer.state[parameter][key] = saved.to(place, copy=True)
     state.chunks = values["chunks"]
     state.sampling.set_state(_from_base64(values["sampling"]))
     state.dropout = _from_base64(values["dropout"])
@@ -196,7 +227,8 @@ def _set_aside(step: Path, reason: str) -> str:
     aside = step.with_name(f"{step.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
-    return f"{reason}: going back to the chunk before it, which is whole; kept as {aside}"
+    sync_folder(step.parent)
+    return f"{reason}: going back to what was before it, which is whole; kept as {aside}"
 
 
 def _checksums(step: Path) -> dict[str, str]:
@@ -219,17 +251,6 @@ def _sha256(file: Path) -> str:
     except OSError as error:
         raise StepDamaged(f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable. Windows has no such call and does not need it."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _disk_error(error: Exception, steps: Path) -> TemploraError:

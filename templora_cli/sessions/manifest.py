@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
@@ -43,6 +44,8 @@ class Manifest:
     premise: str
     source_sha256: str | None
     """Of `source.txt`, the copy of what a person wrote first."""
+    tokens_sha256: str
+    """Of `tokens.json`, the header and the opening as token ids."""
     goal_amount: int
     goal_unit: str
     out: str | None
@@ -78,5 +81,22 @@ def load_manifest(folder: Path) -> Manifest:
         values = migrate(values)
     known = {field.name for field in fields(Manifest)}
     if missing := known - values.keys():
-        raise TemploraError(f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}")
-    return Manifest(**{name: values[name] for name in known})
+        raise TemploraError(
+            f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}",
+            f"its text is still there: templora sessions export {folder.name}",
+        )
+    manifest = Manifest(**{name: values[name] for name in known})
+    hints = get_type_hints(Manifest)
+    wrong = [name for name in sorted(known) if not _fits(values[name], hints[name])]
+    if wrong:
+        raise TemploraError(
+            f"session {folder.name}: {path} is damaged at {', '.join(wrong)}",
+            f"its text is still there: templora sessions export {folder.name}",
+        )
+    return manifest
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Is a JSON value of the kind that a field wants? Inside tables only the outside is looked at."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return isinstance(value, tuple(get_origin(kind) or kind for kind in kinds))

@@ -19,7 +19,7 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
-from templora_cli.sessions.checkpoint import commit_step, read_chunks, thin
+from templora_cli.sessions.checkpoint import commit_step, read_chunks, set_aside_text, thin
 from templora_cli.sessions.store import Session
 from templora_cli.tasks.text import count_words
 from templora_cli.temp_lora import WritingState
@@ -43,8 +43,10 @@ class Recorder:
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
         # What the book file may hold without having been edited: it is written after the commit, so a
-        # kill may have left it one chunk behind.
-        self._written = [self.text, "".join(chunk["text"] for chunk in chunks[:-1])]
+        # kill may have left it one chunk behind; it is ahead where a damaged step was set aside.
+        behind = "".join(chunk["text"] for chunk in chunks[:-1])
+        ahead = self.text + set_aside_text(session.steps, len(chunks))
+        self._written = [self.text, behind, ahead]
 
     @property
     def done(self) -> int:
@@ -73,7 +75,6 @@ class Recorder:
         words = count_words(event.text)
         chunk: dict[str, Any] = {**asdict(event), "words": words, "seconds": dict(self._seconds)}
         size = commit_step(self.session.steps, event.index, chunk, self.state)
-        thin(self.session.steps, self.session.manifest.config["session"]["keep_checkpoints"])
         self.chunks += 1
         self._written = [self.text, self.text + event.text]
         self.text += event.text
@@ -81,6 +82,7 @@ class Recorder:
             self.own_text += event.text
             self.own_tokens += len(event.tokens)
         self.tokens_in_progress = 0
+        thin(self.session.steps, self.session.manifest.config["session"]["keep_checkpoints"])
         notices = self.write_book()
         self._seconds["commit"] = time.perf_counter() - began
         return [*notices, self._committed(event, words, size)]

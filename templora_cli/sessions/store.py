@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
-from templora_cli.documents.text import write_atomically
+from templora_cli.documents.text import sync_folder, write_atomically
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import Manifest, load_manifest
 
@@ -56,7 +56,14 @@ class Session:
 
     def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The token ids of header and opening, as they were when the session began."""
-        values = json.loads((self.path / "tokens.json").read_text("utf-8"))
+        path = self.path / "tokens.json"
+        text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+        if sha256_text(text) != self.manifest.tokens_sha256:
+            raise TemploraError(
+                f"session {self.id}: {path} is damaged",
+                f"the text can be saved: templora sessions export {self.id}",
+            )
+        values = json.loads(text)
         return tuple(values["header"]), tuple(values["opening"])
 
     def __enter__(self) -> Session:
@@ -85,13 +92,17 @@ class Store:
     ) -> Session:
         """Make the folder of a new session and lock it. The manifest comes last: it makes the session."""
         path = self.folder / manifest.id
+        tokens = json.dumps({"header": header, "opening": opening})
+        manifest = replace(manifest, tokens_sha256=sha256_text(tokens))
         try:
-            path.mkdir(parents=True)
+            (path / "steps").mkdir(parents=True)
             lock = _locked(path)
-            write_atomically(path / "tokens.json", json.dumps({"header": header, "opening": opening}))
+            write_atomically(path / "tokens.json", tokens)
             if source is not None:
                 write_atomically(path / "source.txt", source)
             manifest.save(path)
+            for folder in (self.folder, *self.folder.parents[:2]):
+                sync_folder(folder)
         except OSError as error:
             raise TemploraError(
                 f"no session can be kept in {self.folder}: {error.strerror}",

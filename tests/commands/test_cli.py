@@ -282,7 +282,9 @@ def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
     text = json.loads((steps[0] / "chunk.json").read_text())["text"]
     (steps[1] / "chunk.json").write_text("{")
     result = templora("sessions", "export", "--out", "-")
-    assert result.stdout.strip() == text.strip() and "step 000001" in result.stderr
+    assert result.stdout.startswith(text.strip()) and "[a chunk is missing here]" in result.stdout
+    assert "step 000001" in result.stderr
+    assert json.loads(templora("sessions", "list", "--json").stdout)[0]["state"] == "damaged"
 
 
 # --- mistakes ----------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "two premises": (["--premise", "a", "--premise-file", "b"], "two premises"),
     "a missing file": (["--premise-file", "nowhere.txt"], "there is no file nowhere.txt"),
     "a folder": (["--from", "."], "cannot be read"),
-    "a binary file": (["--from", "binary.txt"], "is a binary file"),
+    "a binary file": (["--from", "binary.txt"], "is binary"),
     "another encoding": (["--from", "latin.txt"], "is not UTF-8"),
     "an empty opening": (["--from", "empty.txt"], "is empty"),
     "an unknown model": (["--premise", "a", "--model", "smollm3"], "unknown model 'smollm3'"),

@@ -22,7 +22,7 @@ def test_byte_order_mark_and_line_ends(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b" \n\t", "is empty"),
         (b"text \xe9t\xe9", "is not UTF-8 \\(byte 5\\)"),
-        (b"\x7fELF\0\0", "is a binary file"),
+        (b"\x7fELF\0\0", "is binary"),
         ("text".encode("utf-16"), "is not UTF-8"),
     ],
 )

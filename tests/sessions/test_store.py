@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "prompts": {},
     "premise": "A storm.",
     "source_sha256": None,
+    "tokens_sha256": "",
     "goal_amount": 10,
     "goal_unit": "tokens",
     "out": None,
@@ -46,7 +47,8 @@ def test_a_session_comes_back_as_it_was_begun() -> None:
     with create("storm-1a2b") as session:
         assert session.tokens() == ((1, 2), (3,))
     with Store().open("storm-1a2b") as again:
-        assert again.manifest == session.manifest and again.tokens() == session.tokens()
+        assert again.manifest == session.manifest and again.manifest.tokens_sha256
+        assert again.tokens() == session.tokens()
         assert (again.path / "source.txt").read_text() == "x"
 
 
@@ -147,6 +149,17 @@ def test_a_damaged_manifest(content: str) -> None:
         Store().open("storm-1a2b")
     with pytest.raises(TemploraError, match="session storm-1a2b"):  # and the lock is free again
         Store().open("storm-1a2b")
+
+
+def test_damaged_values_and_tokens() -> None:
+    with create("storm-1a2b") as session:
+        change(session, goal_amount=None, threads="two")
+    with pytest.raises(TemploraError, match="damaged at goal_amount, threads"):
+        Store().open("storm-1a2b")
+    with create("calm-0000") as session:
+        (session.path / "tokens.json").write_text('{"header": [1, 3], "opening": [3]}')
+        with pytest.raises(TemploraError, match=r"tokens\.json is damaged"):
+            session.tokens()
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
