@@ -11,9 +11,9 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import models, sessions
 from templora_cli.commands.resume import resume
-from templora_cli.commands.terminal import debugging
+from templora_cli.commands.terminal import debugging, usable_streams
 from templora_cli.commands.write import write
-from templora_cli.errors import TemploraError
+from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.render import show_error
 
 app = typer.Typer(
@@ -44,16 +44,18 @@ def _root(
         bool, typer.Option("--debug", envvar="TEMPLORA_DEBUG", help="Show the traceback of an error.")
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["TEMPLORA_DEBUG"] = "1"
+    os.environ["TEMPLORA_DEBUG"] = "1" if debug else ""
 
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 bad input, 130 Ctrl-C, 1 a defect of templora."""
-    try:
-        app()
-    except TemploraError as error:
-        if debugging():
-            raise
-        show_error(sys.stderr, error)
-        sys.exit(2)
+    with usable_streams():
+        try:
+            app()
+        except BrokenPipeError:
+            sys.exit(1)
+        except (TemploraError, OSError) as error:
+            if debugging():
+                raise
+            show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
+            sys.exit(2)

@@ -14,19 +14,25 @@ from typing import Any, get_type_hints
 
 from templora_cli.errors import TemploraError
 
-RECIPES: dict[str, dict[str, Any]] = {
+MOST_TOKENS = 1 << 24
+"""Larger than any window; keeps figures that are typing errors out of the machine's integers."""
+
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
     # Their scheduler gives the first chunk a rate of 0; here the warm-up is explicit:
     # chunk i of `warmup_chunks` gets lr * (i + 1) / warmup_chunks.
     "paper": {
-        "rank": 64,
-        "alpha": 64,
-        "dropout": 0.05,
-        "lr": 5e-5,
-        "epochs": 2,
-        "warmup_chunks": 2,
-        "weight_decay": 0.0,
-        "context_tokens": 2048,
+        "decode": {"chunk_tokens": 1024},
+        "train": {
+            "rank": 64,
+            "alpha": 64,
+            "dropout": 0.05,
+            "lr": 5e-5,
+            "epochs": 2,
+            "warmup_chunks": 2,
+            "weight_decay": 0.0,
+            "context_tokens": 2048,
+        },
     },
     # What `write` uses. It is the paper's until another one is measured to be better.
     "default": {},
@@ -69,12 +75,17 @@ class ModelConfig:
 class DecodeConfig:
     """`[decode]`: the chunk, the window, and how a token is drawn."""
 
-    chunk_tokens: int = option(1024, "Tokens in a chunk, the unit that is learnt", at_least=8)
+    chunk_tokens: int = option(
+        1024, "Tokens in a chunk, the unit that is learnt", at_least=8, at_most=MOST_TOKENS
+    )
     context_tokens: int = option(
-        2048, "Tokens of the book that the model sees while it writes a chunk", at_least=0
+        2048,
+        "Tokens of the book that the model sees while it writes a chunk",
+        at_least=0,
+        at_most=MOST_TOKENS,
     )
     temperature: float = option(
-        0.8, "How freely tokens are drawn; 0 always takes the likeliest", at_least=0, at_most=10
+        0.8, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10
     )
     top_p: float = option(
         0.95, "Draw from the likeliest tokens that hold this share of probability", above=0, at_most=1
@@ -85,9 +96,11 @@ class DecodeConfig:
         at_least=0,
         at_most=1,
     )
-    top_k: int = option(0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0)
+    top_k: int = option(
+        0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0, at_most=MOST_TOKENS
+    )
     repetition_penalty: float = option(
-        1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", above=0, at_most=10
+        1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
     )
 
 
@@ -100,14 +113,19 @@ class TrainConfig:
     )
     learn: bool = option(True, "Off writes with the plain base model")
     rank: int = option(64, "Rank of the adapter", at_least=1, at_most=4096)
-    alpha: int = option(64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1)
+    alpha: int = option(
+        64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1, at_most=65536
+    )
     dropout: float = option(0.05, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
     lr: float = option(5e-5, "Learning rate after the warm-up", above=0, at_most=1)
     epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
     weight_decay: float = option(0.0, "Weight decay of AdamW", at_least=0, at_most=1)
     context_tokens: int = option(
-        2048, "Tokens before the chunk that training shows, of those that decoding saw", at_least=0
+        2048,
+        "Tokens before the chunk that training shows, of those that decoding saw",
+        at_least=0,
+        at_most=MOST_TOKENS,
     )
     gradient_checkpointing: bool = option(
         True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
@@ -168,8 +186,8 @@ class Layer:
 def resolve(layers: list[Layer]) -> Config:
     """Merge `layers` over the defaults, later ones winning.
 
-    A layer that names a recipe starts `[train]` anew from it, so that `--recipe paper` gives the
-    paper's values whatever the files say.
+    A layer that names a recipe starts `[train]` anew from it, and takes its chunk, so that
+    `--recipe paper` gives the paper's values whatever the files say.
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
@@ -179,7 +197,9 @@ def resolve(layers: list[Layer]) -> Config:
         checked = _checked(layer, issues)
         if "recipe" in checked["train"]:
             kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
-            chosen["train"] = {**kept, **RECIPES[checked["train"]["recipe"]]}
+            recipe = RECIPES[checked["train"]["recipe"]]
+            chosen["train"] = {**kept, **recipe.get("train", {})}
+            chosen["decode"].update(recipe.get("decode", {}))
         for table, values in checked.items():
             chosen[table].update(values)
     if issues:

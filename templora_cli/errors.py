@@ -13,3 +13,10 @@ class TemploraError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def of_os_error(error: OSError, *, kept: str = "", hint: str | None = None) -> TemploraError:
+    """What the operating system refused (a full disk, a missing right), and what is `kept` in spite of it."""
+    reason = error.strerror or str(error) or type(error).__name__
+    where = f"{error.filename}: " if error.filename else ""
+    return TemploraError(f"{where}{reason}{f'. {kept}' if kept else ''}", hint)

@@ -191,7 +191,10 @@ def train_on_chunk(
         model.module.eval()
         if not (math.isfinite(loss.item()) and _finite_gradients(state)):
             state.optimizer.zero_grad()  # one such pass would turn the whole adapter into NaN
-            yield Notice(f"chunk {state.chunks + 1} was not learnt: its gradients are not finite")
+            left_out = f"pass {epoch} of {config.epochs}" + (
+                " and those after it" if epoch < config.epochs else ""
+            )
+            yield Notice(f"chunk {state.chunks + 1}: {left_out} left out, the gradients are not finite")
             break
         state.optimizer.step()
         state.optimizer.zero_grad()

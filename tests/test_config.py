@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -29,15 +28,19 @@ def test_later_layers_win() -> None:
 
 
 def test_the_default_recipe_is_the_papers_until_another_is_measured() -> None:
-    paper = resolve([flags({"train": {"recipe": "paper"}})]).train
-    assert {key: asdict(paper)[key] for key in RECIPES["paper"]} == RECIPES["paper"]
-    assert paper.lr == TrainConfig().lr == 5e-5
+    paper = resolve([flags({"train": {"recipe": "paper"}})])
+    for table, values in RECIPES["paper"].items():
+        chosen = paper.as_dict()[table]
+        assert {key: chosen[key] for key in values} == values
+    assert paper.train.lr == TrainConfig().lr == 5e-5
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
-    file = Layer.of_file("templora.toml", {"train": {"lr": 0.5, "rank": 3, "learn": False}})
+    values = {"train": {"lr": 0.5, "rank": 3, "learn": False}, "decode": {"chunk_tokens": 99, "top_k": 5}}
+    file = Layer.of_file("templora.toml", values)
     config = resolve([file, flags({"train": {"recipe": "paper"}})])
-    assert (config.train.lr, config.train.rank) == (5e-5, 64)
+    assert (config.train.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
+    assert config.decode.top_k == 5, "how tokens are drawn is no part of a recipe"
     assert config.train.learn is False, "learning or not is no part of a recipe"
 
 

@@ -31,7 +31,9 @@ def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def save_tiny_model(folder: Path, *, chat: bool = True, seed: int = 0, positions: int = 4096) -> Path:
+def save_tiny_model(
+    folder: Path, *, chat: bool = True, seed: int = 0, positions: int = 4096, layers: int = 2
+) -> Path:
     """A model folder as `--model` takes it."""
     tokenizer = byte_tokenizer(chat=chat)
     with torch.random.fork_rng():
@@ -40,7 +42,7 @@ def save_tiny_model(folder: Path, *, chat: bool = True, seed: int = 0, positions
             vocab_size=len(tokenizer),
             hidden_size=64,
             intermediate_size=128,
-            num_hidden_layers=2,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=positions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -39,8 +39,8 @@ def resume(
     with open_view(json=json, quiet=quiet) as view, Store().open(session) as book:
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
-        goal = None if more is None else _extended(book, *more)
-        if goal is None and _is_finished(book):
+        if more is None and _is_finished(book):
+            _complete_file(book, view)
             raise TemploraError(
                 f"{book.id} is finished ({book.manifest.goal_amount} {book.manifest.goal_unit})",
                 f"extend it: {book.resume_command} --chunks 4",
@@ -52,32 +52,34 @@ def resume(
         known = folder if folder.is_dir() else None
         _, model = session_run.load_model(replace(config, model=held), view, known)
         _require_same_model(book, model, view)
-        changes = {} if goal is None else {"goal_amount": goal[0], "goal_unit": goal[1]}
-        book.update(opened=now(), **changes)
+        book.update(opened=now(), **({} if more is None else _goal_beyond(book, *more)))
         session_run.write_session(book, model, view)
 
 
-def _extended(book: Session, amount: int, unit: str) -> tuple[int, str]:
-    """The goal that lies `amount` beyond what the book holds now."""
-    return _done(book, unit) + amount, unit
+def _complete_file(book: Session, view: View) -> None:
+    """A kill between the last commit and the end leaves the file of `--out` one chunk behind."""
+    from templora_cli.sessions.book_file import BookFile
+
+    if notice := BookFile(book).write():
+        view.show(Notice(notice))
+
+
+def _goal_beyond(book: Session, amount: int, unit: str) -> dict[str, Any]:
+    """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
+    from templora_cli.sessions.checkpoint import readable_chunks
+    from templora_cli.sessions.recorder import written
+
+    return {"goal_amount": written(readable_chunks(book.steps), unit) + amount, "goal_unit": unit}
 
 
 def _is_finished(book: Session) -> bool:
-    return _done(book, book.manifest.goal_unit) >= book.manifest.goal_amount
-
-
-def _done(book: Session, unit: str) -> int:
-    """What the model has written of the book so far, in `unit`."""
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
-    from templora_cli.tasks.text import count_words
+    from templora_cli.sessions.recorder import written
 
     try:
-        own = [chunk for chunk in read_chunks(book.steps) if chunk["origin"] == "own"]
+        return written(read_chunks(book.steps), book.manifest.goal_unit) >= book.manifest.goal_amount
     except StepDamaged:
-        return 0  # restoring will say what is wrong, and go back to a good step
-    if unit == "tokens":
-        return sum(len(chunk["tokens"]) for chunk in own)
-    return count_words("".join(chunk["text"] for chunk in own))
+        return False  # restoring will say what is wrong, and go back to a good step
 
 
 def _use_threads(book: Session) -> None:
@@ -89,18 +91,25 @@ def _use_threads(book: Session) -> None:
 
 
 def _require_same_model(book: Session, model: LanguageModel, view: View) -> None:
-    """Another model is refused; other libraries are said, for then sums may differ in the last bit."""
+    """Another model is refused; other libraries and hardware are said: sums may differ in the last bit."""
     if model.fingerprint != book.manifest.fingerprint:
         raise TemploraError(
             f"{book.id} was begun with another {book.manifest.model} than the one in {book.manifest.folder}",
             "put the model back that it was begun with, or begin a new book: templora write --from",
         )
-    running = session_run.runtime(model)["versions"]
-    changed = [f"{k} {v} -> {running[k]}" for k, v in book.manifest.versions.items() if running.get(k) != v]
+    running, manifest = session_run.runtime(model), book.manifest
+    changed = [
+        f"{k} {v} -> {running['versions'].get(k)}"
+        for k, v in manifest.versions.items()
+        if running["versions"].get(k) != v
+    ]
+    for fact in ("hardware", "dtype"):
+        if running[fact] != (began := getattr(manifest, fact)):
+            changed.append(f"{began} -> {running[fact]}")
     if changed:
         view.show(
             Notice(
-                f"other versions than the book was begun with ({', '.join(changed)}): it goes on, but not "
-                "necessarily token for token"
+                f"the book was begun with others ({', '.join(changed)}): it goes on, but not necessarily "
+                "token for token"
             )
         )

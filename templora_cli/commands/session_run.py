@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from templora_cli.config import Config, from_dict
-from templora_cli.errors import TemploraError
+from templora_cli.config import MOST_TOKENS, Config, from_dict
+from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import Finished, Interrupted, Notice, SessionOpened
 from templora_cli.render import View
 
 if TYPE_CHECKING:
+    import torch
+
     from templora_cli.engine.models import LanguageModel
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
+    from templora_cli.tasks.novel import NovelTask
 
-LESS_MEMORY = "use a smaller --chunk-tokens or --context-tokens, --quantize nf4, or a smaller --model"
+LESS_MEMORY = (
+    "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
+    "--quantize nf4, or a smaller --model"
+)
 
 
 def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[Path, LanguageModel]:
@@ -51,31 +56,36 @@ def write_session(session: Session, model: LanguageModel, view: View) -> None:
     from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
     from templora_cli.sessions.recorder import Recorder
-    from templora_cli.tasks.novel import Goal, NovelTask
     from templora_cli.temp_lora import WritingState, write
 
-    manifest = session.manifest
-    config = from_dict(manifest.config, str(session.path / "session.json"))
-    header, opening = session.tokens()
-    goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
-    task = NovelTask(header, opening, goal, config.decode, model.tokenizer)
+    config = from_dict(session.manifest.config, str(session.path / "session.json"))
     state = WritingState.begin(model, config)
     notices = restore_latest(session.steps, state)
+    recorder = Recorder(session, state)
     backend = EagerBackend(model.module)
     backend.adapter_changed()
-    recorder = Recorder(session, state)
-    view.show(opened_event(session, config, recorder))
-    for text in notices:
-        view.show(Notice(text))
-    advice = f"{LESS_MEMORY}; what is written is safe in session {session.id}"
-    events = write(task, model, backend, state, config)
-    with interruptible(session, recorder, view), out_of_memory_hint(advice), closing(events):
-        for event in recorder.write_book():
-            view.show(event)
-        for event in events:
-            for shown in recorder.record(event):
-                view.show(shown)
-    view.show(_finished(session, recorder))
+    if not backend.exact:
+        notices.append("this backend is not exact: a resumed book may differ from one that was not stopped")
+    advice = f"what is written is safe in session {session.id}; {LESS_MEMORY}"
+    with interruptible(session, recorder, view), out_of_memory_hint(advice):
+        view.show(opened_event(session, config, recorder))
+        for notice in [*notices, recorder.book.write()]:
+            if notice is not None:
+                view.show(Notice(notice))
+        with closing(write(_task(session, model, config), model, backend, state, config)) as events:
+            for event in events:
+                for shown in recorder.record(event):
+                    view.show(shown)
+        view.show(_finished(session, recorder))
+
+
+def _task(session: Session, model: LanguageModel, config: Config) -> NovelTask:
+    from templora_cli.tasks.novel import Goal, NovelTask
+
+    manifest = session.manifest
+    header, opening = session.tokens()
+    goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
+    return NovelTask(header, opening, goal, config.decode, model.tokenizer)
 
 
 def opened_event(session: Session, config: Config, recorder: Recorder) -> SessionOpened:
@@ -103,7 +113,10 @@ def opened_event(session: Session, config: Config, recorder: Recorder) -> Sessio
 
 
 class interruptible:
-    """Ctrl-C inside it: say what is kept and how to go on, exit with 130."""
+    """Ctrl-C inside it: say what is kept and how to go on, exit with 130.
+
+    An error of a file or stream, such as a full disk under `> book.txt`, becomes a TemploraError.
+    """
 
     def __init__(self, session: Session, recorder: Recorder, view: View) -> None:
         self.session, self.recorder, self.view = session, recorder, view
@@ -112,6 +125,10 @@ class interruptible:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            kept = f"All committed chunks are safe ({self.recorder.chunks:,})"
+            hint = f"put that right, then: {self.session.resume_command}"
+            raise of_os_error(error, kept=kept, hint=hint) from error
         if kind is None or not issubclass(kind, (KeyboardInterrupt, BrokenPipeError)):
             return
         event = Interrupted(
@@ -134,7 +151,7 @@ def _finished(session: Session, recorder: Recorder) -> Finished:
         session=session.id,
         chunks=recorder.chunks,
         tokens=len(recorder.state.tokens),
-        words=count_words(recorder.text),
+        words=count_words(recorder.book.text),
         resume_command=f"{session.resume_command} {more}",
         out=session.manifest.out,
     )
@@ -151,10 +168,22 @@ def runtime(model: LanguageModel) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "quantize": model.quantize,
         "device": model.device.type,
+        "hardware": _hardware(model.device),
         "dtype": model.dtype,
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in names},
     }
+
+
+def _hardware(device: torch.device) -> str:
+    """What decides in which order sums are made."""
+    import platform
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def goal_of(
@@ -169,8 +198,8 @@ def goal_of(
     if len(chosen) > 1:
         raise TemploraError(f"{' and '.join(chosen)} are two lengths", "give one of them")
     for name, value in chosen.items():
-        if value < 1:
-            raise TemploraError(f"{name} {value}: must be at least 1", f"{name} 1000")
+        if not 1 <= value <= MOST_TOKENS * MOST_TOKENS:
+            raise TemploraError(f"{name} {value}: must be at least 1, and not absurd", f"{name} 1000")
     if words is not None:
         return words, "words"
     if tokens is not None:
@@ -183,12 +212,20 @@ def check_out(path: Path) -> Path:
     from templora_cli.documents.text import check_suffix
 
     check_suffix(path)
-    if path.exists():
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise TemploraError(f"there is no folder {folder}", f"mkdir -p {path.parent}")
+    try:
+        there = path.exists()
+        # Under the name that a book is written first, which is longer than its own.
+        trial = path.with_name(f".{path.name}.tmp")
+        trial.touch()
+        trial.unlink()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TemploraError(f"{path} cannot be written: {reason}", "choose another --out") from None
+    if there:
         raise TemploraError(
             f"{path} is there already, and templora does not overwrite it", "choose another --out"
         )
-    if not path.absolute().parent.is_dir():
-        raise TemploraError(f"there is no folder {path.absolute().parent}", f"mkdir -p {path.parent}")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise TemploraError(f"nothing can be written in {path.absolute().parent}", "choose another --out")
     return path.absolute()

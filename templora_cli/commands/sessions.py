@@ -125,6 +125,7 @@ def export(
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
+    from templora_cli.sessions.recorder import written
     from templora_cli.tasks.text import count_words
 
     damaged = False
@@ -132,10 +133,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         chunks = read_chunks(folder / "steps")
     except StepDamaged:
         chunks, damaged = [], True
-    own = [chunk for chunk in chunks if chunk["origin"] == "own"]
-    own_text = "".join(chunk["text"] for chunk in own)
-    own_tokens = sum(len(chunk["tokens"]) for chunk in own)
-    done = own_tokens if manifest.goal_unit == "tokens" else count_words(own_text)
+    done = written(chunks, manifest.goal_unit)
     state = f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
     if done >= manifest.goal_amount:
         state = "finished"

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich import box
@@ -14,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from templora_cli.errors import TemploraError
-from templora_cli.render import JsonView, TerminalView, View
+from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.render import JsonView, TerminalView, View, show_error
 
 
 @contextmanager
@@ -27,17 +28,41 @@ def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
     with JsonView(sys.stdout) if json else on_screen as view:
         try:
             yield view
-        except TemploraError as error:
-            if debugging():
-                raise
-            view.fail(error)
-            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise typer.Exit(1) from None
+        except (TemploraError, OSError) as error:
+            if debugging():
+                raise
+            told = of_os_error(error) if isinstance(error, OSError) else error
+            try:
+                view.fail(told)
+            except OSError:  # the stream that takes the events may be what has failed
+                show_error(sys.stderr, told)
+            raise typer.Exit(2) from None
+
+
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Standard streams as the commands need them: there, in UTF-8 unless a terminal says otherwise."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller (`>&-`), or a Windows program without a console
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # said already; the interpreter would say it again, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def debugging() -> bool:
-    """Was a traceback asked for (`--debug`)?"""
+    """Was a traceback asked for (`--debug`, TEMPLORA_DEBUG)?"""
     return bool(os.environ.get("TEMPLORA_DEBUG"))
 
 

@@ -105,7 +105,7 @@ def read_premise(premise: str | None, file: Path | None, *, required: bool) -> s
 
     Raises TemploraError: two of them, none, or an empty one.
     """
-    from templora_cli.documents.text import read_text
+    from templora_cli.documents.text import checked_text, read_text
 
     if premise is not None and file is not None:
         raise TemploraError("--premise and --premise-file are two premises", "give one of them")
@@ -115,7 +115,11 @@ def read_premise(premise: str | None, file: Path | None, *, required: bool) -> s
         return ""
     if premise is None:
         raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
-    text = (sys.stdin.read() if premise == "-" else premise).strip()
+    try:
+        content = sys.stdin.buffer.read() if premise == "-" else premise.encode("utf-8")
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8 come as surrogates
+        raise TemploraError("the premise is not UTF-8", "put it in a file: --premise-file") from None
+    text = checked_text(content, "the premise").strip()
     if not text:
         raise TemploraError("the premise is empty", 'templora write --premise "A lighthouse keeper..."')
     return text
@@ -135,8 +139,8 @@ def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> S
     from templora_cli.tasks.prompts import load_prompts
 
     prompts = load_prompts("novel", config.prompts)
-    header = novel_header(model.tokenizer, prompts, book["premise"])
     opening = book["opening"]
+    header = novel_header(model.tokenizer, prompts, book["premise"], opened=opening is not None)
     session_run.require_window(model, config, len(header))
     store = Store()
     manifest = Manifest(

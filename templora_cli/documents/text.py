@@ -52,7 +52,7 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises OSError (such as a full disk), with `path` as it was.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.tmp")
     try:
         with beside.open("wb") as stream:
             stream.write(text.encode("utf-8"))

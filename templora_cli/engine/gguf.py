@@ -46,7 +46,10 @@ def convert_gguf(gguf: Path, folder: Path, *, chat_template: bool = True) -> Non
             tokenizer.save_pretrained(folder)
             _drop_foreign_tokens(folder / "tokenizer.json", model.get_input_embeddings().num_embeddings)
         except Exception as error:  # a full disk is an OSError or the SafetensorError that wraps it
-            raise TemploraError(f"cannot write {folder}: {_first_line(error)}") from error
+            raise TemploraError(
+                f"cannot write {folder}: {_first_line(error)}",
+                "make room there, or name another folder in the environment variable TEMPLORA_CACHE",
+            ) from error
 
 
 def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
@@ -89,7 +92,9 @@ def _check(model: Any, tokenizer: Any, missing: Collection[str], name: str) -> N
         faults.append("the tokenizer does not give back the text that it was given")
     if faults:
         more = f", and {len(faults) - 1} faults more" if len(faults) > 1 else ""
-        raise TemploraError(f"cannot use {name}: {faults[0]}{more}")
+        raise TemploraError(
+            f"cannot use {name}: {faults[0]}{more}", "use the model's safetensors: --model takes their folder"
+        )
 
 
 def _follow_bos(tokenizer: Any, gguf: Path) -> None:

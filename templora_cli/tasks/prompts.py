@@ -54,8 +54,12 @@ def _parse(content: bytes, source: str) -> dict[str, dict[str, str]]:
     try:
         tables = tomli.loads(content.decode("utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TemploraError(f"{source} is no TOML file: {error}") from None
+        raise TemploraError(
+            f"{source} is no TOML file: {error}", "mend that line, or move the file away"
+        ) from None
     for table, prompts in tables.items():
         if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-            raise TemploraError(f"{source}: [{table}] must be a table of texts")
+            raise TemploraError(
+                f"{source}: [{table}] must be a table of texts", "copy it from the packaged file"
+            )
     return tables

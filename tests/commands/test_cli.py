@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
@@ -210,6 +212,50 @@ def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
     assert text.replace("\n", "") == once.replace("\n", "")
 
 
+def test_a_damaged_last_chunk_does_not_shorten_what_is_asked_for(tiny_model: Path) -> None:
+    once = write(tiny_model, "--chunks", "4", "-q").stdout
+    write(tiny_model, "--chunks", "2")
+    (committed_steps(only_session() / "steps")[-1] / "chunk.json").write_text("{")
+    result = templora("resume", "--chunks", "3", "-q")
+    assert result.exit_code == 0, result.stderr
+    text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
+    assert text.replace("\n", "") == once.replace("\n", ""), "three more than the one that is good"
+
+
+def test_a_book_that_was_finished_but_for_its_file(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "2", "--out", "book.txt")
+    whole = Path("book.txt").read_bytes()
+    first = read_chunks(only_session() / "steps")[0]["text"]
+    Path("book.txt").write_text(first.strip() + "\n", "utf-8")
+    result = templora("resume")
+    assert result.exit_code == 2 and "is finished" in result.stderr
+    assert Path("book.txt").read_bytes() == whole
+    assert [path.name for path in Path().glob("book*")] == ["book.txt"]
+
+
+def test_a_book_goes_on_with_the_threads_it_was_begun_with(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    threads = torch.get_num_threads()
+    try:
+        with Store().open(None) as session:
+            session.update(threads=threads + 1)
+        assert templora("resume", "--chunks", "1").exit_code == 0
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_other_hardware_and_versions_are_said(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    with Store().open(None) as session:
+        versions = {**session.manifest.versions, "torch": "1.0"}
+        session.update(hardware="NVIDIA H200", versions=versions)
+    result = templora("resume", "--chunks", "1")
+    told = result.stderr.replace("\n", " ")
+    assert result.exit_code == 0 and "NVIDIA H200 -> " in told and "torch 1.0 -> " in told
+    assert "not necessarily token for token" in told
+
+
 def run_process(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "templora_cli", *map(str, arguments)],
@@ -287,6 +333,50 @@ def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
     assert json.loads(templora("sessions", "list", "--json").stdout)[0]["state"] == "damaged"
 
 
+# --- files and streams that fail ---------------------------------------------------------------------
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("fails", ["os.fsync", "templora_cli.sessions.checkpoint._write_files"])
+def test_a_full_disk_keeps_what_is_committed(
+    fails: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = write(tiny_model, "--chunks", "3", "-q").stdout
+    write(tiny_model, "--chunks", "1")
+    name = only_session().name
+    with monkeypatch.context() as patch:
+        patch.setattr(fails, full)
+        result = templora("resume", "--chunks", "2")
+    assert result.exit_code == 2
+    assert "full" in result.stderr or "No space left" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("hint: make room, then: templora resume")
+    assert len(committed_steps(only_session() / "steps")) == 1
+    again = templora("resume", name, "--chunks", "2", "-q")
+    assert again.exit_code == 0, again.stderr
+    text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
+    assert text.replace("\n", "") == once.replace("\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_standard_output_on_a_full_disk(form: list[str], tiny_model: Path) -> None:
+    book = ["--premise", "A", "--chunks", "2", *SMALL, *form]
+    with Path("/dev/full").open("w") as output:
+        process = subprocess.run(
+            [sys.executable, "-m", "templora_cli", "write", "--model", tiny_model, *book],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr and "Exception" not in process.stderr
+    assert "No space left on device" in process.stderr
+    assert f"templora resume {only_session().name}" in process.stderr
+
+
 # --- mistakes ----------------------------------------------------------------------------------------
 
 BAD_WRITES: dict[str, tuple[list[str], str]] = {
@@ -300,6 +390,9 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "an empty opening": (["--from", "empty.txt"], "is empty"),
     "an unknown model": (["--premise", "a", "--model", "smollm3"], "unknown model 'smollm3'"),
     "a model that is not here": (["--premise", "a", "--model", "smollm2-135m"], "is not on this machine"),
+    "a premise of other bytes": (["--premise", "caf\udce9"], "the premise is not UTF-8"),
+    "an absurd length": (["--premise", "a", "--chunks", "9" * 30], "--chunks 999"),
+    "a name too long": (["--premise", "a", "--out", "b" * 300 + ".md"], "cannot be written"),
     "two lengths": (["--premise", "a", "--words", "5", "--chunks", "2"], "are two lengths"),
     "no length": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
     "a chunk too small": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine import models
@@ -118,10 +120,39 @@ def test_code_of_the_repository_is_not_run(copy: Path) -> None:
     assert not (copy / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x05\0\0\0\0\0\0\0hello", b"\0" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        b"\x05\0\0\0\0\0\0\0hello",
+        b"\0" * 100,
+        b'\x07\0\0\0\0\0\0\0{"a":1}',
+        b"\x02\0\0\0\0\0\0\0[]",
+    ],
+)
 def test_damaged_weights(copy: Path, content: bytes) -> None:
     (copy / "model.safetensors").write_bytes(content)
     assert "damaged" in load_error(copy).message
+
+
+def test_weights_that_end_too_early(copy: Path) -> None:
+    file = copy / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1000)
+    assert "is not whole" in load_error(copy).message
+
+
+def test_a_weight_that_is_missing(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert "weight model.layers.1.mlp.up_proj.weight is missing" in load_error(copy).message
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3", '{"model_type": 7}'])
+def test_a_damaged_config(copy: Path, content: str) -> None:
+    (copy / "config.json").write_text(content)
+    assert "cannot be loaded" in load_error(copy).message
 
 
 def test_too_little_memory_is_said_with_figures(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

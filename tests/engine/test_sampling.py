@@ -63,6 +63,7 @@ def test_the_process_generator_is_neither_used_nor_moved(module: torch.nn.Module
         ({"top_p": 0.6}, {3, 1}),
         ({"min_p": 0.5}, {3, 1}),
         ({"temperature": 0.01}, {3}),
+        ({"temperature": 1e-30}, {3}),
         ({}, {0, 1, 3}),
         ({"repetition_penalty": 10.0, "temperature": 0.1}, {1}),
     ],

@@ -76,6 +76,10 @@ def install(points: Points) -> None:
     recorder.Recorder.record = counted_record  # type: ignore[method-assign]
 
 
+OPENING = "A storm."
+"""One given chunk: eight tokens of the tiny model."""
+
+
 def run(environment: dict[str, str], model: str, kill_at: KillAt, names_file: str | None) -> None:
     """Write the book, or go on with it if there is one; in a process of its own."""
     os.environ.update(environment)
@@ -87,7 +91,20 @@ def run(environment: dict[str, str], model: str, kill_at: KillAt, names_file: st
     install(points)
     try:
         resume()
-    except TemploraError:
-        write(premise="a storm", chunks=3, chunk_tokens=8, context_tokens=12, model=model, seed=5)
+    except TemploraError as error:
+        if "is finished" in error.message:
+            return
+        home = Path(environment["TEMPLORA_HOME"])
+        (home.parent / f"{home.name}.opening.txt").write_text(OPENING)
+        write(
+            premise="a storm",
+            from_file=home.parent / f"{home.name}.opening.txt",
+            out=home / "book.txt",
+            chunks=2,
+            chunk_tokens=8,
+            context_tokens=12,
+            model=model,
+            seed=5,
+        )
     if names_file is not None:
         Path(names_file).write_text("\n".join(points.names))

@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,20 @@ from safetensors.torch import load_file
 
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from tests.sessions import killing
+from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
 
-CONFIG = "[train]\nrank = 4\nalpha = 4\ndropout = 0.2\nlr = 1e-2\n"
+CONFIG = """
+[train]
+rank = 4
+alpha = 4
+dropout = 0.2
+lr = 1e-2
+gradient_checkpointing = false
+[session]
+keep_checkpoints = 1
+"""
 
 
 class Runs:
@@ -27,6 +39,7 @@ class Runs:
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
+        self.lock = threading.Lock()
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["tests.sessions.killing"])
         (folder / "config.toml").write_text(CONFIG)
@@ -41,16 +54,22 @@ class Runs:
         }
         arguments = (environment, str(self.model), kill_at, None if names is None else str(names))
         process = self.context.Process(target=killing.run, args=arguments)
-        process.start()
-        process.join(120)
-        assert process.exitcode is not None, "the run hangs"
-        assert process.exitcode in (0, -signal.SIGKILL), Path(f"{home}.log").read_text()
-        return process.exitcode
+        # multiprocessing asks after all its children whenever one starts, and two threads that ask after
+        # the same one at once read its exit code twice.
+        with self.lock:
+            process.start()
+        assert wait([process.sentinel], 120), "the run hangs"
+        with self.lock:
+            process.join()
+            exit_code = process.exitcode
+        assert exit_code in (0, -signal.SIGKILL), Path(f"{home}.log").read_text()
+        return exit_code
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(tiny_model, tmp_path_factory.mktemp("runs"))
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("runs")
+    return Runs(save_tiny_model(folder / "model", layers=1), folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +87,9 @@ def only_session(home: Path) -> Path:
 
 
 def assert_same_book(home: Path, reference: Path) -> None:
-    """Tokens, adapter, optimizer and random states are equal, bit for bit."""
+    """Tokens, adapter, optimizer, random states and book file are equal, bit for bit."""
+    assert (home / "book.txt").read_bytes() == (reference / "book.txt").read_bytes()
+    assert not list(home.glob("book.edited*")), "its own book file is no edit of a person"
     ours, theirs = (only_session(h) / "steps" for h in (home, reference))
     chunks, expected = read_chunks(ours), read_chunks(theirs)
     assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
@@ -86,12 +107,15 @@ def assert_same_book(home: Path, reference: Path) -> None:
 
 def test_killed_at_every_point(runs: Runs, reference: tuple[Path, list[str]], tmp_path: Path) -> None:
     wanted, names = reference
-    # The third chunk goes through the same points as the second.
-    second_commit = [i for i, name in enumerate(names) if name == "ChunkLearnt"][1]
-    points = range(min(len(names), second_commit + 30))
+    # The beginning with its first given chunk, and all of the last chunk, to the end. What lies between
+    # goes through the same points.
+    begun = [i for i, name in enumerate(names) if name == "ChunkStarted"]
+    assert len(begun) == 3, "the given chunk and two of the model's own"
+    points = [*range(begun[1]), *range(begun[-1], len(names))]
 
     def kill_and_resume(point: int) -> None:
         home = tmp_path / f"killed-at-{point}"
+        home.mkdir()
         assert runs.run(home, kill_at=point) == -signal.SIGKILL, f"point {point} was not reached"
         assert runs.run(home) == 0, f"resume failed after {names[point]}"
         try:
@@ -103,6 +127,8 @@ def test_killed_at_every_point(runs: Runs, reference: tuple[Path, list[str]], tm
         list(pool.map(kill_and_resume, points))
     kinds = {names[point].split()[0] for point in points}
     assert {"open", "os.rename", "before", "in", "TextDecoded", "TrainStep", "ChunkLearnt"} <= kinds
+    passed = {names[point] for point in points}
+    assert {"os.remove optimizer.safetensors", "os.rename .book.txt.tmp"} <= passed
 
 
 def test_a_process_that_is_killed_after_each_commit(
@@ -117,12 +143,16 @@ def test_a_process_that_is_killed_after_each_commit(
     assert_same_book(tmp_path, wanted)
 
 
-def test_the_book_depends_on_what_is_restored(runs: Runs, reference: tuple[Path, list[str]]) -> None:
+def test_the_book_depends_on_what_is_restored(
+    runs: Runs, reference: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     """The comparison above would notice: every random state moves from chunk to chunk."""
-    wanted, _ = reference
-    states = [
-        json.loads((step / "state.json").read_text())
-        for step in committed_steps(only_session(wanted) / "steps")[-2:]
-    ]
-    assert states[0]["sampling"] != states[1]["sampling"]
-    assert states[0]["dropout"] != states[1]["dropout"]
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    assert runs.run(stopped, kill_at=("ChunkStarted", 3)) == -signal.SIGKILL
+    earlier, later = (
+        json.loads((committed_steps(only_session(home) / "steps")[-1] / "state.json").read_text())
+        for home in (stopped, reference[0])
+    )
+    assert later["chunks"] == earlier["chunks"] + 1
+    assert earlier["sampling"] != later["sampling"] and earlier["dropout"] != later["dropout"]

@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "versions": {},
     "config": Config().as_dict(),
     "prompts": {},
+    "hardware": "x86_64 AVX2",
     "premise": "A storm.",
     "source_sha256": None,
     "tokens_sha256": "",

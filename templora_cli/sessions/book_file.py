@@ -1,0 +1,61 @@
+"""The file of `--out`: kept equal to the book, chunk by chunk, and never at the cost of a person's edits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from templora_cli.documents.text import book_as, write_atomically
+from templora_cli.errors import TemploraError
+from templora_cli.sessions.checkpoint import read_chunks, set_aside_text
+from templora_cli.sessions.store import Session
+
+
+class BookFile:
+    """Writes the book's text to its file and knows what templora itself may have left there."""
+
+    def __init__(self, session: Session) -> None:
+        """For a session whose newest step is good; does nothing without `--out`."""
+        self.session = session
+        self.path = None if session.manifest.out is None else Path(session.manifest.out)
+        texts = [chunk["text"] for chunk in read_chunks(session.steps)]
+        self.text = "".join(texts)
+        # It is written after the commit, so a kill may have left it one chunk behind; it is ahead
+        # where a damaged step was set aside.
+        self._own = ["".join(texts[:-1]), self.text + set_aside_text(session.steps, len(texts))]
+
+    def add(self, text: str) -> None:
+        """A chunk was committed; `write` brings it into the file."""
+        self._own = [self.text]
+        self.text += text
+
+    def write(self) -> str | None:
+        """Bring the file up to date; returns what to tell of a version that was edited and set aside.
+
+        Raises TemploraError where it cannot be written; the session is not touched by that.
+        """
+        if self.path is None:
+            return None
+        notice = None
+        try:
+            if self.path.exists() and self.path.read_bytes() not in self._renderings(self.path):
+                aside = _free_name(self.path)
+                self.path.replace(aside)
+                notice = f"{self.path.name} was edited: your version is kept as {aside}"
+            if self.text.strip():
+                write_atomically(self.path, book_as(self.path, self.text))
+        except OSError as error:
+            raise TemploraError(
+                f"{self.path} cannot be written: {error.strerror}. The session itself is safe",
+                f"make room, then: {self.session.resume_command}",
+            ) from error
+        return notice
+
+    def _renderings(self, path: Path) -> list[bytes]:
+        return [book_as(path, text).encode("utf-8") for text in [*self._own, self.text]]
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (name := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
+        number += 1
+    return name
