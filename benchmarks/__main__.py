@@ -89,7 +89,7 @@ def memory(
 
 
 @app.command()
-def flat(chunks: int = 30, repeats: int = 3) -> None:
+def flat(chunks: int = 30, repeats: int = 5) -> None:
     """Cost of a chunk and size of a step at the end of a book against its beginning (tiny model)."""
     from tests.tiny import save_tiny_model
 
