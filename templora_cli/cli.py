@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from templora_cli import __version__
-from templora_cli.commands import models, sessions
+from templora_cli.commands import eval, models, sessions
 from templora_cli.commands.resume import resume
 from templora_cli.commands.terminal import debugging, usable_streams
 from templora_cli.commands.write import write
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(write)
 app.command()(resume)
+app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 

@@ -25,6 +25,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         LEAVES | {"engine", "documents", "tasks", "temp_lora"},
         {"torch", "safetensors", "filelock", "platformdirs"},
     ),
+    "evaluation": (
+        LEAVES | {"engine", "documents", "tasks", "temp_lora", "sessions"},
+        {"torch", "matplotlib"},
+    ),
     "render": ({"events", "errors"}, {"rich", "psutil"}),
 }
 """`commands`, `cli`, `__main__` wire everything together and may import everything."""

@@ -268,7 +268,7 @@ def test_status_tells_what_is_going_on() -> None:
     for end, words in [
         ([], "starting"),
         ([STARTED], "writing"),
-        ([events.ChunkStarted(0, "given", 0, 100)], "reading the opening"),
+        ([events.ChunkStarted(0, "given", 0, 100)], "reading"),
         ([STARTED, written, events.Notice("")], "scoring"),
         ([STARTED, written, scored], "learning"),
         ([STARTED, written, scored, first], "learning, pass 2 of 2"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import session_run
+from templora_cli.commands import eval, session_run
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
@@ -39,7 +39,11 @@ def resume(
     with open_view(json=json, quiet=quiet) as view, Store().open(session) as book:
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
-        if more is None and _is_finished(book):
+        if more is not None and book.manifest.task != "novel":
+            raise TemploraError(
+                f"{book.id} reads a text, which has its length", f"without a length: {book.resume_command}"
+            )
+        if more is None and book.manifest.task == "novel" and _is_finished(book):
             _complete_file(book, view)
             raise TemploraError(
                 f"{book.id} is finished ({book.manifest.goal_amount} {book.manifest.goal_unit})",
@@ -53,7 +57,10 @@ def resume(
         _, model = session_run.load_model(replace(config, model=held), view, known)
         _require_same_model(book, model, view)
         book.update(opened=now(), **({} if more is None else _goal_beyond(book, *more)))
-        session_run.write_session(book, model, view)
+        if book.manifest.task == "ppl":
+            eval.finish(book, model, view)
+        else:
+            session_run.write_session(book, model, view)
 
 
 def _complete_file(book: Session, view: View) -> None:
@@ -67,17 +74,21 @@ def _complete_file(book: Session, view: View) -> None:
 def _goal_beyond(book: Session, amount: int, unit: str) -> dict[str, Any]:
     """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
     from templora_cli.sessions.checkpoint import readable_chunks
-    from templora_cli.sessions.recorder import written
+    from templora_cli.sessions.recorder import done
 
-    return {"goal_amount": written(readable_chunks(book.steps), unit) + amount, "goal_unit": unit}
+    return {
+        "goal_amount": done(readable_chunks(book.steps), book.manifest.task, unit) + amount,
+        "goal_unit": unit,
+    }
 
 
 def _is_finished(book: Session) -> bool:
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
-    from templora_cli.sessions.recorder import written
+    from templora_cli.sessions.recorder import done
 
+    manifest = book.manifest
     try:
-        return written(read_chunks(book.steps), book.manifest.goal_unit) >= book.manifest.goal_amount
+        return done(read_chunks(book.steps), manifest.task, manifest.goal_unit) >= manifest.goal_amount
     except StepDamaged:
         return False  # restoring will say what is wrong, and go back to a good step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import typer
 
 from templora_cli.config import MOST_TOKENS, Config, from_dict
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import Finished, Interrupted, Notice, SessionOpened
+from templora_cli.events import Event, Finished, Interrupted, Notice, SessionOpened
 from templora_cli.render import View
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.novel import NovelTask
+    from templora_cli.tasks.reading import ReadingTask
 
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -51,7 +53,18 @@ def require_window(model: LanguageModel, config: Config, header: int) -> None:
 
 
 def write_session(session: Session, model: LanguageModel, view: View) -> None:
-    """Write the session's book to its goal, from its newest good step. Ctrl-C exits with 130."""
+    """Write the session's book to its goal and say so."""
+    run_session(session, model, view, at_end=_finished)
+
+
+def run_session(
+    session: Session,
+    model: LanguageModel,
+    view: View,
+    *,
+    at_end: Callable[[Session, Recorder], Event] | None = None,
+) -> None:
+    """Bring the session to its goal, from its newest good step. Ctrl-C exits with 130."""
     from templora_cli.engine.backends.eager import EagerBackend
     from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
@@ -76,14 +89,18 @@ def write_session(session: Session, model: LanguageModel, view: View) -> None:
             for event in events:
                 for shown in recorder.record(event):
                     view.show(shown)
-        view.show(_finished(session, recorder))
+        if at_end is not None:
+            view.show(at_end(session, recorder))
 
 
-def _task(session: Session, model: LanguageModel, config: Config) -> NovelTask:
+def _task(session: Session, model: LanguageModel, config: Config) -> NovelTask | ReadingTask:
     from templora_cli.tasks.novel import Goal, NovelTask
+    from templora_cli.tasks.reading import ReadingTask
 
     manifest = session.manifest
     header, opening = session.tokens()
+    if manifest.task == "ppl":
+        return ReadingTask(header, opening, config.decode, model.tokenizer)
     goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
     return NovelTask(header, opening, goal, config.decode, model.tokenizer)
 
@@ -107,7 +124,7 @@ def opened_event(session: Session, config: Config, recorder: Recorder) -> Sessio
         unit="tokens" if manifest.goal_unit == "tokens" else "words",
         chunks=recorder.chunks,
         tokens=len(recorder.state.tokens),
-        opening_tokens=len(session.tokens()[1]),
+        opening_tokens=len(session.tokens()[1]) if manifest.task == "novel" else 0,
         done=recorder.done,
     )
 

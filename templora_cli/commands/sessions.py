@@ -125,7 +125,7 @@ def export(
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
-    from templora_cli.sessions.recorder import written
+    from templora_cli.sessions.recorder import done
     from templora_cli.tasks.text import count_words
 
     damaged = False
@@ -133,9 +133,9 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         chunks = read_chunks(folder / "steps")
     except StepDamaged:
         chunks, damaged = [], True
-    done = written(chunks, manifest.goal_unit)
-    state = f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
-    if done >= manifest.goal_amount:
+    reached = done(chunks, manifest.task, manifest.goal_unit)
+    state = f"{reached}/{manifest.goal_amount} {manifest.goal_unit}"
+    if reached >= manifest.goal_amount:
         state = "finished"
     gains = [c["nll_base"] - c["nll_adapter"] for c in chunks if c["nll_adapter"] is not None]
     return {

@@ -33,10 +33,38 @@ def flag(table: str, key: str, name: str | None = None) -> Any:
     )
 
 
-def configure(flags: dict[tuple[str, str], Any]) -> Config:
-    """The configuration from both files and the `flags` ((table, key) to value; None is not given)."""
+def settings_of(assignments: list[str]) -> dict[tuple[str, str], Any]:
+    """The settings of `--set KEY=VALUE` flags, in the form of `configure`.
+
+    KEY is that of a TOML file, with its table before it (`train.lr`); the table can be left out where only
+    one has such a key. Values are read as in TOML, and what is no TOML value is a text.
+    """
+    settings: dict[tuple[str, str], Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        table, _, key = name.strip().rpartition(".")
+        owners = [t for t, owner in TABLES.items() if key in {f.name for f in fields(owner)}]
+        if not equals or not key or (not table and len(owners) != 1):
+            reason = f"is in {' and '.join(f'[{t}]' for t in owners)}" if owners else "is no setting"
+            reason = reason if equals else "has no value"
+            raise TemploraError(f"--set {assignment}: {key or name} {reason}", "--set train.lr=2e-4")
+        try:
+            value = tomli.loads(f"value = {text}")["value"]
+        except tomli.TOMLDecodeError:
+            value = text
+        settings[table or owners[0], key] = value
+    return settings
+
+
+def configure(
+    flags: dict[tuple[str, str], Any], settings: dict[tuple[str, str], Any] | None = None
+) -> Config:
+    """The configuration from both files and the `flags` ((table, key) to value; None is not given).
+
+    `settings` come with the flags and win over them.
+    """
     values: dict[str, Any] = {}
-    for (table, key), value in flags.items():
+    for (table, key), value in {**flags, **(settings or {})}.items():
         if value is not None:
             (values.setdefault(table, {}) if table else values)[key] = value
     names = {("train", "learn"): "--no-learn"}

@@ -48,7 +48,7 @@ class Progress:
                 self.doing = "starting"
             case events.ChunkStarted():
                 self.chunk, self.chunk_began, self.chunk_tokens, self.chunk_words = event, self.clock(), 0, 0
-                self.doing = "writing" if event.origin == "own" else "reading the opening"
+                self.doing = "writing" if event.origin == "own" else "reading"
             case events.TextDecoded():
                 self._decoded(event)
             case events.ChunkScored():
@@ -78,7 +78,7 @@ class Progress:
             self.doing = "scoring"
 
     def _committed(self, event: events.ChunkCommitted) -> None:
-        if event.origin == "own" and event.done > self.done:
+        if event.done > self.done:
             self.paces.append((sum(event.seconds.values()), event.done - self.done))
         if event.origin == "own" and event.seconds.get("decode"):
             self.tok_per_s = event.tokens / event.seconds["decode"]

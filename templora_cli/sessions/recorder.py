@@ -28,12 +28,19 @@ Chunk = dict[str, Any]
 _PHASE = {TextDecoded: "decode", ChunkScored: "score", TrainStep: "train", ChunkLearnt: "train"}
 
 
-def written(chunks: list[Chunk], unit: str) -> int:
-    """What the model has written in `chunks`, in "tokens" or "words"; the opening does not count."""
-    own = [chunk for chunk in chunks if chunk["origin"] == "own"]
+def done(chunks: list[Chunk], task: str, unit: str) -> int:
+    """How much of a goal in "tokens" or "words" the `chunks` are.
+
+    Of a novel only what the model wrote counts, not the opening; of a text that is read, all.
+    """
+    counted = [chunk for chunk in chunks if _counts(task, chunk["origin"])]
     if unit == "tokens":
-        return sum(len(chunk["tokens"]) for chunk in own)
-    return count_words("".join(chunk["text"] for chunk in own))
+        return sum(len(chunk["tokens"]) for chunk in counted)
+    return count_words("".join(chunk["text"] for chunk in counted))
+
+
+def _counts(task: str, origin: str) -> bool:
+    return origin == "own" or task != "novel"
 
 
 class Recorder:
@@ -45,8 +52,11 @@ class Recorder:
         self.state = state
         chunks = read_chunks(session.steps)
         self.book = BookFile(session)
-        self.own_text = "".join(chunk["text"] for chunk in chunks if chunk["origin"] == "own")
-        self.own_tokens = sum(len(chunk["tokens"]) for chunk in chunks if chunk["origin"] == "own")
+        task = session.manifest.task
+        self._tokens, self._words_text = (
+            done(chunks, task, "tokens"),
+            "".join(chunk["text"] for chunk in chunks if _counts(task, chunk["origin"])),
+        )
         self.chunks = len(chunks)
         self.tokens_in_progress = 0
         self._seconds: dict[str, float] = {}
@@ -56,7 +66,7 @@ class Recorder:
     def done(self) -> int:
         """How much of the goal is there, in its unit."""
         unit = self.session.manifest.goal_unit
-        return self.own_tokens if unit == "tokens" else count_words(self.own_text)
+        return self._tokens if unit == "tokens" else count_words(self._words_text)
 
     def record(self, event: Event) -> list[Event]:
         """Take in an event of the loop; returns the events to show in its place."""
@@ -81,9 +91,9 @@ class Recorder:
         size = commit_step(self.session.steps, event.index, chunk, self.state)
         self.chunks += 1
         self.book.add(event.text)
-        if event.origin == "own":
-            self.own_text += event.text
-            self.own_tokens += len(event.tokens)
+        if _counts(self.session.manifest.task, event.origin):
+            self._words_text += event.text
+            self._tokens += len(event.tokens)
         self.tokens_in_progress = 0
         thin(self.session.steps, self.session.manifest.config["session"]["keep_checkpoints"])
         notice = self.book.write()

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from templora_cli.config import DecodeConfig
 from templora_cli.errors import TemploraError
 from templora_cli.tasks.prompts import PromptFile
-from templora_cli.tasks.text import TextStream, count_words
+from templora_cli.tasks.reading import given_turn, window
+from templora_cli.tasks.text import TextStream, count_words, decode
 from templora_cli.tasks.turn import Turn
 
 _SENTENCE_END = (".", "!", "?", "…", '"', "”", "’", "。", "！", "？", "」", "』")
@@ -39,11 +40,9 @@ class NovelTask:
 
     def next_turn(self, book: Sequence[int]) -> Turn | None:
         """The opening chunk by chunk, then chunks of the model's own until the goal is reached."""
-        size, window = self.config.chunk_tokens, self.config.context_tokens
-        context = tuple(book[max(0, len(book) - window) :])
         if len(book) < len(self.opening):
-            given = self.opening[len(book) : len(book) + size]
-            return Turn(self.header, context, given, len(given), lambda chunk: False)
+            return given_turn(self.header, book, self.opening, self.config)
+        size, context = self.config.chunk_tokens, window(book, self.config)
         own = book[len(self.opening) :]
         if self.goal.unit == "tokens":
             left = self.goal.amount - len(own)
@@ -71,9 +70,7 @@ class NovelTask:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Token ids to text, as it stands in the book."""
-        return str(
-            self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return decode(self.tokenizer, tokens)
 
 
 def novel_header(tokenizer: Any, prompts: PromptFile, premise: str, *, opened: bool) -> tuple[int, ...]:

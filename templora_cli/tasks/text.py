@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, the whole sequence at once."""
@@ -21,6 +22,11 @@ _WORD = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 def count_words(text: str) -> int:
     """Words of `text`: runs without white space, and each Chinese or Japanese character."""
     return sum(1 for match in _WORD.finditer(text) if any(c.isalnum() for c in match.group()))
+
+
+def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Token ids to text, as it stands in the book."""
+    return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 class TextStream:
