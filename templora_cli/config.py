@@ -23,16 +23,9 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # chunk i of `warmup_chunks` gets lr * (i + 1) / warmup_chunks.
     "paper": {
         "decode": {"chunk_tokens": 1024},
-        "train": {
-            "rank": 64,
-            "alpha": 64,
-            "dropout": 0.05,
-            "lr": 5e-5,
-            "epochs": 2,
-            "warmup_chunks": 2,
-            "weight_decay": 0.0,
-            "context_tokens": 2048,
-        },
+        "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "weight_decay": 0.0},
+        "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
+        "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
     },
     # What `write` uses. It is the paper's until another one is measured to be better.
     "default": {},
@@ -117,18 +110,40 @@ class TrainConfig:
         64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1, at_most=65536
     )
     dropout: float = option(0.05, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
-    lr: float = option(5e-5, "Learning rate after the warm-up", above=0, at_most=1)
-    epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
     weight_decay: float = option(0.0, "Weight decay of AdamW", at_least=0, at_most=1)
+    gradient_checkpointing: bool = option(
+        True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
+    )
+
+
+OBJECTIVES = ("nll", "distill")
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """`[given]` and `[own]`: how a chunk is learnt that a person wrote, and one that the model wrote.
+
+    The objective `nll` is the paper's: negative log-likelihood of the chunk. `distill` learns what has
+    left the window: the base that still sees the longer context is the teacher, base and adapter with the
+    short one are the student, and the loss is the KL divergence between them. Its target is always the
+    base's own distribution, so what the sampler did to the text is not learnt.
+    """
+
+    objective: str = option("nll", "What is minimised: nll (the paper's) or distill", choices=OBJECTIVES)
+    lr: float = option(5e-5, "Learning rate after the warm-up", above=0, at_most=1)
+    epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
     context_tokens: int = option(
         2048,
         "Tokens before the chunk that training shows, of those that decoding saw",
         at_least=0,
         at_most=MOST_TOKENS,
     )
-    gradient_checkpointing: bool = option(
-        True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
+    teacher_context_tokens: int = option(
+        4096,
+        "Tokens before the chunk that the teacher of distill sees",
+        at_least=0,
+        at_most=MOST_TOKENS,
     )
 
 
@@ -148,6 +163,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    given: LearningConfig = field(default_factory=LearningConfig)
+    own: LearningConfig = field(default_factory=LearningConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
     prompts: str = option("", "Folder of prompt files that replace the packaged ones, file by file")
@@ -161,6 +178,8 @@ TABLES: dict[str, type] = {
     "model": ModelConfig,
     "decode": DecodeConfig,
     "train": TrainConfig,
+    "given": LearningConfig,
+    "own": LearningConfig,
     "session": SessionConfig,
 }
 
@@ -186,8 +205,8 @@ class Layer:
 def resolve(layers: list[Layer]) -> Config:
     """Merge `layers` over the defaults, later ones winning.
 
-    A layer that names a recipe starts `[train]` anew from it, and takes its chunk, so that
-    `--recipe paper` gives the paper's values whatever the files say.
+    A layer that names a recipe starts `[train]`, `[given]` and `[own]` anew from it, and takes its
+    chunk, so that `--recipe paper` gives the paper's values whatever the files say.
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
@@ -199,6 +218,7 @@ def resolve(layers: list[Layer]) -> Config:
             kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
             recipe = RECIPES[checked["train"]["recipe"]]
             chosen["train"] = {**kept, **recipe.get("train", {})}
+            chosen["given"], chosen["own"] = dict(recipe.get("given", {})), dict(recipe.get("own", {}))
             chosen["decode"].update(recipe.get("decode", {}))
         for table, values in checked.items():
             chosen[table].update(values)

@@ -20,9 +20,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from templora_cli.config import Config, TrainConfig
+from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence
 from templora_cli.engine.sampling import Sampler
 from templora_cli.events import (
     ChunkLearnt,
@@ -108,10 +108,8 @@ class WritingState:
         """The state before the first chunk; all randomness follows from `config.seed`."""
         device = model.device
         optimizer = None
-        if model.adapter:
-            optimizer = torch.optim.AdamW(
-                model.adapter.values(), lr=config.train.lr, weight_decay=config.train.weight_decay
-            )
+        if model.adapter:  # each chunk sets its learning rate
+            optimizer = torch.optim.AdamW(model.adapter.values(), weight_decay=config.train.weight_decay)
         sampling = torch.Generator(device).manual_seed(config.seed)
         # Another stream than the sampler's, whatever the seed.
         dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
@@ -132,12 +130,12 @@ def write(
         repeated = repetition(turn.context, chunk)
         yield ChunkScored(index, *score, repeated)
 
-        losses = yield from train_on_chunk(turn, chunk, model, state, config.train)
+        losses = yield from train_on_chunk(turn, chunk, model, state, config)
         if losses:
             backend.adapter_changed()
         state.tokens += chunk
         state.chunks += 1
-        lr = learning_rate(index, config.train) if losses else None
+        lr = learning_rate(index, learning_of(turn, config), config.train) if losses else None
         yield ChunkLearnt(index, origin, tuple(chunk), text, *score, repeated, tuple(losses), lr)
 
 
@@ -175,37 +173,71 @@ def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, 
 
 
 def train_on_chunk(
-    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, config: TrainConfig
+    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, config: Config
 ) -> Generator[Event, None, list[float]]:
     """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass."""
+    learning = learning_of(turn, config)
     losses: list[float] = []
     if state.optimizer is None:
         return losses
-    state.optimizer.param_groups[0]["lr"] = lr = learning_rate(state.chunks, config)
-    context = turn.context[max(0, len(turn.context) - config.context_tokens) :]
-    for epoch in range(1, config.epochs + 1):
+    state.optimizer.param_groups[0]["lr"] = lr = learning_rate(state.chunks, learning, config.train)
+    loss_of_chunk = objective(turn, chunk, model, state, learning)
+    if loss_of_chunk is None:
+        return losses
+    for epoch in range(1, learning.epochs + 1):
         model.module.train()
         with _dropout_random(state, model.device):
-            loss = chunk_nll(model.module, turn.header + context, chunk).mean()
+            loss = loss_of_chunk()
             loss.backward()  # type: ignore[no-untyped-call]
         model.module.eval()
         if not (math.isfinite(loss.item()) and _finite_gradients(state)):
             state.optimizer.zero_grad()  # one such pass would turn the whole adapter into NaN
-            left_out = f"pass {epoch} of {config.epochs}" + (
-                " and those after it" if epoch < config.epochs else ""
+            left_out = f"pass {epoch} of {learning.epochs}" + (
+                " and those after it" if epoch < learning.epochs else ""
             )
             yield Notice(f"chunk {state.chunks + 1}: {left_out} left out, the gradients are not finite")
             break
         state.optimizer.step()
         state.optimizer.zero_grad()
         losses.append(loss.item())
-        yield TrainStep(state.chunks, epoch, config.epochs, losses[-1], lr)
+        yield TrainStep(state.chunks, epoch, learning.epochs, losses[-1], lr)
     return losses
 
 
-def learning_rate(chunk: int, config: TrainConfig) -> float:
+def learning_of(turn: Turn, config: Config) -> LearningConfig:
+    """Own text is not given text: samples of the model's own bring nothing new, and are learnt otherwise."""
+    return config.given if turn.given else config.own
+
+
+def objective(
+    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, learning: LearningConfig
+) -> Callable[[], Tensor] | None:
+    """The loss of a pass over (context -> chunk), mean over the chunk's tokens, in nats.
+
+    `nll` is the paper's (section 3.2). `distill` is context distillation: the base, which sees
+    `teacher_context_tokens` of the book, teaches base + adapter, which see the short context. Where
+    nothing has left the window yet it has nothing to teach, and None comes back: AdamW would make
+    steps of full size out of rounding errors.
+    """
+    prompt = turn.header + _last(turn.context, learning.context_tokens)
+    if learning.objective == "nll":
+        return lambda: chunk_nll(model.module, prompt, chunk).mean()
+    longer = turn.header + _last(state.tokens, learning.teacher_context_tokens)
+    if len(longer) <= len(prompt):
+        return None
+    model.module.eval()
+    with torch.no_grad(), model.without_adapter():
+        teacher = chunk_logits(model.module, longer, chunk).log_softmax(-1)
+    return lambda: kl_divergence(teacher, chunk_logits(model.module, prompt, chunk)).mean()
+
+
+def _last(tokens: Sequence[int], count: int) -> tuple[int, ...]:
+    return tuple(tokens[max(0, len(tokens) - count) :])
+
+
+def learning_rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
     """The rate for chunk number `chunk` (from 0): constant after a linear warm-up that starts above 0."""
-    return config.lr * min(1.0, (chunk + 1) / max(1, config.warmup_chunks))
+    return learning.lr * min(1.0, (chunk + 1) / max(1, train.warmup_chunks))
 
 
 def repetition(window: Sequence[int], chunk: Sequence[int], n: int = 4) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.config import RECIPES, Config, Layer, TrainConfig, from_dict, resolve
+from templora_cli.config import RECIPES, Config, Layer, LearningConfig, from_dict, resolve
 from templora_cli.errors import TemploraError
 
 
@@ -32,27 +32,32 @@ def test_the_default_recipe_is_the_papers_until_another_is_measured() -> None:
     for table, values in RECIPES["paper"].items():
         chosen = paper.as_dict()[table]
         assert {key: chosen[key] for key in values} == values
-    assert paper.train.lr == TrainConfig().lr == 5e-5
+    assert paper.own.lr == paper.given.lr == LearningConfig().lr == 5e-5
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
-    values = {"train": {"lr": 0.5, "rank": 3, "learn": False}, "decode": {"chunk_tokens": 99, "top_k": 5}}
+    values = {
+        "train": {"rank": 3, "learn": False},
+        "own": {"lr": 0.5},
+        "decode": {"chunk_tokens": 99, "top_k": 5},
+    }
     file = Layer.of_file("templora.toml", values)
     config = resolve([file, flags({"train": {"recipe": "paper"}})])
-    assert (config.train.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
+    assert (config.own.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
     assert config.decode.top_k == 5, "how tokens are drawn is no part of a recipe"
     assert config.train.learn is False, "learning or not is no part of a recipe"
 
 
 def test_keys_beside_a_recipe_change_it() -> None:
-    file = Layer.of_file("templora.toml", {"train": {"lr": 0.5, "recipe": "paper"}})
-    assert resolve([file]).train.lr == 0.5
+    file = Layer.of_file("templora.toml", {"own": {"lr": 0.5}, "train": {"recipe": "paper"}})
+    config = resolve([file])
+    assert (config.own.lr, config.given.lr) == (0.5, 5e-5)
 
 
 def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
     file = Layer.of_file(
         "templora.toml",
-        {"decode": {"top_p": 1.5, "chunk": 3}, "train": {"lr": "fast"}, "colour": "red", "model": 7},
+        {"decode": {"top_p": 1.5, "chunk": 3}, "own": {"lr": "fast"}, "colour": "red", "model": 7},
     )
     with pytest.raises(TemploraError) as caught:
         resolve([file, flags({"decode": {"chunk_tokens": 0}, "train": {"learn": 1}})])
@@ -61,7 +66,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
     for place in (
         "templora.toml: [decode] top_p = 1.5: must be at most 1",
         "templora.toml: [decode] chunk: unknown",
-        "templora.toml: [train] lr = 'fast': must be a number",
+        "templora.toml: [own] lr = 'fast': must be a number",
         "templora.toml: colour: unknown",
         "templora.toml: model: is a table of settings",
         "--chunk-tokens = 0: must be at least 8",
@@ -73,10 +78,10 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("table", "key", "value"),
     [
-        ("train", "lr", 0.0),
-        ("train", "lr", float("nan")),
-        ("train", "lr", float("inf")),
-        ("train", "epochs", 1.5),
+        ("given", "lr", 0.0),
+        ("own", "lr", float("nan")),
+        ("own", "lr", float("inf")),
+        ("own", "epochs", 1.5),
         ("train", "rank", True),
         ("decode", "temperature", -0.1),
         ("decode", "top_p", 0),

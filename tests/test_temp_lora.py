@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.config import Config, DecodeConfig, TrainConfig
+from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
 from templora_cli.engine import models
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.loss import chunk_logits, chunk_nll
 from templora_cli.events import ChunkLearnt, ChunkScored, ChunkStarted, Event, Notice, TextDecoded, TrainStep
 from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
-from templora_cli.temp_lora import WritingState, learning_rate, repetition, train_on_chunk, write
+from templora_cli.temp_lora import (
+    WritingState,
+    learning_rate,
+    objective,
+    repetition,
+    train_on_chunk,
+    write,
+)
 
 CONFIG = Config(
     decode=DecodeConfig(chunk_tokens=12, context_tokens=20),
-    train=TrainConfig(rank=4, alpha=4, lr=1e-2, warmup_chunks=2, dropout=0.1),
+    train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
+    given=LearningConfig(lr=1e-2),
+    own=LearningConfig(lr=1e-2),
     seed=3,
 )
 
@@ -120,7 +130,11 @@ def test_scores_are_taken_before_training(tiny_model: Path) -> None:
 
 def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
     """With dropout off, the first loss of a pass is the score of the chunk."""
-    config = Config(decode=CONFIG.decode, train=TrainConfig(rank=4, alpha=4, dropout=0.0, epochs=1), seed=0)
+    config = Config(
+        decode=CONFIG.decode,
+        train=TrainConfig(rank=4, alpha=4, dropout=0.0),
+        own=LearningConfig(epochs=1),
+    )
     loop = Loop(tiny_model, 24, config=config)
     loop.backend.enqueue("Hello there.", "More of it..")
     events = loop.run()
@@ -130,8 +144,8 @@ def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
 
 
 def test_training_shows_at_most_its_own_context(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = TrainConfig(rank=4, alpha=4, context_tokens=5)
-    loop = Loop(tiny_model, 36, config=Config(decode=CONFIG.decode, train=train))
+    config = replace(CONFIG, own=LearningConfig(context_tokens=5))
+    loop = Loop(tiny_model, 36, config=config)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     seen = []
 
@@ -208,9 +222,9 @@ def test_dropout_draws_anew_in_every_pass(tiny_model: Path) -> None:
 
 
 def test_the_rate_grows_to_its_value_and_is_never_nothing() -> None:
-    config = TrainConfig(lr=1.0, warmup_chunks=4)
-    assert [learning_rate(i, config) for i in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert learning_rate(0, TrainConfig(lr=1.0, warmup_chunks=0)) == 1.0
+    learning, train = LearningConfig(lr=1.0), TrainConfig(warmup_chunks=4)
+    assert [learning_rate(i, learning, train) for i in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert learning_rate(0, learning, TrainConfig(warmup_chunks=0)) == 1.0
 
 
 def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
@@ -224,11 +238,50 @@ def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
     assert rates == [(5e-3, 5e-3)] * 2 + [(1e-2, 1e-2)] * 2
 
 
+def test_given_and_own_text_are_learnt_each_in_its_way(tiny_model: Path) -> None:
+    config = replace(CONFIG, given=LearningConfig(lr=2e-3, epochs=3), own=LearningConfig(lr=4e-3, epochs=1))
+    loop = Loop(tiny_model, 12, opening="It was a dar", config=config)
+    loop.backend.enqueue("k night then")
+    given, own = learnt(loop.run())
+    assert (given.origin, len(given.train_losses), given.lr) == ("given", 3, 1e-3)
+    assert (own.origin, len(own.train_losses), own.lr) == ("own", 1, 4e-3)
+
+
+DISTILL = LearningConfig(objective="distill", lr=1e-2, context_tokens=4, teacher_context_tokens=100, epochs=8)
+
+
+def test_distilling_brings_the_adapter_towards_the_base_that_sees_more(tiny_model: Path) -> None:
+    config = replace(CONFIG, own=DISTILL, train=replace(CONFIG.train, dropout=0.0))
+    loop = Loop(tiny_model, 36, config=config)
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
+    chunks = learnt(loop.run())
+    assert chunks[0].train_losses == (), "both see the same there"
+    for chunk in chunks[1:]:
+        assert 0 < chunk.train_losses[-1] < 0.8 * chunk.train_losses[0]
+
+
+def test_the_target_of_distilling_does_not_move_with_the_adapter(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, own=DISTILL))
+    turn = replace(loop.task.next_turn([]), header=(1, 2, 3), context=(7, 8))
+    chunk = [9, 10, 11]
+    loop.state.tokens += [5, 6, 7, 8]
+    with torch.no_grad():
+        teacher = chunk_logits(loop.model.module, [1, 2, 3, 5, 6, 7, 8], chunk).log_softmax(-1)
+        for name, parameter in loop.model.adapter.items():
+            if "lora_B" in name:
+                parameter += 0.1
+        student = chunk_logits(loop.model.module, [1, 2, 3, 7, 8], chunk).log_softmax(-1)
+        expected = (teacher.exp() * (teacher - student)).sum(-1).mean()
+        assert objective(turn, chunk, loop.model, loop.state, DISTILL)() == pytest.approx(
+            expected.item(), rel=1e-4
+        )
+
+
 def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
     adapters = []
     for checkpointing in (True, False):
-        train = TrainConfig(rank=4, alpha=4, dropout=0.3, lr=1e-2, gradient_checkpointing=checkpointing)
-        loop = Loop(tiny_model, 24, config=Config(decode=CONFIG.decode, train=train))
+        train = TrainConfig(rank=4, alpha=4, dropout=0.3, gradient_checkpointing=checkpointing)
+        loop = Loop(tiny_model, 24, config=replace(CONFIG, train=train))
         loop.backend.enqueue("Hello there.", "More of it..")
         loop.run()
         adapters.append({n: p.detach().clone() for n, p in loop.model.adapter.items()})
@@ -252,7 +305,7 @@ def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     turn = loop.task.next_turn([])
     assert turn is not None
-    steps = list(train_on_chunk(turn, [72, 73, 74], loop.model, loop.state, CONFIG.train))
+    steps = list(train_on_chunk(turn, [72, 73, 74], loop.model, loop.state, CONFIG))
     assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
 
 

@@ -50,7 +50,7 @@ def ppl(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting, such as lr=2e-4 or train.context_tokens=512; may be repeated.",
+            help="Any setting, such as lr=2e-4 or decode.top_k=5; may be repeated.",
             rich_help_panel="Learning",
         ),
     ] = None,
@@ -71,9 +71,9 @@ def ppl(
 ) -> None:
     """Perplexity of base and adapter against depth, over whole books.
 
-    Each chunk is scored under the base and under the adapter with the same context, then learnt, as in
-    the paper (section 4.2). Perplexity is exp of the mean negative log-likelihood of a token. A run that
-    was stopped goes on where it stopped when the same command is given again.
+    Each chunk is scored under the base and under the adapter with the same context, then
+    learnt, as in the paper (section 4.2). Perplexity is exp of the mean negative log-likelihood
+    of a token. A run that was stopped goes on when the same command is given again.
     """
     from templora_cli.evaluation.perplexity import scores_of
     from templora_cli.evaluation.plots import check_plot
@@ -94,7 +94,7 @@ def ppl(
                 ("decode", "context_tokens"): context_tokens,
                 ("", "seed"): seed,
             },
-            settings_of(settings or []),
+            settings_of(settings or [], prefer="given"),
         )
         texts = {path: _read(path) for path in files}
         folder, loaded = session_run.load_model(config, view)

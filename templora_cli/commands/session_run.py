@@ -43,12 +43,19 @@ def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[
 
 def require_window(model: LanguageModel, config: Config, header: int) -> None:
     """Refuse a window that the model was not made for."""
-    need = header + config.decode.context_tokens + config.decode.chunk_tokens
+    distilling = [how for how in (config.given, config.own) if how.objective == "distill"]
+    for how in distilling if config.train.learn else []:
+        _require_positions(model, config, header, how.teacher_context_tokens, "teacher_context_tokens =")
+    _require_positions(model, config, header, config.decode.context_tokens, "--context-tokens")
+
+
+def _require_positions(model: LanguageModel, config: Config, header: int, context: int, setting: str) -> None:
+    need = header + context + config.decode.chunk_tokens
     if model.max_positions is not None and need > model.max_positions:
         raise TemploraError(
             f"{config.model.name} reads at most {model.max_positions} tokens; header {header} + context "
-            f"{config.decode.context_tokens} + chunk {config.decode.chunk_tokens} make {need}",
-            f"--context-tokens {max(0, model.max_positions - header - config.decode.chunk_tokens)}",
+            f"{context} + chunk {config.decode.chunk_tokens} make {need}",
+            f"{setting} {max(0, model.max_positions - header - config.decode.chunk_tokens)}",
         )
 
 

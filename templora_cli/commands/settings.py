@@ -33,21 +33,22 @@ def flag(table: str, key: str, name: str | None = None) -> Any:
     )
 
 
-def settings_of(assignments: list[str]) -> dict[tuple[str, str], Any]:
+def settings_of(assignments: list[str], *, prefer: str) -> dict[tuple[str, str], Any]:
     """The settings of `--set KEY=VALUE` flags, in the form of `configure`.
 
-    KEY is that of a TOML file, with its table before it (`train.lr`); the table can be left out where only
-    one has such a key. Values are read as in TOML, and what is no TOML value is a text.
+    KEY is that of a TOML file, with its table before it (`train.rank`); the table can be left out where
+    only one has such a key, or `prefer` has. Values are read as in TOML; what is no TOML value is a text.
     """
     settings: dict[tuple[str, str], Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         table, _, key = name.strip().rpartition(".")
         owners = [t for t, owner in TABLES.items() if key in {f.name for f in fields(owner)}]
+        owners = [prefer] if prefer in owners else owners
         if not equals or not key or (not table and len(owners) != 1):
             reason = f"is in {' and '.join(f'[{t}]' for t in owners)}" if owners else "is no setting"
             reason = reason if equals else "has no value"
-            raise TemploraError(f"--set {assignment}: {key or name} {reason}", "--set train.lr=2e-4")
+            raise TemploraError(f"--set {assignment}: {key or name} {reason}", "--set given.lr=2e-4")
         try:
             value = tomli.loads(f"value = {text}")["value"]
         except tomli.TOMLDecodeError:

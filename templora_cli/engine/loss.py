@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from templora_cli.engine.forward import last_logits
 
@@ -14,10 +14,22 @@ from templora_cli.engine.forward import last_logits
 def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> Tensor:
     """Negative log-likelihood of each token of `chunk` after `prompt`, in nats; float32, [len(chunk)].
 
-    Teacher-forced. The prompt has no labels, as in the paper (section 3.2): it is context, not
-    something to learn. Both sequences must hold at least one token.
+    The prompt has no labels, as in the paper (section 3.2): it is context, not something to learn.
     """
-    # The logits that predict the chunk start at the prompt's last token; its own last token has none.
-    logits, _ = last_logits(module, [*prompt, *chunk[:-1]], len(chunk))  # [len(chunk), V]
-    labels = torch.tensor(list(chunk), device=logits.device)
-    return cross_entropy(logits.float(), labels, reduction="none")
+    logits = chunk_logits(module, prompt, chunk)
+    return cross_entropy(logits, torch.tensor(list(chunk), device=logits.device), reduction="none")
+
+
+def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> Tensor:
+    """The logits that predict each token of `chunk` after `prompt`, teacher-forced; float32, [len(chunk), V].
+
+    Both sequences must hold at least one token.
+    """
+    # They start at the prompt's last token; the chunk's own last token predicts nothing of it.
+    logits, _ = last_logits(module, [*prompt, *chunk[:-1]], len(chunk))
+    return logits.float()
+
+
+def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """KL(teacher || student) of each row, in nats, from log-probabilities and logits [n, V]; [n]."""
+    return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)

@@ -99,7 +99,7 @@ def test_the_same_seed_writes_the_same_book_and_another_does_not(tiny_model: Pat
 
 
 def test_learning_changes_the_book_and_no_learn_is_the_base(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nlr = 0.05\nrank = 2\nalpha = 2\n")
+    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n[own]\nlr = 0.05\n")
     learnt, plain = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
     assert learnt != plain
     chunks = read_chunks(only_session() / "steps")
@@ -423,10 +423,10 @@ def test_bad_input_is_one_line_with_a_hint(arguments: list[str], complaint: str)
 
 def test_mistakes_of_all_layers_are_told_together(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[decode]\ntop_p = 2\n")
-    Path("templora.toml").write_text("[train]\nlr = -1\nspeed = 3\n")
+    Path("templora.toml").write_text("[own]\nlr = -1\n[train]\nspeed = 3\n")
     result = templora("write", "--premise", "a", "--top-k", "-1")
     assert result.exit_code == 2
-    for place in ("config.toml: [decode] top_p", "templora.toml: [train] lr", "[train] speed", "--top-k"):
+    for place in ("config.toml: [decode] top_p", "templora.toml: [own] lr", "[train] speed", "--top-k"):
         assert place in result.stderr, place
 
 

@@ -22,7 +22,7 @@ TEXT = "The keeper went up the stairs. The keeper went down the stairs. " * 6
 
 @pytest.fixture(autouse=True)
 def book(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 4\nalpha = 4\nlr = 1e-2\n")
+    (tmp_path / "config.toml").write_text("[train]\nrank = 4\nalpha = 4\n[given]\nlr = 1e-2\n")
     Path("book.txt").write_text(TEXT)
 
 
@@ -106,9 +106,9 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a text shorter than a chunk": (["--limit-tokens", "10"], "less than a chunk of 32"),
     "no length": (["--limit-tokens", "0"], "--limit-tokens 0: must be at least 1"),
     "an unknown setting": (["--set", "speed=3"], "speed is no setting"),
-    "a setting of two tables": (["--set", "context_tokens=3"], "is in [decode] and [train]"),
+    "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is no setting"),
     "a setting without a value": (["--set", "lr"], "has no value"),
-    "a setting out of range": (["--set", "train.lr=-1"], "lr = -1"),
+    "a setting out of range": (["--set", "own.lr=-1"], "lr = -1"),
     "a plot of another form": (["--plot", "a.gif"], "drawn as .png or .svg"),
     "two forms": (["--json", "--csv"], "two forms"),
 }

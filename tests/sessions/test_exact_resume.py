@@ -27,8 +27,11 @@ CONFIG = """
 rank = 4
 alpha = 4
 dropout = 0.2
-lr = 1e-2
 gradient_checkpointing = false
+[given]
+lr = 1e-2
+[own]
+lr = 1e-2
 [session]
 keep_checkpoints = 1
 """
