@@ -19,17 +19,12 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.engine.models import LanguageModel
+    from templora_cli.evaluation.drift import Measures
     from templora_cli.evaluation.perplexity import Row, Score
     from templora_cli.render import View
-    from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.store import Session
 
 app = typer.Typer(help="Measure what learning is worth.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `ppl` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -78,7 +73,7 @@ def ppl(
     from templora_cli.evaluation.perplexity import scores_of
     from templora_cli.evaluation.plots import check_plot
 
-    with open_view(json=False, quiet=quiet) as view:
+    with open_view(json=False, quiet=quiet, prose=False) as view:
         if json and csv:
             raise TemploraError("--json and --csv are two forms", "give one of them")
         if plot is not None:
@@ -109,6 +104,132 @@ def ppl(
             from templora_cli.evaluation.plots import plot_perplexity
 
             plot_perplexity(plot, books)
+
+
+@app.command()
+def drift(
+    premise: Annotated[Optional[str], typer.Option(help="What is written about.")] = None,
+    premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
+    tokens: Annotated[int, typer.Option(help="Length of each book, in tokens.")] = 8192,
+    seeds: Annotated[int, typer.Option(help="Books for each way of writing, from seeds 0, 1, ...")] = 3,
+    probe: Annotated[
+        Optional[Path], typer.Option(help="Text of a person that is never learnt, scored after each chunk.")
+    ] = None,
+    probe_tokens: Annotated[int, typer.Option(help="How much of the probe is scored, in tokens.")] = 2048,
+    step: Annotated[int, typer.Option(help="Depth that a row of the table spans, in tokens.")] = 2048,
+    model: Annotated[Optional[str], flag("model", "name", "--model")] = None,
+    quantize: Annotated[Optional[str], flag("model", "quantize")] = None,
+    device: Annotated[Optional[str], flag("model", "device")] = None,
+    recipe: Annotated[Optional[str], flag("train", "recipe")] = None,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting, such as objective=distill or lr=2e-4; may be repeated.",
+            rich_help_panel="Learning",
+        ),
+    ] = None,
+    chunk_tokens: Annotated[Optional[int], flag("decode", "chunk_tokens")] = None,
+    context_tokens: Annotated[Optional[int], flag("decode", "context_tokens")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The table as JSON.")] = False,
+    plot: Annotated[Optional[Path], typer.Option(help="Draw the curves, as .png or .svg.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table and errors.")] = False,
+) -> None:
+    """Does a book that learns from itself hold together? Written with learning and without.
+
+    Both are written from the same premise with the same seeds, and measured against depth:
+    repetition, variety, and what learning does to text that it has not seen. A run that was
+    stopped goes on when the same command is given again.
+    """
+    from dataclasses import replace
+
+    from templora_cli.commands.write import read_premise
+    from templora_cli.evaluation.plots import check_plot
+
+    with open_view(json=False, quiet=quiet, prose=False) as view:
+        if plot is not None:
+            check_plot(plot)
+        for name, value in (("--tokens", tokens), ("--seeds", seeds), ("--step", step)):
+            if value < 1:
+                raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
+        text = read_premise(premise, premise_file, required=True)
+        probe_text = None if probe is None else _read(probe)
+        config = configure(
+            {
+                ("model", "name"): model,
+                ("model", "quantize"): quantize,
+                ("model", "device"): device,
+                ("train", "recipe"): recipe,
+                ("decode", "chunk_tokens"): chunk_tokens,
+                ("decode", "context_tokens"): context_tokens,
+            },
+            settings_of(settings or [], prefer="own"),
+        )
+        measured: dict[str, list[Measures]] = {"learning": [], "off": []}
+        folder: Path | None = None
+        for seed in range(seeds):
+            for name, books in measured.items():
+                train = replace(config.train, learn=name == "learning")
+                one = replace(config, seed=seed, train=train)
+                if not quiet:
+                    typer.echo(f"seed {seed}, {name}", err=True)
+                folder, loaded = session_run.load_model(one, view, folder)
+                books += _write_measured(one, loaded, folder, view, text, tokens, probe_text, probe_tokens)
+        _report_drift(measured, config, step, json=json)
+        if plot is not None:
+            from templora_cli.evaluation.plots import plot_drift
+
+            plot_drift(plot, measured, step)
+
+
+def _write_measured(
+    config: Config,
+    model: LanguageModel,
+    folder: Path,
+    view: View,
+    premise: str,
+    length: int,
+    probe: str | None,
+    probe_tokens: int,
+) -> list[Measures]:
+    """Write one book, or find it written, measuring the adapter after each chunk."""
+    from templora_cli.commands.write import plan_novel
+    from templora_cli.evaluation.drift import LiveMeasures, Measured, measures_of
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.tasks.reading import reading_tokens
+
+    goal = (length, "tokens")
+    plan = plan_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
+    beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
+    with plan.go_on() as session:
+        look = LiveMeasures(model, plan.header, (beginning, tokens[:probe_tokens]), config.decode)
+        kept = Measured(session.path / "measured.json", look)
+        session_run.run_session(session, model, view, after_chunk=kept.take)
+        return measures_of(read_chunks(session.steps), kept.values)
+
+
+def _report_drift(measured: dict[str, list[Measures]], config: Config, step: int, *, json: bool) -> None:
+    from templora_cli.evaluation.drift import by_depth
+
+    rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
+    if json:
+        tables = [{"books": name, **asdict(row)} for name, listed in rows.items() for row in listed]
+        typer.echo(json_module.dumps({"config": config.as_dict(), "rows": tables}, indent=2))
+        return
+    names = ["repetition_in_chunk", "repetition_in_book", "distinct_3", "compression", "new_words"]
+    names += ["nll_base", "probe_ppl", "recall_base", "recall_adapter"]
+    columns = ["depth", "books", *(name.replace("_", " ") for name in names)]
+    cells = [
+        [f"{row.depth:,}", name, *(_figure(getattr(row, column)) for column in names)]
+        for pair in zip(*([(name, row) for row in listed] for name, listed in rows.items()), strict=True)
+        for name, row in pair
+    ]
+    print_table(columns, cells)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def finish(session: Session, model: LanguageModel, view: View) -> None:
@@ -147,12 +268,12 @@ def _read_book(
             f"--chunk-tokens {max(8, len(tokens) // 8)}",
         )
     session_run.require_window(model, config, len(header))
-    with _session(config, model, folder, path, text, header, tokens) as session:
+    with _plan_reading(config, model, folder, path, text, header, tokens).go_on() as session:
         session_run.run_session(session, model, view)
         return read_chunks(session.steps)
 
 
-def _session(
+def _plan_reading(
     config: Config,
     model: LanguageModel,
     folder: Path,
@@ -160,15 +281,13 @@ def _session(
     text: str,
     header: tuple[int, ...],
     tokens: tuple[int, ...],
-) -> Session:
-    """The session that has begun to read this text with these settings, or a new one."""
+) -> session_run.Plan:
     from templora_cli.sessions.manifest import FORMAT, Manifest
     from templora_cli.sessions.store import Store, now, sha256_text
 
-    store = Store()
     manifest = Manifest(
         format=FORMAT,
-        id=store.new_id(f"eval {path.stem}"),
+        id=Store().new_id(f"eval {path.stem}"),
         task="ppl",
         created=now(),
         opened=now(),
@@ -184,27 +303,7 @@ def _session(
         out=None,
         **session_run.runtime(model),
     )
-    for begun in store.manifests():
-        if not isinstance(begun, TemploraError) and _same_run(begun, manifest):
-            session = store.open(begun.id)
-            session.update(opened=now())
-            return session
-    return store.create(manifest, header=header, opening=tokens, source=text)
-
-
-def _same_run(one: Manifest, other: Manifest) -> bool:
-    """Would both give the same figures?"""
-    names = (
-        "task",
-        "fingerprint",
-        "config",
-        "source_sha256",
-        "goal_amount",
-        "quantize",
-        "device",
-        "hardware",
-    )
-    return all(getattr(one, name) == getattr(other, name) for name in (*names, "versions", "threads"))
+    return session_run.Plan(manifest, header, tokens, text)
 
 
 def _report(books: dict[str, list[Score]], config: Config, *, reference: bool, form: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,19 @@ import typer
 
 from templora_cli.config import MOST_TOKENS, Config, from_dict
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import Event, Finished, Interrupted, Notice, SessionOpened
+from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened
 from templora_cli.render import View
 
 if TYPE_CHECKING:
     import torch
 
     from templora_cli.engine.models import LanguageModel
+    from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.novel import NovelTask
     from templora_cli.tasks.reading import ReadingTask
+    from templora_cli.temp_lora import WritingState
 
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -59,6 +62,39 @@ def _require_positions(model: LanguageModel, config: Config, header: int, contex
         )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A session as it would begin."""
+
+    manifest: Manifest
+    header: tuple[int, ...]
+    opening: tuple[int, ...]
+    source: str | None
+
+    def create(self) -> Session:
+        """Begin it."""
+        from templora_cli.sessions.store import Store
+
+        return Store().create(self.manifest, header=self.header, opening=self.opening, source=self.source)
+
+    def go_on(self) -> Session:
+        """The session that has begun with just these settings, to be gone on with, or a new one."""
+        from templora_cli.sessions.store import Store, now
+
+        for begun in Store().manifests():
+            if not isinstance(begun, TemploraError) and self._is_that_of(begun):
+                session = Store().open(begun.id)
+                session.update(opened=now())
+                return session
+        return self.create()
+
+    def _is_that_of(self, begun: Manifest) -> bool:
+        """Would both end with the same figures?"""
+        book = ("task", "premise", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
+        run = ("fingerprint", "quantize", "device", "hardware", "versions", "threads")
+        return all(getattr(begun, name) == getattr(self.manifest, name) for name in (*book, *run))
+
+
 def write_session(session: Session, model: LanguageModel, view: View) -> None:
     """Write the session's book to its goal and say so."""
     run_session(session, model, view, at_end=_finished)
@@ -70,8 +106,13 @@ def run_session(
     view: View,
     *,
     at_end: Callable[[Session, Recorder], Event] | None = None,
+    after_chunk: Callable[[int, WritingState], None] | None = None,
 ) -> None:
-    """Bring the session to its goal, from its newest good step. Ctrl-C exits with 130."""
+    """Bring the session to its goal, from its newest good step. Ctrl-C exits with 130.
+
+    `after_chunk` is called with the index of each committed chunk and the state after it, also with
+    that of the step that is gone on from: a kill may have come between.
+    """
     from templora_cli.engine.backends.eager import EagerBackend
     from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
@@ -92,10 +133,14 @@ def run_session(
         for notice in [*notices, recorder.book.write()]:
             if notice is not None:
                 view.show(Notice(notice))
+        if after_chunk is not None and recorder.chunks:
+            after_chunk(recorder.chunks - 1, state)
         with closing(write(_task(session, model, config), model, backend, state, config)) as events:
             for event in events:
                 for shown in recorder.record(event):
                     view.show(shown)
+                    if after_chunk is not None and isinstance(shown, ChunkCommitted):
+                        after_chunk(shown.index, state)
         if at_end is not None:
             view.show(at_end(session, recorder))
 

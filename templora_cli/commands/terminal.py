@@ -20,11 +20,15 @@ from templora_cli.render import JsonView, TerminalView, View, show_error
 
 
 @contextmanager
-def open_view(*, json: bool, quiet: bool) -> Iterator[View]:
-    """The view that the flags ask for. Errors inside are shown by it; they and Ctrl-C set the exit status."""
+def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
+    """The view that the flags ask for, with `prose` on standard output or without.
+
+    Errors inside are shown by it; they and Ctrl-C set the exit status.
+    """
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    on_screen = TerminalView(sys.stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
+    stdout = sys.stdout if prose else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    on_screen = TerminalView(stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
     with JsonView(sys.stdout) if json else on_screen as view:
         try:
             yield view

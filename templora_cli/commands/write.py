@@ -16,7 +16,6 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.engine.models import LanguageModel
-    from templora_cli.sessions.store import Session
 
 DEFAULT_CHUNKS = 4
 
@@ -96,7 +95,8 @@ def write(
         opening = _read_opening(from_file)
         book = session_run.check_out(out) if out else None
         folder, loaded = session_run.load_model(config, view)
-        with _begin(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book) as session:
+        plan = plan_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
+        with plan.create() as session:
             session_run.write_session(session, loaded, view)
 
 
@@ -131,8 +131,8 @@ def _read_opening(file: Path | None) -> str | None:
     return None if file is None else read_text(file)
 
 
-def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> Session:
-    """Make the session; `book` is premise, opening, goal, out."""
+def plan_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> session_run.Plan:
+    """The session of a novel; `book` is premise, opening, goal, out."""
     from templora_cli.sessions.manifest import FORMAT, Manifest
     from templora_cli.sessions.store import Store, now, sha256_text
     from templora_cli.tasks.novel import novel_header, opening_tokens
@@ -142,10 +142,9 @@ def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> S
     opening = book["opening"]
     header = novel_header(model.tokenizer, prompts, book["premise"], opened=opening is not None)
     session_run.require_window(model, config, len(header))
-    store = Store()
     manifest = Manifest(
         format=FORMAT,
-        id=store.new_id(book["premise"] or opening),
+        id=Store().new_id(book["premise"] or opening),
         task="novel",
         created=now(),
         opened=now(),
@@ -162,4 +161,4 @@ def _begin(config: Config, model: LanguageModel, folder: Path, **book: Any) -> S
         **session_run.runtime(model),
     )
     tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
-    return store.create(manifest, header=header, opening=tokens, source=opening)
+    return session_run.Plan(manifest, header, tokens, opening)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from templora_cli.errors import TemploraError
+from templora_cli.evaluation.drift import Measures, by_depth
 from templora_cli.evaluation.perplexity import Score, row
 
 FORMATS = (".png", ".svg")
@@ -41,4 +42,33 @@ def plot_perplexity(path: Path, books: Mapping[str, Sequence[Score]], points: in
         panel.set(title=name, xlabel="depth, thousand tokens", ylabel="perplexity")
         panel.legend(frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+PANELS = {
+    "repetition_in_chunk": "4-grams repeated in the chunk",
+    "repetition_in_book": "4-grams repeated in the book",
+    "distinct_3": "distinct 3-grams of words",
+    "compression": "compression ratio",
+    "nll_base": "NLL under the base, nats/token",
+    "probe_ppl": "perplexity of held-out text",
+}
+
+
+def plot_drift(path: Path, measured: Mapping[str, Sequence[Measures]], step: int) -> None:
+    """The measures of books written with learning and without, against depth; a panel for each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    styles = {"learning": "C0", "off": "0.55"}
+    for panel, (name, title) in zip(figure.subplots(3, 2).flat, PANELS.items(), strict=True):
+        for books, all_of_it in measured.items():
+            rows = [row for row in by_depth(all_of_it, step) if getattr(row, name) is not None]
+            depth = [(row.depth + step / 2) / 1000 for row in rows]
+            panel.plot(
+                depth, [getattr(row, name) for row in rows], color=styles[books], label=books, marker="."
+            )
+        panel.set(title=title, xlabel="depth, thousand tokens")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -120,3 +120,48 @@ def test_bad_input(arguments: list[str], complaint: str, tiny_model: Path) -> No
     assert result.exit_code == 2
     assert complaint in message_of(result).replace("\n", " ")
     assert "hint: " in result.stderr and result.stdout == ""
+
+
+# --- drift -------------------------------------------------------------------------------------------
+
+
+def drift(model: Path, *arguments: str | Path) -> Result:
+    small = ("--chunk-tokens", "16", "--context-tokens", "24", "--tokens", "48", "--seeds", "2")
+    return templora("eval", "drift", "--premise", "A storm.", "--model", model, *small, *arguments)
+
+
+def test_books_with_learning_and_without_are_measured_side_by_side(tiny_model: Path) -> None:
+    rows = rows_of(drift(tiny_model, "--json", "--step", "16", "--probe", "book.txt"))
+    assert [(row["books"], row["depth"]) for row in rows] == [
+        (books, depth) for books in ("learning", "off") for depth in (0, 16, 32)
+    ]
+    assert all(row["tokens"] == 32 for row in rows), "two seeds of 16"
+    learning, off = rows[:3], rows[3:]
+    for row in rows:
+        assert row["nll_base"] > 0 and 0 <= row["repetition_in_book"] <= 1
+    assert len({row["probe_ppl"] for row in learning}) == 3, "the adapter moves"
+    assert len({round(row["probe_ppl"], 4) for row in off}) == 1, "the base does not"
+
+
+def test_a_drift_that_was_stopped_goes_on(tiny_model: Path) -> None:
+    keep = ("--set", "keep_checkpoints=99", "--json", "--probe", "book.txt")
+    expected = rows_of(drift(tiny_model, *keep))
+    folders = list(Store().folder.iterdir())
+    assert len(folders) == 4
+    for folder in folders[:2]:
+        shutil.rmtree(committed_steps(folder / "steps")[-1])
+    assert rows_of(drift(tiny_model, *keep)) == expected
+    assert len(list(Store().folder.iterdir())) == 4
+
+
+def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> None:
+    result = drift(tiny_model, "-q")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0 and len(lines) == 3 and lines[0].startswith("depth\tbooks")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--step", "0"], ["--probe", "none.txt"]])
+def test_a_drift_that_cannot_be(arguments: list[str], tiny_model: Path) -> None:
+    result = drift(tiny_model, *arguments)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ") and "hint: " in result.stderr
