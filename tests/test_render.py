@@ -307,13 +307,15 @@ def test_reading_is_no_decoding() -> None:
 
 def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
-    given = committed(origin="given", seconds={"decode": 0.0, "score": 500.0})
-    assert "left" not in status(STARTED, given)
+    opening = committed(origin="given", done=0, seconds={"decode": 0.0, "score": 500.0})
+    assert "left" not in status(STARTED, opening), "an opening brings the goal no nearer"
     assert "left" not in status(STARTED, committed(done=0))
     # 30 s for 100 tokens, 350 are missing
     clock = Clock()
     assert "about 2 min left" in status(STARTED, committed(), clock=clock)
     assert "about 1 h 28 min left" in status(STARTED, committed(), goal=17_600)
+    read = committed(origin="given", seconds={"score": 10.0, "train": 20.0})
+    assert "about 2 min left" in status(STARTED, read), "of a text that is only read, all counts"
 
 
 def test_time_left_runs_down_within_a_chunk() -> None:
