@@ -194,6 +194,8 @@ def _write_measured(
     probe_tokens: int,
 ) -> list[Measures]:
     """Write one book, or find it written, measuring the adapter after each chunk."""
+    from dataclasses import replace
+
     from templora_cli.commands.write import plan_novel
     from templora_cli.evaluation.drift import LiveMeasures, Measured, measures_of
     from templora_cli.sessions.checkpoint import read_chunks
@@ -202,6 +204,8 @@ def _write_measured(
     goal = (length, "tokens")
     plan = plan_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
     beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
+    # A kind of its own, so that it never goes on with a book that somebody writes.
+    plan = replace(plan, manifest=replace(plan.manifest, task="drift"))
     with plan.go_on() as session:
         look = LiveMeasures(model, plan.header, (beginning, tokens[:probe_tokens]), config.decode)
         kept = Measured(session.path / "measured.json", look)

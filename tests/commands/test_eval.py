@@ -154,6 +154,22 @@ def test_a_drift_that_was_stopped_goes_on(tiny_model: Path) -> None:
     assert len(list(Store().folder.iterdir())) == 4
 
 
+def test_a_drift_leaves_a_book_with_the_same_settings_alone(tiny_model: Path) -> None:
+    small = ("--chunk-tokens", "16", "--context-tokens", "24", "--tokens", "48", "--seed", "0")
+    templora("write", "--premise", "A storm.", "--model", tiny_model, *small)
+    mine = Store().find(None)
+    shutil.rmtree(committed_steps(mine / "steps")[-1])
+    assert drift(tiny_model, "-q").exit_code == 0
+    assert len(committed_steps(mine / "steps")) == 2
+    assert len(list(Store().folder.iterdir())) == 1 + 4
+
+
+def test_a_drift_is_not_resumed_unmeasured(tiny_model: Path) -> None:
+    drift(tiny_model, "-q")
+    result = templora("resume")
+    assert result.exit_code == 2 and "eval drift command again" in result.stderr
+
+
 def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> None:
     result = drift(tiny_model, "-q")
     lines = result.stdout.splitlines()
