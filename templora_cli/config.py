@@ -26,6 +26,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "weight_decay": 0.0},
         "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
         "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
+        "gate": {"enabled": False},
     },
     # What `write` uses. It is the paper's until another one is measured to be better.
     "default": {},
@@ -117,6 +118,26 @@ class TrainConfig:
     )
 
 
+@dataclass(frozen=True)
+class GateConfig:
+    """`[gate]`: which chunks of the model's own are too bad to learn from. Text of a person passes.
+
+    A chunk that fails is written again once, with other draws. If that fails too it stays in the book,
+    marked, and is not learnt: one learnt loop makes the next likelier (arXiv 2404.02305).
+    """
+
+    enabled: bool = option(True, "Off learns from whatever comes out")
+    repetition: float = option(
+        0.5, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
+    )
+    nll_range: float = option(
+        1.0,
+        "How far a chunk's NLL under the base may lie from the median of those before it, nats/token",
+        above=0,
+        at_most=100,
+    )
+
+
 OBJECTIVES = ("nll", "distill")
 
 
@@ -165,6 +186,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     given: LearningConfig = field(default_factory=LearningConfig)
     own: LearningConfig = field(default_factory=LearningConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
     prompts: str = option("", "Folder of prompt files that replace the packaged ones, file by file")
@@ -180,6 +202,7 @@ TABLES: dict[str, type] = {
     "train": TrainConfig,
     "given": LearningConfig,
     "own": LearningConfig,
+    "gate": GateConfig,
     "session": SessionConfig,
 }
 
@@ -205,8 +228,8 @@ class Layer:
 def resolve(layers: list[Layer]) -> Config:
     """Merge `layers` over the defaults, later ones winning.
 
-    A layer that names a recipe starts `[train]`, `[given]` and `[own]` anew from it, and takes its
-    chunk, so that `--recipe paper` gives the paper's values whatever the files say.
+    A layer that names a recipe starts `[train]`, `[given]`, `[own]` and `[gate]` anew from it, and takes
+    its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
@@ -218,7 +241,8 @@ def resolve(layers: list[Layer]) -> Config:
             kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
             recipe = RECIPES[checked["train"]["recipe"]]
             chosen["train"] = {**kept, **recipe.get("train", {})}
-            chosen["given"], chosen["own"] = dict(recipe.get("given", {})), dict(recipe.get("own", {}))
+            for name in ("given", "own", "gate"):
+                chosen[name] = dict(recipe.get(name, {}))
             chosen["decode"].update(recipe.get("decode", {}))
         for table, values in checked.items():
             chosen[table].update(values)

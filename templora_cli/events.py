@@ -81,6 +81,15 @@ class TextDecoded(Event):
 
 
 @dataclass(frozen=True)
+class ChunkRejected(Event):
+    """The chunk as it was decoded is unfit to be learnt from; it is decoded again, once."""
+
+    index: int
+    flaw: str
+    """What is wrong with it, in words."""
+
+
+@dataclass(frozen=True)
 class ChunkScored(Event):
     """The finished chunk under base and adapter, before it is learnt; NLL in nats a token."""
 
@@ -90,6 +99,8 @@ class ChunkScored(Event):
     """None where nothing is learnt (`--no-learn`)."""
     repetition: float
     """Share of the chunk's 4-grams that stood before in the window or in the chunk itself."""
+    flaw: str | None
+    """Why it is kept but not learnt from; None where it is."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,7 @@ class ChunkLearnt(Event):
     nll_base: float
     nll_adapter: float | None
     repetition: float
+    flaw: str | None
     train_losses: tuple[float, ...]
     lr: float | None
 
@@ -143,6 +155,8 @@ class ChunkCommitted(Event):
     the gain says how far the adapter has moved, on given text how much it helps.
     """
     repetition: float
+    flaw: str | None
+    """Why it is kept but not learnt from; None where it is."""
     train_losses: tuple[float, ...]
     """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
     lr: float | None

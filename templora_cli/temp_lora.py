@@ -3,7 +3,7 @@
 A context window forgets. What leaves it is kept in a LoRA adapter that is trained, during generation,
 on each chunk of text just produced, and is thrown away with the book. One turn of `write` is one chunk:
 
-    prompt -> decode -> score -> train -> (the caller commits) -> next
+    prompt -> decode -> score -> gate -> train -> (the caller commits) -> next
 
 The loop is a generator of events. It knows neither files nor terminal: the caller drives it, and while
 it is suspended at `ChunkLearnt` the state is whole and may be copied to the disk.
@@ -14,18 +14,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from templora_cli.config import Config, LearningConfig, TrainConfig
+from templora_cli.config import Config, GateConfig, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence
-from templora_cli.engine.sampling import Sampler
+from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, masked_mean
+from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
 from templora_cli.events import (
     ChunkLearnt,
+    ChunkRejected,
     ChunkScored,
     ChunkStarted,
     Event,
@@ -34,6 +36,11 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
+
+GATE_MEMORY = 8
+"""Own chunks whose NLL the gate compares a new one with."""
+GATE_NEEDS = 3
+"""Own chunks before it compares at all."""
 
 
 class Model(Protocol):
@@ -67,8 +74,16 @@ class Turn(Protocol):
         """The window: the last tokens of the book."""
 
     @property
+    def origin(self) -> Origin:
+        """Who writes the chunk: it is learnt by `[given]` or by `[own]`."""
+
+    @property
     def given(self) -> tuple[int, ...]:
-        """The chunk itself where a person wrote it; empty where the model is to write it."""
+        """The chunk itself where it is there already; empty where the model is to decode it."""
+
+    @property
+    def loss_mask(self) -> tuple[bool, ...]:
+        """Which tokens of a `given` chunk are scored and learnt, at least one; empty for all of them."""
 
     @property
     def max_tokens(self) -> int:
@@ -102,6 +117,8 @@ class WritingState:
     sampling: torch.Generator
     dropout: Tensor
     """State of the model device's random generator for dropout, uint8."""
+    own_nlls: list[float] = field(default_factory=list)
+    """NLL under the base of each own chunk that passed the gate, nats/token; the gate compares with it."""
 
     @classmethod
     def begin(cls, model: Model, config: Config) -> WritingState:
@@ -122,27 +139,37 @@ def write(
     """The whole algorithm (paper, section 3.2 and Algorithm 1), from `state` to the end of the book."""
     while (turn := task.next_turn(state.tokens)) is not None:
         index = state.chunks
-        origin: Origin = "given" if turn.given else "own"
-        yield ChunkStarted(index, origin, len(turn.context), turn.max_tokens)
+        yield ChunkStarted(index, turn.origin, len(turn.context), turn.max_tokens)
 
         chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
         score = score_chunk(turn, chunk, model)
+        flaw = flaw_of(turn, chunk, text, score[0], state, config.gate)
+        if flaw and config.decode.temperature >= GREEDY_BELOW:  # greedy would say the same again
+            yield ChunkRejected(index, flaw)
+            chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
+            score = score_chunk(turn, chunk, model)
+            flaw = flaw_of(turn, chunk, text, score[0], state, config.gate)
         repeated = repetition(turn.context, chunk)
-        yield ChunkScored(index, *score, repeated)
+        yield ChunkScored(index, *score, repeated, flaw)
 
-        losses = yield from train_on_chunk(turn, chunk, model, state, config)
+        losses = [] if flaw else (yield from train_on_chunk(turn, chunk, model, state, config))
         if losses:
             backend.adapter_changed()
         state.tokens += chunk
         state.chunks += 1
+        if turn.origin == "own" and not flaw:
+            state.own_nlls.append(score[0])
         lr = learning_rate(index, learning_of(turn, config), config.train) if losses else None
-        yield ChunkLearnt(index, origin, tuple(chunk), text, *score, repeated, tuple(losses), lr)
+        yield ChunkLearnt(index, turn.origin, tuple(chunk), text, *score, repeated, flaw, tuple(losses), lr)
 
 
 def decode_chunk(
     task: Task, turn: Turn, model: Model, backend: Backend, state: WritingState, config: Config
 ) -> Generator[Event, None, tuple[list[int], str]]:
-    """Decode the chunk with base + adapter; returns its tokens and its text. Given text is taken as is."""
+    """Decode the chunk with base + adapter; returns its tokens and its text. Given text is taken as is.
+
+    A second call for the same chunk draws on from where the first one ended.
+    """
     to_text = task.text_stream(state.tokens)
     if turn.given:
         return list(turn.given), "".join(map(to_text, turn.given))
@@ -164,12 +191,37 @@ def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, 
     """
     model.module.eval()
     prompt = turn.header + turn.context
+
+    def nll() -> float:
+        return masked_mean(chunk_nll(model.module, prompt, chunk), turn.loss_mask).item()
+
     with torch.no_grad():
         if not model.adapter:
-            return chunk_nll(model.module, prompt, chunk).mean().item(), None
+            return nll(), None
         with model.without_adapter():
-            base = chunk_nll(model.module, prompt, chunk).mean().item()
-        return base, chunk_nll(model.module, prompt, chunk).mean().item()
+            base = nll()
+        return base, nll()
+
+
+def flaw_of(
+    turn: Turn, chunk: Sequence[int], text: str, nll_base: float, state: WritingState, gate: GateConfig
+) -> str | None:
+    """The gate: what makes an own chunk unfit to be learnt from, in words; None where nothing does.
+
+    A loop is cheap for the base and glued words are dear, so an NLL that leaves the range of the
+    chunks before it either way is a sign of both.
+    """
+    if turn.origin == "given" or not gate.enabled:
+        return None
+    if not text.strip():
+        return "it is empty"
+    if (repeated := repetition([], chunk)) > gate.repetition:
+        return f"it loops: {repeated:.0%} of it stood there before"
+    if len(recent := state.own_nlls[-GATE_MEMORY:]) < GATE_NEEDS:
+        return None
+    if abs(nll_base - (usual := median(recent))) > gate.nll_range:
+        return f"its NLL under the base is {nll_base:.2f} nats/token, that of those before it {usual:.2f}"
+    return None
 
 
 def train_on_chunk(
@@ -206,7 +258,7 @@ def train_on_chunk(
 
 def learning_of(turn: Turn, config: Config) -> LearningConfig:
     """Own text is not given text: samples of the model's own bring nothing new, and are learnt otherwise."""
-    return config.given if turn.given else config.own
+    return config.given if turn.origin == "given" else config.own
 
 
 def objective(
@@ -221,14 +273,16 @@ def objective(
     """
     prompt = turn.header + _last(turn.context, learning.context_tokens)
     if learning.objective == "nll":
-        return lambda: chunk_nll(model.module, prompt, chunk).mean()
+        return lambda: masked_mean(chunk_nll(model.module, prompt, chunk), turn.loss_mask)
     longer = turn.header + _last(state.tokens, learning.teacher_context_tokens)
     if len(longer) <= len(prompt):
         return None
     model.module.eval()
     with torch.no_grad(), model.without_adapter():
         teacher = chunk_logits(model.module, longer, chunk).log_softmax(-1)
-    return lambda: kl_divergence(teacher, chunk_logits(model.module, prompt, chunk)).mean()
+    return lambda: masked_mean(
+        kl_divergence(teacher, chunk_logits(model.module, prompt, chunk)), turn.loss_mask
+    )
 
 
 def _last(tokens: Sequence[int], count: int) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ def opened(**changes: object) -> events.SessionOpened:
 def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     values: dict[str, object] = {
         "index": index, "origin": "own", "tokens": 100, "text": "Tide.", "words": 1, "nll_base": 2.5,
-        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "train_losses": (2.6, 2.5), "lr": 5e-5,
+        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "flaw": None, "train_losses": (2.6, 2.5), "lr": 5e-5,
         "seconds": {"decode": 10.0, "score": 5.0, "train": 14.5, "commit": 0.5},
         "total_tokens": 100 * (index + 1), "done": 100 * (index + 1), "step_bytes": 1000, **changes,
     }  # fmt: skip
@@ -117,7 +117,7 @@ def texts(view: render.View, pieces: list[str]) -> None:
 STARTED = events.ChunkStarted(0, "own", 0, 100)
 FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt")
 INTERRUPTED = events.Interrupted("quiet-harbour", 3, 17, COMMAND)
-LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, (2.6,), 5e-5)
+LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5)
 
 
 # Prose on a screen
@@ -205,7 +205,7 @@ def test_a_finished_line_stays_and_the_one_in_progress_is_drawn_below(window: di
         view.show(opened())
         view.show(STARTED)
         texts(view, ["Tide came", " in.\nThe la", "mp"])
-        view.show(events.ChunkScored(0, 2.5, 2.46, 0.0))
+        view.show(events.ChunkScored(0, 2.5, 2.46, 0.0, None))
         assert terminal.screen()[3:6] == ["Tide came in.", "The lamp", ""]
     assert terminal.screen()[3:] == ["Tide came in.", "The lamp"]
 
@@ -263,7 +263,7 @@ def test_the_chunks_of_an_opening_are_counted() -> None:
 
 def test_status_tells_what_is_going_on() -> None:
     written = events.TextDecoded(0, "Tide", 100)
-    scored = events.ChunkScored(0, 2.5, 2.46, 0.0)
+    scored = events.ChunkScored(0, 2.5, 2.46, 0.0, None)
     first, second = events.TrainStep(0, 1, 2, 2.6, 5e-5), events.TrainStep(0, 2, 2, 2.5, 5e-5)
     for end, words in [
         ([], "starting"),
@@ -281,10 +281,10 @@ def test_status_tells_what_is_going_on() -> None:
 
 def test_status_tells_what_was_measured() -> None:
     assert status(STARTED).splitlines()[2:] == []
-    scored = status(STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125), events.TrainStep(0, 1, 2, 2.6, 5e-5))
+    scored = status(STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5))
     assert scored.splitlines()[2] == "loss 2.600 · gain -0.030 nats/token · repetition 12.5% · "
-    assert "gain +0.000" in status(STARTED, events.ChunkScored(0, 2.5, 2.50001, 0.1))
-    assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1))
+    assert "gain +0.000" in status(STARTED, events.ChunkScored(0, 2.5, 2.50001, 0.1, None))
+    assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1, None))
 
 
 def test_status_tells_the_speed_of_decoding() -> None:
@@ -296,7 +296,7 @@ def test_status_tells_the_speed_of_decoding() -> None:
             clock.now += 0.05
             view.show(events.TextDecoded(0, "a", number))
         clock.now += 60
-        view.show(events.ChunkScored(0, 2.5, 2.46, 0.0))
+        view.show(events.ChunkScored(0, 2.5, 2.46, 0.0, None))
         assert "20.0 tokens/s" in "\n".join(terminal.screen())
 
 
@@ -326,7 +326,7 @@ def test_time_left_runs_down_within_a_chunk() -> None:
             view.show(event)
         assert "about 2 min left" in "\n".join(terminal.screen())
         clock.now += 60
-        view.show(events.ChunkScored(1, 2.5, 2.46, 0.0))
+        view.show(events.ChunkScored(1, 2.5, 2.46, 0.0, None))
         assert "about a minute left" in "\n".join(terminal.screen())
 
 
@@ -459,6 +459,10 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
         texts(view, [prose[:5], prose[5:]])
+        assert bytes_out.getvalue() == b"", "what is not committed may yet be written again"
+        view.show(events.ChunkRejected(0, "it loops"))
+        texts(view, [prose])
+        view.show(committed(text=prose))
         assert bytes_out.getvalue() == prose.encode()
         view.show(FINISHED)
         assert bytes_out.getvalue() == prose.encode()
@@ -470,10 +474,10 @@ def test_quiet_leaves_only_errors_on_standard_error() -> None:
     with TerminalView(stdout, stderr, quiet=True) as view:
         with view.status("loading"):
             view.show(opened())
-        texts(view, ["Tide"])
+        texts(view, ["Tide."])
         for event in (events.Notice("x"), committed(), FINISHED):
             view.show(event)
-        assert (stdout.getvalue(), stderr.getvalue()) == ("Tide", "")
+        assert (stdout.getvalue(), stderr.getvalue()) == ("Tide.", "")
         view.fail(TemploraError("the disk is full"))
     assert stderr.screen() == ["error: the disk is full"]
 
@@ -531,7 +535,7 @@ def test_an_encoding_that_lacks_characters_does_not_stop_the_book() -> None:
     stderr = io.TextIOWrapper(bytes_err, "ascii")
     with TerminalView(io.TextIOWrapper(bytes_out, "ascii"), stderr) as view:
         view.show(opened())
-        texts(view, ["a灯"])
+        view.show(committed(text="a灯"))
         view.show(FINISHED)
     assert bytes_out.getvalue() == b"a?"
     assert b"(float32) on cpu | recipe paper |" in bytes_err.getvalue()
@@ -545,7 +549,7 @@ class Gone(io.StringIO):
 @pytest.mark.parametrize("make", [lambda: TerminalView(Gone(), io.StringIO()), lambda: JsonView(Gone())])
 def test_a_reader_that_went_away_is_the_commands_business(make: object) -> None:
     with pytest.raises(BrokenPipeError), make() as view:  # type: ignore[operator]
-        texts(view, ["Tide"])
+        view.show(committed())
 
 
 def test_a_slow_step_is_shown_in_a_terminal_only() -> None:

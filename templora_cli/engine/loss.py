@@ -30,6 +30,11 @@ def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int])
     return logits.float()
 
 
+def masked_mean(values: Tensor, mask: Sequence[bool]) -> Tensor:
+    """Mean of the `values` [n] that `mask` names, of all where it is empty; a scalar."""
+    return (values[torch.tensor(mask, device=values.device)] if mask else values).mean()
+
+
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of each row, in nats, from log-probabilities and logits [n, V]; [n]."""
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)

@@ -131,7 +131,8 @@ class TerminalView(View):
         self._stdout, self._stderr = _tolerant(stdout), _tolerant(stderr)
         self._console, self._quiet, self._gpu_bytes = _console(stderr), quiet, gpu_bytes
         self._live = self._console.is_interactive and not quiet
-        self._shared = self._live and _is_terminal(stdout)
+        self._on_screen = _is_terminal(stdout)
+        self._shared = self._live and self._on_screen
         self._progress, self._prose = Progress(clock), ProseLines()
         self._process = psutil.Process()
         self._mid_line = self._warned = False
@@ -143,8 +144,10 @@ class TerminalView(View):
         """Show one event; BrokenPipeError where nobody reads the prose any more."""
         with self._lock:
             self._progress.update(event)
-            if isinstance(event, events.TextDecoded):
-                self._write(harmless(event.text) if _is_terminal(self._stdout) else event.text)
+            if isinstance(event, events.TextDecoded) and self._on_screen:
+                self._write(harmless(event.text))
+            elif isinstance(event, events.ChunkCommitted) and event.origin == "own" and not self._on_screen:
+                self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
             elif isinstance(event, (events.Finished, events.Interrupted)):
                 self.close()
             if not self._quiet:
@@ -268,6 +271,10 @@ class TerminalView(View):
                 yield from apart if self._live else [(f"{name} · {facts}", "said")]
             case events.Notice():
                 yield f"note: {event.message}", "warn"
+            case events.ChunkRejected():
+                yield f"{now.chunk_name(event.index)} is written again: {event.flaw}", "warn"
+            case events.ChunkScored() if event.flaw:
+                yield f"{now.chunk_name(event.index)} is kept but not learnt from: {event.flaw}", "warn"
             case events.ChunkCommitted() if not self._live:
                 yield _chunk_line(event, now, self._process.memory_info().rss), "said"
                 if now.warning and not self._warned:

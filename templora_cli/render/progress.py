@@ -51,10 +51,13 @@ class Progress:
                 self.doing = "writing" if event.origin == "own" else "reading"
             case events.TextDecoded():
                 self._decoded(event)
+            case events.ChunkRejected():
+                self.chunk_tokens, self.chunk_words, self.doing = 0, 0, "writing it again"
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
-                self.doing = self._learning(1) if self.opened and self.opened.learn else "saving"
+                learning = self.opened is not None and self.opened.learn and not event.flaw
+                self.doing = self._learning(1) if learning else "saving"
             case events.TrainStep():
                 self.loss, self.epochs = event.loss, event.epochs
                 self.doing = self._learning(event.epoch + 1) if event.epoch < event.epochs else "saving"

@@ -9,6 +9,7 @@ from typing import Any
 from templora_cli.events import (
     ChunkCommitted,
     ChunkLearnt,
+    ChunkRejected,
     ChunkScored,
     ChunkStarted,
     Event,
@@ -25,7 +26,13 @@ from templora_cli.temp_lora import WritingState
 Chunk = dict[str, Any]
 """What `chunk.json` holds."""
 
-_PHASE = {TextDecoded: "decode", ChunkScored: "score", TrainStep: "train", ChunkLearnt: "train"}
+_PHASE = {
+    ChunkRejected: "score",
+    TextDecoded: "decode",
+    ChunkScored: "score",
+    TrainStep: "train",
+    ChunkLearnt: "train",
+}
 
 
 def done(chunks: list[Chunk], task: str, unit: str) -> int:
@@ -112,6 +119,7 @@ class Recorder:
             nll_adapter=event.nll_adapter,
             gain=None if event.nll_adapter is None else event.nll_base - event.nll_adapter,
             repetition=event.repetition,
+            flaw=event.flaw,
             train_losses=event.train_losses,
             lr=event.lr,
             seconds={phase: round(value, 3) for phase, value in self._seconds.items()},

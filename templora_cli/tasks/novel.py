@@ -46,11 +46,15 @@ class NovelTask:
         own = book[len(self.opening) :]
         if self.goal.unit == "tokens":
             left = self.goal.amount - len(own)
-            return Turn(self.header, context, (), min(size, left), lambda chunk: False) if left > 0 else None
+            return (
+                Turn(self.header, context, "own", (), min(size, left), lambda chunk: False)
+                if left > 0
+                else None
+            )
         written = count_words(self.decode(own))
         if written >= self.goal.amount:
             return None
-        return Turn(self.header, context, (), size, self._word_limit(self.goal.amount - written))
+        return Turn(self.header, context, "own", (), size, self._word_limit(self.goal.amount - written))
 
     def _word_limit(self, words: int) -> Callable[[Sequence[int]], bool]:
         """Complete after `words` more words, at the end of the sentence if it is near."""

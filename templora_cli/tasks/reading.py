@@ -37,7 +37,7 @@ def given_turn(
     given = text[len(book) : len(book) + config.chunk_tokens]
     if not given:
         return None
-    return Turn(header, window(book, config), given, len(given), lambda chunk: False)
+    return Turn(header, window(book, config), "given", given, len(given), lambda chunk: False)
 
 
 def window(book: Sequence[int], config: DecodeConfig) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from templora_cli.events import Origin
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -12,6 +14,8 @@ class Turn:
 
     header: tuple[int, ...]
     context: tuple[int, ...]
+    origin: Origin
     given: tuple[int, ...]
     max_tokens: int
     complete: Callable[[Sequence[int]], bool]
+    loss_mask: tuple[bool, ...] = ()

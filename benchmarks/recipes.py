@@ -1,0 +1,299 @@
+"""A grid of recipes for given text: what each is worth in perplexity, and what it costs to train.
+
+    python -m benchmarks.recipes grid BOOK.txt --limit-tokens 12288 --only paper --only lr=2e-4
+
+Each recipe reads the same chunks with the same context through the loop's own training, as `templora eval
+ppl` does, but the base is scored once for all of them. One line of JSON a recipe goes to `--out`;
+`python -m benchmarks.recipes table grid.jsonl` makes one table of several files. What wins here belongs in
+`templora_cli/config.py`, after a confirmation on another book.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from templora_cli.commands.settings import settings_of
+from templora_cli.config import Config, Layer, resolve
+from templora_cli.documents.text import read_text
+from templora_cli.engine import catalog, models
+from templora_cli.engine.loss import chunk_nll
+from templora_cli.tasks.reading import ReadingTask, reading_tokens
+from templora_cli.temp_lora import WritingState, train_on_chunk
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe: settings as `--set` takes them and, for what is no setting, changes to model or state."""
+
+    settings: tuple[str, ...] = ()
+    prepare: Callable[[models.LanguageModel], None] = lambda model: None
+    """Called once after loading: which matrices learn, and where they start."""
+    optimizer: Callable[[models.LanguageModel], torch.optim.Optimizer] | None = None
+    """In place of AdamW with its usual betas; the loop sets the rate of its first group."""
+    replay: int = 0
+    """Earlier chunks, drawn at random, that are learnt again after each chunk."""
+    lr_of: dict[str, float] = field(default_factory=dict)
+    """Factors of the rate for matrices whose name contains a key."""
+
+
+def only(*parts: str) -> Callable[[models.LanguageModel], None]:
+    """Learn just the matrices whose names contain one of `parts`."""
+
+    def prepare(model: models.LanguageModel) -> None:
+        for name in list(model.adapter):
+            if not any(part in name for part in parts):
+                model.adapter.pop(name).requires_grad_(False)
+
+    return prepare
+
+
+def blocks(first: int, last: int) -> Callable[[models.LanguageModel], None]:
+    """Learn just the blocks from `first` to before `last`."""
+    return only(*(f"layers.{number}." for number in range(first, last)))
+
+
+def orthogonal(model: models.LanguageModel) -> None:
+    """A begins with orthonormal rows of the same norm that PEFT's uniform ones have."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.adapter.items():
+            if "lora_A" in name:
+                norm = weight.norm()
+                weight.copy_(torch.linalg.qr(torch.randn(weight.T.shape, generator=generator))[0].T)
+                weight.mul_(norm / weight.norm())
+
+
+def scaled(factor: float) -> Callable[[models.LanguageModel], None]:
+    """A begins `factor` times as large as PEFT makes it."""
+
+    def prepare(model: models.LanguageModel) -> None:
+        with torch.no_grad():
+            for name, weight in model.adapter.items():
+                if "lora_A" in name:
+                    weight.mul_(factor)
+
+    return prepare
+
+
+def adamw(beta1: float, beta2: float) -> Callable[[models.LanguageModel], torch.optim.Optimizer]:
+    return lambda model: torch.optim.AdamW(model.adapter.values(), betas=(beta1, beta2), weight_decay=0.0)
+
+
+def sgd(model: models.LanguageModel) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.adapter.values(), momentum=0.9)
+
+
+class LoraPlus(torch.optim.AdamW):
+    """AdamW whose B matrices learn `ratio` times as fast as the A matrices (LoRA+, arXiv 2402.12354)."""
+
+    def __init__(self, model: models.LanguageModel, ratio: float) -> None:
+        named = model.adapter.items()
+        groups = [
+            {"params": [p for n, p in named if "lora_A" in n]},
+            {"params": [p for n, p in named if "lora_B" in n]},
+        ]
+        super().__init__(groups, weight_decay=0.0)
+        self.ratio = ratio
+
+    def step(self, closure: Any = None) -> Any:
+        self.param_groups[1]["lr"] = self.param_groups[0]["lr"] * self.ratio
+        return super().step(closure)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum made orthogonal by Newton-Schulz steps (Jordan, 2024), for every matrix."""
+
+    def __init__(self, model: models.LanguageModel, momentum: float = 0.9) -> None:
+        super().__init__(list(model.adapter.values()), {"lr": 0.0, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                kept = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                kept.mul_(group["momentum"]).add_(p.grad)
+                update = p.grad + group["momentum"] * kept
+                wide = update if update.shape[0] <= update.shape[1] else update.T
+                x = wide / (wide.norm() + 1e-7)
+                for _ in range(5):
+                    a = x @ x.T
+                    x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+                update = x if wide is update else x.T
+                p.add_(update, alpha=-group["lr"] * max(update.shape) ** 0.5 * 0.2)
+
+
+PLAIN = ("dropout=0.0",)
+
+VARIANTS: dict[str, Variant] = {
+    "paper": Variant(("recipe=paper",)),
+    **{f"lr={lr}": Variant((*PLAIN, f"lr={lr}")) for lr in ("1e-4", "2e-4", "3e-4", "5e-4", "1e-3")},
+    **{
+        f"lr={lr} epochs=1": Variant((*PLAIN, f"lr={lr}", "epochs=1"))
+        for lr in ("2e-4", "3e-4", "5e-4", "1e-3")
+    },
+    "lr=2e-4 dropout=0.05": Variant(("lr=2e-4",)),
+    "lr=2e-4 warmup=0": Variant((*PLAIN, "lr=2e-4", "warmup_chunks=0")),
+    "lr=2e-4 rank=16": Variant((*PLAIN, "lr=2e-4", "rank=16", "alpha=16")),
+    "lr=2e-4 rank=16 alpha=64": Variant((*PLAIN, "lr=2e-4", "rank=16", "alpha=64")),
+    "lr=5e-4 rank=8 alpha=8": Variant((*PLAIN, "lr=5e-4", "rank=8", "alpha=8")),
+    "lr=2e-4 rank=128": Variant((*PLAIN, "lr=2e-4", "rank=128", "alpha=128")),
+    # rsLoRA (arXiv 2312.03732) is the scale alpha / sqrt(rank): at alpha 64, rank 64 that of alpha 512.
+    "lr=2e-4 rslora": Variant((*PLAIN, "lr=2e-4", "alpha=512")),
+    "lr=5e-5 rslora": Variant((*PLAIN, "lr=5e-5", "alpha=512")),
+    "lr=2e-4 alpha=128": Variant((*PLAIN, "lr=2e-4", "alpha=128")),
+    "lr=2e-4 mlp": Variant((*PLAIN, "lr=2e-4"), only("mlp")),
+    "lr=2e-4 attention": Variant((*PLAIN, "lr=2e-4"), only("self_attn")),
+    "lr=2e-4 upper half": Variant((*PLAIN, "lr=2e-4"), blocks(15, 30)),
+    "lr=2e-4 lower half": Variant((*PLAIN, "lr=2e-4"), blocks(0, 15)),
+    "lr=2e-4 betas=0.9,0.95": Variant((*PLAIN, "lr=2e-4"), optimizer=adamw(0.9, 0.95)),
+    "lr=2e-4 betas=0.8,0.95": Variant((*PLAIN, "lr=2e-4"), optimizer=adamw(0.8, 0.95)),
+    "lr=2e-4 betas=0.9,0.99": Variant((*PLAIN, "lr=2e-4"), optimizer=adamw(0.9, 0.99)),
+    "lr=3e-4 betas=0.9,0.99": Variant((*PLAIN, "lr=3e-4"), optimizer=adamw(0.9, 0.99)),
+    "lr=1e-1 sgd": Variant((*PLAIN, "lr=1e-1"), optimizer=sgd),
+    "lr=1.0 sgd": Variant((*PLAIN, "lr=1.0"), optimizer=sgd),
+    "lr=2e-4 muon": Variant((*PLAIN, "lr=2e-4"), optimizer=Muon),
+    "lr=1e-3 muon": Variant((*PLAIN, "lr=1e-3"), optimizer=Muon),
+    "lr=1e-4 lora+ 4": Variant((*PLAIN, "lr=1e-4"), optimizer=lambda model: LoraPlus(model, 4)),
+    "lr=5e-5 lora+ 16": Variant((*PLAIN, "lr=5e-5"), optimizer=lambda model: LoraPlus(model, 16)),
+    "lr=2e-4 orthogonal A": Variant((*PLAIN, "lr=2e-4"), orthogonal),
+    "lr=2e-4 A x 2": Variant((*PLAIN, "lr=2e-4"), scaled(2)),
+    "lr=2e-4 A x 4": Variant((*PLAIN, "lr=2e-4"), scaled(4)),
+    "lr=2e-4 context=0": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=0")),
+    "lr=2e-4 context=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256")),
+    "lr=2e-4 epochs=1 replay=1": Variant((*PLAIN, "lr=2e-4", "epochs=1"), replay=1),
+    "lr=3e-4 epochs=1 replay=1": Variant((*PLAIN, "lr=3e-4", "epochs=1"), replay=1),
+    "lr=2e-4 epochs=3": Variant((*PLAIN, "lr=2e-4", "epochs=3")),
+}
+
+
+def run(
+    name: str, tokens: Tokens, header: Tokens, folder: Path, sizes: tuple[int, int], extra: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Read `tokens` under recipe `name`; the NLL of each chunk before it was learnt, and seconds spent."""
+    variant = VARIANTS[name]
+    config = config_of(variant.settings, sizes, extra)
+    model = models.load(folder, config.model, config.train, seed=config.seed)
+    variant.prepare(model)
+    state = WritingState.begin(model, config)
+    if variant.optimizer is not None:
+        state.optimizer = variant.optimizer(model)  # type: ignore[assignment]
+    task = ReadingTask(header, tokens, config.decode, model.tokenizer)
+    choose = torch.Generator().manual_seed(0)
+    nlls: list[float] = []
+    read = []
+    seconds = 0.0
+    while (turn := task.next_turn(state.tokens)) is not None:
+        chunk = list(turn.given)
+        with torch.no_grad():
+            nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
+        began = time.perf_counter()
+        list(train_on_chunk(turn, chunk, model, state, config))
+        for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
+            list(train_on_chunk(read[number], list(read[number].given), model, state, config))
+        seconds += time.perf_counter() - began
+        read.append(turn)
+        state.tokens += chunk
+        state.chunks += 1
+        if not math.isfinite(nlls[-1]):
+            break
+    return {"recipe": name, "nll": nlls, "train_seconds": seconds, "config": config.as_dict()}
+
+
+def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[str] = ()) -> Config:
+    """The configuration of a recipe; `sizes` are chunk and context in tokens."""
+    values: dict[str, dict[str, Any]] = {}
+    # Activations fit at these sizes; recomputing them changes the time, not the figures.
+    fixed = ["gradient_checkpointing=false", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
+    for (table, key), value in settings_of([*settings, *fixed, *extra], prefer="given").items():
+        values.setdefault(table, {})[key] = value
+    return resolve([Layer.of_file("recipes", values)])
+
+
+def base_nll(tokens: Tokens, header: Tokens, folder: Path, sizes: tuple[int, int]) -> list[float]:
+    """The NLL of each chunk under the base."""
+    config = config_of(["learn=false"], sizes)
+    model = models.load(folder, config.model, config.train, seed=0)
+    task = ReadingTask(header, tokens, config.decode, model.tokenizer)
+    book: list[int] = []
+    nlls = []
+    while (turn := task.next_turn(book)) is not None:
+        with torch.no_grad():
+            nlls.append(chunk_nll(model.module, turn.header + turn.context, turn.given).mean().item())
+        book += turn.given
+    return nlls
+
+
+@app.command()
+def grid(
+    book: Path,
+    limit_tokens: int = 12_288,
+    chunk_tokens: int = 512,
+    context_tokens: int = 512,
+    model: str = "smollm2-135m",
+    only: Annotated[list[str], typer.Option(help="Recipes to run; all without.")] = [],  # noqa: B006
+    settings: Annotated[list[str], typer.Option("--set", help="For every recipe.")] = [],  # noqa: B006
+    out: Path = Path("grid.jsonl"),
+) -> None:
+    """Run recipes on a book; one line of JSON each is added to `out`."""
+    if unknown := set(only) - VARIANTS.keys():
+        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(VARIANTS)}")
+    folder = catalog.resolve(model, print)
+    config = config_of(["learn=false"], (chunk_tokens, context_tokens))
+    tokenizer = models.load(folder, config.model, config.train, seed=0).tokenizer
+    header, tokens = reading_tokens(tokenizer, read_text(book))
+    tokens = tokens[:limit_tokens]
+    sizes = (chunk_tokens, context_tokens)
+    base = base_nll(tokens, header, folder, sizes)
+    for name in only or VARIANTS:
+        facts = {"book": book.name, "model": model, "chunk": chunk_tokens, "context": context_tokens}
+        result = {**facts, "base": base, **run(name, tokens, header, folder, sizes, settings)}
+        result["set"] = settings
+        with out.open("a") as stream:
+            stream.write(json.dumps(result) + "\n")
+        print(line(result), flush=True)
+
+
+@app.command()
+def table(files: list[Path], after: Annotated[int, typer.Option(help="Tokens.")] = 10_000) -> None:
+    """One table of the results in `files`, best first."""
+    results = [json.loads(text) for file in files for text in file.read_text().splitlines()]
+    print(f"| recipe | book | chunk, context | all | from {after} on | training, s |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for result in sorted(results, key=lambda result: change(result, after)):
+        print(line(result, after))
+
+
+def change(result: dict[str, Any], after: int = 0) -> float:
+    """Of the perplexity against the base, in per cent, over the chunks that begin at or after `after`."""
+    pairs = [
+        (learnt - base)
+        for number, (learnt, base) in enumerate(zip(result["nll"], result["base"], strict=False))
+        if number * result["chunk"] >= after
+    ]
+    return (math.exp(sum(pairs) / len(pairs)) - 1) * 100 if pairs else math.nan
+
+
+def line(result: dict[str, Any], after: int = 5_600) -> str:
+    name = " ".join([result["recipe"], *result["set"]])
+    sizes = f"{result['chunk']}, {result['context']}"
+    figures = f"{change(result):+.2f} % | {change(result, after):+.2f} %"
+    return f"| {name} | {result['book']} | {sizes} | {figures} | {result['train_seconds']:.0f} |"
+
+
+if __name__ == "__main__":
+    app()
