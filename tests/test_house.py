@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "engine": (LEAVES, LIBRARIES | {"filelock", "platformdirs", "safetensors"}),
     "documents": (LEAVES, set()),
-    "tasks": (LEAVES | {"documents", "prompts"}, {"tomli"}),
+    "tasks": (LEAVES | {"documents", "prompts"}, {"tomli", "langcodes"}),
     "temp_lora": ({"config", "events", "engine"}, {"torch"}),
     "sessions": (
         LEAVES | {"engine", "documents", "tasks", "temp_lora"},
@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "evaluation": (
         LEAVES | {"engine", "documents", "tasks", "temp_lora", "sessions"},
-        {"torch", "matplotlib"},
+        {"torch", "matplotlib", "sacrebleu", "psutil"},
     ),
     "render": ({"events", "errors"}, {"rich", "psutil"}),
 }

@@ -102,7 +102,8 @@ def opened(**changes: object) -> events.SessionOpened:
 def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     values: dict[str, object] = {
         "index": index, "origin": "own", "tokens": 100, "text": "Tide.", "words": 1, "nll_base": 2.5,
-        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "flaw": None, "train_losses": (2.6, 2.5), "lr": 5e-5,
+        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "flaw": None, "train_losses": (2.6, 2.5),
+        "lr": 5e-5,
         "seconds": {"decode": 10.0, "score": 5.0, "train": 14.5, "commit": 0.5},
         "total_tokens": 100 * (index + 1), "done": 100 * (index + 1), "step_bytes": 1000, **changes,
     }  # fmt: skip
@@ -281,7 +282,9 @@ def test_status_tells_what_is_going_on() -> None:
 
 def test_status_tells_what_was_measured() -> None:
     assert status(STARTED).splitlines()[2:] == []
-    scored = status(STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5))
+    scored = status(
+        STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5)
+    )
     assert scored.splitlines()[2] == "loss 2.600 · gain -0.030 nats/token · repetition 12.5% · "
     assert "gain +0.000" in status(STARTED, events.ChunkScored(0, 2.5, 2.50001, 0.1, None))
     assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1, None))

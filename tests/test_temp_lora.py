@@ -11,17 +11,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
+from templora_cli.config import Config, DecodeConfig, GateConfig, LearningConfig, TrainConfig
 from templora_cli.engine import models
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.loss import chunk_logits, chunk_nll
-from templora_cli.events import ChunkLearnt, ChunkScored, ChunkStarted, Event, Notice, TextDecoded, TrainStep
+from templora_cli.events import (
+    ChunkLearnt,
+    ChunkRejected,
+    ChunkScored,
+    ChunkStarted,
+    Event,
+    Notice,
+    TextDecoded,
+    TrainStep,
+)
 from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
 from templora_cli.temp_lora import (
     WritingState,
     learning_rate,
     objective,
     repetition,
+    score_chunk,
     train_on_chunk,
     write,
 )
@@ -307,6 +317,85 @@ def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
     assert turn is not None
     steps = list(train_on_chunk(turn, [72, 73, 74], loop.model, loop.state, CONFIG))
     assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
+
+
+def test_a_chunk_that_loops_is_written_again(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    loop.backend.enqueue("abababababab", "Hello there.")
+    events = loop.run()
+    (rejected,) = [e for e in events if isinstance(e, ChunkRejected)]
+    assert rejected.index == 0 and rejected.flaw == "it loops: 78% of it stood there before"
+    (chunk,) = learnt(events)
+    assert chunk.text == "Hello there." and chunk.flaw is None and chunk.train_losses
+    assert loop.state.tokens == [ord(c) for c in "Hello there."]
+
+
+def test_a_chunk_that_loops_again_is_kept_and_not_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24, config=CONFIG)
+    loop.backend.enqueue("abababababab", "cdcdcdcdcdcd", "Hello there.")
+    before = {n: p.detach().clone() for n, p in loop.model.adapter.items()}
+    looping, sound = [], []
+    for event in write(loop.task, loop.model, loop.backend, loop.state, loop.config):
+        if isinstance(event, ChunkLearnt):
+            (sound if looping else looping).append(event)
+            same = all(torch.equal(p, before[n]) for n, p in loop.model.adapter.items())
+            assert same == (event.index == 0)
+    assert looping[0].text == "cdcdcdcdcdcd" and "loops" in (looping[0].flaw or "")
+    assert looping[0].train_losses == () and looping[0].lr is None
+    assert sound[0].flaw is None and sound[0].train_losses
+    assert loop.state.own_nlls == [sound[0].nll_base], "what failed is no measure for the next"
+
+
+def test_an_empty_chunk_is_not_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    loop.backend.enqueue(" " * 12, "\n" * 12)
+    (chunk,) = learnt(loop.run())
+    assert chunk.flaw == "it is empty" and chunk.train_losses == ()
+
+
+@pytest.mark.parametrize("usual", [0.5, 20.0])
+def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: float, tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    loop.state.own_nlls += [100.0] * 3 + [usual] * 8
+    loop.backend.enqueue("Hello there.", "More of it..")
+    (chunk,) = learnt(loop.run())
+    assert f"that of those before it {usual:.2f}" in (chunk.flaw or "")
+    assert len(loop.state.own_nlls) == 11
+    fewer = Loop(tiny_model, 12)
+    fewer.state.own_nlls += [usual] * 2
+    fewer.backend.enqueue("Hello there.")
+    assert learnt(fewer.run())[0].flaw is None, "two chunks are no range"
+
+
+def test_greedy_does_not_write_the_same_again(tiny_model: Path) -> None:
+    config = replace(CONFIG, decode=replace(CONFIG.decode, temperature=0.0))
+    loop = Loop(tiny_model, 12, config=config)
+    loop.backend.enqueue("abababababab")
+    events = loop.run()
+    assert not any(isinstance(e, ChunkRejected) for e in events)
+    assert learnt(events)[0].flaw
+
+
+def test_text_of_a_person_passes_and_the_gate_can_be_off(tiny_model: Path) -> None:
+    opening = Loop(tiny_model, 12, opening="abababababab")
+    opening.backend.enqueue("Hello there.")
+    assert learnt(opening.run())[0].flaw is None
+    off = Loop(tiny_model, 12, config=replace(CONFIG, gate=GateConfig(enabled=False)))
+    off.backend.enqueue("abababababab")
+    assert learnt(off.run())[0].train_losses
+
+
+def test_a_mask_says_what_of_a_chunk_is_scored_and_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    mask = (False,) * 6 + (True,) * 6
+    turn = replace(loop.task.next_turn([]), origin="given", given=tuple(b"Hello there."), loss_mask=mask)
+    chunk = list(turn.given)
+    with torch.no_grad():
+        expected = chunk_nll(loop.model.module, turn.header, chunk)[6:].mean().item()
+    assert score_chunk(turn, chunk, loop.model)[0] == pytest.approx(expected)
+    config = replace(CONFIG, train=replace(CONFIG.train, dropout=0.0))
+    (first, *_) = train_on_chunk(turn, chunk, loop.model, loop.state, config)
+    assert first.loss == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,13 @@ def resume(
 
     A finished book is extended with --words, --tokens or --chunks, counted from where it stands.
     """
-    from templora_cli.sessions.store import Store, now
+    from templora_cli.sessions.store import MEASURED_BY, Store, now
 
     with open_view(json=json, quiet=quiet) as view, Store().open(session) as book:
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
-        if book.manifest.task == "drift":  # resumed here, its chunks would go by unmeasured
-            raise TemploraError(
-                f"{book.id} is measured while it is written", "give its templora eval drift command again"
-            )
+        if book.manifest.task in MEASURED_BY:  # resumed here, its chunks would go by unmeasured
+            raise TemploraError(f"{book.id} is measured while it is written", book.resume_command)
         if more is not None and book.manifest.task != "novel":
             raise TemploraError(
                 f"{book.id} reads a text, which has its length", f"without a length: {book.resume_command}"

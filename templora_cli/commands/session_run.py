@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.novel import NovelTask
     from templora_cli.tasks.reading import ReadingTask
-    from templora_cli.temp_lora import WritingState
+    from templora_cli.temp_lora import Task, WritingState
 
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -47,18 +47,20 @@ def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[
 def require_window(model: LanguageModel, config: Config, header: int) -> None:
     """Refuse a window that the model was not made for."""
     distilling = [how for how in (config.given, config.own) if how.objective == "distill"]
+    chunk = config.decode.chunk_tokens
     for how in distilling if config.train.learn else []:
-        _require_positions(model, config, header, how.teacher_context_tokens, "teacher_context_tokens =")
-    _require_positions(model, config, header, config.decode.context_tokens, "--context-tokens")
+        require_positions(model, header, how.teacher_context_tokens, chunk, "teacher_context_tokens =")
+    require_positions(model, header, config.decode.context_tokens, chunk, "--context-tokens")
 
 
-def _require_positions(model: LanguageModel, config: Config, header: int, context: int, setting: str) -> None:
-    need = header + context + config.decode.chunk_tokens
+def require_positions(model: LanguageModel, header: int, context: int, chunk: int, setting: str) -> None:
+    """Refuse more tokens at once than the model was made for; `setting` is what shortens `context`."""
+    need = header + context + chunk
     if model.max_positions is not None and need > model.max_positions:
         raise TemploraError(
-            f"{config.model.name} reads at most {model.max_positions} tokens; header {header} + context "
-            f"{context} + chunk {config.decode.chunk_tokens} make {need}",
-            f"{setting} {max(0, model.max_positions - header - config.decode.chunk_tokens)}",
+            f"this model reads at most {model.max_positions} tokens; header {header} + context {context} + "
+            f"chunk {chunk} make {need}",
+            f"{setting} {max(0, model.max_positions - header - chunk)}",
         )
 
 
@@ -107,11 +109,13 @@ def run_session(
     *,
     at_end: Callable[[Session, Recorder], Event] | None = None,
     after_chunk: Callable[[int, WritingState], None] | None = None,
+    task: Task | None = None,
 ) -> None:
     """Bring the session to its goal, from its newest good step. Ctrl-C exits with 130.
 
     `after_chunk` is called with the index of each committed chunk and the state after it, also with
-    that of the step that is gone on from: a kill may have come between.
+    that of the step that is gone on from (-1 without one): a kill may have come between. `task` is for
+    sessions whose own files do not say what to do.
     """
     from templora_cli.engine.backends.eager import EagerBackend
     from templora_cli.engine.models import out_of_memory_hint
@@ -133,9 +137,10 @@ def run_session(
         for notice in [*notices, recorder.book.write()]:
             if notice is not None:
                 view.show(Notice(notice))
-        if after_chunk is not None and recorder.chunks:
+        if after_chunk is not None:
             after_chunk(recorder.chunks - 1, state)
-        with closing(write(_task(session, model, config), model, backend, state, config)) as events:
+        task = task or _task(session, model, config)
+        with closing(write(task, model, backend, state, config)) as events:
             for event in events:
                 for shown in recorder.record(event):
                     view.show(shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import session_run
+from templora_cli.commands import flags, session_run
 from templora_cli.commands.settings import configure, flag
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
@@ -46,24 +46,24 @@ def write(
         Optional[Path],
         typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
     ] = None,
-    model: Annotated[Optional[str], flag("model", "name", "--model")] = None,
-    quantize: Annotated[Optional[str], flag("model", "quantize")] = None,
-    device: Annotated[Optional[str], flag("model", "device")] = None,
-    recipe: Annotated[Optional[str], flag("train", "recipe")] = None,
+    model: flags.ModelName = None,
+    quantize: flags.Quantize = None,
+    device: flags.Device = None,
+    recipe: flags.Recipe = None,
     no_learn: Annotated[
         bool,
         typer.Option(
             "--no-learn", help="Write with the plain base model, for comparison.", rich_help_panel="Learning"
         ),
     ] = False,
-    chunk_tokens: Annotated[Optional[int], flag("decode", "chunk_tokens")] = None,
-    context_tokens: Annotated[Optional[int], flag("decode", "context_tokens")] = None,
+    chunk_tokens: flags.ChunkTokens = None,
+    context_tokens: flags.ContextTokens = None,
     temperature: Annotated[Optional[float], flag("decode", "temperature")] = None,
     top_p: Annotated[Optional[float], flag("decode", "top_p")] = None,
     min_p: Annotated[Optional[float], flag("decode", "min_p")] = None,
     top_k: Annotated[Optional[int], flag("decode", "top_k")] = None,
     repetition_penalty: Annotated[Optional[float], flag("decode", "repetition_penalty")] = None,
-    seed: Annotated[Optional[int], flag("", "seed")] = None,
+    seed: flags.Seed = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
 ) -> None:
@@ -72,7 +72,7 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    flags = {
+    given = {
         ("model", "name"): model,
         ("model", "quantize"): quantize,
         ("model", "device"): device,
@@ -88,7 +88,7 @@ def write(
         ("", "seed"): seed,
     }
     with open_view(json=json, quiet=quiet) as view:
-        config = configure(flags)
+        config = configure(given)
         goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
         text = read_premise(premise, premise_file, required=from_file is None)

@@ -7,22 +7,18 @@ does to text that it has not written.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Optional, Protocol
 
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.documents.text import write_atomically
 from templora_cli.engine.loss import chunk_nll
-from templora_cli.errors import TemploraError
 from templora_cli.temp_lora import Model, repetition
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -134,6 +130,7 @@ class LiveMeasures:
         self.model, self.header = model, list(header)
         self.probe_header, self.probe = list(probe[0]), list(probe[1])
         self.chunk, self.window = config.chunk_tokens, config.context_tokens
+        self._probe_nll: float | None = None
 
     def __call__(self, book: Book) -> Live:
         """Measure the adapter as it is, after `book`.
@@ -144,8 +141,9 @@ class LiveMeasures:
         values: Live = {"probe": None, "recall_base": None, "recall_adapter": None}
         self.model.module.eval()
         with torch.no_grad():
-            if self.probe:
-                values["probe"] = self._probe()
+            if self.probe and (self.model.adapter or self._probe_nll is None):  # the base stays as it is
+                self._probe_nll = self._probe()
+            values["probe"] = self._probe_nll
             end = len(book.tokens) - self.window - self.RECALL_AFTER
             if end >= self.chunk:
                 passage = book.tokens[end - self.chunk : end]
@@ -164,28 +162,6 @@ class LiveMeasures:
             before = self.probe[max(0, start - self.window) : start]
             total += chunk_nll(self.model.module, self.probe_header + before, piece).sum().item()
         return total / len(self.probe)
-
-
-class Measured:
-    """Live measures of one session, kept beside it: the adapters they were taken from are gone."""
-
-    def __init__(self, path: Path, look: Callable[[Book], Live]) -> None:
-        """`path` is the file that holds them, from an earlier run too."""
-        self.path, self.look = path, look
-        self.values: dict[int, Live] = {}
-        if path.is_file():
-            try:
-                self.values = {int(index): dict(live) for index, live in json.loads(path.read_text()).items()}
-            except (ValueError, TypeError, AttributeError):
-                raise TemploraError(
-                    f"{path} is damaged", "delete it; what it held is measured no more"
-                ) from None
-
-    def take(self, index: int, book: Book) -> None:
-        """Measure after chunk `index`, unless that was done."""
-        if index not in self.values:
-            self.values[index] = self.look(book)
-            write_atomically(self.path, json.dumps(self.values, indent=1))
 
 
 def _exp(nll: float | None) -> float | None:

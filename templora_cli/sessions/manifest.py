@@ -12,8 +12,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 1
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+FORMAT = 2
+
+
+def _without_gate(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had no gate, and a book that began without one goes on without."""
+    return {**values, "format": 2, "config": {**values.get("config", {}), "gate": {"enabled": False}}}
+
+
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 
 

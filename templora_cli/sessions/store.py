@@ -26,6 +26,10 @@ def home() -> Path:
     return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
 
 
+MEASURED_BY = {"drift": "templora eval drift", "pairs": "templora eval translate"}
+"""Tasks that are measured between chunks, so that only the command that began them can go on."""
+
+
 @dataclass
 class Session:
     """One book on the disk. Open for writing while it holds its lock."""
@@ -47,6 +51,8 @@ class Session:
     @property
     def resume_command(self) -> str:
         """What goes on with this book."""
+        if command := MEASURED_BY.get(self.manifest.task):
+            return f"{command} (with the same arguments)"
         return f"templora resume {self.id}"
 
     def update(self, **changes: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_resumed_evaluation_prints_its_table(tiny_model: Path) -> None:
     shutil.rmtree(committed_steps(session / "steps")[-1])
     result = templora("resume")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[0].split("\t")[-1] == "change"
+    assert result.stdout.splitlines()[0].split("\t")[-1] == "change %"
     longer = templora("resume", "--chunks", "2")
     assert longer.exit_code == 2 and "which has its length" in longer.stderr
 
@@ -133,10 +133,10 @@ def drift(model: Path, *arguments: str | Path) -> Result:
 def test_books_with_learning_and_without_are_measured_side_by_side(tiny_model: Path) -> None:
     rows = rows_of(drift(tiny_model, "--json", "--step", "16", "--probe", "book.txt"))
     assert [(row["books"], row["depth"]) for row in rows] == [
-        (books, depth) for books in ("learning", "off") for depth in (0, 16, 32)
+        (books, depth) for depth in (0, 16, 32) for books in ("learning", "off")
     ]
     assert all(row["tokens"] == 32 for row in rows), "two seeds of 16"
-    learning, off = rows[:3], rows[3:]
+    learning, off = rows[::2], rows[1::2]
     for row in rows:
         assert row["nll_base"] > 0 and 0 <= row["repetition_in_book"] <= 1
     assert len({row["probe_ppl"] for row in learning}) == 3, "the adapter moves"
@@ -167,7 +167,7 @@ def test_a_drift_leaves_a_book_with_the_same_settings_alone(tiny_model: Path) ->
 def test_a_drift_is_not_resumed_unmeasured(tiny_model: Path) -> None:
     drift(tiny_model, "-q")
     result = templora("resume")
-    assert result.exit_code == 2 and "eval drift command again" in result.stderr
+    assert result.exit_code == 2 and "templora eval drift (with the same arguments)" in result.stderr
 
 
 def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> None:
@@ -181,3 +181,147 @@ def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> N
 def test_a_drift_that_cannot_be(arguments: list[str], tiny_model: Path) -> None:
     result = drift(tiny_model, *arguments)
     assert result.exit_code == 2 and result.stderr.startswith("error: ") and "hint: " in result.stderr
+
+
+# --- against a longer window -------------------------------------------------------------------------
+
+
+def test_a_longer_window_is_the_rival(tiny_model: Path) -> None:
+    alone = rows_of(ppl(tiny_model, "--json"))[-1]
+    longer = rows_of(ppl(tiny_model, "--json", "--no-learn", "--set", "decode.context_tokens=96"))[-1]
+    result = ppl(tiny_model, "--json", "--against", "window=96")
+    assert rows_of(result)[-1] == alone
+    base, learning, rival = json.loads(result.stdout)["ways"]
+    assert [way["way"] for way in (base, learning, rival)] == ["base", "base + adapter", "base, window 96"]
+    assert [way["context_tokens"] for way in (base, learning, rival)] == [48, 48, 96]
+    figures = [alone["base_ppl"], alone["adapter_ppl"], longer["base_ppl"]]
+    assert [way["ppl"] for way in (base, learning, rival)] == pytest.approx(figures)
+    assert base["change"] == 0 and learning["change"] == pytest.approx(alone["change"], abs=1e-3)
+    for way in (base, learning, rival):
+        assert way["peak_bytes"] > 100e6 and 0 < way["read_seconds"] < way["write_seconds"]
+    again = ppl(tiny_model, "--json", "--against", "window=96")
+    assert json.loads(again.stdout)["ways"] == [base, learning, rival], "kept, costs too"
+
+
+@pytest.mark.parametrize("rival", ["window", "window=", "window=-1", "mirror=3", "window=99999999"])
+def test_a_rival_that_cannot_be(rival: str, tiny_model: Path) -> None:
+    result = ppl(tiny_model, "--against", rival)
+    assert result.exit_code == 2 and rival.split("=")[0] in result.stderr and "hint: " in result.stderr
+
+
+# --- translations ------------------------------------------------------------------------------------
+
+PAIRS = [(f"the lamp {n} is lit", f"die lampe {n} ist an") for n in range(12)]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = Path("pairs.jsonl")
+    path.write_text("\n".join(json.dumps({"source": source, "target": target}) for source, target in PAIRS))
+    return path
+
+
+def translate(model: Path, *arguments: str | Path) -> Result:
+    fixed = ("--from", "en", "--to", "German", "--run-pairs", "3", "--step", "100", "--context-pairs", "2")
+    return templora("eval", "translate", *arguments, "--model", model, *fixed)
+
+
+def test_both_sides_are_scored_and_judged(tiny_model: Path, pairs: Path) -> None:
+    rows = rows_of(translate(tiny_model, pairs, "--json", "--out", "out.jsonl"))
+    base, learning = rows[-2:]
+    assert (base["side"], learning["side"], base["depth"]) == ("base", "adapter", "all")
+    assert base["pairs"] == 12 and base["tokens"] == sum(len(f" {target}\n") for _, target in PAIRS)
+    assert learning["ppl_change"] < -20, "pairs that are alike are learnt"
+    assert base["ppl_change"] is None and base["bleu"] >= 0 and learning["chrf"] >= 0
+    first, second = rows[:2]
+    assert first["depth"] == second["depth"] == "0-100"
+    outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
+    assert [(one["source"], one["target"]) for one in outputs] == PAIRS
+    assert all(one["base"] == one["adapter"] for one in outputs[:3]), "nothing is learnt yet"
+    nll = sum(one["nll_adapter"] for one in outputs)
+    assert learning["ppl"] == pytest.approx(math.exp(nll / learning["tokens"]))
+
+
+def test_a_translation_that_was_stopped_goes_on(tiny_model: Path, pairs: Path) -> None:
+    keep = (pairs, "--json", "--set", "keep_checkpoints=99")
+    for learn_from in ("reference", "output"):
+        arguments = (*keep, "--learn-from", learn_from, "--set", "own.lr=1e-2")
+        expected = rows_of(translate(tiny_model, *arguments))
+        session = Store().find(None)
+        for step in committed_steps(session / "steps")[1:]:
+            shutil.rmtree(step)
+        measured = json.loads((session / "measured.json").read_text())
+        (session / "measured.json").write_text(json.dumps({n: measured[n] for n in ("0", "1")}))
+        assert rows_of(translate(tiny_model, *arguments)) == expected
+    assert len(list(Store().folder.iterdir())) == 2
+
+
+def test_its_own_output_is_learnt_where_that_is_asked_for(tiny_model: Path, pairs: Path) -> None:
+    arguments = (pairs, "--json", "--learn-from", "output", "--out", "out.jsonl")
+    rows_of(translate(tiny_model, *arguments))
+    outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
+    chunks = read_chunks(Store().find(None) / "steps")
+    assert {chunk["origin"] for chunk in chunks} == {"own"}
+    text = "".join(chunk["text"] for chunk in chunks)
+    assert text == "".join(f"English: {one['source']}\nGerman: {one['adapter']}\n" for one in outputs)
+
+
+def test_only_scores(tiny_model: Path, pairs: Path) -> None:
+    scored = rows_of(translate(tiny_model, pairs, "--json", "--score-only"))
+    whole = rows_of(translate(tiny_model, pairs, "--json"))
+    assert [row["ppl"] for row in scored] == [row["ppl"] for row in whole]
+    assert all(row["bleu"] is None and row["chrf"] is None for row in scored)
+
+
+def test_guofeng_says_its_languages_and_runs(tiny_model: Path) -> None:
+    runs = [[{"zh": "灯", "en": "lamp"}] * 2, [{"zh": "海", "en": "sea"}]]
+    items = [{"contexts": {"k1": []}, "inference": run} for run in runs]
+    Path("novel.train").write_text(json.dumps(items))
+    arguments = ("--model", tiny_model, "--score-only", "--limit-tokens", "7", "--json")
+    rows = rows_of(templora("eval", "translate", "novel.train", *arguments))
+    assert rows[-1]["pairs"] == 2, "the first run reaches the limit"
+    chunks = read_chunks(Store().find(None) / "steps")
+    assert chunks[0]["text"].startswith("Chinese: 灯\nEnglish: lamp\n")
+
+
+def test_comet_comes_from_an_environment_of_its_own(tiny_model: Path, pairs: Path) -> None:
+    script = Path("comet-score")
+    script.write_text(
+        "#!/bin/sh\n"
+        'test "$1 $3 $6" = "-s -t -r" && test $(wc -l < "$2") = 12 && test $(wc -l < "$5") = 12 || exit 3\n'
+        'echo "$4\tscore: 0.5"; echo "$5\tscore: 0.625"\n'
+    )
+    script.chmod(0o755)
+    rows = rows_of(translate(tiny_model, pairs, "--json", "--comet", "./comet-score"))
+    assert [row["comet"] for row in rows[-2:]] == [0.5, 0.625]
+    gone = translate(tiny_model, pairs, "--comet", "./nowhere")
+    assert gone.exit_code == 2 and "pip install unbabel-comet" in gone.stderr
+
+
+BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {
+    "no languages": (["pairs.jsonl"], "does not say its languages"),
+    "no such language": (["pairs.jsonl", "--from", "qqqq", "--to", "en"], "no language is called"),
+    "one language": (["pairs.jsonl", "--from", "en", "--to", "English"], "both English"),
+    "no tokenizer": (["pairs.jsonl", "--from", "en", "--to", "th"], "no tokenizer for Thai"),
+    "nothing to learn from": (["pairs.jsonl", "--score-only", "--learn-from", "output"], "leave one out"),
+    "nothing to write": (["pairs.jsonl", "--score-only", "--out", "a.jsonl"], "leave one out"),
+    "another form": (["pairs.jsonl", "--out", "a.txt"], "is no .jsonl file"),
+    "no pairs in a run": (["pairs.jsonl", "--run-pairs", "0"], "--run-pairs 0: must be at least 1"),
+    "a broken line": (["broken.jsonl", "--from", "en", "--to", "de"], "broken.jsonl, line 2: is no JSON"),
+    "a missing side": (
+        ["half.jsonl", "--from", "en", "--to", "de"],
+        'half.jsonl, line 1: has no text "target"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), BAD_TRANSLATIONS.values(), ids=BAD_TRANSLATIONS.keys())
+def test_a_translation_that_cannot_be(
+    arguments: list[str], complaint: str, tiny_model: Path, pairs: Path
+) -> None:
+    Path("broken.jsonl").write_text('{"source": "a", "target": "b"}\n{"source": "a"')
+    Path("half.jsonl").write_text('{"source": "a", "target": " "}\n')
+    result = templora("eval", "translate", *arguments, "--model", tiny_model)
+    assert result.exit_code == 2, result.stderr
+    assert complaint in message_of(result).replace("\n", " ")
+    assert "hint: " in result.stderr and result.stdout == ""

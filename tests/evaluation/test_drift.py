@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,7 @@ import torch
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
 from templora_cli.engine import models
 from templora_cli.engine.loss import chunk_nll
-from templora_cli.errors import TemploraError
-from templora_cli.evaluation.drift import Live, LiveMeasures, Measured, Measures, by_depth, measures_of
+from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.evaluation.plots import plot_drift
 from templora_cli.temp_lora import WritingState
 
@@ -91,25 +89,6 @@ def test_what_is_measured_while_the_adapter_is_there(tiny_model: Path) -> None:
             base = chunk_nll(model.module, prompt, passage).mean().item()
     assert (late["recall_base"], late["recall_adapter"]) == (pytest.approx(base), pytest.approx(adapter))
     assert base != pytest.approx(adapter)
-
-
-def test_what_was_measured_is_kept_and_not_measured_again(tmp_path: Path) -> None:
-    asked: list[object] = []
-
-    def look(book: object) -> Live:
-        asked.append(book)
-        return {"probe": float(len(asked)), "recall_base": None, "recall_adapter": None}
-
-    file = tmp_path / "measured.json"
-    Measured(file, look).take(0, "after the first")  # type: ignore[arg-type]
-    again = Measured(file, look)
-    again.take(0, "after the first")  # type: ignore[arg-type]
-    again.take(1, "after the second")  # type: ignore[arg-type]
-    assert asked == ["after the first", "after the second"]
-    assert json.loads(file.read_text())["1"]["probe"] == 2.0
-    file.write_text("{")
-    with pytest.raises(TemploraError, match="is damaged"):
-        Measured(file, look)
 
 
 def test_a_plot(tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     tokens = [state.chunks * 10 + i for i in range(3)]
     state.tokens += tokens
     state.chunks += 1
-    chunk = {"tokens": tokens, "text": f"Text {state.chunks}. ", "origin": "own"}
+    flaw = "it loops" if state.chunks == 3 else None
+    text = f"Text {state.chunks}. "
+    chunk = {"tokens": tokens, "text": text, "origin": "own", "nll_base": state.chunks / 4, "flaw": flaw}
+    if flaw is None:
+        state.own_nlls.append(state.chunks / 4)
     commit_step(steps, state.chunks - 1, chunk, state)
     return {name: p.detach().clone() for name, p in state.adapter.items()}
 
@@ -71,12 +75,16 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(tiny_model: Path, steps: Pa
             assert torch.equal(fresh.optimizer.state[parameter][key], value)
     assert torch.equal(fresh.sampling.get_state(), state.sampling.get_state())
     assert torch.equal(fresh.dropout, state.dropout)
+    assert fresh.own_nlls == state.own_nlls == [0.25, 0.5]
     # And it goes on alike.
     one, two = advance(state, steps), None
     for step in committed_steps(steps)[2:]:
         checkpoint.shutil.rmtree(step)
     two = advance(fresh, steps)
     assert all(torch.equal(one[name], two[name]) for name in one)
+    again = state_of(tiny_model)
+    restore_latest(steps, again)
+    assert again.own_nlls == [0.25, 0.5], "what failed the gate is no measure"
 
 
 def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:
@@ -87,7 +95,7 @@ def test_without_learning_a_step_has_no_tensors(tiny_model: Path, steps: Path) -
     config = Config(train=TrainConfig(learn=False))
     state = state_of(tiny_model, config)
     state.chunks = 1
-    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own"}, state)
+    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own", "nll_base": 2.0}, state)
     assert sorted(p.name for p in (steps / "000000").iterdir()) == [
         "checksums.json",
         "chunk.json",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from templora_cli.config import Config
+from templora_cli.config import Config, from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.sessions import manifest as manifests
 from templora_cli.sessions.manifest import FORMAT, Manifest, load_manifest
@@ -140,6 +140,13 @@ def test_older_formats_are_migrated_in_order(monkeypatch: pytest.MonkeyPatch) ->
         ],
     )
     assert load_manifest(session.path).premise == "two three"
+
+
+def test_a_session_from_before_the_gate_goes_on_without_it() -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=1, config={"decode": {"top_p": 0.5}})
+    config = from_dict(load_manifest(session.path).config, "session.json")
+    assert not config.gate.enabled and config.decode.top_p == 0.5
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}'])

@@ -1,0 +1,16 @@
+"""`templora eval`: what learning is worth, measured on a text of yours and a model of yours."""
+
+from __future__ import annotations
+
+import typer
+
+from templora_cli.commands.eval.drift import drift
+from templora_cli.commands.eval.ppl import finish, ppl
+from templora_cli.commands.eval.translate import translate
+
+__all__ = ["app", "finish"]
+
+app = typer.Typer(help="Measure what learning is worth.", no_args_is_help=True)
+app.command()(ppl)
+app.command()(translate)
+app.command()(drift)

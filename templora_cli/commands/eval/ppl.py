@@ -1,0 +1,282 @@
+"""`templora eval ppl`: perplexity of base and adapter against depth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from templora_cli.commands import flags, session_run
+from templora_cli.commands.eval.tables import Form, form_of, print_rows
+from templora_cli.commands.settings import configure, settings_of
+from templora_cli.commands.terminal import open_view
+from templora_cli.config import Config, from_dict
+from templora_cli.errors import TemploraError
+
+if TYPE_CHECKING:
+    from templora_cli.engine.models import LanguageModel
+    from templora_cli.evaluation.perplexity import Score
+    from templora_cli.render import View
+    from templora_cli.sessions.store import Session
+    from templora_cli.temp_lora import WritingState
+
+COLUMNS = {
+    "book": "book",
+    "averaging": "averaging",
+    "depth": "depth",
+    "tokens": "tokens",
+    "base_ppl": "base PPL",
+    "adapter_ppl": "adapter PPL",
+    "change": "change %",
+}
+COST_COLUMNS = {
+    "book": "book",
+    "way": "way",
+    "context_tokens": "window",
+    "ppl": "PPL",
+    "change": "change %",
+    "peak_gb": "peak GB",
+    "read_seconds": "s/1K read",
+    "write_seconds": "s/1K written",
+}
+
+
+def ppl(
+    files: Annotated[list[Path], typer.Argument(help="Text files, each a book of its own.")],
+    limit_tokens: Annotated[
+        Optional[int], typer.Option(help="Read only this much of each file, in tokens.")
+    ] = None,
+    against: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="window=N",
+            help="Also the base alone, with its window and with one of N tokens, and what each way costs.",
+        ),
+    ] = None,
+    model: flags.ModelName = None,
+    quantize: flags.Quantize = None,
+    device: flags.Device = None,
+    recipe: flags.Recipe = None,
+    no_learn: flags.BaseOnly = False,
+    settings: flags.Settings = None,
+    chunk_tokens: flags.ChunkTokens = None,
+    context_tokens: flags.ContextTokens = None,
+    seed: flags.Seed = None,
+    reference_averaging: Annotated[
+        bool,
+        typer.Option(
+            "--reference-averaging",
+            help="Also the mean of the chunks' perplexities, as the authors' code takes it.",
+        ),
+    ] = False,
+    json: flags.TableAsJson = False,
+    csv: flags.TableAsCsv = False,
+    plot: flags.Plot = None,
+    quiet: flags.OnlyTables = False,
+) -> None:
+    """Perplexity of base and adapter against depth, over whole books.
+
+    Each chunk is scored under the base and under the adapter with the same context, then
+    learnt, as in the paper (section 4.2). Perplexity is exp of the mean negative log-likelihood
+    of a token. A run that was stopped goes on when the same command is given again.
+    """
+    from templora_cli.documents.text import read_text
+    from templora_cli.evaluation.perplexity import row, scores_of
+    from templora_cli.evaluation.plots import check_plot, plot_perplexity
+
+    with open_view(json=False, quiet=quiet, prose=False) as view:
+        form = form_of(as_json=json, as_csv=csv)
+        if plot is not None:
+            check_plot(plot)
+        config = configure(
+            {
+                ("model", "name"): model,
+                ("model", "quantize"): quantize,
+                ("model", "device"): device,
+                ("train", "recipe"): recipe,
+                ("train", "learn"): False if no_learn else None,
+                ("decode", "chunk_tokens"): chunk_tokens,
+                ("decode", "context_tokens"): context_tokens,
+                ("", "seed"): seed,
+            },
+            settings_of(settings or [], prefer="given"),
+        )
+        ways = _ways(config, against or [])
+        texts = {path: read_text(path) for path in files}
+        folder: Path | None = None
+        books: dict[str, list[Score]] = {}
+        costs: list[dict[str, Any]] = []
+        for path, text in texts.items():
+            book = path.name if path.name not in books else str(path)
+            for way, one in ways.items():
+                folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
+                chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
+                del loaded
+                scores = scores_of(chunks)
+                if way == LEARNING:
+                    books[book] = scores
+                if cost is not None:
+                    whole = row("all", scores)
+                    found = whole.base_ppl if whole.adapter_ppl is None else whole.adapter_ppl
+                    costs.append({"book": book, "way": way, "ppl": found, **cost})
+        _report(books, config, costs, reference=reference_averaging, form=form)
+        if plot is not None:
+            plot_perplexity(plot, books)
+
+
+LEARNING = "base + adapter"
+
+
+def _ways(config: Config, against: list[str]) -> dict[str, Config]:
+    """What is read with: the base with the adapter and, where rivals are named, without it."""
+    if not against:
+        return {LEARNING: config}
+    # The cheapest first: memory that the process keeps from one counts for those after it.
+    alone = replace(config, train=replace(config.train, learn=False))
+    ways = {"base": alone, LEARNING: config}
+    for rival in against:
+        name, _, value = rival.partition("=")
+        if name != "window" or not value.isascii() or not value.isdecimal():
+            raise TemploraError(f"--against {rival}: is no rival", "--against window=4096")
+        window = int(value)
+        wider = replace(alone, decode=replace(alone.decode, context_tokens=window))
+        ways[f"base, window {window:,}"] = from_dict(wider.as_dict(), f"--against {rival}")
+    return ways
+
+
+def finish(session: Session, model: LanguageModel, view: View) -> None:
+    """Go on with a reading that was stopped, and print its table."""
+    from templora_cli.evaluation.perplexity import scores_of
+    from templora_cli.sessions.checkpoint import read_chunks
+
+    session_run.run_session(session, model, view)
+    config = from_dict(session.manifest.config, str(session.path / "session.json"))
+    scores = scores_of(read_chunks(session.steps))
+    _report({session.id: scores}, config, [], reference=False, form="table")
+
+
+def _read_book(
+    config: Config,
+    model: LanguageModel,
+    folder: Path,
+    view: View,
+    path: Path,
+    text: str,
+    limit: int | None,
+    costs: bool,
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Read one book to its end, or find it read; its chunks and, where wanted, what it cost."""
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.tasks.reading import reading_tokens
+
+    header, tokens = reading_tokens(model.tokenizer, text)
+    if limit is not None:
+        if limit < 1:
+            raise TemploraError(f"--limit-tokens {limit}: must be at least 1", "--limit-tokens 20000")
+        tokens = tokens[:limit]
+    if len(tokens) < config.decode.chunk_tokens:
+        raise TemploraError(
+            f"{path} has {len(tokens)} tokens, less than a chunk of {config.decode.chunk_tokens}",
+            f"--chunk-tokens {max(8, len(tokens) // 8)}",
+        )
+    session_run.require_window(model, config, len(header))
+    with _plan_reading(config, model, folder, path, text, header, tokens).go_on() as session:
+        if not costs:
+            session_run.run_session(session, model, view)
+            return read_chunks(session.steps), None
+        cost = _run_costed(session, config, model, view, header, tokens)
+        return read_chunks(session.steps), cost
+
+
+def _run_costed(
+    session: Session,
+    config: Config,
+    model: LanguageModel,
+    view: View,
+    header: tuple[int, ...],
+    tokens: tuple[int, ...],
+) -> dict[str, Any]:
+    """Read to the end and take the cost; the peak is that of this process, so a book stays in one."""
+    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
+    from templora_cli.evaluation.kept import Kept
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.tasks.reading import window
+
+    last = (len(tokens) - 1) // config.decode.chunk_tokens
+
+    def after_chunk(index: int, state: WritingState) -> None:
+        if index == last:
+            prompt = header + window(state.tokens, config.decode)
+            backend = EagerBackend(model.module)
+            trial.once(index, lambda: decode_trial(model, backend, prompt, config.decode))
+
+    trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
+    with PeakMemory(model.device) as peak:
+        session_run.run_session(session, model, view, after_chunk=after_chunk)
+    memory.once(last, lambda: peak.bytes)
+    chunks = read_chunks(session.steps)
+    cost = cost_of(chunks, trial.values[last], memory.values[last], config.decode.chunk_tokens)
+    return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
+
+
+def _plan_reading(
+    config: Config,
+    model: LanguageModel,
+    folder: Path,
+    path: Path,
+    text: str,
+    header: tuple[int, ...],
+    tokens: tuple[int, ...],
+) -> session_run.Plan:
+    from templora_cli.sessions.manifest import FORMAT, Manifest
+    from templora_cli.sessions.store import Store, now, sha256_text
+
+    manifest = Manifest(
+        format=FORMAT,
+        id=Store().new_id(f"eval {path.stem}"),
+        task="ppl",
+        created=now(),
+        opened=now(),
+        model=config.model.name,
+        folder=str(folder.absolute()),
+        config=config.as_dict(),
+        prompts={},
+        premise="",
+        source_sha256=sha256_text(text),
+        tokens_sha256="",
+        goal_amount=len(tokens),
+        goal_unit="tokens",
+        out=None,
+        **session_run.runtime(model),
+    )
+    return session_run.Plan(manifest, header, tokens, text)
+
+
+def _report(
+    books: dict[str, list[Score]],
+    config: Config,
+    costs: list[dict[str, Any]],
+    *,
+    reference: bool,
+    form: Form,
+) -> None:
+    from templora_cli.evaluation.perplexity import table
+
+    rows: list[dict[str, Any]] = []
+    for name, scores in books.items():
+        rows += [{"book": name, "averaging": "tokens", **asdict(row)} for row in table(scores)]
+        if reference:
+            averaged = table(scores, "chunks")
+            rows += [{"book": name, "averaging": "chunks", **asdict(row)} for row in averaged]
+    base = {cost["book"]: cost["ppl"] for cost in costs if cost["way"] == "base"}
+    ways = [
+        {**cost, "change": (cost["ppl"] / base[cost["book"]] - 1) * 100, "peak_gb": cost["peak_bytes"] / 1e9}
+        for cost in costs
+    ]
+    print_rows(form, config, COLUMNS, rows, **({"ways": ways} if ways else {}))
+    if ways and form != "json":
+        typer.echo()
+        print_rows(form, config, COST_COLUMNS, ways)

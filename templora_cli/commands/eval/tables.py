@@ -1,0 +1,50 @@
+"""What an evaluation prints: a table, or the same as JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import typer
+
+from templora_cli.commands.terminal import print_table
+from templora_cli.config import Config
+from templora_cli.errors import TemploraError
+
+Form = Literal["table", "json", "csv"]
+
+
+def form_of(*, as_json: bool, as_csv: bool = False) -> Form:
+    """The form that the flags ask for. Raises TemploraError for two."""
+    if as_json and as_csv:
+        raise TemploraError("--json and --csv are two forms", "give one of them")
+    return "json" if as_json else "csv" if as_csv else "table"
+
+
+def print_rows(
+    form: Form, config: Config, columns: dict[str, str], rows: Sequence[dict[str, Any]], **more: Any
+) -> None:
+    """Print `rows`; `columns` maps a row's key to the head of its column in the table.
+
+    JSON has every key of the rows, the configuration, and what is in `more`.
+    """
+    if form == "json":
+        typer.echo(json.dumps({"config": config.as_dict(), "rows": rows, **more}, indent=2))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows([row[key] for key in columns] for row in rows)
+    else:
+        print_table(list(columns.values()), [[cell(row[key]) for key in columns] for row in rows])
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it; "-" for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,92 @@
+"""What a way of reading and writing costs: peak memory, and seconds for a thousand tokens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import psutil
+import torch
+
+from templora_cli.config import DecodeConfig
+from templora_cli.engine.backends import Backend
+from templora_cli.engine.sampling import Sampler
+from templora_cli.temp_lora import Model
+
+TRIAL_TOKENS = 64
+"""Tokens that are decoded to learn how long one takes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one way, on this machine."""
+
+    peak_bytes: int
+    """Of the process (its resident memory) or, on a GPU, of torch's allocations there."""
+    read_seconds: float
+    """To score and to learn 1000 tokens that are there."""
+    write_seconds: float
+    """To write 1000 tokens: prompt, decoding, scoring and learning."""
+
+
+class PeakMemory:
+    """The most memory in use inside its `with` block; on a CPU looked at every few milliseconds."""
+
+    INTERVAL_SECONDS = 0.01
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.bytes = device, 0
+        self._ended = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._watching.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self._ended.set()
+            self._watching.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while True:
+            self.bytes = max(self.bytes, process.memory_info().rss)
+            if self._ended.wait(self.INTERVAL_SECONDS):
+                return
+
+
+def decode_trial(
+    model: Model, backend: Backend, prompt: Sequence[int], config: DecodeConfig
+) -> tuple[float, float]:
+    """Seconds to the first token after `prompt`, and for each token after it; the state draws nothing."""
+    sampler = Sampler(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
+    times = [time.perf_counter()]
+    for _ in backend.decode(prompt, sampler=sampler, max_tokens=TRIAL_TOKENS, stop=lambda chunk: False):
+        times.append(time.perf_counter())
+    return times[1] - times[0], (times[-1] - times[1]) / (len(times) - 2)
+
+
+def cost_of(
+    chunks: Iterable[Mapping[str, Any]], trial: tuple[float, float], peak_bytes: int, chunk_tokens: int
+) -> Cost:
+    """From a session's `chunk.json` values, what `decode_trial` returned, and the peak of its run."""
+    seconds = tokens = 0.0
+    for chunk in chunks:
+        seconds += chunk["seconds"].get("score", 0.0) + chunk["seconds"].get("train", 0.0)
+        tokens += len(chunk["tokens"])
+    read = 1000 * seconds / tokens
+    first, each = trial
+    decode = first + (chunk_tokens - 1) * each
+    return Cost(peak_bytes, read, read + 1000 * decode / chunk_tokens)

@@ -1,0 +1,84 @@
+"""How translations are judged."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+
+from templora_cli.documents.pairs import Pair
+from templora_cli.errors import TemploraError
+from templora_cli.evaluation.translation import Judged, judged, metrics_for, table
+from templora_cli.tasks.languages import language
+
+ENGLISH = language("en")
+REFERENCE = "the keeper lit the lamp and went down the stairs again"
+
+
+def paragraphs(count: int) -> list[Judged]:
+    """The adapter's are the reference, the base's lack its end."""
+    return [
+        Judged(
+            depth=10 * n,
+            pair=Pair("x", REFERENCE),
+            tokens=10,
+            nll={"base": 20.0, "adapter": 10.0},
+            outputs={"base": "the keeper lit the lamp and went", "adapter": REFERENCE},
+        )
+        for n in range(count)
+    ]
+
+
+def test_both_sides_at_every_depth_and_over_all() -> None:
+    pytest.importorskip("sacrebleu")
+    rows = table(paragraphs(6), ENGLISH, step=40, samples=100)
+    assert [(row.depth, row.side, row.pairs) for row in rows] == [
+        ("0-40", "base", 4), ("0-40", "adapter", 4),
+        ("40-80", "base", 2), ("40-80", "adapter", 2),
+        ("all", "base", 6), ("all", "adapter", 6),
+    ]  # fmt: skip
+    base, adapter = rows[-2:]
+    assert base.ppl == pytest.approx(math.exp(2)) and adapter.ppl == pytest.approx(math.e)
+    assert base.bleu and adapter.bleu and base.chrf and adapter.chrf
+    assert adapter.bleu.value == pytest.approx(100) and adapter.chrf.value == pytest.approx(100)
+    assert 40 < base.bleu.value < 70 and base.bleu.half_width == pytest.approx(0, abs=1e-6)
+    assert base.p is None and adapter.p is not None and adapter.p < 0.05
+
+
+def test_intervals_come_from_differences_between_paragraphs() -> None:
+    pytest.importorskip("sacrebleu")
+    mixed = paragraphs(12)
+    for one in mixed[::3]:
+        one.outputs["base"] = REFERENCE
+    assert table(mixed, ENGLISH, step=1000)[-2].bleu.half_width > 1  # type: ignore[union-attr]
+
+
+def test_measured_runs_are_put_in_order() -> None:
+    runs = [[Pair("a", "b"), Pair("c", "d")], [Pair("e", "f")]]
+    sides = {"base": {"outputs": ["B", "D"], "nll": [1.0, 2.0], "tokens": [3, 4]}}
+    more = {"base": {"outputs": ["F"], "nll": [5.0], "tokens": [6]}}
+    found = judged(runs, {1: more, 0: sides})
+    assert [(one.depth, one.pair.source, one.outputs["base"]) for one in found] == [
+        (0, "a", "B"),
+        (3, "c", "D"),
+        (7, "e", "F"),
+    ]
+
+
+def test_the_tokenizer_is_that_of_the_language() -> None:
+    pytest.importorskip("sacrebleu")
+    chinese = metrics_for(language("zh-TW"), ["灯"])["BLEU"]
+    assert chinese.corpus_score(["守灯人点灯"], None).score < 100
+    assert "tok:zh" in str(chinese.get_signature())
+    assert "tok:13a" in str(metrics_for(ENGLISH, ["a"])["BLEU"].get_signature())
+    with pytest.raises(TemploraError, match="no tokenizer for Thai"):
+        metrics_for(language("th"), ["a"])
+    assert set(metrics_for(language("th"), ["a"], bleu=False)) == {"chrF2"}
+
+
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    with pytest.raises(TemploraError, match="sacrebleu, which is not installed") as caught:
+        metrics_for(ENGLISH, ["a"])
+    assert caught.value.hint == "pip install 'templora[bleu]'"

@@ -1,0 +1,54 @@
+"""Pairs below each other: what of them is learnt, and that they come back."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.documents.pairs import Pair
+from templora_cli.tasks.languages import language
+from templora_cli.tasks.prompts import load_prompts
+from templora_cli.tasks.translation import PairFormat, PairsTask
+from tests.tiny import byte_tokenizer
+
+FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
+PARAGRAPH = st.text(
+    st.characters(exclude_characters="\n", exclude_categories=("Cs", "Zl", "Zp", "Cc")), min_size=1
+)
+RUNS = st.lists(
+    st.lists(st.builds(Pair, PARAGRAPH, PARAGRAPH), min_size=1, max_size=3), min_size=1, max_size=4
+)
+
+
+def text_of(tokens: tuple[int, ...]) -> str:
+    return str(FORM.tokenizer.decode(list(tokens)))
+
+
+def test_how_a_pair_stands() -> None:
+    pair = Pair("灯 {target_language}", "lamp")
+    assert text_of(FORM.both([pair])) == "Chinese: 灯 {target_language}\nEnglish: lamp\n"
+    assert text_of(FORM.before("灯")) == "Chinese: 灯\nEnglish:"
+    assert len(FORM.header) == 1
+
+
+@given(RUNS, st.integers(0, 4))
+def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pair]], context: int) -> None:
+    task = PairsTask(FORM, runs, context, "given", lambda index: [pair.target for pair in runs[index]])
+    book: list[int] = []
+    for index, run in enumerate(runs):
+        turn = task.next_turn(book)
+        assert turn is not None and turn.origin == "given"
+        before = [pair for earlier in runs[:index] for pair in earlier]
+        assert turn.context == FORM.both(before[max(0, len(before) - context) :])
+        assert turn.given == FORM.both(run) and turn.max_tokens == len(turn.given)
+        learnt = [token for token, learn in zip(turn.given, turn.loss_mask, strict=True) if learn]
+        assert text_of(tuple(learnt)) == "".join(f" {pair.target}\n" for pair in run)
+        book += turn.given
+    assert task.next_turn(book) is None
+
+
+def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
+    assert FORM.translation(FORM.translated("a lamp")) == "a lamp"
+    assert FORM.translation(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
+    assert FORM.translation(()) == ""
+    assert FORM.line_ends() == [ord("\n")]
