@@ -25,13 +25,13 @@ from torch.nn.functional import cross_entropy
 
 from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Config, Layer, resolve
+from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.documents.text import read_text
 from templora_cli.engine import catalog, models
 from templora_cli.engine.forward import last_logits
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.tasks.reading import ReadingTask, reading_tokens
-from templora_cli.temp_lora import WritingState, train_on_chunk
+from templora_cli.temp_lora import WritingState, learning_rate, train_on_chunk
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,6 +49,10 @@ class Variant:
     """In place of AdamW with its usual betas; the loop sets the rate of its first group."""
     replay: int = 0
     """Earlier chunks, drawn at random, that are learnt again after each chunk."""
+    schedule: Callable[[int], float] = lambda chunk: 1.0
+    """Factor of the rate by the number of chunks before."""
+    average: float = 0.0
+    """Chunks are scored under a running mean of the adapters, which keeps this share of itself each time."""
     frozen_context: bool = False
     """No gradient flows through what stands before the chunk: its keys and values are constants."""
 
@@ -151,9 +155,38 @@ def frozen_context_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence
     return cross_entropy(logits.float(), torch.tensor(list(chunk), device=logits.device), reduction="none")
 
 
+class Mean:
+    """A running mean of the adapters; inside its `with` block the model has it in place of its own."""
+
+    def __init__(self, model: models.LanguageModel, keep: float) -> None:
+        self.adapter, self.keep = model.adapter, keep
+        self.mean = {name: weight.detach().clone() for name, weight in model.adapter.items()}
+
+    def add(self) -> None:
+        for name, weight in self.adapter.items():
+            self.mean[name].lerp_(weight.detach(), 1 - self.keep)
+
+    def _swap(self) -> None:
+        for name, weight in self.adapter.items():
+            kept = weight.detach().clone()
+            weight.data.copy_(self.mean[name])
+            self.mean[name] = kept
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *error: object) -> None:
+        self._swap()
+
+
+def decaying(chunk: int) -> float:
+    return float((1 + chunk / 4) ** -0.5)
+
+
 PLAIN = ("dropout=0.0",)
 
 VARIANTS: dict[str, Variant] = {
+    "default": Variant(),
     "paper": Variant(("recipe=paper",)),
     **{f"lr={lr}": Variant((*PLAIN, f"lr={lr}")) for lr in ("1e-4", "2e-4", "3e-4", "5e-4", "1e-3")},
     **{
@@ -198,6 +231,11 @@ VARIANTS: dict[str, Variant] = {
         for lr in ("2e-4", "3e-4")
         for epochs in (1, 2, 3, 4)
     },
+    "lr=5e-4 decaying": Variant((*PLAIN, "lr=5e-4"), schedule=decaying),
+    "lr=1e-3 epochs=1 decaying": Variant((*PLAIN, "lr=1e-3", "epochs=1"), schedule=decaying),
+    "lr=5e-4 average": Variant((*PLAIN, "lr=5e-4"), average=0.7),
+    "lr=5e-4 epochs=1 average": Variant((*PLAIN, "lr=5e-4", "epochs=1"), average=0.6),
+    "lr=1e-3 epochs=1 average": Variant((*PLAIN, "lr=1e-3", "epochs=1"), average=0.7),
     "lr=5e-4 epochs=1 betas=0.9,0.99": Variant((*PLAIN, "lr=5e-4", "epochs=1"), optimizer=adamw(0.9, 0.99)),
     "lr=2e-4 epochs=3": Variant((*PLAIN, "lr=2e-4", "epochs=3")),
 }
@@ -210,25 +248,31 @@ def run(
     variant = VARIANTS[name]
     config = config_of(variant.settings, sizes, extra)
     model = models.load(folder, config.model, config.train, seed=config.seed)
+    config = for_size(config, model.parameters)
     variant.prepare(model)
     state = WritingState.begin(model, config)
     if variant.optimizer is not None:
         state.optimizer = variant.optimizer(model)  # type: ignore[assignment]
     temp_lora.chunk_nll = frozen_context_nll if variant.frozen_context else chunk_nll
     task = ReadingTask(header, tokens, config.decode, model.tokenizer)
+    temp_lora.learning_rate = lambda chunk, learning, train: (
+        learning_rate(chunk, learning, train) * variant.schedule(chunk)
+    )
+    mean = Mean(model, variant.average)
     choose = torch.Generator().manual_seed(0)
     nlls: list[float] = []
     read = []
     seconds = 0.0
     while (turn := task.next_turn(state.tokens)) is not None:
         chunk = list(turn.given)
-        with torch.no_grad():
+        with torch.no_grad(), mean:
             nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
         began = time.perf_counter()
         list(train_on_chunk(turn, chunk, model, state, config))
         for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
             list(train_on_chunk(read[number], list(read[number].given), model, state, config))
         seconds += time.perf_counter() - began
+        mean.add()
         read.append(turn)
         state.tokens += chunk
         state.chunks += 1

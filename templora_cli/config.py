@@ -17,6 +17,11 @@ from templora_cli.errors import TemploraError
 MOST_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
+MEASURED_RATE = (1.35e8, 2e-4)
+"""Parameters of SmolLM2-135M, and its best learning rate for given text (docs/quality.md)."""
+PAPERS_RATE = (7e9, 5e-5)
+"""Parameters and learning rate of the paper's Llama-2 (section 4.1)."""
+
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
     # Their scheduler gives the first chunk a rate of 0; here the warm-up is explicit:
@@ -28,7 +33,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
         "gate": {"enabled": False},
     },
-    # What `write` uses. It is the paper's until another one is measured to be better.
+    # The defaults of the dataclasses below; docs/quality.md has what they were chosen by.
     "default": {},
 }
 
@@ -141,9 +146,12 @@ class GateConfig:
 OBJECTIVES = ("nll", "distill")
 
 
+LR_HELP = "Learning rate after the warm-up; 0 chooses it by the size of the base"
+
+
 @dataclass(frozen=True)
 class LearningConfig:
-    """`[given]` and `[own]`: how a chunk is learnt that a person wrote, and one that the model wrote.
+    """What `[given]` and `[own]` have in common: how a chunk is learnt.
 
     The objective `nll` is the paper's: negative log-likelihood of the chunk. `distill` learns what has
     left the window: the base that still sees the longer context is the teacher, base and adapter with the
@@ -152,7 +160,7 @@ class LearningConfig:
     """
 
     objective: str = option("nll", "What is minimised: nll (the paper's) or distill", choices=OBJECTIVES)
-    lr: float = option(5e-5, "Learning rate after the warm-up", above=0, at_most=1)
+    lr: float = option(5e-5, LR_HELP, at_least=0, at_most=1)
     epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
     context_tokens: int = option(
         2048,
@@ -166,6 +174,18 @@ class LearningConfig:
         at_least=0,
         at_most=MOST_TOKENS,
     )
+
+
+@dataclass(frozen=True)
+class GivenConfig(LearningConfig):
+    """`[given]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
+
+    lr: float = option(0.0, LR_HELP, at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class OwnConfig(LearningConfig):
+    """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +204,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    given: LearningConfig = field(default_factory=LearningConfig)
-    own: LearningConfig = field(default_factory=LearningConfig)
+    given: GivenConfig = field(default_factory=GivenConfig)
+    own: OwnConfig = field(default_factory=OwnConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
@@ -200,8 +220,8 @@ TABLES: dict[str, type] = {
     "model": ModelConfig,
     "decode": DecodeConfig,
     "train": TrainConfig,
-    "given": LearningConfig,
-    "own": LearningConfig,
+    "given": GivenConfig,
+    "own": OwnConfig,
     "gate": GateConfig,
     "session": SessionConfig,
 }
@@ -253,6 +273,24 @@ def resolve(layers: list[Layer]) -> Config:
         raise TemploraError(message, "templora write --help lists the settings and their ranges")
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
     return replace(Config(**tables), **chosen[""])
+
+
+def for_size(config: Config, parameters: int) -> Config:
+    """`config` with every rate of 0 replaced by that for a base of so many parameters."""
+    lr = rate_for_size(parameters)
+    given, own = config.given, config.own
+    return replace(config, given=replace(given, lr=given.lr or lr), own=replace(own, lr=own.lr or lr))
+
+
+def rate_for_size(parameters: int) -> float:
+    """The learning rate for given text on a base of so many parameters, to two figures.
+
+    A power law through what was measured on 0.135 billion parameters (docs/quality.md) and the 5e-5 that
+    the paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
+    """
+    (small, fast), (large, slow) = MEASURED_RATE, PAPERS_RATE
+    exponent = math.log(slow / fast) / math.log(large / small)
+    return float(f"{fast * (parameters / small) ** exponent:.1e}")
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:

@@ -291,6 +291,7 @@ def _last(tokens: Sequence[int], count: int) -> tuple[int, ...]:
 
 def learning_rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
     """The rate for chunk number `chunk` (from 0): constant after a linear warm-up that starts above 0."""
+    assert learning.lr > 0, "the rate was not chosen (config.for_size)"
     return learning.lr * min(1.0, (chunk + 1) / max(1, train.warmup_chunks))
 
 

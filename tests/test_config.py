@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.config import RECIPES, Config, Layer, LearningConfig, from_dict, resolve
+from templora_cli.config import (
+    MEASURED_RATE,
+    PAPERS_RATE,
+    RECIPES,
+    Config,
+    Layer,
+    for_size,
+    from_dict,
+    rate_for_size,
+    resolve,
+)
 from templora_cli.errors import TemploraError
 
 
@@ -27,12 +37,25 @@ def test_later_layers_win() -> None:
     assert (config.decode.top_p, config.decode.top_k, config.seed) == (0.6, 7, 3)
 
 
-def test_the_default_recipe_is_the_papers_until_another_is_measured() -> None:
+def test_the_papers_recipe_is_the_papers() -> None:
     paper = resolve([flags({"train": {"recipe": "paper"}})])
     for table, values in RECIPES["paper"].items():
         chosen = paper.as_dict()[table]
         assert {key: chosen[key] for key in values} == values
-    assert paper.own.lr == paper.given.lr == LearningConfig().lr == 5e-5
+    assert paper.own.lr == paper.given.lr == 5e-5 and paper.train.dropout == 0.05
+    assert not paper.gate.enabled, "the paper has none"
+    assert for_size(paper, 1_000) == paper, "its rate is its own, whatever the model"
+
+
+def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
+    (small, fast), (large, slow) = MEASURED_RATE, PAPERS_RATE
+    assert for_size(resolve([]), int(small)).given.lr == fast
+    assert for_size(resolve([]), int(large)).given.lr == slow
+    rates = [rate_for_size(10**n) for n in range(6, 13)]
+    assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
+    asked = resolve([flags({"given": {"lr": 3e-3}, "own": {"lr": 0}})])
+    chosen = for_size(asked, 10**9)
+    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9))
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
@@ -78,7 +101,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("table", "key", "value"),
     [
-        ("given", "lr", 0.0),
+        ("given", "lr", -1e-9),
         ("own", "lr", float("nan")),
         ("own", "lr", float("inf")),
         ("own", "epochs", 1.5),

@@ -42,6 +42,8 @@ class LanguageModel:
     dtype: str
     """What it computes in: "float32", "bfloat16" or "float16"."""
     fingerprint: str
+    parameters: int
+    """Of the base, however they are held."""
     max_positions: int | None
     """The longest sequence the model was made for, in tokens; None where it does not say."""
 
@@ -97,6 +99,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
             raise TemploraError(
                 f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
             )
+        parameters = module.num_parameters()  # knows how many weights a byte of 4-bit ones holds
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
@@ -109,6 +112,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         quantize,
         str(dtype).removeprefix("torch."),
         fingerprint(folder),
+        parameters,
         getattr(module.config.get_text_config(), "max_position_embeddings", None),
     )
 

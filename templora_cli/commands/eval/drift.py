@@ -13,7 +13,7 @@ from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import configure, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.commands.write import plan_novel, read_premise
-from templora_cli.config import Config
+from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def drift(
                 if not quiet:
                     typer.echo(f"seed {seed}, {name}", err=True)
                 folder, loaded = session_run.load_model(one, view, folder)
+                config, one = for_size(config, loaded.parameters), for_size(one, loaded.parameters)
                 books += _write_measured(one, loaded, folder, view, text, tokens, probe_text, probe_tokens)
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)

@@ -12,7 +12,7 @@ from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import configure, settings_of
 from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config, for_size, from_dict
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def ppl(
             book = path.name if path.name not in books else str(path)
             for way, one in ways.items():
                 folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
+                config, one = for_size(config, loaded.parameters), for_size(one, loaded.parameters)
                 chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
                 del loaded
                 scores = scores_of(chunks)
