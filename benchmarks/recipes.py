@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from templora_cli.engine import catalog, models
 from templora_cli.engine.forward import last_logits
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.tasks.reading import ReadingTask, reading_tokens
+from templora_cli.tasks.turn import Turn
 from templora_cli.temp_lora import WritingState, learning_rate, train_on_chunk
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
@@ -49,6 +50,8 @@ class Variant:
     """In place of AdamW with its usual betas; the loop sets the rate of its first group."""
     replay: int = 0
     """Earlier chunks, drawn at random, that are learnt again after each chunk."""
+    window: int = 0
+    """Tokens that are learnt at a time, each with what stands before it; 0 is the whole chunk."""
     schedule: Callable[[int], float] = lambda chunk: 1.0
     """Factor of the rate by the number of chunks before."""
     average: float = 0.0
@@ -236,6 +239,19 @@ VARIANTS: dict[str, Variant] = {
     "lr=5e-4 average": Variant((*PLAIN, "lr=5e-4"), average=0.7),
     "lr=5e-4 epochs=1 average": Variant((*PLAIN, "lr=5e-4", "epochs=1"), average=0.6),
     "lr=1e-3 epochs=1 average": Variant((*PLAIN, "lr=1e-3", "epochs=1"), average=0.7),
+    "lr=2e-4 window=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256"), window=256),
+    "lr=2e-4 epochs=1 window=128": Variant(
+        (*PLAIN, "lr=2e-4", "epochs=1", "given.context_tokens=128"), window=128
+    ),
+    "lr=1e-3 epochs=1 mlp": Variant((*PLAIN, "lr=1e-3", "epochs=1"), only("mlp")),
+    "lr=5e-4 epochs=1 mlp": Variant((*PLAIN, "lr=5e-4", "epochs=1"), only("mlp")),
+    "lr=2e-3 epochs=1 muon": Variant((*PLAIN, "lr=2e-3", "epochs=1"), optimizer=Muon),
+    "lr=2e-4 epochs=1 lora+ 4": Variant(
+        (*PLAIN, "lr=2e-4", "epochs=1"), optimizer=lambda model: LoraPlus(model, 4)
+    ),
+    "lr=5e-4 epochs=1 rank=16": Variant((*PLAIN, "lr=5e-4", "epochs=1", "rank=16", "alpha=16")),
+    "lr=5e-4 epochs=1 rank=16 alpha=64": Variant((*PLAIN, "lr=5e-4", "epochs=1", "rank=16", "alpha=64")),
+    "lr=5e-4 epochs=1 A x 3": Variant((*PLAIN, "lr=5e-4", "epochs=1"), scaled(3)),
     "lr=5e-4 epochs=1 betas=0.9,0.99": Variant((*PLAIN, "lr=5e-4", "epochs=1"), optimizer=adamw(0.9, 0.99)),
     "lr=2e-4 epochs=3": Variant((*PLAIN, "lr=2e-4", "epochs=3")),
 }
@@ -259,16 +275,25 @@ def run(
         learning_rate(chunk, learning, train) * variant.schedule(chunk)
     )
     mean = Mean(model, variant.average)
+    # The loss of the first pass, taken before its update, is the score where both see the same.
+    same = config.given.context_tokens >= config.decode.context_tokens and not variant.average
+    same = same and not variant.window
+    told_by_training = same and config.given.objective == "nll" and config.train.dropout == 0
     choose = torch.Generator().manual_seed(0)
     nlls: list[float] = []
     read = []
     seconds = 0.0
     while (turn := task.next_turn(state.tokens)) is not None:
         chunk = list(turn.given)
-        with torch.no_grad(), mean:
-            nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
+        if not told_by_training:
+            with torch.no_grad(), mean:
+                nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
         began = time.perf_counter()
-        list(train_on_chunk(turn, chunk, model, state, config))
+        steps = []
+        for part in _windows(turn, variant.window or len(chunk)):
+            steps += list(train_on_chunk(part, part.given, model, state, config))
+        if told_by_training:
+            nlls.append(steps[0].loss)  # type: ignore[union-attr]
         for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
             list(train_on_chunk(read[number], list(read[number].given), model, state, config))
         seconds += time.perf_counter() - began
@@ -279,6 +304,13 @@ def run(
         if not math.isfinite(nlls[-1]):
             break
     return {"recipe": name, "nll": nlls, "train_seconds": seconds, "config": config.as_dict()}
+
+
+def _windows(turn: Turn, size: int) -> Iterable[Turn]:
+    """The chunk in pieces of `size` tokens, each after what stands before it."""
+    for start in range(0, len(turn.given), size):
+        piece = turn.given[start : start + size]
+        yield replace(turn, context=turn.context + turn.given[:start], given=piece)
 
 
 def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[str] = ()) -> Config:

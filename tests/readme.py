@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = ("", "write", "resume", "eval ppl")
+COMMANDS = ("", "write", "resume", "eval ppl", "eval translate")
 
 
 def help_of(command: str) -> str:
