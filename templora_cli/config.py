@@ -132,8 +132,9 @@ class GateConfig:
     """
 
     enabled: bool = option(True, "Off learns from whatever comes out")
+    # 1,971 chunks of 256 to 2,048 tokens of three PG-19 books: 99 % are below 0.09, the most is 0.28.
     repetition: float = option(
-        0.5, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
+        0.3, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
     )
     nll_range: float = option(
         1.0,

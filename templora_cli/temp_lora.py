@@ -15,13 +15,14 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from statistics import median
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from templora_cli.config import Config, GateConfig, LearningConfig, TrainConfig
+from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, masked_mean
 from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
@@ -118,7 +119,7 @@ class WritingState:
     dropout: Tensor
     """State of the model device's random generator for dropout, uint8."""
     own_nlls: list[float] = field(default_factory=list)
-    """NLL under the base of each own chunk that passed the gate, nats/token; the gate compares with it."""
+    """NLL under the base of each own chunk, nats/token; the gate compares with it."""
 
     @classmethod
     def begin(cls, model: Model, config: Config) -> WritingState:
@@ -143,12 +144,13 @@ def write(
 
         chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
         score = score_chunk(turn, chunk, model)
-        flaw = flaw_of(turn, chunk, text, score[0], state, config.gate)
-        if flaw and config.decode.temperature >= GREEDY_BELOW:  # greedy would say the same again
+        flaw = flaw_of(turn, chunk, text, score[0], state, config)
+        again = not turn.given and config.decode.temperature >= GREEDY_BELOW  # or it would be the same
+        if flaw and again:
             yield ChunkRejected(index, flaw)
             chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
             score = score_chunk(turn, chunk, model)
-            flaw = flaw_of(turn, chunk, text, score[0], state, config.gate)
+            flaw = flaw_of(turn, chunk, text, score[0], state, config)
         repeated = repetition(turn.context, chunk)
         yield ChunkScored(index, *score, repeated, flaw)
 
@@ -157,7 +159,7 @@ def write(
             backend.adapter_changed()
         state.tokens += chunk
         state.chunks += 1
-        if turn.origin == "own" and not flaw:
+        if turn.origin == "own":
             state.own_nlls.append(score[0])
         lr = learning_rate(index, learning_of(turn, config), config.train) if losses else None
         yield ChunkLearnt(index, turn.origin, tuple(chunk), text, *score, repeated, flaw, tuple(losses), lr)
@@ -204,21 +206,27 @@ def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, 
 
 
 def flaw_of(
-    turn: Turn, chunk: Sequence[int], text: str, nll_base: float, state: WritingState, gate: GateConfig
+    turn: Turn, chunk: Sequence[int], text: str, nll_base: float, state: WritingState, config: Config
 ) -> str | None:
     """The gate: what makes an own chunk unfit to be learnt from, in words; None where nothing does.
 
     A loop is cheap for the base and glued words are dear, so an NLL that leaves the range of the
-    chunks before it either way is a sign of both.
+    chunks before it either way is a sign of both. They count whether they passed or not, so that a
+    lasting change of the text is accepted in the end.
     """
+    gate = config.gate
     if turn.origin == "given" or not gate.enabled:
         return None
     if not text.strip():
         return "it is empty"
-    if (repeated := repetition([], chunk)) > gate.repetition:
+    if not math.isfinite(nll_base):
+        return "its NLL under the base is not finite"
+    written = list(compress(chunk, turn.loss_mask)) if turn.loss_mask else chunk
+    if (repeated := repetition([], written)) > gate.repetition:
         return f"it loops: {repeated:.0%} of it stood there before"
-    if len(recent := state.own_nlls[-GATE_MEMORY:]) < GATE_NEEDS:
-        return None
+    recent = [nll for nll in state.own_nlls[-GATE_MEMORY:] if math.isfinite(nll)]
+    if len(recent) < GATE_NEEDS or 4 * len(chunk) < config.decode.chunk_tokens:
+        return None  # the mean of a few tokens says little
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
         return f"its NLL under the base is {nll_base:.2f} nats/token, that of those before it {usual:.2f}"
     return None

@@ -230,11 +230,13 @@ def test_a_narrowed_window_is_left_clean(window: dict[str, int]) -> None:
 
 
 def status(*shown: events.Event, clock: Clock | None = None, **changes: object) -> str:
-    """The status block after these events, without the spinner."""
-    terminal = Terminal()
-    with TerminalView(terminal, terminal, clock=clock or Clock()) as view:
+    """The status block after these events, without the spinner; a chunk takes the time that it says."""
+    terminal, clock = Terminal(), clock or Clock()
+    with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened(**changes))
         for event in shown:
+            if isinstance(event, events.ChunkCommitted):
+                clock.now += sum(event.seconds.values())
             view.show(event)
         rows = terminal.screen()
     block = rows[next(i for i, row in enumerate(rows) if row.startswith(("━", "─"))) :]
@@ -314,8 +316,7 @@ def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, opening), "an opening brings the goal no nearer"
     assert "left" not in status(STARTED, committed(done=0))
     # 30 s for 100 tokens, 350 are missing
-    clock = Clock()
-    assert "about 2 min left" in status(STARTED, committed(), clock=clock)
+    assert "about 2 min left" in status(STARTED, committed())
     assert "about 1 h 28 min left" in status(STARTED, committed(), goal=17_600)
     read = committed(origin="given", seconds={"score": 10.0, "train": 20.0})
     assert "about 2 min left" in status(STARTED, read), "of a text that is only read, all counts"
@@ -325,8 +326,10 @@ def test_time_left_runs_down_within_a_chunk() -> None:
     clock, terminal = Clock(), Terminal()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened())
-        for event in (STARTED, committed(), STARTED):
-            view.show(event)
+        view.show(STARTED)
+        clock.now += 30
+        view.show(committed(seconds={"decode": 1.0}))  # the rest was spent between chunks, on measuring
+        view.show(STARTED)
         assert "about 2 min left" in "\n".join(terminal.screen())
         clock.now += 60
         view.show(events.ChunkScored(1, 2.5, 2.46, 0.0, None))
@@ -470,6 +473,23 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
         view.show(FINISHED)
         assert bytes_out.getvalue() == prose.encode()
     assert "lamp" not in stderr.getvalue() and "finished" in stderr.getvalue()
+
+
+def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
+    terminal = Terminal()
+    with TerminalView(terminal, terminal) as view:
+        view.show(opened())
+        view.show(STARTED)
+        texts(view, ["The tide", " the tide"])
+        view.show(events.ChunkRejected(0, "it loops: 81% of it stood there before"))
+        texts(view, ["The lamp"])
+        view.close()
+    screen = [row for row in terminal.screen() if row.strip()]
+    assert screen[-3:] == [
+        "The tide the tide",
+        "chunk 1 of 5 is written again: it loops: 81% of it stood there before",
+        "The lamp",
+    ]
 
 
 def test_quiet_leaves_only_errors_on_standard_error() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,6 +30,7 @@ from templora_cli.events import (
 from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
 from templora_cli.temp_lora import (
     WritingState,
+    flaw_of,
     learning_rate,
     objective,
     repetition,
@@ -343,7 +346,7 @@ def test_a_chunk_that_loops_again_is_kept_and_not_learnt(tiny_model: Path) -> No
     assert looping[0].text == "cdcdcdcdcdcd" and "loops" in (looping[0].flaw or "")
     assert looping[0].train_losses == () and looping[0].lr is None
     assert sound[0].flaw is None and sound[0].train_losses
-    assert loop.state.own_nlls == [sound[0].nll_base], "what failed is no measure for the next"
+    assert loop.state.own_nlls == [looping[0].nll_base, sound[0].nll_base]
 
 
 def test_an_empty_chunk_is_not_learnt(tiny_model: Path) -> None:
@@ -360,11 +363,43 @@ def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: floa
     loop.backend.enqueue("Hello there.", "More of it..")
     (chunk,) = learnt(loop.run())
     assert f"that of those before it {usual:.2f}" in (chunk.flaw or "")
-    assert len(loop.state.own_nlls) == 11
+    assert loop.state.own_nlls[11:] == [chunk.nll_base], "a lasting change is accepted in the end"
     fewer = Loop(tiny_model, 12)
     fewer.state.own_nlls += [usual] * 2
     fewer.backend.enqueue("Hello there.")
     assert learnt(fewer.run())[0].flaw is None, "two chunks are no range"
+
+
+def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    turn, text = loop.task.next_turn([]), "Hello there."
+    chunk = list(text.encode())
+    assert turn is not None
+    assert "not finite" in (flaw_of(turn, chunk, text, math.nan, loop.state, CONFIG) or "")
+    loop.state.own_nlls += [2.0] * 3 + [math.nan] * 5
+    assert flaw_of(turn, chunk, text, 2.5, loop.state, CONFIG) is None
+    assert "that of those before it 2.00" in (flaw_of(turn, chunk, text, 3.5, loop.state, CONFIG) or "")
+    assert flaw_of(turn, chunk[:2], text, 3.5, loop.state, CONFIG) is None, "two tokens say little"
+
+
+def test_of_a_masked_chunk_the_gate_sees_what_is_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    mask = (True, False) * 12
+    chunk = list(b"abcdefghijklmnopqrstuvwx")
+    chunk[1::2] = b"zzzzzzzzzzzz"
+    turn = replace(loop.task.next_turn([]), given=tuple(chunk), loss_mask=mask)
+    assert flaw_of(turn, chunk, "text", 2.0, loop.state, CONFIG) is None
+    looping = replace(turn, loss_mask=tuple(not learnt for learnt in mask))
+    assert "loops" in (flaw_of(looping, chunk, "text", 2.0, loop.state, CONFIG) or "")
+
+
+def test_what_is_there_already_is_not_written_again(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    turns = iter([replace(loop.task.next_turn([]), given=tuple(b"abababababab")), None])
+    loop.task = SimpleNamespace(next_turn=lambda book: next(turns), text_stream=loop.task.text_stream)
+    events = loop.run()
+    assert not any(isinstance(e, ChunkRejected) for e in events)
+    assert learnt(events)[0].flaw and learnt(events)[0].origin == "own"
 
 
 def test_greedy_does_not_write_the_same_again(tiny_model: Path) -> None:

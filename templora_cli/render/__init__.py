@@ -148,6 +148,8 @@ class TerminalView(View):
                 self._write(harmless(event.text))
             elif isinstance(event, events.ChunkCommitted) and event.origin == "own" and not self._on_screen:
                 self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
+            elif isinstance(event, events.ChunkRejected):
+                self._end_line()  # what is written in its place does not go on from there
             elif isinstance(event, (events.Finished, events.Interrupted)):
                 self.close()
             if not self._quiet:
@@ -178,14 +180,11 @@ class TerminalView(View):
         with self._lock:
             self._closed.set()
             region, self._region = self._region, None
-            rest, self._prose.rest = self._prose.rest.rstrip(), ""
             try:
-                if rest:
-                    self._say(rest, "said")
+                self._end_line()
             finally:
                 if region:
                     region.stop()
-            self._finish_line()
 
     def _write(self, text: str) -> None:
         if self._shared:
@@ -196,6 +195,13 @@ class TerminalView(View):
         self._stdout.write(text)
         self._stdout.flush()
         self._mid_line = not text.endswith("\n") if text else self._mid_line
+
+    def _end_line(self) -> None:
+        """End the line of prose in progress, wherever it is."""
+        rest, self._prose.rest = self._prose.rest.rstrip(), ""
+        if rest:
+            self._say(rest, "said")
+        self._finish_line()
 
     def _finish_line(self) -> None:
         if self._mid_line and _is_terminal(self._stdout):

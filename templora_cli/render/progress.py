@@ -35,8 +35,9 @@ class Progress:
     repetition: float | None = None
     gains: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     paces: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=8))
-    """Seconds of the last chunks, and how much nearer to the goal each has come."""
-    chunk_began: float = 0.0
+    """Seconds from commit to commit of the last chunks, and how much nearer to the goal each has come."""
+    committed_at: float = 0.0
+    """When the newest chunk was committed, or the session opened."""
     first_token_at: float = 0.0
 
     def update(self, event: events.Event) -> None:
@@ -44,10 +45,10 @@ class Progress:
         match event:
             case events.SessionOpened():
                 self.opened, self.committed, self.done = event, event.chunks, event.done
-                self.tokens = event.tokens
+                self.tokens, self.committed_at = event.tokens, self.clock()
                 self.doing = "starting"
             case events.ChunkStarted():
-                self.chunk, self.chunk_began, self.chunk_tokens, self.chunk_words = event, self.clock(), 0, 0
+                self.chunk, self.chunk_tokens, self.chunk_words = event, 0, 0
                 self.doing = "writing" if event.origin == "own" else "reading"
             case events.TextDecoded():
                 self._decoded(event)
@@ -82,7 +83,9 @@ class Progress:
 
     def _committed(self, event: events.ChunkCommitted) -> None:
         if event.done > self.done:
-            self.paces.append((sum(event.seconds.values()), event.done - self.done))
+            # By the clock: what is done between chunks, such as measuring, takes its time too.
+            self.paces.append((self.clock() - self.committed_at, event.done - self.done))
+        self.committed_at = self.clock()
         if event.origin == "own" and event.seconds.get("decode"):
             self.tok_per_s = event.tokens / event.seconds["decode"]
         if event.gain is not None:
@@ -117,8 +120,8 @@ class Progress:
         if not (self.paces and self.opened):
             return None
         pace = sum(seconds for seconds, _ in self.paces) / sum(done for _, done in self.paces)
-        in_chunk = self.clock() - self.chunk_began if self.chunk else 0.0
-        return max(0.0, pace * (self.opened.goal - self.done) - in_chunk)
+        since = self.clock() - self.committed_at
+        return max(0.0, pace * (self.opened.goal - self.done) - since)
 
     @property
     def warning(self) -> str | None:

@@ -17,7 +17,10 @@ FORMAT = 2
 
 def _without_gate(values: dict[str, Any]) -> dict[str, Any]:
     """Format 1 had no gate, and a book that began without one goes on without."""
-    return {**values, "format": 2, "config": {**values.get("config", {}), "gate": {"enabled": False}}}
+    config = values.get("config")
+    if isinstance(config, dict):  # or it is damaged, which is said later
+        config = {**config, "gate": {"enabled": False}}
+    return {**values, "format": 2, "config": config}
 
 
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate]

@@ -27,6 +27,9 @@ def test_each_prompt_is_continued_as_it_would_be_alone(tiny_model: Path) -> None
                 ids.append(int(last_logits(model.module, ids, 1)[0][-1].argmax()))
         assert continued == ids[len(prompt) :]
     first = out[0]
-    assert greedy(model.module, prompts[:1], max_tokens=6, ends={first[0]}) == [[]]
+    assert greedy(model.module, prompts[:1], max_tokens=6, ends={first[0]}) == [first[:1]]
     ended = greedy(model.module, prompts, max_tokens=6, ends={first[-1]})
-    assert ended[0] == first[: first.index(first[-1])]
+    assert ended[0] == first[: first.index(first[-1]) + 1]
+    settings = model.module.generation_config
+    settings.repetition_penalty, settings.no_repeat_ngram_size, settings.min_new_tokens = 5.0, 1, 6
+    assert greedy(model.module, prompts, max_tokens=6, ends={260}) == out, "the model's own settings"

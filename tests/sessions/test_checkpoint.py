@@ -50,10 +50,10 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     tokens = [state.chunks * 10 + i for i in range(3)]
     state.tokens += tokens
     state.chunks += 1
-    flaw = "it loops" if state.chunks == 3 else None
     text = f"Text {state.chunks}. "
-    chunk = {"tokens": tokens, "text": text, "origin": "own", "nll_base": state.chunks / 4, "flaw": flaw}
-    if flaw is None:
+    origin = "given" if state.chunks == 3 else "own"
+    chunk = {"tokens": tokens, "text": text, "origin": origin, "nll_base": state.chunks / 4}
+    if origin == "own":
         state.own_nlls.append(state.chunks / 4)
     commit_step(steps, state.chunks - 1, chunk, state)
     return {name: p.detach().clone() for name, p in state.adapter.items()}
@@ -84,7 +84,7 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(tiny_model: Path, steps: Pa
     assert all(torch.equal(one[name], two[name]) for name in one)
     again = state_of(tiny_model)
     restore_latest(steps, again)
-    assert again.own_nlls == [0.25, 0.5], "what failed the gate is no measure"
+    assert again.own_nlls == [0.25, 0.5], "given text is no measure for the gate"
 
 
 def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:

@@ -149,7 +149,9 @@ def test_a_session_from_before_the_gate_goes_on_without_it() -> None:
     assert not config.gate.enabled and config.decode.top_p == 0.5
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
+)
 def test_a_damaged_manifest(content: str) -> None:
     with create("storm-1a2b") as session:
         (session.path / "session.json").write_text(content)
