@@ -156,7 +156,7 @@ def _task(session: Session, model: LanguageModel, config: Config) -> NovelTask |
 
     manifest = session.manifest
     header, opening = session.tokens()
-    if manifest.task == "ppl":
+    if manifest.task in ("ppl", "costs"):
         return ReadingTask(header, opening, config.decode, model.tokenizer)
     goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
     return NovelTask(header, opening, goal, config.decode, model.tokenizer)

@@ -109,5 +109,7 @@ def _pair(place: str, value: Any, keys: tuple[str, str]) -> Pair:
         text = value.get(key) if isinstance(value, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise TemploraError(f'{place}: has no text "{key}"', "give it one, or leave the pair out")
+        if any("\ud800" <= char <= "\udfff" for char in text):  # JSON can escape halves of characters
+            raise TemploraError(f'{place}: "{key}" holds half a character', "mend it, or leave the pair out")
         texts.append(" ".join(line.strip() for line in text.strip().splitlines()))
     return Pair(*texts)

@@ -39,7 +39,7 @@ class PeakMemory:
     INTERVAL_SECONDS = 0.01
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.bytes = device, 0
+        self.device, self._seen = device, 0
         self._ended = threading.Event()
         self._watching = threading.Thread(target=self._watch, name="memory", daemon=True)
 
@@ -53,16 +53,20 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.device.type == "cuda":
-            self.bytes = torch.cuda.max_memory_allocated(self.device)
-        else:
+        if self.device.type != "cuda":
             self._ended.set()
             self._watching.join()
+
+    @property
+    def bytes(self) -> int:
+        """The peak so far."""
+        on_gpu = self.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self.device) if on_gpu else self._seen
 
     def _watch(self) -> None:
         process = psutil.Process()
         while True:
-            self.bytes = max(self.bytes, process.memory_info().rss)
+            self._seen = max(self._seen, process.memory_info().rss)
             if self._ended.wait(self.INTERVAL_SECONDS):
                 return
 

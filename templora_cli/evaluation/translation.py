@@ -26,11 +26,13 @@ from templora_cli.tasks.translation import PairFormat, Tokens
 from templora_cli.temp_lora import Model
 
 SIDES = ("base", "adapter")
+FEWEST = 10
 
 BATCH = 8
 """Paragraphs that are translated at once where their context is known."""
 
-TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+CHINESE = dict.fromkeys(("zh", "cmn", "yue", "wuu", "lzh"), "zh")
+TOKENIZERS = {**CHINESE, "ja": "ja-mecab", "ko": "ko-mecab"}
 """sacrebleu's tokenizers by language; those of other languages with spaces is its usual one, 13a."""
 WITHOUT_SPACES = ("th", "lo", "km", "my", "bo", "dz")
 """Languages that write no spaces and for which sacrebleu has no tokenizer that comes with it."""
@@ -173,7 +175,8 @@ class Row:
     bleu: Interval | None
     chrf: Interval | None
     p: float | None
-    """Of BLEU, that a difference to the base as large is chance (paired bootstrap); None for the base."""
+    """Of BLEU: how often chance alone makes a difference to the base as large (paired bootstrap). None for
+    the base, and for fewer than `FEWEST` paragraphs, which the bootstrap cannot judge."""
 
 
 def table(
@@ -216,10 +219,18 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
                 math.exp(math.fsum(one.nll[side] for one in group) / tokens),
                 intervals.get("BLEU"),
                 intervals.get("chrF2"),
-                found["BLEU"].p_value if "BLEU" in found and place else None,
+                _p(group, side, found) if place else None,
             )
         )
     return rows
+
+
+def _p(group: Sequence[Judged], side: str, found: Mapping[str, Any]) -> float | None:
+    if "BLEU" not in found or len(group) < FEWEST:
+        return None
+    # sacrebleu counts differences above the one seen, and of 0 there is none.
+    same = all(one.outputs[side] == one.outputs["base"] for one in group)
+    return 1.0 if same else float(found["BLEU"].p_value)
 
 
 def metrics_for(target: Language, references: Sequence[str], *, bleu: bool = True) -> dict[str, Any]:
@@ -251,22 +262,20 @@ def metrics_for(target: Language, references: Sequence[str], *, bleu: bool = Tru
 
 
 def comet(command: str, paragraphs: Sequence[Judged]) -> dict[str, float]:
-    """COMET of each side, by the `comet-score` of an environment of its own.
-
-    unbabel-comet needs an older transformers than templora, so it cannot live in the same one.
+    """COMET of each side, by the `comet-score` that `command` names.
 
     Raises TemploraError where it cannot be run or fails.
     """
     sides = list(paragraphs[0].outputs)
-    install = (
-        "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
-    )
+    again = "mend that, and give the command again: nothing is translated twice"
     with tempfile.TemporaryDirectory() as folder:
         files = {"source": [p.pair.source for p in paragraphs], "ref": [p.pair.target for p in paragraphs]}
         files.update({side: [p.outputs[side] for p in paragraphs] for side in sides})
         paths = {name: Path(folder) / name for name in files}
         for name, lines in files.items():
-            paths[name].write_text("\n".join(lines) + "\n", "utf-8")
+            # A line is a text: whatever else a reader takes for a line break becomes a space.
+            flat = (" ".join(line.splitlines()) for line in lines)
+            paths[name].write_text("".join(f"{line}\n" for line in flat), "utf-8")
         hypotheses = [str(paths[side]) for side in sides]
         files_of = ["-s", str(paths["source"]), "-t", *hypotheses, "-r", str(paths["ref"])]
         try:
@@ -274,11 +283,11 @@ def comet(command: str, paragraphs: Sequence[Judged]) -> dict[str, float]:
                 [command, *files_of, "--quiet", "--only_system"], capture_output=True, text=True, check=True
             )
         except OSError:
-            raise TemploraError(f"COMET: {command} cannot be run", install) from None
+            raise TemploraError(f"COMET: {command} cannot be run", again) from None
         except subprocess.CalledProcessError as error:
             reason = (error.stderr.strip().splitlines() or ["it says nothing"])[-1]
-            raise TemploraError(f"COMET: {command} failed: {reason}", install) from None
+            raise TemploraError(f"COMET: {command} failed: {reason}", again) from None
     scores = [line.rsplit("score:", 1)[1] for line in done.stdout.splitlines() if "score:" in line]
     if len(scores) != len(sides):
-        raise TemploraError(f"COMET: {command} gave {len(scores)} of {len(sides)} scores", install)
+        raise TemploraError(f"COMET: {command} gave {len(scores)} of {len(sides)} scores", again)
     return {side: float(score) for side, score in zip(sides, scores, strict=True)}

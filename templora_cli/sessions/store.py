@@ -26,7 +26,11 @@ def home() -> Path:
     return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
 
 
-MEASURED_BY = {"drift": "templora eval drift", "pairs": "templora eval translate"}
+MEASURED_BY = {
+    "costs": "templora eval ppl --against",
+    "drift": "templora eval drift",
+    "pairs": "templora eval translate",
+}
 """Tasks that are measured between chunks, so that only the command that began them can go on."""
 
 

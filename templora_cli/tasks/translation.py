@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from templora_cli.documents.pairs import Pair
@@ -69,19 +69,27 @@ class PairsTask:
     origin: Origin
     targets: Callable[[int], Sequence[str]]
     """The targets to learn of a run, by its index; asked when the run's turn comes."""
+    _lengths: dict[int, int] = field(default_factory=dict)
+    """Tokens of the runs that were read."""
 
     def next_turn(self, book: Sequence[int]) -> Turn | None:
         """The run that follows the runs in `book`."""
-        before: list[Pair] = []
         read = 0
         for index in range(len(self.runs)):
-            run = self._learnt(index)
             if read == len(book):
-                shown = before[max(0, len(before) - self.context_pairs) :]
-                return self._turn(self.format.both(shown), run)
-            read += len(self.format.both(run))
-            before += run
+                return self._turn(self.format.both(self._before(index)), self._learnt(index))
+            if index not in self._lengths:
+                self._lengths[index] = len(self.format.both(self._learnt(index)))
+            read += self._lengths[index]
         return None
+
+    def _before(self, index: int) -> list[Pair]:
+        """The last `context_pairs` pairs before run `index`."""
+        pairs: list[Pair] = []
+        while index > 0 and len(pairs) < self.context_pairs:
+            index -= 1
+            pairs = self._learnt(index) + pairs
+        return pairs[max(0, len(pairs) - self.context_pairs) :]
 
     def _learnt(self, index: int) -> list[Pair]:
         sources = (pair.source for pair in self.runs[index])

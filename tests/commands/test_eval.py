@@ -111,6 +111,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a setting out of range": (["--set", "own.lr=-1"], "lr = -1"),
     "a plot of another form": (["--plot", "a.gif"], "drawn as .png or .svg"),
     "two forms": (["--json", "--csv"], "two forms"),
+    "two tables as CSV": (["--csv", "--against", "window=64"], "--csv holds one table"),
 }
 
 
@@ -199,8 +200,28 @@ def test_a_longer_window_is_the_rival(tiny_model: Path) -> None:
     assert base["change"] == 0 and learning["change"] == pytest.approx(alone["change"], abs=1e-3)
     for way in (base, learning, rival):
         assert way["peak_bytes"] > 100e6 and 0 < way["read_seconds"] < way["write_seconds"]
+    assert len(list(Store().folder.iterdir())) == 5, "what was only read is no measure of costs"
     again = ppl(tiny_model, "--json", "--against", "window=96")
     assert json.loads(again.stdout)["ways"] == [base, learning, rival], "kept, costs too"
+
+
+def test_a_costed_reading_that_was_stopped_keeps_its_peak(tiny_model: Path) -> None:
+    keep = ("--json", "--against", "window=96", "--set", "keep_checkpoints=99")
+    before = json.loads(ppl(tiny_model, *keep).stdout)["ways"]
+    (learning,) = (path for path in Store().folder.iterdir() if list(path.glob("steps/*/adapter.*")))
+    memory = learning / "memory.json"
+    peaks = json.loads(memory.read_text())
+    peaks["3"] = 10**12
+    memory.write_text(json.dumps({index: peaks[index] for index in ("0", "1", "2", "3")}))
+    (learning / "trial.json").unlink()
+    for step in committed_steps(learning / "steps")[4:]:
+        shutil.rmtree(step)
+    after = json.loads(ppl(tiny_model, *keep).stdout)["ways"]
+    assert after[1]["peak_bytes"] == 10**12 and after[1]["ppl"] == before[1]["ppl"]
+    (learning / "trial.json").write_text("{}")
+    (learning / "memory.json").unlink()
+    resumed = templora("resume", learning.name)
+    assert resumed.exit_code == 2 and "templora eval ppl --against" in resumed.stderr
 
 
 @pytest.mark.parametrize("rival", ["window", "window=", "window=-1", "mirror=3", "window=99999999"])
@@ -294,8 +315,45 @@ def test_comet_comes_from_an_environment_of_its_own(tiny_model: Path, pairs: Pat
     script.chmod(0o755)
     rows = rows_of(translate(tiny_model, pairs, "--json", "--comet", "./comet-score"))
     assert [row["comet"] for row in rows[-2:]] == [0.5, 0.625]
+    script.write_text("#!/bin/sh\necho no model >&2; exit 1\n")
+    failed = translate(tiny_model, pairs, "--comet", "./comet-score", "--out", "out.jsonl")
+    assert failed.exit_code == 2 and "failed: no model" in failed.stderr
+    assert len(Path("out.jsonl").read_text().splitlines()) == 12, "nothing is lost"
     gone = translate(tiny_model, pairs, "--comet", "./nowhere")
     assert gone.exit_code == 2 and "pip install unbabel-comet" in gone.stderr
+
+
+def test_a_file_is_not_overwritten(tiny_model: Path, pairs: Path) -> None:
+    before = pairs.read_text()
+    result = translate(tiny_model, pairs, "--out", pairs)
+    assert result.exit_code == 2 and "is there already" in result.stderr and pairs.read_text() == before
+
+
+def test_measurements_that_are_lost_are_named(tiny_model: Path, pairs: Path) -> None:
+    translate(tiny_model, pairs, "-q")
+    session = Store().find(None)
+    measured = json.loads((session / "measured.json").read_text())
+    del measured["1"]
+    (session / "measured.json").write_text(json.dumps(measured))
+    result = translate(tiny_model, pairs, "-q")
+    assert result.exit_code == 2 and "no measurement of run 2" in result.stderr and "hint: " in result.stderr
+
+
+def test_runs_that_are_too_long_for_the_model(tiny_model: Path, pairs: Path) -> None:
+    long = "word " * 900
+    pairs.write_text(json.dumps({"source": long, "target": long}))
+    result = translate(tiny_model, pairs)
+    assert result.exit_code == 2 and "reads at most 4096 tokens" in result.stderr
+    assert "--run-pairs" in result.stderr
+
+
+def test_languages_by_name_are_keys_too(tiny_model: Path) -> None:
+    line = json.dumps({"zh": "灯", "en": "lamp", "note": "x"})
+    Path("novel.jsonl").write_text(line)
+    arguments = ("--from", "English", "--to", "Chinese", "--model", tiny_model, "--score-only", "--json")
+    rows_of(templora("eval", "translate", "novel.jsonl", *arguments))
+    text = read_chunks(Store().find(None) / "steps")[0]["text"]
+    assert text == "English: lamp\nChinese: 灯\n"
 
 
 BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {

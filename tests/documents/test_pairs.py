@@ -65,6 +65,7 @@ BAD = {
     "a list of pairs": ([[{"source": "a", "target": "b"}]], r'item 1: has no list "inference"'),
     "a missing side": ([{"source": "a", "target": "b"}, {"source": "a"}], r'line 2: has no text "target"'),
     "an empty side": ([[{"inference": [{"zh": "a", "en": ""}]}]], r'item 1, pair 1: has no text "en"'),
+    "half a character": (['{"source": "a", "target": "\\ud800"}'], 'line 1: "target" holds half'),
     "a number": ([{"source": "a", "target": 3}], r'line 1: has no text "target"'),
     "three languages": ([{"zh": "a", "en": "b", "de": "c"}], "which of its texts is the source"),
     "no object": (["3"], r'line 1: has no text "source"'),

@@ -32,12 +32,13 @@ def paragraphs(count: int) -> list[Judged]:
 
 def test_both_sides_at_every_depth_and_over_all() -> None:
     pytest.importorskip("sacrebleu")
-    rows = table(paragraphs(6), ENGLISH, step=40, samples=100)
+    rows = table(paragraphs(12), ENGLISH, step=80, samples=100)
     assert [(row.depth, row.side, row.pairs) for row in rows] == [
-        ("0-40", "base", 4), ("0-40", "adapter", 4),
-        ("40-80", "base", 2), ("40-80", "adapter", 2),
-        ("all", "base", 6), ("all", "adapter", 6),
+        ("0-80", "base", 8), ("0-80", "adapter", 8),
+        ("80-160", "base", 4), ("80-160", "adapter", 4),
+        ("all", "base", 12), ("all", "adapter", 12),
     ]  # fmt: skip
+    assert [row.p for row in rows[:4]] == [None] * 4, "too few for the bootstrap"
     base, adapter = rows[-2:]
     assert base.ppl == pytest.approx(math.exp(2)) and adapter.ppl == pytest.approx(math.e)
     assert base.bleu and adapter.bleu and base.chrf and adapter.chrf
@@ -52,6 +53,14 @@ def test_intervals_come_from_differences_between_paragraphs() -> None:
     for one in mixed[::3]:
         one.outputs["base"] = REFERENCE
     assert table(mixed, ENGLISH, step=1000)[-2].bleu.half_width > 1  # type: ignore[union-attr]
+
+
+def test_no_difference_is_not_significant() -> None:
+    pytest.importorskip("sacrebleu")
+    same = paragraphs(12)
+    for one in same:
+        one.outputs["adapter"] = one.outputs["base"]
+    assert table(same, ENGLISH, step=1000, samples=100)[-1].p == 1.0
 
 
 def test_measured_runs_are_put_in_order() -> None:
@@ -72,6 +81,7 @@ def test_the_tokenizer_is_that_of_the_language() -> None:
     assert chinese.corpus_score(["守灯人点灯"], None).score < 100
     assert "tok:zh" in str(chinese.get_signature())
     assert "tok:13a" in str(metrics_for(ENGLISH, ["a"])["BLEU"].get_signature())
+    assert "tok:zh" in str(metrics_for(language("yue"), ["灯"])["BLEU"].get_signature())
     with pytest.raises(TemploraError, match="no tokenizer for Thai"):
         metrics_for(language("th"), ["a"])
     assert set(metrics_for(language("th"), ["a"], bleu=False)) == {"chrF2"}

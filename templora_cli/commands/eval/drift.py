@@ -130,7 +130,8 @@ def _write_measured(
         kept = Kept(session.path / "measured.json")
 
         def after_chunk(index: int, state: WritingState) -> None:
-            kept.once(index, lambda: look(state))
+            if index >= 0:
+                kept.once(index, lambda: look(state))
 
         session_run.run_session(session, model, view, after_chunk=after_chunk)
         return measures_of(read_chunks(session.steps), kept.values)

@@ -88,6 +88,8 @@ def ppl(
 
     with open_view(json=False, quiet=quiet, prose=False) as view:
         form = form_of(as_json=json, as_csv=csv)
+        if csv and against:
+            raise TemploraError("--csv holds one table, and --against prints two", "--json holds both")
         if plot is not None:
             check_plot(plot)
         config = configure(
@@ -108,35 +110,38 @@ def ppl(
         folder: Path | None = None
         books: dict[str, list[Score]] = {}
         costs: list[dict[str, Any]] = []
-        for path, text in texts.items():
-            book = path.name if path.name not in books else str(path)
-            for way, one in ways.items():
+        names = _names(files)
+        for way, one in ways.items():
+            for path, text in texts.items():
                 folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
                 config, one = for_size(config, loaded.parameters), for_size(one, loaded.parameters)
                 chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
                 del loaded
                 scores = scores_of(chunks)
-                if way == LEARNING:
-                    books[book] = scores
+                if one.train.learn == config.train.learn:
+                    books.setdefault(names[path], scores)
                 if cost is not None:
                     whole = row("all", scores)
                     found = whole.base_ppl if whole.adapter_ppl is None else whole.adapter_ppl
-                    costs.append({"book": book, "way": way, "ppl": found, **cost})
+                    costs.append({"book": names[path], "way": way, "ppl": found, **cost})
         _report(books, config, costs, reference=reference_averaging, form=form)
         if plot is not None:
             plot_perplexity(plot, books)
 
 
-LEARNING = "base + adapter"
+def _names(files: list[Path]) -> dict[Path, str]:
+    """What each file is called in the tables."""
+    names = [path.name for path in files]
+    return {path: path.name if names.count(path.name) == 1 else str(path) for path in files}
 
 
 def _ways(config: Config, against: list[str]) -> dict[str, Config]:
     """What is read with: the base with the adapter and, where rivals are named, without it."""
     if not against:
-        return {LEARNING: config}
+        return {"": config}
     # The cheapest first: memory that the process keeps from one counts for those after it.
     alone = replace(config, train=replace(config.train, learn=False))
-    ways = {"base": alone, LEARNING: config}
+    ways = {"base": alone, **({"base + adapter": config} if config.train.learn else {})}
     for rival in against:
         name, _, value = rival.partition("=")
         if name != "window" or not value.isascii() or not value.isdecimal():
@@ -183,7 +188,8 @@ def _read_book(
             f"--chunk-tokens {max(8, len(tokens) // 8)}",
         )
     session_run.require_window(model, config, len(header))
-    with _plan_reading(config, model, folder, path, text, header, tokens).go_on() as session:
+    task = "costs" if costs else "ppl"
+    with _plan_reading(task, config, model, folder, path, text, header, tokens).go_on() as session:
         if not costs:
             session_run.run_session(session, model, view)
             return read_chunks(session.steps), None
@@ -199,7 +205,7 @@ def _run_costed(
     header: tuple[int, ...],
     tokens: tuple[int, ...],
 ) -> dict[str, Any]:
-    """Read to the end and take the cost; the peak is that of this process, so a book stays in one."""
+    """Read to the end and take the cost: the peak so far after each chunk, and of the end how it decodes."""
     from templora_cli.engine.backends.eager import EagerBackend
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.kept import Kept
@@ -209,6 +215,7 @@ def _run_costed(
     last = (len(tokens) - 1) // config.decode.chunk_tokens
 
     def after_chunk(index: int, state: WritingState) -> None:
+        memory.once(index, lambda: peak.bytes)
         if index == last:
             prompt = header + window(state.tokens, config.decode)
             backend = EagerBackend(model.module)
@@ -217,13 +224,17 @@ def _run_costed(
     trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
     with PeakMemory(model.device) as peak:
         session_run.run_session(session, model, view, after_chunk=after_chunk)
-    memory.once(last, lambda: peak.bytes)
-    chunks = read_chunks(session.steps)
-    cost = cost_of(chunks, trial.values[last], memory.values[last], config.decode.chunk_tokens)
+    if last not in trial.values:
+        raise TemploraError(
+            f"{trial.path} lacks the end", f"delete {session.path} and give the command again"
+        )
+    chunks, most = read_chunks(session.steps), max(memory.values.values())
+    cost = cost_of(chunks, trial.values[last], most, config.decode.chunk_tokens)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
 
 
 def _plan_reading(
+    task: str,
     config: Config,
     model: LanguageModel,
     folder: Path,
@@ -238,7 +249,7 @@ def _plan_reading(
     manifest = Manifest(
         format=FORMAT,
         id=Store().new_id(f"eval {path.stem}"),
-        task="ppl",
+        task=task,
         created=now(),
         opened=now(),
         model=config.model.name,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json as json_module
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from templora_cli.tasks.languages import Language
     from templora_cli.tasks.translation import PairFormat
     from templora_cli.temp_lora import WritingState
+
+COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
+"""unbabel-comet needs an older transformers than templora, so it lives in an environment of its own."""
 
 COLUMNS = {
     "depth": "depth",
@@ -98,7 +102,7 @@ def translate(
     with open_view(json=False, quiet=quiet, prose=False) as view:
         form = form_of(as_json=json, as_csv=csv)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
-        named = (source, target) if source and target else None
+        named = _named(source, target)
         text = read_aligned(pairs, run_pairs=run_pairs, languages=named)
         languages = _languages(text, source, target)
         if not score_only:
@@ -125,11 +129,11 @@ def translate(
             "languages": [language.code for language in languages],
         }
         paragraphs = _translate(config, loaded, folder, view, pairs, text, languages, asked)
+        if out is not None:
+            _write_outputs(out, paragraphs)
         rows = table(paragraphs, languages[1], step=step, bleu=bleu)
         quality = comet_of(comet, paragraphs) if comet else None
         _report(form, config, rows, quality)
-        if out is not None:
-            _write_outputs(out, paragraphs)
 
 
 def _check(
@@ -158,7 +162,20 @@ def _check(
             f"--score-only decodes nothing for {'--comet' if comet else '--out'}", "leave one out"
         )
     if out is not None and (out.suffix != ".jsonl" or not out.absolute().parent.is_dir()):
-        raise TemploraError(f"--out {out}: is no .jsonl file in a folder that is there", "--out pairs.jsonl")
+        raise TemploraError(
+            f"--out {out}: is no .jsonl file in a folder that is there", "--out translations.jsonl"
+        )
+    if out is not None and out.exists():
+        raise TemploraError(f"{out} is there already, and is not overwritten", "choose another --out")
+    if comet is not None and shutil.which(comet) is None:
+        raise TemploraError(f"COMET: there is no command {comet}", COMET_HINT)
+
+
+def _named(source: str | None, target: str | None) -> tuple[str, str] | None:
+    """The codes of the languages, which may be the keys of the file, where both are said."""
+    from templora_cli.tasks.languages import language
+
+    return (language(source).code, language(target).code) if source and target else None
 
 
 def _languages(text: AlignedText, source: str | None, target: str | None) -> tuple[Language, Language]:
@@ -186,6 +203,7 @@ def _translate(
     """Translate and learn run after run, or find it done."""
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
+    from templora_cli.sessions.checkpoint import committed_steps
     from templora_cli.tasks.prompts import load_prompts
     from templora_cli.tasks.translation import PairFormat, PairsTask
 
@@ -204,7 +222,7 @@ def _translate(
     with _plan(config, model, folder, path, form, runs, asked).go_on() as session:
         kept = Kept(session.path / "measured.json")
 
-        def before_run(index: int, state: WritingState) -> None:
+        def measure_next(index: int, state: WritingState) -> None:
             """Called after run `index`; the next one is looked at before it is learnt."""
             if (following := index + 1) < len(runs):
                 kept.once(following, lambda: probe.measure(following, kept.values))
@@ -217,7 +235,12 @@ def _translate(
 
         origin: Literal["own", "given"] = "own" if from_output else "given"
         task = PairsTask(form, runs, asked["context_pairs"], origin, targets)
-        session_run.run_session(session, model, view, after_chunk=before_run, task=task)
+        if lost := sorted(set(range(len(committed_steps(session.steps)))) - kept.values.keys()):
+            raise TemploraError(
+                f"{kept.path} has no measurement of run {lost[0] + 1}, whose adapter is gone",
+                f"delete {session.path} and give the command again",
+            )
+        session_run.run_session(session, model, view, after_chunk=measure_next, task=task)
         return judged(runs, kept.values)
 
 
@@ -248,9 +271,11 @@ def _plan(
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
-    longest = max(len(form.both(run)) for run in runs)
-    context = asked["context_pairs"] * max(len(form.both([pair])) for run in runs for pair in run)
-    session_run.require_positions(model, len(form.header), context, longest, "a smaller --context-pairs than")
+    _require_positions(model, config, form, runs, asked["context_pairs"])
+    tokens = sum(len(form.both(run)) for run in runs)
+    # What is shown on the screen: a chunk is a run, whatever the settings for prose are.
+    shown = replace(config.decode, chunk_tokens=max(8, -(-tokens // len(runs))))
+    config = replace(config, decode=shown)
     manifest = Manifest(
         format=FORMAT,
         id=Store().new_id(f"eval {path.stem}"),
@@ -264,12 +289,38 @@ def _plan(
         premise="",
         source_sha256=sha256_text(source),
         tokens_sha256="",
-        goal_amount=sum(len(form.both(run)) for run in runs),
+        goal_amount=tokens,
         goal_unit="tokens",
         out=None,
         **session_run.runtime(model),
     )
     return session_run.Plan(manifest, form.header, (), source)
+
+
+def _require_positions(
+    model: LanguageModel,
+    config: Config,
+    form: PairFormat,
+    runs: Sequence[Sequence[Pair]],
+    context_pairs: int,
+) -> None:
+    """Refuse runs that are longer than what the model was made for."""
+    sizes = [[len(form.both([pair])) for pair in run] for run in runs]
+    flat = [size for run in sizes for size in run]
+    begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
+    need = max(
+        sum(flat[max(0, begin - context_pairs) : begin]) + sum(run)
+        for begin, run in zip(begins, sizes, strict=True)
+    )
+    if config.train.learn and "distill" in (config.given.objective, config.own.objective):
+        teacher = max(config.given.teacher_context_tokens, config.own.teacher_context_tokens)
+        need = max(need, min(teacher, sum(flat)) + max(map(sum, sizes)))
+    need += len(form.header)
+    if model.max_positions is not None and need > model.max_positions:
+        raise TemploraError(
+            f"this model reads at most {model.max_positions} tokens; a run with its context has {need}",
+            "a smaller --context-pairs, or shorter runs (--run-pairs)",
+        )
 
 
 def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, float] | None) -> None:
