@@ -208,7 +208,7 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
         _, scores = PairedTest(systems, metrics, None, test_type="bs", n_samples=samples)()
     rows = []
     for place, side in enumerate(sides):
-        found = {name: scores[name][place] for name in ("BLEU", "chrF2") if name in scores}
+        found: dict[str, Any] = {name: scores[name][place] for name in ("BLEU", "chrF2") if name in scores}
         intervals = {name: Interval(one.score, one.ci) for name, one in found.items()}
         rows.append(
             Row(

@@ -224,10 +224,6 @@ def _run_costed(
     trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
     with PeakMemory(model.device) as peak:
         session_run.run_session(session, model, view, after_chunk=after_chunk)
-    if last not in trial.values:
-        raise TemploraError(
-            f"{trial.path} lacks the end", f"delete {session.path} and give the command again"
-        )
     chunks, most = read_chunks(session.steps), max(memory.values.values())
     cost = cost_of(chunks, trial.values[last], most, config.decode.chunk_tokens)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
