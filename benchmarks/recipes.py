@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import torch
 import typer
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Config, Layer, for_size, resolve
+from templora_cli.config import Config, Layer, LearningConfig, TrainConfig, for_size, resolve
 from templora_cli.documents.text import read_text
 from templora_cli.engine import catalog, models
 from templora_cli.engine.forward import last_logits
@@ -269,30 +270,45 @@ def run(
     state = WritingState.begin(model, config)
     if variant.optimizer is not None:
         state.optimizer = variant.optimizer(model)  # type: ignore[assignment]
-    temp_lora.chunk_nll = frozen_context_nll if variant.frozen_context else chunk_nll
     task = ReadingTask(header, tokens, config.decode, model.tokenizer)
-    temp_lora.learning_rate = lambda chunk, learning, train: (
-        learning_rate(chunk, learning, train) * variant.schedule(chunk)
-    )
+    loss = frozen_context_nll if variant.frozen_context else chunk_nll
+    with (
+        mock.patch.object(temp_lora, "chunk_nll", loss),
+        mock.patch.object(temp_lora, "learning_rate", _scheduled(variant)),
+    ):
+        nlls, seconds = _read(variant, task, model, state, config)
+    return {"recipe": name, "nll": nlls, "train_seconds": seconds, "config": config.as_dict()}
+
+
+def _scheduled(variant: Variant) -> Callable[..., float]:
+    def rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
+        return learning_rate(chunk, learning, train) * variant.schedule(chunk)
+
+    return rate
+
+
+def _read(
+    variant: Variant, task: ReadingTask, model: models.LanguageModel, state: WritingState, config: Config
+) -> tuple[list[float], float]:
+    """The NLL of each chunk, nats/token, and the seconds that were spent on learning them all."""
     mean = Mean(model, variant.average)
     # The loss of the first pass, taken before its update, is the score where both see the same.
-    same = config.given.context_tokens >= config.decode.context_tokens and not variant.average
-    same = same and not variant.window
-    told_by_training = same and config.given.objective == "nll" and config.train.dropout == 0
+    same = config.given.context_tokens >= config.decode.context_tokens
+    told = same and config.train.dropout == 0 and not (variant.average or variant.window)
     choose = torch.Generator().manual_seed(0)
     nlls: list[float] = []
-    read = []
+    read: list[Turn] = []
     seconds = 0.0
     while (turn := task.next_turn(state.tokens)) is not None:
         chunk = list(turn.given)
-        if not told_by_training:
+        if not told:
             with torch.no_grad(), mean:
                 nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
         began = time.perf_counter()
         steps = []
         for part in _windows(turn, variant.window or len(chunk)):
             steps += list(train_on_chunk(part, part.given, model, state, config))
-        if told_by_training:
+        if told:
             nlls.append(steps[0].loss)  # type: ignore[union-attr]
         for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
             list(train_on_chunk(read[number], list(read[number].given), model, state, config))
@@ -303,7 +319,7 @@ def run(
         state.chunks += 1
         if not math.isfinite(nlls[-1]):
             break
-    return {"recipe": name, "nll": nlls, "train_seconds": seconds, "config": config.as_dict()}
+    return nlls, seconds
 
 
 def _windows(turn: Turn, size: int) -> Iterable[Turn]:

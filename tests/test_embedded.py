@@ -22,6 +22,15 @@ from tests.conftest import USERS_CACHE
 pytestmark = pytest.mark.slow
 
 PREMISE = "A lighthouse keeper finds a letter in a bottle, written in his own hand."
+BOOKS = Path(__file__).parents[2] / "shared" / "data"
+PAIRS = [
+    ("Der Leuchtturm stand am Ende der Mole.", "The lighthouse stood at the end of the pier."),
+    ("Jeden Abend zündete der Wärter die Lampe an.", "Every evening the keeper lit the lamp."),
+    ("Heute lag ein Brief vor der Tür.", "Today a letter lay before the door."),
+    ("Die Handschrift war seine eigene.", "The handwriting was his own."),
+    ("Der Wärter öffnete den Brief nicht.", "The keeper did not open the letter."),
+    ("Die Lampe brannte die ganze Nacht.", "The lamp burned all night."),
+]
 LENGTH = ("--chunks", "3", "--chunk-tokens", "32", "--context-tokens", "64")
 
 
@@ -57,6 +66,27 @@ def run(home: Path, *arguments: str, kill_at: tuple[str, int] | None = None) -> 
 def steps_of(home: Path) -> Path:
     (session,) = (home / "sessions").iterdir()
     return session / "steps"
+
+
+def table_of(model: Path, home: Path, command: str, *arguments: str | Path) -> list[dict[str, Any]]:
+    """The rows that an evaluation prints."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "templora_cli",
+            "eval",
+            command,
+            *map(str, arguments),
+            "--model",
+            str(model),
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        check=True,
+        env={**os.environ, "TEMPLORA_HOME": str(home)},
+    )
+    return list(json.loads(done.stdout)["rows"])
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +136,31 @@ def test_four_bits_on_the_cpu(embedded: Path, tmp_path: Path) -> None:
     chunks = [event for event in events if event["event"] == "chunk_committed"]
     assert all(chunk["nll_base"] < 4 for chunk in chunks)
     assert all(chunk["train_losses"][1] < chunk["train_losses"][0] for chunk in chunks)
+
+
+def test_learning_a_book_lowers_its_perplexity(embedded: Path, tmp_path: Path) -> None:
+    book = BOOKS / "pg19" / "3125.txt"
+    if not book.is_file():
+        pytest.skip(f"the books for measurements are not in {BOOKS}")
+    rows = table_of(
+        embedded,
+        tmp_path,
+        "ppl",
+        book,
+        "--limit-tokens",
+        "3072",
+        "--chunk-tokens",
+        "256",
+        "--context-tokens",
+        "256",
+    )
+    assert rows[-1]["base_ppl"] < 60 and rows[-1]["change"] < -3
+
+
+def test_learning_pairs_helps_to_translate(embedded: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps({"source": s, "target": t}) for s, t in PAIRS), "utf-8")
+    rows = table_of(embedded, tmp_path, "translate", pairs, "--from", "de", "--to", "en", "--run-pairs", "2")
+    base, learning = rows[-2:]
+    assert learning["ppl_change"] < -1 and base["pairs"] == len(PAIRS)
+    assert base["chrf"] > 10, "German is not foreign to it; noise has about 5"

@@ -310,6 +310,18 @@ def test_reading_is_no_decoding() -> None:
     assert "tokens/s" not in status(committed(origin="given"))
 
 
+def test_what_is_done_between_chunks_is_told() -> None:
+    terminal = Terminal()
+    with TerminalView(terminal, terminal) as view:
+        view.show(opened())
+        view.show(committed())
+        with view.status("measuring"):
+            view.show(events.Notice("x"))
+            assert "measuring" in "\n".join(terminal.screen())
+        view.show(events.Notice("y"))
+        assert "measuring" not in "\n".join(terminal.screen())
+
+
 def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
     opening = committed(origin="given", done=0, seconds={"decode": 0.0, "score": 500.0})

@@ -117,6 +117,12 @@ def run_session(
     that of the step that is gone on from (-1 without one): a kill may have come between. `task` is for
     sessions whose own files do not say what to do.
     """
+
+    def measure(index: int) -> None:
+        if after_chunk is not None:
+            with view.status("measuring"):
+                after_chunk(index, state)
+
     from templora_cli.engine.backends.eager import EagerBackend
     from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
@@ -137,15 +143,14 @@ def run_session(
         for notice in [*notices, recorder.book.write()]:
             if notice is not None:
                 view.show(Notice(notice))
-        if after_chunk is not None:
-            after_chunk(recorder.chunks - 1, state)
+        measure(recorder.chunks - 1)
         task = task or _task(session, model, config)
         with closing(write(task, model, backend, state, config)) as events:
             for event in events:
                 for shown in recorder.record(event):
                     view.show(shown)
-                    if after_chunk is not None and isinstance(shown, ChunkCommitted):
-                        after_chunk(shown.index, state)
+                    if isinstance(shown, ChunkCommitted):
+                        measure(shown.index)
         if at_end is not None:
             view.show(at_end(session, recorder))
 

@@ -14,7 +14,6 @@ NEUTRAL: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
     "min_new_tokens": 0,
-    "min_length": 0,
     "suppress_tokens": [],
     "begin_suppress_tokens": [],
 }

@@ -209,7 +209,7 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
     rows = []
     for place, side in enumerate(sides):
         found: dict[str, Any] = {name: scores[name][place] for name in ("BLEU", "chrF2") if name in scores}
-        intervals = {name: Interval(one.score, one.ci) for name, one in found.items()}
+        intervals = {name: Interval(float(one.score), float(one.ci)) for name, one in found.items()}
         rows.append(
             Row(
                 depth,

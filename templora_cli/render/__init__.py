@@ -58,7 +58,7 @@ class View(Protocol):
         """Show the error that ends the run."""
 
     def status(self, text: str) -> AbstractContextManager[None]:
-        """Say what is going on during a slow step before the session opens."""
+        """Say what is going on during a slow step outside of the loop."""
         return nullcontext()
 
     def close(self) -> None:
@@ -169,10 +169,16 @@ class TerminalView(View):
 
     @contextmanager
     def status(self, text: str) -> Iterator[None]:
-        """A spinner in a terminal, nothing elsewhere."""
+        """In the status block of an open session, a spinner in a terminal before it, nothing elsewhere."""
+        if self._region is not None:
+            before, self._progress.doing = self._progress.doing, text
+            try:
+                yield
+            finally:
+                self._progress.doing = before
+            return
         spinner = "dots" if _is_utf(self._stderr) else "line"
-        shown = self._live and self._region is None
-        with self._console.status(Text(self._own(text)), spinner=spinner) if shown else nullcontext():
+        with self._console.status(Text(self._own(text)), spinner=spinner) if self._live else nullcontext():
             yield
 
     def close(self) -> None:

@@ -36,10 +36,10 @@ COLUMNS = {
     "pairs": "pairs",
     "tokens": "tokens",
     "ppl": "PPL",
-    "ppl_change": "change %",
+    "ppl_change": "PPL %",
     "bleu": "BLEU",
     "bleu_half_width": "±",
-    "bleu_change": "change %",
+    "bleu_change": "BLEU %",
     "p": "p",
     "chrf": "chrF",
     "chrf_half_width": "±",
@@ -271,11 +271,11 @@ def _plan(
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
-    _require_positions(model, config, form, runs, asked["context_pairs"])
+    longest = _require_positions(model, config, form, runs, asked["context_pairs"])
     tokens = sum(len(form.both(run)) for run in runs)
-    # What is shown on the screen: a chunk is a run, whatever the settings for prose are.
-    shown = replace(config.decode, chunk_tokens=max(8, -(-tokens // len(runs))))
-    config = replace(config, decode=shown)
+    # What the screen shows: a chunk is a run, whatever the settings for prose are.
+    mean = max(8, -(-tokens // len(runs)))
+    config = replace(config, decode=replace(config.decode, chunk_tokens=mean, context_tokens=longest))
     manifest = Manifest(
         format=FORMAT,
         id=Store().new_id(f"eval {path.stem}"),
@@ -303,15 +303,13 @@ def _require_positions(
     form: PairFormat,
     runs: Sequence[Sequence[Pair]],
     context_pairs: int,
-) -> None:
-    """Refuse runs that are longer than what the model was made for."""
+) -> int:
+    """The longest context of a run, in tokens. Refuses runs that are longer than what the model reads."""
     sizes = [[len(form.both([pair])) for pair in run] for run in runs]
     flat = [size for run in sizes for size in run]
     begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
-    need = max(
-        sum(flat[max(0, begin - context_pairs) : begin]) + sum(run)
-        for begin, run in zip(begins, sizes, strict=True)
-    )
+    contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
+    need = max(context + sum(run) for context, run in zip(contexts, sizes, strict=True))
     if config.train.learn and "distill" in (config.given.objective, config.own.objective):
         teacher = max(config.given.teacher_context_tokens, config.own.teacher_context_tokens)
         need = max(need, min(teacher, sum(flat)) + max(map(sum, sizes)))
@@ -321,6 +319,7 @@ def _require_positions(
             f"this model reads at most {model.max_positions} tokens; a run with its context has {need}",
             "a smaller --context-pairs, or shorter runs (--run-pairs)",
         )
+    return max(contexts)
 
 
 def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, float] | None) -> None:

@@ -1,0 +1,58 @@
+"""The grid of recipes: it runs, and what it reports is what the loop measures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import recipes
+from templora_cli.config import Config
+from tests.commands.test_eval import TEXT, ppl, rows_of
+
+SMALL = ("--set", "rank=4", "--set", "alpha=4", "--limit-tokens", "256")
+
+
+def grid(model: Path, *names: str) -> list[dict[str, object]]:
+    only = [part for name in names for part in ("--only", name)]
+    sizes = ("--chunk-tokens", "32", "--context-tokens", "48", "--out", "grid.jsonl")
+    arguments = ["grid", "book.txt", "--model", str(model), *sizes, *SMALL, *only]
+    result = CliRunner().invoke(recipes.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in Path("grid.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def book() -> None:
+    Path("book.txt").write_text(TEXT)
+
+
+def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
+    for name in ("paper", "lr=5e-4"):
+        result = grid(tiny_model, name)[-1]
+        settings = [part for text in recipes.VARIANTS[name].settings for part in ("--set", text)]
+        row = rows_of(ppl(tiny_model, "--json", *settings, *SMALL))[-1]
+        assert recipes.change(result) == pytest.approx(row["change"], abs=1e-3)
+
+
+def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
+    names = [
+        *("lr=2e-3 epochs=1 muon", "lr=5e-4 average", "lr=2e-4 window=256", "lr=5e-4 decaying"),
+        *("lr=2e-4 epochs=1 lora+ 4", "lr=2e-4 epochs=2 frozen context", "lr=3e-4 epochs=1 replay=1"),
+        *("lr=2e-4 mlp", "lr=1.0 sgd", "lr=2e-4 orthogonal A", "lr=2e-4 betas=0.9,0.99", "default"),
+    ]
+    results = grid(tiny_model, *names)
+    assert [result["recipe"] for result in results] == names
+    assert all(recipes.change(result) < 0 for result in results)
+    assert len({recipes.change(result) for result in results}) == len(names), "each does something else"
+
+
+def test_the_loop_is_left_as_it_was(tiny_model: Path) -> None:
+    from templora_cli import temp_lora
+    from templora_cli.engine.loss import chunk_nll
+
+    grid(tiny_model, "lr=2e-4 epochs=2 frozen context", "lr=5e-4 decaying")
+    assert temp_lora.chunk_nll is chunk_nll
+    assert temp_lora.learning_rate(9, Config().own, Config().train) == Config().own.lr
