@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.novel import NovelTask
+    from templora_cli.tasks.prompts import PromptFile
     from templora_cli.tasks.reading import ReadingTask
     from templora_cli.temp_lora import Task, WritingState
 
@@ -95,6 +96,43 @@ class Plan:
         book = ("task", "premise", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
         run = ("fingerprint", "quantize", "device", "hardware", "versions", "threads")
         return all(getattr(begun, name) == getattr(self.manifest, name) for name in (*book, *run))
+
+
+def new_manifest(
+    task: str,
+    config: Config,
+    model: LanguageModel,
+    folder: Path,
+    *,
+    named_after: str,
+    goal: tuple[int, str],
+    source: str | None,
+    prompts: PromptFile | None = None,
+    premise: str = "",
+    out: Path | None = None,
+) -> Manifest:
+    """The manifest of a session that begins now; its id is made of words of `named_after`."""
+    from templora_cli.sessions.manifest import FORMAT, Manifest
+    from templora_cli.sessions.store import Store, now, sha256_text
+
+    return Manifest(
+        format=FORMAT,
+        id=Store().new_id(named_after),
+        task=task,
+        created=now(),
+        opened=now(),
+        model=config.model.name,
+        folder=str(folder.absolute()),
+        config=config.as_dict(),
+        prompts={} if prompts is None else {prompts.name: prompts.sha256},
+        premise=premise,
+        source_sha256=None if source is None else sha256_text(source),
+        tokens_sha256="",  # filled in by the store
+        goal_amount=goal[0],
+        goal_unit=goal[1],
+        out=None if out is None else str(out),
+        **runtime(model),
+    )
 
 
 def write_session(session: Session, model: LanguageModel, view: View) -> None:

@@ -134,8 +134,6 @@ def _read_opening(file: Path | None) -> str | None:
 
 def plan_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> session_run.Plan:
     """The session of a novel; `book` is premise, opening, goal, out."""
-    from templora_cli.sessions.manifest import FORMAT, Manifest
-    from templora_cli.sessions.store import Store, now, sha256_text
     from templora_cli.tasks.novel import novel_header, opening_tokens
     from templora_cli.tasks.prompts import load_prompts
 
@@ -143,23 +141,17 @@ def plan_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) 
     opening = book["opening"]
     header = novel_header(model.tokenizer, prompts, book["premise"], opened=opening is not None)
     session_run.require_window(model, config, len(header))
-    manifest = Manifest(
-        format=FORMAT,
-        id=Store().new_id(book["premise"] or opening),
-        task="novel",
-        created=now(),
-        opened=now(),
-        model=config.model.name,
-        folder=str(folder.absolute()),
-        config=config.as_dict(),
-        prompts={prompts.name: prompts.sha256},
+    manifest = session_run.new_manifest(
+        "novel",
+        config,
+        model,
+        folder,
+        named_after=book["premise"] or opening,
+        goal=book["goal"],
+        source=opening,
+        prompts=prompts,
         premise=book["premise"],
-        source_sha256=None if opening is None else sha256_text(opening),
-        tokens_sha256="",  # filled in by the store
-        goal_amount=book["goal"][0],
-        goal_unit=book["goal"][1],
-        out=None if book["out"] is None else str(book["out"]),
-        **session_run.runtime(model),
+        out=book["out"],
     )
     tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
     return session_run.Plan(manifest, header, tokens, opening)

@@ -98,7 +98,7 @@ class TranslationProbe:
                 known += _as_pairs(batch, said) if self.from_output else batch
             else:
                 known += batch
-        tokens = [len(self.form.translated(pair.target)) for pair in run]
+        tokens = [len(self.form.target_tokens(pair.target)) for pair in run]
         return {"outputs": outputs, "nll": nlls, "tokens": tokens}
 
     def _known(self, side: str, index: int, before: Mapping[int, Mapping[str, Any]]) -> list[Pair]:
@@ -106,18 +106,18 @@ class TranslationProbe:
         return _as_pairs(run, before[index][side]["outputs"]) if self.from_output else list(run)
 
     def _prompt(self, seen: Sequence[Pair], pair: Pair) -> Tokens:
-        context = self.form.both(seen[max(0, len(seen) - self.context_pairs) :])
-        return self.form.header + context + self.form.before(pair.source)
+        context = self.form.pair_tokens(seen[max(0, len(seen) - self.context_pairs) :])
+        return self.form.header + context + self.form.source_tokens(pair.source)
 
     def _nll(self, prompt: Tokens, pair: Pair) -> float:
         with torch.no_grad():
-            return chunk_nll(self.model.module, prompt, self.form.translated(pair.target)).sum().item()
+            return chunk_nll(self.model.module, prompt, self.form.target_tokens(pair.target)).sum().item()
 
     def _translate(self, prompts: Sequence[Tokens], batch: Sequence[Pair]) -> list[str]:
-        longest = max(len(self.form.before(pair.source)) for pair in batch)
+        longest = max(len(self.form.source_tokens(pair.source)) for pair in batch)
         # Twice the source: prose that is longer has lost its way.
         out = greedy(self.model.module, prompts, max_tokens=2 * longest + 32, ends=self.ends)
-        return [self.form.translation(tokens) for tokens in out]
+        return [self.form.target_text(tokens) for tokens in out]
 
 
 def _as_pairs(run: Sequence[Pair], targets: Iterable[str]) -> list[Pair]:

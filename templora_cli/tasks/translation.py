@@ -30,23 +30,23 @@ class PairFormat:
         """What stands before all pairs: the tokenizer's own beginning of a text, never empty."""
         return tuple(self.tokenizer.encode("")[:1]) or self._ids("\n")
 
-    def before(self, source: str) -> Tokens:
+    def source_tokens(self, source: str) -> Tokens:
         """What the model sees of a paragraph before it translates it."""
         names = {"source_language": self.source.name, "target_language": self.target.name}
         # The paragraph last: a text that holds a placeholder is left as it is.
         return self._ids(self.prompts.text("pair", "before", **names, source=source))
 
-    def translated(self, target: str) -> Tokens:
+    def target_tokens(self, target: str) -> Tokens:
         """What the model is to go on with: the translation and the end of its line."""
         return self._ids(f" {target}\n")
 
-    def translation(self, tokens: Sequence[int]) -> str:
+    def target_text(self, tokens: Sequence[int]) -> str:
         """The translation in what the model went on with."""
         return decode(self.tokenizer, tokens).split("\n", 1)[0].strip()
 
-    def both(self, pairs: Sequence[Pair]) -> Tokens:
+    def pair_tokens(self, pairs: Sequence[Pair]) -> Tokens:
         """Whole pairs, below each other."""
-        parts = [self.before(pair.source) + self.translated(pair.target) for pair in pairs]
+        parts = [self.source_tokens(pair.source) + self.target_tokens(pair.target) for pair in pairs]
         return tuple(token for part in parts for token in part)
 
     def line_ends(self) -> list[int]:
@@ -77,9 +77,9 @@ class PairsTask:
         read = 0
         for index in range(len(self.runs)):
             if read == len(book):
-                return self._turn(self.format.both(self._before(index)), self._learnt(index))
+                return self._turn(self.format.pair_tokens(self._before(index)), self._learnt(index))
             if index not in self._lengths:
-                self._lengths[index] = len(self.format.both(self._learnt(index)))
+                self._lengths[index] = len(self.format.pair_tokens(self._learnt(index)))
             read += self._lengths[index]
         return None
 
@@ -100,8 +100,8 @@ class PairsTask:
         mask: list[bool] = []
         for pair in run:
             for tokens, learnt in (
-                (self.format.before(pair.source), False),
-                (self.format.translated(pair.target), True),
+                (self.format.source_tokens(pair.source), False),
+                (self.format.target_tokens(pair.target), True),
             ):
                 given += tokens
                 mask += [learnt] * len(tokens)

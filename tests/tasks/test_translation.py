@@ -26,8 +26,8 @@ def text_of(tokens: tuple[int, ...]) -> str:
 
 def test_how_a_pair_stands() -> None:
     pair = Pair("灯 {target_language}", "lamp")
-    assert text_of(FORM.both([pair])) == "Chinese: 灯 {target_language}\nEnglish: lamp\n"
-    assert text_of(FORM.before("灯")) == "Chinese: 灯\nEnglish:"
+    assert text_of(FORM.pair_tokens([pair])) == "Chinese: 灯 {target_language}\nEnglish: lamp\n"
+    assert text_of(FORM.source_tokens("灯")) == "Chinese: 灯\nEnglish:"
     assert len(FORM.header) == 1
 
 
@@ -39,8 +39,8 @@ def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pa
         turn = task.next_turn(book)
         assert turn is not None and turn.origin == "given"
         before = [pair for earlier in runs[:index] for pair in earlier]
-        assert turn.context == FORM.both(before[max(0, len(before) - context) :])
-        assert turn.given == FORM.both(run) and turn.max_tokens == len(turn.given)
+        assert turn.context == FORM.pair_tokens(before[max(0, len(before) - context) :])
+        assert turn.given == FORM.pair_tokens(run) and turn.max_tokens == len(turn.given)
         learnt = [token for token, learn in zip(turn.given, turn.loss_mask, strict=True) if learn]
         assert text_of(tuple(learnt)) == "".join(f" {pair.target}\n" for pair in run)
         book += turn.given
@@ -48,7 +48,7 @@ def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pa
 
 
 def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
-    assert FORM.translation(FORM.translated("a lamp")) == "a lamp"
-    assert FORM.translation(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
-    assert FORM.translation(()) == ""
+    assert FORM.target_text(FORM.target_tokens("a lamp")) == "a lamp"
+    assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
+    assert FORM.target_text(()) == ""
     assert FORM.line_ends() == [ord("\n")]

@@ -189,7 +189,16 @@ def _read_book(
         )
     session_run.require_window(model, config, len(header))
     task = "costs" if costs else "ppl"
-    with _plan_reading(task, config, model, folder, path, text, header, tokens).go_on() as session:
+    manifest = session_run.new_manifest(
+        task,
+        config,
+        model,
+        folder,
+        named_after=f"eval {path.stem}",
+        goal=(len(tokens), "tokens"),
+        source=text,
+    )
+    with session_run.Plan(manifest, header, tokens, text).go_on() as session:
         if not costs:
             session_run.run_session(session, model, view)
             return read_chunks(session.steps), None
@@ -227,40 +236,6 @@ def _run_costed(
     chunks, most = read_chunks(session.steps), max(memory.values.values())
     cost = cost_of(chunks, trial.values[last], most, config.decode.chunk_tokens)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
-
-
-def _plan_reading(
-    task: str,
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    path: Path,
-    text: str,
-    header: tuple[int, ...],
-    tokens: tuple[int, ...],
-) -> session_run.Plan:
-    from templora_cli.sessions.manifest import FORMAT, Manifest
-    from templora_cli.sessions.store import Store, now, sha256_text
-
-    manifest = Manifest(
-        format=FORMAT,
-        id=Store().new_id(f"eval {path.stem}"),
-        task=task,
-        created=now(),
-        opened=now(),
-        model=config.model.name,
-        folder=str(folder.absolute()),
-        config=config.as_dict(),
-        prompts={},
-        premise="",
-        source_sha256=sha256_text(text),
-        tokens_sha256="",
-        goal_amount=len(tokens),
-        goal_unit="tokens",
-        out=None,
-        **session_run.runtime(model),
-    )
-    return session_run.Plan(manifest, header, tokens, text)
 
 
 def _report(

@@ -252,7 +252,7 @@ def _limited(runs: Sequence[Sequence[Pair]], form: PairFormat, limit: int | None
         if limit is not None and tokens >= limit:
             break
         kept.append(run)
-        tokens += sum(len(form.translated(pair.target)) for pair in run)
+        tokens += sum(len(form.target_tokens(pair.target)) for pair in run)
     return kept
 
 
@@ -265,34 +265,23 @@ def _plan(
     runs: Sequence[Sequence[Pair]],
     asked: dict[str, Any],
 ) -> session_run.Plan:
-    from templora_cli.sessions.manifest import FORMAT, Manifest
-    from templora_cli.sessions.store import Store, now, sha256_text
-
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
     longest = _require_positions(model, config, form, runs, asked["context_pairs"])
-    tokens = sum(len(form.both(run)) for run in runs)
+    tokens = sum(len(form.pair_tokens(run)) for run in runs)
     # What the screen shows: a chunk is a run, whatever the settings for prose are.
     mean = max(8, -(-tokens // len(runs)))
     config = replace(config, decode=replace(config.decode, chunk_tokens=mean, context_tokens=longest))
-    manifest = Manifest(
-        format=FORMAT,
-        id=Store().new_id(f"eval {path.stem}"),
-        task="pairs",
-        created=now(),
-        opened=now(),
-        model=config.model.name,
-        folder=str(folder.absolute()),
-        config=config.as_dict(),
-        prompts={form.prompts.name: form.prompts.sha256},
-        premise="",
-        source_sha256=sha256_text(source),
-        tokens_sha256="",
-        goal_amount=tokens,
-        goal_unit="tokens",
-        out=None,
-        **session_run.runtime(model),
+    manifest = session_run.new_manifest(
+        "pairs",
+        config,
+        model,
+        folder,
+        named_after=f"eval {path.stem}",
+        goal=(tokens, "tokens"),
+        source=source,
+        prompts=form.prompts,
     )
     return session_run.Plan(manifest, form.header, (), source)
 
@@ -305,7 +294,7 @@ def _require_positions(
     context_pairs: int,
 ) -> int:
     """The longest context of a run, in tokens. Refuses runs that are longer than what the model reads."""
-    sizes = [[len(form.both([pair])) for pair in run] for run in runs]
+    sizes = [[len(form.pair_tokens([pair])) for pair in run] for run in runs]
     flat = [size for run in sizes for size in run]
     begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
     contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
