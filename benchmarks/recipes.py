@@ -31,6 +31,7 @@ from templora_cli.documents.text import read_text
 from templora_cli.engine import catalog, models
 from templora_cli.engine.forward import last_logits
 from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.muon import Muon
 from templora_cli.tasks.reading import ReadingTask, reading_tokens
 from templora_cli.tasks.turn import Turn
 from templora_cli.temp_lora import WritingState, learning_rate, train_on_chunk
@@ -104,6 +105,10 @@ def adamw(beta1: float, beta2: float) -> Callable[[models.LanguageModel], torch.
     return lambda model: torch.optim.AdamW(model.adapter.values(), betas=(beta1, beta2), weight_decay=0.0)
 
 
+def muon(momentum: float) -> Callable[[models.LanguageModel], torch.optim.Optimizer]:
+    return lambda model: Muon(model.adapter.values(), momentum=momentum)
+
+
 def sgd(model: models.LanguageModel) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.adapter.values(), momentum=0.9)
 
@@ -123,30 +128,6 @@ class LoraPlus(torch.optim.AdamW):
     def step(self, closure: Any = None) -> Any:
         self.param_groups[1]["lr"] = self.param_groups[0]["lr"] * self.ratio
         return super().step(closure)
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal by Newton-Schulz steps (Jordan, 2024), for every matrix."""
-
-    def __init__(self, model: models.LanguageModel, momentum: float = 0.9) -> None:
-        super().__init__(list(model.adapter.values()), {"lr": 0.0, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                kept = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                kept.mul_(group["momentum"]).add_(p.grad)
-                update = p.grad + group["momentum"] * kept
-                wide = update if update.shape[0] <= update.shape[1] else update.T
-                x = wide / (wide.norm() + 1e-7)
-                for _ in range(5):
-                    a = x @ x.T
-                    x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-                update = x if wide is update else x.T
-                p.add_(update, alpha=-group["lr"] * max(update.shape) ** 0.5 * 0.2)
 
 
 def frozen_context_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> Tensor:
@@ -217,8 +198,8 @@ VARIANTS: dict[str, Variant] = {
     "lr=3e-4 betas=0.9,0.99": Variant((*PLAIN, "lr=3e-4"), optimizer=adamw(0.9, 0.99)),
     "lr=1e-1 sgd": Variant((*PLAIN, "lr=1e-1"), optimizer=sgd),
     "lr=1.0 sgd": Variant((*PLAIN, "lr=1.0"), optimizer=sgd),
-    "lr=2e-4 muon": Variant((*PLAIN, "lr=2e-4"), optimizer=Muon),
-    "lr=1e-3 muon": Variant((*PLAIN, "lr=1e-3"), optimizer=Muon),
+    "lr=2e-4 muon": Variant((*PLAIN, "lr=2e-4"), optimizer=muon(0.9)),
+    "lr=1e-3 muon": Variant((*PLAIN, "lr=1e-3"), optimizer=muon(0.9)),
     "lr=1e-4 lora+ 4": Variant((*PLAIN, "lr=1e-4"), optimizer=lambda model: LoraPlus(model, 4)),
     "lr=5e-5 lora+ 16": Variant((*PLAIN, "lr=5e-5"), optimizer=lambda model: LoraPlus(model, 16)),
     "lr=2e-4 orthogonal A": Variant((*PLAIN, "lr=2e-4"), orthogonal),
@@ -246,7 +227,15 @@ VARIANTS: dict[str, Variant] = {
     ),
     "lr=1e-3 epochs=1 mlp": Variant((*PLAIN, "lr=1e-3", "epochs=1"), only("mlp")),
     "lr=5e-4 epochs=1 mlp": Variant((*PLAIN, "lr=5e-4", "epochs=1"), only("mlp")),
-    "lr=2e-3 epochs=1 muon": Variant((*PLAIN, "lr=2e-3", "epochs=1"), optimizer=Muon),
+    **{
+        f"lr={lr} epochs=1 muon": Variant((*PLAIN, f"lr={lr}", "epochs=1"), optimizer=muon(0.9))
+        for lr in ("5e-4", "1e-3", "2e-3", "4e-3", "8e-3")
+    },
+    "lr=2e-3 epochs=1 muon 0.95": Variant((*PLAIN, "lr=2e-3", "epochs=1"), optimizer=muon(0.95)),
+    "lr=2e-3 epochs=1 muon 0.8": Variant((*PLAIN, "lr=2e-3", "epochs=1"), optimizer=muon(0.8)),
+    "lr=2e-3 epochs=1 muon rank=16": Variant(
+        (*PLAIN, "lr=2e-3", "epochs=1", "rank=16", "alpha=16"), optimizer=muon(0.9)
+    ),
     "lr=2e-4 epochs=1 lora+ 4": Variant(
         (*PLAIN, "lr=2e-4", "epochs=1"), optimizer=lambda model: LoraPlus(model, 4)
     ),

@@ -28,7 +28,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # chunk i of `warmup_chunks` gets lr * (i + 1) / warmup_chunks.
     "paper": {
         "decode": {"chunk_tokens": 1024},
-        "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "weight_decay": 0.0},
+        "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "optimizer": "adamw"},
         "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
         "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
         "gate": {"enabled": False},
@@ -36,6 +36,9 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The defaults of the dataclasses below; docs/quality.md has what they were chosen by.
     "default": {},
 }
+
+
+OPTIMIZERS = ("adamw", "muon")
 
 
 def option(
@@ -117,7 +120,8 @@ class TrainConfig:
     )
     dropout: float = option(0.05, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
-    weight_decay: float = option(0.0, "Weight decay of AdamW", at_least=0, at_most=1)
+    optimizer: str = option("adamw", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
+    weight_decay: float = option(0.0, "Weight decay, decoupled from the gradients", at_least=0, at_most=1)
     gradient_checkpointing: bool = option(
         True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
     )

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, masked_mean
+from templora_cli.engine.muon import Muon
 from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
 from templora_cli.events import (
     ChunkLearnt,
@@ -113,7 +114,7 @@ class WritingState:
     """The book: token ids, never re-tokenised text."""
     chunks: int
     adapter: dict[str, nn.Parameter]
-    optimizer: torch.optim.AdamW | None
+    optimizer: torch.optim.Optimizer | None
     """Its moments; None where nothing is learnt."""
     sampling: torch.Generator
     dropout: Tensor
@@ -127,7 +128,8 @@ class WritingState:
         device = model.device
         optimizer = None
         if model.adapter:  # each chunk sets its learning rate
-            optimizer = torch.optim.AdamW(model.adapter.values(), weight_decay=config.train.weight_decay)
+            make = Muon if config.train.optimizer == "muon" else torch.optim.AdamW
+            optimizer = make(model.adapter.values(), weight_decay=config.train.weight_decay)
         sampling = torch.Generator(device).manual_seed(config.seed)
         # Another stream than the sampler's, whatever the seed.
         dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()

@@ -2,7 +2,7 @@
 
     steps/000012/chunk.json              the chunk: tokens, text, figures
                  adapter.safetensors     LoRA matrices under their PEFT names, float32
-                 optimizer.safetensors   AdamW's moments under the same names
+                 optimizer.safetensors   the optimizer's moments under the same names
                  state.json              counters and random states
                  checksums.json          SHA-256 of the files above
 
@@ -35,6 +35,8 @@ from templora_cli.temp_lora import WritingState
 
 TENSORS = ("adapter.safetensors", "optimizer.safetensors")
 THINNED = (*TENSORS, "state.json")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
+"""What AdamW (the first three) and Muon remember of a parameter."""
 
 
 class StepDamaged(Exception):
@@ -205,7 +207,7 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
 
 
 def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:
-    """AdamW's state by parameter name: exp_avg, exp_avg_sq, step."""
+    """The optimizer's state by parameter name and `MOMENTS`."""
     assert state.optimizer is not None
     for name, parameter in state.adapter.items():
         for key, value in state.optimizer.state[parameter].items():
@@ -225,7 +227,7 @@ def _restore(
             parameter.copy_(adapter[name])
             if state.optimizer is None:
                 continue
-            for key in ("step", "exp_avg", "exp_avg_sq"):
+            for key in MOMENTS:
                 if (saved := moments.get(f"{name}.{key}")) is not None:
                     place = saved.device if key == "step" else parameter.device  # AdamW counts on the CPU
                     # A copy: load_file maps the file into memory, and the file will be thinned away.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,13 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in state.adapter.items()}
 
 
-def test_a_state_comes_back_bit_for_bit_and_in_place(tiny_model: Path, steps: Path) -> None:
-    state = state_of(tiny_model)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_state_comes_back_bit_for_bit_and_in_place(optimizer: str, tiny_model: Path, steps: Path) -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, optimizer=optimizer))
+    state = state_of(tiny_model, config)
     advance(state, steps)
     advance(state, steps)
-    fresh = state_of(tiny_model)
+    fresh = state_of(tiny_model, config)
     places = {name: p.data_ptr() for name, p in fresh.adapter.items()}
     assert restore_latest(steps, fresh) == []
     assert fresh.tokens == [0, 1, 2, 10, 11, 12] and fresh.chunks == 2
@@ -82,7 +85,7 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(tiny_model: Path, steps: Pa
         checkpoint.shutil.rmtree(step)
     two = advance(fresh, steps)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    again = state_of(tiny_model)
+    again = state_of(tiny_model, config)
     restore_latest(steps, again)
     assert again.own_nlls == [0.25, 0.5], "given text is no measure for the gate"
 

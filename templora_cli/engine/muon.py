@@ -1,0 +1,78 @@
+"""Muon: momentum whose matrices are made orthogonal before they are applied.
+
+Jordan et al. 2024 (github.com/KellerJordan/Muon), with the scale of Liu et al. (arXiv 2502.16982), which
+makes an update's elements as large as AdamW's at 0.2 times the rate. torch has one too
+(`torch.optim.Muon`), but it computes in bfloat16, which is hundreds of times slower on CPUs without units
+for it, and takes one matrix at a time, which is dear for the many thin ones of an adapter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+AT_ONCE = 1 << 24
+"""Elements that are made orthogonal in one batch; bounds the memory of a step."""
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the Newton-Schulz polynomial: they bring singular values to about 1 in five steps, not exactly to it."""
+
+
+class Muon(torch.optim.Optimizer):
+    """For matrices only. `state[p]["momentum"]` is all that it remembers of a parameter."""
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            batches: defaultdict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    batches[tuple(sorted(parameter.shape))].append(parameter)
+            for (rows, columns), parameters in batches.items():
+                size = max(1, AT_ONCE // (rows * columns))
+                for start in range(0, len(parameters), size):
+                    self._update(parameters[start : start + size], group)
+
+    def _update(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update parameters of the same shape, or of one that lies on its side."""
+        keep, lr = group["momentum"], group["lr"]
+        updates = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            kept = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            kept.mul_(keep).add_(parameter.grad)
+            update = parameter.grad.add(kept, alpha=keep)  # Nesterov's
+            updates.append(update if _is_wide(parameter) else update.T)
+        for parameter, update in zip(parameters, orthogonal(torch.stack(updates)), strict=True):
+            parameter.mul_(1 - lr * group["weight_decay"])
+            scale = 0.2 * max(parameter.shape) ** 0.5
+            parameter.add_(update if _is_wide(parameter) else update.T, alpha=-lr * scale)
+
+
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The matrices [n, rows, columns >= rows] with all singular values near 1; a matrix of zeros stays so."""
+    a, b, c = COEFFICIENTS
+    x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
