@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
@@ -52,8 +52,6 @@ class Variant:
     """In place of AdamW with its usual betas; the loop sets the rate of its first group."""
     replay: int = 0
     """Earlier chunks, drawn at random, that are learnt again after each chunk."""
-    window: int = 0
-    """Tokens that are learnt at a time, each with what stands before it; 0 is the whole chunk."""
     schedule: Callable[[int], float] = lambda chunk: 1.0
     """Factor of the rate by the number of chunks before."""
     average: float = 0.0
@@ -221,9 +219,17 @@ VARIANTS: dict[str, Variant] = {
     "lr=5e-4 average": Variant((*PLAIN, "lr=5e-4"), average=0.7),
     "lr=5e-4 epochs=1 average": Variant((*PLAIN, "lr=5e-4", "epochs=1"), average=0.6),
     "lr=1e-3 epochs=1 average": Variant((*PLAIN, "lr=1e-3", "epochs=1"), average=0.7),
-    "lr=2e-4 window=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256"), window=256),
+    "lr=2e-3 epochs=1 muon window=256": Variant(
+        (*PLAIN, "lr=2e-3", "epochs=1", "given.context_tokens=256", "given.window_tokens=256"),
+        optimizer=muon(0.9),
+    ),
+    "lr=2e-3 epochs=1 muon window=128": Variant(
+        (*PLAIN, "lr=2e-3", "epochs=1", "given.context_tokens=256", "given.window_tokens=128"),
+        optimizer=muon(0.9),
+    ),
+    "lr=2e-4 window=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256", "given.window_tokens=256")),
     "lr=2e-4 epochs=1 window=128": Variant(
-        (*PLAIN, "lr=2e-4", "epochs=1", "given.context_tokens=128"), window=128
+        (*PLAIN, "lr=2e-4", "epochs=1", "given.context_tokens=128", "given.window_tokens=128")
     ),
     "lr=1e-3 epochs=1 mlp": Variant((*PLAIN, "lr=1e-3", "epochs=1"), only("mlp")),
     "lr=5e-4 epochs=1 mlp": Variant((*PLAIN, "lr=5e-4", "epochs=1"), only("mlp")),
@@ -283,7 +289,7 @@ def _read(
     mean = Mean(model, variant.average)
     # The loss of the first pass, taken before its update, is the score where both see the same.
     same = config.given.context_tokens >= config.decode.context_tokens
-    told = same and config.train.dropout == 0 and not (variant.average or variant.window)
+    told = same and config.train.dropout == 0 and not (variant.average or config.given.window_tokens)
     choose = torch.Generator().manual_seed(0)
     nlls: list[float] = []
     read: list[Turn] = []
@@ -294,9 +300,7 @@ def _read(
             with torch.no_grad(), mean:
                 nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
         began = time.perf_counter()
-        steps = []
-        for part in _windows(turn, variant.window or len(chunk)):
-            steps += list(train_on_chunk(part, part.given, model, state, config))
+        steps = list(train_on_chunk(turn, chunk, model, state, config))
         if told:
             nlls.append(steps[0].loss)  # type: ignore[union-attr]
         for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
@@ -309,13 +313,6 @@ def _read(
         if not math.isfinite(nlls[-1]):
             break
     return nlls, seconds
-
-
-def _windows(turn: Turn, size: int) -> Iterable[Turn]:
-    """The chunk in pieces of `size` tokens, each after what stands before it."""
-    for start in range(0, len(turn.given), size):
-        piece = turn.given[start : start + size]
-        yield replace(turn, context=turn.context + turn.given[:start], given=piece)
 
 
 def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[str] = ()) -> Config:

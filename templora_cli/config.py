@@ -173,6 +173,12 @@ class LearningConfig:
         at_least=0,
         at_most=MOST_TOKENS,
     )
+    window_tokens: int = option(
+        0,
+        "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk",
+        at_least=0,
+        at_most=MOST_TOKENS,
+    )
     teacher_context_tokens: int = option(
         4096,
         "Tokens before the chunk that the teacher of distill sees",

@@ -111,7 +111,7 @@ class TrainStep(Event):
     epoch: int
     epochs: int
     loss: float
-    """Mean NLL of the chunk's tokens, in nats, with dropout, before this pass's update."""
+    """Mean of what is minimised, in nats/token, with dropout, each window before its own step."""
     lr: float
 
 

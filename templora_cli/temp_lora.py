@@ -243,27 +243,37 @@ def train_on_chunk(
     if state.optimizer is None:
         return losses
     state.optimizer.param_groups[0]["lr"] = lr = learning_rate(state.chunks, learning, config.train)
-    loss_of_chunk = objective(turn, chunk, model, state, learning)
-    if loss_of_chunk is None:
-        return losses
-    for epoch in range(1, learning.epochs + 1):
-        model.module.train()
-        with _dropout_random(state, model.device):
-            loss = loss_of_chunk()
-            loss.backward()  # type: ignore[no-untyped-call]
-        model.module.eval()
-        if not (math.isfinite(loss.item()) and _finite_gradients(state)):
-            state.optimizer.zero_grad()  # one such pass would turn the whole adapter into NaN
+    objectives = [
+        loss
+        for window in windows(turn, chunk, state, learning)
+        if (loss := objective(window, model, learning)) is not None
+    ]
+    for epoch in range(1, learning.epochs + 1 if objectives else 1):
+        steps = [train_step(loss_of_window, model, state) for loss_of_window in objectives]
+        if not all(map(math.isfinite, steps)):
             left_out = f"pass {epoch} of {learning.epochs}" + (
                 " and those after it" if epoch < learning.epochs else ""
             )
             yield Notice(f"chunk {state.chunks + 1}: {left_out} left out, the gradients are not finite")
             break
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(math.fsum(steps) / len(steps))
         yield TrainStep(state.chunks, epoch, learning.epochs, losses[-1], lr)
     return losses
+
+
+def train_step(loss_of_window: Callable[[], Tensor], model: Model, state: WritingState) -> float:
+    """One step of the optimizer; returns the loss before it, or NaN where that or a gradient is not finite."""
+    assert state.optimizer is not None
+    model.module.train()
+    with _dropout_random(state, model.device):
+        loss = loss_of_window()
+        loss.backward()  # type: ignore[no-untyped-call]
+    model.module.eval()
+    finite = math.isfinite(loss.item()) and _finite_gradients(state)
+    if finite:  # one step that is not would turn the whole adapter into NaN
+        state.optimizer.step()
+    state.optimizer.zero_grad()
+    return loss.item() if finite else math.nan
 
 
 def learning_of(turn: Turn, config: Config) -> LearningConfig:
@@ -271,27 +281,51 @@ def learning_of(turn: Turn, config: Config) -> LearningConfig:
     return config.given if turn.origin == "given" else config.own
 
 
-def objective(
-    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, learning: LearningConfig
-) -> Callable[[], Tensor] | None:
-    """The loss of a pass over (context -> chunk), mean over the chunk's tokens, in nats.
+@dataclass(frozen=True)
+class Window:
+    """What one step learns: (context -> tokens), a part of a chunk or the whole of it."""
+
+    header: tuple[int, ...]
+    context: tuple[int, ...]
+    """What training shows before the tokens."""
+    book: tuple[int, ...]
+    """All that stands before them in the book."""
+    tokens: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+
+
+def windows(turn: Turn, chunk: Sequence[int], state: WritingState, learning: LearningConfig) -> list[Window]:
+    """The chunk in windows of `window_tokens`, each after what stands before it; whole where that is 0."""
+    size = learning.window_tokens or len(chunk)
+    made = []
+    for start in range(0, len(chunk), size):
+        tokens, mask = tuple(chunk[start : start + size]), turn.loss_mask[start : start + size]
+        before = tuple(chunk[:start])
+        if not turn.loss_mask or any(mask):
+            context = _last(turn.context + before, learning.context_tokens)
+            made.append(Window(turn.header, context, (*state.tokens, *before), tokens, mask))
+    return made
+
+
+def objective(window: Window, model: Model, learning: LearningConfig) -> Callable[[], Tensor] | None:
+    """The loss of a step over (context -> tokens), mean over the tokens, in nats.
 
     `nll` is the paper's (section 3.2). `distill` is context distillation: the base, which sees
     `teacher_context_tokens` of the book, teaches base + adapter, which see the short context. Where
-    nothing has left the window yet it has nothing to teach, and None comes back: AdamW would make
-    steps of full size out of rounding errors.
+    nothing has left the window yet it has nothing to teach, and None comes back: an optimizer that
+    scales its steps would make whole ones out of rounding errors.
     """
-    prompt = turn.header + _last(turn.context, learning.context_tokens)
+    prompt, tokens = window.header + window.context, window.tokens
     if learning.objective == "nll":
-        return lambda: masked_mean(chunk_nll(model.module, prompt, chunk), turn.loss_mask)
-    longer = turn.header + _last(state.tokens, learning.teacher_context_tokens)
+        return lambda: masked_mean(chunk_nll(model.module, prompt, tokens), window.loss_mask)
+    longer = window.header + _last(window.book, learning.teacher_context_tokens)
     if len(longer) <= len(prompt):
         return None
     model.module.eval()
     with torch.no_grad(), model.without_adapter():
-        teacher = chunk_logits(model.module, longer, chunk).log_softmax(-1)
+        teacher = chunk_logits(model.module, longer, tokens).log_softmax(-1)
     return lambda: masked_mean(
-        kl_divergence(teacher, chunk_logits(model.module, prompt, chunk)), turn.loss_mask
+        kl_divergence(teacher, chunk_logits(model.module, prompt, tokens)), window.loss_mask
     )
 
 

@@ -29,6 +29,7 @@ from templora_cli.events import (
 )
 from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
 from templora_cli.temp_lora import (
+    Window,
     WritingState,
     flaw_of,
     learning_rate,
@@ -36,6 +37,7 @@ from templora_cli.temp_lora import (
     repetition,
     score_chunk,
     train_on_chunk,
+    windows,
     write,
 )
 
@@ -275,9 +277,8 @@ def test_distilling_brings_the_adapter_towards_the_base_that_sees_more(tiny_mode
 
 def test_the_target_of_distilling_does_not_move_with_the_adapter(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 24, config=replace(CONFIG, own=DISTILL))
-    turn = replace(loop.task.next_turn([]), header=(1, 2, 3), context=(7, 8))
     chunk = [9, 10, 11]
-    loop.state.tokens += [5, 6, 7, 8]
+    window = Window((1, 2, 3), (7, 8), (5, 6, 7, 8), tuple(chunk), ())
     with torch.no_grad():
         teacher = chunk_logits(loop.model.module, [1, 2, 3, 5, 6, 7, 8], chunk).log_softmax(-1)
         for name, parameter in loop.model.adapter.items():
@@ -285,9 +286,7 @@ def test_the_target_of_distilling_does_not_move_with_the_adapter(tiny_model: Pat
                 parameter += 0.1
         student = chunk_logits(loop.model.module, [1, 2, 3, 7, 8], chunk).log_softmax(-1)
         expected = (teacher.exp() * (teacher - student)).sum(-1).mean()
-        assert objective(turn, chunk, loop.model, loop.state, DISTILL)() == pytest.approx(
-            expected.item(), rel=1e-4
-        )
+        assert objective(window, loop.model, DISTILL)() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
@@ -431,6 +430,35 @@ def test_a_mask_says_what_of_a_chunk_is_scored_and_learnt(tiny_model: Path) -> N
     config = replace(CONFIG, train=replace(CONFIG.train, dropout=0.0))
     (first, *_) = train_on_chunk(turn, chunk, loop.model, loop.state, config)
     assert first.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_model: Path) -> None:
+    learning = LearningConfig(lr=1e-2, window_tokens=5, context_tokens=4)
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, own=learning))
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx")
+    steps = 0
+    optimizer = loop.state.optimizer
+    step = optimizer.step
+
+    def counted() -> None:
+        nonlocal steps
+        steps += 1
+        step()
+
+    optimizer.step = counted
+    events = loop.run()
+    assert steps == 2 * 2 * 3, "two chunks, two passes, three windows"
+    assert kinds(events).count("TrainStep") == 4
+    turn = replace(loop.task.next_turn([]), header=(1,), context=(2, 3))
+    loop.state.tokens[:] = [8, 9]
+    first, second, third = windows(turn, list(range(10, 22)), loop.state, learning)
+    assert (first.context, first.tokens) == ((2, 3), (10, 11, 12, 13, 14))
+    assert (second.context, second.tokens) == ((11, 12, 13, 14), (15, 16, 17, 18, 19))
+    assert (third.tokens, third.book) == ((20, 21), (8, 9, *range(10, 20)))
+    masked = replace(turn, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
+    assert [w.tokens[-1] for w in windows(masked, list(range(10, 22)), loop.state, learning)] == [14, 21]
+    (whole,) = windows(turn, [10, 11], loop.state, LearningConfig())
+    assert whole.tokens == (10, 11)
 
 
 @pytest.mark.parametrize(
