@@ -1,8 +1,10 @@
-"""Start-up time, peak memory of a chunk, and whether a long book stays as cheap as a short one.
+"""Start-up time, peak memory of a chunk, whether a long book stays as cheap as a short one, and how much
+people repeat themselves.
 
     python -m benchmarks startup
     python -m benchmarks memory [--model smollm2-135m]
     python -m benchmarks flat [--chunks 30]
+    python -m benchmarks repetition BOOK... [--model smollm2-135m]
 
 Prints what it measured; judges nothing. POSIX only (peak memory from getrusage).
 """
@@ -113,6 +115,28 @@ def flat(chunks: int = 30, repeats: int = 5) -> None:
         f"{', '.join(f'{ratio:.3f}' for ratio in ratios)})"
     )
     print(f"size of the last step over that of the 3rd: {sizes[-1] / sizes[2]:.3f}")
+
+
+@app.command()
+def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
+    """Share of 4-grams that a chunk of a person's text repeats from itself; the gate must let these pass."""
+    from transformers import AutoTokenizer
+
+    from templora_cli.documents.text import read_text
+    from templora_cli.engine import catalog
+    from templora_cli.temp_lora import repetition
+
+    tokenizer = AutoTokenizer.from_pretrained(catalog.resolve(model, print))
+    print(f"# {model}\nbook\tchunk\tchunks\tmedian\t99 %\tmost")
+    for book in books:
+        ids = tokenizer.encode(read_text(book), add_special_tokens=False)
+        for size in (256, 512, 1024, 2048):
+            chunks = [ids[start : start + size] for start in range(0, len(ids) - size, size)]
+            shares = sorted((repetition([], chunk), place) for place, chunk in enumerate(chunks))
+            most, place = shares[-1]
+            figures = f"{median(share for share, _ in shares):.3f}\t{shares[int(len(shares) * 0.99)][0]:.3f}"
+            print(f"{book.name}\t{size}\t{len(chunks)}\t{figures}\t{most:.3f}")
+            print(f"  the most: {tokenizer.decode(chunks[place])[:100]!r}")
 
 
 if __name__ == "__main__":

@@ -383,26 +383,30 @@ def grid(
 def table(files: list[Path], after: Annotated[int, typer.Option(help="Tokens.")] = 10_000) -> None:
     """One table of the results in `files`, best first."""
     results = [json.loads(text) for file in files for text in file.read_text().splitlines()]
-    print(f"| recipe | book | chunk, context | all | from {after} on | training, s |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(f"| recipe | book | chunk, context | all | from {after} on | PPL from {after} on | training, s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for result in sorted(results, key=lambda result: change(result, after)):
         print(line(result, after))
 
 
 def change(result: dict[str, Any], after: int = 0) -> float:
     """Of the perplexity against the base, in per cent, over the chunks that begin at or after `after`."""
-    pairs = [
-        (learnt - base)
-        for number, (learnt, base) in enumerate(zip(result["nll"], result["base"], strict=False))
-        if number * result["chunk"] >= after
-    ]
-    return (math.exp(sum(pairs) / len(pairs)) - 1) * 100 if pairs else math.nan
+    base, learnt = (mean_nll(result, side, after) for side in ("base", "nll"))
+    return (math.exp(learnt - base) - 1) * 100
+
+
+def mean_nll(result: dict[str, Any], side: str, after: int = 0) -> float:
+    """Of "base" or of the adapter ("nll"), over the chunks from `after` on that both have, nats/token."""
+    begins = -(-after // result["chunk"])
+    values = result[side][begins : len(result["nll"])]
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def line(result: dict[str, Any], after: int = 5_600) -> str:
     name = " ".join([result["recipe"], *result["set"]])
     sizes = f"{result['chunk']}, {result['context']}"
     figures = f"{change(result):+.2f} % | {change(result, after):+.2f} %"
+    figures += f" | {math.exp(mean_nll(result, 'nll', after)):.2f}"
     return f"| {name} | {result['book']} | {sizes} | {figures} | {result['train_seconds']:.0f} |"
 
 

@@ -17,10 +17,10 @@ from templora_cli.errors import TemploraError
 MOST_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
-MEASURED_RATE = (1.35e8, 2e-4)
-"""Parameters of SmolLM2-135M, and its best learning rate for given text (docs/quality.md)."""
-PAPERS_RATE = (7e9, 5e-5)
-"""Parameters and learning rate of the paper's Llama-2 (section 4.1)."""
+MEASURED_AT, MEASURED_RATE = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
+"""Parameters of SmolLM2-135M, and its best learning rates for given text in one pass (docs/quality.md)."""
+PAPERS_AT, PAPERS_RATE = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
+"""Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
@@ -29,8 +29,8 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "decode": {"chunk_tokens": 1024},
         "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "optimizer": "adamw"},
-        "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
-        "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048},
+        "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048, "window_tokens": 0},
+        "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048, "window_tokens": 0},
         "gate": {"enabled": False},
     },
     # The defaults of the dataclasses below; docs/quality.md has what they were chosen by.
@@ -118,9 +118,9 @@ class TrainConfig:
     alpha: int = option(
         64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1, at_most=65536
     )
-    dropout: float = option(0.05, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
+    dropout: float = option(0.0, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
-    optimizer: str = option("adamw", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
+    optimizer: str = option("muon", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
     weight_decay: float = option(0.0, "Weight decay, decoupled from the gradients", at_least=0, at_most=1)
     gradient_checkpointing: bool = option(
         True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
@@ -136,7 +136,7 @@ class GateConfig:
     """
 
     enabled: bool = option(True, "Off learns from whatever comes out")
-    # 1,971 chunks of 256 to 2,048 tokens of three PG-19 books: 99 % are below 0.09, the most is 0.28.
+    # Chunks of people's books: 99 % are below 0.09, the most is 0.28, a refrain (docs/quality.md).
     repetition: float = option(
         0.3, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
     )
@@ -152,6 +152,9 @@ OBJECTIVES = ("nll", "distill")
 
 
 LR_HELP = "Learning rate after the warm-up; 0 chooses it by the size of the base"
+EPOCHS_HELP = "Passes over each chunk"
+CONTEXT_HELP = "Tokens before what is learnt that training shows, of those that decoding saw"
+WINDOW_HELP = "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk"
 
 
 @dataclass(frozen=True)
@@ -166,19 +169,9 @@ class LearningConfig:
 
     objective: str = option("nll", "What is minimised: nll (the paper's) or distill", choices=OBJECTIVES)
     lr: float = option(5e-5, LR_HELP, at_least=0, at_most=1)
-    epochs: int = option(2, "Passes over each chunk", at_least=1, at_most=100)
-    context_tokens: int = option(
-        2048,
-        "Tokens before the chunk that training shows, of those that decoding saw",
-        at_least=0,
-        at_most=MOST_TOKENS,
-    )
-    window_tokens: int = option(
-        0,
-        "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk",
-        at_least=0,
-        at_most=MOST_TOKENS,
-    )
+    epochs: int = option(2, EPOCHS_HELP, at_least=1, at_most=100)
+    context_tokens: int = option(2048, CONTEXT_HELP, at_least=0, at_most=MOST_TOKENS)
+    window_tokens: int = option(0, WINDOW_HELP, at_least=0, at_most=MOST_TOKENS)
     teacher_context_tokens: int = option(
         4096,
         "Tokens before the chunk that the teacher of distill sees",
@@ -192,11 +185,16 @@ class GivenConfig(LearningConfig):
     """`[given]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
 
     lr: float = option(0.0, LR_HELP, at_least=0, at_most=1)
+    epochs: int = option(1, EPOCHS_HELP, at_least=1, at_most=100)
+    context_tokens: int = option(256, CONTEXT_HELP, at_least=0, at_most=MOST_TOKENS)
+    window_tokens: int = option(256, WINDOW_HELP, at_least=0, at_most=MOST_TOKENS)
 
 
 @dataclass(frozen=True)
 class OwnConfig(LearningConfig):
     """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler."""
+
+    lr: float = option(2.5e-4, LR_HELP, at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -288,20 +286,20 @@ def resolve(layers: list[Layer]) -> Config:
 
 def for_size(config: Config, parameters: int) -> Config:
     """`config` with every rate of 0 replaced by that for a base of so many parameters."""
-    lr = rate_for_size(parameters)
+    lr = rate_for_size(parameters, config.train.optimizer)
     given, own = config.given, config.own
     return replace(config, given=replace(given, lr=given.lr or lr), own=replace(own, lr=own.lr or lr))
 
 
-def rate_for_size(parameters: int) -> float:
+def rate_for_size(parameters: int, optimizer: str) -> float:
     """The learning rate for given text on a base of so many parameters, to two figures.
 
-    A power law through what was measured on 0.135 billion parameters (docs/quality.md) and the 5e-5 that
-    the paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
+    A power law through what was measured on 0.135 billion parameters (docs/quality.md) and what the
+    paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
     """
-    (small, fast), (large, slow) = MEASURED_RATE, PAPERS_RATE
-    exponent = math.log(slow / fast) / math.log(large / small)
-    return float(f"{fast * (parameters / small) ** exponent:.1e}")
+    fast, slow = MEASURED_RATE[optimizer], PAPERS_RATE[optimizer]
+    exponent = math.log(slow / fast) / math.log(PAPERS_AT / MEASURED_AT)
+    return float(f"{fast * (parameters / MEASURED_AT) ** exponent:.1e}")
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:

@@ -262,7 +262,7 @@ def train_on_chunk(
 
 
 def train_step(loss_of_window: Callable[[], Tensor], model: Model, state: WritingState) -> float:
-    """One step of the optimizer; returns the loss before it, or NaN where that or a gradient is not finite."""
+    """One step of the optimizer; returns the loss before it, or NaN where it or a gradient is not finite."""
     assert state.optimizer is not None
     model.module.train()
     with _dropout_random(state, model.device):

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.config import (
+    MEASURED_AT,
     MEASURED_RATE,
+    OPTIMIZERS,
+    PAPERS_AT,
     PAPERS_RATE,
     RECIPES,
     Config,
@@ -43,19 +46,21 @@ def test_the_papers_recipe_is_the_papers() -> None:
         chosen = paper.as_dict()[table]
         assert {key: chosen[key] for key in values} == values
     assert paper.own.lr == paper.given.lr == 5e-5 and paper.train.dropout == 0.05
+    assert paper.train.optimizer == "adamw"
     assert not paper.gate.enabled, "the paper has none"
     assert for_size(paper, 1_000) == paper, "its rate is its own, whatever the model"
 
 
 def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
-    (small, fast), (large, slow) = MEASURED_RATE, PAPERS_RATE
-    assert for_size(resolve([]), int(small)).given.lr == fast
-    assert for_size(resolve([]), int(large)).given.lr == slow
-    rates = [rate_for_size(10**n) for n in range(6, 13)]
-    assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
+    for optimizer in OPTIMIZERS:
+        config = resolve([flags({"train": {"optimizer": optimizer}})])
+        assert for_size(config, int(MEASURED_AT)).given.lr == MEASURED_RATE[optimizer]
+        assert for_size(config, int(PAPERS_AT)).given.lr == PAPERS_RATE[optimizer]
+        rates = [rate_for_size(10**n, optimizer) for n in range(6, 13)]
+        assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
     asked = resolve([flags({"given": {"lr": 3e-3}, "own": {"lr": 0}})])
     chosen = for_size(asked, 10**9)
-    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9))
+    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9, "muon"))
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from templora_cli.commands.terminal import raise_interrupt
 from templora_cli.config import MOST_TOKENS, Config, from_dict
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened
@@ -185,6 +186,7 @@ def run_session(
         task = task or _task(session, model, config)
         with closing(write(task, model, backend, state, config)) as events:
             for event in events:
+                raise_interrupt()
                 for shown in recorder.record(event):
                     view.show(shown)
                     if isinstance(shown, ChunkCommitted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,19 @@ from rich.text import Text
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.render import JsonView, TerminalView, View, show_error
 
+_interrupted = threading.Event()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def raise_interrupt() -> None:
+    """Raise the KeyboardInterrupt that was lost: Python drops one that comes while an object is finalised."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
 
 @contextmanager
 def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
@@ -25,8 +39,10 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
 
     Errors inside are shown by it; they and Ctrl-C set the exit status.
     """
+    _interrupted.clear()
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     stdout = sys.stdout if prose else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     on_screen = TerminalView(stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
     with JsonView(sys.stdout) if json else on_screen as view:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,32 @@ def test_ctrl_c_keeps_what_is_committed_and_says_how_to_go_on(tiny_model: Path) 
     assert event["resume_command"] == f"templora resume {only_session().name}"
     assert event["chunks"] == len(committed_steps(only_session() / "steps")) >= 2
     assert not list((only_session() / "steps").glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_not_lost(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # the handler runs here, and what it raises is ignored
+
+    from templora_cli.temp_lora import Sampler
+
+    draw, drawn = Sampler.draw, []
+
+    def counted(self: Sampler, ids: Any, logits: Any) -> int:
+        drawn.append(0)
+        if len(drawn) == 20:
+            Finalised()
+        return draw(self, ids, logits)
+
+    monkeypatch.setattr(Sampler, "draw", counted)
+    result = write(tiny_model, "--chunks", "4")
+    assert result.exit_code == 130, result.stderr
+    assert len(drawn) == 20 and len(committed_steps(only_session() / "steps")) == 1
 
 
 # --- looking -----------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ TEXT = "The keeper went up the stairs. The keeper went down the stairs. " * 6
 
 @pytest.fixture(autouse=True)
 def book(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 4\nalpha = 4\n[given]\nlr = 1e-2\n")
+    (tmp_path / "config.toml").write_text(
+        "[train]\noptimizer = 'adamw'\nrank = 4\nalpha = 4\n[given]\nlr = 1e-2\nepochs = 2\n"
+    )
     Path("book.txt").write_text(TEXT)
 
 
