@@ -18,7 +18,7 @@ MOST_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
 MEASURED_AT, MEASURED_RATE = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
-"""Parameters of SmolLM2-135M, and its best learning rates for given text in one pass (docs/quality.md)."""
+"""Parameters of SmolLM2-135M, and rates that suit it for given text in one pass (docs/quality.md)."""
 PAPERS_AT, PAPERS_RATE = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
 
@@ -120,7 +120,7 @@ class TrainConfig:
     )
     dropout: float = option(0.0, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
-    optimizer: str = option("muon", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
+    optimizer: str = option("adamw", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
     weight_decay: float = option(0.0, "Weight decay, decoupled from the gradients", at_least=0, at_most=1)
     gradient_checkpointing: bool = option(
         True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
@@ -193,8 +193,6 @@ class GivenConfig(LearningConfig):
 @dataclass(frozen=True)
 class OwnConfig(LearningConfig):
     """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler."""
-
-    lr: float = option(2.5e-4, LR_HELP, at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)

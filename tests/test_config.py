@@ -60,7 +60,7 @@ def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
         assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
     asked = resolve([flags({"given": {"lr": 3e-3}, "own": {"lr": 0}})])
     chosen = for_size(asked, 10**9)
-    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9, "muon"))
+    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9, "adamw"))
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
