@@ -41,8 +41,9 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
     """
     _interrupted.clear()
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell's background job is to ignore Ctrl-C
+        signal.signal(signal.SIGINT, _interrupt)
     stdout = sys.stdout if prose else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     on_screen = TerminalView(stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
     with JsonView(sys.stdout) if json else on_screen as view:

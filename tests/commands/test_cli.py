@@ -264,7 +264,13 @@ def run_process(*arguments: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        preexec_fn=None if sys.platform == "win32" else heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """Tests that run in the background of a shell ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
@@ -299,6 +305,7 @@ def test_an_interrupt_that_python_drops_is_not_lost(
 
     from templora_cli.temp_lora import Sampler
 
+    heed_interrupts()
     draw, drawn = Sampler.draw, []
 
     def counted(self: Sampler, ids: Any, logits: Any) -> int:
