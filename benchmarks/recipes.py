@@ -166,7 +166,8 @@ def decaying(chunk: int) -> float:
     return float((1 + chunk / 4) ** -0.5)
 
 
-PLAIN = ("dropout=0.0",)
+PLAIN = ("dropout=0.0", "epochs=2", "given.context_tokens=2048", "given.window_tokens=0")
+"""Whole chunks in two passes, as the paper learns them; what a recipe says after it wins."""
 
 VARIANTS: dict[str, Variant] = {
     "default": Variant(),
@@ -176,7 +177,7 @@ VARIANTS: dict[str, Variant] = {
         f"lr={lr} epochs=1": Variant((*PLAIN, f"lr={lr}", "epochs=1"))
         for lr in ("2e-4", "3e-4", "5e-4", "1e-3")
     },
-    "lr=2e-4 dropout=0.05": Variant(("lr=2e-4",)),
+    "lr=2e-4 dropout=0.05": Variant((*PLAIN, "lr=2e-4", "dropout=0.05")),
     "lr=2e-4 warmup=0": Variant((*PLAIN, "lr=2e-4", "warmup_chunks=0")),
     "lr=2e-4 rank=16": Variant((*PLAIN, "lr=2e-4", "rank=16", "alpha=16")),
     "lr=2e-4 rank=16 alpha=64": Variant((*PLAIN, "lr=2e-4", "rank=16", "alpha=64")),

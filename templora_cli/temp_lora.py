@@ -289,7 +289,7 @@ class Window:
     context: tuple[int, ...]
     """What training shows before the tokens."""
     book: tuple[int, ...]
-    """All that stands before them in the book."""
+    """What stands before them in the book, as far as a teacher sees."""
     tokens: tuple[int, ...]
     loss_mask: tuple[bool, ...]
 
@@ -297,13 +297,14 @@ class Window:
 def windows(turn: Turn, chunk: Sequence[int], state: WritingState, learning: LearningConfig) -> list[Window]:
     """The chunk in windows of `window_tokens`, each after what stands before it; whole where that is 0."""
     size = learning.window_tokens or len(chunk)
+    seen = _last(state.tokens, learning.teacher_context_tokens)
     made = []
     for start in range(0, len(chunk), size):
         tokens, mask = tuple(chunk[start : start + size]), turn.loss_mask[start : start + size]
         before = tuple(chunk[:start])
         if not turn.loss_mask or any(mask):
             context = _last(turn.context + before, learning.context_tokens)
-            made.append(Window(turn.header, context, (*state.tokens, *before), tokens, mask))
+            made.append(Window(turn.header, context, seen + before, tokens, mask))
     return made
 
 

@@ -49,6 +49,15 @@ def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
     assert len({recipes.change(result) for result in results}) == len(names), "each does something else"
 
 
+def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
+    for name, variant in recipes.VARIANTS.items():
+        given = recipes.config_of(variant.settings, (32, 48)).given
+        if name in ("default", "paper"):
+            continue
+        assert given.epochs == (1 if "epochs=1" in name else given.epochs if "epochs=" in name else 2), name
+        assert (given.window_tokens > 0) == ("window=" in name), name
+
+
 def test_the_loop_is_left_as_it_was(tiny_model: Path) -> None:
     from templora_cli import temp_lora
     from templora_cli.engine.loss import chunk_nll

@@ -15,15 +15,16 @@ from templora_cli.errors import TemploraError
 FORMAT = 2
 
 
-def _without_gate(values: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 had no gate, and a book that began without one goes on without."""
+def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had neither, and a book that began without them goes on without."""
     config = values.get("config")
-    if isinstance(config, dict):  # or it is damaged, which is said later
-        config = {**config, "gate": {"enabled": False}}
+    if isinstance(config, dict) and isinstance(config.get("given", {}), dict):  # damage is said later
+        given = {**config.get("given", {}), "window_tokens": 0}
+        config = {**config, "given": given, "gate": {"enabled": False}}
     return {**values, "format": 2, "config": config}
 
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate]
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate_and_windows]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 
 

@@ -142,11 +142,12 @@ def test_older_formats_are_migrated_in_order(monkeypatch: pytest.MonkeyPatch) ->
     assert load_manifest(session.path).premise == "two three"
 
 
-def test_a_session_from_before_the_gate_goes_on_without_it() -> None:
+def test_a_session_from_before_gate_and_windows_goes_on_without_them() -> None:
     with create("storm-1a2b") as session:
-        change(session, format=1, config={"decode": {"top_p": 0.5}})
+        change(session, format=1, config={"decode": {"top_p": 0.5}, "given": {"lr": 0.25}})
     config = from_dict(load_manifest(session.path).config, "session.json")
     assert not config.gate.enabled and config.decode.top_p == 0.5
+    assert (config.given.window_tokens, config.given.lr) == (0, 0.25)
 
 
 @pytest.mark.parametrize(
