@@ -1,0 +1,218 @@
+"""Recipes for own text: does a book that learns from itself hold together, and what does it remember?
+
+    python -m benchmarks.own run --recipe off --recipe distill --seed 0 --probe BOOK.txt --out own.jsonl
+    python -m benchmarks.own table own.jsonl
+
+Each recipe writes a book from the same premise and seeds through the loop itself, measured after each chunk
+as `templora eval drift` measures; one line of JSON a book goes to `--out`. What wins here belongs in
+`templora_cli/config.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from unittest import mock
+
+import torch
+import typer
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from templora_cli import temp_lora
+from templora_cli.commands.settings import settings_of
+from templora_cli.config import Layer, LearningConfig, for_size, resolve
+from templora_cli.documents.text import read_text
+from templora_cli.engine import catalog, models
+from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.loss import chunk_logits, kl_divergence
+from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
+from templora_cli.events import ChunkLearnt
+from templora_cli.tasks.novel import Goal, NovelTask, novel_header
+from templora_cli.tasks.prompts import load_prompts
+from templora_cli.tasks.reading import reading_tokens
+from templora_cli.temp_lora import Model, Window, WritingState, write
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+
+Objective = Callable[[Window, Model, LearningConfig], Any]
+PREMISE = "A lighthouse keeper finds a letter in a bottle, written in his own hand."
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe: settings as `--set` takes them and, for what is no setting, a change to the loop."""
+
+    settings: tuple[str, ...] = ()
+    change: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def kl_budget(nats: float) -> Callable[[], AbstractContextManager[object]]:
+    """Where base + adapter have moved further than `nats` a token from the base, a step goes back.
+
+    The budget is that of arXiv 2510.16089; there updates are refused, here the KL divergence is the loss.
+    """
+
+    def objective(window: Window, model: Model, learning: LearningConfig) -> Callable[[], Tensor]:
+        prompt = window.header + window.context
+        model.module.eval()
+        with torch.no_grad(), model.without_adapter():
+            base = chunk_logits(model.module, prompt, window.tokens).log_softmax(-1)
+
+        def loss() -> Tensor:
+            logits = chunk_logits(model.module, prompt, window.tokens)
+            moved = kl_divergence(base, logits).mean()
+            if moved.item() > nats:
+                return moved
+            return cross_entropy(logits, torch.tensor(list(window.tokens), device=logits.device))
+
+        return loss
+
+    return lambda: mock.patch.object(temp_lora, "objective", objective)
+
+
+def replayed() -> AbstractContextManager[object]:
+    """The first chunk, which the base wrote, is learnt again with each later one."""
+    windows = temp_lora.windows
+
+    def with_opening(
+        turn: temp_lora.Turn, chunk: list[int], state: WritingState, learning: LearningConfig
+    ) -> list[Window]:
+        opening = tuple(state.tokens[: len(chunk)])
+        again = [Window(turn.header, (), (), opening, ())] if opening else []
+        return windows(turn, chunk, state, learning) + again
+
+    return mock.patch.object(temp_lora, "windows", with_opening)
+
+
+DISTILL = ("own.objective=distill", "own.lr=2e-4", "own.epochs=2")
+NO_PENALTY = "decode.repetition_penalty=1.0"
+
+VARIANTS: dict[str, Variant] = {
+    "off": Variant(("learn=false",)),
+    "off, no penalty": Variant(("learn=false", NO_PENALTY)),
+    "paper": Variant(("recipe=paper",)),
+    "default": Variant(),
+    "nll 5e-5": Variant(("own.lr=5e-5",)),
+    "nll 5e-5, no penalty": Variant(("own.lr=5e-5", NO_PENALTY)),
+    "nll 1e-5": Variant(("own.lr=1e-5",)),
+    "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5",), replayed),
+    "nll 2e-4": Variant(("own.lr=2e-4",)),
+    "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4",), kl_budget(0.05)),
+    "nll 2e-4, KL within 0.02": Variant(("own.lr=2e-4",), kl_budget(0.02)),
+    "distill 2e-4, teacher 2048": Variant((*DISTILL, "own.teacher_context_tokens=2048")),
+    "distill 2e-4, teacher 4096": Variant((*DISTILL, "own.teacher_context_tokens=4096")),
+    # A student that sees a quarter of the window learns from the first chunk on what stands in the rest.
+    **{
+        f"distill {lr}, teacher {teacher}, student 128": Variant(
+            (*DISTILL, f"own.lr={lr}", f"own.teacher_context_tokens={teacher}", "own.context_tokens=128")
+        )
+        for lr in ("1e-4", "2e-4", "5e-4")
+        for teacher in (512, 2048, 4096)
+    },
+}
+
+
+def write_book(
+    name: str, seed: int, tokens: int, sizes: tuple[int, int], model_name: str, probe: tuple[str, int] | None
+) -> dict[str, Any]:
+    """Write one book under recipe `name`; its chunks and what was measured after each."""
+    variant = VARIANTS[name]
+    values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
+    fixed = ["gradient_checkpointing=false", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
+    for (table, key), value in settings_of([*variant.settings, *fixed], prefer="own").items():
+        values.setdefault(table, {})[key] = value
+    config = resolve([Layer.of_file("own", {**values.pop(""), **values})])
+    model = models.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
+    config = for_size(config, model.parameters)
+    prompts = load_prompts("novel", config.prompts)
+    header = novel_header(model.tokenizer, prompts, PREMISE, opened=False)
+    task = NovelTask(header, (), Goal(tokens, "tokens"), config.decode, model.tokenizer)
+    beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())
+    look = LiveMeasures(model, header, (beginning, held_out[: probe[1] if probe else 0]), config.decode)
+    state = WritingState.begin(model, config)
+    first = look(state)["probe"]
+    chunks: list[dict[str, Any]] = []
+    live: dict[int, Any] = {}
+    began = time.perf_counter()
+    with variant.change():
+        for event in write(task, model, EagerBackend(model.module), state, config):
+            if isinstance(event, ChunkLearnt):
+                chunks.append({**asdict(event), "index": event.index})
+                live[event.index] = look(state)
+    measured = [asdict(one) for one in measures_of(chunks, live)]
+    kept = [{key: chunk[key] for key in ("text", "flaw", "train_losses", "nll_adapter")} for chunk in chunks]
+    return {
+        "recipe": name,
+        "seed": seed,
+        "probe_before": first,
+        "measured": measured,
+        "chunks": kept,
+        "seconds": time.perf_counter() - began,
+        "config": config.as_dict(),
+    }
+
+
+@app.command()
+def run(
+    recipe: Annotated[list[str], typer.Option(help="Recipes to run; all without.")] = [],  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Seeds of the books.")] = [0, 1, 2],  # noqa: B006
+    tokens: int = 8192,
+    chunk_tokens: int = 512,
+    context_tokens: int = 512,
+    model: str = "smollm2-135m",
+    probe: Annotated[Path | None, typer.Option(help="Text of a person that is never learnt.")] = None,
+    probe_tokens: int = 2048,
+    out: Path = Path("own.jsonl"),
+) -> None:
+    """Write a book for each recipe and seed; one line of JSON each is added to `out`."""
+    if unknown := set(recipe) - VARIANTS.keys():
+        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(VARIANTS)}")
+    held_out = (read_text(probe), probe_tokens) if probe else None
+    for one in seed:
+        for name in recipe or VARIANTS:
+            result = write_book(name, one, tokens, (chunk_tokens, context_tokens), model, held_out)
+            with out.open("a") as stream:
+                stream.write(json.dumps(result) + "\n")
+            typer.echo(f"{name}, seed {one}: {result['seconds']:.0f} s")
+
+
+COLUMNS = {
+    "nll_base": "NLL under the base",
+    "repetition_in_chunk": "4-grams repeated in the chunk",
+    "repetition_in_book": "in the book",
+    "distinct_3": "distinct 3-grams",
+    "probe_ppl": "PPL of the probe",
+    "recall_base": "recall NLL, base",
+    "recall_adapter": "recall NLL, adapter",
+}
+
+
+@app.command()
+def table(
+    files: list[Path], step: Annotated[int, typer.Option(help="Depth of a row, in tokens; 0: all.")] = 0
+) -> None:
+    """One table of the books in `files`: means over the seeds."""
+    books: dict[str, list[Measures]] = {}
+    seeds: dict[str, int] = {}
+    for result in (json.loads(line) for file in files for line in file.read_text().splitlines()):
+        books.setdefault(result["recipe"], []).extend(Measures(**one) for one in result["measured"])
+        seeds[result["recipe"]] = seeds.get(result["recipe"], 0) + 1
+    print(f"| recipe | books | depth | {' | '.join(COLUMNS.values())} |")
+    print(f"| {' | '.join(['---'] * (len(COLUMNS) + 3))} |")
+    for name, measured in books.items():
+        for row in by_depth(measured, step or 1 << 40):
+            print(f"| {name} | {seeds[name]} | {row.depth:,} | {' | '.join(figures(row))} |")
+
+
+def figures(row: Measures) -> Iterable[str]:
+    return ("" if (value := getattr(row, name)) is None else f"{value:.3f}" for name in COLUMNS)
+
+
+if __name__ == "__main__":
+    app()
