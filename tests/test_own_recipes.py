@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmarks import own
 from templora_cli import cli, temp_lora
+from templora_cli.config import Config
+from templora_cli.engine import models
 
 SIZES = ("--tokens", "96", "--chunk-tokens", "32", "--context-tokens", "32")
 
@@ -44,17 +47,28 @@ def test_every_recipe_does_something_of_its_own(tiny_model: Path) -> None:
     assert len(set(last)) == len(last)
 
 
-def test_a_budget_keeps_the_adapter_near_the_base(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = ("own.lr=1e-2",)
-    monkeypatch.setitem(own.VARIANTS, "free", own.Variant(fast))
-    monkeypatch.setitem(own.VARIANTS, "bound", own.Variant(fast, own.kl_budget(1e-4)))
-    books = run(tiny_model, "free", "bound")
-
-    def moved(name: str) -> float:
-        chunk, measured = books[name]["chunks"][-1], books[name]["measured"][-1]
-        return abs(float(chunk["nll_adapter"] - measured["nll_base"]))
-
-    assert moved("bound") < moved("free") / 2
+def test_beyond_its_budget_a_step_goes_back_to_the_base(tiny_model: Path) -> None:
+    config = Config()
+    model = models.load(tiny_model, config.model, config.train, seed=0)
+    window = temp_lora.Window((1,), (2, 3), (2, 3), (4, 5, 6), ())
+    nll = temp_lora.objective(window, model, config.own)
+    with own.kl_budget(0.01)():
+        bound = temp_lora.objective(window, model, config.own)
+    assert nll and bound
+    assert bound().item() == pytest.approx(nll().item()), "the base itself is within every budget"
+    with torch.no_grad():
+        for weight in model.adapter.values():
+            weight.add_(0.05)
+    assert 0.01 < bound().item() != pytest.approx(nll().item())
+    optimizer = torch.optim.Adam(model.adapter.values(), lr=5e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        (loss := bound()).backward()
+        optimizer.step()
+        if loss.item() > 1:  # the NLL again
+            break
+    else:
+        pytest.fail("it did not come back")
 
 
 def test_the_loop_is_left_as_it_was() -> None:
