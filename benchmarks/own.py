@@ -32,7 +32,7 @@ from templora_cli.engine import catalog, models
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.loss import chunk_logits, kl_divergence
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
-from templora_cli.events import ChunkLearnt
+from templora_cli.events import Chunk, ChunkLearnt
 from templora_cli.tasks.novel import Goal, NovelTask, novel_header
 from templora_cli.tasks.prompts import load_prompts
 from templora_cli.tasks.reading import reading_tokens
@@ -81,9 +81,9 @@ def replayed() -> AbstractContextManager[object]:
     windows = temp_lora.windows
 
     def with_opening(
-        turn: temp_lora.Turn, chunk: list[int], state: WritingState, learning: LearningConfig
+        turn: temp_lora.Turn, chunk: Chunk, state: WritingState, learning: LearningConfig
     ) -> list[Window]:
-        opening = tuple(state.tokens[: len(chunk)])
+        opening = tuple(state.tokens[: len(chunk.tokens)])
         again = [Window(turn.header, (), (), opening, ())] if opening else []
         return windows(turn, chunk, state, learning) + again
 

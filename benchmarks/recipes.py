@@ -32,6 +32,7 @@ from templora_cli.engine import catalog, models
 from templora_cli.engine.forward import last_logits
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.engine.muon import Muon
+from templora_cli.events import Chunk
 from templora_cli.tasks.reading import ReadingTask, reading_tokens
 from templora_cli.tasks.turn import Turn
 from templora_cli.temp_lora import WritingState, learning_rate, train_on_chunk
@@ -301,11 +302,11 @@ def _read(
             with torch.no_grad(), mean:
                 nlls.append(chunk_nll(model.module, turn.header + turn.context, chunk).mean().item())
         began = time.perf_counter()
-        steps = list(train_on_chunk(turn, chunk, model, state, config))
+        steps = list(train_on_chunk(turn, Chunk(turn.given, ""), model, state, config))
         if told:
             nlls.append(steps[0].loss)  # type: ignore[union-attr]
         for number in torch.randperm(len(read), generator=choose)[: variant.replay].tolist():
-            list(train_on_chunk(read[number], list(read[number].given), model, state, config))
+            list(train_on_chunk(read[number], Chunk(read[number].given, ""), model, state, config))
         seconds += time.perf_counter() - began
         mean.add()
         read.append(turn)

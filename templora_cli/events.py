@@ -13,6 +13,23 @@ from typing import Any, Literal
 Origin = Literal["own", "given"]
 """Who wrote a chunk: the model ("own") or a person ("given")."""
 
+Unit = Literal["tokens", "words", "paragraphs"]
+"""What the length of a book is counted in."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one turn of the loop has brought: the unit that is scored, learnt and committed."""
+
+    tokens: tuple[int, ...]
+    text: str
+    loss_mask: tuple[bool, ...] = ()
+    """Which tokens are scored and learnt, at least one; empty for all of them."""
+    record: Any = None
+    """What the task wants to find again after a resume, a JSON value."""
+    flaw: str | None = None
+    """What the task itself found that makes it unfit to be learnt from, in words."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -41,7 +58,7 @@ class SessionOpened(Event):
     context_tokens: int
     goal: int
     """The length at which the book is finished, counted in `unit`."""
-    unit: Literal["tokens", "words"]
+    unit: Unit
     chunks: int
     """Chunks that the session already holds."""
     tokens: int
@@ -78,6 +95,22 @@ class TextDecoded(Event):
     text: str
     tokens: int
     """Tokens of the chunk decoded so far."""
+
+
+@dataclass(frozen=True)
+class ParagraphTranslated(Event):
+    """A paragraph has its translation, good or not."""
+
+    index: int
+    """Of its chunk."""
+    paragraph: int
+    """Its place in the document, from 0."""
+    source: str
+    target: str
+    attempts: int
+    """How often it was translated."""
+    flaws: tuple[str, ...]
+    """What its checks still find, in words; empty where it is good."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +166,8 @@ class ChunkLearnt(Event):
     flaw: str | None
     train_losses: tuple[float, ...]
     lr: float | None
+    record: Any = None
+    """What the task keeps of the chunk, a JSON value."""
 
 
 @dataclass(frozen=True)

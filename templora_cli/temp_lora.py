@@ -12,12 +12,12 @@ it is suspended at `ChunkLearnt` the state is whole and may be copied to the dis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, mas
 from templora_cli.engine.muon import Muon
 from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
 from templora_cli.events import (
+    Chunk,
     ChunkLearnt,
     ChunkRejected,
     ChunkScored,
@@ -64,6 +65,15 @@ class Model(Protocol):
         """Inside it the plain base model answers."""
 
 
+class Decode(Protocol):
+    """Decoding as a task may ask for it, with base + adapter and the state's own random numbers."""
+
+    def __call__(
+        self, after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+    ) -> Iterator[int]:
+        """The tokens that follow header, context and `after`, to the first of `ends` with it."""
+
+
 class Turn(Protocol):
     """What one turn of the loop is to do."""
 
@@ -95,12 +105,19 @@ class Turn(Protocol):
     def complete(self) -> Callable[[Sequence[int]], bool]:
         """Is the chunk, with these tokens, complete before it reaches `max_tokens`?"""
 
+    @property
+    def writer(self) -> Callable[[int, Decode], Generator[Event, None, Chunk]] | None:
+        """Writes chunk number n in parts, such as paragraphs below their sources; None where it is prose."""
+
 
 class Task(Protocol):
     """What to write next (`tasks/`)."""
 
-    def next_turn(self, book: Sequence[int]) -> Turn | None:
-        """The turn that continues `book`, or None when the book is finished."""
+    def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Turn | None:
+        """The turn that continues `book`, or None when the book is finished.
+
+        `records` are those of the chunks so far.
+        """
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """A function from the tokens that follow `book`, one at a time, to their text."""
@@ -121,6 +138,8 @@ class WritingState:
     """State of the model device's random generator for dropout, uint8."""
     own_nlls: list[float] = field(default_factory=list)
     """NLL under the base of each own chunk, nats/token; the gate compares with it."""
+    records: list[Any] = field(default_factory=list)
+    """What the task keeps of each chunk."""
 
     @classmethod
     def begin(cls, model: Model, config: Config) -> WritingState:
@@ -140,66 +159,90 @@ def write(
     task: Task, model: Model, backend: Backend, state: WritingState, config: Config
 ) -> Generator[Event, None, None]:
     """The whole algorithm (paper, section 3.2 and Algorithm 1), from `state` to the end of the book."""
-    while (turn := task.next_turn(state.tokens)) is not None:
+    while (turn := task.next_turn(state.tokens, state.records)) is not None:
         index = state.chunks
         yield ChunkStarted(index, turn.origin, len(turn.context), turn.max_tokens)
 
-        chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
+        chunk = yield from decode_chunk(task, turn, model, backend, state, config)
         score = score_chunk(turn, chunk, model)
-        flaw = flaw_of(turn, chunk, text, score[0], state, config)
+        flaw = flaw_of(turn, chunk, score[0], state, config)
         again = not turn.given and config.decode.temperature >= GREEDY_BELOW  # or it would be the same
         if flaw and again:
             yield ChunkRejected(index, flaw)
-            chunk, text = yield from decode_chunk(task, turn, model, backend, state, config)
+            chunk = yield from decode_chunk(task, turn, model, backend, state, config)
             score = score_chunk(turn, chunk, model)
-            flaw = flaw_of(turn, chunk, text, score[0], state, config)
-        repeated = repetition(turn.context, chunk)
+            flaw = flaw_of(turn, chunk, score[0], state, config)
+        repeated = repetition(turn.context, chunk.tokens)
         yield ChunkScored(index, *score, repeated, flaw)
 
         losses = [] if flaw else (yield from train_on_chunk(turn, chunk, model, state, config))
         if losses:
             backend.adapter_changed()
-        state.tokens += chunk
+        state.tokens += chunk.tokens
+        state.records.append(chunk.record)
         state.chunks += 1
         if turn.origin == "own":
             state.own_nlls.append(score[0])
         lr = learning_rate(index, learning_of(turn, config), config.train) if losses else None
-        yield ChunkLearnt(index, turn.origin, tuple(chunk), text, *score, repeated, flaw, tuple(losses), lr)
+        learnt = (chunk.tokens, chunk.text, *score, repeated, flaw, tuple(losses), lr, chunk.record)
+        yield ChunkLearnt(index, turn.origin, *learnt)
 
 
 def decode_chunk(
     task: Task, turn: Turn, model: Model, backend: Backend, state: WritingState, config: Config
-) -> Generator[Event, None, tuple[list[int], str]]:
-    """Decode the chunk with base + adapter; returns its tokens and its text. Given text is taken as is.
+) -> Generator[Event, None, Chunk]:
+    """Decode the chunk with base + adapter. Given text is taken as is.
 
     A second call for the same chunk draws on from where the first one ended.
     """
     to_text = task.text_stream(state.tokens)
     if turn.given:
-        return list(turn.given), "".join(map(to_text, turn.given))
+        return Chunk(turn.given, "".join(map(to_text, turn.given)), turn.loss_mask)
+    prompt = turn.header + turn.context
+    if turn.writer is not None:
+        return (yield from turn.writer(state.chunks, _decoder(prompt, model, backend, state, config)))
     chunk: list[int] = []
     pieces: list[str] = []
     sampler = Sampler(config.decode, state.sampling, model.banned_tokens)
-    prompt = turn.header + turn.context
     for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
         chunk.append(token.id)
         pieces.append(to_text(token.id))
         yield TextDecoded(state.chunks, pieces[-1], len(chunk))
-    return chunk, "".join(pieces)
+    return Chunk(tuple(chunk), "".join(pieces))
 
 
-def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, float | None]:
+def _decoder(
+    prompt: tuple[int, ...], model: Model, backend: Backend, state: WritingState, config: Config
+) -> Decode:
+    def decode(
+        after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+    ) -> Iterator[int]:
+        drawn = replace(config.decode, temperature=temperature)
+        sampler = Sampler(drawn, state.sampling, set(model.banned_tokens).difference(ends))
+
+        def ended(tokens: Sequence[int]) -> bool:
+            return bool(tokens) and tokens[-1] in ends
+
+        tokens = backend.decode((*prompt, *after), sampler=sampler, max_tokens=max_tokens, stop=ended)
+        return (token.id for token in tokens)
+
+    return decode
+
+
+def score_chunk(turn: Turn, chunk: Chunk, model: Model) -> tuple[float, float | None]:
     """Mean NLL of the chunk under base and under adapter, nats a token, before it is learnt.
 
-    The difference is the live measure of what the adapter gives.
+    The difference is the live measure of what the adapter gives. NaN for a chunk without tokens.
     """
     model.module.eval()
     prompt = turn.header + turn.context
 
     def nll() -> float:
-        return masked_mean(chunk_nll(model.module, prompt, chunk), turn.loss_mask).item()
+        return masked_mean(chunk_nll(model.module, prompt, chunk.tokens), chunk.loss_mask).item()
 
     with torch.no_grad():
+        if not chunk.tokens:
+            return math.nan, None
         if not model.adapter:
             return nll(), None
         with model.without_adapter():
@@ -207,9 +250,7 @@ def score_chunk(turn: Turn, chunk: Sequence[int], model: Model) -> tuple[float, 
         return base, nll()
 
 
-def flaw_of(
-    turn: Turn, chunk: Sequence[int], text: str, nll_base: float, state: WritingState, config: Config
-) -> str | None:
+def flaw_of(turn: Turn, chunk: Chunk, nll_base: float, state: WritingState, config: Config) -> str | None:
     """The gate: what makes an own chunk unfit to be learnt from, in words; None where nothing does.
 
     A loop is cheap for the base and glued words are dear, so an NLL that leaves the range of the
@@ -217,17 +258,19 @@ def flaw_of(
     lasting change of the text is accepted in the end.
     """
     gate = config.gate
-    if turn.origin == "given" or not gate.enabled:
+    if turn.origin == "given":
         return None
-    if not text.strip():
+    if chunk.flaw or not gate.enabled:
+        return chunk.flaw
+    if not chunk.text.strip():
         return "it is empty"
     if not math.isfinite(nll_base):
         return "its NLL under the base is not finite"
-    written = list(compress(chunk, turn.loss_mask)) if turn.loss_mask else chunk
+    written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
     if (repeated := repetition([], written)) > gate.repetition:
         return f"it loops: {repeated:.0%} of it stood there before"
     recent = [nll for nll in state.own_nlls[-GATE_MEMORY:] if math.isfinite(nll)]
-    if len(recent) < GATE_NEEDS or 4 * len(chunk) < config.decode.chunk_tokens:
+    if len(recent) < GATE_NEEDS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
         return None  # the mean of a few tokens says little
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
         return f"its NLL under the base is {nll_base:.2f} nats/token, that of those before it {usual:.2f}"
@@ -235,7 +278,7 @@ def flaw_of(
 
 
 def train_on_chunk(
-    turn: Turn, chunk: Sequence[int], model: Model, state: WritingState, config: Config
+    turn: Turn, chunk: Chunk, model: Model, state: WritingState, config: Config
 ) -> Generator[Event, None, list[float]]:
     """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass."""
     learning = learning_of(turn, config)
@@ -294,15 +337,15 @@ class Window:
     loss_mask: tuple[bool, ...]
 
 
-def windows(turn: Turn, chunk: Sequence[int], state: WritingState, learning: LearningConfig) -> list[Window]:
+def windows(turn: Turn, chunk: Chunk, state: WritingState, learning: LearningConfig) -> list[Window]:
     """The chunk in windows of `window_tokens`, each after what stands before it; whole where that is 0."""
-    size = learning.window_tokens or len(chunk)
+    size = learning.window_tokens or len(chunk.tokens)
     seen = _last(state.tokens, learning.teacher_context_tokens)
     made = []
-    for start in range(0, len(chunk), size):
-        tokens, mask = tuple(chunk[start : start + size]), turn.loss_mask[start : start + size]
-        before = tuple(chunk[:start])
-        if not turn.loss_mask or any(mask):
+    for start in range(0, len(chunk.tokens), size):
+        tokens, mask = chunk.tokens[start : start + size], chunk.loss_mask[start : start + size]
+        before = chunk.tokens[:start]
+        if not chunk.loss_mask or any(mask):
             context = _last(turn.context + before, learning.context_tokens)
             made.append(Window(turn.header, context, seen + before, tokens, mask))
     return made

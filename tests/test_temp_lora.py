@@ -18,6 +18,7 @@ from templora_cli.engine import models
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.loss import chunk_logits, chunk_nll
 from templora_cli.events import (
+    Chunk,
     ChunkLearnt,
     ChunkRejected,
     ChunkScored,
@@ -317,7 +318,7 @@ def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     turn = loop.task.next_turn([])
     assert turn is not None
-    steps = list(train_on_chunk(turn, [72, 73, 74], loop.model, loop.state, CONFIG))
+    steps = list(train_on_chunk(turn, Chunk((72, 73, 74), ""), loop.model, loop.state, CONFIG))
     assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
 
 
@@ -372,30 +373,34 @@ def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: floa
 def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     turn, text = loop.task.next_turn([]), "Hello there."
-    chunk = list(text.encode())
+    chunk = Chunk(tuple(text.encode()), text)
     assert turn is not None
-    assert "not finite" in (flaw_of(turn, chunk, text, math.nan, loop.state, CONFIG) or "")
+    assert "not finite" in (flaw_of(turn, chunk, math.nan, loop.state, CONFIG) or "")
     loop.state.own_nlls += [2.0] * 3 + [math.nan] * 5
-    assert flaw_of(turn, chunk, text, 2.5, loop.state, CONFIG) is None
-    assert "that of those before it 2.00" in (flaw_of(turn, chunk, text, 3.5, loop.state, CONFIG) or "")
-    assert flaw_of(turn, chunk[:2], text, 3.5, loop.state, CONFIG) is None, "two tokens say little"
+    assert flaw_of(turn, chunk, 2.5, loop.state, CONFIG) is None
+    assert "that of those before it 2.00" in (flaw_of(turn, chunk, 3.5, loop.state, CONFIG) or "")
+    assert flaw_of(turn, replace(chunk, tokens=chunk.tokens[:2]), 3.5, loop.state, CONFIG) is None, (
+        "two tokens say little"
+    )
 
 
 def test_of_a_masked_chunk_the_gate_sees_what_is_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     mask = (True, False) * 12
-    chunk = list(b"abcdefghijklmnopqrstuvwx")
-    chunk[1::2] = b"zzzzzzzzzzzz"
-    turn = replace(loop.task.next_turn([]), given=tuple(chunk), loss_mask=mask)
-    assert flaw_of(turn, chunk, "text", 2.0, loop.state, CONFIG) is None
-    looping = replace(turn, loss_mask=tuple(not learnt for learnt in mask))
-    assert "loops" in (flaw_of(looping, chunk, "text", 2.0, loop.state, CONFIG) or "")
+    tokens = list(b"abcdefghijklmnopqrstuvwx")
+    tokens[1::2] = b"zzzzzzzzzzzz"
+    turn, chunk = loop.task.next_turn([]), Chunk(tuple(tokens), "text", mask)
+    assert flaw_of(turn, chunk, 2.0, loop.state, CONFIG) is None
+    looping = replace(chunk, loss_mask=tuple(not learnt for learnt in mask))
+    assert "loops" in (flaw_of(turn, looping, 2.0, loop.state, CONFIG) or "")
 
 
 def test_what_is_there_already_is_not_written_again(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     turns = iter([replace(loop.task.next_turn([]), given=tuple(b"abababababab")), None])
-    loop.task = SimpleNamespace(next_turn=lambda book: next(turns), text_stream=loop.task.text_stream)
+    loop.task = SimpleNamespace(
+        next_turn=lambda book, records: next(turns), text_stream=loop.task.text_stream
+    )
     events = loop.run()
     assert not any(isinstance(e, ChunkRejected) for e in events)
     assert learnt(events)[0].flaw and learnt(events)[0].origin == "own"
@@ -422,10 +427,9 @@ def test_text_of_a_person_passes_and_the_gate_can_be_off(tiny_model: Path) -> No
 def test_a_mask_says_what_of_a_chunk_is_scored_and_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     mask = (False,) * 6 + (True,) * 6
-    turn = replace(loop.task.next_turn([]), origin="given", given=tuple(b"Hello there."), loss_mask=mask)
-    chunk = list(turn.given)
+    turn, chunk = replace(loop.task.next_turn([]), origin="given"), Chunk(tuple(b"Hello there."), "", mask)
     with torch.no_grad():
-        expected = chunk_nll(loop.model.module, turn.header, chunk)[6:].mean().item()
+        expected = chunk_nll(loop.model.module, turn.header, chunk.tokens)[6:].mean().item()
     assert score_chunk(turn, chunk, loop.model)[0] == pytest.approx(expected)
     config = replace(CONFIG, train=replace(CONFIG.train, dropout=0.0))
     (first, *_) = train_on_chunk(turn, chunk, loop.model, loop.state, config)
@@ -451,13 +455,14 @@ def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_mode
     assert kinds(events).count("TrainStep") == 4
     turn = replace(loop.task.next_turn([]), header=(1,), context=(2, 3))
     loop.state.tokens[:] = [8, 9]
-    first, second, third = windows(turn, list(range(10, 22)), loop.state, learning)
+    chunk = Chunk(tuple(range(10, 22)), "")
+    first, second, third = windows(turn, chunk, loop.state, learning)
     assert (first.context, first.tokens) == ((2, 3), (10, 11, 12, 13, 14))
     assert (second.context, second.tokens) == ((11, 12, 13, 14), (15, 16, 17, 18, 19))
     assert (third.tokens, third.book) == ((20, 21), (8, 9, *range(10, 20)))
-    masked = replace(turn, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
-    assert [w.tokens[-1] for w in windows(masked, list(range(10, 22)), loop.state, learning)] == [14, 21]
-    (whole,) = windows(turn, [10, 11], loop.state, LearningConfig())
+    masked = replace(chunk, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
+    assert [w.tokens[-1] for w in windows(turn, masked, loop.state, learning)] == [14, 21]
+    (whole,) = windows(turn, replace(chunk, tokens=(10, 11)), loop.state, LearningConfig())
     assert whole.tokens == (10, 11)
 
 

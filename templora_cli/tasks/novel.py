@@ -38,7 +38,7 @@ class NovelTask:
     config: DecodeConfig
     tokenizer: Any
 
-    def next_turn(self, book: Sequence[int]) -> Turn | None:
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
         """The opening chunk by chunk, then chunks of the model's own until the goal is reached."""
         if len(book) < len(self.opening):
             return given_turn(self.header, book, self.opening, self.config)

@@ -21,7 +21,7 @@ class ReadingTask:
     config: DecodeConfig
     tokenizer: Any
 
-    def next_turn(self, book: Sequence[int]) -> Turn | None:
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
         """The next chunk of the text."""
         return given_turn(self.header, book, self.text, self.config)
 

@@ -72,7 +72,7 @@ class PairsTask:
     _lengths: dict[int, int] = field(default_factory=dict)
     """Tokens of the runs that were read."""
 
-    def next_turn(self, book: Sequence[int]) -> Turn | None:
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
         """The run that follows the runs in `book`."""
         read = 0
         for index in range(len(self.runs)):

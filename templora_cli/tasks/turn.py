@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from templora_cli.events import Origin
+from templora_cli.events import Chunk, Event, Origin
+
+
+class Decode(Protocol):
+    """What a writer decodes with; `temp_lora.Decode` says how it behaves."""
+
+    def __call__(
+        self, after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+    ) -> Iterator[int]:
+        """The tokens that follow."""
+
+
+Writer = Callable[[int, Decode], Generator[Event, None, Chunk]]
 
 
 @dataclass(frozen=True)
@@ -19,3 +32,4 @@ class Turn:
     max_tokens: int
     complete: Callable[[Sequence[int]], bool]
     loss_mask: tuple[bool, ...] = ()
+    writer: Writer | None = None
