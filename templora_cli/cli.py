@@ -12,18 +12,20 @@ from templora_cli import __version__
 from templora_cli.commands import eval, models, sessions
 from templora_cli.commands.resume import resume
 from templora_cli.commands.terminal import debugging, usable_streams
+from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.render import show_error
 
 app = typer.Typer(
     name="templora",
-    help="Write book-length text with a local language model that learns the book while it writes it.",
+    help="Write and translate book-length text with a local language model that learns the book on the way.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(write)
+app.command()(translate)
 app.command()(resume)
 app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")

@@ -196,6 +196,27 @@ class OwnConfig(LearningConfig):
 
 
 @dataclass(frozen=True)
+class TranslationConfig:
+    """`[translation]`: how a paragraph is translated; what it shares with writing is in `[decode]`."""
+
+    context_pairs: int = option(
+        3, "Paragraphs before one, with their translations, that the model sees", at_least=0, at_most=1000
+    )
+    attempts: int = option(
+        3, "How often a paragraph is translated at most until it passes its checks", at_least=1, at_most=100
+    )
+    temperature: float = option(
+        0.0, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10
+    )
+    retry_temperature: float = option(
+        0.7, "How freely they are drawn where the first attempt failed", at_least=0, at_most=10
+    )
+    repetition_penalty: float = option(
+        1.0, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
+    )
+
+
+@dataclass(frozen=True)
 class SessionConfig:
     """`[session]`: what is kept on the disk."""
 
@@ -214,6 +235,7 @@ class Config:
     given: GivenConfig = field(default_factory=GivenConfig)
     own: OwnConfig = field(default_factory=OwnConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    translation: TranslationConfig = field(default_factory=TranslationConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
     seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
     prompts: str = option("", "Folder of prompt files that replace the packaged ones, file by file")
@@ -230,6 +252,7 @@ TABLES: dict[str, type] = {
     "given": GivenConfig,
     "own": OwnConfig,
     "gate": GateConfig,
+    "translation": TranslationConfig,
     "session": SessionConfig,
 }
 

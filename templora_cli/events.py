@@ -219,6 +219,24 @@ class Finished(Event):
 
 
 @dataclass(frozen=True)
+class Translated(Event):
+    """Every paragraph that was asked for has its translation, good or not."""
+
+    session: str
+    paragraphs: int
+    good: int
+    """Paragraphs that passed their checks at once."""
+    retried: int
+    """Paragraphs that passed them after they were translated again."""
+    failed: int
+    """Paragraphs that still fail a check: marked in the report, and never learnt from."""
+    out: str
+    """The translated document."""
+    report: str
+    """The page with source, translation and flags side by side."""
+
+
+@dataclass(frozen=True)
 class Interrupted(Event):
     """Ctrl-C: the chunk in progress is dropped, everything committed stays."""
 

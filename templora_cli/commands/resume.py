@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import eval, session_run
+from templora_cli.commands import eval, session_run, translate
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
@@ -43,7 +43,7 @@ def resume(
             raise TemploraError(f"{book.id} is measured while it is written", book.resume_command)
         if more is not None and book.manifest.task != "novel":
             raise TemploraError(
-                f"{book.id} reads a text, which has its length", f"without a length: {book.resume_command}"
+                f"{book.id} has the length of its text", f"without a length: {book.resume_command}"
             )
         if more is None and book.manifest.task == "novel" and _is_finished(book):
             _complete_file(book, view)
@@ -61,6 +61,8 @@ def resume(
         book.update(opened=now(), **({} if more is None else _goal_beyond(book, *more)))
         if book.manifest.task == "ppl":
             eval.finish(book, model, view)
+        elif book.manifest.task == "translation":
+            translate.finish(book, model, view)
         else:
             session_run.write_session(book, model, view)
 

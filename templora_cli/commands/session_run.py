@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from templora_cli.commands.terminal import raise_interrupt
 from templora_cli.config import MOST_TOKENS, Config, from_dict
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened
+from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened, Unit
 from templora_cli.render import View
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
-    from templora_cli.tasks.novel import NovelTask
     from templora_cli.tasks.prompts import PromptFile
-    from templora_cli.tasks.reading import ReadingTask
+    from templora_cli.tasks.translation import TranslationTask
     from templora_cli.temp_lora import Task, WritingState
 
 LESS_MEMORY = (
@@ -73,13 +72,16 @@ class Plan:
     manifest: Manifest
     header: tuple[int, ...]
     opening: tuple[int, ...]
-    source: str | None
+    source: str | bytes | None
+    suffix: str = ".txt"
+    """Of the copy of the source."""
 
     def create(self) -> Session:
         """Begin it."""
         from templora_cli.sessions.store import Store
 
-        return Store().create(self.manifest, header=self.header, opening=self.opening, source=self.source)
+        tokens = {"header": self.header, "opening": self.opening}
+        return Store().create(self.manifest, **tokens, source=self.source, suffix=self.suffix)
 
     def go_on(self) -> Session:
         """The session that has begun with just these settings, to be gone on with, or a new one."""
@@ -94,7 +96,17 @@ class Plan:
 
     def _is_that_of(self, begun: Manifest) -> bool:
         """Would both end with the same figures?"""
-        book = ("task", "premise", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
+        book = (
+            "task",
+            "premise",
+            "request",
+            "source_sha256",
+            "goal_amount",
+            "goal_unit",
+            "config",
+            "prompts",
+            "out",
+        )
         run = ("fingerprint", "quantize", "device", "hardware", "versions", "threads")
         return all(getattr(begun, name) == getattr(self.manifest, name) for name in (*book, *run))
 
@@ -107,14 +119,15 @@ def new_manifest(
     *,
     named_after: str,
     goal: tuple[int, str],
-    source: str | None,
+    source: str | bytes | None,
     prompts: PromptFile | None = None,
     premise: str = "",
+    request: dict[str, Any] | None = None,
     out: Path | None = None,
 ) -> Manifest:
     """The manifest of a session that begins now; its id is made of words of `named_after`."""
     from templora_cli.sessions.manifest import FORMAT, Manifest
-    from templora_cli.sessions.store import Store, now, sha256_text
+    from templora_cli.sessions.store import Store, now, sha256_of
 
     return Manifest(
         format=FORMAT,
@@ -127,7 +140,8 @@ def new_manifest(
         config=config.as_dict(),
         prompts={} if prompts is None else {prompts.name: prompts.sha256},
         premise=premise,
-        source_sha256=None if source is None else sha256_text(source),
+        request=request or {},
+        source_sha256=None if source is None else sha256_of(source),
         tokens_sha256="",  # filled in by the store
         goal_amount=goal[0],
         goal_unit=goal[1],
@@ -195,16 +209,31 @@ def run_session(
             view.show(at_end(session, recorder))
 
 
-def _task(session: Session, model: LanguageModel, config: Config) -> NovelTask | ReadingTask:
+def _task(session: Session, model: LanguageModel, config: Config) -> Task:
     from templora_cli.tasks.novel import Goal, NovelTask
     from templora_cli.tasks.reading import ReadingTask
 
     manifest = session.manifest
+    if manifest.task == "translation":
+        return translation_task(session, model, config)
     header, opening = session.tokens()
     if manifest.task in ("ppl", "costs"):
         return ReadingTask(header, opening, config.decode, model.tokenizer)
     goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
     return NovelTask(header, opening, goal, config.decode, model.tokenizer)
+
+
+def translation_task(session: Session, model: LanguageModel, config: Config) -> TranslationTask:
+    """What a session of `templora translate` does, from its own files."""
+    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.tasks.pairs import pair_format
+    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.tasks.translation import TranslationTask
+
+    book = TranslatedBook(session.path, session.manifest)
+    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *book.languages)
+    stops = frozenset(model.banned_tokens)
+    return TranslationTask(form, book.paragraphs, book.glossary, config.decode, config.translation, stops)
 
 
 def opened_event(session: Session, config: Config, recorder: Recorder) -> SessionOpened:
@@ -223,7 +252,7 @@ def opened_event(session: Session, config: Config, recorder: Recorder) -> Sessio
         chunk_tokens=config.decode.chunk_tokens,
         context_tokens=config.decode.context_tokens,
         goal=manifest.goal_amount,
-        unit="tokens" if manifest.goal_unit == "tokens" else "words",
+        unit=cast("Unit", manifest.goal_unit),
         chunks=recorder.chunks,
         tokens=len(recorder.state.tokens),
         opening_tokens=len(session.tokens()[1]) if manifest.task == "novel" else 0,
@@ -331,6 +360,11 @@ def check_out(path: Path) -> Path:
     from templora_cli.documents.text import check_suffix
 
     check_suffix(path)
+    return check_writable(path)
+
+
+def check_writable(path: Path) -> Path:
+    """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise TemploraError(f"there is no folder {folder}", f"mkdir -p {path.parent}")

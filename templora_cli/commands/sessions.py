@@ -102,11 +102,14 @@ def export(
 ) -> None:
     """Write the book so far to a file. - is standard output."""
     from templora_cli.commands.session_run import check_out
-    from templora_cli.documents.text import book_as, write_atomically
+    from templora_cli.documents.text import book_as
     from templora_cli.sessions.checkpoint import readable_text
     from templora_cli.sessions.store import Store
 
     folder = Store().find(session)
+    if str(out) != "-" and (manifest := _readable_manifest(folder)) and manifest.task == "translation":
+        _export_translation(folder, manifest, out)
+        return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
         typer.echo(f"warning: {problem}", err=True)
@@ -116,8 +119,37 @@ def export(
         typer.echo(text.strip())
         return
     target = check_out(out or Path(f"{folder.name}.md"))
+    _save(target, book_as(target, text))
+
+
+def _readable_manifest(folder: Path) -> Manifest | None:
+    """None where it is damaged: then the text is saved as prose."""
+    from templora_cli.sessions.manifest import load_manifest
+
     try:
-        write_atomically(target, book_as(target, text))
+        return load_manifest(folder)
+    except TemploraError:
+        return None
+
+
+def _export_translation(folder: Path, manifest: Manifest, out: Path | None) -> None:
+    """The document with what is translated so far."""
+    from templora_cli.commands.session_run import check_writable
+    from templora_cli.sessions.translated import TranslatedBook
+
+    book = TranslatedBook(folder, manifest)
+    suffix = book.request["suffix"]
+    target = out or Path(f"{folder.name}{suffix}")
+    if target.suffix.lower() != suffix:
+        raise TemploraError(f"{target.name}: this translation is a {suffix}", f"--out {target.stem}{suffix}")
+    _save(check_writable(target), book.rendered())
+
+
+def _save(target: Path, content: str | bytes) -> None:
+    from templora_cli.documents.text import write_atomically
+
+    try:
+        write_atomically(target, content)
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     typer.echo(str(target))

@@ -17,7 +17,13 @@ from templora_cli.errors import TemploraError
 PROJECT_FILE = "templora.toml"
 
 
-PANELS = {"model": "Model", "decode": "Decoding", "train": "Learning", "": "Decoding"}
+PANELS = {
+    "model": "Model",
+    "decode": "Decoding",
+    "translation": "Decoding",
+    "train": "Learning",
+    "": "Decoding",
+}
 
 
 def flag(table: str, key: str, name: str | None = None) -> Any:
@@ -37,14 +43,15 @@ def settings_of(assignments: list[str], *, prefer: str) -> dict[tuple[str, str],
     """The settings of `--set KEY=VALUE` flags, in the form of `configure`.
 
     KEY is that of a TOML file, with its table before it (`train.rank`); the table can be left out where
-    only one has such a key, or `prefer` has. Values are read as in TOML; what is no TOML value is a text.
+    only one has such a key, or `prefer` or `[decode]` has. Values are read as in TOML; what is no TOML
+    value is a text.
     """
     settings: dict[tuple[str, str], Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         table, _, key = name.strip().rpartition(".")
         owners = [t for t, owner in TABLES.items() if key in {f.name for f in fields(owner)}]
-        owners = [prefer] if prefer in owners else owners
+        owners = next(([name] for name in (prefer, "decode") if name in owners), owners)
         if not equals or not key or (not table and len(owners) != 1):
             reason = f"is in {' and '.join(f'[{t}]' for t in owners)}" if owners else "is no setting"
             reason = reason if equals else "has no value"

@@ -47,15 +47,15 @@ def as_markdown(text: str) -> str:
     return "\n\n".join(p for p in paragraphs if p) + "\n"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` beside `path` and rename it there: at no moment is `path` half written.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content`, a text as UTF-8, beside `path` and rename it there: `path` is never half written.
 
     Raises OSError (such as a full disk), with `path` as it was.
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
         with beside.open("wb") as stream:
-            stream.write(text.encode("utf-8"))
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)

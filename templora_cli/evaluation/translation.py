@@ -22,7 +22,7 @@ from templora_cli.engine.greedy import greedy
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.errors import TemploraError
 from templora_cli.tasks.languages import Language
-from templora_cli.tasks.translation import PairFormat, Tokens
+from templora_cli.tasks.pairs import PairFormat, Tokens
 from templora_cli.temp_lora import Model
 
 SIDES = ("base", "adapter")
@@ -58,7 +58,7 @@ class TranslationProbe:
         """
         self.model, self.form, self.runs, self.context_pairs = model, form, runs, context_pairs
         self.from_output, self.translates = from_output, translate
-        self.ends = {*form.line_ends(), *banned} if translate else set()
+        self.ends = {*form.ends, *banned} if translate else set()
         self.sides = SIDES if model.adapter else SIDES[:1]
 
     def measure(self, index: int, before: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class TerminalView(View):
                 self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
             elif isinstance(event, events.ChunkRejected):
                 self._end_line()  # what is written in its place does not go on from there
-            elif isinstance(event, (events.Finished, events.Interrupted)):
+            elif isinstance(event, (events.Finished, events.Translated, events.Interrupted)):
                 self.close()
             if not self._quiet:
                 for text, style in self._narrate(event):
@@ -283,6 +283,8 @@ class TerminalView(View):
                 yield from apart if self._live else [(f"{name} · {facts}", "said")]
             case events.Notice():
                 yield f"note: {event.message}", "warn"
+            case events.ParagraphTranslated():
+                yield from _paragraph_lines(event, self._live)
             case events.ChunkRejected():
                 yield f"{now.chunk_name(event.index)} is written again: {event.flaw}", "warn"
             case events.ChunkScored() if event.flaw:
@@ -301,6 +303,8 @@ class TerminalView(View):
                 yield from [(now.warning, "warn")] if now.warning else []
                 yield from [(f"written to {event.out}", "path")] if event.out else []
                 yield from [("to write on:", "said"), (event.resume_command, "command")]
+            case events.Translated():
+                yield from [*blank, *_translated_lines(event)]
             case events.Interrupted():
                 dropped = f"{_count(event.dropped_tokens, 'token')} of the chunk in progress dropped"
                 safe = f"all committed chunks safe ({event.chunks:,})"
@@ -361,6 +365,22 @@ def _chunk_line(event: events.ChunkCommitted, now: Progress, memory: int) -> str
         f"memory {memory / 1e9:.1f} GB",
     )
     return " · ".join(fact for fact in facts if fact)
+
+
+def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[tuple[str, str]]:
+    """The translation where somebody watches, and what is wrong with it everywhere."""
+    if live:
+        yield event.target, "said"
+    if event.flaws:
+        yield f"paragraph {event.paragraph + 1} failed: {'; '.join(event.flaws)}", "warn"
+
+
+def _translated_lines(event: events.Translated) -> Iterator[tuple[str, str]]:
+    counts = f"{event.good:,} good, {event.retried:,} good after another try, {event.failed:,} failed"
+    style = "warn" if event.failed else "good"
+    yield f"translated: {_count(event.paragraphs, 'paragraph')}, {counts}", style
+    yield f"written to {event.out}", "path"
+    yield f"side by side: {event.report}", "path"
 
 
 def _known(value: Any, show: Callable[[Any], str], style: str = "") -> list[Text]:

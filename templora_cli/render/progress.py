@@ -28,6 +28,7 @@ class Progress:
     done: int = 0
     chunk_tokens: int = 0
     chunk_words: int = 0
+    chunk_paragraphs: int = 0
     tok_per_s: float | None = None
     epochs: int = 0
     loss: float | None = None
@@ -49,11 +50,19 @@ class Progress:
                 self.doing = "starting"
             case events.ChunkStarted():
                 self.chunk, self.chunk_tokens, self.chunk_words = event, 0, 0
-                self.doing = "writing" if event.origin == "own" else "reading"
+                self.chunk_paragraphs = 0
+                self.doing = self._beginning(event)
             case events.TextDecoded():
                 self._decoded(event)
+            case events.ParagraphTranslated():
+                self.chunk_paragraphs += 1
             case events.ChunkRejected():
-                self.chunk_tokens, self.chunk_words, self.doing = 0, 0, "writing it again"
+                self.chunk_paragraphs, self.chunk_tokens, self.chunk_words, self.doing = (
+                    0,
+                    0,
+                    0,
+                    "writing it again",
+                )
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
@@ -67,6 +76,14 @@ class Progress:
             case events.ChunkCommitted():
                 self._committed(event)
 
+    def _beginning(self, event: events.ChunkStarted) -> str:
+        if event.origin == "given":
+            return "reading"
+        return "translating" if self._in("paragraphs") else "writing"
+
+    def _in(self, unit: str) -> bool:
+        return self.opened is not None and self.opened.unit == unit
+
     def _learning(self, epoch: int) -> str:
         return f"learning, pass {epoch} of {self.epochs}" if self.epochs else "learning"
 
@@ -78,7 +95,7 @@ class Progress:
             self.tok_per_s = (event.tokens - 1) / (now - self.first_token_at)
         self.chunk_tokens = event.tokens
         self.chunk_words += sum(char.isspace() for char in event.text)
-        if self.chunk and event.tokens >= self.chunk.max_tokens:
+        if self.chunk and event.tokens >= self.chunk.max_tokens and not self._in("paragraphs"):
             self.doing = "scoring"
 
     def _committed(self, event: events.ChunkCommitted) -> None:
@@ -86,12 +103,13 @@ class Progress:
             # By the clock: what is done between chunks, such as measuring, takes its time too.
             self.paces.append((self.clock() - self.committed_at, event.done - self.done))
         self.committed_at = self.clock()
-        if event.origin == "own" and event.seconds.get("decode"):
+        # The tokens of a translation are its source's too.
+        if event.origin == "own" and event.seconds.get("decode") and not self._in("paragraphs"):
             self.tok_per_s = event.tokens / event.seconds["decode"]
         if event.gain is not None:
             self.gains.append((event.origin, event.gain))
         self.committed, self.done, self.tokens = event.index + 1, event.done, event.total_tokens
-        self.chunk, self.chunk_tokens, self.chunk_words = None, 0, 0
+        self.chunk, self.chunk_tokens, self.chunk_words, self.chunk_paragraphs = None, 0, 0, 0
         whole = self.opened is not None and self.done >= self.opened.goal
         self.doing = "finishing" if whole else "starting the next chunk"
 
@@ -111,8 +129,9 @@ class Progress:
     @property
     def done_now(self) -> int:
         """How much of the goal is there, the chunk in progress included (its words are a guess)."""
-        in_words = self.opened is not None and self.opened.unit == "words"
-        return self.done + (self.chunk_words if in_words else self.chunk_tokens)
+        if self._in("paragraphs"):
+            return self.done + self.chunk_paragraphs
+        return self.done + (self.chunk_words if self._in("words") else self.chunk_tokens)
 
     @property
     def seconds_left(self) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from templora_cli.documents.text import book_as, write_atomically
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.checkpoint import read_chunks, set_aside_text
-from templora_cli.sessions.store import Session
+from templora_cli.sessions.store import Session, free_name
 
 
 class BookFile:
@@ -16,7 +16,10 @@ class BookFile:
     def __init__(self, session: Session) -> None:
         """For a session whose newest step is good; does nothing without `--out`."""
         self.session = session
-        self.path = None if session.manifest.out is None else Path(session.manifest.out)
+        manifest = session.manifest
+        # What is translated keeps the form of its source, and `TranslatedBook` writes it.
+        prose = manifest.out is not None and manifest.task != "translation"
+        self.path = Path(manifest.out) if prose and manifest.out else None
         texts = [chunk["text"] for chunk in read_chunks(session.steps)]
         self.text = "".join(texts)
         # It is written after the commit, so a kill may have left it one chunk behind; it is ahead
@@ -38,7 +41,7 @@ class BookFile:
         notice = None
         try:
             if self.path.exists() and self.path.read_bytes() not in self._renderings(self.path):
-                aside = _free_name(self.path)
+                aside = free_name(self.path)
                 self.path.replace(aside)
                 notice = f"{self.path.name} was edited: your version is kept as {aside}"
             if self.text.strip():
@@ -52,10 +55,3 @@ class BookFile:
 
     def _renderings(self, path: Path) -> list[bytes]:
         return [book_as(path, text).encode("utf-8") for text in [*self._own, self.text]]
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (name := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
-        number += 1
-    return name

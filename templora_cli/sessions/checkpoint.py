@@ -86,6 +86,7 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
             continue
         _restore(state, values, *(tensors or ({}, {})))
         state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
+        state.records[:] = [chunk.get("record") for chunk in chunks]
         state.own_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "own"]
         return [_set_aside(step, reason) for step, reason in damaged]
     if len(damaged) == 1:

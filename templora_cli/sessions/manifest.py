@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 2
+FORMAT = 3
 
 
 def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,12 @@ def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "format": 2, "config": config}
 
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate_and_windows]
+def _without_request(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 knew only tasks that ask for nothing beside their settings."""
+    return {**values, "format": 3, "request": {}}
+
+
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate_and_windows, _without_request]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 
 
@@ -55,8 +60,10 @@ class Manifest:
     prompts: dict[str, str]
     """Prompt file name to SHA-256."""
     premise: str
+    request: dict[str, Any]
+    """What a task asks for beside its settings, such as the languages of a translation."""
     source_sha256: str | None
-    """Of `source.txt`, the copy of what a person wrote first."""
+    """Of `source.txt`, the copy of what a person wrote first, or of the document that is translated."""
     tokens_sha256: str
     """Of `tokens.json`, the header and the opening as token ids."""
     goal_amount: int

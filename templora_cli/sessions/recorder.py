@@ -14,6 +14,7 @@ from templora_cli.events import (
     ChunkStarted,
     Event,
     Notice,
+    ParagraphTranslated,
     TextDecoded,
     TrainStep,
 )
@@ -29,6 +30,7 @@ Chunk = dict[str, Any]
 _PHASE = {
     ChunkRejected: "score",
     TextDecoded: "decode",
+    ParagraphTranslated: "decode",
     ChunkScored: "score",
     TrainStep: "train",
     ChunkLearnt: "train",
@@ -36,10 +38,12 @@ _PHASE = {
 
 
 def done(chunks: list[Chunk], task: str, unit: str) -> int:
-    """How much of a goal in "tokens" or "words" the `chunks` are.
+    """How much of a goal in "tokens", "words" or "paragraphs" the `chunks` are.
 
     Of a novel only what the model wrote counts, not the opening; of a text that is read, all.
     """
+    if unit == "paragraphs":
+        return sum(len(chunk["record"]["paragraphs"]) for chunk in chunks)
     counted = [chunk for chunk in chunks if _counts(task, chunk["origin"])]
     if unit == "tokens":
         return sum(len(chunk["tokens"]) for chunk in counted)
@@ -73,6 +77,8 @@ class Recorder:
     def done(self) -> int:
         """How much of the goal is there, in its unit."""
         unit = self.session.manifest.goal_unit
+        if unit == "paragraphs":
+            return sum(len(record["paragraphs"]) for record in self.state.records)
         return self._tokens if unit == "tokens" else count_words(self._words_text)
 
     def record(self, event: Event) -> list[Event]:

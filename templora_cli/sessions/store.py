@@ -73,7 +73,7 @@ class Session:
         """The token ids of header and opening, as they were when the session began."""
         path = self.path / "tokens.json"
         text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-        if sha256_text(text) != self.manifest.tokens_sha256:
+        if sha256_of(text) != self.manifest.tokens_sha256:
             raise TemploraError(
                 f"session {self.id}: {path} is damaged",
                 f"the text can be saved: templora sessions export {self.id}",
@@ -103,18 +103,27 @@ class Store:
         return name
 
     def create(
-        self, manifest: Manifest, *, header: tuple[int, ...], opening: tuple[int, ...], source: str | None
+        self,
+        manifest: Manifest,
+        *,
+        header: tuple[int, ...],
+        opening: tuple[int, ...],
+        source: str | bytes | None,
+        suffix: str = ".txt",
     ) -> Session:
-        """Make the folder of a new session and lock it. The manifest comes last: it makes the session."""
+        """Make the folder of a new session and lock it. The manifest comes last: it makes the session.
+
+        The session keeps a copy of its `source`, whose name ends in `suffix`.
+        """
         path = self.folder / manifest.id
         tokens = json.dumps({"header": header, "opening": opening})
-        manifest = replace(manifest, tokens_sha256=sha256_text(tokens))
+        manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
             lock = _locked(path)
             write_atomically(path / "tokens.json", tokens)
             if source is not None:
-                write_atomically(path / "source.txt", source)
+                write_atomically(path / f"source{suffix}", source)
             manifest.save(path)
             for folder in (self.folder, *self.folder.parents[:2]):
                 sync_folder(folder)
@@ -182,9 +191,17 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat()
 
 
-def sha256_text(text: str) -> str:
-    """Of the UTF-8 bytes."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+def sha256_of(content: str | bytes) -> str:
+    """Of the bytes, of a text those of UTF-8."""
+    return hashlib.sha256(content.encode("utf-8") if isinstance(content, str) else content).hexdigest()
+
+
+def free_name(path: Path) -> Path:
+    """The name that a person's edited version of `path` is kept under."""
+    number = 1
+    while (name := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
+        number += 1
+    return name
 
 
 def _locked(path: Path) -> FileLock:

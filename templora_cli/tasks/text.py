@@ -29,6 +29,22 @@ def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
     return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+# What ends a sentence, with the quotes and brackets that close after it. Of scripts with spaces one must
+# follow; abbreviations are not known, so a piece may be shorter than a sentence.
+_CLOSING = r"""["'”’»)\]」』】）]*"""
+_SENTENCE = re.compile(rf"[。！？…]+{_CLOSING}\s*|[.!?…]+{_CLOSING}\s+")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a paragraph, each with the space after it; joined they are `text`."""
+    parts: list[str] = []
+    start = 0
+    for match in _SENTENCE.finditer(text):
+        parts.append(text[start : match.end()])
+        start = match.end()
+    return [*parts, text[start:]] if start < len(text) or not parts else parts
+
+
 class TextStream:
     """The text of tokens as they come, one at a time; joined, it is the text of them all.
 

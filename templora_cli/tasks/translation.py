@@ -1,120 +1,213 @@
-"""Translation: pairs of source and target below each other, of which the targets are learnt."""
+"""The translation of a book: paragraph by paragraph, each checked, chunk by chunk learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
+from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.pairs import Pair
-from templora_cli.events import Origin
-from templora_cli.tasks.languages import Language
-from templora_cli.tasks.prompts import PromptFile
-from templora_cli.tasks.text import TextStream, decode
-from templora_cli.tasks.turn import Turn
+from templora_cli.events import Chunk, Event, ParagraphTranslated, TextDecoded
+from templora_cli.tasks.checks import Flaw, flaws_of
+from templora_cli.tasks.glossary import Glossary, Term
+from templora_cli.tasks.pairs import PairFormat, Tokens
+from templora_cli.tasks.text import TextStream, decode, sentences
+from templora_cli.tasks.turn import Decode, Turn
 
-Tokens = tuple[int, ...]
+TARGET_GROWTH = 1.5
+"""Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
+LONGEST_TARGET, LEAST_TARGET = 2, 32
+"""A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
+WITHOUT_SPACES = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo")
+"""Languages that put no space between sentences."""
 
 
-@dataclass(frozen=True)
-class PairFormat:
-    """Pairs as the model reads them (`prompts/translation.toml`), and back."""
+class Translated(TypedDict):
+    """What is kept of a paragraph."""
 
-    tokenizer: Any
-    prompts: PromptFile
-    source: Language
-    target: Language
-
-    @property
-    def header(self) -> Tokens:
-        """What stands before all pairs: the tokenizer's own beginning of a text, never empty."""
-        return tuple(self.tokenizer.encode("")[:1]) or self._ids("\n")
-
-    def source_tokens(self, source: str) -> Tokens:
-        """What the model sees of a paragraph before it translates it."""
-        names = {"source_language": self.source.name, "target_language": self.target.name}
-        # The paragraph last: a text that holds a placeholder is left as it is.
-        return self._ids(self.prompts.text("pair", "before", **names, source=source))
-
-    def target_tokens(self, target: str) -> Tokens:
-        """What the model is to go on with: the translation and the end of its line."""
-        return self._ids(f" {target}\n")
-
-    def target_text(self, tokens: Sequence[int]) -> str:
-        """The translation in what the model went on with."""
-        return decode(self.tokenizer, tokens).split("\n", 1)[0].strip()
-
-    def pair_tokens(self, pairs: Sequence[Pair]) -> Tokens:
-        """Whole pairs, below each other."""
-        parts = [self.source_tokens(pair.source) + self.target_tokens(pair.target) for pair in pairs]
-        return tuple(token for part in parts for token in part)
-
-    def line_ends(self) -> list[int]:
-        """All tokens that end a line."""
-        return [i for i in range(len(self.tokenizer)) if "\n" in self.tokenizer.decode([i])]
-
-    def _ids(self, text: str) -> Tokens:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+    paragraph: int
+    """Its place in the document."""
+    target: str
+    attempts: int
+    flaws: list[dict[str, str]]
+    """What its checks still found: `check` and `message`; empty where it is good."""
 
 
 @dataclass(frozen=True)
-class PairsTask:
-    """Runs of pairs, each a chunk whose source is shown and whose target is learnt. Implements `Task`."""
+class TranslationTask:
+    """Gathers paragraphs into chunks, translates and checks each. Implements `temp_lora.Task`."""
 
     format: PairFormat
-    runs: Sequence[Sequence[Pair]]
-    """The pairs of the file; those targets are learnt unless `targets` says otherwise."""
-    context_pairs: int
-    """Pairs before a run that training shows."""
-    origin: Origin
-    targets: Callable[[int], Sequence[str]]
-    """The targets to learn of a run, by its index; asked when the run's turn comes."""
-    _lengths: dict[int, int] = field(default_factory=dict)
-    """Tokens of the runs that were read."""
+    paragraphs: Sequence[tuple[int, str]]
+    """What is to be translated, in order: its place in the document, and its text on one line."""
+    glossary: Glossary
+    decode: DecodeConfig
+    config: TranslationConfig
+    stops: frozenset[int]
+    """Tokens that end a translation besides those of the format."""
+    _sizes: dict[int, int] = field(default_factory=dict)
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
-        """The run that follows the runs in `book`."""
-        read = 0
-        for index in range(len(self.runs)):
-            if read == len(book):
-                return self._turn(self.format.pair_tokens(self._before(index)), self._learnt(index))
-            if index not in self._lengths:
-                self._lengths[index] = len(self.format.pair_tokens(self._learnt(index)))
-            read += self._lengths[index]
-        return None
-
-    def _before(self, index: int) -> list[Pair]:
-        """The last `context_pairs` pairs before run `index`."""
-        pairs: list[Pair] = []
-        while index > 0 and len(pairs) < self.context_pairs:
-            index -= 1
-            pairs = self._learnt(index) + pairs
-        return pairs[max(0, len(pairs) - self.context_pairs) :]
-
-    def _learnt(self, index: int) -> list[Pair]:
-        sources = (pair.source for pair in self.runs[index])
-        return [Pair(*pair) for pair in zip(sources, self.targets(index), strict=True)]
-
-    def _turn(self, context: Tokens, run: Sequence[Pair]) -> Turn:
-        given: list[int] = []
-        mask: list[bool] = []
-        for pair in run:
-            for tokens, learnt in (
-                (self.format.source_tokens(pair.source), False),
-                (self.format.target_tokens(pair.target), True),
-            ):
-                given += tokens
-                mask += [learnt] * len(tokens)
-        return Turn(
-            self.format.header,
-            context,
-            self.origin,
-            tuple(given),
-            len(given),
-            lambda chunk: False,
-            loss_mask=tuple(mask),
-        )
+        """The paragraphs that follow those in `records` and fit into a chunk, one at least."""
+        begin = sum(len(record["paragraphs"]) for record in records)
+        end = begin
+        size = 0
+        while end < len(self.paragraphs) and (
+            end == begin or size + self._size(end) <= self.decode.chunk_tokens
+        ):
+            size += self._size(end)
+            end += 1
+        if begin == end:
+            return None
+        taken = self.paragraphs[begin:end]
+        terms = self.glossary.occurring_in("\n".join(text for _, text in taken))
+        writer = partial(self._write, taken)
+        header, context = self.format.header_with(terms), self._context(records)
+        return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `temp_lora.Task`."""
         return TextStream(lambda tokens: decode(self.format.tokenizer, tokens), book).push
+
+    def _size(self, place: int) -> int:
+        """Tokens that a paragraph and its translation are expected to take."""
+        if place not in self._sizes:
+            source = len(self.format.source_tokens(self.paragraphs[place][1]))
+            self._sizes[place] = source + int(TARGET_GROWTH * source)
+        return self._sizes[place]
+
+    def _context(self, records: Sequence[Any]) -> Tokens:
+        """The last pairs that passed their checks, as many as are asked for and fit."""
+        sources = dict(self.paragraphs)
+        context: Tokens = ()
+        left = self.config.context_pairs
+        for one in (one for record in reversed(records) for one in reversed(record["paragraphs"])):
+            if not left:
+                break
+            if one["flaws"]:
+                continue
+            pair = self.format.pair_tokens([Pair(sources[one["paragraph"]], one["target"])])
+            if len(pair) + len(context) > self.decode.context_tokens:
+                break
+            context, left = pair + context, left - 1
+        return context
+
+    def _write(
+        self, taken: Sequence[tuple[int, str]], index: int, decode: Decode
+    ) -> Generator[Event, None, Chunk]:
+        """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
+        tokens: Tokens = ()
+        mask: list[bool] = []
+        record: list[Translated] = []
+        counted = _Counted(index)
+        for paragraph, source in taken:
+            one = yield from self._paragraph(paragraph, source, partial(self._piece, tokens, decode, counted))
+            record.append(one)
+            flaws = tuple(flaw["message"] for flaw in one["flaws"])
+            yield ParagraphTranslated(index, paragraph, source, one["target"], one["attempts"], flaws)
+            if not flaws:
+                shown, said = self.format.source_tokens(source), self.format.target_tokens(one["target"])
+                tokens += shown + said
+                mask += [False] * len(shown) + [True] * len(said)
+        text = "".join(f"{one['target']}\n" for one in record)
+        flaw = None if tokens else "none of its paragraphs passed its checks"
+        return Chunk(tokens, text, tuple(mask), {"paragraphs": record}, flaw)
+
+    def _paragraph(self, paragraph: int, source: str, piece: Piece) -> Generator[Event, None, Translated]:
+        """Translate a paragraph until it passes its checks; the best of the attempts where none does."""
+        languages = self.format.source, self.format.target
+        terms: list[Term] = self.glossary.occurring_in(source)
+        best: tuple[str, list[Flaw]] | None = None
+        attempts = 0
+        for temperature, parts in self._attempts(source):
+            attempts += 1
+            targets: list[Pair] = []
+            for part in parts:
+                target = yield from piece(targets, part, temperature)
+                targets.append(Pair(part, target))
+            target = self._joined([pair.target for pair in targets])
+            flaws = flaws_of(source, target, languages, terms)
+            if best is None or len(flaws) < len(best[1]):
+                best = target, flaws
+            if not flaws:
+                break
+        assert best is not None
+        found = [{"check": flaw.check, "message": flaw.message} for flaw in best[1]]
+        return {"paragraph": paragraph, "target": best[0], "attempts": attempts, "flaws": found}
+
+    def _attempts(self, source: str) -> Iterator[tuple[float, list[str]]]:
+        """Temperature and pieces of each attempt: whole, whole with other draws, and in smaller pieces."""
+        whole = self._pieces(source, self.decode.chunk_tokens // 2)
+        yield self.config.temperature, whole
+        for _ in range(self.config.attempts - 2):
+            yield self.config.retry_temperature, whole
+        if self.config.attempts > 1:
+            smaller = self._pieces(source, 0)
+            again = self.config.retry_temperature if smaller == whole else self.config.temperature
+            yield again, smaller
+
+    def _pieces(self, text: str, most: int) -> list[str]:
+        """The text whole where it has at most `most` tokens, else cut at the ends of sentences."""
+        if len(self.format.source_tokens(text)) <= most:
+            return [text]
+        pieces: list[str] = []
+        for sentence in sentences(text):
+            together = (pieces[-1] if pieces else "") + sentence
+            if pieces and len(self.format.source_tokens(together)) <= most:
+                pieces[-1] = together
+            else:
+                pieces += self._cut(sentence)
+        return [piece.strip() for piece in pieces if piece.strip()]
+
+    def _cut(self, sentence: str) -> list[str]:
+        """A sentence that is too long for a chunk, in pieces of words or, without any, of characters."""
+        most = self.decode.chunk_tokens // 2
+        tokens = len(self.format.source_tokens(sentence))
+        if tokens <= most:
+            return [sentence]
+        middle = len(sentence) // 2
+        space = sentence.find(" ", middle)
+        cut = space + 1 if 0 < space < len(sentence) - 1 else middle
+        return [*self._cut(sentence[:cut]), *self._cut(sentence[cut:])]
+
+    def _piece(
+        self,
+        before: Tokens,
+        decode: Decode,
+        counted: _Counted,
+        done: Sequence[Pair],
+        source: str,
+        temperature: float,
+    ) -> Generator[Event, None, str]:
+        """Translate one piece after what was translated before it."""
+        shown = self.format.source_tokens(source)
+        after = before + self.format.pair_tokens(done) + shown
+        most = LONGEST_TARGET * len(shown) + LEAST_TARGET
+        ends = self.format.ends | self.stops
+        tokens: list[int] = []
+        for token in decode(after, max_tokens=most, ends=ends, temperature=temperature):
+            tokens.append(token)
+            yield counted.next()
+        return self.format.target_text(tokens)
+
+    def _joined(self, targets: Sequence[str]) -> str:
+        space = "" if self.format.target.base in WITHOUT_SPACES else " "
+        return space.join(target for target in targets if target)
+
+
+Piece = Callable[[Sequence[Pair], str, float], Generator[Event, None, str]]
+"""From the pieces of a paragraph that are done, the next one and a temperature to its translation."""
+
+
+@dataclass
+class _Counted:
+    """The tokens decoded for a chunk, attempts that failed among them; its text comes with paragraphs."""
+
+    index: int
+    tokens: int = 0
+
+    def next(self) -> TextDecoded:
+        self.tokens += 1
+        return TextDecoded(self.index, "", self.tokens)

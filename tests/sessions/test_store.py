@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "prompts": {},
     "hardware": "x86_64 AVX2",
     "premise": "A storm.",
+    "request": {},
     "source_sha256": None,
     "tokens_sha256": "",
     "goal_amount": 10,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from templora_cli.evaluation.translation import Judged, Row
     from templora_cli.render import View
     from templora_cli.tasks.languages import Language
-    from templora_cli.tasks.translation import PairFormat
+    from templora_cli.tasks.pairs import PairFormat
     from templora_cli.temp_lora import WritingState
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
@@ -204,10 +204,10 @@ def _translate(
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
     from templora_cli.sessions.checkpoint import committed_steps
+    from templora_cli.tasks.pairs import PairsTask, pair_format
     from templora_cli.tasks.prompts import load_prompts
-    from templora_cli.tasks.translation import PairFormat, PairsTask
 
-    form = PairFormat(model.tokenizer, load_prompts("translation", config.prompts), *languages)
+    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
     runs = _limited(text.runs, form, asked["limit_tokens"])
     from_output = asked["learn_from"] == "output"
     probe = TranslationProbe(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from templora_cli.documents.pairs import Pair
 from templora_cli.tasks.languages import language
+from templora_cli.tasks.pairs import PairFormat, PairsTask
 from templora_cli.tasks.prompts import load_prompts
-from templora_cli.tasks.translation import PairFormat, PairsTask
 from tests.tiny import byte_tokenizer
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
@@ -51,4 +51,4 @@ def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
     assert FORM.target_text(FORM.target_tokens("a lamp")) == "a lamp"
     assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
     assert FORM.target_text(()) == ""
-    assert FORM.line_ends() == [ord("\n")]
+    assert FORM.ends == frozenset([ord("\n")])

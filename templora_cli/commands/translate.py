@@ -1,0 +1,212 @@
+"""`templora translate`: a whole book, with a model that learns its names and its voice on the way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from templora_cli.commands import flags, session_run
+from templora_cli.commands.settings import configure, flag, settings_of
+from templora_cli.commands.terminal import open_view
+from templora_cli.config import Config, for_size
+from templora_cli.errors import TemploraError
+from templora_cli.events import Notice, Translated
+
+if TYPE_CHECKING:
+    from templora_cli.documents.document import Document
+    from templora_cli.engine.models import LanguageModel
+    from templora_cli.render import View
+    from templora_cli.sessions.store import Session
+    from templora_cli.tasks.glossary import Glossary
+    from templora_cli.tasks.languages import Language
+
+SOME_FAILED = 3
+"""Exit status where paragraphs are left that fail a check."""
+
+
+def translate(
+    file: Annotated[Path, typer.Argument(help="What is translated: .txt, .md, .html, .epub or .docx.")],
+    target: Annotated[str, typer.Option("--to", help="Language of the translation, as code or name.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
+    ] = "auto",
+    out: Annotated[
+        Optional[Path], typer.Option(help="The translated file (default: FILE (Language), beside FILE).")
+    ] = None,
+    bilingual: Annotated[
+        bool, typer.Option("--bilingual", help="Each paragraph in both languages, the source first.")
+    ] = False,
+    glossary: Annotated[
+        Optional[Path], typer.Option(help="Terms and their translations: .csv, .json or .toml.")
+    ] = None,
+    encoding: Annotated[
+        Optional[str], typer.Option(help="Of a text file, where its detection is wrong: gb18030, big5, ...")
+    ] = None,
+    start: Annotated[Optional[int], typer.Option(help="First chapter, from 1.")] = None,
+    end: Annotated[Optional[int], typer.Option(help="Last chapter.")] = None,
+    limit: Annotated[Optional[int], typer.Option(help="Only so many paragraphs.")] = None,
+    context_pairs: Annotated[Optional[int], flag("translation", "context_pairs")] = None,
+    attempts: Annotated[Optional[int], flag("translation", "attempts")] = None,
+    model: flags.ModelName = None,
+    quantize: flags.Quantize = None,
+    device: flags.Device = None,
+    recipe: flags.Recipe = None,
+    no_learn: flags.BaseOnly = False,
+    settings: flags.Settings = None,
+    chunk_tokens: flags.ChunkTokens = None,
+    seed: flags.Seed = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+) -> None:
+    """Translate a book with a model that learns it while it translates it.
+
+    Paragraph by paragraph: each translation is checked, tried again where a check fails, and marked
+    where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on.
+    """
+    from templora_cli.documents.document import read_document
+
+    given = {
+        ("model", "name"): model,
+        ("model", "quantize"): quantize,
+        ("model", "device"): device,
+        ("train", "recipe"): recipe,
+        ("train", "learn"): False if no_learn else None,
+        ("decode", "chunk_tokens"): chunk_tokens,
+        ("translation", "context_pairs"): context_pairs,
+        ("translation", "attempts"): attempts,
+        ("", "seed"): seed,
+    }
+    with open_view(json=json, quiet=quiet, prose=False) as view:
+        config = _decoding(configure(given, settings_of(settings or [], prefer="translation")))
+        document = read_document(file, encoding=encoding)
+        languages = _languages(document, source, target)
+        first, last = _chosen(document, start, end, limit)
+        terms = _terms(glossary, view)
+        book = _out(file, out, languages[1])
+        folder, loaded = session_run.load_model(config, view)
+        config = for_size(config, loaded.parameters)
+        request = {
+            "path": str(file.absolute()),
+            "suffix": document.suffix,
+            "encoding": encoding,
+            "from": languages[0].code,
+            "to": languages[1].code,
+            "first": first,
+            "end": last,
+            "bilingual": bilingual,
+            "terms": [asdict(term) for term in terms.terms],
+        }
+        with _plan(config, loaded, folder, file.read_bytes(), request, book).create() as session:
+            finish(session, loaded, view)
+
+
+def finish(session: Session, model: LanguageModel, view: View) -> None:
+    """Translate what is left, write document and report. Exits with `SOME_FAILED` where that is so."""
+    from templora_cli.sessions.translated import TranslatedBook
+
+    session_run.run_session(session, model, view)
+    book = TranslatedBook(session.path, session.manifest)
+    with view.status("writing the document"):
+        notice = book.write()
+    if notice:
+        view.show(Notice(notice))
+    report = book.report()
+    counts = report.counts
+    view.show(
+        Translated(
+            session=session.id,
+            paragraphs=report.paragraphs,
+            **counts,
+            out=str(session.manifest.out),
+            report=str(session.path / "report.html"),
+        )
+    )
+    if counts["failed"]:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _decoding(config: Config) -> Config:
+    """The settings of decoding, as translation has them."""
+    how = config.translation
+    decode = replace(config.decode, temperature=how.temperature, repetition_penalty=how.repetition_penalty)
+    return replace(config, decode=decode)
+
+
+def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:
+    from templora_cli.tasks.languages import detect_language, language
+
+    to = language(target)
+    if source == "auto":
+        sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:200])
+        detected = detect_language(sample)
+        if detected is None:
+            raise TemploraError("the language of the file cannot be told", "say it: --from zh")
+        found = detected
+    else:
+        found = language(source)
+    if found == to:
+        raise TemploraError(f"source and target are both {to.name}", "--from zh --to en")
+    return found, to
+
+
+def _chosen(document: Document, start: int | None, end: int | None, limit: int | None) -> tuple[int, int]:
+    """The paragraphs that are asked for, as a range."""
+    chapters = document.chapters
+    for name, number in (("--start", start), ("--end", end)):
+        if number is not None and not 1 <= number <= len(chapters):
+            raise TemploraError(f"{name} {number}: the book has {len(chapters)} chapters", f"{name} 1")
+    if start is not None and end is not None and end < start:
+        raise TemploraError(f"--end {end} lies before --start {start}", f"--start {end} --end {start}")
+    if limit is not None and limit < 1:
+        raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 20")
+    first = 0 if start is None else chapters[start - 1].first
+    last = len(document.paragraphs) if end is None else chapters[end - 1].end
+    return first, last if limit is None else min(last, first + limit)
+
+
+def _terms(path: Path | None, view: View) -> Glossary:
+    from templora_cli.tasks.glossary import Glossary, read_glossary
+
+    if path is None:
+        return Glossary(())
+    glossary, notices = read_glossary(path)
+    for notice in notices:
+        view.show(Notice(notice))
+    return glossary
+
+
+def _out(file: Path, out: Path | None, target: Language) -> Path:
+    """Where the translation goes. Raises TemploraError where it cannot, or where something is there."""
+    path = out or file.with_name(f"{file.stem} ({target.name}){file.suffix}")
+    if path.suffix.lower() != file.suffix.lower():
+        raise TemploraError(
+            f"{path.name}: a translation has the form of its source, {file.suffix}",
+            f"--out {path.stem}{file.suffix}",
+        )
+    return session_run.check_writable(path)
+
+
+def _plan(
+    config: Config, model: LanguageModel, folder: Path, content: bytes, request: dict[str, Any], out: Path
+) -> session_run.Plan:
+    from templora_cli.tasks.prompts import load_prompts
+
+    # A translation may have twice the tokens of its source, and more where it fails.
+    chunk = 2 * config.decode.chunk_tokens
+    session_run.require_positions(model, 0, config.decode.context_tokens, chunk, "--set context_tokens=")
+    manifest = session_run.new_manifest(
+        "translation",
+        config,
+        model,
+        folder,
+        named_after=Path(request["path"]).stem,
+        goal=(request["end"] - request["first"], "paragraphs"),
+        source=content,
+        prompts=load_prompts("translation", config.prompts),
+        request=request,
+        out=out,
+    )
+    return session_run.Plan(manifest, (), (), content, request["suffix"])

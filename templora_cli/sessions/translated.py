@@ -1,0 +1,113 @@
+"""A translation session as a document: its source, what its chunks have made of it, and the file of that."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from templora_cli.documents.document import Document, parse_document
+from templora_cli.documents.text import write_atomically
+from templora_cli.errors import TemploraError
+from templora_cli.sessions.checkpoint import read_chunks
+from templora_cli.sessions.manifest import Manifest
+from templora_cli.sessions.store import free_name, sha256_of
+from templora_cli.tasks.glossary import Glossary, Term
+from templora_cli.tasks.languages import Language, language
+from templora_cli.tasks.report import Report, lines_of
+
+
+class TranslatedBook:
+    """The document of a session and its translation so far. Keeps the file of `--out` up to date."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        """`folder` is that of a session of `templora translate`; its newest step is good."""
+        self.folder, self.manifest, self.request = folder, manifest, manifest.request
+
+    @cached_property
+    def document(self) -> Document:
+        """The source, from the session's own copy. Raises TemploraError where that is damaged."""
+        path = self.folder / f"source{self.request['suffix']}"
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        if sha256_of(content) != self.manifest.source_sha256:
+            raise TemploraError(
+                f"session {self.folder.name}: {path} is damaged",
+                f"put {self.request['path']} back there, if it is still as it was",
+            )
+        encoding = self.request["encoding"]
+        return parse_document(content, self.request["suffix"], self.request["path"], encoding=encoding)
+
+    @property
+    def languages(self) -> tuple[Language, Language]:
+        """Of source and target."""
+        return language(self.request["from"]), language(self.request["to"])
+
+    @property
+    def glossary(self) -> Glossary:
+        """The terms that the session began with."""
+        return Glossary(
+            tuple(Term(**{**t, "forbidden": tuple(t["forbidden"])}) for t in self.request["terms"])
+        )
+
+    @property
+    def paragraphs(self) -> list[tuple[int, str]]:
+        """What is to be translated, in order: its place in the document, and its text."""
+        first, end = self.request["first"], self.request["end"]
+        return [(number, self.document.paragraphs[number].text) for number in range(first, end)]
+
+    def records(self) -> list[Any]:
+        """What the task kept of each chunk."""
+        return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
+
+    def report(self) -> Report:
+        """What became of each paragraph."""
+        chosen = self.paragraphs
+        title = Path(self.request["path"]).name
+        return Report(title, list(lines_of(dict(chosen), self.records())), len(chosen))
+
+    def rendered(self) -> bytes:
+        """The document with the translations so far; what has none stays as it is in the source."""
+        targets = {
+            one["paragraph"]: one["target"]
+            for record in self.records()
+            for one in record["paragraphs"]
+            if one["target"].strip()
+        }
+        bilingual = self.request["bilingual"]
+        return self.document.render(targets, self.request["to"], bilingual=bilingual)
+
+    def write(self) -> str | None:
+        """Write document and report; returns what to tell of a version that was edited and set aside.
+
+        Raises TemploraError where they cannot be written; the session is not touched by that.
+        """
+        assert self.manifest.out is not None
+        out, known = Path(self.manifest.out), self.folder / "out.sha256"
+        content, report = self.rendered(), self.report()
+        notice = None
+        try:
+            if out.exists() and sha256_of(out.read_bytes()) not in (
+                sha256_of(content),
+                known.read_text("ascii").strip() if known.exists() else "",
+            ):
+                aside = free_name(out)
+                out.replace(aside)
+                notice = f"{out.name} was edited: your version is kept as {aside}"
+            # First, so that a kill between the two leaves a file that is known as templora's own.
+            write_atomically(known, sha256_of(content))
+            write_atomically(out, content)
+            for suffix, text in (
+                (".html", report.as_html()),
+                (".json", report.as_json()),
+                (".txt", report.as_text()),
+            ):
+                write_atomically(self.folder / f"report{suffix}", text)
+        except OSError as error:
+            raise TemploraError(
+                f"{error.filename or out} cannot be written: {error.strerror}. The session itself is safe",
+                f"make room, then: templora resume {self.folder.name}",
+            ) from error
+        return notice

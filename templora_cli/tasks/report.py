@@ -1,0 +1,118 @@
+"""What became of each paragraph of a translation: as text, JSON, and a page with both sides."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+STATES = ("good", "retried", "failed")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A paragraph and its translation."""
+
+    paragraph: int
+    """Its place in the document, from 0."""
+    source: str
+    target: str
+    attempts: int
+    flaws: tuple[dict[str, str], ...]
+    """What its checks found: `check` and `message`; empty where it is good."""
+
+    @property
+    def state(self) -> str:
+        """ "good" at once, good after it was "retried", or "failed"."""
+        return "failed" if self.flaws else "retried" if self.attempts > 1 else "good"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All paragraphs of a translation that are done, of those that it is to have."""
+
+    title: str
+    lines: Sequence[Line]
+    paragraphs: int
+    """How many there will be."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Paragraphs by state."""
+        counted = Counter(line.state for line in self.lines)
+        return {state: counted[state] for state in STATES}
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """Failed paragraphs by the check that failed, the most frequent first; one may fail several."""
+        return dict(Counter(flaw["check"] for line in self.lines for flaw in line.flaws).most_common())
+
+    def as_text(self) -> str:
+        """The counts, and a line for each paragraph that failed."""
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
+        told = [f"{self.title}: {len(self.lines)} of {self.paragraphs} paragraphs: {counts}"]
+        for line in self.lines:
+            if line.flaws:
+                why = "; ".join(flaw["message"] for flaw in line.flaws)
+                told.append(f"paragraph {line.paragraph + 1}: {why}")
+        return "\n".join(told) + "\n"
+
+    def as_json(self) -> str:
+        """All of it."""
+        values = {
+            "title": self.title,
+            "paragraphs": self.paragraphs,
+            "done": len(self.lines),
+            **self.counts,
+            "checks": self.checks,
+            "lines": [{"state": line.state, **asdict(line)} for line in self.lines],
+        }
+        return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+    def as_html(self) -> str:
+        """A page with source, translation and flags beside each other, that needs nothing else."""
+        counts = " · ".join(f"{number} {state}" for state, number in self.counts.items())
+        title = escape(self.title)
+        head = f'<head>\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>'
+        filter_box = '<label><input type="checkbox" id="only"> only those that failed</label>'
+        return "".join(
+            [
+                f'<!DOCTYPE html>\n<html lang="en">\n{head}\n<body>\n<h1>{title}</h1>\n',
+                f"<p>{len(self.lines)} of {self.paragraphs} paragraphs: {counts}</p>\n{filter_box}\n",
+                "<table>\n<tr><th></th><th>Source</th><th>Translation</th><th>Checks</th></tr>\n",
+                *map(_row, self.lines),
+                "</table>\n</body>\n</html>\n",
+            ]
+        )
+
+
+STYLE = """
+body { font: 16px/1.5 Georgia, serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
+table { border-collapse: collapse; width: 100%; }
+td, th { border-top: 1px solid #ccc; padding: .5em; text-align: left; vertical-align: top; }
+td:first-child, td:last-child { color: #666; font: 13px/1.5 sans-serif; }
+tr.failed { background: #fdecea; } tr.retried { background: #fff8e1; }
+body:has(#only:checked) tr.good, body:has(#only:checked) tr.retried { display: none; }
+@media (prefers-color-scheme: dark) {
+  body { background: #161616; color: #ddd; } td, th { border-color: #444; }
+  tr.failed { background: #45201d; } tr.retried { background: #3d3519; }
+}
+"""
+
+
+def _row(line: Line) -> str:
+    flaws = "<br>".join(escape(flaw["message"]) for flaw in line.flaws)
+    attempts = f"{line.attempts} attempts" if line.attempts > 1 else ""
+    flags = "<br>".join(part for part in (flaws, attempts) if part)
+    cells = "".join(f"<td>{escape(text)}</td>" for text in (line.source, line.target))
+    return f'<tr class="{line.state}"><td>{line.paragraph + 1}</td>{cells}<td>{flags}</td></tr>\n'
+
+
+def lines_of(sources: Mapping[int, str], records: Sequence[Any]) -> Iterator[Line]:
+    """The paragraphs in the `records` of a translation's chunks, with their `sources`."""
+    for one in (one for record in records for one in record["paragraphs"]):
+        number = one["paragraph"]
+        yield Line(number, sources[number], one["target"], one["attempts"], tuple(one["flaws"]))
