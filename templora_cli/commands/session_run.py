@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
+    from templora_cli.tasks.glossary import Glossary
+    from templora_cli.tasks.languages import Language
     from templora_cli.tasks.prompts import PromptFile
     from templora_cli.tasks.translation import TranslationTask
     from templora_cli.temp_lora import Task, WritingState
@@ -226,14 +228,26 @@ def _task(session: Session, model: LanguageModel, config: Config) -> Task:
 def translation_task(session: Session, model: LanguageModel, config: Config) -> TranslationTask:
     """What a session of `templora translate` does, from its own files."""
     from templora_cli.sessions.translated import TranslatedBook
+
+    book = TranslatedBook(session.path, session.manifest)
+    return book_task(model, config, book.languages, book.paragraphs, book.glossary)
+
+
+def book_task(
+    model: LanguageModel,
+    config: Config,
+    languages: tuple[Language, Language],
+    paragraphs: Sequence[tuple[int, str]],
+    glossary: Glossary,
+) -> TranslationTask:
+    """The translation of `paragraphs`, each with its place in the document."""
     from templora_cli.tasks.pairs import pair_format
     from templora_cli.tasks.prompts import load_prompts
     from templora_cli.tasks.translation import TranslationTask
 
-    book = TranslatedBook(session.path, session.manifest)
-    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *book.languages)
+    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
     stops = frozenset(model.banned_tokens)
-    return TranslationTask(form, book.paragraphs, book.glossary, config.decode, config.translation, stops)
+    return TranslationTask(form, paragraphs, glossary, config.decode, config.translation, stops)
 
 
 def opened_event(session: Session, config: Config, recorder: Recorder) -> SessionOpened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -48,6 +49,9 @@ def translate(
     start: Annotated[Optional[int], typer.Option(help="First chapter, from 1.")] = None,
     end: Annotated[Optional[int], typer.Option(help="Last chapter.")] = None,
     limit: Annotated[Optional[int], typer.Option(help="Only so many paragraphs.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what it will take, after a short trial.")
+    ] = False,
     context_pairs: Annotated[Optional[int], flag("translation", "context_pairs")] = None,
     attempts: Annotated[Optional[int], flag("translation", "attempts")] = None,
     model: flags.ModelName = None,
@@ -99,6 +103,9 @@ def translate(
             "bilingual": bilingual,
             "terms": [asdict(term) for term in terms.terms],
         }
+        if estimate:
+            _print_estimate(config, loaded, document, request, terms, view)
+            return
         with _plan(config, loaded, folder, file.read_bytes(), request, book).create() as session:
             finish(session, loaded, view)
 
@@ -126,6 +133,29 @@ def finish(session: Session, model: LanguageModel, view: View) -> None:
     )
     if counts["failed"]:
         raise typer.Exit(SOME_FAILED)
+
+
+def _print_estimate(
+    config: Config,
+    model: LanguageModel,
+    document: Document,
+    request: dict[str, Any],
+    terms: Glossary,
+    view: View,
+) -> None:
+    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.evaluation.estimate import estimate
+    from templora_cli.sessions.translated import languages_of, selected
+
+    task = session_run.book_task(model, config, languages_of(request), selected(document, request), terms)
+    with view.status("translating the first paragraphs"):
+        found = estimate(task, model, EagerBackend(model.module), config)
+    hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
+    typer.echo(f"paragraphs     {found.paragraphs:,}")
+    typer.echo(f"source tokens  {found.source_tokens:,}")
+    typer.echo(f"target tokens  about {found.target_tokens:,}")
+    typer.echo(f"time           about {hours} h {minutes:02} min, by a trial of {found.tried} paragraphs")
+    typer.echo(f"memory         {found.peak_bytes / 1e9:.1f} GB in the trial")
 
 
 def _decoding(config: Config) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class TranslatedBook:
     @property
     def languages(self) -> tuple[Language, Language]:
         """Of source and target."""
-        return language(self.request["from"]), language(self.request["to"])
+        return languages_of(self.request)
 
     @property
     def glossary(self) -> Glossary:
@@ -55,8 +56,7 @@ class TranslatedBook:
     @property
     def paragraphs(self) -> list[tuple[int, str]]:
         """What is to be translated, in order: its place in the document, and its text."""
-        first, end = self.request["first"], self.request["end"]
-        return [(number, self.document.paragraphs[number].text) for number in range(first, end)]
+        return selected(self.document, self.request)
 
     def records(self) -> list[Any]:
         """What the task kept of each chunk."""
@@ -111,3 +111,14 @@ class TranslatedBook:
                 f"make room, then: templora resume {self.folder.name}",
             ) from error
         return notice
+
+
+def languages_of(request: Mapping[str, Any]) -> tuple[Language, Language]:
+    """Of source and target, as a session was asked."""
+    return language(request["from"]), language(request["to"])
+
+
+def selected(document: Document, request: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """What is asked to be translated, in order: its place in the document, and its text."""
+    numbers = range(request["first"], request["end"])
+    return [(number, document.paragraphs[number].text) for number in numbers]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from templora_cli.documents.pairs import Pair
 from templora_cli.tasks.languages import language
-from templora_cli.tasks.pairs import PairFormat, PairsTask
+from templora_cli.tasks.pairs import ChatPairFormat, PairFormat, PairsTask, pair_format
 from templora_cli.tasks.prompts import load_prompts
 from tests.tiny import byte_tokenizer
 
@@ -52,3 +52,40 @@ def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
     assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
     assert FORM.target_text(()) == ""
     assert FORM.ends == frozenset([ord("\n")])
+
+
+class Term:
+    source, target, note = "灯", "lamp", "old"
+
+
+def test_where_there_is_a_chat_pairs_are_its_turns() -> None:
+    form = pair_format(FORM.tokenizer, FORM.prompts, FORM.source, FORM.target)
+    assert isinstance(form, ChatPairFormat)
+    header = text_of(form.header_with([Term()]))
+    assert header.startswith("<|system|>You translate a book from Chinese into English.")
+    assert header.endswith("always translated like this:\n灯: lamp (old)<|end|><|user|>")
+    assert "always" not in text_of(form.header)
+    pair = Pair("一 <|end|>", "one\nline")
+    assert text_of(form.pair_tokens([pair])) == "一 <|end|><|end|><|assistant|>one\nline<|end|><|user|>"
+    end = FORM.tokenizer.convert_tokens_to_ids("<|end|>")
+    assert form.ends == {end} and form.pair_tokens([pair]).count(end) == 2, "the source says it in letters"
+    assert form.target_text(form.target_tokens("one\nline")) == "one line"
+
+
+def test_without_a_chat_or_with_one_that_nobody_can_take_apart_pairs_are_plain() -> None:
+    plain = byte_tokenizer(chat=False)
+    assert type(pair_format(plain, FORM.prompts, FORM.source, FORM.target)) is PairFormat
+    odd = byte_tokenizer()
+    odd.chat_template = "{{ raise_exception('no') }}"
+    assert type(pair_format(odd, FORM.prompts, FORM.source, FORM.target)) is PairFormat
+
+
+def test_a_template_without_a_system_role_has_the_instruction_in_the_first_turn() -> None:
+    strict = byte_tokenizer()
+    strict.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + str(strict.chat_template)
+    )
+    form = pair_format(strict, FORM.prompts, FORM.source, FORM.target)
+    assert text_of(form.header).startswith("<|user|>You translate a book")
+    assert text_of(form.pair_tokens([Pair("一", "one")])) == "一<|end|><|assistant|>one<|end|><|user|>"
