@@ -11,6 +11,7 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import eval, models, sessions
 from templora_cli.commands.resume import resume
+from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
@@ -27,6 +28,9 @@ app = typer.Typer(
 app.command()(write)
 app.command()(translate)
 app.command()(resume)
+app.command()(review)
+app.command()(sync)
+app.command()(retry)
 app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")

@@ -25,6 +25,8 @@ class Chunk:
     text: str
     loss_mask: tuple[bool, ...] = ()
     """Which tokens are scored and learnt, at least one; empty for all of them."""
+    corrected: tuple[bool, ...] = ()
+    """Which of them a person put right in what the model wrote; empty for none."""
     record: Any = None
     """What the task wants to find again after a resume, a JSON value."""
     flaw: str | None = None

@@ -281,14 +281,34 @@ def train_on_chunk(
     turn: Turn, chunk: Chunk, model: Model, state: WritingState, config: Config
 ) -> Generator[Event, None, list[float]]:
     """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass."""
-    learning = learning_of(turn, config)
     losses: list[float] = []
-    if state.optimizer is None:
-        return losses
+    for lesson, learning in lessons(turn, chunk, config) if state.optimizer is not None else ():
+        losses += yield from _learn(turn, lesson, learning, model, state, config)
+    return losses
+
+
+def lessons(turn: Turn, chunk: Chunk, config: Config) -> list[tuple[Chunk, LearningConfig]]:
+    """What is learnt of a chunk, and how: its own text, then with more passes what a person corrected."""
+    if not chunk.corrected:
+        return [(chunk, learning_of(turn, config))]
+    own = tuple(learnt and not right for learnt, right in zip(chunk.loss_mask, chunk.corrected, strict=True))
+    passes = config.given.epochs * config.translation.correction_weight
+    both = [
+        (replace(chunk, loss_mask=own), config.own),
+        (replace(chunk, loss_mask=chunk.corrected), replace(config.given, epochs=passes)),
+    ]
+    return [(lesson, learning) for lesson, learning in both if any(lesson.loss_mask)]
+
+
+def _learn(
+    turn: Turn, lesson: Chunk, learning: LearningConfig, model: Model, state: WritingState, config: Config
+) -> Generator[Event, None, list[float]]:
+    losses: list[float] = []
+    assert state.optimizer is not None
     state.optimizer.param_groups[0]["lr"] = lr = learning_rate(state.chunks, learning, config.train)
     objectives = [
         loss
-        for window in windows(turn, chunk, state, learning)
+        for window in windows(turn, lesson, state, learning)
         if (loss := objective(window, model, learning)) is not None
     ]
     for epoch in range(1, learning.epochs + 1 if objectives else 1):

@@ -51,13 +51,7 @@ def resume(
                 f"{book.id} is finished ({book.manifest.goal_amount} {book.manifest.goal_unit})",
                 f"extend it: {book.resume_command} --chunks 4",
             )
-        # As it ran before, not as `auto` would choose today.
-        held = replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device)
-        folder = Path(book.manifest.folder)
-        _use_threads(book)
-        known = folder if folder.is_dir() else None
-        _, model = session_run.load_model(replace(config, model=held), view, known)
-        _require_same_model(book, model, view)
+        model = load_as_begun(book, view)
         book.update(opened=now(), **({} if more is None else _goal_beyond(book, *more)))
         if book.manifest.task == "ppl":
             eval.finish(book, model, view)
@@ -65,6 +59,21 @@ def resume(
             translate.finish(book, model, view)
         else:
             session_run.write_session(book, model, view)
+
+
+def load_as_begun(book: Session, view: View) -> LanguageModel:
+    """The model of a session as it ran before, not as `auto` would choose today.
+
+    Raises TemploraError where it is another one.
+    """
+    config = from_dict(book.manifest.config, str(book.path / "session.json"))
+    held = replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device)
+    folder = Path(book.manifest.folder)
+    _use_threads(book)
+    known = folder if folder.is_dir() else None
+    _, model = session_run.load_model(replace(config, model=held), view, known)
+    _require_same_model(book, model, view)
+    return model
 
 
 def _complete_file(book: Session, view: View) -> None:

@@ -101,6 +101,7 @@ def translate(
             "first": first,
             "end": last,
             "bilingual": bilingual,
+            "again": [],
             "terms": [asdict(term) for term in terms.terms],
         }
         if estimate:
@@ -111,10 +112,15 @@ def translate(
 
 
 def finish(session: Session, model: LanguageModel, view: View) -> None:
-    """Translate what is left, write document and report. Exits with `SOME_FAILED` where that is so."""
+    """Translate what is left, then as `write_document`."""
+    session_run.run_session(session, model, view)
+    write_document(session, view)
+
+
+def write_document(session: Session, view: View) -> None:
+    """Write the translated document and its report. Exits with `SOME_FAILED` where that is so."""
     from templora_cli.sessions.translated import TranslatedBook
 
-    session_run.run_session(session, model, view)
     book = TranslatedBook(session.path, session.manifest)
     with view.status("writing the document"):
         notice = book.write()

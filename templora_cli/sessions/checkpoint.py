@@ -77,17 +77,10 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     damaged: list[tuple[Path, str]] = []
     for step in reversed(committed_steps(steps)):
         try:
-            verify_step(step)
-            chunks = read_chunks(steps, upto=step)
-            tensors = [load_file(step / name) for name in TENSORS if (step / name).exists()]
-            values = json.loads((step / "state.json").read_text("utf-8"))
+            restore_step(steps, step, state)
         except (StepDamaged, OSError, ValueError, SafetensorError) as error:
             damaged.append((step, str(error)))
             continue
-        _restore(state, values, *(tensors or ({}, {})))
-        state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
-        state.records[:] = [chunk.get("record") for chunk in chunks]
-        state.own_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "own"]
         return [_set_aside(step, reason) for step, reason in damaged]
     if len(damaged) == 1:
         return [_set_aside(*damaged[0])]
@@ -98,6 +91,20 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
             f"the text can be saved: templora sessions export {session}",
         )
     return []
+
+
+def restore_step(steps: Path, step: Path, state: WritingState) -> None:
+    """Put a whole step into `state`, weights in place. Raises StepDamaged, OSError, ValueError or
+    SafetensorError where it is not good; then `state` is as it was.
+    """
+    verify_step(step)
+    chunks = read_chunks(steps, upto=step)
+    tensors = [load_file(step / name) for name in TENSORS if (step / name).exists()]
+    values = json.loads((step / "state.json").read_text("utf-8"))
+    _restore(state, values, *(tensors or ({}, {})))
+    state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
+    state.records[:] = [chunk.get("record") for chunk in chunks]
+    state.own_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "own"]
 
 
 def verify_step(step: Path) -> None:

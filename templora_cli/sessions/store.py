@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -139,6 +140,7 @@ class Store:
         path = self.find(reference)
         lock = _locked(path)
         try:
+            finish_swap(path)
             return Session(path, load_manifest(path), lock)
         except BaseException:
             lock.release()
@@ -194,6 +196,27 @@ def now() -> str:
 def sha256_of(content: str | bytes) -> str:
     """Of the bytes, of a text those of UTF-8."""
     return hashlib.sha256(content.encode("utf-8") if isinstance(content, str) else content).hexdigest()
+
+
+def swap_steps(path: Path) -> None:
+    """Put the steps of `steps.new`, which are whole, in the place of those of the session at `path`.
+
+    A kill in between leaves `finish_swap` enough to go on.
+    """
+    (path / "steps").replace(path / "steps.old")
+    (path / "steps.new").replace(path / "steps")
+    sync_folder(path)
+    finish_swap(path)
+
+
+def finish_swap(path: Path) -> None:
+    """Clean up after a `swap_steps`, or the making of `steps.new`, that was killed."""
+    steps, new, old = (path / name for name in ("steps", "steps.new", "steps.old"))
+    if old.is_dir() and not steps.is_dir():
+        (new if new.is_dir() else old).replace(steps)
+        sync_folder(path)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def free_name(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from templora_cli.sessions.store import free_name, sha256_of
 from templora_cli.tasks.glossary import Glossary, Term
 from templora_cli.tasks.languages import Language, language
 from templora_cli.tasks.report import Report, lines_of
+from templora_cli.tasks.review import relapses
+from templora_cli.tasks.translation import best_of, corrections_in
 
 
 class TranslatedBook:
@@ -62,20 +65,25 @@ class TranslatedBook:
         """What the task kept of each chunk."""
         return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
 
+    @property
+    def finished(self) -> bool:
+        """Has everything that was asked for been translated?"""
+        return sum(len(record["paragraphs"]) for record in self.records()) >= len(self.paragraphs)
+
     def report(self) -> Report:
         """What became of each paragraph."""
-        chosen = self.paragraphs
+        chosen = dict(self.paragraphs)
         title = Path(self.request["path"]).name
-        return Report(title, list(lines_of(dict(chosen), self.records())), len(chosen))
+        records = self.records()
+        lines = list(lines_of(chosen, best_of(records)))
+        wrong = relapses(corrections_in(records), lines)
+        told = [replace(line, relapses=tuple(wrong.get(line.paragraph, ()))) for line in lines]
+        return Report(title, told, len(chosen))
 
     def rendered(self) -> bytes:
         """The document with the translations so far; what has none stays as it is in the source."""
-        targets = {
-            one["paragraph"]: one["target"]
-            for record in self.records()
-            for one in record["paragraphs"]
-            if one["target"].strip()
-        }
+        best = best_of(self.records())
+        targets = {number: one["target"] for number, one in best.items() if one["target"].strip()}
         bilingual = self.request["bilingual"]
         return self.document.render(targets, self.request["to"], bilingual=bilingual)
 
@@ -119,6 +127,9 @@ def languages_of(request: Mapping[str, Any]) -> tuple[Language, Language]:
 
 
 def selected(document: Document, request: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """What is asked to be translated, in order: its place in the document, and its text."""
-    numbers = range(request["first"], request["end"])
+    """What is asked to be translated, in order: its place in the document, and its text.
+
+    What is to be translated again comes once more, at the end.
+    """
+    numbers = [*range(request["first"], request["end"]), *request["again"]]
     return [(number, document.paragraphs[number].text) for number in numbers]

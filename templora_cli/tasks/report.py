@@ -23,6 +23,8 @@ class Line:
     attempts: int
     flaws: tuple[dict[str, str], ...]
     """What its checks found: `check` and `message`; empty where it is good."""
+    relapses: tuple[str, ...] = ()
+    """Corrections that came back wrong in it, in words."""
 
     @property
     def state(self) -> str:
@@ -51,13 +53,13 @@ class Report:
         return dict(Counter(flaw["check"] for line in self.lines for flaw in line.flaws).most_common())
 
     def as_text(self) -> str:
-        """The counts, and a line for each paragraph that failed."""
+        """The counts, and a line for each paragraph in which something is wrong."""
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
         told = [f"{self.title}: {len(self.lines)} of {self.paragraphs} paragraphs: {counts}"]
         for line in self.lines:
-            if line.flaws:
-                why = "; ".join(flaw["message"] for flaw in line.flaws)
-                told.append(f"paragraph {line.paragraph + 1}: {why}")
+            why = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
+            if why:
+                told.append(f"paragraph {line.paragraph + 1}: {'; '.join(why)}")
         return "\n".join(told) + "\n"
 
     def as_json(self) -> str:
@@ -104,15 +106,15 @@ body:has(#only:checked) tr.good, body:has(#only:checked) tr.retried { display: n
 
 
 def _row(line: Line) -> str:
-    flaws = "<br>".join(escape(flaw["message"]) for flaw in line.flaws)
+    said = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
+    flaws = "<br>".join(map(escape, said))
     attempts = f"{line.attempts} attempts" if line.attempts > 1 else ""
     flags = "<br>".join(part for part in (flaws, attempts) if part)
     cells = "".join(f"<td>{escape(text)}</td>" for text in (line.source, line.target))
     return f'<tr class="{line.state}"><td>{line.paragraph + 1}</td>{cells}<td>{flags}</td></tr>\n'
 
 
-def lines_of(sources: Mapping[int, str], records: Sequence[Any]) -> Iterator[Line]:
-    """The paragraphs in the `records` of a translation's chunks, with their `sources`."""
-    for one in (one for record in records for one in record["paragraphs"]):
-        number = one["paragraph"]
+def lines_of(sources: Mapping[int, str], translated: Mapping[int, Any]) -> Iterator[Line]:
+    """The paragraphs of a translation in order (`translation.best_of`), with their `sources`."""
+    for number, one in sorted(translated.items()):
         yield Line(number, sources[number], one["target"], one["attempts"], tuple(one["flaws"]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypedDict
+from functools import cached_property, partial
+from typing import Any, Literal, TypedDict
 
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.pairs import Pair
@@ -13,8 +13,9 @@ from templora_cli.events import Chunk, Event, ParagraphTranslated, TextDecoded
 from templora_cli.tasks.checks import Flaw, flaws_of
 from templora_cli.tasks.glossary import Glossary, Term
 from templora_cli.tasks.pairs import PairFormat, Tokens
+from templora_cli.tasks.review import Correction
 from templora_cli.tasks.text import TextStream, decode, sentences
-from templora_cli.tasks.turn import Decode, Turn
+from templora_cli.tasks.turn import Decode, Turn, Writer
 
 TARGET_GROWTH = 1.5
 """Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
@@ -33,6 +34,42 @@ class Translated(TypedDict):
     attempts: int
     flaws: list[dict[str, str]]
     """What its checks still found: `check` and `message`; empty where it is good."""
+    by: Literal["model", "person"]
+    """Whose it is: a person's is right whatever the checks say."""
+    before: str
+    """What the model had written where a person corrected it, else empty."""
+
+
+def best_of(records: Sequence[Any]) -> dict[int, Translated]:
+    """What counts of each paragraph: the newest of those with the fewest flaws, and all its attempts."""
+    best: dict[int, Translated] = {}
+    for one in (one for record in records for one in record["paragraphs"]):
+        known = best.get(one["paragraph"])
+        attempts = one["attempts"] + (known["attempts"] if known else 0)
+        better = one if known is None or len(one["flaws"]) <= len(known["flaws"]) else known
+        best[one["paragraph"]] = {**better, "attempts": attempts}
+    return best
+
+
+def corrected(records: Sequence[Any], corrections: Iterable[Correction]) -> list[Any]:
+    """The `records` with what a person says some paragraphs are to be."""
+    said = {one.paragraph: one for one in corrections}
+
+    def put_right(one: Translated) -> Translated:
+        if (right := said.get(one["paragraph"])) is None:
+            return one
+        before = one["before"] or one["target"]
+        return {**one, "target": right.target, "flaws": [], "by": "person", "before": before}
+
+    return [{**record, "paragraphs": [put_right(one) for one in record["paragraphs"]]} for record in records]
+
+
+def corrections_in(records: Sequence[Any]) -> list[Correction]:
+    """What a person has corrected or approved so far."""
+    best = best_of(records).values()
+    return [
+        Correction(one["paragraph"], one["before"], one["target"]) for one in best if one["by"] == "person"
+    ]
 
 
 @dataclass(frozen=True)
@@ -47,11 +84,16 @@ class TranslationTask:
     config: TranslationConfig
     stops: frozenset[int]
     """Tokens that end a translation besides those of the format."""
+    replayed: Sequence[Any] = ()
+    """Records of chunks that are learnt again as they stand, before anything is translated."""
     _sizes: dict[int, int] = field(default_factory=dict)
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
         """The paragraphs that follow those in `records` and fit into a chunk, one at least."""
         begin = sum(len(record["paragraphs"]) for record in records)
+        if len(records) < len(self.replayed):
+            record = self.replayed[len(records)]
+            return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._take, record))
         end = begin
         size = 0
         while end < len(self.paragraphs) and (
@@ -61,10 +103,13 @@ class TranslationTask:
             end += 1
         if begin == end:
             return None
+        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end]))
+
+    def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Turn:
         taken = self.paragraphs[begin:end]
         terms = self.glossary.occurring_in("\n".join(text for _, text in taken))
-        writer = partial(self._write, taken)
-        header, context = self.format.header_with(terms), self._context(records)
+        header, context = self.format.header_with(terms), self._context(taken[0][0], records)
+        size = sum(map(self._size, range(begin, end)))
         return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
@@ -78,42 +123,59 @@ class TranslationTask:
             self._sizes[place] = source + int(TARGET_GROWTH * source)
         return self._sizes[place]
 
-    def _context(self, records: Sequence[Any]) -> Tokens:
-        """The last pairs that passed their checks, as many as are asked for and fit."""
-        sources = dict(self.paragraphs)
+    def _context(self, paragraph: int, records: Sequence[Any]) -> Tokens:
+        """The last good pairs before a paragraph, as many as are asked for and fit."""
+        good = {number: one for number, one in best_of(records).items() if not one["flaws"]}
         context: Tokens = ()
-        left = self.config.context_pairs
-        for one in (one for record in reversed(records) for one in reversed(record["paragraphs"])):
-            if not left:
-                break
-            if one["flaws"]:
-                continue
-            pair = self.format.pair_tokens([Pair(sources[one["paragraph"]], one["target"])])
+        nearest = sorted((number for number in good if number < paragraph), reverse=True)
+        for number in nearest[: self.config.context_pairs]:
+            pair = self.format.pair_tokens([Pair(self._sources[number], good[number]["target"])])
             if len(pair) + len(context) > self.decode.context_tokens:
                 break
-            context, left = pair + context, left - 1
+            context = pair + context
         return context
+
+    @cached_property
+    def _sources(self) -> dict[int, str]:
+        return dict(self.paragraphs)
 
     def _write(
         self, taken: Sequence[tuple[int, str]], index: int, decode: Decode
     ) -> Generator[Event, None, Chunk]:
         """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
-        tokens: Tokens = ()
-        mask: list[bool] = []
         record: list[Translated] = []
         counted = _Counted(index)
         for paragraph, source in taken:
-            one = yield from self._paragraph(paragraph, source, partial(self._piece, tokens, decode, counted))
+            before = self._chunk(record).tokens
+            one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
             flaws = tuple(flaw["message"] for flaw in one["flaws"])
             yield ParagraphTranslated(index, paragraph, source, one["target"], one["attempts"], flaws)
-            if not flaws:
-                shown, said = self.format.source_tokens(source), self.format.target_tokens(one["target"])
+        return self._chunk(record)
+
+    def _take(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:
+        yield from ()
+        return self._chunk(record["paragraphs"])
+
+    def _chunk(self, record: Sequence[Translated]) -> Chunk:
+        tokens: Tokens = ()
+        mask: list[bool] = []
+        corrected: list[bool] = []
+        for one in record:
+            if not one["flaws"]:
+                shown = self.format.source_tokens(self._sources[one["paragraph"]])
+                said = self.format.target_tokens(one["target"])
                 tokens += shown + said
                 mask += [False] * len(shown) + [True] * len(said)
-        text = "".join(f"{one['target']}\n" for one in record)
-        flaw = None if tokens else "none of its paragraphs passed its checks"
-        return Chunk(tokens, text, tuple(mask), {"paragraphs": record}, flaw)
+                corrected += [False] * len(shown) + [one["by"] == "person"] * len(said)
+        return Chunk(
+            tokens,
+            "".join(f"{one['target']}\n" for one in record),
+            tuple(mask),
+            tuple(corrected) if any(corrected) else (),
+            record={"paragraphs": list(record)},
+            flaw=None if tokens else "none of its paragraphs passed its checks",
+        )
 
     def _paragraph(self, paragraph: int, source: str, piece: Piece) -> Generator[Event, None, Translated]:
         """Translate a paragraph until it passes its checks; the best of the attempts where none does."""
@@ -135,7 +197,14 @@ class TranslationTask:
                 break
         assert best is not None
         found = [{"check": flaw.check, "message": flaw.message} for flaw in best[1]]
-        return {"paragraph": paragraph, "target": best[0], "attempts": attempts, "flaws": found}
+        return {
+            "paragraph": paragraph,
+            "target": best[0],
+            "attempts": attempts,
+            "flaws": found,
+            "by": "model",
+            "before": "",
+        }
 
     def _attempts(self, source: str) -> Iterator[tuple[float, list[str]]]:
         """Temperature and pieces of each attempt: whole, whole with other draws, and in smaller pieces."""

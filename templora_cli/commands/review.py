@@ -1,0 +1,129 @@
+"""`templora review`, `sync` and `retry`: a person's part in a translation."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from templora_cli.commands import session_run, translate
+from templora_cli.commands.resume import load_as_begun
+from templora_cli.commands.terminal import open_view
+from templora_cli.config import from_dict
+from templora_cli.errors import TemploraError
+from templora_cli.events import Notice
+
+if TYPE_CHECKING:
+    from templora_cli.sessions.store import Session
+    from templora_cli.sessions.translated import TranslatedBook
+
+Reference = Annotated[
+    Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
+]
+Which = Annotated[
+    Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those with a state.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
+
+
+def review(
+    session: Reference = None,
+    only: Which = "all",
+    out: Annotated[Optional[Path], typer.Option(help="The file (default: SESSION.review.txt).")] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR, and sync afterwards.")] = False,
+) -> None:
+    """Write the pairs of a translation to a file in which a person corrects them."""
+    from templora_cli.documents.text import write_atomically
+    from templora_cli.tasks.review import review_text
+
+    with _opened(session) as (book, translated):
+        chosen = [line for line in translated.report().lines if only in ("all", line.state)]
+        if not chosen:
+            raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
+        path = session_run.check_writable(out or Path(f"{book.id}.review.txt"))
+        write_atomically(path, review_text(chosen, book.id))
+    typer.echo(str(path))
+    if edit:
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        if not editor:
+            raise TemploraError(
+                "$EDITOR names no editor", f"edit {path}, then: templora sync {book.id} {path}"
+            )
+        try:
+            subprocess.run([*shlex.split(editor), str(path)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise TemploraError(f"{editor} failed: {error}", f"templora sync {book.id} {path}") from None
+        sync(book.id, path)
+
+
+def sync(
+    session: Reference = None,
+    file: Annotated[Optional[Path], typer.Argument(help="The corrected file of `templora review`.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Take back what a person corrected: the adapter learns the book anew from there, with it.
+
+    Corrections are learnt as given text, with more passes (`translation.correction_weight`). The
+    translated file follows them at once; `templora resume` goes on with what is not translated yet.
+    """
+    from templora_cli.documents.text import read_text
+    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.sessions.rebuild import rebuild
+    from templora_cli.tasks.review import corrections_of
+    from templora_cli.tasks.translation import corrected
+
+    with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+        path = file or Path(f"{book.id}.review.txt")
+        lines = {line.paragraph: line for line in translated.report().lines}
+        corrections = corrections_of(read_text(path), lines, str(path))
+        if not corrections:
+            raise TemploraError(f"{path} changes and approves nothing", "change what stands after a >")
+        config = from_dict(book.manifest.config, str(book.path / "session.json"))
+        model = load_as_begun(book, view)
+        records = corrected(translated.records(), corrections)
+        with view.status("learning the book anew from the first correction"):
+            task = session_run.translation_task(book, model, config)
+            chunks = rebuild(book, model, EagerBackend(model.module), config, task, records)
+        view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
+        if translated.finished:
+            translate.write_document(book, view)
+        else:
+            view.show(Notice(f"to go on with them: templora resume {book.id}"))
+
+
+def retry(
+    session: Reference = None,
+    only: Annotated[
+        Literal["failed", "retried"], typer.Option(help="Paragraphs with this state.")
+    ] = "failed",
+    quiet: Quiet = False,
+) -> None:
+    """Translate paragraphs again with what the adapter knows by now."""
+    with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+        if not translated.finished:
+            raise TemploraError(f"{book.id} is not finished", f"first: templora resume {book.id}")
+        again = [line.paragraph for line in translated.report().lines if line.state == only]
+        if not again:
+            raise TemploraError(f"{book.id} has no paragraphs that are {only}", f"templora review {book.id}")
+        model = load_as_begun(book, view)
+        request = {**book.manifest.request, "again": [*book.manifest.request["again"], *again]}
+        book.update(request=request, goal_amount=book.manifest.goal_amount + len(again))
+        translate.finish(book, model, view)
+
+
+@contextmanager
+def _opened(reference: str | None) -> Iterator[tuple[Session, TranslatedBook]]:
+    """The session, if it is a translation."""
+    from templora_cli.sessions.store import Store
+    from templora_cli.sessions.translated import TranslatedBook
+
+    with Store().open(reference) as book:
+        if book.manifest.task != "translation":
+            raise TemploraError(f"{book.id} is no translation", "templora sessions list")
+        yield book, TranslatedBook(book.path, book.manifest)
