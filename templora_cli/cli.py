@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from templora_cli import __version__
-from templora_cli.commands import eval, models, sessions
+from templora_cli.commands import eval, glossary, models, sessions
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, usable_streams
@@ -34,6 +34,7 @@ app.command()(retry)
 app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
+app.add_typer(glossary.app, name="glossary")
 
 
 def _print_version(wanted: bool) -> None:

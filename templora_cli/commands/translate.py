@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 3
 """Exit status where paragraphs are left that fail a check."""
+SAMPLE = 200
+"""Paragraphs by which the language of a document is told."""
 
 
 def translate(
@@ -172,20 +174,24 @@ def _decoding(config: Config) -> Config:
 
 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:
-    from templora_cli.tasks.languages import detect_language, language
+    from templora_cli.tasks.languages import language
 
-    to = language(target)
-    if source == "auto":
-        sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:200])
-        detected = detect_language(sample)
-        if detected is None:
-            raise TemploraError("the language of the file cannot be told", "say it: --from zh")
-        found = detected
-    else:
-        found = language(source)
+    found, to = source_language(document, source), language(target)
     if found == to:
         raise TemploraError(f"source and target are both {to.name}", "--from zh --to en")
     return found, to
+
+
+def source_language(document: Document, source: str) -> Language:
+    """The language that `--from` names, or that the document is written in where it is "auto"."""
+    from templora_cli.tasks.languages import detect_language, language
+
+    if source != "auto":
+        return language(source)
+    sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE])
+    if (detected := detect_language(sample)) is None:
+        raise TemploraError("the language of the file cannot be told", "say it: --from zh")
+    return detected
 
 
 def _chosen(document: Document, start: int | None, end: int | None, limit: int | None) -> tuple[int, int]:
@@ -204,12 +210,11 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
 
 
 def _terms(path: Path | None, view: View) -> Glossary:
-    from templora_cli.tasks.glossary import Glossary, read_glossary
+    from templora_cli.tasks.glossary import Glossary
+    from templora_cli.tasks.glossary_file import read_glossary
 
-    if path is None:
-        return Glossary(())
-    glossary, notices = read_glossary(path)
-    for notice in notices:
+    glossary = Glossary(()) if path is None else read_glossary(path)
+    for notice in glossary.notices:
         view.show(Notice(notice))
     return glossary
 

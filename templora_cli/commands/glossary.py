@@ -1,0 +1,61 @@
+"""`templora glossary`: which terms a book wants translated the same way from beginning to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from templora_cli.errors import TemploraError
+
+app = typer.Typer(help="Terms and names of a book, for translate --glossary.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """A group also while it has one command."""
+
+
+@app.command()
+def extract(
+    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
+    ] = "auto",
+    out: Annotated[
+        Optional[Path], typer.Option(help="The .csv that a person fills in (default: FILE.terms.csv).")
+    ] = None,
+    known: Annotated[
+        Optional[Path], typer.Option(help="A glossary whose terms are not proposed again.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most so many terms.")] = 100,
+    encoding: Annotated[
+        Optional[str], typer.Option(help="Of a text file, where its detection is wrong: gb18030, big5, ...")
+    ] = None,
+) -> None:
+    """Propose names and terms that occur often, for a person to fill in their translations."""
+    from templora_cli.commands.session_run import check_writable
+    from templora_cli.commands.translate import source_language
+    from templora_cli.documents.document import read_document
+    from templora_cli.tasks.glossary import Glossary
+    from templora_cli.tasks.glossary_file import read_glossary, write_glossary
+    from templora_cli.tasks.terms import propose_terms
+
+    if limit < 1:
+        raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
+    document = read_document(file, encoding=encoding)
+    language = source_language(document, source)
+    glossary = Glossary(()) if known is None else read_glossary(known)
+    texts = [paragraph.text for paragraph in document.paragraphs]
+    proposals = propose_terms(texts, language, known=glossary, limit=limit)
+    if not proposals:
+        raise TemploraError(
+            f"{file} has no terms that stand out", "write the glossary by hand: source,target"
+        )
+    target = out or file.with_name(f"{file.stem}.terms.csv")
+    if target.suffix.lower() != ".csv":
+        raise TemploraError(f"{target.name}: proposals are a .csv", f"--out {target.stem}.csv")
+    path = check_writable(target)
+    write_glossary(path, Glossary(()), proposals)
+    typer.echo(str(path))
