@@ -108,10 +108,12 @@ def _csv(path: Path, text: str) -> Iterator[_Located]:
     header = body.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(body), delimiter=delimiter, strict=True)
+    line = skipped + 1  # where the row begins: it may hold line breaks
     try:
         columns = _columns(path, reader)
+        line = reader.line_num + skipped + 1
         for row in reader:
-            place = f"{path}, line {reader.line_num + skipped}"
+            place, line = f"{path}, line {line}", reader.line_num + skipped + 1
             if None in row:
                 raise TemploraError(
                     f"{place}: has more than {len(columns)} columns",
@@ -120,9 +122,7 @@ def _csv(path: Path, text: str) -> Iterator[_Located]:
             if any((value or "").strip() for value in row.values()):
                 yield place, row
     except csv.Error as error:
-        raise TemploraError(
-            f"{path}, line {reader.line_num + skipped}: {error}", "check the quotation marks there"
-        ) from None
+        raise TemploraError(f"{path}, line {line}: {error}", "check the quotation marks there") from None
 
 
 def _columns(path: Path, reader: csv.DictReader[str]) -> list[str]:

@@ -234,7 +234,7 @@ def _capitalised(lines: Sequence[str], base: str) -> list[_Ranked]:
     ranked = []
     for name, alone in inside.items():
         count = alone + part[name]
-        if alone < max(LEAST, 0.2 * count) or len(name) < 2 or name in CONTRACTED:
+        if count < LEAST or alone < 0.2 * count or len(name) < 2 or name in CONTRACTED:
             continue  # the surname of "Anna Weber", where nobody is called "Weber" alone
         if " " not in name and small[name.lower()] > 0.1 * count:
             continue
