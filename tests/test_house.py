@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "engine": (LEAVES, LIBRARIES | {"filelock", "platformdirs", "safetensors"}),
     "documents": (LEAVES, set()),
-    "tasks": (LEAVES | {"documents", "prompts"}, {"tomli", "langcodes"}),
+    "tasks": (LEAVES | {"documents", "prompts"}, {"tomli", "langcodes", "py3langid"}),
     "temp_lora": ({"config", "events", "engine"}, {"torch"}),
     "sessions": (
         LEAVES | {"engine", "documents", "tasks", "temp_lora"},

@@ -1,12 +1,22 @@
-"""Languages by code or name."""
+"""Languages by code or name, and the language of a text."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import langcodes
 
 from templora_cli.errors import TemploraError
+
+SURE = 0.9
+"""Probability from which the identifier is believed: above it, it was never wrong in 7,700 paragraphs of
+English (GuoFeng, PG-19) nor in 8,000 of 12 other languages (manual pages), long or short."""
+
+LETTERS_TO_IDENTIFY = 20
+"""Below this, in letters of Latin script (see `scripts.weight`), a text is not identified."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +49,67 @@ def language(text: str) -> Language:
         except LookupError:
             raise TemploraError(f"no language is called {text!r}", "a code or a name: zh, Chinese") from None
     return Language(known.to_tag(), known.display_name())
+
+
+def detect_language(text: str) -> Language | None:
+    """The language that `text` is written in; None where it is too short or too mixed to be sure.
+
+    The first call loads the identifier (0.6 s); a paragraph then takes about 0.3 ms.
+    """
+    code = detect_code(text)
+    return None if code is None else language(code)
+
+
+@lru_cache(
+    maxsize=4096
+)  # the same paragraph is asked for whole and by its sentences, before and after a retry
+def detect_code(text: str) -> str | None:
+    """The code of `detect_language`."""
+    from templora_cli.tasks.scripts import weight, without_tags
+
+    text = without_tags(text)
+    if weight(text) < LETTERS_TO_IDENTIFY:
+        return None
+    code, probability = _by_script(text) or _identifier().classify(text)
+    return str(code) if probability > SURE else None
+
+
+def _by_script(text: str) -> tuple[str, float] | None:
+    """Chinese, Japanese and Korean by their characters, which say it sooner than the identifier is sure."""
+    from templora_cli.tasks.scripts import script_runs, weight
+
+    letters: Counter[str] = Counter()
+    for script, run in script_runs(text):
+        letters[script] += len(run)
+    kana, han, hangul = letters["Hira"] + letters["Kana"], letters["Hani"], letters["Hang"]
+    if 2 * (weight(text) - letters["Latn"]) < weight(text):
+        return None
+    if hangul > han + kana:
+        return "ko", 1.0
+    if han + kana > sum(letters.values()) - han - kana - letters["Latn"]:
+        return ("ja" if kana > 0.1 * han else "zh"), 1.0
+    return None
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> Any:
+    """An identifier of our own: that of the library's module functions is one that others can set."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def same_language(code: str, other: str) -> bool:
+    """Whether two base codes are one language, or so near that the identifier cannot be trusted with them."""
+    return code == other or any(code in group and other in group for group in _NEAR)
+
+
+_NEAR = (
+    {"no", "nb", "nn", "da"},
+    {"hr", "bs", "sr", "sh"},
+    {"id", "ms"},
+    {"zh", "yue", "wuu", "lzh"},
+    {"fa", "prs"},
+    {"tl", "fil"},
+    {"gl", "pt"},
+)
