@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,7 +65,7 @@ class PairFormat:
 
     def target_text(self, tokens: Sequence[int]) -> str:
         """The translation in what the model went on with."""
-        return decode(self.tokenizer, tokens).split("\n", 1)[0].strip()
+        return _one_line(decode(self.tokenizer, tokens).split("\n", 1)[0])
 
     def pair_tokens(self, pairs: Sequence[Pair]) -> Tokens:
         """Whole pairs, below each other."""
@@ -83,6 +84,13 @@ class PairFormat:
 
     def _ids(self, text: str) -> Tokens:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and the controls that no document may hold (XML 1.0, section 2.2)."""
+    return " ".join(
+        "".join(c if c.isspace() or unicodedata.category(c) != "Cc" else "" for c in text).split()
+    )
 
 
 SOURCE, TARGET, SYSTEM = "\ue000", "\ue001", "\ue002"
@@ -123,7 +131,7 @@ class ChatPairFormat(PairFormat):
     def target_text(self, tokens: Sequence[int]) -> str:
         """See `PairFormat.target_text`; lines become one."""
         end = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
-        return " ".join(decode(self.tokenizer, tokens[:end]).split())
+        return _one_line(decode(self.tokenizer, tokens[:end]))
 
     @cached_property
     def ends(self) -> frozenset[int]:

@@ -51,6 +51,7 @@ def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
     assert FORM.target_text(FORM.target_tokens("a lamp")) == "a lamp"
     assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
     assert FORM.target_text(()) == ""
+    assert FORM.target_text(FORM._ids(" a\0 \x1b[1mlamp\t\u2028there")) == "a [1mlamp there"
     assert FORM.ends == frozenset([ord("\n")])
 
 

@@ -1,0 +1,286 @@
+"""Translating on the command line, on the tiny model: files, sessions, corrections, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import Result
+
+from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.sessions import recorder
+from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.tasks import translation
+from templora_cli.tasks.checks import Flaw
+from tests.commands.test_cli import message_of, only_session, templora
+from tests.tiny import byte_tokenizer
+
+BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
+HOW = ("--from", "de", "--to", "en", "--chunk-tokens", "100", "--set", "context_tokens=200")
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+    Path("book.txt").write_text(BOOK)
+
+
+@pytest.fixture(autouse=True)
+def loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the tiny model's noise: the source in capitals, and a letter that is drawn."""
+    tokenizer = byte_tokenizer()
+    letters = torch.full((len(tokenizer),), -1e9)
+    letters[ord("a") : ord("z") + 1] = 0.0
+
+    def decode(
+        self: EagerBackend, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        said = str(tokenizer.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
+        for token in [*said.encode(), sampler.draw(prompt, letters), tokenizer.eos_token_id][:max_tokens]:
+            yield TokenOut(token)
+
+    monkeypatch.setattr(EagerBackend, "decode", decode)
+    monkeypatch.setattr(translation, "flaws_of", lambda source, *_: bad(source))
+
+
+def translate(model: Path, *arguments: str) -> Result:
+    return templora("translate", "book.txt", "--model", model, *HOW, *arguments)
+
+
+def records() -> list[Any]:
+    return [chunk["record"]["paragraphs"] for chunk in read_chunks(only_session() / "steps")]
+
+
+def targets() -> dict[int, str]:
+    return {number: one["target"] for number, one in translation.best_of(chunk_records()).items()}
+
+
+def chunk_records() -> list[Any]:
+    return [chunk["record"] for chunk in read_chunks(only_session() / "steps")]
+
+
+def tensors(session: Path) -> dict[str, torch.Tensor]:
+    newest = committed_steps(session / "steps")[-1]
+    return {**load_file(newest / "adapter.safetensors"), **load_file(newest / "optimizer.safetensors")}
+
+
+def test_a_book_is_translated_checked_and_reported(tiny_model: Path) -> None:
+    result = translate(tiny_model)
+    assert result.exit_code == 3, result.output
+    assert "6 paragraphs, 5 good, 0 good after another try, 1 failed" in result.stderr
+    written = Path("book (English).txt").read_text().split("\n\n")
+    assert [part.strip() for part in written] == [targets()[number].strip() for number in range(6)]
+    report = json.loads((only_session() / "report.json").read_text())
+    assert (report["good"], report["failed"], report["checks"]) == (5, 1, {"numbers": 1})
+    assert report["lines"][4]["attempts"] == 3
+    assert "paragraph 5: it is bad" in (only_session() / "report.txt").read_text()
+    page = (only_session() / "report.html").read_text()
+    assert page.count('<tr class="failed">') == 1 and "Drei ist schlecht." in page
+    assert len(records()) > 1, "several chunks"
+
+
+def test_what_failed_is_not_learnt(tiny_model: Path) -> None:
+    translate(tiny_model)
+    for chunk in read_chunks(only_session() / "steps"):
+        good = [one for one in chunk["record"]["paragraphs"] if not one["flaws"]]
+        assert bool(chunk["train_losses"]) == bool(good)
+        assert (chunk["flaw"] is None) == bool(good)
+
+
+def test_a_translation_that_was_stopped_goes_on_as_if_it_had_not_been(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert translate(tiny_model).exit_code == 3
+    whole = only_session()
+    Path("book (English).txt").rename("whole.txt")
+    record = recorder.Recorder.record
+
+    def stopped(self: recorder.Recorder, event: Any) -> Any:
+        if type(event).__name__ == "ParagraphTranslated" and event.index == 1:
+            raise KeyboardInterrupt
+        return record(self, event)
+
+    monkeypatch.setattr(recorder.Recorder, "record", stopped)
+    assert translate(tiny_model).exit_code == 130
+    assert not Path("book (English).txt").exists()
+    monkeypatch.setattr(recorder.Recorder, "record", record)
+    assert only_session() != whole
+    assert templora("resume").exit_code == 3
+    assert Path("book (English).txt").read_text() == Path("whole.txt").read_text()
+    ours, theirs = tensors(only_session()), tensors(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def bad(source: str) -> list[Flaw]:
+    return [Flaw("numbers", "it is bad")] if "schlecht" in source else []
+
+
+def test_chapters_and_limits(tiny_model: Path) -> None:
+    assert translate(tiny_model, "--start", "1", "--end", "1").exit_code == 0
+    assert sorted(targets()) == [0, 1, 2]
+    assert "Drei ist schlecht." in Path("book (English).txt").read_text(), "the rest stays as it is"
+    assert translate(tiny_model, "--limit", "2", "--out", "two.txt").exit_code == 0
+    assert sorted(targets()) == [0, 1]
+
+
+def test_both_languages_in_one_file(tiny_model: Path) -> None:
+    translate(tiny_model, "--bilingual", "--limit", "2")
+    text = Path("book (English).txt").read_text()
+    assert text.index("Eins ist gut.") < text.index("EINS IST GUT.") < text.index("Zwei ist gut.")
+
+
+def test_events_are_told_a_line_each(tiny_model: Path) -> None:
+    result = translate(tiny_model, "--json", "--limit", "2")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    told = [event for event in events if event["event"] == "paragraph_translated"]
+    assert [(one["paragraph"], one["source"]) for one in told] == [(0, "Chapter 1"), (1, "Eins ist gut.")]
+    assert events[0]["unit"] == "paragraphs" and events[0]["goal"] == 2
+    assert events[-1]["event"] == "translated" and events[-1]["good"] == 2
+
+
+def correct(numbers: dict[int, str]) -> Path:
+    """Write translations of a person after the `>` of some paragraphs (from 1)."""
+    path = Path(templora("review").stdout.strip())
+    rows = path.read_text().split("\n")
+    for number, target in numbers.items():
+        place = next(i for i, row in enumerate(rows) if row.startswith(f"@{number} "))
+        rows[place + 2] = f"> {target}"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_corrections_are_learnt_and_stand_in_the_book(tiny_model: Path) -> None:
+    translate(tiny_model)
+    before, first = records(), tensors(only_session())
+    path = correct({5: "Three is bad."})
+    result = templora("sync", only_session().name, path)
+    assert result.exit_code == 0, result.output
+    assert "1 paragraphs taken back" in result.stderr
+    assert "Three is bad." in Path("book (English).txt").read_text()
+    report = json.loads((only_session() / "report.json").read_text())
+    assert report["failed"] == 0
+    after = records()
+    assert [one["paragraph"] for chunk in after for one in chunk] == list(range(6))
+    [corrected] = [one for chunk in after for one in chunk if one["by"] == "person"]
+    assert corrected["before"] == next(o["target"] for c in before for o in c if o["paragraph"] == 4)
+    second = tensors(only_session())
+    assert any(not torch.equal(second[name], first[name]) for name in first)
+
+
+def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:
+    """Replaying a book in which nothing changed gives the same adapter."""
+    from templora_cli.commands import session_run
+    from templora_cli.config import from_dict
+    from templora_cli.engine import models
+    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.sessions.rebuild import rebuild
+    from templora_cli.sessions.store import Store
+
+    translate(tiny_model)
+    was = tensors(only_session())
+    with Store().open(None) as session:
+        config = from_dict(session.manifest.config, "x")
+        model = models.load(tiny_model, config.model, config.train, seed=config.seed)
+        task = session_run.translation_task(session, model, config)
+        for step in committed_steps(session.steps):  # as if they had been thinned
+            (step / "state.json").unlink(missing_ok=True)
+        kept = chunk_records()
+        kept[0]["paragraphs"][0]["attempts"] += 1
+        assert rebuild(session, model, EagerBackend(model.module), config, task, kept) == len(kept)
+    now = tensors(only_session())
+    assert all(torch.equal(now[name], was[name]) for name in was)
+
+
+def test_later_chapters_follow_a_correction(tiny_model: Path) -> None:
+    """Stopped after the first chapter, corrected, gone on with: nothing of the second is lost."""
+    assert translate(tiny_model, "--limit", "4").exit_code == 0
+    path = correct({2: "One is well."})
+    assert templora("sync", only_session().name, path).exit_code == 0
+    assert templora("resume").exit_code == 0
+    assert "One is well." in Path("book (English).txt").read_text()
+
+
+def test_failed_paragraphs_are_tried_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert translate(tiny_model).exit_code == 3
+    assert templora("retry").exit_code == 3, "still bad"
+    monkeypatch.setattr(translation, "flaws_of", lambda *_: [])
+    result = templora("retry")
+    assert result.exit_code == 0, result.output
+    report = json.loads((only_session() / "report.json").read_text())
+    assert (report["good"], report["retried"], report["failed"]) == (5, 1, 0)
+    assert report["done"] == report["paragraphs"] == 6
+    result = templora("retry")
+    assert result.exit_code == 2 and "has no paragraphs that are failed" in message_of(result)
+
+
+def test_an_edited_file_is_kept(tiny_model: Path) -> None:
+    translate(tiny_model)
+    Path("book (English).txt").write_text("mine")
+    templora("sync", only_session().name, correct({1: "Chapter the first"}))
+    assert Path("book (English).edited-1.txt").read_text() == "mine"
+    assert Path("book (English).txt").read_text().startswith("Chapter the first")
+
+
+def test_exports_a_translation_that_is_not_finished(tiny_model: Path) -> None:
+    translate(tiny_model, "--limit", "3")
+    name = only_session().name
+    assert templora("sessions", "export", name).stdout.strip().endswith(f"{name}.txt")
+    assert Path(f"{name}.txt").read_text() == Path("book (English).txt").read_text()
+    assert "3/3" not in templora("sessions", "list").stdout
+    assert "finished" in templora("sessions", "list").stdout
+
+
+def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
+    result = translate(tiny_model, "--estimate")
+    assert result.exit_code == 0, result.output
+    assert "paragraphs     6" in result.stdout and "time           about 0 h" in result.stdout
+    assert not Path("book (English).txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--to", "de"), "source and target are both German"),
+        (("--to", "nowherish"), "no language is called 'nowherish'"),
+        (("--start", "9"), "--start 9: the book has 2 chapters"),
+        (("--start", "2", "--end", "1"), "--end 1 lies before --start 2"),
+        (("--limit", "0"), "--limit 0: must be at least 1"),
+        (("--out", "book.epub"), "a translation has the form of its source, .txt"),
+        (("--glossary", "none.csv"), "none.csv"),
+        (("--encoding", "latin-17"), "latin-17"),
+    ],
+)
+def test_bad_input_is_a_line(tiny_model: Path, arguments: tuple[str, ...], says: str) -> None:
+    result = translate(tiny_model, *arguments)
+    assert result.exit_code == 2 and says in message_of(result), result.output
+
+
+def test_what_is_there_is_not_overwritten(tiny_model: Path) -> None:
+    Path("book (English).txt").write_text("mine")
+    result = translate(tiny_model)
+    assert result.exit_code == 2 and "does not overwrite" in message_of(result)
+
+
+def test_a_source_copy_that_was_damaged(tiny_model: Path) -> None:
+    translate(tiny_model, "--limit", "2")
+    (only_session() / "source.txt").write_text("other")
+    result = templora("resume")
+    assert result.exit_code == 2 and "source.txt is damaged" in message_of(result)
+
+
+def test_the_glossary_is_used_and_frozen(tiny_model: Path) -> None:
+    Path("terms.csv").write_text("source,target\nEins,One\n")
+    translate(tiny_model, "--glossary", "terms.csv", "--limit", "2")
+    manifest = json.loads((only_session() / "session.json").read_text())
+    assert manifest["request"]["terms"] == [{"source": "Eins", "target": "One", "note": "", "forbidden": []}]
+
+
+def test_without_learning(tiny_model: Path) -> None:
+    translate(tiny_model, "--no-learn")
+    assert all(not chunk["train_losses"] for chunk in read_chunks(only_session() / "steps"))
