@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = ("", "write", "resume", "eval ppl", "eval translate")
+COMMANDS = (
+    *("", "write", "resume", "translate", "review", "sync", "retry", "glossary extract"),
+    *("eval ppl", "eval translate"),
+)
 
 
 def help_of(command: str) -> str:
