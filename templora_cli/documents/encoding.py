@@ -103,12 +103,12 @@ def decode(content: bytes, name: str, encoding: str | None = None) -> str:
         if content.startswith(mark):
             return _decoded_as(content[len(mark) :], name, marked)
     try:
-        if b"\0" not in content:
+        if b"\0" not in content and b"\x1b$" not in content:
             return content.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    found = _utf_16(content) or _recognised(content) or _normalizers(content)
-    if found is None or b"\0" in found.encode("utf-8", "replace"):
+    found = _utf_16(content) or _escaped(content) or _recognised(content) or _normalizers(content)
+    if found is None or "\0" in found:
         raise TemploraError(
             f"{name} is in no encoding that is known here, or no text",
             "if you know it, say it (--encoding shift_jis); else save the file as UTF-8",
@@ -148,6 +148,13 @@ def _utf_16(content: bytes) -> str | None:
     if max(zeros) == 0 or min(zeros) * 10 > max(zeros):
         return None
     return _strictly(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
+
+
+def _escaped(content: bytes) -> str | None:
+    """The encodings of old Japanese and Korean mail, which are ASCII and escapes."""
+    if b"\x1b$" not in content or not content.isascii():
+        return None
+    return _strictly(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
 
 
 def _recognised(content: bytes) -> str | None:

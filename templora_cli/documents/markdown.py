@@ -101,17 +101,18 @@ class MarkdownDocument:
     def _words(self, block: _Block, pieces: list[str | Mark[str]]) -> str:
         """`pieces` as Markdown that reads as they do: emphasis as tags where asterisks would not do, as
         between Chinese characters and quotation marks."""
-        expected = inline_of(pieces).text
-        for html in (False, True):
-            text = written(pieces, html=html)
-            tokens = self._parser.parseInline(masked(text))[0].children or []
-            if inline_of_tokens(tokens).text == expected:
-                break
+        text = written(pieces)
+        if any(isinstance(piece, Mark) for piece in pieces) and not self._reads_as(text, pieces):
+            text = written(pieces, html=True)
         if block.kind == "cell":
             text = re.sub(r"\\?\|", r"\\|", text.replace("\\\n", "<br>"))
         elif block.kind == "heading":
             text = re.sub(r"#$", r"\\#", text.replace("\\\n", "<br>"))
         return text
+
+    def _reads_as(self, text: str, pieces: list[str | Mark[str]]) -> bool:
+        tokens = self._parser.parseInline(masked(text))[0].children or []
+        return inline_of_tokens(tokens).text == inline_of(pieces).text
 
 
 class _Reader:

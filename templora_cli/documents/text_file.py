@@ -120,12 +120,14 @@ def _width(blocks: list[list[_Line]]) -> int | None:
     if len(pairs) < _FEWEST_PAIRS:
         return None
     widths = sorted(_columns(line.text) for line, _ in pairs)
-    width = widths[int(len(widths) * 0.98)]
+    width = widths[int(len(widths) * 0.9)]
     if not _NARROWEST <= width <= _WIDEST:
         return None
     full = sum(_is_full(line, after, width) for line, after in pairs)
     sentences = sum(bool(_SENTENCE_END.search(line.text.rstrip())) for line, _ in pairs)
-    return width if full >= 0.6 * len(pairs) and sentences <= 0.5 * len(pairs) else None
+    if full < 0.6 * len(pairs) or sentences > 0.5 * len(pairs):
+        return None
+    return widths[len(widths) // 2]  # widths vary in a text; lines that are paragraphs are much shorter
 
 
 def _is_full(line: _Line, after: _Line, width: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_cli.documents.inline import plain
@@ -153,6 +153,7 @@ def inline(draw: st.DrawFn, depth: int = 2) -> str:
 AROUND = ["{}\n", "# {}\n", "- {}\n", "> {}\n", "1. {}\n"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(inline(), st.sampled_from(AROUND)), min_size=1, max_size=3))
 def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]]) -> None:
     text = "\n".join(["end\n", *(around.format(words) for words, around in blocks)])
@@ -162,6 +163,7 @@ def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]
     assert [plain(t) for t in again] == [plain(shouted(t)) for t in texts(document)]
 
 
+@settings(deadline=None)
 @given(
     inline(),
     st.lists(st.sampled_from(["<1>", "</1>", "<2>", "</2>", "<3/>", "*", "[", "x", "`", "<p>"]), max_size=8),

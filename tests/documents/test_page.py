@@ -6,7 +6,7 @@ import random
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_cli.documents.markup import attributes_of, elements_of, tokens_of
@@ -212,6 +212,7 @@ def prose(draw: st.DrawFn, depth: int = 3) -> str:
     return "".join(pieces)
 
 
+@settings(deadline=None)
 @given(prose(), st.booleans())
 def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: str, bilingual: bool) -> None:
     source = page(body)
@@ -223,6 +224,7 @@ def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: st
         assert seen(out) == [shouted(text) for text in seen(source)]
 
 
+@settings(deadline=None)
 @given(
     prose(),
     st.lists(
