@@ -18,7 +18,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "events": (set(), set()),
     "config": ({"errors"}, set()),
     "engine": (LEAVES, LIBRARIES | {"filelock", "platformdirs", "safetensors"}),
-    "documents": (LEAVES, set()),
+    "documents": (LEAVES, {"lxml", "markdown_it", "charset_normalizer"}),
     "tasks": (LEAVES | {"documents", "prompts"}, {"tomli", "langcodes", "py3langid"}),
     "temp_lora": ({"config", "events", "engine"}, {"torch"}),
     "sessions": (

@@ -1,0 +1,77 @@
+"""Lines of plain text that begin a chapter, recognised with care: better none than a wrong one."""
+
+from __future__ import annotations
+
+import re
+
+_MAX_CHARS = 80
+_MAX_TITLE_CHARS = 30
+"""Of what follows a Chinese, Japanese or Korean number."""
+_MAX_UNPARTED_CHARS = 12
+"""Of the same without a blank or a sign before it."""
+_PARTICLES = "的是里裡在中有写寫也都就のはがをにで은는이가을를에의"
+"""What goes on a sentence: "第三章是……"."""
+
+_WORDS = (
+    "chapter part book volume act canto "
+    "kapitel teil buch band chapitre partie livre tome capítulo capitulo parte libro capitolo "
+    "hoofdstuk deel kapittel kapittel rozdział kapitola część fejezet luku bölüm chương bab "
+    "глава часть книга том розділ частина κεφάλαιο μέρος"
+)
+_NUMBER = (
+    r"(?:\d{1,4}|[ivxlc]{1,8}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
+    r"|fifteen|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty)(?:-\w+)?|first|second|third|last"
+    r"|the (?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last)"
+    r"|eins|zwei|drei|erstes|zweites|drittes|premier|première|primero|primera|primo|prima|uno|un|une"
+    r"|первая|вторая|третья|четвёртая|пятая|шестая|седьмая|восьмая|девятая|десятая)"
+)
+_NUMBERED = re.compile(rf"(?:{'|'.join(_WORDS.split())})\s+{_NUMBER}(?P<rest>(?!\w).*)", re.IGNORECASE)
+_NUMBER_FIRST = re.compile(
+    r"(?:\d{1,4}|[ivxlc]{1,8})\.\s*(?:kapitel|teil|fejezet|rész|bölüm|kısım|luku|poglavlje|nodaļa|skyrius)"
+    r"(?P<rest>(?!\w).*)",
+    re.IGNORECASE,
+)
+_EAST_ASIAN = re.compile(
+    r"第\s*[0-9０-９零〇一二三四五六七八九十百千两兩]{1,9}\s*[章節节回卷话話部集篇幕](?P<rest>.*)"
+    r"|제?\s*\d{1,4}\s*[장화편부](?P<korean>(?:[\s:：.].*)?)"
+)
+_ALONE = re.compile(
+    r"(?:prologue|epilogue|preface|foreword|introduction|afterword|interlude|prolog|epilog|vorwort|nachwort"
+    r"|einleitung|avant-propos|prólogo|epílogo|prologo|epilogo|пролог|эпилог|предисловие|послесловие"
+    r"|楔子|引子|序[章言幕]?|前言|尾声|尾聲|后记|後記|终章|終章|番外篇?|プロローグ|エピローグ|あとがき|幕間"
+    r"|프롤로그|에필로그|서장|종장)[.:：]?",
+    re.IGNORECASE,
+)
+
+
+def is_chapter_heading(line: str) -> bool:
+    """Whether a paragraph of plain text reads as a heading: "Chapter 12", "第十二章 …", "CHAPTER XII. …"."""
+    line = line.strip(" *#=-_~【】[]")
+    if not line or len(line) > _MAX_CHARS:
+        return False
+    if _ALONE.fullmatch(line):
+        return True
+    match = _NUMBERED.fullmatch(line) or _NUMBER_FIRST.fullmatch(line)
+    if match is not None:
+        return _is_title(match["rest"])
+    match = _EAST_ASIAN.fullmatch(line)
+    return match is not None and _is_east_asian_title(match["rest"] or match["korean"] or "")
+
+
+def _is_title(rest: str) -> bool:
+    """Whether what follows the number is nothing, a title after a sign, or one that begins with a capital."""
+    if re.match(r"\s*[.:—–-]", rest) or not rest.strip():
+        return not re.match(r"\.\s*\w.*[,;]$", rest)
+    title = rest.strip()
+    return (title[0].isupper() or title[0].isdigit() or title[0] in "“\"'«(") and title[-1] not in ".!?,;"
+
+
+def _is_east_asian_title(rest: str) -> bool:
+    if not rest.strip():
+        return True
+    if len(rest.strip()) > _MAX_TITLE_CHARS:
+        return False
+    if rest[0].isspace() or rest[0] in ":：·、.．-—「『《（(":
+        return not rest.endswith(("。", "，", "、"))
+    sentence = re.search(r"[。，！？、；“”]", rest) or rest[0] in _PARTICLES
+    return not sentence and len(rest) <= _MAX_UNPARTED_CHARS

@@ -1,0 +1,67 @@
+"""What the bytes of a file are, whatever its name says."""
+
+from __future__ import annotations
+
+import re
+
+from templora_cli.errors import TemploraError
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+)
+_ZIPPED = (".epub", ".docx")
+_MARKED = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"%PDF": "a PDF",
+    _OLE: "an old Office file",
+    b"{\\rtf": "an RTF file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"\x7fELF": "a program",
+    b"ITSF": "a CHM file",
+}
+_MOBI = b"BOOKMOBI"
+
+
+def check_content(content: bytes, suffix: str, name: str) -> None:
+    """Raise TemploraError where `content` is empty, or plainly no file with this `suffix`."""
+    if not content.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise TemploraError(f"{name} is empty", "give a file with text in it")
+    found = _found(content)
+    if suffix == ".docx" and content.startswith(_OLE):
+        raise TemploraError(
+            f"{name} is protected with a password, or an old Word file (.doc)",
+            "open it in Word or LibreOffice and save it as .docx without a password",
+        )
+    if suffix in _ZIPPED and found != "a zip archive":
+        raise TemploraError(f"{name} is {found or 'no zip archive'}, not {_article(suffix)}", _hint(found))
+    if suffix not in _ZIPPED and found not in (None, "an HTML page", "a text"):
+        raise TemploraError(f"{name} is {found}, not {_article(suffix)}", _hint(found))
+
+
+def _found(content: bytes) -> str | None:
+    """What `content` is, in words; None if nothing tells."""
+    for mark, words in _MARKED.items():
+        if content.startswith(mark):
+            return words
+    if content[60:68] == _MOBI:
+        return "a Kindle book"
+    if _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")):
+        return "an HTML page"
+    return None if b"\0" in content[:4096] else "a text"
+
+
+def _article(suffix: str) -> str:
+    return {".epub": "an EPUB", ".docx": "a Word document"}.get(suffix, f"a text ({suffix})")
+
+
+def _hint(found: str | None) -> str:
+    if found == "an HTML page":
+        return "download the file again (a site sends such a page instead of a file); or name it .html"
+    return "give the file the suffix of what it is, or convert it"

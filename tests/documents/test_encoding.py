@@ -1,0 +1,88 @@
+"""Encodings of text files; a heading and two sentences must do to recognise them."""
+
+from __future__ import annotations
+
+import pytest
+
+from templora_cli.documents.encoding import decode
+from templora_cli.errors import TemploraError
+
+SHORT = [
+    ("gb18030", "第一章 开始\n他走进了房间。"),
+    ("gb18030", "天黑了，他还没有回来。"),
+    ("gb18030", "他说：“走吧。”"),
+    ("big5", "第一章 開始\n他走進了房間。"),
+    ("big5", "天黑了，他還沒有回來。"),
+    ("cp932", "第一章　始まり\n彼は部屋に入った。"),
+    ("cp932", "日が暮れても、彼は帰ってこなかった。"),
+    ("euc_jp", "こんにちは、世界"),
+    ("cp949", "제1장 시작\n그는 방으로 들어갔다."),
+    ("cp949", "안녕, 세계"),
+    ("cp1251", "Глава 1. Начало\nОн вошёл в комнату."),
+    ("cp1251", "Привет, мир"),
+    ("koi8_r", "Глава 1. Начало\nОн вошёл в комнату."),
+    ("cp1252", "Chapter 1\nHe said “no” — naïve café."),
+    ("cp1252", "Das Mädchen ging über die Straße."),
+    ("cp1252", "L’été fut très long à Besançon."),
+    ("cp1252", "El niño comió. ¿Qué pasó?"),
+    ("cp1252", "È vero, però non è così: perché?"),
+    ("cp1252", "Hun så på øyet og åpnet døren."),
+    ("cp1250", "Wszedł do pokoju i zobaczył żółtą łódź."),
+    ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy."),
+    ("cp1250", "Egy kőszívű ember fiai"),
+    ("cp1254", "Odaya girdi ve ışığı açtı. Şaşırdı, çünkü ağaç yoktu."),
+    ("cp1253", "Κεφάλαιο 1\nΜπήκε στο δωμάτιο."),
+    ("cp1255", "פרק 1\nהוא נכנס לחדר."),
+    ("cp1256", "الفصل الأول\nدخل الغرفة."),
+    ("iso2022_jp", "第一章\n彼は部屋に入った。"),
+    ("iso2022_kr", "제1장 시작"),
+    ("utf-8", "Chapter 1\nnaïve 漢字 🙂"),
+    ("utf-8-sig", "naïve"),
+    ("utf-16", "第一章 naïve"),
+    ("utf-16-le", "Chapter one\nHe went in."),
+    ("utf-16-be", "第一章\n他走进了房间。"),
+    ("utf-32", "naïve"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "text"), SHORT)
+@pytest.mark.parametrize("times", [1, 50])
+def test_recognised(encoding: str, text: str, times: int) -> None:
+    assert decode("\n".join([text] * times).encode(encoding), "a.txt") == "\n".join([text] * times)
+
+
+def test_one_letter_in_an_english_book() -> None:
+    text = "He sat in the café and waited for a long time. " + "Nobody came. " * 2000
+    assert decode(text.encode("cp1252"), "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    ("said", "encoding"), [("windows-1251", "cp1251"), ("Shift_JIS", "shift_jis"), ("GBK", "gbk")]
+)
+def test_said(said: str, encoding: str) -> None:
+    text = "Привет" if encoding == "cp1251" else "漢字"
+    assert decode(text.encode(encoding), "a.txt", said) == text
+
+
+def test_a_mark_is_no_part_of_the_text() -> None:
+    assert decode(b"\xef\xbb\xbfa", "a.txt", "utf-8") == "a"
+    assert decode("a".encode("utf-16"), "a.txt", "utf-16") == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "complaint"),
+    [
+        (b"a", "klingon", "there is no encoding 'klingon'"),
+        (b"6162", "hex", "there is no encoding 'hex'"),
+        (b"a", "a\0b", "there is no encoding"),
+        ("é".encode("latin-1"), "utf-8", r"is not in utf-8 \(byte 0\)"),
+        ("привет, мир".encode(), "shift_jis", r"is not in shift_jis"),
+        (b"abc", "utf-16", "is not in utf-16"),
+        (b"\xff\xfe\0", None, "is not in utf-16-le"),
+        (bytes(range(256)) * 4, None, "in no encoding that is known here"),
+    ],
+)
+def test_refused(content: bytes, encoding: str | None, complaint: str) -> None:
+    with pytest.raises(TemploraError, match=complaint) as caught:
+        decode(content, "a.txt", encoding)
+    assert caught.value.hint and caught.value.message.startswith("a.txt")

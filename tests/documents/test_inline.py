@@ -1,0 +1,169 @@
+"""Numbered tags: what a model sees, and what becomes of what it answers."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from templora_cli.documents.inline import Inline, Mark, inline_of, markup_of, one_line, plain
+
+Pieces = list[str | Mark[str]]
+
+
+def inline(*pieces: str) -> Inline[str]:
+    """Of pieces such as "<em>", "</em>", "<br/>", "words"."""
+    return inline_of([_mark(piece) if re.match("</?[a-z]", piece) else piece for piece in pieces])
+
+
+def _mark(raw: str) -> Mark[str]:
+    form = "close" if raw.startswith("</") else "void" if raw.endswith("/>") else "open"
+    return Mark(form, raw, link=raw.startswith("<a"), spare=raw == "<br/>", anchor=" id" in raw)  # type: ignore[arg-type]
+
+
+def written(pieces: list[str | Mark[str]] | None) -> str:
+    return "".join(piece if isinstance(piece, str) else piece.raw for piece in pieces or [])
+
+
+def test_markup_inside_is_numbered() -> None:
+    seen = inline("so ", "<em>", "much", "</em>", " of", "<img/>", " it\n  again")
+    assert seen.text == "so <1>much</1> of<2/> it again"
+    assert written(seen.place("VON<2/> IHM <1>SO</1> VIEL")) == "VON<img/> IHM <em>SO</em> VIEL"
+
+
+def test_markup_at_the_ends_and_around_the_whole_is_not_seen() -> None:
+    seen = inline(" ", "<a id/>", "<b>", "<i>", "all of it", "</i>", "</b>", "<sup/>", "\n")
+    assert seen.text == "all of it"
+    assert written(seen.lead) == " <a id/><b><i>"
+    assert written(seen.trail) == "</i></b><sup/>\n"
+
+
+def test_elements_that_begin_and_end_together_are_one_tag() -> None:
+    seen = inline("a ", "<b>", "<i>", "b", "</i>", "</b>", " c")
+    assert seen.text == "a <1>b</1> c"
+    assert written(seen.place("c <1>b</1>")) == "c <b><i>b</i></b>"
+
+
+def test_an_element_without_words_is_one_void_and_keeps_the_blank_in_it() -> None:
+    seen = inline("a", "<b>", " ", "</b>", "b", "<i>", "<img/>", "</i>", "<br/>", "c")
+    assert seen.text == "a<1/> b<2/>c"
+    assert written(seen.place("x")) == "x<b></b><i><img/></i>"  # a line break may go, an image not
+
+
+def test_text_that_looks_like_a_tag_is_text() -> None:
+    seen = inline("press <1> or ", "<b>", "<2>", "</b>", " now")
+    assert seen.literals == {1, 2} and seen.text == "press <1> or <3><2></3> now"
+    assert written(seen.place("drück <1>, <3>dann</3> <2> <4>")) == "drück <1>, <b>dann</b> <2> "
+
+
+def test_tags_as_models_write_them() -> None:
+    seen = inline("a ", "<b>", "b", "</b>", " c", "<img/>", " d")
+    assert written(seen.place("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
+
+
+def test_tags_that_do_not_match_are_mended() -> None:
+    seen = inline("a ", "<b>", "b", "</b>", " ", "<i>", "c", "</i>", "<img/>", " d")
+    assert seen.text == "a <1>b</1> <2>c</2><3/> d"
+    for broken, mended in {
+        "no tag": "no tag<img/>",
+        "<1>open": "<b>open</b><img/>",
+        "shut</1>": "shut<img/>",
+        "<1>a<2>b</1>c</2>": "<b>a<i>b</i></b>c<img/>",
+        "<1>a</1><1>b</1>": "<b>a</b>b<img/>",
+        "<9>a</9><8/>": "a<img/>",
+        "<3/>a<3/>": "<img/>a",
+        "<3>a</3>": "<img/>a",
+        "<1/>a": "a<img/>",
+        "<0>a<01>b</1>": "a<b>b</b><img/>",
+    }.items():
+        assert written(seen.place(broken)) == mended, broken
+
+
+def test_a_link_never_stands_in_a_link_and_what_is_pointed_at_stays() -> None:
+    seen = inline("<a>", "a", "</a>", " ", "<a>", "b", "</a>", "c ", "<b id>", "d", "</b>", "e")
+    assert written(seen.place("<1>x <2>y</2></1>")) == "<a>x y</a><b id></b>"
+
+
+def test_an_answer_without_words_is_no_translation() -> None:
+    assert inline("a", "<img/>", "b").place(" <1/> ") is None
+    assert inline("a").place("") is None
+
+
+def test_line_breaks_and_forbidden_characters_go_and_hard_spaces_stay() -> None:
+    assert one_line(" a\r\n\u2028b\0\ud800\x1b c\xa0! ") == "a b c\xa0!"
+
+
+def test_markup_of_and_plain() -> None:
+    text = "a <1>b</1> c<2/>. 1 < 2, I <3 it"
+    assert markup_of(text) == ("<1>", "</1>", "<2/>")
+    assert plain(text) == "a b c. 1 < 2, I <3 it"
+    assert markup_of("< 1 >x</1 >") == ("<1>", "</1>")
+
+
+def test_nesting_of_any_depth() -> None:
+    depth = 5000
+    seen = inline(*["<i>", "x "] * depth, *["</i>"] * depth)
+    assert seen.text.count("<") == 2 * (depth - 1)
+
+
+@st.composite
+def nested(draw: st.DrawFn, depth: int = 4) -> list[str]:
+    pieces: list[str] = []
+    for _ in range(draw(st.integers(0, 4))):
+        kind = draw(st.integers(0, 3 if depth else 1))
+        if kind == 0:
+            pieces.append(draw(st.sampled_from(["words", " ", "a b", "é", "7", ". "])))
+        elif kind == 1:
+            pieces.append(draw(st.sampled_from(["<img/>", "<br/>"])))
+        else:
+            name = draw(st.sampled_from(["b", "i", "a"]))
+            pieces += [f"<{name}>", *draw(nested(depth - 1)), f"</{name}>"]
+    return pieces
+
+
+@settings(deadline=None)
+@given(nested())
+def test_the_paragraphs_own_text_gives_the_paragraph_back(pieces: list[str]) -> None:
+    seen = inline(*pieces)
+    placed = seen.place(seen.text)
+    if placed is None:
+        assert not plain(seen.text)
+        return
+    again = inline_of([*seen.lead, *placed, *seen.trail])
+    assert again.text == seen.text or "<a>" in pieces  # a link in a link is dropped
+    if "<a>" not in pieces:
+        assert written([m for m in placed if isinstance(m, Mark)]) == "".join(
+            p for p in pieces if p.startswith("<")
+        )[len(written([m for m in seen.lead if isinstance(m, Mark)])) :].removesuffix(
+            written([m for m in seen.trail if isinstance(m, Mark)])
+        )
+
+
+def balanced(pieces: list[str | Mark[str]]) -> bool:
+    stack = []
+    for piece in pieces:
+        if isinstance(piece, Mark) and piece.form == "open":
+            stack.append(piece.raw)
+        elif (
+            isinstance(piece, Mark)
+            and piece.form == "close"
+            and (not stack or stack.pop() != piece.raw.replace("/", ""))
+        ):
+            return False
+    return not stack
+
+
+TAGS = ["<1>", "</1>", "<2>", "</2>", "<3/>", "<3>", "</3>", "<1/>", "<4>", "</4>", "<x>", "< 2 >", "w ", "<"]
+
+
+@settings(deadline=None)
+@given(nested(), st.lists(st.sampled_from(TAGS), max_size=12))
+def test_broken_tags_always_give_balanced_markup_and_lose_nothing(
+    pieces: list[str], answer: list[str]
+) -> None:
+    seen = inline(*pieces)
+    placed = seen.place("".join([*answer, "word"]))
+    assert placed is not None and balanced([*seen.lead, *placed, *seen.trail])
+    images = [p for p in (*seen.lead, *placed, *seen.trail) if isinstance(p, Mark) and p.raw == "<img/>"]
+    assert len(images) == pieces.count("<img/>")
