@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from templora_cli.documents.document import Document
     from templora_cli.engine.models import LanguageModel
     from templora_cli.render import View
+    from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.glossary import Glossary
     from templora_cli.tasks.languages import Language
@@ -70,7 +71,8 @@ def translate(
     """Translate a book with a model that learns it while it translates it.
 
     Paragraph by paragraph: each translation is checked, tried again where a check fails, and marked
-    where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on.
+    where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on, and so
+    does the same command given again.
     """
     from templora_cli.documents.document import read_document
 
@@ -109,7 +111,10 @@ def translate(
         if estimate:
             _print_estimate(config, loaded, document, request, terms, view)
             return
-        with _plan(config, loaded, folder, file.read_bytes(), request, book).create() as session:
+        plan = _plan(config, loaded, folder, document.render({}, languages[0].code), request, book)
+        if changed := _begun_on_another_version(plan.manifest):
+            view.show(Notice(changed))
+        with plan.go_on() as session:
             finish(session, loaded, view)
 
 
@@ -228,6 +233,23 @@ def _out(file: Path, out: Path | None, target: Language) -> Path:
             f"--out {path.stem}{file.suffix}",
         )
     return session_run.check_writable(path)
+
+
+def _begun_on_another_version(manifest: Manifest) -> str | None:
+    """What to tell where a session that is not finished has the same file as it was earlier."""
+    from templora_cli.sessions.store import Store
+    from templora_cli.sessions.translated import TranslatedBook
+
+    store = Store()
+    for begun in store.manifests():
+        if isinstance(begun, TemploraError) or begun.task != "translation":
+            continue
+        path = manifest.request["path"]
+        same = begun.request["path"] == path and begun.source_sha256 != manifest.source_sha256
+        if same and not TranslatedBook(store.folder / begun.id, begun).finished:
+            goes_on = f"which goes on with its own copy: templora resume {begun.id}"
+            return f"{Path(path).name} has changed since session {begun.id} began, {goes_on}"
+    return None
 
 
 def _plan(

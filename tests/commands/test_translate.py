@@ -22,12 +22,25 @@ from tests.commands.test_cli import message_of, only_session, templora
 from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
+PROMPTS = """
+[pair]
+before = "{source}:"
+[chat]
+system = "Into {target_language}."
+glossary = "{terms}"
+term = "{source}: {target}"
+term_with_note = "{source}: {target} ({note})"
+"""
 HOW = ("--from", "de", "--to", "en", "--chunk-tokens", "100", "--set", "context_tokens=200")
 
 
 @pytest.fixture(autouse=True)
 def small(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    (prompts / "translation.toml").write_text(PROMPTS)  # the packaged ones are long in single bytes
+    config = f'prompts = "{prompts}"\n[train]\nrank = 2\nalpha = 2\ngradient_checkpointing = false\n'
+    (tmp_path / "config.toml").write_text(config)
     Path("book.txt").write_text(BOOK)
 
 
@@ -96,9 +109,8 @@ def test_what_failed_is_not_learnt(tiny_model: Path) -> None:
 def test_a_translation_that_was_stopped_goes_on_as_if_it_had_not_been(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert translate(tiny_model).exit_code == 3
+    assert translate(tiny_model, "--out", "whole.txt").exit_code == 3
     whole = only_session()
-    Path("book (English).txt").rename("whole.txt")
     record = recorder.Recorder.record
 
     def stopped(self: recorder.Recorder, event: Any) -> Any:
@@ -284,3 +296,26 @@ def test_the_glossary_is_used_and_frozen(tiny_model: Path) -> None:
 def test_without_learning(tiny_model: Path) -> None:
     translate(tiny_model, "--no-learn")
     assert all(not chunk["train_losses"] for chunk in read_chunks(only_session() / "steps"))
+
+
+def test_the_same_command_goes_on_and_a_changed_file_is_told(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = recorder.Recorder.record
+
+    def stopped(self: recorder.Recorder, event: Any) -> Any:
+        if type(event).__name__ == "ParagraphTranslated" and event.index == 1:
+            raise KeyboardInterrupt
+        return record(self, event)
+
+    monkeypatch.setattr(recorder.Recorder, "record", stopped)
+    assert translate(tiny_model).exit_code == 130
+    begun = only_session()
+    monkeypatch.setattr(recorder.Recorder, "record", record)
+    Path("book.txt").write_text(BOOK.replace("Zwei", "Zehn"))
+    other = translate(tiny_model, "--limit", "1", "--out", "other.txt")
+    assert f"book.txt has changed since session {begun.name} began" in other.stderr
+    Path("book.txt").write_text(BOOK)
+    again = translate(tiny_model)
+    assert again.exit_code == 3 and f"session {begun.name}" in again.stderr
+    assert "already there: 1 chunk" in again.stderr
