@@ -78,6 +78,14 @@ def test_names_without_spaces() -> None:
     assert not {"青禾", "李青", "雁关"} & set(found)  # halves of names
 
 
+def test_a_part_that_mostly_stands_in_a_longer_name_is_none() -> None:
+    neighbours = zip("近见望登拆守建绕寻画", "高远静空倾残深黑孤冷", strict=True)
+    lines = [f"{before}药塔{after}" for before, after in neighbours]
+    assert "药塔" in proposed(chinese(["李青禾", "韩墨"]) + lines, "zh")
+    found = proposed(chinese(["古药塔", "韩墨", "李青禾", "铁雁关"]) + lines, "zh")
+    assert "古药塔" in found and "药塔" not in found
+
+
 def test_katakana_of_japanese() -> None:
     lines = [
         "アンナは笑った。",
