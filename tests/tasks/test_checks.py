@@ -94,8 +94,8 @@ def test_good_translations_have_no_flaw(codes: str, source: str, target: str) ->
             "language",
             "en de",
             "It snowed through the night, and all was white. The old man lit the lamp on the sill again.",
-            "Es schneite die ganze Nacht, und am Morgen lag das Dorf still und weiß unter dem Schnee, so weit "
-            "man sehen konnte. The old man was lighting the lamp on the window again.",
+            "Es schneite die ganze Nacht, und am Morgen lag das Dorf still und weiß unter dem Schnee, "
+            "so weit man sehen konnte. The old man was lighting the lamp on the window again.",
         ),
         ("short", "zh en", "老人把灯放在窗台上，等着儿子回来，外面下着大雪。", "The old man sat."),
         (
