@@ -57,6 +57,12 @@ def test_too_little_to_tell_the_language(text: str) -> None:
     assert detect_language(text) is None
 
 
+def test_the_middle_of_a_long_text_counts() -> None:
+    licence = "This book may be copied and given away by everyone who likes to do so. " * 30
+    book = "Der alte Mann stellte die Lampe auf das Fensterbrett und wartete auf seinen Sohn. " * 90
+    assert detect_language(licence + book + licence) == language("de")
+
+
 @given(st.text())
 def test_any_text_has_a_language_or_none(text: str) -> None:
     found = detect_language(text)
