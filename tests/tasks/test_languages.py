@@ -52,7 +52,18 @@ def test_the_language_of_a_text(text: str, code: str) -> None:
     assert detect_language(f"<1>{text}</1>") == language(code)
 
 
-@pytest.mark.parametrize("text", ["", "Anna.", "1984", "“……”", "Wei Zhen Hui, Su Mian", "<1/>" * 40])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Anna.",
+        "1984",
+        "“……”",
+        "Быть или не быть",
+        "Anna Weber, Karl Holm, Maria Sand, Otto Berg",
+        "<1/>" * 40,
+    ],
+)
 def test_too_little_to_tell_the_language(text: str) -> None:
     assert detect_language(text) is None
 

@@ -51,6 +51,14 @@ def test_what_is_known_is_not_proposed_and_limits_hold() -> None:
     assert proposed([], "en") == []
 
 
+def test_what_is_written_small_too_is_no_name() -> None:
+    lines = [
+        "It was the Winter when Anna left, a winter of snow.",
+        "At last Winter came, said Anna, and what a winter.",
+    ]
+    assert proposed(lines * 3, "en") == ["Anna"]
+
+
 def test_german_nouns_are_no_names() -> None:
     lines = [
         "Da ging Holm durch das Tor, und der Hund lief vor das Tor zu Holm.",
