@@ -12,11 +12,14 @@ import langcodes
 from templora_cli.errors import TemploraError
 
 SURE = 0.9
-"""Probability from which the identifier is believed: above it, it was never wrong in 7,700 paragraphs of
-English (GuoFeng, PG-19) nor in 8,000 of 12 other languages (manual pages), long or short."""
+"""Probability from which the identifier is believed: above it, it was never wrong in 9,500 paragraphs of
+English (GuoFeng, PG-19) nor in 7,900 of 12 other languages (manual pages), long or short."""
 
 LETTERS_TO_IDENTIFY = 20
 """Below this, in letters of Latin script (see `scripts.weight`), a text is not identified."""
+
+LETTERS_TO_READ = 4000
+"""Of a longer text, this much is enough to tell."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ def language(text: str) -> Language:
 def detect_language(text: str) -> Language | None:
     """The language that `text` is written in; None where it is too short or too mixed to be sure.
 
-    The first call loads the identifier (0.6 s); a paragraph then takes about 0.3 ms.
+    Of a long text the middle is read: before a book there may be a licence in another language. The first
+    call loads the identifier (0.6 s); a paragraph then takes about 0.3 ms.
     """
-    code = detect_code(text)
+    start = max(0, (len(text) - LETTERS_TO_READ) // 2)
+    code = detect_code(text[start : start + LETTERS_TO_READ])
     return None if code is None else language(code)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 TAG = re.compile(r"</?\d+>|<\d+/>")
 """Inline markup as it stands in a paragraph: `<1>so</1>`, `<2/>`."""
@@ -59,6 +60,7 @@ _WEIGHT = {"Hani": 3.7, "Hira": 1.6, "Kana": 1.6, "Hang": 2.2}
 """Letters of Latin script that a character stands for in a translation, about: see `weight`."""
 
 
+@lru_cache(maxsize=64)
 def scripts_of(code: str) -> frozenset[str]:
     """The scripts that the language `code` (BCP 47) is written in; empty where they are not told apart."""
     import langcodes

@@ -52,9 +52,26 @@ def test_the_language_of_a_text(text: str, code: str) -> None:
     assert detect_language(f"<1>{text}</1>") == language(code)
 
 
-@pytest.mark.parametrize("text", ["", "Anna.", "1984", "“……”", "Wei Zhen Hui, Su Mian", "<1/>" * 40])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Anna.",
+        "1984",
+        "“……”",
+        "Быть или не быть",
+        "Anna Weber, Karl Holm, Maria Sand, Otto Berg",
+        "<1/>" * 40,
+    ],
+)
 def test_too_little_to_tell_the_language(text: str) -> None:
     assert detect_language(text) is None
+
+
+def test_the_middle_of_a_long_text_counts() -> None:
+    licence = "This book may be copied and given away by everyone who likes to do so. " * 30
+    book = "Der alte Mann stellte die Lampe auf das Fensterbrett und wartete auf seinen Sohn. " * 90
+    assert detect_language(licence + book + licence) == language("de")
 
 
 @given(st.text())

@@ -51,6 +51,14 @@ def test_what_is_known_is_not_proposed_and_limits_hold() -> None:
     assert proposed([], "en") == []
 
 
+def test_what_is_written_small_too_is_no_name() -> None:
+    lines = [
+        "It was the Winter when Anna left, a winter of snow.",
+        "At last Winter came, said Anna, and what a winter.",
+    ]
+    assert proposed(lines * 3, "en") == ["Anna"]
+
+
 def test_german_nouns_are_no_names() -> None:
     lines = [
         "Da ging Holm durch das Tor, und der Hund lief vor das Tor zu Holm.",
@@ -76,6 +84,14 @@ def test_names_without_spaces() -> None:
     found = proposed(chinese(names), "zh", limit=8)
     assert set(names) <= set(found)
     assert not {"青禾", "李青", "雁关"} & set(found)  # halves of names
+
+
+def test_a_part_that_mostly_stands_in_a_longer_name_is_none() -> None:
+    neighbours = zip("近见望登拆守建绕寻画", "高远静空倾残深黑孤冷", strict=True)
+    lines = [f"{before}药塔{after}" for before, after in neighbours]
+    assert "药塔" in proposed(chinese(["李青禾", "韩墨"]) + lines, "zh")
+    found = proposed(chinese(["古药塔", "韩墨", "李青禾", "铁雁关"]) + lines, "zh")
+    assert "古药塔" in found and "药塔" not in found
 
 
 def test_katakana_of_japanese() -> None:
