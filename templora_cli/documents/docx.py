@@ -128,6 +128,11 @@ class DocxDocument:
 
     def _read_part(self, part: str, found: list[Found]) -> None:
         root = self._parsed(part)
+        if not str(root.tag).startswith(W):
+            raise TemploraError(
+                f"{self._name} is in the strict form of Open XML, which is not read here",
+                "save it in Word as “Word Document (.docx)”",
+            )
         if next(root.iter(*_TRACKED), None) is not None:
             raise TemploraError(
                 f"{self._name} has tracked changes",

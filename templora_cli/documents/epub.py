@@ -18,7 +18,7 @@ from templora_cli.documents.epub_package import (
     with_language,
     xml_text,
 )
-from templora_cli.documents.inline import TAG, markup_of, plain
+from templora_cli.documents.inline import markup_of, plain
 from templora_cli.documents.page import Page
 
 
@@ -85,7 +85,7 @@ class EpubDocument:
             entry = file.blocks[place.number].inline.text
             if markup_of(entry) == markup_of(self._found[index].text):
                 return translation
-        return _spaced(translation)
+        return plain(translation)
 
     def _text(self, path: str) -> str:
         text, self._encodings[path] = xml_text(self._archive.read(path), f"{self._name}, {path},")
@@ -200,11 +200,6 @@ def _entries(file: Page | Labels) -> list[tuple[str, Kind]]:
 def _key(text: str) -> str:
     """The words of a title, as far as blanks, capitals and markup do not matter."""
     return "".join(plain(text).split()).casefold()
-
-
-def _spaced(translation: str) -> str:
-    """A translation without tags, with a blank where a line break or the like stood."""
-    return " ".join(TAG.sub(lambda m: " " if m[3] else "", translation).split())
 
 
 def _stem(path: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from templora_cli.documents.archive import Archive
+from templora_cli.documents.document import MAX_TEXT_BYTES
 from templora_cli.documents.epub_package import resolved
 from templora_cli.errors import TemploraError
 from tests.documents.fake import FIXTURES, epub, opf, page, parsed, shouted, shouting, texts, unzipped, zipped
@@ -236,6 +237,9 @@ def test_an_archive_that_unpacks_to_too_much_is_refused() -> None:
     assert len(content) < 10_000
     with pytest.raises(TemploraError, match="unpacks to"):
         Archive(content, "bomb.epub", max_bytes=1_000_000)
+    page_bomb = zipped({"p.xhtml": b" " * (MAX_TEXT_BYTES + 1)})
+    with pytest.raises(TemploraError, match=r"p\.xhtml, is too large"):
+        Archive(page_bomb, "bomb.epub").read("p.xhtml")
 
 
 def test_entities_of_a_document_type_are_not_expanded() -> None:
