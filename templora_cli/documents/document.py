@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ def parse_document(content: bytes, suffix: str, name: str, *, encoding: str | No
 
 def _convert(suffixes: Iterable[str]) -> str:
     return f"convert it to one of {' '.join(suffixes)}, for example with Calibre or LibreOffice"
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether a language (a BCP 47 code) is written from right to left."""
+    return re.split("[-_]", language.lower())[0] in ("ar", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
 
 
 class Found(NamedTuple):
