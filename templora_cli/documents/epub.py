@@ -169,13 +169,7 @@ class EpubDocument:
         headings = [
             [i for i in range(first, end) if self._found[i].kind == "heading"] for _, first, end in ranges
         ]
-        firsts = Counter(self._found[inside[0]].level for inside in headings if inside)
-        level = (
-            max(firsts, key=lambda lv: (firsts[lv], -lv))
-            if len(ranges) > 1 and sum(firsts.values()) > 1
-            else None
-        )
-        level = chapter_level(self._found) if level is None else level
+        level = self._level([inside[0] for inside in headings if inside])
         starts: list[Start] = []
         for (path, first, end), inside in zip(ranges, headings, strict=True):
             if first == end:
@@ -184,11 +178,17 @@ class EpubDocument:
                 title = plain(self._found[inside[0]].text) if inside else toc.get(path) or _stem(path)
                 starts.append(Start(first, title))
             for i in inside[1:]:
-                if self._found[i].level <= level and any(
-                    f.kind != "heading" for f in self._found[inside[0] : i]
-                ):
+                before = self._found[starts[-1].first : i]  # a part and its first chapter begin together
+                if self._found[i].level <= level and any(f.kind != "heading" for f in before):
                     starts.append(Start(i, plain(self._found[i].text)))
         return starts
+
+    def _level(self, firsts: list[int]) -> int:
+        """The level that headings of chapters have: that of most of the first headings of pages."""
+        if len(firsts) < 2:
+            return chapter_level(self._found)
+        levels = Counter(self._found[i].level for i in firsts)
+        return max(levels, key=lambda level: (levels[level], -level))
 
 
 def _entries(file: Page | Labels) -> list[tuple[str, Kind]]:

@@ -146,6 +146,14 @@ def test_chapters_are_pages_or_their_headings() -> None:
     )
 
 
+def test_a_part_and_its_first_chapter_begin_together() -> None:
+    part = "<h1>Part I</h1><h2>One</h2><p>a</p><h2>Two</h2><p>b</p>"
+    one_page = parsed(epub(part + part.replace("I<", "II<")), ".epub")
+    assert [c.title for c in one_page.chapters] == ["Part I", "Part II"]
+    pages = parsed(epub(part, "<h2>Three</h2><p>c</p>", "<h2>Four</h2><p>d</p>"), ".epub")
+    assert [c.title for c in pages.chapters] == ["Part I", "Two", "Three", "Four"]
+
+
 def test_pages_without_headings_are_chapters_by_the_contents() -> None:
     content = epub("<p>a</p>", "<p>b</p>", "<p>c</p>", entries={"OEBPS/nav.xhtml": NAV}, extra=ITEMS)
     assert [c.title for c in parsed(content, ".epub").chapters] == ["One & all", "Another entry"]
