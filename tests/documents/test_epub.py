@@ -63,6 +63,23 @@ def test_epubcheck_passes(name: str, bilingual: bool, tmp_path: Path) -> None:
     check(document.render(shouting(document), "de", bilingual=bilingual), tmp_path)
 
 
+def test_a_table_of_contents_among_the_pages_is_read_once() -> None:
+    document = parsed((FIXTURES / "pandoc-3.epub").read_bytes(), ".epub")
+    assert [p.text for p in document.paragraphs if p.kind == "contents"] == [
+        "Title Page",
+        "Table of Contents",
+    ]
+    assert texts(document).count("The First Winter") == 1
+
+
+def test_the_mimetype_comes_first_and_is_not_compressed() -> None:
+    entries = unzipped(epub("<p>a</p>"))
+    entries["mimetype "] = entries.pop("mimetype")
+    for content in (zipped(entries), zipped({k.strip(): v for k, v in entries.items()})):
+        info = zipfile.ZipFile(BytesIO(parsed(content, ".epub").render({1: "b"}, "de"))).infolist()[0]
+        assert (info.filename, info.compress_type) == ("mimetype", zipfile.ZIP_STORED)
+
+
 def test_one_paragraph_changes_one_page_and_the_language() -> None:
     content = epub("<h1>One</h1><p>a</p>", "<h1>Two</h1><p>b &amp; c</p>")
     document = parsed(content, ".epub")
