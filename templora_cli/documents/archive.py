@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
-from templora_cli.documents.document import MAX_BYTES
+from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES
 from templora_cli.errors import TemploraError
 
 MAX_ENTRIES = 50_000
@@ -38,7 +38,17 @@ class Archive:
         return entry in self._entries
 
     def read(self, entry: str) -> bytes:
-        """The bytes of `entry`, which must be there. Raises TemploraError if they are damaged."""
+        """The bytes of the text `entry`, which must be there.
+
+        Raises TemploraError: they are damaged, or too many for a text.
+        """
+        if self._entries[entry].file_size > MAX_TEXT_BYTES:
+            raise TemploraError(
+                f"{self._name}, {entry}, is too large for a text", "check where it comes from"
+            )
+        return self._bytes(entry)
+
+    def _bytes(self, entry: str) -> bytes:
         try:
             return self._zip.read(self._entries[entry])
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError) as error:
@@ -61,7 +71,7 @@ class Archive:
                 info.compress_type = zipfile.ZIP_DEFLATED
                 if name == stored_first or (old and old.compress_type == zipfile.ZIP_STORED):
                     info.compress_type = zipfile.ZIP_STORED
-                target.writestr(info, changed[name] if name in changed else self.read(name))
+                target.writestr(info, changed[name] if name in changed else self._bytes(name))
         return out.getvalue()
 
     def _damaged(self, error: Exception, entry: str | None = None) -> TemploraError:

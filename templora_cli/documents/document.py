@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from typing import Literal, NamedTuple, Protocol
 from templora_cli.documents.inline import plain
 from templora_cli.errors import TemploraError
 
+_SPLIT = "split it and translate the parts"
+
 Kind = Literal["text", "heading", "item", "cell", "caption", "metadata", "contents"]
 
 MAX_BYTES = 1 << 29
-"""Of a file, and of all that an archive holds unpacked: far more than any book, less than most memories."""
+"""Of a file, and of all that an archive holds unpacked, pictures too."""
+MAX_TEXT_BYTES = 1 << 26
+"""Of one text: far more than any book."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def read_document(path: Path, *, encoding: str | None = None) -> Document:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise TemploraError(f"{path} is over {MAX_BYTES >> 20} MB", "split it and translate the parts")
+            raise TemploraError(f"{path} is over {MAX_BYTES >> 20} MB", _SPLIT)
         content = path.read_bytes()
     except FileNotFoundError:
         raise TemploraError(f"there is no file {path}", "check the path") from None
@@ -105,6 +110,8 @@ def parse_document(content: bytes, suffix: str, name: str, *, encoding: str | No
     if encoding is not None and suffix in (".epub", ".docx"):
         raise TemploraError(f"{name}: an encoding is for text files", "leave it out: the file says its own")
     check_content(content, suffix, name)
+    if suffix not in (".epub", ".docx") and len(content) > MAX_TEXT_BYTES:
+        raise TemploraError(f"{name} is over {MAX_TEXT_BYTES >> 20} MB of text", _SPLIT)
     document = parsers[suffix]()
     if not document.paragraphs:
         raise TemploraError(f"{name} has no words to translate", "give a file with text in it")
@@ -113,6 +120,11 @@ def parse_document(content: bytes, suffix: str, name: str, *, encoding: str | No
 
 def _convert(suffixes: Iterable[str]) -> str:
     return f"convert it to one of {' '.join(suffixes)}, for example with Calibre or LibreOffice"
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether a language (a BCP 47 code) is written from right to left."""
+    return re.split("[-_]", language.lower())[0] in ("ar", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
 
 
 class Found(NamedTuple):

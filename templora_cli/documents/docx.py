@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lxml import etree
 
 from templora_cli.documents.archive import Archive
-from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters
+from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
 from templora_cli.documents.docx_paragraph import Element, W, words_of, write, write_beside
 from templora_cli.documents.inline import has_words, one_line, plain
 from templora_cli.errors import TemploraError
@@ -27,7 +27,6 @@ _MAIN = ("document.main+xml", "template.main+xml")
 _PROSE = (*_MAIN, ".footnotes+xml", ".endnotes+xml", ".header+xml", ".footer+xml")
 _TRACKED = [f"{W}{name}" for name in ("ins", "del", "moveFrom", "moveTo", "cellIns", "cellDel", "cellMerge")]
 _EAST_ASIAN = ("zh", "ja", "ko")
-_RIGHT_TO_LEFT = ("ar", "fa", "he", "ur", "yi")
 _AGAIN = "open it in Word or LibreOffice and save it again as .docx"
 
 
@@ -128,6 +127,11 @@ class DocxDocument:
 
     def _read_part(self, part: str, found: list[Found]) -> None:
         root = self._parsed(part)
+        if not str(root.tag).startswith(W):
+            raise TemploraError(
+                f"{self._name} is in the strict form of Open XML, which is not read here",
+                "save it in Word as “Word Document (.docx)”",
+            )
         if next(root.iter(*_TRACKED), None) is not None:
             raise TemploraError(
                 f"{self._name} has tracked changes",
@@ -199,7 +203,7 @@ class DocxDocument:
                 element = etree.SubElement(root, f"{_DC}language")
             element.text = language
         main = language.split("-")[0].lower()
-        name = "eastAsia" if main in _EAST_ASIAN else "bidi" if main in _RIGHT_TO_LEFT else "val"
+        name = "eastAsia" if main in _EAST_ASIAN else "bidi" if is_right_to_left(language) else "val"
         for part in self._parts.get(".styles+xml", [])[:1]:
             root = self._parsed(part)
             for lang in root.findall(f"{W}docDefaults/{W}rPrDefault/{W}rPr/{W}lang"):

@@ -105,8 +105,8 @@ def decode(content: bytes, name: str, encoding: str | None = None) -> str:
     try:
         if b"\0" not in content and b"\x1b$" not in content:
             return content.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
+    except UnicodeDecodeError as error:
+        _check_for_broken_utf_8(content, name, error.start)
     found = _utf_16(content) or _escaped(content) or _recognised(content) or _normalizers(content)
     if found is None or "\0" in found:
         raise TemploraError(
@@ -114,6 +114,17 @@ def decode(content: bytes, name: str, encoding: str | None = None) -> str:
             "if you know it, say it (--encoding shift_jis); else save the file as UTF-8",
         )
     return found
+
+
+def _check_for_broken_utf_8(content: bytes, name: str, first: int) -> None:
+    """Raise TemploraError for UTF-8 with a few wrong bytes: any other encoding would make nonsense of it."""
+    text = content.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    if broken * 20 < sum(char > "\x7f" for char in text):
+        raise TemploraError(
+            f"{name} is UTF-8 with {broken} broken characters, the first at byte {first}",
+            "mend them, or drop them: iconv -c -f UTF-8 -t UTF-8 old.txt > new.txt",
+        )
 
 
 def _decoded_as(content: bytes, name: str, encoding: str) -> str:

@@ -18,7 +18,7 @@ from templora_cli.documents.epub_package import (
     with_language,
     xml_text,
 )
-from templora_cli.documents.inline import TAG, markup_of, plain
+from templora_cli.documents.inline import markup_of, plain
 from templora_cli.documents.page import Page
 
 
@@ -85,7 +85,7 @@ class EpubDocument:
             entry = file.blocks[place.number].inline.text
             if markup_of(entry) == markup_of(self._found[index].text):
                 return translation
-        return _spaced(translation)
+        return plain(translation)
 
     def _text(self, path: str) -> str:
         text, self._encodings[path] = xml_text(self._archive.read(path), f"{self._name}, {path},")
@@ -169,13 +169,7 @@ class EpubDocument:
         headings = [
             [i for i in range(first, end) if self._found[i].kind == "heading"] for _, first, end in ranges
         ]
-        firsts = Counter(self._found[inside[0]].level for inside in headings if inside)
-        level = (
-            max(firsts, key=lambda lv: (firsts[lv], -lv))
-            if len(ranges) > 1 and sum(firsts.values()) > 1
-            else None
-        )
-        level = chapter_level(self._found) if level is None else level
+        level = self._level([inside[0] for inside in headings if inside])
         starts: list[Start] = []
         for (path, first, end), inside in zip(ranges, headings, strict=True):
             if first == end:
@@ -184,11 +178,17 @@ class EpubDocument:
                 title = plain(self._found[inside[0]].text) if inside else toc.get(path) or _stem(path)
                 starts.append(Start(first, title))
             for i in inside[1:]:
-                if self._found[i].level <= level and any(
-                    f.kind != "heading" for f in self._found[inside[0] : i]
-                ):
+                before = self._found[starts[-1].first : i]  # a part and its first chapter begin together
+                if self._found[i].level <= level and any(f.kind != "heading" for f in before):
                     starts.append(Start(i, plain(self._found[i].text)))
         return starts
+
+    def _level(self, firsts: list[int]) -> int:
+        """The level that headings of chapters have: that of most of the first headings of pages."""
+        if len(firsts) < 2:
+            return chapter_level(self._found)
+        levels = Counter(self._found[i].level for i in firsts)
+        return max(levels, key=lambda level: (levels[level], -level))
 
 
 def _entries(file: Page | Labels) -> list[tuple[str, Kind]]:
@@ -200,11 +200,6 @@ def _entries(file: Page | Labels) -> list[tuple[str, Kind]]:
 def _key(text: str) -> str:
     """The words of a title, as far as blanks, capitals and markup do not matter."""
     return "".join(plain(text).split()).casefold()
-
-
-def _spaced(translation: str) -> str:
-    """A translation without tags, with a blank where a line break or the like stood."""
-    return " ".join(TAG.sub(lambda m: " " if m[3] else "", translation).split())
 
 
 def _stem(path: str) -> str:

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 TAG = re.compile(r"<\s*(/?)\s*([0-9]{1,7})\s*(/?)\s*>")
 """As models write them back, blanks included."""
+_VOID = "\0"
+_BETWEEN_WORDS = re.compile(rf"(?<=\w){_VOID}+(?=\w)")
 _LINE_BREAKS = re.compile(r"[ \t\n\r\f\v\x1c-\x1e\x85\u2028\u2029]+")
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML forbids or that no text means."""
@@ -26,8 +28,9 @@ def markup_of(text: str) -> tuple[str, ...]:
 
 
 def plain(text: str) -> str:
-    """The words of a paragraph without its tags, on one line."""
-    return " ".join(TAG.sub("", text).split())
+    """The words of a paragraph without its tags, on one line; what parts words still does."""
+    text = TAG.sub(lambda tag: _VOID if tag[3] else "", text)
+    return " ".join(_BETWEEN_WORDS.sub(" ", text).replace(_VOID, "").split())
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import unescape
 from itertools import accumulate
 
-from templora_cli.documents.document import Kind
+from templora_cli.documents.document import Kind, is_right_to_left
 from templora_cli.documents.inline import Inline, Mark, has_words, inline_of
 from templora_cli.documents.markup import (
     Splice,
@@ -101,6 +101,7 @@ class Page:
             return self._instead(block, [*source, " / ", *map(_copy, placed)])
         words = _written([_copy(piece) for piece in (*inline.lead, *placed, *inline.trail)]).strip()
         lang = f'{"xml:lang" if self.xml else "lang"}="{escape(language)}"'
+        lang += ' dir="rtl"' if is_right_to_left(language) else ""
         if block.element is not None and block.element[0].name == "p":
             opening, closing = block.element
             tag = re.sub(r"\s(?:xml:)?lang\s*=\s*(\"[^\"]*\"|'[^']*')", "", _no_ids(self._raw(opening)))
@@ -112,21 +113,25 @@ class Page:
         return Splice(end, end, f"{line_break}<span {lang}>{words}</span>")
 
     def _language(self, language: str) -> Iterator[Splice]:
-        """Sets the language of the root, and of what says the same language as the root."""
+        """Sets the language and direction of the root, and of blocks that say the same as the root."""
         root = next((t for t in self._tokens if t.name == "html" and t.kind == "open"), None)
         if root is None:
             return
         old = attribute(self._raw(root), "lang")
-        if old is None:
-            name = "xml:lang" if self.xml else "lang"
-            yield Splice(root.end - 1, root.end - 1, f' {name}="{escape(language)}"')
-            return
+        to_left = is_right_to_left(language)
+        wrong, right = ("ltr", "rtl") if to_left else ("rtl", "ltr")
+        added = "" if old is not None else f' {"xml:lang" if self.xml else "lang"}="{escape(language)}"'
+        added += ' dir="rtl"' if to_left and attribute(self._raw(root), "dir") is None else ""
+        yield Splice(root.end - 1, root.end - 1, added)
         for token in self._tokens:
-            if token.kind == "open" and token.name in _BLOCKS and "lang" in self._raw(token):
-                for found in attributes_of(self._raw(token)):
-                    if found.name in ("lang", "xml:lang") and found.value.lower() == old.lower():
-                        at = token.start
-                        yield Splice(at + found.start, at + found.end, escape(language))
+            if token.kind != "open" or token.name not in _BLOCKS:
+                continue
+            for found in attributes_of(self._raw(token)):
+                start, end = token.start + found.start, token.start + found.end
+                if found.name in ("lang", "xml:lang") and old and found.value.lower() == old.lower():
+                    yield Splice(start, end, escape(language))
+                elif found.name == "dir" and found.value.lower() == wrong:
+                    yield Splice(start, end, right)
 
     def _raw(self, token: Token) -> str:
         return self.text[token.start : token.end]

@@ -76,6 +76,9 @@ def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file.write_text("longer than that")
     with pytest.raises(TemploraError, match="is over 0 MB"):
         read_document(file)
+    monkeypatch.setattr(documents, "MAX_TEXT_BYTES", 10)
+    with pytest.raises(TemploraError, match="is over 0 MB of text"):
+        parsed(file.read_bytes(), ".txt")
 
 
 SMALL = {

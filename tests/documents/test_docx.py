@@ -252,6 +252,7 @@ def test_tracked_changes_are_refused(change: str) -> None:
         (zipped({"a": "b"}), "is no Word document"),
         (zipped({"[Content_Types].xml": "<Types/>"}), "is no Word document"),
         (docx("<w:p>"), "is damaged"),
+        (docx("", {"word/document.xml": '<d xmlns="http://purl.oclc.org/ooxml/w/main"/>'}), "strict form"),
         (docx(p(run("1984"))), "has no words"),
         (docx("")[:-40], "is damaged"),
     ],

@@ -79,6 +79,7 @@ def test_a_mark_is_no_part_of_the_text() -> None:
         ("привет, мир".encode(), "shift_jis", r"is not in shift_jis"),
         (b"abc", "utf-16", "is not in utf-16"),
         (b"\xff\xfe\0", None, "is not in utf-16-le"),
+        ("第一章 他走进了房间。".encode() * 3 + b"\xe7", None, "UTF-8 with 1 broken characters, .* byte 93"),
         (bytes(range(256)) * 4, None, "in no encoding that is known here"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from templora_cli.documents.archive import Archive
+from templora_cli.documents.document import MAX_TEXT_BYTES
 from templora_cli.documents.epub_package import resolved
 from templora_cli.errors import TemploraError
 from tests.documents.fake import FIXTURES, epub, opf, page, parsed, shouted, shouting, texts, unzipped, zipped
@@ -60,6 +61,23 @@ def test_every_paragraph_is_accounted_for_and_all_else_stays(name: str) -> None:
 def test_epubcheck_passes(name: str, bilingual: bool, tmp_path: Path) -> None:
     document = parsed((FIXTURES / name).read_bytes(), ".epub")
     check(document.render(shouting(document), "de", bilingual=bilingual), tmp_path)
+
+
+def test_a_table_of_contents_among_the_pages_is_read_once() -> None:
+    document = parsed((FIXTURES / "pandoc-3.epub").read_bytes(), ".epub")
+    assert [p.text for p in document.paragraphs if p.kind == "contents"] == [
+        "Title Page",
+        "Table of Contents",
+    ]
+    assert texts(document).count("The First Winter") == 1
+
+
+def test_the_mimetype_comes_first_and_is_not_compressed() -> None:
+    entries = unzipped(epub("<p>a</p>"))
+    entries["mimetype "] = entries.pop("mimetype")
+    for content in (zipped(entries), zipped({k.strip(): v for k, v in entries.items()})):
+        info = zipfile.ZipFile(BytesIO(parsed(content, ".epub").render({1: "b"}, "de"))).infolist()[0]
+        assert (info.filename, info.compress_type) == ("mimetype", zipfile.ZIP_STORED)
 
 
 def test_one_paragraph_changes_one_page_and_the_language() -> None:
@@ -143,6 +161,14 @@ def test_chapters_are_pages_or_their_headings() -> None:
         document.chapters[p.chapter].first <= i < document.chapters[p.chapter].end
         for i, p in enumerate(document.paragraphs)
     )
+
+
+def test_a_part_and_its_first_chapter_begin_together() -> None:
+    part = "<h1>Part I</h1><h2>One</h2><p>a</p><h2>Two</h2><p>b</p>"
+    one_page = parsed(epub(part + part.replace("I<", "II<")), ".epub")
+    assert [c.title for c in one_page.chapters] == ["Part I", "Part II"]
+    pages = parsed(epub(part, "<h2>Three</h2><p>c</p>", "<h2>Four</h2><p>d</p>"), ".epub")
+    assert [c.title for c in pages.chapters] == ["Part I", "Two", "Three", "Four"]
 
 
 def test_pages_without_headings_are_chapters_by_the_contents() -> None:
@@ -236,6 +262,9 @@ def test_an_archive_that_unpacks_to_too_much_is_refused() -> None:
     assert len(content) < 10_000
     with pytest.raises(TemploraError, match="unpacks to"):
         Archive(content, "bomb.epub", max_bytes=1_000_000)
+    page_bomb = zipped({"p.xhtml": b" " * (MAX_TEXT_BYTES + 1)})
+    with pytest.raises(TemploraError, match=r"p\.xhtml, is too large"):
+        Archive(page_bomb, "bomb.epub").read("p.xhtml")
 
 
 def test_entities_of_a_document_type_are_not_expanded() -> None:

@@ -98,6 +98,7 @@ def test_markup_of_and_plain() -> None:
     text = "a <1>b</1> c<2/>. 1 < 2, I <3 it"
     assert markup_of(text) == ("<1>", "</1>", "<2/>")
     assert plain(text) == "a b c. 1 < 2, I <3 it"
+    assert plain("<1>12</1><2/>The <3>End</3><4/>") == "12 The End"
     assert markup_of("< 1 >x</1 >") == ("<1>", "</1>")
 
 

@@ -120,6 +120,15 @@ def test_the_language_of_the_page_and_of_what_has_the_same() -> None:
     assert rendered("<html><p>a</html>", xml=False) == '<html lang="de"><p>A</html>'
 
 
+def test_the_direction_of_writing() -> None:
+    body = '<html lang="en"><body dir="ltr"><p>a</p></body></html>'
+    assert rendered(body, language="ar-EG") == body.replace('"en"', '"ar-EG" dir="rtl"').replace(
+        'body dir="ltr"', 'body dir="rtl"'
+    ).replace(">a<", ">A<")
+    body = '<html lang="he" dir="rtl"><p dir="auto">a</p></html>'
+    assert rendered(body) == '<html lang="de" dir="ltr"><p dir="auto">A</p></html>'
+
+
 def test_both_languages() -> None:
     body = (
         '<h1 id="h">a</h1><p id="i" lang="en" class="c">b <a id="j" href="#k">c</a><img src="i"/> d</p>'
