@@ -13,8 +13,8 @@ from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
-TAG = re.compile(r"<\s*(/?)\s*([0-9]{1,7})\s*(/?)\s*>")
-"""As models write them back, blanks included."""
+TAG = re.compile(r"[<＜]\s*(/?)\s*([0-9]{1,7})\s*(/?)\s*[>＞]")
+"""As models write them back: with blanks, and in Chinese with wide brackets."""
 _VOID = "\0"
 _BETWEEN_WORDS = re.compile(rf"(?<=\w){_VOID}+(?=\w)")
 _LINE_BREAKS = re.compile(r"[ \t\n\r\f\v\x1c-\x1e\x85\u2028\u2029]+")

@@ -198,6 +198,20 @@ def test_content_controls_and_text_boxes() -> None:
     ).replace("inside", "innen")
 
 
+def test_the_copy_of_a_text_box_for_old_programs_stays() -> None:
+    mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    box = f"<w:txbxContent>{p(run('inside'))}</w:txbxContent>"
+    both = f"<mc:AlternateContent {mc}><mc:Choice>{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback>"
+    body = p(f"<w:r>{both}</mc:AlternateContent></w:r>", run("out"))
+    assert seen(body) == ["out", "inside"]
+    assert translated(body, "aus", "innen").count("inside") == 1
+
+
+def test_a_translation_is_not_marked_as_the_source_language() -> None:
+    out = translated(p(run("a", '<w:rFonts w:ascii="F" w:hint="eastAsia"/><w:lang w:val="en-US"/>')), "b")
+    assert out == p(run("b", '<w:rFonts w:ascii="F"/>'))
+
+
 def test_tables_lists_notes_headers() -> None:
     table = f"<w:tbl><w:tr><w:tc>{p(run('cell'))}</w:tc></w:tr></w:tbl>"
     item = (

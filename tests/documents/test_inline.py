@@ -60,6 +60,7 @@ def test_text_that_looks_like_a_tag_is_text() -> None:
 def test_tags_as_models_write_them() -> None:
     seen = inline("a ", "<b>", "b", "</b>", " c", "<img/>", " d")
     assert written(seen.place("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
+    assert written(seen.place("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
 
 
 def test_tags_that_do_not_match_are_mended() -> None:

@@ -144,6 +144,7 @@ Chương 5: Gió
 """
 SENTENCES = """\
 Chapter 3 was the one he liked best.
+Chapter 3 He went home.
 Chapter 3 is long
 Part of it
 Teil der Sache
