@@ -70,7 +70,7 @@ def test_a_resumed_evaluation_prints_its_table(tiny_model: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split("\t")[-1] == "change %"
     longer = templora("resume", "--chunks", "2")
-    assert longer.exit_code == 2 and "which has its length" in longer.stderr
+    assert longer.exit_code == 2 and "has the length of its text" in longer.stderr
 
 
 def test_other_settings_are_another_run(tiny_model: Path) -> None:
@@ -279,9 +279,9 @@ def test_a_translation_that_was_stopped_goes_on(tiny_model: Path, pairs: Path) -
     assert len(list(Store().folder.iterdir())) == 2
 
 
-def test_its_own_output_is_learnt_where_that_is_asked_for(tiny_model: Path, pairs: Path) -> None:
+def test_its_own_output_is_learnt_where_that_is_asked_for(tiny_base_model: Path, pairs: Path) -> None:
     arguments = (pairs, "--json", "--learn-from", "output", "--out", "out.jsonl")
-    rows_of(translate(tiny_model, *arguments))
+    rows_of(translate(tiny_base_model, *arguments))
     outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
     chunks = read_chunks(Store().find(None) / "steps")
     assert {chunk["origin"] for chunk in chunks} == {"own"}
@@ -296,11 +296,11 @@ def test_only_scores(tiny_model: Path, pairs: Path) -> None:
     assert all(row["bleu"] is None and row["chrf"] is None for row in scored)
 
 
-def test_guofeng_says_its_languages_and_runs(tiny_model: Path) -> None:
+def test_guofeng_says_its_languages_and_runs(tiny_base_model: Path) -> None:
     runs = [[{"zh": "灯", "en": "lamp"}] * 2, [{"zh": "海", "en": "sea"}]]
     items = [{"contexts": {"k1": []}, "inference": run} for run in runs]
     Path("novel.train").write_text(json.dumps(items))
-    arguments = ("--model", tiny_model, "--score-only", "--limit-tokens", "7", "--json")
+    arguments = ("--model", tiny_base_model, "--score-only", "--limit-tokens", "7", "--json")
     rows = rows_of(templora("eval", "translate", "novel.train", *arguments))
     assert rows[-1]["pairs"] == 2, "the first run reaches the limit"
     chunks = read_chunks(Store().find(None) / "steps")
@@ -349,10 +349,10 @@ def test_runs_that_are_too_long_for_the_model(tiny_model: Path, pairs: Path) -> 
     assert "--run-pairs" in result.stderr
 
 
-def test_languages_by_name_are_keys_too(tiny_model: Path) -> None:
+def test_languages_by_name_are_keys_too(tiny_base_model: Path) -> None:
     line = json.dumps({"zh": "灯", "en": "lamp", "note": "x"})
     Path("novel.jsonl").write_text(line)
-    arguments = ("--from", "English", "--to", "Chinese", "--model", tiny_model, "--score-only", "--json")
+    arguments = ("--from", "English", "--to", "Chinese", "--model", tiny_base_model, "--score-only", "--json")
     rows_of(templora("eval", "translate", "novel.jsonl", *arguments))
     text = read_chunks(Store().find(None) / "steps")[0]["text"]
     assert text == "English: lamp\nChinese: 灯\n"
