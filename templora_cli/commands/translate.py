@@ -75,6 +75,7 @@ def translate(
     does the same command given again.
     """
     from templora_cli.documents.document import read_document
+    from templora_cli.sessions.translated import selected
 
     given = {
         ("model", "name"): model,
@@ -111,7 +112,9 @@ def translate(
         if estimate:
             _print_estimate(config, loaded, document, request, terms, view)
             return
-        plan = _plan(config, loaded, folder, document.render({}, languages[0].code), request, book)
+        content = document.render({}, languages[0].code)  # nothing translated: the bytes as they were read
+        paragraphs = len(selected(document, request))
+        plan = _plan(config, loaded, folder, content, request, paragraphs, book)
         if changed := _begun_on_another_version(plan.manifest):
             view.show(Notice(changed))
         with plan.go_on() as session:
@@ -253,7 +256,13 @@ def _begun_on_another_version(manifest: Manifest) -> str | None:
 
 
 def _plan(
-    config: Config, model: LanguageModel, folder: Path, content: bytes, request: dict[str, Any], out: Path
+    config: Config,
+    model: LanguageModel,
+    folder: Path,
+    content: bytes,
+    request: dict[str, Any],
+    paragraphs: int,
+    out: Path,
 ) -> session_run.Plan:
     from templora_cli.tasks.prompts import load_prompts
 
@@ -266,7 +275,7 @@ def _plan(
         model,
         folder,
         named_after=Path(request["path"]).stem,
-        goal=(request["end"] - request["first"], "paragraphs"),
+        goal=(paragraphs, "paragraphs"),
         source=content,
         prompts=load_prompts("translation", config.prompts),
         request=request,

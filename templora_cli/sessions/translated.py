@@ -84,6 +84,9 @@ class TranslatedBook:
         """The document with the translations so far; what has none stays as it is in the source."""
         best = best_of(self.records())
         targets = {number: one["target"] for number, one in best.items() if one["target"].strip()}
+        for number, first in repeated_titles(self.document, self.request).items():
+            if first in targets:
+                targets[number] = targets[first]
         bilingual = self.request["bilingual"]
         return self.document.render(targets, self.request["to"], bilingual=bilingual)
 
@@ -129,7 +132,24 @@ def languages_of(request: Mapping[str, Any]) -> tuple[Language, Language]:
 def selected(document: Document, request: Mapping[str, Any]) -> list[tuple[int, str]]:
     """What is asked to be translated, in order: its place in the document, and its text.
 
-    What is to be translated again comes once more, at the end.
+    Titles that are there already are left out. What is to be translated again comes once more, at the end.
     """
-    numbers = [*range(request["first"], request["end"]), *request["again"]]
-    return [(number, document.paragraphs[number].text) for number in numbers]
+    left_out = repeated_titles(document, request)
+    numbers = [n for n in range(request["first"], request["end"]) if n not in left_out]
+    return [(number, document.paragraphs[number].text) for number in [*numbers, *request["again"]]]
+
+
+def repeated_titles(document: Document, request: Mapping[str, Any]) -> dict[int, int]:
+    """Titles, headings and entries of contents whose words stood in one before: its place by theirs.
+
+    One translation serves them all, so that the title of a book is not called two ways.
+    """
+    first: dict[str, int] = {}
+    repeated: dict[int, int] = {}
+    for number in range(request["first"], request["end"]):
+        paragraph = document.paragraphs[number]
+        if paragraph.kind in ("metadata", "heading", "contents"):
+            if paragraph.text in first:
+                repeated[number] = first[paragraph.text]
+            first.setdefault(paragraph.text, number)
+    return repeated

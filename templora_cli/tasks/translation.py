@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -23,6 +24,10 @@ LONGEST_TARGET, LEAST_TARGET = 2, 32
 """A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
 WITHOUT_SPACES = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo")
 """Languages that put no space between sentences."""
+
+
+_TAG_AFTER_WORD = re.compile(r"(\w)(<\d+>\w)")
+_TAG_BEFORE_WORD = re.compile(r"(\w</\d+>)(\w)")
 
 
 class Translated(TypedDict):
@@ -259,7 +264,13 @@ class TranslationTask:
         for token in decode(after, max_tokens=most, ends=ends, temperature=temperature):
             tokens.append(token)
             yield counted.next()
-        return self.format.target_text(tokens)
+        return self._spaced(self.format.target_text(tokens))
+
+    def _spaced(self, target: str) -> str:
+        """With the spaces around markup that a source without spaces does not show a model."""
+        if self.format.source.base not in WITHOUT_SPACES or self.format.target.base in WITHOUT_SPACES:
+            return target
+        return _TAG_AFTER_WORD.sub(r"\1 \2", _TAG_BEFORE_WORD.sub(r"\1 \2", target))
 
     def _joined(self, targets: Sequence[str]) -> str:
         space = "" if self.format.target.base in WITHOUT_SPACES else " "

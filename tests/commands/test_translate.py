@@ -319,3 +319,14 @@ def test_the_same_command_goes_on_and_a_changed_file_is_told(
     again = translate(tiny_model)
     assert again.exit_code == 3 and f"session {begun.name}" in again.stderr
     assert "already there: 1 chunk" in again.stderr
+
+
+def test_a_title_that_comes_twice_is_translated_once(tiny_model: Path) -> None:
+    page = "<html><head><title>Turm</title></head><body><h1>Turm</h1><p>Turm</p><h2>Turm</h2></body></html>"
+    Path("page.html").write_text(page)
+    result = templora("translate", "page.html", "--model", tiny_model, *HOW)
+    assert result.exit_code == 0, result.output
+    written = Path("page (English).html").read_text()
+    heading, again = (written.split(f"<{tag}>")[1].split("<")[0] for tag in ("h1", "h2"))
+    assert heading == again and heading.startswith("TURM")
+    assert [one["paragraph"] for chunk in records() for one in chunk] == [0, 1]

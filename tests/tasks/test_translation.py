@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from templora_cli.tasks.checks import Flaw
-from templora_cli.tasks.glossary import Glossary, Term
 
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.pairs import Pair
 from templora_cli.events import Chunk, ParagraphTranslated, TextDecoded
 from templora_cli.tasks import translation
+from templora_cli.tasks.checks import Flaw
+from templora_cli.tasks.glossary import Glossary, Term
 from templora_cli.tasks.languages import language
 from templora_cli.tasks.pairs import PairFormat
 from templora_cli.tasks.prompts import load_prompts
@@ -188,3 +188,14 @@ def test_pieces_are_joined_as_the_language_does() -> None:
         book = TranslationTask(form, said.paragraphs, said.glossary, said.decode, said.config, frozenset())
         pieces = Translator(lambda source, _: "?" if source == "Eins. Zwei." else source.upper())
         assert write(book.next_turn([]), pieces)[0].record["paragraphs"][0]["target"] == joined
+
+
+def test_from_a_language_without_spaces_markup_gets_its_own() -> None:
+    said = task("eins")
+    for code, joined in (
+        ("zh", "has <1>12</1> levels (<2>x</2>)."),
+        ("de", "has<1>12</1>levels (<2>x</2>)."),
+    ):
+        form = PairFormat(FORM.tokenizer, FORM.prompts, language(code), language("en"))
+        book = TranslationTask(form, said.paragraphs, said.glossary, said.decode, said.config, frozenset())
+        assert book._spaced("has<1>12</1>levels (<2>x</2>).") == joined
