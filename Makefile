@@ -13,8 +13,9 @@ demo: $(VENV)/.installed
 	$(BIN)/templora write --chunks 3 --chunk-tokens 256 --context-tokens 1024 --seed 7 \
 		--premise "A lighthouse keeper finds a letter in a bottle, written in his own hand."
 
+# A process a core with one thread each: the models of the tests are too small for more.
 test: $(VENV)/.tested lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -391,6 +391,40 @@ def table(files: list[Path], after: Annotated[int, typer.Option(help="Tokens.")]
         print(line(result, after))
 
 
+@app.command()
+def plot(
+    files: list[Path],
+    out: Annotated[Path, typer.Option(help=".svg or .png")],
+    step: Annotated[int, typer.Option(help="Tokens of depth that a point spans.")] = 2560,
+) -> None:
+    """Change of perplexity against depth, a panel a book and a line a recipe."""
+    from matplotlib import pyplot
+
+    pyplot.rcParams["svg.hashsalt"] = "templora"  # the same figures, the same file
+    results = [json.loads(text) for file in files for text in file.read_text().splitlines()]
+    books = sorted({result["book"] for result in results})
+    figure, panels = pyplot.subplots(1, len(books), figsize=(4 * len(books), 3.2), sharey=True, squeeze=False)
+    for book, panel in zip(books, panels[0], strict=True):
+        for result in sorted((r for r in results if r["book"] == book), key=lambda r: str(r["recipe"])):
+            ends = range(step, result["tokens"] + 1, step)
+            name = " ".join([result["recipe"], *result["set"]])
+            panel.plot([end / 1000 for end in ends], [between(result, e - step, e) for e in ends], label=name)
+        panel.set(title=book, xlabel="depth, thousand tokens")
+        panel.axhline(0, color="grey", linewidth=0.8)
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("perplexity against the base, %")
+    panels[0][0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+def between(result: dict[str, Any], begin: int, end: int) -> float:
+    """Change of the perplexity over the chunks in a range of tokens, in per cent."""
+    chunks = slice(begin // result["chunk"], end // result["chunk"])
+    base, learnt = (math.fsum(result[side][chunks]) / len(result[side][chunks]) for side in ("base", "nll"))
+    return (math.exp(learnt - base) - 1) * 100
+
+
 def change(result: dict[str, Any], after: int = 0) -> float:
     """Of the perplexity against the base, in per cent, over the chunks that begin at or after `after`."""
     base, learnt = (mean_nll(result, side, after) for side in ("base", "nll"))

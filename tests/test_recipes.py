@@ -49,6 +49,17 @@ def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
     assert len({recipes.change(result) for result in results}) == len(names), "each does something else"
 
 
+def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
+    grid(tiny_model, "paper", "lr=5e-4")
+    drawn = CliRunner().invoke(recipes.app, ["plot", "grid.jsonl", "--out", "curves.svg", "--step", "64"])
+    assert drawn.exit_code == 0, drawn.output
+    text = Path("curves.svg").read_text()
+    assert "<!-- paper -->" in text and "<!-- lr=5e-4 -->" in text and "<!-- book.txt -->" in text
+    result = json.loads(Path("grid.jsonl").read_text().splitlines()[0])
+    whole = recipes.between(result, 0, result["tokens"])
+    assert whole == pytest.approx(recipes.change(result))
+
+
 def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
     for name, variant in recipes.VARIANTS.items():
         given = recipes.config_of(variant.settings, (32, 48)).given
