@@ -101,10 +101,12 @@ VARIANTS: dict[str, Variant] = {
     "nll 5e-5": Variant(("own.lr=5e-5",)),
     "nll 5e-5, no penalty": Variant(("own.lr=5e-5", NO_PENALTY)),
     "nll 1e-5": Variant(("own.lr=1e-5",)),
+    "nll 2e-5": Variant(("own.lr=2e-5",)),
     "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5",), replayed),
     "nll 2e-4": Variant(("own.lr=2e-4",)),
     "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4",), kl_budget(0.05)),
     "nll 2e-4, KL within 0.02": Variant(("own.lr=2e-4",), kl_budget(0.02)),
+    "nll 5e-5, KL within 0.02": Variant(("own.lr=5e-5",), kl_budget(0.02)),
     "distill 2e-4, teacher 2048": Variant((*DISTILL, "own.teacher_context_tokens=2048")),
     "distill 2e-4, teacher 4096": Variant((*DISTILL, "own.teacher_context_tokens=4096")),
     # A student that sees a quarter of the window learns from the first chunk on what stands in the rest.
