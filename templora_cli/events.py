@@ -230,6 +230,8 @@ class Translated(Event):
     """Paragraphs that passed their checks at once."""
     retried: int
     """Paragraphs that passed them after they were translated again."""
+    corrected: int
+    """Paragraphs that a person has corrected or approved."""
     failed: int
     """Paragraphs that still fail a check: marked in the report, and never learnt from."""
     out: str

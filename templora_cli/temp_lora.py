@@ -166,7 +166,8 @@ def write(
         chunk = yield from decode_chunk(task, turn, model, backend, state, config)
         score = score_chunk(turn, chunk, model)
         flaw = flaw_of(turn, chunk, score[0], state, config)
-        again = not turn.given and config.decode.temperature >= GREEDY_BELOW  # or it would be the same
+        # Greedy would say the same again, and what is written in parts has tried them again already.
+        again = not (turn.given or turn.writer) and config.decode.temperature >= GREEDY_BELOW
         if flaw and again:
             yield ChunkRejected(index, flaw)
             chunk = yield from decode_chunk(task, turn, model, backend, state, config)
@@ -175,7 +176,7 @@ def write(
         repeated = repetition(turn.context, chunk.tokens)
         yield ChunkScored(index, *score, repeated, flaw)
 
-        losses = [] if flaw else (yield from train_on_chunk(turn, chunk, model, state, config))
+        losses = yield from train_on_chunk(turn, chunk, model, state, config, flaw)
         if losses:
             backend.adapter_changed()
         state.tokens += chunk.tokens
@@ -278,26 +279,30 @@ def flaw_of(turn: Turn, chunk: Chunk, nll_base: float, state: WritingState, conf
 
 
 def train_on_chunk(
-    turn: Turn, chunk: Chunk, model: Model, state: WritingState, config: Config
+    turn: Turn, chunk: Chunk, model: Model, state: WritingState, config: Config, flaw: str | None = None
 ) -> Generator[Event, None, list[float]]:
-    """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass."""
+    """`epochs` passes over (context -> chunk), loss on the chunk only; returns the loss of each pass.
+
+    Of a chunk with a `flaw` only what a person corrected is learnt.
+    """
     losses: list[float] = []
-    for lesson, learning in lessons(turn, chunk, config) if state.optimizer is not None else ():
+    for lesson, learning in lessons(turn, chunk, config, flaw) if state.optimizer is not None else ():
         losses += yield from _learn(turn, lesson, learning, model, state, config)
     return losses
 
 
-def lessons(turn: Turn, chunk: Chunk, config: Config) -> list[tuple[Chunk, LearningConfig]]:
+def lessons(turn: Turn, chunk: Chunk, config: Config, flaw: str | None) -> list[tuple[Chunk, LearningConfig]]:
     """What is learnt of a chunk, and how: its own text, then with more passes what a person corrected."""
     if not chunk.corrected:
-        return [(chunk, learning_of(turn, config))]
+        return [] if flaw else [(chunk, learning_of(turn, config))]
     own = tuple(learnt and not right for learnt, right in zip(chunk.loss_mask, chunk.corrected, strict=True))
     passes = config.given.epochs * config.translation.correction_weight
     both = [
         (replace(chunk, loss_mask=own), config.own),
         (replace(chunk, loss_mask=chunk.corrected), replace(config.given, epochs=passes)),
     ]
-    return [(lesson, learning) for lesson, learning in both if any(lesson.loss_mask)]
+    chosen = both[1:] if flaw else both
+    return [(lesson, learning) for lesson, learning in chosen if any(lesson.loss_mask)]
 
 
 def _learn(

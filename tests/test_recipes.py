@@ -54,7 +54,11 @@ def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
     drawn = CliRunner().invoke(recipes.app, ["plot", "grid.jsonl", "--out", "curves.svg", "--step", "64"])
     assert drawn.exit_code == 0, drawn.output
     text = Path("curves.svg").read_text()
-    assert "<!-- paper rank=4 alpha=4 -->" in text and "<!-- lr=5e-4 rank=4" in text and "<!-- book.txt -->" in text
+    assert (
+        "<!-- paper rank=4 alpha=4 -->" in text
+        and "<!-- lr=5e-4 rank=4" in text
+        and "<!-- book.txt -->" in text
+    )
     result = json.loads(Path("grid.jsonl").read_text().splitlines()[0])
     whole = recipes.between(result, 0, result["tokens"])
     assert whole == pytest.approx(recipes.change(result))

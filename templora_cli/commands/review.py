@@ -69,8 +69,8 @@ def sync(
 ) -> None:
     """Take back what a person corrected: the adapter learns the book anew from there, with it.
 
-    Corrections are learnt as given text, with more passes (`translation.correction_weight`). The
-    translated file follows them at once; `templora resume` goes on with what is not translated yet.
+    Corrections are learnt as given text, with more passes (`correction_weight`). The file of a finished
+    translation follows them at once; `templora resume` goes on with one that is not finished.
     """
     from templora_cli.documents.text import read_text
     from templora_cli.engine.backends.eager import EagerBackend
@@ -81,15 +81,16 @@ def sync(
     with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         path = file or Path(f"{book.id}.review.txt")
         lines = {line.paragraph: line for line in translated.report().lines}
-        corrections = corrections_of(read_text(path), lines, str(path))
+        corrections = corrections_of(read_text(path), lines, book.id, str(path))
         if not corrections:
-            raise TemploraError(f"{path} changes and approves nothing", "change what stands after a >")
+            view.show(Notice(f"{path} changes and approves nothing"))
+            return
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
         records = corrected(translated.records(), corrections)
         with view.status("learning the book anew from the first correction"):
             task = session_run.translation_task(book, model, config)
-            chunks = rebuild(book, model, EagerBackend(model.module), config, task, records)
+            chunks = rebuild(book, model, EagerBackend(model.module), config, task, records, view.show)
         view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
         if translated.finished:
             translate.write_document(book, view)

@@ -47,10 +47,10 @@ def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[
         return folder, models.load(folder, config.model, config.train, seed=config.seed)
 
 
-def require_window(model: LanguageModel, config: Config, header: int) -> None:
-    """Refuse a window that the model was not made for."""
+def require_window(model: LanguageModel, config: Config, header: int, chunk: int | None = None) -> None:
+    """Refuse a window that the model was not made for; `chunk` is the longest one, in tokens."""
     distilling = [how for how in (config.given, config.own) if how.objective == "distill"]
-    chunk = config.decode.chunk_tokens
+    chunk = config.decode.chunk_tokens if chunk is None else chunk
     for how in distilling if config.train.learn else []:
         require_positions(model, header, how.teacher_context_tokens, chunk, "teacher_context_tokens =")
     require_positions(model, header, config.decode.context_tokens, chunk, "--context-tokens")
@@ -230,22 +230,24 @@ def translation_task(session: Session, model: LanguageModel, config: Config) -> 
     from templora_cli.sessions.translated import TranslatedBook
 
     book = TranslatedBook(session.path, session.manifest)
-    return book_task(model, config, book.languages, book.paragraphs, book.glossary)
+    prompts = session.manifest.request["prompts"]
+    return book_task(model, config, prompts, book.languages, book.paragraphs, book.glossary)
 
 
 def book_task(
     model: LanguageModel,
     config: Config,
+    prompts: dict[str, dict[str, str]],
     languages: tuple[Language, Language],
     paragraphs: Sequence[tuple[int, str]],
     glossary: Glossary,
 ) -> TranslationTask:
-    """The translation of `paragraphs`, each with its place in the document."""
+    """The translation of `paragraphs`, each with its place in the document, with the texts of `prompts`."""
     from templora_cli.tasks.pairs import pair_format
-    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.tasks.prompts import PromptFile
     from templora_cli.tasks.translation import TranslationTask
 
-    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
+    form = pair_format(model.tokenizer, PromptFile("translation", prompts, ""), *languages)
     stops = frozenset(model.banned_tokens)
     return TranslationTask(form, paragraphs, glossary, config.decode, config.translation, stops)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -73,7 +74,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     except StepDamaged as damage:
         raise TemploraError(f"session {path.name}: {damage}", f"templora resume {path.name}") from None
     if json:
-        figures = [{k: v for k, v in chunk.items() if k not in ("tokens", "text")} for chunk in chunks]
+        figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
         both = {**summary, "path": str(path), "config": manifest.config, "steps": figures}
         typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
         return
@@ -142,7 +143,7 @@ def _export_translation(folder: Path, manifest: Manifest, out: Path | None) -> N
     target = out or Path(f"{folder.name}{suffix}")
     if target.suffix.lower() != suffix:
         raise TemploraError(f"{target.name}: this translation is a {suffix}", f"--out {target.stem}{suffix}")
-    _save(check_writable(target), book.rendered())
+    _save(check_writable(target), book.rendered(book.readable_records()))
 
 
 def _save(target: Path, content: str | bytes) -> None:
@@ -153,6 +154,14 @@ def _save(target: Path, content: str | bytes) -> None:
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     typer.echo(str(target))
+
+
+NOT_FIGURES = ("tokens", "text", "record")
+
+
+def _or_null(value: Any) -> Any:
+    """JSON has no NaN, which a chunk without tokens has for its likelihood."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -57,6 +58,7 @@ def translate(
     ] = False,
     context_pairs: Annotated[Optional[int], flag("translation", "context_pairs")] = None,
     attempts: Annotated[Optional[int], flag("translation", "attempts")] = None,
+    correction_weight: Annotated[Optional[int], flag("translation", "correction_weight")] = None,
     model: flags.ModelName = None,
     quantize: flags.Quantize = None,
     device: flags.Device = None,
@@ -75,7 +77,8 @@ def translate(
     does the same command given again.
     """
     from templora_cli.documents.document import read_document
-    from templora_cli.sessions.translated import selected
+    from templora_cli.sessions.translated import fingerprint, selected
+    from templora_cli.tasks.prompts import load_prompts
 
     given = {
         ("model", "name"): model,
@@ -86,6 +89,7 @@ def translate(
         ("decode", "chunk_tokens"): chunk_tokens,
         ("translation", "context_pairs"): context_pairs,
         ("translation", "attempts"): attempts,
+        ("translation", "correction_weight"): correction_weight,
         ("", "seed"): seed,
     }
     with open_view(json=json, quiet=quiet, prose=False) as view:
@@ -107,7 +111,9 @@ def translate(
             "end": last,
             "bilingual": bilingual,
             "again": [],
-            "terms": [asdict(term) for term in terms.terms],
+            "prompts": load_prompts("translation", config.prompts).texts,
+            "paragraphs_sha256": fingerprint(document),
+            "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in terms.terms],
         }
         if estimate:
             _print_estimate(config, loaded, document, request, terms, view)
@@ -163,7 +169,9 @@ def _print_estimate(
     from templora_cli.evaluation.estimate import estimate
     from templora_cli.sessions.translated import languages_of, selected
 
-    task = session_run.book_task(model, config, languages_of(request), selected(document, request), terms)
+    task = session_run.book_task(
+        model, config, request["prompts"], languages_of(request), selected(document, request), terms
+    )
     with view.status("translating the first paragraphs"):
         found = estimate(task, model, EagerBackend(model.module), config)
     hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
@@ -249,7 +257,9 @@ def _begun_on_another_version(manifest: Manifest) -> str | None:
             continue
         path = manifest.request["path"]
         same = begun.request["path"] == path and begun.source_sha256 != manifest.source_sha256
-        if same and not TranslatedBook(store.folder / begun.id, begun).finished:
+        with suppress(TemploraError):  # a damaged one is not gone on with
+            same = same and not TranslatedBook(store.folder / begun.id, begun).finished
+        if same:
             goes_on = f"which goes on with its own copy: templora resume {begun.id}"
             return f"{Path(path).name} has changed since session {begun.id} began, {goes_on}"
     return None
@@ -264,11 +274,15 @@ def _plan(
     paragraphs: int,
     out: Path,
 ) -> session_run.Plan:
+    from templora_cli.sessions.translated import languages_of
+    from templora_cli.tasks.pairs import pair_format
     from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.tasks.translation import MOST_SEEN
 
-    # A translation may have twice the tokens of its source, and more where it fails.
-    chunk = 2 * config.decode.chunk_tokens
-    session_run.require_positions(model, 0, config.decode.context_tokens, chunk, "--set context_tokens=")
+    prompts = load_prompts("translation", config.prompts)
+    form = pair_format(model.tokenizer, prompts, *languages_of(request))
+    header = len(form.header) + config.decode.context_tokens // 2  # the terms of a glossary
+    session_run.require_window(model, config, header, chunk=MOST_SEEN * config.decode.chunk_tokens)
     manifest = session_run.new_manifest(
         "translation",
         config,
@@ -277,7 +291,7 @@ def _plan(
         named_after=Path(request["path"]).stem,
         goal=(paragraphs, "paragraphs"),
         source=content,
-        prompts=load_prompts("translation", config.prompts),
+        prompts=prompts,
         request=request,
         out=out,
     )

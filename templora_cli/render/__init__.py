@@ -146,7 +146,7 @@ class TerminalView(View):
             self._progress.update(event)
             if isinstance(event, events.TextDecoded) and self._on_screen:
                 self._write(harmless(event.text))
-            elif isinstance(event, events.ChunkCommitted) and event.origin == "own" and not self._on_screen:
+            elif isinstance(event, events.ChunkCommitted) and self._is_prose(event) and not self._on_screen:
                 self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
             elif isinstance(event, events.ChunkRejected):
                 self._end_line()  # what is written in its place does not go on from there
@@ -161,6 +161,10 @@ class TerminalView(View):
                 threading.Thread(target=self._keep_fresh, name="status", daemon=True).start()
             if self._region and not isinstance(event, events.TextDecoded):
                 self._region.refresh()
+
+    def _is_prose(self, event: events.ChunkCommitted) -> bool:
+        opened = self._progress.opened
+        return event.origin == "own" and (opened is None or opened.unit != "paragraphs")
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below what stands there."""
@@ -376,7 +380,9 @@ def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[
 
 
 def _translated_lines(event: events.Translated) -> Iterator[tuple[str, str]]:
-    counts = f"{event.good:,} good, {event.retried:,} good after another try, {event.failed:,} failed"
+    mended = f"{event.retried:,} good after another try"
+    by_hand = f", {event.corrected:,} corrected by hand" if event.corrected else ""
+    counts = f"{event.good:,} good, {mended}{by_hand}, {event.failed:,} failed"
     style = "warn" if event.failed else "good"
     yield f"translated: {_count(event.paragraphs, 'paragraph')}, {counts}", style
     yield f"written to {event.out}", "path"

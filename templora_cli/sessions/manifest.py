@@ -69,7 +69,7 @@ class Manifest:
     goal_amount: int
     goal_unit: str
     out: str | None
-    """File that holds the book after each chunk."""
+    """File that holds the book after each chunk; a translation when it is finished."""
 
     def save(self, folder: Path) -> None:
         """Write `session.json` in one step."""

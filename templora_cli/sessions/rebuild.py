@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from templora_cli.config import Config
 from templora_cli.engine.backends import Backend
-from templora_cli.events import ChunkLearnt
+from templora_cli.events import ChunkLearnt, Event, Notice
 from templora_cli.sessions.checkpoint import (
     StepDamaged,
     commit_step,
@@ -36,6 +36,7 @@ def rebuild(
     config: Config,
     task: TranslationTask,
     records: Sequence[Any],
+    show: Callable[[Event], None],
 ) -> int:
     """Put `records` in the place of those of the session's chunks; returns how many were learnt anew.
 
@@ -56,7 +57,9 @@ def rebuild(
     again = replace(task, paragraphs=task.paragraphs[:taken], replayed=records)
     since = time.perf_counter()
     for event in write(again, model, backend, state, config):
-        if isinstance(event, ChunkLearnt):
+        if isinstance(event, Notice):
+            show(event)
+        elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
             commit_step(new, event.index, chunk, state)
@@ -84,4 +87,7 @@ def _link(source: str, target: str) -> str:
         os.link(source, target)
         return target
     except OSError:
-        return shutil.copy2(source, target)
+        shutil.copy2(source, target)
+        with Path(target).open("r+b") as stream:
+            os.fsync(stream.fileno())
+        return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 from templora_cli.documents.document import Document, parse_document
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
-from templora_cli.sessions.checkpoint import read_chunks
+from templora_cli.sessions.checkpoint import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import free_name, sha256_of
-from templora_cli.tasks.glossary import Glossary, Term
+from templora_cli.tasks.glossary import Glossary, Term, consistency
 from templora_cli.tasks.languages import Language, language
 from templora_cli.tasks.report import Report, lines_of
 from templora_cli.tasks.review import relapses
@@ -22,7 +22,7 @@ from templora_cli.tasks.translation import best_of, corrections_in
 
 
 class TranslatedBook:
-    """The document of a session and its translation so far. Keeps the file of `--out` up to date."""
+    """The document of a session, its translation so far, and the file of `--out`."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         """`folder` is that of a session of `templora translate`; its newest step is good."""
@@ -42,7 +42,13 @@ class TranslatedBook:
                 f"put {self.request['path']} back there, if it is still as it was",
             )
         encoding = self.request["encoding"]
-        return parse_document(content, self.request["suffix"], self.request["path"], encoding=encoding)
+        document = parse_document(content, self.request["suffix"], self.request["path"], encoding=encoding)
+        if fingerprint(document) != self.request["paragraphs_sha256"]:
+            raise TemploraError(
+                f"session {self.folder.name}: this version reads the paragraphs of its source otherwise",
+                "use the version of templora that it was begun with",
+            )
+        return document
 
     @property
     def languages(self) -> tuple[Language, Language]:
@@ -62,8 +68,12 @@ class TranslatedBook:
         return selected(self.document, self.request)
 
     def records(self) -> list[Any]:
-        """What the task kept of each chunk."""
-        return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
+        """What the task kept of each chunk. Raises TemploraError where one is damaged."""
+        try:
+            return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
+        except StepDamaged as damage:
+            name = self.folder.name
+            raise TemploraError(f"session {name}: {damage}", f"templora resume {name} mends it") from None
 
     @property
     def finished(self) -> bool:
@@ -78,11 +88,16 @@ class TranslatedBook:
         lines = list(lines_of(chosen, best_of(records)))
         wrong = relapses(corrections_in(records), lines)
         told = [replace(line, relapses=tuple(wrong.get(line.paragraph, ()))) for line in lines]
-        return Report(title, told, len(chosen))
+        pairs = ((line.source, line.target) for line in lines)
+        return Report(title, told, len(chosen), consistency(pairs, self.glossary).terms)
 
-    def rendered(self) -> bytes:
+    def readable_records(self) -> list[Any]:
+        """The records of all chunks that can be read at all."""
+        return [record for chunk in readable_chunks(self.folder / "steps") if (record := chunk.get("record"))]
+
+    def rendered(self, records: Sequence[Any] | None = None) -> bytes:
         """The document with the translations so far; what has none stays as it is in the source."""
-        best = best_of(self.records())
+        best = best_of(self.records() if records is None else records)
         targets = {number: one["target"] for number, one in best.items() if one["target"].strip()}
         for number, first in repeated_titles(self.document, self.request).items():
             if first in targets:
@@ -100,15 +115,13 @@ class TranslatedBook:
         content, report = self.rendered(), self.report()
         notice = None
         try:
-            if out.exists() and sha256_of(out.read_bytes()) not in (
-                sha256_of(content),
-                known.read_text("ascii").strip() if known.exists() else "",
-            ):
+            own = known.read_text("ascii").split() if known.exists() else []
+            if out.exists() and sha256_of(out.read_bytes()) not in (sha256_of(content), *own):
                 aside = free_name(out)
                 out.replace(aside)
                 notice = f"{out.name} was edited: your version is kept as {aside}"
-            # First, so that a kill between the two leaves a file that is known as templora's own.
-            write_atomically(known, sha256_of(content))
+            # Both are known as templora's own while a kill may leave the one or the other.
+            write_atomically(known, "\n".join([*own[-1:], sha256_of(content)]))
             write_atomically(out, content)
             for suffix, text in (
                 (".html", report.as_html()),
@@ -122,6 +135,11 @@ class TranslatedBook:
                 f"make room, then: templora resume {self.folder.name}",
             ) from error
         return notice
+
+
+def fingerprint(document: Document) -> str:
+    """Of its paragraphs: translations are kept by their places."""
+    return sha256_of("\n".join(paragraph.text for paragraph in document.paragraphs))
 
 
 def languages_of(request: Mapping[str, Any]) -> tuple[Language, Language]:

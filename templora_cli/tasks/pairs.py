@@ -72,6 +72,11 @@ class PairFormat:
         parts = [self.source_tokens(pair.source) + self.target_tokens(pair.target) for pair in pairs]
         return tuple(token for part in parts for token in part)
 
+    def lesson(self, pair: Pair) -> tuple[Tokens, Tokens, list[bool]]:
+        """The tokens of source and target, and which of the target's are learnt: to its end."""
+        said = self.target_tokens(pair.target)
+        return self.source_tokens(pair.source), said, [True] * len(said)
+
     @cached_property
     def ends(self) -> frozenset[int]:
         """All tokens that end a translation, those that end a text apart."""
@@ -128,6 +133,14 @@ class ChatPairFormat(PairFormat):
         """See `PairFormat.target_tokens`."""
         return self._ids(target) + self._template_ids(self.after_target)
 
+    def lesson(self, pair: Pair) -> tuple[Tokens, Tokens, list[bool]]:
+        """See `PairFormat.lesson`; what begins the user's next turn is not learnt."""
+        shown, said, _ = super().lesson(pair)
+        to_end = next(
+            place for place in range(len(self._ids(pair.target)), len(said)) if said[place] in self.ends
+        )
+        return shown, said, [place <= to_end for place in range(len(said))]
+
     def target_text(self, tokens: Sequence[int]) -> str:
         """See `PairFormat.target_text`; lines become one."""
         end = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
@@ -169,7 +182,9 @@ def _template_parts(tokenizer: Any) -> tuple[str, str, str, str] | None:
 
 def _rendered(tokenizer: Any, said: list[dict[str, str]], *, prompt: bool) -> str | None:
     # A template that can think is asked not to: the translation follows at once.
-    settings = {"tokenize": False, "add_generation_prompt": prompt, "enable_thinking": False}
+    # And one that tells the date has the same one every day.
+    settings: dict[str, Any] = {"tokenize": False, "add_generation_prompt": prompt, "enable_thinking": False}
+    settings["date_string"] = "26 Jul 2024"
     first, *others = said
     merged = {"role": "user", "content": f"{SYSTEM}\n\n{first['content']}"}
     for messages in ([{"role": "system", "content": SYSTEM}, *said], [merged, *others]):
@@ -226,12 +241,9 @@ class PairsTask:
         given: list[int] = []
         mask: list[bool] = []
         for pair in run:
-            for tokens, learnt in (
-                (self.format.source_tokens(pair.source), False),
-                (self.format.target_tokens(pair.target), True),
-            ):
-                given += tokens
-                mask += [learnt] * len(tokens)
+            shown, said, learnt = self.format.lesson(pair)
+            given += shown + said
+            mask += [False] * len(shown) + learnt
         return Turn(
             self.format.header,
             context,

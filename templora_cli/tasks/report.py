@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
-STATES = ("good", "retried", "failed")
+from templora_cli.tasks.glossary import TermUse
+
+STATES = ("good", "retried", "corrected", "failed")
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class Line:
     attempts: int
     flaws: tuple[dict[str, str], ...]
     """What its checks found: `check` and `message`; empty where it is good."""
+    by: str = "model"
+    """Whose it is: the model's, or a "person"'s."""
     relapses: tuple[str, ...] = ()
     """Corrections that came back wrong in it, in words."""
 
     @property
     def state(self) -> str:
-        """ "good" at once, good after it was "retried", or "failed"."""
+        """ "good" at once, good after it was "retried", "corrected" or approved by a person, or "failed"."""
+        if self.by == "person":
+            return "corrected"
         return "failed" if self.flaws else "retried" if self.attempts > 1 else "good"
 
 
@@ -40,6 +46,8 @@ class Report:
     lines: Sequence[Line]
     paragraphs: int
     """How many there will be."""
+    terms: Sequence[TermUse] = ()
+    """How each term of the glossary was translated."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -60,6 +68,10 @@ class Report:
             why = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
             if why:
                 told.append(f"paragraph {line.paragraph + 1}: {'; '.join(why)}")
+        for one in self.terms:
+            others = ", ".join(f"{other} {count}" for other, count in one.others)
+            uses = f"{one.used} of {one.occurrences}"
+            told.append(f"{one.term.source} = {one.term.target}: {uses}{'; also ' if others else ''}{others}")
         return "\n".join(told) + "\n"
 
     def as_json(self) -> str:
@@ -70,6 +82,7 @@ class Report:
             "done": len(self.lines),
             **self.counts,
             "checks": self.checks,
+            "terms": [asdict(one) for one in self.terms],
             "lines": [{"state": line.state, **asdict(line)} for line in self.lines],
         }
         return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
@@ -117,4 +130,4 @@ def _row(line: Line) -> str:
 def lines_of(sources: Mapping[int, str], translated: Mapping[int, Any]) -> Iterator[Line]:
     """The paragraphs of a translation in order (`translation.best_of`), with their `sources`."""
     for number, one in sorted(translated.items()):
-        yield Line(number, sources[number], one["target"], one["attempts"], tuple(one["flaws"]))
+        yield Line(number, sources[number], one["target"], one["attempts"], tuple(one["flaws"]), one["by"])

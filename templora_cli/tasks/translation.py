@@ -20,12 +20,15 @@ from templora_cli.tasks.turn import Decode, Turn, Writer
 
 TARGET_GROWTH = 1.5
 """Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
-LONGEST_TARGET, LEAST_TARGET = 2, 32
+LONGEST_TARGET, LEAST_TARGET = 3, 32
 """A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
+MOST_LEARNT, MOST_SEEN = 2, 3
+"""Times `chunk_tokens`: what is learnt of a chunk at most, and what the model sees beside the context."""
 WITHOUT_SPACES = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo")
 """Languages that put no space between sentences."""
 
 
+_TAG = re.compile(r"</?\d+/?>")
 _TAG_AFTER_WORD = re.compile(r"(\w)(<\d+>\w)")
 _TAG_BEFORE_WORD = re.compile(r"(\w</\d+>)(\w)")
 
@@ -46,13 +49,20 @@ class Translated(TypedDict):
 
 
 def best_of(records: Sequence[Any]) -> dict[int, Translated]:
-    """What counts of each paragraph: the newest of those with the fewest flaws, and all its attempts."""
+    """What counts of each paragraph: what a person says, or the newest of those with the fewest flaws.
+
+    Its attempts are all of them.
+    """
     best: dict[int, Translated] = {}
     for one in (one for record in records for one in record["paragraphs"]):
         known = best.get(one["paragraph"])
         attempts = one["attempts"] + (known["attempts"] if known else 0)
-        better = one if known is None or len(one["flaws"]) <= len(known["flaws"]) else known
-        best[one["paragraph"]] = {**better, "attempts": attempts}
+        better: Translated = one
+        if known is not None and one["by"] == "model":
+            better = known if known["by"] == "person" or len(known["flaws"]) < len(one["flaws"]) else one
+        better = better.copy()
+        better["attempts"] = attempts
+        best[one["paragraph"]] = better
     return best
 
 
@@ -112,8 +122,8 @@ class TranslationTask:
 
     def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Turn:
         taken = self.paragraphs[begin:end]
-        terms = self.glossary.occurring_in("\n".join(text for _, text in taken))
-        header, context = self.format.header_with(terms), self._context(taken[0][0], records)
+        header = self._header("\n".join(text for _, text in taken))
+        context = self._context(taken[0][0], records)
         size = sum(map(self._size, range(begin, end)))
         return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
 
@@ -127,6 +137,14 @@ class TranslationTask:
             source = len(self.format.source_tokens(self.paragraphs[place][1]))
             self._sizes[place] = source + int(TARGET_GROWTH * source)
         return self._sizes[place]
+
+    def _header(self, text: str) -> Tokens:
+        """With the terms that occur in `text`, as far as they fit into half of the window."""
+        terms = self.glossary.occurring_in(text)
+        most = len(self.format.header) + self.decode.context_tokens // 2
+        while len(header := self.format.header_with(terms)) > most:
+            terms = terms[: len(terms) // 2]
+        return header
 
     def _context(self, paragraph: int, records: Sequence[Any]) -> Tokens:
         """The last good pairs before a paragraph, as many as are asked for and fit."""
@@ -151,7 +169,9 @@ class TranslationTask:
         record: list[Translated] = []
         counted = _Counted(index)
         for paragraph, source in taken:
-            before = self._chunk(record).tokens
+            before = [
+                Pair(self._sources[one["paragraph"]], one["target"]) for one in record if not one["flaws"]
+            ]
             one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
             flaws = tuple(flaw["message"] for flaw in one["flaws"])
@@ -167,20 +187,27 @@ class TranslationTask:
         mask: list[bool] = []
         corrected: list[bool] = []
         for one in record:
-            if not one["flaws"]:
-                shown = self.format.source_tokens(self._sources[one["paragraph"]])
-                said = self.format.target_tokens(one["target"])
-                tokens += shown + said
-                mask += [False] * len(shown) + [True] * len(said)
-                corrected += [False] * len(shown) + [one["by"] == "person"] * len(said)
+            if one["flaws"]:
+                continue
+            shown, said, learnt = self.format.lesson(Pair(self._sources[one["paragraph"]], one["target"]))
+            if len(tokens) + len(shown + said) > MOST_LEARNT * self.decode.chunk_tokens:
+                continue  # more than a step can take: it stands in the book and is not learnt
+            tokens += shown + said
+            mask += [False] * len(shown) + learnt
+            corrected += [False] * len(shown) + [of_it and one["by"] == "person" for of_it in learnt]
         return Chunk(
             tokens,
             "".join(f"{one['target']}\n" for one in record),
             tuple(mask),
             tuple(corrected) if any(corrected) else (),
             record={"paragraphs": list(record)},
-            flaw=None if tokens else "none of its paragraphs passed its checks",
+            flaw=None if tokens else self._nothing_learnt(record),
         )
+
+    @staticmethod
+    def _nothing_learnt(record: Sequence[Translated]) -> str:
+        good = any(not one["flaws"] for one in record)
+        return "it is too long to be learnt" if good else "none of its paragraphs passed its checks"
 
     def _paragraph(self, paragraph: int, source: str, piece: Piece) -> Generator[Event, None, Translated]:
         """Translate a paragraph until it passes its checks; the best of the attempts where none does."""
@@ -191,11 +218,15 @@ class TranslationTask:
         for temperature, parts in self._attempts(source):
             attempts += 1
             targets: list[Pair] = []
+            lost = 0
             for part in parts:
-                target = yield from piece(targets, part, temperature)
+                target, ended = yield from piece(targets, part, temperature)
                 targets.append(Pair(part, target))
+                lost += not ended
             target = self._joined([pair.target for pair in targets])
             flaws = flaws_of(source, target, languages, terms)
+            if lost:
+                flaws = [Flaw("long", "it did not come to an end, and was cut off"), *flaws]
             if best is None or len(flaws) < len(best[1]):
                 best = target, flaws
             if not flaws:
@@ -239,32 +270,46 @@ class TranslationTask:
         """A sentence that is too long for a chunk, in pieces of words or, without any, of characters."""
         most = self.decode.chunk_tokens // 2
         tokens = len(self.format.source_tokens(sentence))
-        if tokens <= most:
+        if tokens <= most or len(sentence) < 2:
             return [sentence]
         middle = len(sentence) // 2
         space = sentence.find(" ", middle)
         cut = space + 1 if 0 < space < len(sentence) - 1 else middle
+        if tag := next((tag for tag in _TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
+            cut = tag.start() or tag.end()
+        if cut >= len(sentence):
+            return [sentence]
         return [*self._cut(sentence[:cut]), *self._cut(sentence[cut:])]
 
     def _piece(
         self,
-        before: Tokens,
+        before: Sequence[Pair],
         decode: Decode,
         counted: _Counted,
         done: Sequence[Pair],
         source: str,
         temperature: float,
-    ) -> Generator[Event, None, str]:
-        """Translate one piece after what was translated before it."""
+    ) -> Generator[Event, None, tuple[str, bool]]:
+        """Translate one piece after what was translated before it; also, whether it came to an end."""
         shown = self.format.source_tokens(source)
-        after = before + self.format.pair_tokens(done) + shown
+        after = self._last_pairs([*before, *done]) + shown
         most = LONGEST_TARGET * len(shown) + LEAST_TARGET
         ends = self.format.ends | self.stops
         tokens: list[int] = []
         for token in decode(after, max_tokens=most, ends=ends, temperature=temperature):
             tokens.append(token)
             yield counted.next()
-        return self._spaced(self.format.target_text(tokens))
+        ended = bool(tokens) and tokens[-1] in ends
+        return self._spaced(self.format.target_text(tokens)), ended
+
+    def _last_pairs(self, pairs: Sequence[Pair]) -> Tokens:
+        """As many of the last ones as a chunk has room for."""
+        tokens: Tokens = ()
+        for pair in reversed(pairs):
+            if len(more := self.format.pair_tokens([pair]) + tokens) > self.decode.chunk_tokens:
+                break
+            tokens = more
+        return tokens
 
     def _spaced(self, target: str) -> str:
         """With the spaces around markup that a source without spaces does not show a model."""
@@ -277,8 +322,9 @@ class TranslationTask:
         return space.join(target for target in targets if target)
 
 
-Piece = Callable[[Sequence[Pair], str, float], Generator[Event, None, str]]
-"""From the pieces of a paragraph that are done, the next one and a temperature to its translation."""
+Piece = Callable[[Sequence[Pair], str, float], Generator[Event, None, tuple[str, bool]]]
+"""From the pieces of a paragraph that are done, the next one and a temperature to its translation, and
+whether that came to an end."""
 
 
 @dataclass

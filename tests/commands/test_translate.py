@@ -204,7 +204,7 @@ def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> Non
             (step / "state.json").unlink(missing_ok=True)
         kept = chunk_records()
         kept[0]["paragraphs"][0]["attempts"] += 1
-        assert rebuild(session, model, EagerBackend(model.module), config, task, kept) == len(kept)
+        assert rebuild(session, model, EagerBackend(model.module), config, task, kept, print) == len(kept)
     now = tensors(only_session())
     assert all(torch.equal(now[name], was[name]) for name in was)
 
@@ -330,3 +330,58 @@ def test_a_title_that_comes_twice_is_translated_once(tiny_model: Path) -> None:
     heading, again = (written.split(f"<{tag}>")[1].split("<")[0] for tag in ("h1", "h2"))
     assert heading == again and heading.startswith("TURM")
     assert [one["paragraph"] for chunk in records() for one in chunk] == [0, 1]
+
+
+def test_what_a_person_says_outlasts_another_try(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    translate(tiny_model)
+    templora("sync", only_session().name, correct({5: "Three is bad."}))
+    result = templora("retry", "--only", "retried")
+    assert result.exit_code == 2 and "has no paragraphs that are retried" in message_of(result)
+    report = json.loads((only_session() / "report.json").read_text())
+    assert (report["good"], report["corrected"], report["failed"]) == (5, 1, 0)
+    path = Path(templora("review", "--out", "again.txt").stdout.strip())
+    nothing = templora("sync", only_session().name, path)
+    assert nothing.exit_code == 0 and "changes and approves nothing" in nothing.stderr
+
+
+def test_the_prompts_of_a_session_are_frozen(tiny_model: Path, tmp_path: Path) -> None:
+    translate(tiny_model, "--limit", "1")
+    session = only_session()
+    before = read_chunks(session / "steps")[0]["tokens"]
+    (tmp_path / "prompts" / "translation.toml").write_text(PROMPTS.replace("Into", "Now into"))
+    Path("book (English).txt").unlink()
+    assert templora("sync", session.name, correct({1: "Chapter one"})).exit_code == 0
+    after = read_chunks(session / "steps")[0]["tokens"]
+    assert before != after and len(read_chunks(session / "steps")) == 1
+
+
+def test_a_damaged_step_is_told_and_the_rest_can_be_exported(tiny_model: Path) -> None:
+    translate(tiny_model)
+    session = only_session()
+    chunk = committed_steps(session / "steps")[-1] / "chunk.json"
+    chunk.write_text(chunk.read_text() + " ")
+    result = templora("review")
+    assert result.exit_code != 0 and "does not match its checksum" in message_of(result)
+    assert templora("sessions", "export", session.name).exit_code == 0
+    assert "EINS IST GUT." in Path(f"{session.name}.txt").read_text()
+    Path("book.txt").write_text(BOOK.replace("Zwei", "Zehn"))
+    assert translate(tiny_model, "--limit", "1", "--out", "new.txt").exit_code == 0
+
+
+def test_prose_of_a_resumed_translation_does_not_go_to_standard_output(tiny_model: Path) -> None:
+    translate(tiny_model)
+    step = committed_steps(only_session() / "steps")[-1]
+    for file in step.iterdir():
+        file.unlink()
+    step.rmdir()
+    result = templora("resume")
+    assert result.stdout == "" and "translated: 6 paragraphs" in result.stderr
+
+
+def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
+    Path("book.txt").write_text("Das Meer war still. " * 60 + "\n\nKurz.\n")
+    result = translate(tiny_model, "--set", "gate.enabled=false")
+    assert result.exit_code == 0, result.output
+    assert Path("book (English).txt").read_text().count("DAS MEER WAR STILL.") == 60
+    first, second = read_chunks(only_session() / "steps")
+    assert first["flaw"] == "it is too long to be learnt" and second["flaw"] is None

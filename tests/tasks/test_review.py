@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
 from templora_cli.tasks.report import Line
-from templora_cli.tasks.review import Correction, corrections_of, relapses, replaced, review_text
+from templora_cli.tasks.review import Correction, corrections_of, relapses, review_text
+from templora_cli.tasks.review import replaced as words_replaced
 
 ONE_LINE = st.text(min_size=1, max_size=40).map(lambda text: " ".join(text.split())).filter(bool)
 LINES = [
@@ -23,13 +25,13 @@ TEXT = review_text(LINES, "storm-1a2b")
 
 
 def test_a_file_that_nobody_changed_corrects_nothing() -> None:
-    assert "@8 failed: 3 is new\n< 他走了。\n> He went 3.\n" in TEXT
-    assert corrections_of(TEXT, BY_NUMBER, "review.txt") == []
+    assert "] failed: 3 is new\n< 他走了。\n> He went 3.\n" in TEXT
+    assert corrections_of(TEXT, BY_NUMBER, "storm-1a2b", "review.txt") == []
 
 
 def test_what_was_changed_and_what_was_approved() -> None:
     edited = TEXT.replace("Lee Ming laughed", "Li Ming  laughed").replace("> Li Ming came", "= Li Ming came")
-    assert corrections_of(edited, BY_NUMBER, "review.txt") == [
+    assert corrections_of(edited, BY_NUMBER, "storm-1a2b", "review.txt") == [
         Correction(6, "Lee Ming laughed.", "Li Ming laughed."),
         Correction(9, "Li Ming came.", "Li Ming came."),
     ]
@@ -39,29 +41,29 @@ def test_what_was_changed_and_what_was_approved() -> None:
 def test_any_text_comes_back(source: str, before: str, after: str) -> None:
     line = Line(0, source, before, 1, ())
     edited = review_text([line], "s").replace(f"\n> {before}\n", f"\n> {after}\n")
-    found = corrections_of(edited, {0: line}, "f")
+    found = corrections_of(edited, {0: line}, "s", "f")
     assert found == ([] if before == after else [Correction(0, before, after)])
 
 
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (("@8", "@80"), "review.txt, line 8: there is no paragraph 80"),
+        (("@8 ", "@80 "), "review.txt, line 8: there is no paragraph 80"),
         (("> He went 3.", ">"), "line 10: the translation is empty"),
-        (("> He went 3.", "> He went\nagain."), "line 11: begins with none of"),
+        (("> He went 3.", "> He went\nagain."), "line 11: is no line of a review"),
         (("> He went 3.", "> a\n> b"), "line 11: belongs to no paragraph"),
-        (("@7 good", "# gone"), "line 6: belongs to no paragraph"),
+        (("@7 ", "# "), "line 5: is no line of a review"),
     ],
 )
 def test_mistakes_are_named_with_their_line(edit: tuple[str, str], says: str) -> None:
     assert edit[0] in TEXT
     with pytest.raises(TemploraError, match=re.escape(says)):
-        corrections_of(TEXT.replace(*edit, 1), BY_NUMBER, "review.txt")
+        corrections_of(TEXT.replace(*edit, 1), BY_NUMBER, "storm-1a2b", "review.txt")
 
 
 def test_the_words_that_were_replaced() -> None:
-    assert replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [("Lee", "Li")]
-    assert replaced("a b", "a b c") == []
+    assert words_replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [("Lee", "Li")]
+    assert words_replaced("a b", "a b c") == []
 
 
 def test_a_correction_that_comes_back_wrong_is_told() -> None:
@@ -75,4 +77,25 @@ def test_a_correction_that_comes_back_wrong_is_told() -> None:
         Line(8, "", "Then Lee Ming and the tower.", 1, ()),
         Line(9, "", "Leeward went Li.", 1, ()),
     ]
-    assert relapses(corrections, later) == {8: ["“Lee” is back, which paragraph 7 corrected to “Li”"]}
+    assert relapses(corrections, later) == {8: ["“Lee” stands here, which paragraph 7 corrected to “Li”"]}
+
+
+def test_what_was_translated_again_in_the_meantime_is_no_correction() -> None:
+    now = {**BY_NUMBER, 7: replace(BY_NUMBER[7], target="He went away.", flaws=())}
+    assert corrections_of(TEXT, now, "storm-1a2b", "f") == []
+    edited = TEXT.replace("He went 3.", "He left.")
+    assert corrections_of(edited, now, "storm-1a2b", "f") == [Correction(7, "He went away.", "He left.")]
+
+
+def test_a_failed_paragraph_that_is_empty_is_left_alone_and_may_be_filled() -> None:
+    lines = {0: Line(0, "灯", "", 3, ({"check": "empty", "message": "nothing"},))}
+    text = review_text(lines.values(), "s")
+    assert corrections_of(text, lines, "s", "f") == []
+    assert corrections_of(text.replace("\n> \n", "\n> lamp\n"), lines, "s", "f") == [
+        Correction(0, "", "lamp")
+    ]
+
+
+def test_a_file_of_another_session_is_refused() -> None:
+    with pytest.raises(TemploraError, match="is a review of storm-1a2b, not of calm-0000"):
+        corrections_of(TEXT, BY_NUMBER, "calm-0000", "review.txt")
