@@ -345,14 +345,18 @@ def test_what_a_person_says_outlasts_another_try(tiny_model: Path, monkeypatch: 
 
 
 def test_the_prompts_of_a_session_are_frozen(tiny_model: Path, tmp_path: Path) -> None:
+    from templora_cli.commands import session_run
+    from templora_cli.config import from_dict
+    from templora_cli.engine import models
+    from templora_cli.sessions.store import Store
+
     translate(tiny_model, "--limit", "1")
-    session = only_session()
-    before = read_chunks(session / "steps")[0]["tokens"]
     (tmp_path / "prompts" / "translation.toml").write_text(PROMPTS.replace("Into", "Now into"))
-    Path("book (English).txt").unlink()
-    assert templora("sync", session.name, correct({1: "Chapter one"})).exit_code == 0
-    after = read_chunks(session / "steps")[0]["tokens"]
-    assert before != after and len(read_chunks(session / "steps")) == 1
+    with Store().open(None) as session:
+        config = from_dict(session.manifest.config, "x")
+        model = models.load(tiny_model, config.model, config.train, seed=0)
+        form = session_run.translation_task(session, model, config).format
+    assert "<|system|>Into English." in model.tokenizer.decode(form.header)
 
 
 def test_a_damaged_step_is_told_and_the_rest_can_be_exported(tiny_model: Path) -> None:
