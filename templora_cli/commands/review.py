@@ -14,12 +14,13 @@ import typer
 
 from templora_cli.commands import session_run, translate
 from templora_cli.commands.resume import load_as_begun
-from templora_cli.commands.terminal import open_view
+from templora_cli.commands.terminal import open_view, raise_interrupt
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import Notice
 
 if TYPE_CHECKING:
+    from templora_cli.render import View
     from templora_cli.sessions.store import Session
     from templora_cli.sessions.translated import TranslatedBook
 
@@ -88,14 +89,30 @@ def sync(
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
         records = corrected(translated.records(), corrections)
-        with view.status("learning the book anew from the first correction"):
-            task = session_run.translation_task(book, model, config)
-            chunks = rebuild(book, model, EagerBackend(model.module), config, task, records, view.show)
+        task = session_run.translation_task(book, model, config)
+        backend = EagerBackend(model.module)
+        chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
         view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
         if translated.finished:
             translate.write_document(book, view)
         else:
             view.show(Notice(f"to go on with them: templora resume {book.id}"))
+
+
+def _follow(rebuilding: Iterator[tuple[int, int]], view: View) -> int:
+    """Learn to the end and say where it is; returns how many chunks that were."""
+    in_all, doing = 0, "learning the book anew"
+    try:
+        while True:
+            with view.status(doing):
+                done, in_all = next(rebuilding)
+            raise_interrupt()
+            doing = f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}"
+    except StopIteration:
+        return in_all
+    except KeyboardInterrupt:
+        view.show(Notice("stopped: nothing was taken back, the session is as it was"))
+        raise
 
 
 def retry(

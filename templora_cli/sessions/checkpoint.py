@@ -167,12 +167,17 @@ def _readable(step: Path) -> dict[str, Any] | None:
     return chunk if whole else None
 
 
-def thin(steps: Path, keep: int) -> None:
+def thin(steps: Path, keep: int, *, spread: bool = False) -> None:
     """Remove the tensors of all but the newest `keep` steps; the text of all of them stays.
 
-    What cannot be removed now is removed after the next chunk.
+    With `spread` some older ones keep theirs too, ever further apart: about three for every power of four
+    chunks. What cannot be removed now is removed after the next chunk.
     """
-    for step in committed_steps(steps)[:-keep]:
+    folders = committed_steps(steps)
+    for number, step in enumerate(folders[:-keep], 1):
+        apart = 1 << 2 * ((len(folders) - number + 1).bit_length() - 1 >> 1)
+        if spread and number % apart == 0:
+            continue
         for name in THINNED:
             with suppress(OSError):
                 (step / name).unlink(missing_ok=True)

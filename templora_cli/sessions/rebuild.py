@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ def rebuild(
     task: TranslationTask,
     records: Sequence[Any],
     show: Callable[[Event], None],
-) -> int:
-    """Put `records` in the place of those of the session's chunks; returns how many were learnt anew.
+) -> Iterator[tuple[int, int]]:
+    """Put `records` in the place of those of the session's chunks; yields what is learnt anew, of how many.
 
     From the newest checkpoint before the first record that differs, forward; nothing is decoded. The new
     steps are made beside the old ones and take their place at once: a kill leaves the one or the other.
@@ -56,6 +56,7 @@ def rebuild(
     taken = sum(len(record["paragraphs"]) for record in records)
     again = replace(task, paragraphs=task.paragraphs[:taken], replayed=records)
     since = time.perf_counter()
+    yield 0, len(records) - kept
     for event in write(again, model, backend, state, config):
         if isinstance(event, Notice):
             show(event)
@@ -63,10 +64,10 @@ def rebuild(
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
             commit_step(new, event.index, chunk, state)
-            thin(new, config.session.keep_checkpoints)
+            thin(new, config.session.keep_checkpoints, spread=True)
             since = time.perf_counter()
+            yield event.index + 1 - kept, len(records) - kept
     swap_steps(session.path)
-    return len(records) - kept
 
 
 def _state_before(first: int, steps: Path, model: Model, config: Config) -> tuple[WritingState, int]:

@@ -108,7 +108,9 @@ class Recorder:
             self._words_text += event.text
             self._tokens += len(event.tokens)
         self.tokens_in_progress = 0
-        thin(self.session.steps, self.session.manifest.config["session"]["keep_checkpoints"])
+        manifest = self.session.manifest
+        keep, spread = manifest.config["session"]["keep_checkpoints"], manifest.task == "translation"
+        thin(self.session.steps, keep, spread=spread)  # `sync` goes back to an older one
         notice = self.book.write()
         self._seconds["commit"] = time.perf_counter() - began
         notices: list[Event] = [] if notice is None else [Notice(notice)]

@@ -204,7 +204,9 @@ def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> Non
             (step / "state.json").unlink(missing_ok=True)
         kept = chunk_records()
         kept[0]["paragraphs"][0]["attempts"] += 1
-        assert rebuild(session, model, EagerBackend(model.module), config, task, kept, print) == len(kept)
+        backend = EagerBackend(model.module)
+        told = list(rebuild(session, model, backend, config, task, kept, print))
+        assert told == [(done, len(kept)) for done in range(len(kept) + 1)]
     now = tensors(only_session())
     assert all(torch.equal(now[name], was[name]) for name in was)
 
@@ -389,3 +391,26 @@ def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
     assert Path("book (English).txt").read_text().count("DAS MEER WAR STILL.") == 60
     first, second = read_chunks(only_session() / "steps")
     assert first["flaw"] == "it is too long to be learnt" and second["flaw"] is None
+
+
+def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from templora_cli.sessions import rebuild
+
+    translate(tiny_model)
+    session, before, was = only_session(), records(), tensors(only_session())
+    path = correct({2: "One is well."})
+    commit = rebuild.commit_step
+
+    def stopped(steps: Path, index: int, *others: Any) -> int:
+        if index == 1:
+            raise KeyboardInterrupt
+        return commit(steps, index, *others)
+
+    monkeypatch.setattr(rebuild, "commit_step", stopped)
+    result = templora("sync", session.name, path)
+    assert result.exit_code == 130 and "the session is as it was" in result.stderr
+    assert records() == before and all(torch.equal(t, was[n]) for n, t in tensors(session).items())
+    monkeypatch.setattr(rebuild, "commit_step", commit)
+    assert templora("sync", session.name, path).exit_code == 3
+    assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
+    assert records()[0][1]["target"] == "One is well."

@@ -265,3 +265,21 @@ def test_nothing_is_pickled(tiny_model: Path, steps: Path) -> None:
         assert file.suffix in (".json", ".safetensors")
         if file.suffix == ".json":
             json.loads(file.read_text())
+
+
+def test_a_translation_keeps_older_checkpoints_ever_further_apart(tmp_path: Path) -> None:
+    whole: list[int] = []
+    for number in range(1, 301):
+        step = tmp_path / f"{number - 1:06d}"
+        step.mkdir()
+        (step / "state.json").write_text("{}")
+        before = set(whole)
+        thin(tmp_path, 2, spread=True)
+        whole = [int(s.parent.name) + 1 for s in sorted(tmp_path.glob("*/state.json"))]
+        assert set(whole) <= before | {number}, "what is gone is gone"
+        assert whole[-2:] == [n for n in (number - 1, number) if n > 0]
+        for age in (8, 40, 200):
+            if age < number:
+                nearest = max((n for n in whole if n <= number - age), default=0)
+                assert number - age - nearest < 4 * (age + 1)
+    assert len(whole) <= 14
