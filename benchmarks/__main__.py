@@ -4,6 +4,7 @@ people repeat themselves.
     python -m benchmarks startup
     python -m benchmarks memory [--model smollm2-135m]
     python -m benchmarks flat [--chunks 30]
+    python -m benchmarks translation [--paragraphs 1000]
     python -m benchmarks repetition BOOK... [--model smollm2-135m]
 
 Prints what it measured; judges nothing. POSIX only (peak memory from getrusage).
@@ -115,6 +116,59 @@ def flat(chunks: int = 30, repeats: int = 5) -> None:
         f"{', '.join(f'{ratio:.3f}' for ratio in ratios)})"
     )
     print(f"size of the last step over that of the 3rd: {sizes[-1] / sizes[2]:.3f}")
+
+
+@app.command()
+def translation(paragraphs: int = 1000) -> None:
+    """Memory, time and size of a step at the end of a long translation against its beginning (tiny model)."""
+    from tests.tiny import save_tiny_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = save_tiny_model(Path(folder) / "model")
+        book = Path(folder) / "book.txt"
+        book.write_text(
+            "".join(f"Der Turm Nummer {n} steht am Meer.\n\n" for n in range(paragraphs)), "utf-8"
+        )
+        environment = {**os.environ, "TEMPLORA_HOME": str(Path(folder) / "home")}
+        how = [
+            "--model",
+            str(model),
+            "--from",
+            "de",
+            "--to",
+            "en",
+            "--chunk-tokens",
+            "512",
+            "--attempts",
+            "1",
+        ]
+        # The tiny model says nothing that passes a check, and what fails is not learnt.
+        script = "from templora_cli.tasks import translation; translation.flaws_of = lambda *_: []\n"
+        script += "from templora_cli.cli import main; main()"
+        command = [sys.executable, "-c", script, "translate", str(book), *how, "--json"]
+        command += ["--set", "context_tokens=256", "--set", "gate.enabled=false"]
+        memory: list[int] = []
+        events: list[dict[str, Any]] = []
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            child = psutil.Process(process.pid)
+            assert process.stdout is not None
+            for line in process.stdout:
+                if (event := json.loads(line))["event"] == "chunk_committed":
+                    events.append(event)
+                    memory.append(child.memory_info().rss)
+    done = [event["done"] for event in events]
+    paces = [
+        sum(event["seconds"].values()) / (now - before)
+        for event, now, before in zip(events, done, [0, *done], strict=False)
+    ]
+    sizes = [event["step_bytes"] for event in events]
+    ends = slice(2, 7), slice(-6, -1)
+    learnt = sum(bool(event["train_losses"]) for event in events)
+    print(f"# {machine()}, tiny model, chunk 512")
+    print(f"{done[-1]} paragraphs in {len(events)} chunks, {learnt} of them learnt")
+    for name, values in (("seconds a paragraph", paces), ("memory", memory), ("size of a step", sizes)):
+        first, last = (median(values[end]) for end in ends)
+        print(f"{name}, five chunks at the end over the 3rd to 7th: {last / first:.3f}")
 
 
 @app.command()

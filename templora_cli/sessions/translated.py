@@ -20,13 +20,26 @@ from templora_cli.tasks.report import Report, lines_of
 from templora_cli.tasks.review import relapses
 from templora_cli.tasks.translation import best_of, corrections_in
 
+ASKED = frozenset(
+    ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again", "prompts")
+) | {"paragraphs_sha256"}
+"""What the request of a translation's manifest holds."""
+
 
 class TranslatedBook:
     """The document of a session, its translation so far, and the file of `--out`."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """`folder` is that of a session of `templora translate`; its newest step is good."""
+        """`folder` is that of a session of `templora translate`; its newest step is good.
+
+        Raises TemploraError where the manifest does not say what was asked.
+        """
         self.folder, self.manifest, self.request = folder, manifest, manifest.request
+        if missing := ASKED.difference(self.request):
+            raise TemploraError(
+                f"session {folder.name}: {folder / 'session.json'} lacks {', '.join(sorted(missing))} of its request",
+                "begin anew: templora translate",
+            )
 
     @cached_property
     def document(self) -> Document:

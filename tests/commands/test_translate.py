@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.sessions import recorder
+from templora_cli.sessions import recorder, translated
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.tasks import translation
 from templora_cli.tasks.checks import Flaw
@@ -414,3 +414,15 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: p
     assert templora("sync", session.name, path).exit_code == 3
     assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
     assert records()[0][1]["target"] == "One is well."
+
+
+def test_a_manifest_that_does_not_say_what_was_asked(tiny_model: Path) -> None:
+    translate(tiny_model, "--limit", "1")
+    path = only_session() / "session.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["request"].keys() == translated.ASKED
+    del manifest["request"]["terms"]
+    path.write_text(json.dumps(manifest))
+    for command in ("review", "resume", "sync"):
+        result = templora(command)
+        assert result.exit_code != 0 and "lacks terms of its request" in message_of(result)
