@@ -36,9 +36,9 @@ class TranslatedBook:
         """
         self.folder, self.manifest, self.request = folder, manifest, manifest.request
         if missing := ASKED.difference(self.request):
+            place = f"session {folder.name}: {folder / 'session.json'}"
             raise TemploraError(
-                f"session {folder.name}: {folder / 'session.json'} lacks {', '.join(sorted(missing))} of its request",
-                "begin anew: templora translate",
+                f"{place} lacks {', '.join(sorted(missing))} of its request", "begin anew: templora translate"
             )
 
     @cached_property
