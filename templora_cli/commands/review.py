@@ -44,7 +44,7 @@ def review(
     from templora_cli.tasks.review import review_text
 
     with _opened(session) as (book, translated):
-        chosen = [line for line in translated.report().lines if only in ("all", line.state)]
+        chosen = [line for line in translated.report.lines if only in ("all", line.state)]
         if not chosen:
             raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
         path = session_run.check_writable(out or Path(f"{book.id}.review.txt"))
@@ -81,14 +81,14 @@ def sync(
 
     with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         path = file or Path(f"{book.id}.review.txt")
-        lines = {line.paragraph: line for line in translated.report().lines}
+        lines = {line.paragraph: line for line in translated.report.lines}
         corrections = corrections_of(read_text(path), lines, book.id, str(path))
         if not corrections:
             view.show(Notice(f"{path} changes and approves nothing"))
             return
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
-        records = corrected(translated.records(), corrections)
+        records = corrected(translated.records, corrections)
         task = session_run.translation_task(book, model, config)
         backend = EagerBackend(model.module)
         chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
@@ -126,7 +126,7 @@ def retry(
     with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         if not translated.finished:
             raise TemploraError(f"{book.id} is not finished", f"first: templora resume {book.id}")
-        again = [line.paragraph for line in translated.report().lines if line.state == only]
+        again = [line.paragraph for line in translated.report.lines if line.state == only]
         if not again:
             raise TemploraError(f"{book.id} has no paragraphs that are {only}", f"templora review {book.id}")
         model = load_as_begun(book, view)

@@ -39,6 +39,15 @@ def flag(table: str, key: str, name: str | None = None) -> Any:
     )
 
 
+def of_flags(*, no_learn: bool = False, **values: Any) -> dict[tuple[str, str], Any]:
+    """The values of flags by the settings that `flag` declares them for, in the form of `configure`."""
+    tables = ("translation", "train", "decode", "model")  # of two with one name the later has the flag
+    places = {f.name: (table, f.name) for table in tables for f in fields(TABLES[table])}
+    places |= {"model": ("model", "name"), "seed": ("", "seed")}
+    chosen = {places[name]: value for name, value in values.items()}
+    return {**chosen, ("train", "learn"): False if no_learn else None}
+
+
 def settings_of(assignments: list[str], *, prefer: str) -> dict[tuple[str, str], Any]:
     """The settings of `--set KEY=VALUE` flags, in the form of `configure`.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from templora_cli.commands import flags, session_run
-from templora_cli.commands.settings import configure, flag, settings_of
+from templora_cli.commands.settings import configure, flag, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
@@ -80,25 +80,25 @@ def translate(
     from templora_cli.sessions.translated import fingerprint, selected
     from templora_cli.tasks.prompts import load_prompts
 
-    given = {
-        ("model", "name"): model,
-        ("model", "quantize"): quantize,
-        ("model", "device"): device,
-        ("train", "recipe"): recipe,
-        ("train", "learn"): False if no_learn else None,
-        ("decode", "chunk_tokens"): chunk_tokens,
-        ("translation", "context_pairs"): context_pairs,
-        ("translation", "attempts"): attempts,
-        ("translation", "correction_weight"): correction_weight,
-        ("", "seed"): seed,
-    }
+    given = of_flags(
+        model=model,
+        quantize=quantize,
+        device=device,
+        recipe=recipe,
+        no_learn=no_learn,
+        chunk_tokens=chunk_tokens,
+        context_pairs=context_pairs,
+        attempts=attempts,
+        correction_weight=correction_weight,
+        seed=seed,
+    )
     with open_view(json=json, quiet=quiet, prose=False) as view:
         config = _decoding(configure(given, settings_of(settings or [], prefer="translation")))
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _chosen(document, start, end, limit)
         terms = _terms(glossary, view)
-        book = _out(file, out, languages[1])
+        book = None if estimate else _out(file, out, languages[1])
         folder, loaded = session_run.load_model(config, view)
         config = for_size(config, loaded.parameters)
         request = {
@@ -115,7 +115,7 @@ def translate(
             "paragraphs_sha256": fingerprint(document),
             "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in terms.terms],
         }
-        if estimate:
+        if book is None:
             _print_estimate(config, loaded, document, request, terms, view)
             return
         content = document.render({}, languages[0].code)  # nothing translated: the bytes as they were read
@@ -142,7 +142,7 @@ def write_document(session: Session, view: View) -> None:
         notice = book.write()
     if notice:
         view.show(Notice(notice))
-    report = book.report()
+    report = book.report
     counts = report.counts
     view.show(
         Translated(
@@ -256,7 +256,7 @@ def _begun_on_another_version(manifest: Manifest) -> str | None:
         if isinstance(begun, TemploraError) or begun.task != "translation":
             continue
         path = manifest.request["path"]
-        same = begun.request["path"] == path and begun.source_sha256 != manifest.source_sha256
+        same = begun.request.get("path") == path and begun.source_sha256 != manifest.source_sha256
         with suppress(TemploraError):  # a damaged one is not gone on with
             same = same and not TranslatedBook(store.folder / begun.id, begun).finished
         if same:

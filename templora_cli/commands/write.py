@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from templora_cli.commands import flags, session_run
-from templora_cli.commands.settings import configure, flag
+from templora_cli.commands.settings import configure, flag, of_flags
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
@@ -72,21 +72,21 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    given = {
-        ("model", "name"): model,
-        ("model", "quantize"): quantize,
-        ("model", "device"): device,
-        ("train", "recipe"): recipe,
-        ("train", "learn"): False if no_learn else None,
-        ("decode", "chunk_tokens"): chunk_tokens,
-        ("decode", "context_tokens"): context_tokens,
-        ("decode", "temperature"): temperature,
-        ("decode", "top_p"): top_p,
-        ("decode", "min_p"): min_p,
-        ("decode", "top_k"): top_k,
-        ("decode", "repetition_penalty"): repetition_penalty,
-        ("", "seed"): seed,
-    }
+    given = of_flags(
+        model=model,
+        quantize=quantize,
+        device=device,
+        recipe=recipe,
+        no_learn=no_learn,
+        chunk_tokens=chunk_tokens,
+        context_tokens=context_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        min_p=min_p,
+        top_k=top_k,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
     with open_view(json=json, quiet=quiet) as view:
         config = configure(given)
         goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)

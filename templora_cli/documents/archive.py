@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -11,6 +12,11 @@ from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES
 from templora_cli.errors import TemploraError
 
 MAX_ENTRIES = 50_000
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(ValueError, NotImplementedError, OSError),  # damaged names, methods that nobody has, bz2
+)
+"""What `zipfile` raises for bytes that are no archive, or a damaged one."""
 
 
 class Archive:
@@ -21,7 +27,7 @@ class Archive:
         self._name = name
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(content))
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from None
         # of two entries with one name, readers take the last
         self._entries = {info.filename: info for info in self._zip.infolist()}
@@ -51,7 +57,7 @@ class Archive:
     def _bytes(self, entry: str) -> bytes:
         try:
             return self._zip.read(self._entries[entry])
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError) as error:
+        except UNREADABLE as error:
             raise self._damaged(error, entry) from None
 
     def written(self, changed: Mapping[str, bytes], *, stored_first: str | None = None) -> bytes:

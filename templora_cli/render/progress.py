@@ -57,12 +57,8 @@ class Progress:
             case events.ParagraphTranslated():
                 self.chunk_paragraphs += 1
             case events.ChunkRejected():
-                self.chunk_paragraphs, self.chunk_tokens, self.chunk_words, self.doing = (
-                    0,
-                    0,
-                    0,
-                    "writing it again",
-                )
+                self.chunk_paragraphs, self.chunk_tokens, self.chunk_words = 0, 0, 0
+                self.doing = "writing it again"
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter

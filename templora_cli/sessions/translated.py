@@ -27,7 +27,7 @@ ASKED = frozenset(
 
 
 class TranslatedBook:
-    """The document of a session, its translation so far, and the file of `--out`."""
+    """The document of a session, its translation as it was when first asked for, and the file of `--out`."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         """`folder` is that of a session of `templora translate`; its newest step is good.
@@ -80,6 +80,7 @@ class TranslatedBook:
         """What is to be translated, in order: its place in the document, and its text."""
         return selected(self.document, self.request)
 
+    @cached_property
     def records(self) -> list[Any]:
         """What the task kept of each chunk. Raises TemploraError where one is damaged."""
         try:
@@ -91,13 +92,14 @@ class TranslatedBook:
     @property
     def finished(self) -> bool:
         """Has everything that was asked for been translated?"""
-        return sum(len(record["paragraphs"]) for record in self.records()) >= len(self.paragraphs)
+        return sum(len(record["paragraphs"]) for record in self.records) >= len(self.paragraphs)
 
+    @cached_property
     def report(self) -> Report:
         """What became of each paragraph."""
         chosen = dict(self.paragraphs)
         title = Path(self.request["path"]).name
-        records = self.records()
+        records = self.records
         lines = list(lines_of(chosen, best_of(records)))
         wrong = relapses(corrections_in(records), lines)
         told = [replace(line, relapses=tuple(wrong.get(line.paragraph, ()))) for line in lines]
@@ -110,7 +112,7 @@ class TranslatedBook:
 
     def rendered(self, records: Sequence[Any] | None = None) -> bytes:
         """The document with the translations so far; what has none stays as it is in the source."""
-        best = best_of(self.records() if records is None else records)
+        best = best_of(self.records if records is None else records)
         targets = {number: one["target"] for number, one in best.items() if one["target"].strip()}
         for number, first in repeated_titles(self.document, self.request).items():
             if first in targets:
@@ -125,7 +127,7 @@ class TranslatedBook:
         """
         assert self.manifest.out is not None
         out, known = Path(self.manifest.out), self.folder / "out.sha256"
-        content, report = self.rendered(), self.report()
+        content, report = self.rendered(), self.report
         notice = None
         try:
             own = known.read_text("ascii").split() if known.exists() else []

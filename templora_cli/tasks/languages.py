@@ -22,6 +22,9 @@ LETTERS_TO_READ = 4000
 """Of a longer text, this much is enough to tell."""
 
 
+_WITHOUT_SPACES = ("zh", "cmn", "yue", "wuu", "lzh", "ja", "th", "lo", "km", "my", "bo", "dz")
+
+
 @dataclass(frozen=True)
 class Language:
     """A language as people and libraries name it."""
@@ -30,6 +33,11 @@ class Language:
     """BCP 47, such as "zh" or "pt-BR"."""
     name: str
     """In English, such as "Chinese"; for prompts."""
+
+    @property
+    def has_spaces(self) -> bool:
+        """Does it put spaces between words and sentences?"""
+        return self.base not in _WITHOUT_SPACES
 
     @property
     def base(self) -> str:

@@ -15,6 +15,7 @@ from templora_cli.tasks.checks import Flaw, flaws_of
 from templora_cli.tasks.glossary import Glossary, Term
 from templora_cli.tasks.pairs import PairFormat, Tokens
 from templora_cli.tasks.review import Correction
+from templora_cli.tasks.scripts import TAG
 from templora_cli.tasks.text import TextStream, decode, sentences
 from templora_cli.tasks.turn import Decode, Turn, Writer
 
@@ -24,11 +25,7 @@ LONGEST_TARGET, LEAST_TARGET = 3, 32
 """A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
 MOST_LEARNT, MOST_SEEN = 2, 3
 """Times `chunk_tokens`: what is learnt of a chunk at most, and what the model sees beside the context."""
-WITHOUT_SPACES = ("zh", "yue", "ja", "th", "lo", "km", "my", "bo")
-"""Languages that put no space between sentences."""
 
-
-_TAG = re.compile(r"</?\d+/?>")
 _TAG_AFTER_WORD = re.compile(r"(\w)(<\d+>\w)")
 _TAG_BEFORE_WORD = re.compile(r"(\w</\d+>)(\w)")
 
@@ -275,7 +272,7 @@ class TranslationTask:
         middle = len(sentence) // 2
         space = sentence.find(" ", middle)
         cut = space + 1 if 0 < space < len(sentence) - 1 else middle
-        if tag := next((tag for tag in _TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
+        if tag := next((tag for tag in TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
             cut = tag.start() or tag.end()
         if cut >= len(sentence):
             return [sentence]
@@ -313,12 +310,12 @@ class TranslationTask:
 
     def _spaced(self, target: str) -> str:
         """With the spaces around markup that a source without spaces does not show a model."""
-        if self.format.source.base not in WITHOUT_SPACES or self.format.target.base in WITHOUT_SPACES:
+        if self.format.source.has_spaces or not self.format.target.has_spaces:
             return target
         return _TAG_AFTER_WORD.sub(r"\1 \2", _TAG_BEFORE_WORD.sub(r"\1 \2", target))
 
     def _joined(self, targets: Sequence[str]) -> str:
-        space = "" if self.format.target.base in WITHOUT_SPACES else " "
+        space = " " if self.format.target.has_spaces else ""
         return space.join(target for target in targets if target)
 
 

@@ -106,11 +106,7 @@ def test_what_failed_is_not_learnt(tiny_model: Path) -> None:
         assert (chunk["flaw"] is None) == bool(good)
 
 
-def test_a_translation_that_was_stopped_goes_on_as_if_it_had_not_been(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert translate(tiny_model, "--out", "whole.txt").exit_code == 3
-    whole = only_session()
+def stopped_in_the_second_chunk(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = recorder.Recorder.record
 
     def stopped(self: recorder.Recorder, event: Any) -> Any:
@@ -118,10 +114,18 @@ def test_a_translation_that_was_stopped_goes_on_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return record(self, event)
 
-    monkeypatch.setattr(recorder.Recorder, "record", stopped)
-    assert translate(tiny_model).exit_code == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder.Recorder, "record", stopped)
+        assert translate(model).exit_code == 130
+
+
+def test_a_translation_that_was_stopped_goes_on_as_if_it_had_not_been(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert translate(tiny_model, "--out", "whole.txt").exit_code == 3
+    whole = only_session()
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
     assert not Path("book (English).txt").exists()
-    monkeypatch.setattr(recorder.Recorder, "record", record)
     assert only_session() != whole
     assert templora("resume").exit_code == 3
     assert Path("book (English).txt").read_text() == Path("whole.txt").read_text()
@@ -211,13 +215,22 @@ def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> Non
     assert all(torch.equal(now[name], was[name]) for name in was)
 
 
-def test_later_chapters_follow_a_correction(tiny_model: Path) -> None:
-    """Stopped after the first chapter, corrected, gone on with: nothing of the second is lost."""
-    assert translate(tiny_model, "--limit", "4").exit_code == 0
-    path = correct({2: "One is well."})
-    assert templora("sync", only_session().name, path).exit_code == 0
-    assert templora("resume").exit_code == 0
-    assert "One is well." in Path("book (English).txt").read_text()
+def test_what_comes_after_a_correction_sees_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
+    done = sorted(targets())
+    shown: list[str] = []
+    decode = EagerBackend.decode
+
+    def watched(self: EagerBackend, prompt: Sequence[int], **how: Any) -> Iterator[TokenOut]:
+        shown.append(str(byte_tokenizer().decode(list(prompt))))
+        return decode(self, prompt, **how)
+
+    monkeypatch.setattr(EagerBackend, "decode", watched)
+    assert templora("sync", only_session().name, correct({done[-1] + 1: "One is well."})).exit_code == 0
+    assert not shown and not Path("book (English).txt").exists(), "nothing is decoded, nothing is finished"
+    assert templora("resume").exit_code == 3
+    assert "One is well." in shown[0]
+    assert sorted(targets()) == list(range(6)) and "One is well." in Path("book (English).txt").read_text()
 
 
 def test_failed_paragraphs_are_tried_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,17 +316,8 @@ def test_without_learning(tiny_model: Path) -> None:
 def test_the_same_command_goes_on_and_a_changed_file_is_told(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = recorder.Recorder.record
-
-    def stopped(self: recorder.Recorder, event: Any) -> Any:
-        if type(event).__name__ == "ParagraphTranslated" and event.index == 1:
-            raise KeyboardInterrupt
-        return record(self, event)
-
-    monkeypatch.setattr(recorder.Recorder, "record", stopped)
-    assert translate(tiny_model).exit_code == 130
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
     begun = only_session()
-    monkeypatch.setattr(recorder.Recorder, "record", record)
     Path("book.txt").write_text(BOOK.replace("Zwei", "Zehn"))
     other = translate(tiny_model, "--limit", "1", "--out", "other.txt")
     assert f"book.txt has changed since session {begun.name} began" in other.stderr

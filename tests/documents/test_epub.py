@@ -301,3 +301,13 @@ def test_three_hundred_chapters(tmp_path: Path) -> None:
         (p.kind, p.chapter) for p in document.paragraphs
     ]
     check(out, tmp_path)
+
+
+def test_damaged_lzma_is_told_as_damage() -> None:
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"a lamp " * 400)
+    content = bytearray(out.getvalue())
+    content[45:60] = b"\xff" * 15
+    with pytest.raises(TemploraError, match=r"a, is damaged"):
+        Archive(bytes(content), "book.epub").read("a")

@@ -10,7 +10,7 @@ import typer
 
 from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import form_of, print_rows
-from templora_cli.commands.settings import configure, settings_of
+from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.commands.write import plan_novel, read_premise
 from templora_cli.config import Config, for_size
@@ -70,14 +70,14 @@ def drift(
         text = read_premise(premise, premise_file, required=True)
         probe_text = None if probe is None else read_text(probe)
         config = configure(
-            {
-                ("model", "name"): model,
-                ("model", "quantize"): quantize,
-                ("model", "device"): device,
-                ("train", "recipe"): recipe,
-                ("decode", "chunk_tokens"): chunk_tokens,
-                ("decode", "context_tokens"): context_tokens,
-            },
+            of_flags(
+                model=model,
+                quantize=quantize,
+                device=device,
+                recipe=recipe,
+                chunk_tokens=chunk_tokens,
+                context_tokens=context_tokens,
+            ),
             settings_of(settings or [], prefer="own"),
         )
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}

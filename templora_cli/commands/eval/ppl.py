@@ -10,7 +10,7 @@ import typer
 
 from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
-from templora_cli.commands.settings import configure, settings_of
+from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size, from_dict
 from templora_cli.errors import TemploraError
@@ -93,16 +93,16 @@ def ppl(
         if plot is not None:
             check_plot(plot)
         config = configure(
-            {
-                ("model", "name"): model,
-                ("model", "quantize"): quantize,
-                ("model", "device"): device,
-                ("train", "recipe"): recipe,
-                ("train", "learn"): False if no_learn else None,
-                ("decode", "chunk_tokens"): chunk_tokens,
-                ("decode", "context_tokens"): context_tokens,
-                ("", "seed"): seed,
-            },
+            of_flags(
+                model=model,
+                quantize=quantize,
+                device=device,
+                recipe=recipe,
+                no_learn=no_learn,
+                chunk_tokens=chunk_tokens,
+                context_tokens=context_tokens,
+                seed=seed,
+            ),
             settings_of(settings or [], prefer="given"),
         )
         ways = _ways(config, against or [])

@@ -13,7 +13,7 @@ import typer
 
 from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
-from templora_cli.commands.settings import configure, settings_of
+from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
@@ -108,14 +108,9 @@ def translate(
         if not score_only:
             metrics_for(languages[1], ["a"], bleu=bleu)
         config = configure(
-            {
-                ("model", "name"): model,
-                ("model", "quantize"): quantize,
-                ("model", "device"): device,
-                ("train", "recipe"): recipe,
-                ("train", "learn"): False if no_learn else None,
-                ("", "seed"): seed,
-            },
+            of_flags(
+                model=model, quantize=quantize, device=device, recipe=recipe, no_learn=no_learn, seed=seed
+            ),
             settings_of(settings or [], prefer="given" if learn_from == "reference" else "own"),
         )
         folder, loaded = session_run.load_model(config, view)
