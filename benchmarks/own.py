@@ -29,7 +29,7 @@ from templora_cli.commands.settings import settings_of
 from templora_cli.config import Layer, LearningConfig, for_size, resolve
 from templora_cli.documents.text import read_text
 from templora_cli.engine import catalog, models
-from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.backends.choose import backend_for
 from templora_cli.engine.loss import chunk_logits, kl_divergence
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.events import Chunk, ChunkLearnt
@@ -143,7 +143,7 @@ def write_book(
     live: dict[int, Any] = {}
     began = time.perf_counter()
     with variant.change():
-        for event in write(task, model, EagerBackend(model.module), state, config):
+        for event in write(task, model, backend_for(model, config.decode.backend), state, config):
             if isinstance(event, ChunkLearnt):
                 chunks.append({**asdict(event), "index": event.index})
                 live[event.index] = look(state)

@@ -104,6 +104,11 @@ class DecodeConfig:
     repetition_penalty: float = option(
         1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
     )
+    backend: str = option(
+        "auto",
+        "How tokens come out: int8 (from an 8-bit copy, on a CPU), eager (from the model itself) or auto",
+        choices=("auto", "int8", "eager"),
+    )
 
 
 @dataclass(frozen=True)

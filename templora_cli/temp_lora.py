@@ -162,6 +162,7 @@ def write(
     while (turn := task.next_turn(state.tokens, state.records)) is not None:
         index = state.chunks
         yield ChunkStarted(index, turn.origin, len(turn.context), turn.max_tokens)
+        backend.chunk_begins()
 
         chunk = yield from decode_chunk(task, turn, model, backend, state, config)
         score = score_chunk(turn, chunk, model)

@@ -59,7 +59,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.queue: list[list[int]] = []
         self.prompts: list[Sequence[int]] = []
-        self.changes = 0
+        self.changes = self.beginnings = 0
 
     def enqueue(self, *chunks: str) -> FakeBackend:
         self.queue += [[ord(c) for c in chunk] for chunk in chunks]
@@ -71,6 +71,9 @@ class FakeBackend:
         self.prompts.append(prompt)
         for token in self.queue.pop(0)[:max_tokens]:
             yield TokenOut(token)
+
+    def chunk_begins(self) -> None:
+        self.beginnings += 1
 
     def adapter_changed(self) -> None:
         self.changes += 1

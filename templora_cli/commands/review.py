@@ -74,7 +74,7 @@ def sync(
     translation follows them at once; `templora resume` goes on with one that is not finished.
     """
     from templora_cli.documents.text import read_text
-    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.engine.backends.choose import backend_for
     from templora_cli.sessions.rebuild import rebuild
     from templora_cli.tasks.review import corrections_of
     from templora_cli.tasks.translation import corrected
@@ -90,7 +90,7 @@ def sync(
         model = load_as_begun(book, view)
         records = corrected(translated.records, corrections)
         task = session_run.translation_task(book, model, config)
-        backend = EagerBackend(model.module)
+        backend = backend_for(model, config.decode.backend)
         chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
         view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
         if translated.finished:

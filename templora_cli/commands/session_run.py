@@ -178,7 +178,7 @@ def run_session(
             with view.status("measuring"):
                 after_chunk(index, state)
 
-    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.engine.backends.choose import backend_for
     from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
     from templora_cli.sessions.recorder import Recorder
@@ -188,7 +188,7 @@ def run_session(
     state = WritingState.begin(model, config)
     notices = restore_latest(session.steps, state)
     recorder = Recorder(session, state)
-    backend = EagerBackend(model.module)
+    backend = backend_for(model, config.decode.backend)
     backend.adapter_changed()
     if not backend.exact:
         notices.append("this backend is not exact: a resumed book may differ from one that was not stopped")

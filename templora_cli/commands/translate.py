@@ -165,7 +165,7 @@ def _print_estimate(
     terms: Glossary,
     view: View,
 ) -> None:
-    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.engine.backends.choose import backend_for
     from templora_cli.evaluation.estimate import estimate
     from templora_cli.sessions.translated import languages_of, selected
 
@@ -173,7 +173,7 @@ def _print_estimate(
         model, config, request["prompts"], languages_of(request), selected(document, request), terms
     )
     with view.status("translating the first paragraphs"):
-        found = estimate(task, model, EagerBackend(model.module), config)
+        found = estimate(task, model, backend_for(model, config.decode.backend), config)
     hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
     typer.echo(f"paragraphs     {found.paragraphs:,}")
     typer.echo(f"source tokens  {found.source_tokens:,}")

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 3
+FORMAT = 4
 
 
 def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,19 @@ def _without_request(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "format": 3, "request": {}}
 
 
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [_without_gate_and_windows, _without_request]
+def _decoded_eagerly(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 had one backend, and a book that began with it goes on with it: another draws other tokens."""
+    config = values.get("config")
+    if isinstance(config, dict) and isinstance(config.get("decode", {}), dict):
+        config = {**config, "decode": {**config.get("decode", {}), "backend": "eager"}}
+    return {**values, "format": 4, "config": config}
+
+
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
+    _without_gate_and_windows,
+    _without_request,
+    _decoded_eagerly,
+]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 
 

@@ -40,6 +40,7 @@ def small(tmp_path: Path) -> None:
     prompts.mkdir()
     (prompts / "translation.toml").write_text(PROMPTS)  # the packaged ones are long in single bytes
     config = f'prompts = "{prompts}"\n[train]\nrank = 2\nalpha = 2\ngradient_checkpointing = false\n'
+    config += '[decode]\nbackend = "eager"\n'
     (tmp_path / "config.toml").write_text(config)
     Path("book.txt").write_text(BOOK)
 

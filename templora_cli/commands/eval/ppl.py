@@ -215,7 +215,7 @@ def _run_costed(
     tokens: tuple[int, ...],
 ) -> dict[str, Any]:
     """Read to the end and take the cost: the peak so far after each chunk, and of the end how it decodes."""
-    from templora_cli.engine.backends.eager import EagerBackend
+    from templora_cli.engine.backends.choose import backend_for
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.kept import Kept
     from templora_cli.sessions.checkpoint import read_chunks
@@ -227,7 +227,7 @@ def _run_costed(
         memory.once(index, lambda: peak.bytes)
         if index == last:
             prompt = header + window(state.tokens, config.decode)
-            backend = EagerBackend(model.module)
+            backend = backend_for(model, config.decode.backend)
             trial.once(index, lambda: decode_trial(model, backend, prompt, config.decode))
 
     trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")

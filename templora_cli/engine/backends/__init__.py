@@ -40,5 +40,8 @@ class Backend(Protocol):
         random state after the last token is part of what a session commits.
         """
 
+    def chunk_begins(self) -> None:
+        """Whatever was kept of earlier decoding goes: a session that is resumed here has not done any."""
+
     def adapter_changed(self) -> None:
         """The adapter's weights were written in place, by training or by restoring."""

@@ -33,5 +33,8 @@ class EagerBackend:
             ids += fresh
             yield TokenOut(fresh[0])
 
+    def chunk_begins(self) -> None:
+        """Nothing is kept: the cache is rebuilt from the prompt each time."""
+
     def adapter_changed(self) -> None:
-        """Nothing is kept between chunks: the cache is rebuilt from the prompt each time."""
+        """Nothing is copied: the adapter is live."""

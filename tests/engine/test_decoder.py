@@ -1,0 +1,184 @@
+"""The project's own forward pass against that of transformers, on tiny random models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from templora_cli.engine.backends.choose import backend_name
+from templora_cli.engine.decoder import BLOCK, Decoder, supports
+from templora_cli.engine.forward import last_logits
+from templora_cli.engine.int8 import Int8Product
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 1024,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+SLIDING = ["sliding_attention", "full_attention", "sliding_attention"]
+CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
+    "llama 3": lambda: LlamaConfig(**SHAPE, rope_parameters=LLAMA3, tie_word_embeddings=True),
+    "mistral": lambda: MistralConfig(**SHAPE, sliding_window=None),
+    "mistral, sliding": lambda: MistralConfig(**SHAPE, sliding_window=24),
+    "qwen2": lambda: Qwen2Config(**SHAPE),
+    "qwen3": lambda: Qwen3Config(**SHAPE, layer_types=SLIDING, use_sliding_window=True, sliding_window=24),
+    "gemma3": lambda: Gemma3TextConfig(
+        **SHAPE, layer_types=SLIDING, sliding_window=24, query_pre_attn_scalar=20
+    ),
+}
+
+
+class FloatProduct:
+    """The merged weights as they are, so that all that can differ is the forward pass."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def adapted(name: str) -> nn.Module:
+    """A random model of the family with an adapter that changes what it says."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = AutoModelForCausalLM.from_config(CONFIGS[name]())
+        lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        module = get_peft_model(model, lora).eval()
+        for parameter in module.parameters():  # norms and biases too, which begin as ones and zeros
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return module  # type: ignore[no-any-return]
+
+
+IDS = [(7 * place * place + place) % 96 for place in range(100)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_logits_are_those_of_transformers(name: str) -> None:
+    """A prompt at once, then token by token, past the windows of the layers that slide."""
+    module = adapted(name)
+    decoder = Decoder(module, FloatProduct)
+    decoder.pack()
+    ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
+    theirs, _ = last_logits(module, IDS, 61)
+    torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mistral, sliding", "gemma3"])
+@torch.no_grad()
+def test_a_second_block_of_a_prompt_sees_the_first(name: str) -> None:
+    module = adapted(name)
+    decoder = Decoder(module, FloatProduct)
+    decoder.logits_after(IDS[:30])
+    torch.testing.assert_close(
+        decoder.logits_after(IDS[30:]), last_logits(module, IDS, 1)[0][0], rtol=1e-4, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_buffers_grow_and_keep_what_they_hold() -> None:
+    module = adapted("gemma3")
+    decoder = Decoder(module, FloatProduct)
+    decoder.pack()
+    ids = (IDS * 10)[: BLOCK + 20]
+    decoder.logits_after(ids[: BLOCK - 3])
+    ours = [decoder.logits_after([token]) for token in ids[BLOCK - 3 :]]
+    theirs, _ = last_logits(module, ids, len(ours))
+    torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_taken_back_does_not_count() -> None:
+    """`length` may be set back: what stood there is written over."""
+    decoder = Decoder(adapted("llama"), FloatProduct)
+    right = decoder.logits_after(IDS[:50])
+    decoder.length = 20
+    decoder.logits_after(IDS[60:80])
+    decoder.length = 20
+    torch.testing.assert_close(decoder.logits_after(IDS[20:50]), right)
+
+
+@torch.no_grad()
+def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
+    module: Any = adapted("llama")
+    decoder = Decoder(module, FloatProduct)
+    with module.disable_adapter():
+        decoder.pack()
+        ours = [decoder.logits_after([token]) for token in IDS[:5]][-1]
+        torch.testing.assert_close(ours, last_logits(module, IDS[:5], 1)[0][0], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(ours, last_logits(module, IDS[:5], 1)[0][0], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (GPT2Config(), "another architecture"),
+        (LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), "rope"),
+        (Gemma3TextConfig(final_logit_softcapping=30.0), "softcap"),
+    ],
+)
+def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConfig, why: str) -> None:
+    assert not supports(config), why
+    assert backend_name(config, "cpu", "none") == "eager"
+
+
+def test_the_families_are_supported() -> None:
+    for name, make in CONFIGS.items():
+        assert supports(make()), name
+    llama = LlamaConfig(**SHAPE)
+    assert backend_name(llama, "cuda", "nf4") == backend_name(llama, "cpu", "nf4") == "eager"
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("outlier", [0.0, 50.0])
+def test_an_8_bit_product_is_near_the_exact_one(outlier: float) -> None:
+    """As near as rounding the weights alone brings it, also where one value of the vector towers."""
+    weight, x = random(64, 200), random(1, 200, seed=1)
+    x[0, 3] += outlier
+    scales = weight.abs().amax(1, keepdim=True) / 127
+    rounded = (weight / scales).round() * scales
+    product = Int8Product(weight, bias := random(64, seed=2))(x)
+    exact = linear(x, rounded, bias)
+    assert (product - exact).norm() < 2e-3 * exact.norm()
+    assert (product - linear(x, weight, bias)).norm() < 2e-2 * exact.norm()
+
+
+def test_a_zero_vector_and_a_zero_row_give_zeros() -> None:
+    weight = random(4, 16)
+    weight[1] = 0
+    assert Int8Product(weight)(torch.zeros(1, 16)).eq(0).all()
+    assert Int8Product(weight)(random(1, 16, seed=1))[0, 1] == 0
