@@ -5,6 +5,7 @@ people repeat themselves.
     python -m benchmarks memory [--model smollm2-135m]
     python -m benchmarks flat [--chunks 30]
     python -m benchmarks translation [--paragraphs 1000]
+    python -m benchmarks decode BOOK [--model smollm2-135m]
     python -m benchmarks repetition BOOK... [--model smollm2-135m]
 
 Prints what it measured; judges nothing. POSIX only (peak memory from getrusage).
@@ -169,6 +170,67 @@ def translation(paragraphs: int = 1000) -> None:
     for name, values in (("seconds a paragraph", paces), ("memory", memory), ("size of a step", sizes)):
         first, last = (median(values[end]) for end in ends)
         print(f"{name}, five chunks at the end over the 3rd to 7th: {last / first:.3f}")
+
+
+@app.command()
+def decode(
+    book: Path, model: str = "smollm2-135m", context_tokens: int = 1024, tokens: int = 256, rounds: int = 3
+) -> None:
+    """Tokens a second of the int8 and the eager backend, in turns, and how likely the book is to each."""
+    import torch
+
+    from templora_cli.config import ModelConfig, TrainConfig
+    from templora_cli.documents.text import read_text
+    from templora_cli.engine import catalog, models
+    from templora_cli.engine.backends.choose import backend_for
+
+    loaded = models.load(catalog.resolve(model, print), ModelConfig(), TrainConfig(), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # an adapter that has learnt: as it begins, B is zero
+        for name, parameter in loaded.adapter.items():
+            if "lora_B" in name:
+                parameter.copy_(0.002 * torch.randn(parameter.shape, generator=generator))
+    ids = loaded.tokenizer.encode(read_text(book)[:40_000], add_special_tokens=False)
+    paces: dict[str, list[float]] = {}
+    nlls: dict[str, list[float]] = {}
+    for round_ in range(rounds):
+        prompt = ids[round_ * tokens : round_ * tokens + context_tokens]
+        said = ids[round_ * tokens + context_tokens :][:tokens]
+        for name in ("int8", "eager"):
+            forced = Forced(said)
+            stream = backend_for(loaded, name).decode(
+                prompt, sampler=forced, max_tokens=tokens, stop=lambda _: False
+            )
+            next(stream)  # the prompt
+            began = time.perf_counter()
+            for _ in stream:
+                pass
+            paces.setdefault(name, []).append((tokens - 1) / (time.perf_counter() - began))
+            nlls.setdefault(name, []).extend(forced.nlls)
+    print(f"# {machine()}, {model}, {torch.get_num_threads()} threads, context {context_tokens}")
+    ratio = median(fast / slow for fast, slow in zip(paces["int8"], paces["eager"], strict=True))
+    for name, values in paces.items():
+        print(
+            f"{name:6} {median(values):5.1f} tokens/s, NLL {sum(nlls[name]) / len(nlls[name]):.4f} nats/token"
+        )
+    differences = [a - b for a, b in zip(nlls["int8"], nlls["eager"], strict=True)]
+    mean = sum(differences) / len(differences)
+    error = (sum((d - mean) ** 2 for d in differences) / len(differences) ** 2) ** 0.5
+    print(f"int8 over eager: {ratio:.2f} times the tokens, NLL {mean:+.4f} (standard error {error:.4f})")
+
+
+class Forced:
+    """A sampler that says what it is told to, and keeps how likely that was."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = iter(tokens)
+        self.nlls: list[float] = []
+
+    def draw(self, ids: Any, logits: Any) -> int:
+        """See `Sampler.draw`."""
+        token = next(self.tokens)
+        self.nlls.append(-logits.log_softmax(-1)[token].item())
+        return token
 
 
 @app.command()
