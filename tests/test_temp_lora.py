@@ -110,7 +110,7 @@ def test_one_turn_is_decode_score_train(tiny_model: Path) -> None:
     assert kinds(events) == turn * 2
     texts = ["".join(e.text for e in events if isinstance(e, TextDecoded) and e.index == i) for i in (0, 1)]
     assert texts == [e.text for e in learnt(events)]
-    assert loop.backend.changes == 2 and loop.state.chunks == 2
+    assert loop.backend.changes == loop.backend.beginnings == 2 and loop.state.chunks == 2
     assert loop.state.tokens == [t for e in learnt(events) for t in e.tokens]
 
 
@@ -200,6 +200,7 @@ def test_without_learning_nothing_is_trained_but_the_base_is_scored(tiny_model: 
     (chunk,) = learnt(events)
     assert chunk.nll_base > 0 and chunk.nll_adapter is None and chunk.train_losses == ()
     assert chunk.lr is None and loop.backend.changes == 0
+    assert loop.backend.beginnings == loop.state.chunks, "what was decoded before is forgotten all the same"
 
 
 def test_a_pass_that_is_not_finite_leaves_the_adapter(tiny_model: Path) -> None:

@@ -127,10 +127,15 @@ def new_manifest(
     request: dict[str, Any] | None = None,
     out: Path | None = None,
 ) -> Manifest:
-    """The manifest of a session that begins now; its id is made of words of `named_after`."""
+    """The manifest of a session that begins now; its id is made of words of `named_after`.
+
+    Raises TemploraError where the backend that is asked for cannot run the model.
+    """
+    from templora_cli.engine.backends.choose import backend_name
     from templora_cli.sessions.manifest import FORMAT, Manifest
     from templora_cli.sessions.store import Store, now, sha256_of
 
+    backend_name(model, config.decode.backend)
     return Manifest(
         format=FORMAT,
         id=Store().new_id(named_after),

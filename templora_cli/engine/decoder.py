@@ -208,7 +208,8 @@ class Linear:
         if self._product is not None and not any(isinstance(module, LoraLayer) for module in self.modules):
             return
         biases = [bias for module in self.modules if (bias := module.bias) is not None]
-        weight = torch.cat([_merged(module) for module in self.modules])
+        weights = [_merged(module) for module in self.modules]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         self._product = self._pack(weight, torch.cat(biases) if biases else None)
 
     def __call__(self, x: Tensor) -> Tensor:

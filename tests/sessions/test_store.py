@@ -151,6 +151,13 @@ def test_a_session_from_before_gate_and_windows_goes_on_without_them() -> None:
     assert (config.given.window_tokens, config.given.lr) == (0, 0.25)
 
 
+def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_with() -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=3, config={"decode": {"top_p": 0.5}})
+    config = from_dict(load_manifest(session.path).config, "session.json")
+    assert (config.decode.backend, config.decode.top_p) == ("eager", 0.5)
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
 )

@@ -12,27 +12,29 @@ from templora_cli.engine.models import LanguageModel
 from templora_cli.errors import TemploraError
 
 
-def backend_name(config: Any, device: str, quantize: str) -> str:
-    """ "int8" or "eager", for a model with this transformers configuration, held as `quantize` says."""
+def best_backend(config: Any, device: str, quantize: str) -> str:
+    """The name of the fastest that decodes a model with this transformers configuration, so held."""
     fast = device == "cpu" and quantize == "none" and decoder.supports(config) and int8.available()
     return "int8" if fast else "eager"
 
 
-def backend_for(model: LanguageModel, wanted: str = "auto") -> Backend:
-    """The backend that `[decode] backend` asks for.
+def backend_name(model: LanguageModel, wanted: str) -> str:
+    """The backend that `[decode] backend` asks for, by its name.
 
     Raises TemploraError where it cannot run this model.
     """
-    best = backend_name(model.module.config, model.device.type, model.quantize)
+    best = best_backend(model.module.config, model.device.type, model.quantize)
     if wanted == "int8" and best != "int8":
         families = ", ".join(decoder.FAMILIES)
         raise TemploraError(
             f"the int8 backend decodes {families} in full precision on an x86 CPU, not "
             f"{model.module.config.model_type} ({model.quantize}) on {model.device.type}",
-            "--set backend=auto takes one that can",
+            '[decode] backend = "auto" takes one that can',
         )
-    return (
-        Int8Backend(model.module)
-        if "int8" in (wanted, best) and wanted != "eager"
-        else EagerBackend(model.module)
-    )
+    return best if wanted == "auto" else wanted
+
+
+def backend_for(model: LanguageModel, wanted: str) -> Backend:
+    """The backend that `[decode] backend` asks for. Raises TemploraError as `backend_name` does."""
+    made: dict[str, type[EagerBackend] | type[Int8Backend]] = {"eager": EagerBackend, "int8": Int8Backend}
+    return made[backend_name(model, wanted)](model.module)
