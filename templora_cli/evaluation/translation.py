@@ -11,15 +11,18 @@ import math
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from templora_cli.config import DecodeConfig
 from templora_cli.documents.pairs import Pair
-from templora_cli.engine.greedy import greedy
+from templora_cli.engine.backends import Backend
 from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.sampling import Sampler
 from templora_cli.errors import TemploraError
 from templora_cli.tasks.languages import Language
 from templora_cli.tasks.pairs import PairFormat, Tokens
@@ -28,8 +31,7 @@ from templora_cli.temp_lora import Model
 SIDES = ("base", "adapter")
 FEWEST = 10
 
-BATCH = 8
-"""Paragraphs that are translated at once where their context is known."""
+GREEDY = DecodeConfig(temperature=0.0, repetition_penalty=1.0)
 
 CHINESE = dict.fromkeys(("zh", "cmn", "yue", "wuu", "lzh"), "zh")
 TOKENIZERS = {**CHINESE, "ja": "ja-mecab", "ko": "ko-mecab"}
@@ -44,6 +46,7 @@ class TranslationProbe:
     def __init__(
         self,
         model: Model,
+        backend: Backend,
         form: PairFormat,
         runs: Sequence[Sequence[Pair]],
         *,
@@ -56,7 +59,8 @@ class TranslationProbe:
 
         Without `translate` references are only scored.
         """
-        self.model, self.form, self.runs, self.context_pairs = model, form, runs, context_pairs
+        self.model, self.backend, self.form, self.runs = model, backend, form, runs
+        self.context_pairs = context_pairs
         self.from_output, self.translates = from_output, translate
         self.ends = {*form.ends, *banned} if translate else set()
         self.sides = SIDES if model.adapter else SIDES[:1]
@@ -71,10 +75,10 @@ class TranslationProbe:
         for side in self.sides:
             if side == "adapter" and index == 0:  # nothing is learnt yet, so it says what the base says
                 measured[side] = measured["base"]
-            elif side == "base" and self.model.adapter:
-                with self.model.without_adapter():
-                    measured[side] = self._side(side, index, before)
-            else:
+                continue
+            bare = side == "base" and self.model.adapter
+            with self.model.without_adapter() if bare else nullcontext():
+                self.backend.adapter_changed()
                 measured[side] = self._side(side, index, before)
         return measured
 
@@ -82,22 +86,14 @@ class TranslationProbe:
         run = self.runs[index]
         known = [pair for earlier in range(index) for pair in self._known(side, earlier, before)]
         self.model.module.eval()
-        size = 1 if self.from_output else BATCH
         outputs: list[str] = []
         nlls: list[float] = []
-        for start in range(0, len(run), size):
-            batch = run[start : start + size]
-            prompts = []
-            for place, pair in enumerate(batch):
-                seen = known + ([] if self.from_output else list(batch[:place]))
-                prompts.append(self._prompt(seen, pair))
-            nlls += [self._nll(prompt, pair) for prompt, pair in zip(prompts, batch, strict=True)]
+        for pair in run:
+            prompt = self._prompt(known, pair)
+            nlls.append(self._nll(prompt, pair))
             if self.translates:
-                said = self._translate(prompts, batch)
-                outputs += said
-                known += _as_pairs(batch, said) if self.from_output else batch
-            else:
-                known += batch
+                outputs.append(self._translate(prompt, pair))
+            known.append(Pair(pair.source, outputs[-1]) if self.from_output else pair)
         tokens = [len(self.form.target_tokens(pair.target)) for pair in run]
         return {"outputs": outputs, "nll": nlls, "tokens": tokens}
 
@@ -113,11 +109,16 @@ class TranslationProbe:
         with torch.no_grad():
             return chunk_nll(self.model.module, prompt, self.form.target_tokens(pair.target)).sum().item()
 
-    def _translate(self, prompts: Sequence[Tokens], batch: Sequence[Pair]) -> list[str]:
-        longest = max(len(self.form.source_tokens(pair.source)) for pair in batch)
+    def _translate(self, prompt: Tokens, pair: Pair) -> str:
         # Twice the source: prose that is longer has lost its way.
-        out = greedy(self.model.module, prompts, max_tokens=2 * longest + 32, ends=self.ends)
-        return [self.form.target_text(tokens) for tokens in out]
+        most = 2 * len(self.form.source_tokens(pair.source)) + 32
+        sampler = Sampler(GREEDY, torch.Generator(self.model.device), banned=())
+
+        def ended(tokens: Sequence[int]) -> bool:
+            return bool(tokens) and tokens[-1] in self.ends
+
+        said = self.backend.decode(prompt, sampler=sampler, max_tokens=most, stop=ended)
+        return self.form.target_text([token.id for token in said])
 
 
 def _as_pairs(run: Sequence[Pair], targets: Iterable[str]) -> list[Pair]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.documents.pairs import Pair
+from templora_cli.engine import models
+from templora_cli.engine.backends.choose import backend_for
 from templora_cli.errors import TemploraError
-from templora_cli.evaluation.translation import Judged, judged, metrics_for, table
+from templora_cli.evaluation.translation import Judged, TranslationProbe, judged, metrics_for, table
 from templora_cli.tasks.languages import language
+from templora_cli.tasks.pairs import pair_format
+from templora_cli.tasks.prompts import load_prompts
 
 ENGLISH = language("en")
 REFERENCE = "the keeper lit the lamp and went down the stairs again"
@@ -92,3 +99,30 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TemploraError, match="sacrebleu, which is not installed") as caught:
         metrics_for(ENGLISH, ["a"])
     assert caught.value.hint == "pip install 'templora[bleu]'"
+
+
+@pytest.mark.parametrize("backend", ["eager", "auto"])
+def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: Path) -> None:
+    runs = [[Pair("the lamp", "die lampe")], [Pair("the sea", "das meer"), Pair("a storm", "ein sturm")]]
+
+    def probe(learn: bool) -> TranslationProbe:
+        train = TrainConfig(rank=2, alpha=2, learn=learn)
+        model = models.load(tiny_base_model, ModelConfig(device="cpu"), train, seed=0)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in model.adapter.items():
+                if "lora_B" in name:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        prompts = load_prompts("translation", "")
+        form = pair_format(model.tokenizer, prompts, ENGLISH, language("de"))
+        decodes = backend_for(model, backend)
+        return TranslationProbe(
+            model, decodes, form, runs, context_pairs=2, from_output=False, banned=model.banned_tokens
+        )
+
+    learning, plain, learnt = probe(learn=True), probe(learn=False), probe(learn=True)
+    learnt.sides = ("adapter",)
+    alone = {**plain.measure(1, {}), **learnt.measure(1, {})}
+    assert alone["base"]["outputs"] != alone["adapter"]["outputs"]
+    for _ in range(2):  # the second time after the adapter's side
+        assert learning.measure(1, {}) == alone

@@ -196,6 +196,7 @@ def _translate(
     asked: dict[str, Any],
 ) -> list[Judged]:
     """Translate and learn run after run, or find it done."""
+    from templora_cli.engine.backends.choose import backend_for
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
     from templora_cli.sessions.checkpoint import committed_steps
@@ -207,6 +208,7 @@ def _translate(
     from_output = asked["learn_from"] == "output"
     probe = TranslationProbe(
         model,
+        backend_for(model, config.decode.backend),
         form,
         runs,
         context_pairs=asked["context_pairs"],
