@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.backends.eager import EagerBackend
@@ -76,6 +84,43 @@ def test_what_can_come_out(config: dict[str, float], allowed: set[int]) -> None:
         [2],
     )
     assert {chooser.draw([3], logits) for _ in range(300)} == allowed
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    spread=st.sampled_from([0.05, 1.0, 4.0, 20.0]),
+    top_k=st.sampled_from([0, 1, 5, 40, 400]),
+    top_p=st.sampled_from([0.01, 0.5, 0.95, 0.9999, 1.0]),
+    min_p=st.sampled_from([0.0, 1e-6, 0.05, 1.0]),
+)
+def test_what_may_come_out_is_what_transformers_lets_through(
+    seed: int, spread: float, top_k: int, top_p: float, min_p: float
+) -> None:
+    scores = spread * torch.randn(300, generator=torch.Generator().manual_seed(seed))
+    scores[:3] = -torch.inf
+    warpers = LogitsProcessorList()
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    held = warpers(None, scores[None].clone())[0].softmax(-1).sort(descending=True).values.cumsum(-1)
+    assume(not top_p < 1 or (held - top_p).abs().min() > 1e-6)  # where rounding decides
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    if min_p:
+        warpers.append(MinPLogitsWarper(min_p))
+    left = warpers(None, scores[None].clone())[0].softmax(-1)
+    found, probabilities = sampler(top_k=top_k, top_p=top_p, min_p=min_p).candidates(scores)
+    ours = torch.zeros(300).index_put((found,), probabilities / probabilities.sum())
+    torch.testing.assert_close(ours, left, rtol=1e-4, atol=1e-5)
+
+
+def test_a_special_token_that_the_model_has_no_logits_for() -> None:
+    assert sampler().draw([0], torch.tensor([0.0, -torch.inf])) == 0
+
+
+def test_a_token_comes_as_often_as_it_is_likely() -> None:
+    chooser, logits = sampler(), torch.tensor([0.0, 1.0, 2.0, -torch.inf])
+    counts = torch.bincount(torch.tensor([chooser.draw([0], logits) for _ in range(4000)]), minlength=4)
+    torch.testing.assert_close(counts / 4000, logits.softmax(-1), rtol=0, atol=0.03)
 
 
 def test_a_sampler_is_asked_once_a_token_and_stop_is_obeyed(module: torch.nn.Module) -> None:
