@@ -11,7 +11,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "templora_cli"
 LEAVES = {"errors", "events", "config"}
-LIBRARIES = {"torch", "transformers", "peft", "bitsandbytes", "gguf", "huggingface_hub", "psutil"}
+LIBRARIES = {
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "gguf",
+    "huggingface_hub",
+    "psutil",
+    "numba",
+    "numpy",
+}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # room: (rooms it may import besides itself, packages it may import besides the standard library)
     "errors": (set(), set()),

@@ -1,9 +1,9 @@
-"""Llama and its relatives one token at a time: what `backends/int8` decodes with.
+"""Llama and its relatives, a prompt at once and then a token at a time: what `backends/int8` decodes with.
 
 The forward pass of transformers is made for every case; for a batch of one it spends more time between the
 products than in them. This one knows one case: no padding, no gradients, keys and values in buffers that
-are written in place, products with the same input fused. A prompt goes through the model's own linear
-layers, with the adapter live; a single token through a merged copy of them.
+are written in place. A prompt goes through the model's own linear layers, with the adapter live; a single
+token through a merged copy of them, by `kernels`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numba
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
+
+from templora_cli.engine import kernels
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
 """Architectures by transformers' `model_type` that it computes."""
@@ -25,10 +28,8 @@ STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 BLOCK = 256
 """Places by which the buffers grow."""
 
-Product = Callable[[Tensor], Tensor]
-"""x [1, in] -> [1, out]."""
-Pack = Callable[[Tensor, "Tensor | None"], Product]
-"""A merged weight [out, in] and its bias to its product."""
+Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A merged weight [out, in], float32, to what a token reads: the matrix, and a scale for each row [out]."""
 
 
 def supports(config: Any) -> bool:
@@ -38,16 +39,23 @@ def supports(config: Any) -> bool:
     ropes = config.rope_parameters
     kinds = [ropes] if "rope_type" in ropes else [rope for rope in ropes.values() if rope]
     odd = ("final_logit_softcapping", "attn_logit_softcapping", "use_bidirectional_attention")
-    return all(rope["rope_type"] in STATIC_ROPE for rope in kinds) and not any(
-        getattr(config, name, None) for name in odd
+    return (
+        all(rope["rope_type"] in STATIC_ROPE for rope in kinds)
+        and _activation(config) in kernels.ACTIVATIONS
+        and not any(getattr(config, name, None) for name in odd)
     )
+
+
+def _activation(config: Any) -> str:
+    """The MLP's, which Gemma calls by another name."""
+    return getattr(config, "hidden_activation", None) or config.hidden_act  # type: ignore[no-any-return]
 
 
 class Decoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
     def __init__(self, module: nn.Module, pack: Pack) -> None:
-        """Of a float32 model on the CPU whose configuration `supports` allows; `pack` makes the products."""
+        """Of a float32 model on the CPU whose configuration `supports` allows."""
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         config = model.config
         self.embed = model.model.embed_tokens
@@ -58,11 +66,12 @@ class Decoder:
         if config.model_type == "mistral":
             windows["full_attention"] = config.sliding_window
         self.layers = [
-            Layer(layer, config, kind, windows.get(kind), pack)
+            Layer(layer, config, kind, windows.get(kind))
             for layer, kind in zip(model.model.layers, kinds, strict=True)
         ]
         self.norm = Norm(model.model.norm)
-        self.head = Linear([model.lm_head], pack)
+        self.head = Linear([model.lm_head])
+        self.to_matrix = pack
         self.length = 0
         self.angles: dict[str, tuple[Tensor, Tensor]] = {}
         self._capacity = 0
@@ -70,19 +79,36 @@ class Decoder:
     def pack(self) -> None:
         """Copy the weights, with the adapter as it is now."""
         for layer in self.layers:
-            for linear in (layer.qkv, layer.out, layer.gate_up, layer.down):
-                linear.pack()
-        self.head.pack()
+            layer.pack(self.to_matrix)
+        self.head.pack(self.to_matrix)
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
-        """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
+        """The logits [V] that follow `ids`, which come after the `length` tokens so far.
+
+        A single token needs the copy that `pack` makes.
+        """
         start, end = self.length, self.length + len(ids)
         self._reserve(end)
         x = self.embed(torch.tensor(list(ids)))  # [n, hidden]
+        self.length = end
+        return self._token(x[0], start) if len(ids) == 1 else self._prompt(x, start, end)
+
+    def _token(self, x: Tensor, at: int) -> Tensor:
+        threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        if numba.get_num_threads() != threads:  # costly, even where it changes nothing
+            numba.set_num_threads(threads)
+        hidden = x.numpy()
+        angles = {kind: (cos[at].numpy(), sin[at].numpy()) for kind, (cos, sin) in self.angles.items()}
+        for layer in self.layers:
+            layer.token(hidden, at, *angles[layer.kind])
+        return torch.from_numpy(
+            kernels.logits(hidden, self.norm.weight.numpy(), self.head.packed, self.norm.eps)
+        )
+
+    def _prompt(self, x: Tensor, start: int, end: int) -> Tensor:
         angles = {kind: (cos[start:end], sin[start:end]) for kind, (cos, sin) in self.angles.items()}
         for layer in self.layers:
-            x = layer(x, start, *angles[layer.kind])
-        self.length = end
+            x = layer.prompt(x, start, *angles[layer.kind])
         return self.head(self.norm(x[-1:]))[0]
 
     def _reserve(self, places: int) -> None:
@@ -106,15 +132,15 @@ class Decoder:
 class Layer:
     """One block: attention and MLP, each between norms, added to what came in."""
 
-    def __init__(self, layer: Any, config: Any, kind: str, window: int | None, pack: Pack) -> None:
+    def __init__(self, layer: Any, config: Any, kind: str, window: int | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.kind, self.window = kind, window
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.size, self.scaling = attention.head_dim, attention.scaling
-        self.qkv = Linear([attention.q_proj, attention.k_proj, attention.v_proj], pack)
-        self.out = Linear([attention.o_proj], pack)
-        self.gate_up = Linear([mlp.gate_proj, mlp.up_proj], pack)
-        self.down = Linear([mlp.down_proj], pack)
+        self.qkv = Linear([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.out = Linear([attention.o_proj])
+        self.gate_up = Linear([mlp.gate_proj, mlp.up_proj])
+        self.down = Linear([mlp.down_proj])
         self.activation = mlp.act_fn
         self.q_norm, self.k_norm = (
             Norm(getattr(attention, name)) if hasattr(attention, name) else None
@@ -128,6 +154,13 @@ class Layer:
         else:
             self.before_mlp = Norm(layer.post_attention_layernorm)
             self.after_attention = self.after_mlp = None
+        self.shape = kernels.Shape(
+            heads=self.heads,
+            groups=self.groups,
+            eps=self.before_mlp.eps,
+            scaling=self.scaling,
+            activation=kernels.ACTIVATIONS[_activation(config)],
+        )
         self.keys = self.values = torch.empty(self.groups, 0, self.size)
 
     def reserve(self, places: int, used: int) -> None:
@@ -137,7 +170,29 @@ class Layer:
             grown[:, :used] = getattr(self, name)[:, :used]
             setattr(self, name, grown)
 
-    def __call__(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
+    def pack(self, to_matrix: Pack) -> None:
+        """Copy the weights for `token`."""
+        for linear in (self.qkv, self.out, self.gate_up, self.down):
+            linear.pack(to_matrix)
+        self.packed = kernels.Block(
+            before_attention=_weight(self.before_attention),
+            qkv=self.qkv.packed,
+            q_norm=_weight(self.q_norm),
+            k_norm=_weight(self.k_norm),
+            out=self.out.packed,
+            after_attention=_weight(self.after_attention),
+            before_mlp=_weight(self.before_mlp),
+            gate_up=self.gate_up.packed,
+            down=self.down.packed,
+            after_mlp=_weight(self.after_mlp),
+        )
+
+    def token(self, x: kernels.Floats, at: int, cos: kernels.Floats, sin: kernels.Floats) -> None:
+        """Put x [hidden], the token at place `at`, through the block; in place."""
+        first = max(0, at + 1 - self.window) if self.window else 0
+        kernels.block(x, self.packed, self.shape, self.keys.numpy(), self.values.numpy(), first, at, cos, sin)
+
+    def prompt(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
         """[n, hidden] -> [n, hidden], for the places from `start` on."""
         attended = self.out(self._attention(self.before_attention(x), start, cos, sin))
         x = x + (self.after_attention(attended) if self.after_attention else attended)
@@ -155,14 +210,12 @@ class Layer:
         self.keys[:, start:end] = _rotated(keys, cos, sin)
         self.values[:, start:end] = values
         first = max(0, start + 1 - self.window) if self.window else 0
-        keys, values = self.keys[None, :, first:end], self.values[None, :, first:end]
-        if n == 1:  # the heads that share keys and values as rows of one product
-            grouped = queries.view(1, self.groups, -1, self.size)
-            attended = scaled_dot_product_attention(grouped, keys, values, scale=self.scaling)
-            return attended.view(1, -1)
         plain = start == 0 and not (self.window and end > self.window)
         attended = scaled_dot_product_attention(
-            *(queries[None], keys, values, None if plain else self._mask(first, start, end)),
+            queries[None],
+            self.keys[None, :, first:end],
+            self.values[None, :, first:end],
+            None if plain else self._mask(first, start, end),
             is_causal=plain,
             scale=self.scaling,
             enable_gqa=True,
@@ -195,27 +248,35 @@ class Norm:
         return rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+def _weight(norm: Norm | None) -> kernels.Floats:
+    return (torch.empty(0) if norm is None else norm.weight).numpy()
+
+
 class Linear:
     """Linear layers of the model that share an input, side by side."""
 
-    def __init__(self, modules: Sequence[Any], pack: Pack) -> None:
+    def __init__(self, modules: Sequence[Any]) -> None:
         self.modules = modules
-        self._pack = pack
-        self._product: Product | None = None
+        self._packed: kernels.Matrix | None = None
 
-    def pack(self) -> None:
+    @property
+    def packed(self) -> kernels.Matrix:
+        """The copy that `pack` made."""
+        assert self._packed is not None
+        return self._packed
+
+    def pack(self, to_matrix: Pack) -> None:
         """Copy the weights, with the adapter's part added; what no adapter is on is copied once."""
-        if self._product is not None and not any(isinstance(module, LoraLayer) for module in self.modules):
+        if self._packed is not None and not any(isinstance(module, LoraLayer) for module in self.modules):
             return
-        biases = [bias for module in self.modules if (bias := module.bias) is not None]
         weights = [_merged(module) for module in self.modules]
-        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        self._product = self._pack(weight, torch.cat(biases) if biases else None)
+        weight, scales = to_matrix(weights[0] if len(weights) == 1 else torch.cat(weights))
+        biases = [module.bias for module in self.modules if module.bias is not None]
+        bias = torch.cat(biases).detach() if biases else torch.zeros(len(weight))
+        self._packed = kernels.Matrix(weight.numpy(), scales.numpy(), bias.numpy())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[n, in] -> [n, out]: several rows by the model itself, one by the copy."""
-        if len(x) == 1 and self._product is not None:
-            return self._product(x)
+        """[n, in] -> [n, out], by the model itself."""
         return torch.cat([module(x) for module in self.modules], -1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from templora_cli.engine import decoder, int8
+from templora_cli.engine import decoder
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.backends.int8 import Int8Backend
@@ -14,7 +14,7 @@ from templora_cli.errors import TemploraError
 
 def best_backend(config: Any, device: str, quantize: str) -> str:
     """The name of the fastest that decodes a model with this transformers configuration, so held."""
-    fast = device == "cpu" and quantize == "none" and decoder.supports(config) and int8.available()
+    fast = device == "cpu" and quantize == "none" and decoder.supports(config)
     return "int8" if fast else "eager"
 
 
@@ -27,7 +27,7 @@ def backend_name(model: LanguageModel, wanted: str) -> str:
     if wanted == "int8" and best != "int8":
         families = ", ".join(decoder.FAMILIES)
         raise TemploraError(
-            f"the int8 backend decodes {families} in full precision on an x86 CPU, not "
+            f"the int8 backend decodes {families} in full precision on a CPU, not "
             f"{model.module.config.model_type} ({model.quantize}) on {model.device.type}",
             '[decode] backend = "auto" takes one that can',
         )

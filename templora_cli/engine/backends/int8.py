@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.decoder import Decoder
-from templora_cli.engine.int8 import Int8Product
+from templora_cli.engine.int8 import rounded
 
 
 class Int8Backend:
@@ -24,7 +24,7 @@ class Int8Backend:
     def __init__(self, module: nn.Module) -> None:
         """`module` is a float32 model on the CPU that `decoder.supports`."""
         self.module = module
-        self.decoder = Decoder(module, Int8Product)
+        self.decoder = Decoder(module, rounded)
         self._read: list[int] = []
         """The tokens whose keys and values the decoder holds."""
         self._stale = True

@@ -1,0 +1,228 @@
+"""One token through a block of a Llama-like model, compiled by numba for the CPU that it runs on.
+
+Decoding a token reads every weight once and does little with it, so what counts is that few bytes are read
+and that nothing happens between: matrices are int8 with a scale a row, their products are taken with float32
+vectors as they are, and a block is one call. No sum hangs on how many threads there are.
+
+numba keeps what it compiled beside this file or in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Floats = NDArray[np.float32]
+
+COMPILED: dict[str, Any] = {
+    "cache": True,
+    # All that lets sums be taken in parallel, but nan and inf stay what they are.
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+    "error_model": "numpy",
+}
+
+ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1, "gelu": 2}
+"""Of the MLP, by transformers' names."""
+
+
+def kernel(function: F) -> F:
+    """Compiled for this CPU when it is first called; sums may be taken in any order."""
+    return cast(F, numba.njit(**COMPILED)(function))
+
+
+def parallel_kernel(function: F) -> F:
+    """A `kernel` whose `prange` is shared out between threads."""
+    return cast(F, numba.njit(parallel=True, **COMPILED)(function))
+
+
+class Matrix(NamedTuple):
+    """A linear layer; several of the model's that share an input are one below the other."""
+
+    weight: NDArray[Any]
+    """[out, in], int8."""
+    scales: Floats
+    """[out]; a row of the layer is that of `weight` times its scale."""
+    bias: Floats
+    """[out]."""
+
+
+class Block(NamedTuple):
+    """The weights of a block. A norm that it has not is empty."""
+
+    before_attention: Floats
+    qkv: Matrix
+    q_norm: Floats
+    k_norm: Floats
+    out: Matrix
+    after_attention: Floats
+    before_mlp: Floats
+    gate_up: Matrix
+    down: Matrix
+    after_mlp: Floats
+
+
+class Shape(NamedTuple):
+    """What the blocks of a model have in common."""
+
+    heads: int
+    groups: int
+    """Heads of keys and values."""
+    eps: float
+    """Of the norms."""
+    scaling: float
+    """Of queries times keys."""
+    activation: int
+    """One of ACTIVATIONS."""
+
+
+@kernel
+def block(
+    x: Floats,
+    weights: Block,
+    shape: Shape,
+    keys: Floats,
+    values: Floats,
+    first: int,
+    at: int,
+    cos: Floats,
+    sin: Floats,
+) -> None:
+    """Put x [hidden], the token at place `at`, through the block; in place.
+
+    It sees the `keys` and `values` [groups, places, size] from place `first` on, and its own are written
+    there. `cos` and `sin` [size] are its rotary embedding, the first half of `sin` negated.
+    """
+    attended = _attention(
+        normed(x, weights.before_attention, shape.eps), weights, shape, keys, values, first, at, cos, sin
+    )
+    if len(weights.after_attention):
+        attended = normed(attended, weights.after_attention, shape.eps)
+    x += attended
+    made = product(
+        weights.down,
+        _gated(weights.gate_up, normed(x, weights.before_mlp, shape.eps), shape.activation),
+    )
+    if len(weights.after_mlp):
+        made = normed(made, weights.after_mlp, shape.eps)
+    x += made
+
+
+@kernel
+def normed(x: Floats, weight: Floats, eps: float) -> Floats:
+    """RMSNorm (arXiv 1910.07467) of x [n]; [n]."""
+    scale = np.float32(1 / math.sqrt(_dot(x, x) / len(x) + eps))
+    return x * weight * scale  # type: ignore[no-any-return]
+
+
+@parallel_kernel
+def product(matrix: Matrix, x: Floats) -> Floats:
+    """[in] -> [out]."""
+    weight, scales, bias = matrix
+    out = np.empty(len(weight), np.float32)
+    for row in prange(len(weight)):
+        out[row] = _dot(weight[row], x) * scales[row] + bias[row]
+    return out
+
+
+@kernel
+def _dot(row: NDArray[Any], x: Floats) -> Any:
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += np.float32(row[i]) * x[i]
+    return total
+
+
+@parallel_kernel
+def _gated(matrix: Matrix, x: Floats, activation: int) -> Floats:
+    """The inner values of the MLP: the upper half of the rows, activated, times the lower half."""
+    weight, scales, bias = matrix
+    half = len(weight) // 2
+    out = np.empty(half, np.float32)
+    for row in prange(half):
+        gate = _dot(weight[row], x) * scales[row] + bias[row]
+        up = _dot(weight[half + row], x) * scales[half + row] + bias[half + row]
+        out[row] = _activated(gate, activation) * up
+    return out
+
+
+@kernel
+def _activated(x: float, activation: int) -> float:
+    if activation == 0:
+        return x / (1 + math.exp(-x))
+    if activation == 1:
+        return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+
+@kernel
+def _attention(
+    x: Floats,
+    weights: Block,
+    shape: Shape,
+    keys: Floats,
+    values: Floats,
+    first: int,
+    at: int,
+    cos: Floats,
+    sin: Floats,
+) -> Floats:
+    size, groups = keys.shape[2], shape.groups
+    heads = product(weights.qkv, x).reshape(-1, size)  # of queries, then keys, then values
+    for head in range(shape.heads):
+        _rotate(heads[head], weights.q_norm, shape.eps, cos, sin)
+    for group in range(groups):
+        key = heads[shape.heads + group]
+        _rotate(key, weights.k_norm, shape.eps, cos, sin)
+        keys[group, at] = key
+        values[group, at] = heads[shape.heads + groups + group]
+    queries = heads[: shape.heads] * np.float32(shape.scaling)
+    return product(weights.out, _attend(queries, keys, values, first, at + 1))
+
+
+@kernel
+def _rotate(head: Floats, norm: Floats, eps: float, cos: Floats, sin: Floats) -> None:
+    """Norm and rotary embedding (arXiv 2104.09864) of a head [size], its halves as the pairs; in place."""
+    if len(norm):
+        head[:] = normed(head, norm, eps)
+    half = len(head) // 2
+    for i in range(half):
+        low, high = head[i], head[half + i]
+        head[i] = low * cos[i] + high * sin[i]
+        head[half + i] = high * cos[half + i] + low * sin[half + i]
+
+
+@parallel_kernel
+def _attend(queries: Floats, keys: Floats, values: Floats, first: int, end: int) -> Floats:
+    """What each of the queries [heads, size] draws from places `first` to `end`; [heads * size]."""
+    heads, size = queries.shape
+    shared = heads // len(keys)
+    out = np.zeros(heads * size, np.float32)
+    for head in prange(heads):
+        group = head // shared
+        scores = np.empty(end - first, np.float32)
+        for place in range(end - first):
+            scores[place] = _dot(keys[group, first + place], queries[head])
+        most = scores.max()
+        total = np.float32(0)
+        drawn = out[head * size : (head + 1) * size]
+        for place in range(end - first):
+            share = np.float32(math.exp(scores[place] - most))
+            total += share
+            value = values[group, first + place]
+            for i in range(size):
+                drawn[i] += share * value[i]
+        drawn /= total
+    return out
+
+
+@kernel
+def logits(x: Floats, norm: Floats, head: Matrix, eps: float) -> Floats:
+    """What follows the token whose last block gave x [hidden]; [V]."""
+    return product(head, normed(x, norm, eps))
