@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
+
+from benchmarks import synthetic
+from benchmarks.bounds import Form, Shape, step_flops
 
 RANK = ALPHA = 64
 DROPOUT = 0.05
@@ -33,19 +37,20 @@ class Reference:
         lora = LoraConfig(
             r=RANK, lora_alpha=ALPHA, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-        self.model = get_peft_model(module, lora)
+        self.module = get_peft_model(module, lora)
         self.merge = merge
-        learnt = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.form: Form = "merged" if merge else "live"
+        learnt = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learnt, lr=LR, weight_decay=0.0)
 
     def generate(self, prompt: Tensor, tokens: int, clock: Callable[[], float]) -> tuple[Tensor, list[float]]:
         """So many tokens after `prompt` [1, n]; the sequence [1, n + tokens], and when the first and the
         last of them came.
         """
-        self.model.eval()
+        self.module.eval()
         if self.merge:
-            self.model.merge_adapter()
-        ends = self.model.generation_config.eos_token_id
+            self.module.merge_adapter()
+        ends = self.module.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else ends or []
         config = GenerationConfig(
             do_sample=False,
@@ -58,7 +63,7 @@ class Reference:
         )
         arrivals = Arrivals()
         with torch.no_grad():
-            sequence = self.model.generate(
+            sequence = self.module.generate(
                 inputs=prompt,
                 attention_mask=torch.ones_like(prompt),
                 generation_config=config,
@@ -66,33 +71,51 @@ class Reference:
             )
         times = [arrivals.times[0], clock()]
         if self.merge:
-            self.model.unmerge_adapter()
+            self.module.unmerge_adapter()
         return sequence, times
 
     def learn(self, context: Tensor, chunk: Tensor) -> list[float]:
         """The passes over `context` [1, m] and `chunk` [1, n]; the loss before each, nats a token."""
-        self.model.train()
+        self.module.train()
         ids = torch.cat([context, chunk], -1)
         labels = torch.cat([torch.full_like(context, -100), chunk], -1)
         losses = []
         for _ in range(PASSES):
-            loss = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+            loss = self.module(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
             losses.append(loss.item())
         return losses
 
-    def chunk(self, prompt: Sequence[int], tokens: int, clock: Callable[[], float]) -> dict[str, float]:
-        """Write a chunk after `prompt` and learn it; seconds of each phase by `clock`."""
+    def chunk(
+        self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
+    ) -> dict[str, float]:
+        """Write `len(given)` tokens after `prompt` and learn them; seconds of each phase by `clock`."""
         began = clock()
-        ids = torch.tensor([list(prompt)], device=self.model.device)
-        sequence, (first, last) = self.generate(ids, tokens, clock)
+        ids = torch.tensor([list(prompt)], device=self.module.device)
+        sequence, (first, last) = self.generate(ids, len(given), clock)
         written = clock()
         self.learn(ids[:, -TRAINING_CONTEXT:], sequence[:, len(prompt) :])
         # To merge and to take out again is the price of this way of decoding, like the copy of another.
         prepared = first - began + written - last
         return {"prompt": prepared, "decode": last - first, "train": clock() - written}
+
+    def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
+        """Passes over such a chunk, and the floating-point operations that they need together."""
+        context = min(len(prompt), TRAINING_CONTEXT)
+        return PASSES, PASSES * step_flops(Shape.of(self.module), context, len(given))
+
+
+def load(folder: Path | None, name: str, *, device: str, merge: bool) -> Reference:
+    """Over the model in `folder`, in the precision of the paper's code on a GPU, or without one over the
+    synthetic model `name`.
+    """
+    if folder is None:
+        return Reference(synthetic.load(name, torch.device(device)), merge=merge)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device})
+    return Reference(module, merge=merge)
 
 
 class Arrivals(BaseStreamer):

@@ -42,6 +42,12 @@ CONFIGS: dict[str, PretrainedConfig] = {
 }
 
 
+def load(name: str, device: torch.device) -> Any:
+    """The shape `name`, held as templora holds a base there: float32 on the CPU, NF4 over bfloat16 on a GPU."""
+    gpu = device.type == "cuda"
+    return build(CONFIGS[name], device, torch.bfloat16 if gpu else torch.float32, nf4=gpu)
+
+
 def build(config: PretrainedConfig, device: torch.device, dtype: torch.dtype, *, nf4: bool) -> Any:
     """A model with the weights that transformers begins training with; in NF4 all linear layers but the head.
 
