@@ -1,5 +1,5 @@
-"""What a chunk costs beside the paper's code, start-up time, peak memory of a chunk, whether a long book stays
-as cheap as a short one, and how much people repeat themselves.
+"""What a chunk costs, alone and beside the paper's code, start-up time, whether a long book stays as cheap as
+a short one, and how much people repeat themselves.
 
     python -m benchmarks chunk [--device cuda] [--model smollm2-135m] [--synthetic 7b] [--book BOOK]
     python -m benchmarks startup

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import synthetic
 from benchmarks.bounds import Form, Shape, step_flops
+from benchmarks.sides import Subject, Synthetic
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.backends.choose import backend_for, backend_name
 from templora_cli.events import Chunk, ChunkLearnt, ChunkScored, Origin, TextDecoded
@@ -84,36 +85,36 @@ class Loop:
         return learning.epochs, learning.epochs * once
 
 
-def config_of(recipe: str, device: str, context_tokens: int, chunk_tokens: int) -> Config:
-    """A recipe without the settings of the machine's user. The gate is off: a chunk that it refuses is
-    written twice and not learnt, and would cost something else.
-    """
-    decode = {"context_tokens": context_tokens, "chunk_tokens": chunk_tokens}
-    values = {"model": {"device": device}, "train": {"recipe": recipe}, "decode": decode}
-    return resolve([Layer.of_file("benchmark", {**values, "gate": {"enabled": False}})])
+def load(subject: Subject, recipe: str, origin: Origin) -> Loop:
+    """The loop over that model with a recipe, whatever the settings of the machine's user."""
+    values = {
+        "model": {"device": subject.device},
+        "train": {"recipe": recipe},
+        "decode": {"context_tokens": subject.context_tokens, "chunk_tokens": subject.chunk_tokens},
+        # A chunk that it refuses is written twice and not learnt, and would cost something else.
+        "gate": {"enabled": False},
+    }
+    config = resolve([Layer.of_file("benchmark", values)])
+    if subject.synthetic:
+        return Loop(synthetic_model(subject.synthetic, config), config, origin)
+    assert subject.folder is not None
+    return Loop(models.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
 
 
-def load(
-    folder: Path | None, name: str, recipe: str, *, device: str, sizes: tuple[int, int], origin: Origin
-) -> Loop:
-    """The loop over the model in `folder` or, without one, over the synthetic model `name`; `sizes` are
-    tokens of context and chunk.
-    """
-    config = config_of(recipe, device, *sizes)
-    if folder is not None:
-        return Loop(models.load(folder, config.model, config.train, seed=config.seed), config, origin)
+def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
+    """What `models.load` would make of random weights; its tokenizer knows bytes only."""
     from tests.tiny import byte_tokenizer
 
-    if device == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)  # as models.load does
-    base = synthetic.load(name, torch.device(device))
+    device = torch.device(config.model.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    base = synthetic.load(name, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
     module, adapter = models.with_adapter(base, config.train, config.seed)
-    kind = "nf4" if base.is_loaded_in_4bit else "none"
-    model = models.LanguageModel(
-        *(module.eval(), byte_tokenizer(), adapter, kind, dtype),
+    quantize = "nf4" if base.is_loaded_in_4bit else "none"
+    return models.LanguageModel(
+        *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),
         fingerprint="",
         parameters=parameters,
         max_positions=None,
     )
-    return Loop(model, config, origin)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from benchmarks import synthetic
 from benchmarks.bounds import Form, Shape, step_flops
+from benchmarks.sides import Subject
 
 RANK = ALPHA = 64
 DROPOUT = 0.05
@@ -107,14 +107,13 @@ class Reference:
         return PASSES, PASSES * step_flops(Shape.of(self.module), context, len(given))
 
 
-def load(folder: Path | None, name: str, *, device: str, merge: bool) -> Reference:
-    """Over the model in `folder`, in the precision of the paper's code on a GPU, or without one over the
-    synthetic model `name`.
-    """
-    if folder is None:
-        return Reference(synthetic.load(name, torch.device(device)), merge=merge)
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device})
+def load(subject: Subject, *, merge: bool) -> Reference:
+    """The reference over that model; one that is not synthetic is in bfloat16 on a GPU, as in the paper's code."""
+    device = torch.device(subject.device)
+    if subject.synthetic:
+        return Reference(synthetic.load(subject.synthetic, device), merge=merge)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    module = AutoModelForCausalLM.from_pretrained(subject.folder, dtype=dtype, device_map={"": device})
     return Reference(module, merge=merge)
 
 

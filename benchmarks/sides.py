@@ -5,12 +5,13 @@ Nothing heavy is imported here: what templora sets before torch is loaded must n
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from benchmarks.machine import machine, peak_resident
 
@@ -21,19 +22,20 @@ SIDES = {
     "paper": "templora with --recipe paper",
     "given": "templora's recipe for given text, which is read and learnt",
 }
-SYNTHETIC = ("135m", "1b", "7b", "14b")
-"""The names of `synthetic.CONFIGS`."""
+
+Device = Literal["cpu", "cuda"]
+Synthetic = Literal["135m", "1b", "7b", "14b"]
+"""A name in `synthetic.CONFIGS`."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """The model that all sides run, and how."""
 
-    device: str
-    """cpu or cuda."""
+    device: Device
     folder: Path | None
-    synthetic: str
-    """The name of the model where there is no folder."""
+    """Of the model; None where it is synthetic."""
+    synthetic: Synthetic | None
     context_tokens: int
     chunk_tokens: int
 
@@ -95,20 +97,16 @@ _side: Side
 def begin(name: str, subject: Subject) -> None:
     """Load the model as side `name` does."""
     global _side
-    folder, synthetic, device = subject.folder, subject.synthetic, subject.device
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it advises to install kernels
     if name in ("reference", "live"):
         from benchmarks import reference
 
-        _side = reference.load(folder, synthetic, device=device, merge=name == "reference")
-        return
-    from benchmarks import loop
+        _side = reference.load(subject, merge=name == "reference")
+    else:
+        from benchmarks import loop
 
-    _side = loop.load(
-        *(folder, synthetic, "paper" if name == "paper" else "default"),
-        device=device,
-        sizes=(subject.context_tokens, subject.chunk_tokens),
-        origin="given" if name == "given" else "own",
-    )
+        recipe = "paper" if name == "paper" else "default"
+        _side = loop.load(subject, recipe, "given" if name == "given" else "own")
 
 
 def one_chunk(prompt: list[int], given: list[int]) -> Cost:
@@ -134,7 +132,7 @@ def one_chunk(prompt: list[int], given: list[int]) -> Cost:
     )
 
 
-def rates(device: str) -> dict[str, Any]:
+def rates(device: Device) -> dict[str, Any]:
     """What the machine is, and what it could do: bytes and floating-point operations a second."""
     import torch
 
@@ -159,7 +157,7 @@ def find_model(name: str) -> Path:
     return catalog.resolve(name, lambda text: print(text, file=sys.stderr))
 
 
-def token_ids(folder: Path | None, synthetic: str, book: Path | None, count: int) -> list[int]:
+def token_ids(folder: Path | None, synthetic: Synthetic | None, book: Path | None, count: int) -> list[int]:
     """The first `count` tokens of a text, fewer where it is shorter; random ones without a text."""
     if book is not None:
         from transformers import AutoTokenizer
@@ -168,7 +166,7 @@ def token_ids(folder: Path | None, synthetic: str, book: Path | None, count: int
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return list(tokenizer.encode(read_text(book), add_special_tokens=False))[:count]
-    if folder is None:
+    if synthetic is not None:
         from benchmarks.synthetic import CONFIGS
 
         config: Any = CONFIGS[synthetic]

@@ -9,6 +9,8 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
+from benchmarks.sides import Synthetic
+
 POSITIONS = 32_768
 
 
@@ -25,7 +27,7 @@ def llama(hidden: int, inner: int, layers: int, heads: tuple[int, int], vocab: i
     )
 
 
-CONFIGS: dict[str, PretrainedConfig] = {
+CONFIGS: dict[Synthetic, PretrainedConfig] = {
     "135m": llama(576, 1536, 30, (9, 3), 49_152, tied=True),  # SmolLM2-135M
     "1b": llama(2048, 8192, 16, (32, 8), 128_256, tied=True),  # Llama 3.2 1B
     "7b": llama(4096, 11_008, 32, (32, 32), 32_000, tied=False),  # Llama 2 7B, the paper's
@@ -42,8 +44,8 @@ CONFIGS: dict[str, PretrainedConfig] = {
 }
 
 
-def load(name: str, device: torch.device) -> Any:
-    """The shape `name`, held as templora holds a base there: float32 on the CPU, NF4 over bfloat16 on a GPU."""
+def load(name: Synthetic, device: torch.device) -> Any:
+    """The shape `name`, held as templora holds a base: float32 on the CPU, NF4 over bfloat16 on a GPU."""
     gpu = device.type == "cuda"
     return build(CONFIGS[name], device, torch.bfloat16 if gpu else torch.float32, nf4=gpu)
 
@@ -56,11 +58,13 @@ def build(config: PretrainedConfig, device: torch.device, dtype: torch.dtype, *,
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
     head = model.get_output_embeddings()
-    for name, module in list(model.named_modules()):
-        module.to_empty(device=device, recurse=False)
-        model._init_weights(module)
-        if nf4 and isinstance(module, nn.Linear) and module is not head:
-            model.set_submodule(name, _rounded(module, dtype))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)  # every process has the same model
+        for name, module in list(model.named_modules()):
+            module.to_empty(device=device, recurse=False)
+            model._init_weights(module)
+            if nf4 and isinstance(module, nn.Linear) and module is not head:
+                model.set_submodule(name, _rounded(module, dtype))
     model.tie_weights()
     model.is_loaded_in_4bit = nf4  # what PEFT asks
     return model.requires_grad_(False).eval()
