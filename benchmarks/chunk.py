@@ -77,9 +77,9 @@ def measure(subject: Subject, ids: list[int], names: list[str], rounds: int) -> 
                 try:
                     if round_ < 0:
                         processes[name].submit(begin, name, subject).result()
-                        processes[name].submit(one_chunk, prompt, given[:WARM_UP_TOKENS]).result()
+                        processes[name].submit(one_chunk, name, prompt, given[:WARM_UP_TOKENS]).result()
                     else:
-                        cost = processes[name].submit(one_chunk, prompt, given).result()
+                        cost = processes[name].submit(one_chunk, name, prompt, given).result()
                         measured[name].costs.append(cost)
                 except Exception as error:  # out of memory, or killed for it: the others go on
                     measured[name].error = f"{type(error).__name__}: {error}"

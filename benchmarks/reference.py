@@ -108,7 +108,7 @@ class Reference:
 
 
 def load(subject: Subject, *, merge: bool) -> Reference:
-    """The reference over that model: in bfloat16 on a GPU, as in the paper's code, or as a synthetic one is."""
+    """Over that model; on a GPU, unless it is synthetic, in bfloat16, as in the paper's code."""
     device = torch.device(subject.device)
     if subject.synthetic:
         return Reference(synthetic.load(subject.synthetic, device), merge=merge)

@@ -90,34 +90,33 @@ class Side(Protocol):
         """Passes over such a chunk, and the floating-point operations that they need together."""
 
 
-_side: Side
-"""The one of this process."""
+_sides: dict[str, Side] = {}
+"""Those that this process has loaded, by name."""
 
 
 def begin(name: str, subject: Subject) -> None:
     """Load the model as side `name` does."""
-    global _side
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it advises to install kernels
     if name in ("reference", "live"):
         from benchmarks import reference
 
-        _side = reference.load(subject, merge=name == "reference")
+        _sides[name] = reference.load(subject, merge=name == "reference")
     else:
         from benchmarks import loop
 
         recipe = "paper" if name == "paper" else "default"
-        _side = loop.load(subject, recipe, "given" if name == "given" else "own")
+        _sides[name] = loop.load(subject, recipe, "given" if name == "given" else "own")
 
 
-def one_chunk(prompt: list[int], given: list[int]) -> Cost:
-    """Let the side of this process make a chunk after `prompt`, as long as `given`."""
+def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
+    """Let side `name`, which has begun, make a chunk after `prompt`, as long as `given`."""
     import torch
 
     from benchmarks.bounds import Shape, cache_bytes, clock_on, weight_bytes
 
-    module = _side.module
-    seconds = _side.chunk(prompt, given, clock_on(module.device))
-    passes, flops = _side.train_work(prompt, given)
+    side, module = _sides[name], _sides[name].module
+    seconds = side.chunk(prompt, given, clock_on(module.device))
+    passes, flops = side.train_work(prompt, given)
     cached = cache_bytes(Shape.of(module), len(prompt), len(given), module.dtype.itemsize)
     on_gpu = module.device.type == "cuda"
     if on_gpu:
@@ -125,7 +124,7 @@ def one_chunk(prompt: list[int], given: list[int]) -> Cost:
     return Cost(
         seconds,
         decoded_tokens=len(given) if seconds["decode"] else 0,
-        read_bytes=weight_bytes(module, _side.form) + cached,
+        read_bytes=weight_bytes(module, side.form) + cached,
         passes=passes,
         train_flops=flops,
         peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else peak_resident(),

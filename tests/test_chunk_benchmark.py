@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 from typer.testing import CliRunner
 
-from benchmarks import bounds, loop, reference, synthetic
+from benchmarks import bounds, chunk, loop, reference, sides, synthetic
 from benchmarks.__main__ import app
 from benchmarks.chunk import Measured, measure, medians, ratios, report_of, show
 from benchmarks.reference import Reference
-from benchmarks.sides import Cost, Subject, Synthetic
+from benchmarks.sides import SIDES, Cost, Subject, Synthetic
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 
@@ -42,6 +42,20 @@ NORMS = 5 * 64
 RANK = 64
 ADAPTER_INPUTS = 3 * RANK * 64
 ADAPTER = 2 * RANK * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
+
+
+@pytest.fixture
+def small_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is measured in milliseconds."""
+    monkeypatch.setattr(bounds, "READ_BYTES", 1 << 20)
+    monkeypatch.setitem(bounds.PRODUCT_SIZE, "cpu", 64)
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch, small_trials: None) -> None:
+    """The sides are threads of this process, which has torch already."""
+    monkeypatch.setattr(chunk, "process", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(sides, "_sides", {})
 
 
 def plain(folder: Path) -> Any:
@@ -148,7 +162,7 @@ def test_bytes_of_the_cache_are_those_that_the_layers_see() -> None:
     assert bounds.cache_bytes(shape, 4, 1, itemsize=2) == 0
 
 
-def test_the_machine_is_measured() -> None:
+def test_the_machine_is_measured(small_trials: None) -> None:
     rate = bounds.product_rate(CPU, torch.float32)
     assert 1e8 < bounds.read_bandwidth(CPU) < 1e13 and 1e8 < rate < 1e15
 
@@ -237,21 +251,26 @@ def test_medians_shares_and_ratios() -> None:
     assert medians(read, machine)["total"] is None and "total" not in ratios(read, slow)
 
 
-def test_a_run_reports_every_side_by_phase(tiny_model: Path) -> None:
+def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -> None:
     arguments = ["chunk", "--model", str(tiny_model), "--chunk-tokens", "24", "--context-tokens", "32"]
     Path("book.txt").write_text("The lamp burns all night over the bay. " * 4, "utf-8")
-    sides = [part for name in ("reference", "default", "given") for part in ("--side", name)]
-    arguments += ["--rounds", "2", "--book", "book.txt", "--json", "raw.json", *sides]
+    arguments += ["--rounds", "2", "--book", "book.txt", "--json", "raw.json"]
+    arguments += [part for name in SIDES for part in ("--side", name)]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     raw = json.loads(Path("raw.json").read_text())
     assert raw["settings"] == {
-        **{"model": str(tiny_model), "chunk_tokens": 24, "context_tokens": 32},
-        **{"rounds": 2, "prompts": "book.txt"},
+        "model": str(tiny_model),
+        "chunk_tokens": 24,
+        "context_tokens": 32,
+        "rounds": 2,
+        "prompts": "book.txt",
     }
     assert raw["machine"]["read_bandwidth"] > 0 and raw["machine"]["product_rate"] > 0
     wanted = {
         "reference": {"prompt", "decode", "train"},
+        "live": {"prompt", "decode", "train"},
+        "paper": {"prompt", "decode", "score", "train", "commit"},
         "default": {"prompt", "decode", "score", "train", "commit"},
         "given": {"score", "train", "commit"},
     }
@@ -270,7 +289,9 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path) -> None:
     }
 
 
-def test_a_side_that_fails_is_left_out(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_side_that_fails_is_left_out(
+    tiny_model: Path, in_threads: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     # A chunk of 4 tokens is below what templora allows, and all the same to the reference.
     subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=4)
     measured = measure(subject, list(range(20)), ["live", "default"], rounds=1)
@@ -290,18 +311,38 @@ def test_a_side_that_fails_is_left_out(tiny_model: Path, capsys: pytest.CaptureF
         (["--model", "no-such-model"], "no-such-model"),
     ],
 )
-def test_what_cannot_be_measured_is_said(tiny_model: Path, arguments: list[str], said: str) -> None:
+def test_what_cannot_be_measured_is_said(
+    tiny_model: Path, in_threads: None, arguments: list[str], said: str
+) -> None:
     Path("book.txt").write_text("The lamp burns.", "utf-8")
     result = CliRunner().invoke(app, ["chunk", "--model", str(tiny_model), *arguments])
     assert result.exit_code == 2 and said in result.output
 
 
-def test_neither_the_command_nor_the_reference_gets_what_templora_sets_for_torch() -> None:
-    script = (
-        "import sys, benchmarks.__main__\n"
-        "assert 'torch' not in sys.modules\n"
-        "import benchmarks.reference\n"
-        "assert 'torch' in sys.modules and 'templora_cli.engine' not in sys.modules\n"
-    )
-    assert reference.__file__
-    subprocess.run([sys.executable, "-c", script], check=True)
+def loaded_with(module: str) -> set[str]:
+    """What the import of a module of benchmarks loads, those of its own kind followed."""
+    file = Path(reference.__file__).with_name(f"{module}.py")
+    found: set[str] = set()
+    for node in ast.parse(file.read_text("utf-8")).body if file.exists() else []:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    for name in list(found):
+        if name.startswith("benchmarks."):
+            found |= loaded_with(name.split(".")[1])
+    return found
+
+
+def test_what_templora_sets_for_torch_does_not_reach_the_reference() -> None:
+    assert {"torch", "bitsandbytes.nn.Linear4bit"} <= loaded_with("reference")
+    assert not [name for name in loaded_with("reference") if name.startswith("templora_cli")]
+    assert "typer" in loaded_with("__main__")
+    assert not [name for name in loaded_with("__main__") if name.startswith(("torch", "templora_cli.engine"))]
+
+
+def test_a_side_is_a_process_of_its_own(tiny_model: Path) -> None:
+    subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=8)
+    measured = measure(subject, list(range(16)), ["reference"], rounds=1)
+    assert [cost.decoded_tokens for cost in measured["reference"].costs] == [8]
+    assert "reference" not in sides._sides
