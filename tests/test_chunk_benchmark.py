@@ -104,19 +104,25 @@ def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model
     weight = made.module.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight
     before = weight.clone()
     prompt = torch.tensor([[5, 6, 7, 8]])
+
+    def by_hand(penalty: float, end: int) -> list[int]:
+        ids = prompt.tolist()[0]
+        with torch.no_grad():
+            while len(ids) < 16:
+                scores = made.module(input_ids=torch.tensor([ids])).logits[0, -1]
+                for token in set(ids):
+                    scores[token] *= penalty if scores[token] < 0 else 1 / penalty
+                scores[end] = -torch.inf
+                ids.append(int(scores.argmax()))
+        return ids
+
+    settings = made.module.get_base_model().generation_config
+    settings.eos_token_id = by_hand(1.12, settings.eos_token_id)[4]  # it would come at once
     sequence, (first, last) = made.generate(prompt, 12, time.perf_counter)
     assert first < last
     torch.testing.assert_close(weight, before)  # taken out again
-    ids = prompt.tolist()[0]
-    ends = made.module.generation_config.eos_token_id
-    with torch.no_grad():
-        while len(ids) < 16:
-            scores = made.module(input_ids=torch.tensor([ids])).logits[0, -1]
-            for token in set(ids):
-                scores[token] *= 1.12 if scores[token] < 0 else 1 / 1.12
-            scores[ends] = -torch.inf
-            ids.append(int(scores.argmax()))
-    assert sequence.tolist() == [ids]
+    assert sequence.tolist() == [by_hand(1.12, settings.eos_token_id)]
+    assert sequence.tolist() != [by_hand(1.0, settings.eos_token_id)]
 
 
 def test_operations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +175,9 @@ def test_the_machine_is_measured(small_trials: None) -> None:
 
 @pytest.mark.parametrize("nf4", [False, True])
 def test_a_synthetic_model_is_the_same_in_every_process(nf4: bool) -> None:
-    one, other = (synthetic.build(TINY, CPU, torch.float32, nf4=nf4) for _ in range(2))
+    one = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
+    torch.rand(1)  # another state of the process's own random numbers
+    other = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
     linear = one.model.layers[1].mlp.up_proj
     assert (type(linear).__name__ == "Linear4bit") == nf4
     assert type(one.lm_head) is torch.nn.Linear and one.lm_head.weight is one.model.embed_tokens.weight
@@ -284,6 +292,8 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -
         )
         assert f"\n| {name} |" in result.stdout
     assert raw["sides"].keys() == wanted.keys()
+    merged, live = (raw["sides"][name]["costs"][0]["read_bytes"] for name in ("reference", "live"))
+    assert live > merged
     assert raw["sides"]["default"]["ratios"].keys() == {
         *("total", "tokens_per_second", "train_pass", "train", "peak_bytes")
     }
