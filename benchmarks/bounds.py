@@ -153,7 +153,7 @@ def _held_bytes(parameter: Any) -> int:
     scales = getattr(parameter, "quant_state", None)  # bitsandbytes' 4 bits
     while scales is not None:
         held += scales.absmax.nbytes
-        scales = scales.state2  # the scales of the scales
+        scales = getattr(scales, "state2", None)  # the scales of the scales; packed for a CPU it has none
     return held
 
 
