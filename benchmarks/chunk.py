@@ -178,7 +178,10 @@ def chunk(
     rounds: Annotated[int, typer.Option(min=1, help="Chunks of each side that count.")] = 3,
     side: Annotated[
         Optional[list[str]],
-        typer.Option(help=f"One of {', '.join(SIDES)}; all but live without. Ratios are to the first."),
+        typer.Option(
+            help="; ".join(f"{name}: {what}" for name, what in SIDES.items())
+            + ". All but live without it; ratios are to the first."
+        ),
     ] = None,
     book: Annotated[
         Optional[Path], typer.Option(help="A text for the prompts; random tokens without.")
