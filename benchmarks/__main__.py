@@ -1,6 +1,7 @@
-"""Start-up time, peak memory of a chunk, whether a long book stays as cheap as a short one, and how much
-people repeat themselves.
+"""What a chunk costs, alone and beside the paper's code, start-up time, whether a long book stays as cheap as
+a short one, and how much people repeat themselves.
 
+    python -m benchmarks chunk [--device cuda] [--model smollm2-135m] [--synthetic 7b] [--book BOOK]
     python -m benchmarks startup
     python -m benchmarks memory [--model smollm2-135m]
     python -m benchmarks flat [--chunks 30]
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -28,17 +28,13 @@ from typing import Annotated, Any
 import psutil
 import typer
 
+from benchmarks.chunk import chunk
+from benchmarks.machine import machine, peak_resident
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+app.command()(chunk)
 
 TEMPLORA = [sys.executable, "-m", "templora_cli"]
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    memory = psutil.virtual_memory().total / 1e9
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
-    )
 
 
 def write_events(*arguments: str, home: Path) -> list[dict[str, Any]]:
@@ -82,9 +78,7 @@ def memory(
             *("--chunk-tokens", str(chunk_tokens), "--context-tokens", str(context_tokens)),
             home=Path(home),
         )
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    peak = peak_resident(resource.RUSAGE_CHILDREN)
     print(f"# {machine()}, {model}, chunk {chunk_tokens}, context {context_tokens}, {chunks} chunks")
     print(f"peak resident memory {peak / 1e9:.2f} GB")
     for event in committed(events):

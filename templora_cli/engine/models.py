@@ -103,7 +103,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
-            module, adapter = _with_adapter(module, train, seed)
+            module, adapter = with_adapter(module, train, seed)
     module.eval()
     return LanguageModel(
         module,
@@ -117,7 +117,8 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     )
 
 
-def _with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """A transformers model inside a PEFT model, and the matrices that learn (see `load`)."""
     lora = LoraConfig(
         r=train.rank,
         lora_alpha=train.alpha,

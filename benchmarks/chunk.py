@@ -1,0 +1,224 @@
+"""What one chunk costs: templora against the paper's public code, on the same model, prompts and machine.
+
+Each side is a process of its own, so that each has its own peak of memory, and they make their chunks in
+turns, so that what else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, Optional
+
+import typer
+
+from benchmarks.sides import (
+    SIDES,
+    Cost,
+    Device,
+    Subject,
+    Synthetic,
+    begin,
+    find_model,
+    one_chunk,
+    rates,
+    token_ids,
+)
+from templora_cli.errors import TemploraError
+
+PHASES = ("prompt", "decode", "score", "train", "commit")
+WARM_UP_TOKENS = 16
+"""Of a first chunk that is not counted: it pays for what is made once."""
+RATIOS = {
+    # property of a cost: how the table calls it, and whether more of it is better
+    "total": ("whole chunk", False),
+    "tokens_per_second": ("decoding", True),
+    "train_pass": ("a training pass", False),
+    "train": ("training", False),
+    "peak_bytes": ("peak memory", False),
+}
+COLUMNS = ("whole chunk, s", "range", "tokens/s", "of bandwidth", "training, of arithmetic", "peak, GB")
+
+
+@dataclass
+class Measured:
+    """The chunks of a side, and what ended it before its time."""
+
+    costs: list[Cost] = field(default_factory=list)
+    error: str | None = None
+
+    def values(self, name: str) -> list[float]:
+        """One property of all costs; empty where it has none."""
+        return [value for cost in self.costs if (value := getattr(cost, name)) is not None]
+
+
+def process() -> ProcessPoolExecutor:
+    """A process that is kept; spawned, so that it inherits no memory."""
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def measure(subject: Subject, ids: list[int], names: list[str], rounds: int) -> dict[str, Measured]:
+    """`rounds` chunks a side, in turns, after one that is not counted. A side that fails is left out."""
+    context, size = subject.context_tokens, subject.chunk_tokens
+    measured = {name: Measured() for name in names}
+    with ExitStack() as stack:
+        processes = {name: stack.enter_context(process()) for name in names}
+        for round_ in range(-1, rounds):
+            start = max(0, round_) * size
+            prompt, given = ids[start : start + context], ids[start + context :][:size]
+            for name in [name for name, side in measured.items() if side.error is None]:
+                typer.echo(f"{name}: {f'chunk {round_ + 1}' if round_ >= 0 else 'loading'}", err=True)
+                try:
+                    if round_ < 0:
+                        processes[name].submit(begin, name, subject).result()
+                        processes[name].submit(one_chunk, name, prompt, given[:WARM_UP_TOKENS]).result()
+                    else:
+                        cost = processes[name].submit(one_chunk, name, prompt, given).result()
+                        measured[name].costs.append(cost)
+                except Exception as error:  # out of memory, or killed for it: the others go on
+                    measured[name].error = f"{type(error).__name__}: {error}"
+                    processes[name].shutdown()
+    return measured
+
+
+def report_of(measured: dict[str, Measured], machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each side its costs as they are, medians of them, and ratios to the first side."""
+    first = next(iter(measured.values()))
+    report = {}
+    for name, side in measured.items():
+        figures = {**medians(side, machine), "ratios": ratios(side, first)} if side.costs else {}
+        report[name] = {"error": side.error, **figures, "costs": [asdict(cost) for cost in side.costs]}
+    return report
+
+
+def medians(side: Measured, machine: dict[str, Any]) -> dict[str, Any]:
+    """Of the chunks of a side, with the range of its totals and its shares of the machine's bounds."""
+    pace, totals = side.values("tokens_per_second"), side.values("total")
+    read, flops = side.costs[0].read_bytes, side.costs[0].train_flops
+    return {
+        "seconds": {phase: median(cost.seconds.get(phase, 0.0) for cost in side.costs) for phase in PHASES},
+        "total": median(totals) if totals else None,
+        "total_range": [min(totals), max(totals)] if totals else None,
+        "tokens_per_second": median(pace) if pace else None,
+        "decode_share": median(pace) * read / machine["read_bandwidth"] if pace else None,
+        "train_share": flops / median(side.values("train")) / machine["product_rate"],
+        "peak_bytes": max(side.values("peak_bytes")),
+    }
+
+
+def ratios(side: Measured, first: Measured) -> dict[str, dict[str, float]]:
+    """How many times better than the first side: by the medians, and the range over the rounds."""
+    found = {}
+    for name, (_, more) in RATIOS.items():
+        ours, theirs = side.values(name), first.values(name)
+        if ours and theirs:
+            ours, theirs = (ours, theirs) if more else (theirs, ours)
+            rounds = [a / b for a, b in zip(ours, theirs, strict=False)]
+            middle = max if name == "peak_bytes" else median  # each is that of the rounds so far
+            found[name] = {"ratio": middle(ours) / middle(theirs), "min": min(rounds), "max": max(rounds)}
+    return found
+
+
+def show(settings: dict[str, Any], machine: dict[str, Any], sides: dict[str, dict[str, Any]]) -> None:
+    """Print the report as two tables."""
+    print("# {machine}, {device}, torch {torch}, {threads} threads".format(**machine))
+    bandwidth, rate = machine["read_bandwidth"] / 1e9, machine["product_rate"] / 1e9
+    print(f"# reads {bandwidth:.1f} GB/s, multiplies at {rate:.0f} GFLOP/s")
+    print("# " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()) + "\n")
+    print_row("side", *(f"{phase}, s" for phase in PHASES), *COLUMNS)
+    print_row(*["---"] * (1 + len(PHASES) + len(COLUMNS)))
+    for name, side in sides.items():
+        if side["costs"]:
+            print_row(name, *cells_of(side))
+    first = next(iter(sides))
+    print(f"\nTimes better than {first}: by the medians, and the range over the rounds\n")
+    print_row("side", *(title for title, _ in RATIOS.values()))
+    print_row(*["---"] * (1 + len(RATIOS)))
+    for name, side in sides.items():
+        if side["costs"] and name != first:
+            found = (side["ratios"].get(key) for key in RATIOS)
+            print_row(name, *(one and "{ratio:.2f} ({min:.2f} to {max:.2f})".format(**one) for one in found))
+    for name, side in sides.items():
+        if side["error"]:
+            print(f"\n{name} ended early: {side['error']}")
+
+
+def cells_of(side: dict[str, Any]) -> Iterable[str]:
+    """The figures of a side in the order of `PHASES` and `COLUMNS`; "" for what it does not do."""
+    yield from (f"{side['seconds'][phase]:.2f}" for phase in PHASES)
+    if side["total"] is None:
+        yield from [""] * 4
+    else:
+        yield f"{side['total']:.1f}"
+        yield "{:.1f} to {:.1f}".format(*side["total_range"])
+        yield f"{side['tokens_per_second']:.1f}"
+        yield f"{side['decode_share']:.0%}"
+    yield f"{side['train_share']:.0%}"
+    yield f"{side['peak_bytes'] / 1e9:.2f}"
+
+
+def print_row(*cells: str | None) -> None:
+    print(f"| {' | '.join(cell or '' for cell in cells)} |")
+
+
+def chunk(
+    device: Device = "cpu",
+    model: str = "smollm2-135m",
+    synthetic: Annotated[
+        Optional[Synthetic], typer.Option(help="Random weights in the shape of a model of that size.")
+    ] = None,
+    chunk_tokens: Annotated[int, typer.Option(min=8)] = 1024,
+    context_tokens: Annotated[int, typer.Option(min=2, help="Of the whole prompt.")] = 1024,
+    rounds: Annotated[int, typer.Option(min=1, help="Chunks of each side that count.")] = 3,
+    side: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="; ".join(f"{name}: {what}" for name, what in SIDES.items())
+            + ". All but live without it; ratios are to the first."
+        ),
+    ] = None,
+    book: Annotated[
+        Optional[Path], typer.Option(help="A text for the prompts; random tokens without.")
+    ] = None,
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="File for the raw figures.")] = None,
+) -> None:
+    """What a chunk costs beside the paper's public code, in turns, and against the machine's bounds."""
+    names = list(dict.fromkeys(side or (name for name in SIDES if name != "live")))
+    if unknown := set(names) - SIDES.keys():
+        raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+    if synthetic and book:
+        raise typer.BadParameter("a synthetic model has no tokenizer for --book")
+    count = context_tokens + rounds * chunk_tokens
+    with process() as helper:
+        try:
+            folder = None if synthetic else helper.submit(find_model, model).result()
+            ids = helper.submit(token_ids, folder, synthetic, book, count).result()
+        except TemploraError as error:
+            raise typer.BadParameter(f"{error.message} ({error.hint})") from None
+        if len(ids) < count:
+            raise typer.BadParameter(f"{book} has {len(ids):,} tokens, and {count:,} are needed")
+        before = helper.submit(rates, device).result()
+        measured = measure(
+            Subject(device, folder, synthetic, context_tokens, chunk_tokens), ids, names, rounds
+        )
+        after = helper.submit(rates, device).result()
+    # On a machine that does other things too, the better of two is nearer to what it could do.
+    machine = {**after, **{key: max(before[key], after[key]) for key in ("read_bandwidth", "product_rate")}}
+    settings = {
+        "model": f"synthetic {synthetic}" if synthetic else model,
+        "chunk_tokens": chunk_tokens,
+        "context_tokens": context_tokens,
+        "rounds": rounds,
+        "prompts": "random tokens" if book is None else book.name,
+    }
+    report = report_of(measured, machine)
+    if json_file is not None:
+        raw = {"settings": settings, "machine": machine, "sides": report}
+        json_file.write_text(json.dumps(raw, indent=1) + "\n", "utf-8")
+    show(settings, machine, report)

@@ -1,0 +1,120 @@
+"""One chunk as templora makes it: the loop itself, as `write` and the evaluations run it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from templora_cli.engine import models  # isort: skip  # it sets what torch's allocator reads
+
+import torch
+
+from benchmarks import synthetic
+from benchmarks.bounds import Form, Shape, step_flops
+from benchmarks.sides import Subject, Synthetic
+from templora_cli.config import Config, Layer, for_size, resolve
+from templora_cli.engine.backends.choose import backend_for, backend_name
+from templora_cli.events import Chunk, ChunkLearnt, ChunkScored, Origin, TextDecoded
+from templora_cli.sessions.checkpoint import commit_step, thin
+from templora_cli.tasks.novel import Goal, NovelTask
+from templora_cli.tasks.reading import ReadingTask
+from templora_cli.temp_lora import Task, WritingState, learning_of, windows, write
+
+
+class Loop:
+    """A model with its adapter, its backend and a folder of steps, for one chunk after the other."""
+
+    def __init__(self, model: models.LanguageModel, config: Config, origin: Origin) -> None:
+        """Chunks of the model's own, or `given` ones."""
+        self.model, self.module, self.origin = model, model.module, origin
+        self.config = for_size(config, model.parameters)
+        self.state = WritingState.begin(model, self.config)
+        self.backend = backend_for(model, config.decode.backend)
+        self.form: Form = "int8" if backend_name(model, config.decode.backend) == "int8" else "live"
+        self._folder = tempfile.TemporaryDirectory()
+        self.steps = Path(self._folder.name)
+
+    def chunk(
+        self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
+    ) -> dict[str, float]:
+        """Write `len(given)` tokens after `prompt`, or read them; seconds of each phase by `clock`.
+
+        The state goes on from chunk to chunk, but the book is always what stands in `prompt`.
+        """
+        self.state.tokens[:] = prompt[1:]
+        arrivals = [began := clock()]
+        for event in write(self._task(prompt, given), self.model, self.backend, self.state, self.config):
+            if isinstance(event, TextDecoded):
+                arrivals.append(time.perf_counter())  # a backend may run ahead: nothing waits for it here
+            elif isinstance(event, ChunkScored):
+                scored = clock()
+            elif isinstance(event, ChunkLearnt):
+                learnt = clock()
+                if not event.train_losses:
+                    raise RuntimeError("nothing was learnt of this chunk")
+                commit_step(self.steps, event.index, asdict(event), self.state)
+                thin(self.steps, self.config.session.keep_checkpoints)
+        first, last = arrivals[min(1, len(arrivals) - 1)], arrivals[-1]
+        return {
+            "prompt": first - began,
+            "decode": last - first,
+            "score": scored - last,
+            "train": learnt - scored,
+            "commit": clock() - learnt,
+        }
+
+    def _task(self, prompt: Sequence[int], given: Sequence[int]) -> Task:
+        # The prompt is as long on all sides: its first token is the header.
+        header, text, decode = tuple(prompt[:1]), tuple(prompt[1:]), self.config.decode
+        if self.origin == "given":
+            return ReadingTask(header, text + tuple(given), decode, self.model.tokenizer)
+        return NovelTask(header, text, Goal(len(given), "tokens"), decode, self.model.tokenizer)
+
+    def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
+        """Passes over such a chunk, and the floating-point operations that they need together."""
+        self.state.tokens[:] = prompt[1:]
+        turn = self._task(prompt, given).next_turn(self.state.tokens, ())
+        assert turn is not None
+        learning = learning_of(turn, self.config)
+        shape = Shape.of(self.module)
+        steps = windows(turn, Chunk(tuple(given), ""), self.state, learning)
+        once = sum(step_flops(shape, len(step.header + step.context), len(step.tokens)) for step in steps)
+        return learning.epochs, learning.epochs * once
+
+
+def load(subject: Subject, recipe: str, origin: Origin) -> Loop:
+    """The loop over that model with a recipe, whatever the settings of the machine's user."""
+    values = {
+        "model": {"device": subject.device},
+        "train": {"recipe": recipe},
+        "decode": {"context_tokens": subject.context_tokens, "chunk_tokens": subject.chunk_tokens},
+        # A chunk that it refuses is written twice and not learnt, and would cost something else.
+        "gate": {"enabled": False},
+    }
+    config = resolve([Layer.of_file("benchmark", values)])
+    if subject.synthetic:
+        return Loop(synthetic_model(subject.synthetic, config), config, origin)
+    assert subject.folder is not None
+    return Loop(models.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
+
+
+def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
+    """What `models.load` would make of random weights; its tokenizer knows bytes only."""
+    from tests.tiny import byte_tokenizer
+
+    device = torch.device(config.model.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    base = synthetic.load(name, device)
+    parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
+    module, adapter = models.with_adapter(base, config.train, config.seed)
+    quantize = "nf4" if base.is_loaded_in_4bit else "none"
+    return models.LanguageModel(
+        *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),
+        fingerprint="",
+        parameters=parameters,
+        max_positions=None,
+    )
