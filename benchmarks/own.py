@@ -102,6 +102,13 @@ VARIANTS: dict[str, Variant] = {
     "nll 5e-5, no penalty": Variant(("own.lr=5e-5", NO_PENALTY)),
     "nll 1e-5": Variant(("own.lr=1e-5",)),
     "nll 2e-5": Variant(("own.lr=2e-5",)),
+    # As given text is learnt, but for the rate: as many steps, at half the cost.
+    **{
+        f"nll {lr}, windows": Variant(
+            (f"own.lr={lr}", "own.epochs=1", "own.window_tokens=256", "own.context_tokens=256")
+        )
+        for lr in ("1e-5", "2e-5", "4e-5")
+    },
     "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5",), replayed),
     "nll 2e-4": Variant(("own.lr=2e-4",)),
     "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4",), kl_budget(0.05)),
