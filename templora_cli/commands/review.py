@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
@@ -91,12 +91,16 @@ def sync(
         records = corrected(translated.records, corrections)
         task = session_run.translation_task(book, model, config)
         backend = backend_for(model, config.decode.backend)
-        chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
-        view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
-        if translated.finished:
-            translate.write_document(book, view)
-        else:
-            view.show(Notice(f"to go on with them: templora resume {book.id}"))
+        try:
+            chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
+            view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
+            if translated.finished:
+                translate.write_document(book, view)
+            else:
+                view.show(Notice(f"to go on with them: {book.resume_command}"))
+        except KeyboardInterrupt:
+            view.show(Notice(_what_was_stopped(book, records)))
+            raise
 
 
 def _follow(rebuilding: Iterator[tuple[int, int]], view: View) -> int:
@@ -110,9 +114,17 @@ def _follow(rebuilding: Iterator[tuple[int, int]], view: View) -> int:
             doing = f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}"
     except StopIteration:
         return in_all
-    except KeyboardInterrupt:
-        view.show(Notice("stopped: nothing was taken back, the session is as it was"))
-        raise
+
+
+def _what_was_stopped(book: Session, records: Sequence[Any]) -> str:
+    """Ctrl-C may come before the chunks that were learnt anew are in their place, or after it."""
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.sessions.store import finish_swap
+
+    finish_swap(book.path)
+    if [chunk["record"] for chunk in read_chunks(book.steps)] == records:
+        return f"stopped: the corrections are taken back and learnt; to go on: {book.resume_command}"
+    return "stopped: nothing was taken back, the session is as it was"
 
 
 def retry(

@@ -131,12 +131,13 @@ class TranslatedBook:
         notice = None
         try:
             own = known.read_text("ascii").split() if known.exists() else []
-            if out.exists() and sha256_of(out.read_bytes()) not in (sha256_of(content), *own):
+            before = sha256_of(out.read_bytes()) if out.exists() else ""
+            if before not in ("", sha256_of(content), *own):
                 aside = free_name(out)
                 out.replace(aside)
                 notice = f"{out.name} was edited: your version is kept as {aside}"
-            # Both are known as templora's own while a kill may leave the one or the other.
-            write_atomically(known, "\n".join([*own[-1:], sha256_of(content)]))
+            # Both are known as templora's own while kills may leave the one or the other.
+            write_atomically(known, f"{before}\n{sha256_of(content)}")
             write_atomically(out, content)
             for suffix, text in (
                 (".html", report.as_html()),

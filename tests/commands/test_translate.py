@@ -421,6 +421,26 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: p
     assert records()[0][1]["target"] == "One is well."
 
 
+def test_a_sync_that_is_stopped_when_all_is_in_its_place(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate(tiny_model)
+    session, path = only_session(), correct({2: "One is well."})
+    replace, presses = Path.replace, iter([KeyboardInterrupt])
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name == "steps.new" and (press := next(presses, None)):
+            raise press
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    result = templora("sync", session.name, path)
+    assert result.exit_code == 130 and "the corrections are taken back and learnt" in result.stderr
+    assert "One is well." not in Path("book (English).txt").read_text()
+    assert templora("resume").exit_code == 3
+    assert "One is well." in Path("book (English).txt").read_text()
+
+
 def test_a_manifest_that_does_not_say_what_was_asked(tiny_model: Path) -> None:
     translate(tiny_model, "--limit", "1")
     path = only_session() / "session.json"
