@@ -14,11 +14,12 @@ from typer.testing import Result
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.events import RebuildStarted
 from templora_cli.sessions import recorder, translated
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.tasks import translation
 from templora_cli.tasks.checks import Flaw
-from tests.commands.test_cli import message_of, only_session, templora
+from tests.commands.test_cli import events_of, message_of, only_session, templora
 from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
@@ -178,7 +179,7 @@ def test_corrections_are_learnt_and_stand_in_the_book(tiny_model: Path) -> None:
     path = correct({5: "Three is bad."})
     result = templora("sync", only_session().name, path)
     assert result.exit_code == 0, result.output
-    assert "1 paragraphs taken back" in result.stderr
+    assert "1 paragraph taken back" in result.stderr
     assert "Three is bad." in Path("book (English).txt").read_text()
     report = json.loads((only_session() / "report.json").read_text())
     assert report["failed"] == 0
@@ -188,6 +189,30 @@ def test_corrections_are_learnt_and_stand_in_the_book(tiny_model: Path) -> None:
     assert corrected["before"] == next(o["target"] for c in before for o in c if o["paragraph"] == 4)
     second = tensors(only_session())
     assert any(not torch.equal(second[name], first[name]) for name in first)
+
+
+def test_a_sync_as_events(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
+    path = correct({1: "Chapter the first"})
+    result = templora("sync", only_session().name, path, "--json")
+    begun, relearnt, synced = events_of(result)
+    assert (begun["event"], begun["first"], begun["chunks"]) == ("rebuild_started", 0, 1)
+    assert (relearnt["event"], relearnt["index"]) == ("chunk_relearnt", 0) and relearnt["train_losses"]
+    assert (synced["event"], synced["paragraphs"], synced["chunks"]) == ("synced", 1, 1)
+    assert synced["resume_command"] == f"templora resume {only_session().name}"
+    assert templora("resume").exit_code == 3
+    path.unlink()
+    last = events_of(templora("sync", only_session().name, correct({5: "Three is bad."}), "--json"))[-1]
+    assert (last["event"], last["corrected"], last["failed"]) == ("translated", 2, 0)
+
+
+def test_another_try_as_events(tiny_model: Path) -> None:
+    translate(tiny_model)
+    events = events_of(templora("retry", "--json"))
+    assert events[0]["event"] == "session_opened" and (events[0]["goal"], events[0]["done"]) == (7, 6)
+    [told] = [event for event in events if event["event"] == "paragraph_translated"]
+    assert told["paragraph"] == 4 and told["flaws"] == ["it is bad"]
+    assert events[-1]["event"] == "translated" and events[-1]["failed"] == 1
 
 
 def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:
@@ -210,8 +235,9 @@ def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> Non
         kept = chunk_records()
         kept[0]["paragraphs"][0]["attempts"] += 1
         backend = EagerBackend(model.module)
-        told = list(rebuild(session, model, backend, config, task, kept, print))
-        assert told == [(done, len(kept)) for done in range(len(kept) + 1)]
+        told = list(rebuild(session, model, backend, config, task, kept))
+        assert told[0] == RebuildStarted(session.id, 0, len(kept))
+        assert [event.index for event in told[1:]] == [*range(len(kept))]
     now = tensors(only_session())
     assert all(torch.equal(now[name], was[name]) for name in was)
 
