@@ -88,6 +88,7 @@ def sync(
         if not corrections:
             view.show(Notice(f"{path} changes and approves nothing"))
             return
+        translate.tell_of_changed_source(book, view)
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
         records = corrected(translated.records, corrections)

@@ -129,8 +129,19 @@ def translate(
 
 def finish(session: Session, model: LanguageModel, view: View) -> None:
     """Translate what is left, then as `write_document`."""
+    tell_of_changed_source(session, view)
     session_run.run_session(session, model, view)
     write_document(session, view)
+
+
+def tell_of_changed_source(session: Session, view: View) -> None:
+    """Say so where the file is another one than the session began with, and goes on with."""
+    from templora_cli.sessions.translated import TranslatedBook
+
+    if TranslatedBook(session.path, session.manifest).source_has_changed:
+        name = Path(session.manifest.request["path"]).name
+        goes_on = "which goes on with its own copy; to translate the new version: templora translate"
+        view.show(Notice(f"{name} has changed since session {session.id} began, {goes_on}"))
 
 
 def write_document(session: Session, view: View) -> None:

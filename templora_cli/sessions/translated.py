@@ -64,6 +64,14 @@ class TranslatedBook:
         return document
 
     @property
+    def source_has_changed(self) -> bool:
+        """Is the file that is translated another one by now? One that is gone is not."""
+        try:
+            return sha256_of(Path(self.request["path"]).read_bytes()) != self.manifest.source_sha256
+        except OSError:
+            return False
+
+    @property
     def languages(self) -> tuple[Language, Language]:
         """Of source and target."""
         return languages_of(self.request)

@@ -354,6 +354,23 @@ def test_the_same_command_goes_on_and_a_changed_file_is_told(
     assert "already there: 1 chunk" in again.stderr
 
 
+def test_a_session_goes_on_with_its_own_copy_of_a_changed_file(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
+    name = only_session().name
+    Path("book.txt").write_text(BOOK.replace("Vier", "Zehn"))
+    told = f"book.txt has changed since session {name} began, which goes on with its own copy"
+    resumed = templora("resume")
+    assert resumed.exit_code == 3 and told in resumed.stderr
+    assert "VIER IST GUT." in Path("book (English).txt").read_text()
+    for again in (templora("sync", name, correct({2: "One is well."})), templora("retry")):
+        assert again.exit_code == 3 and again.stderr.count(told) == 1
+    Path("book.txt").unlink()
+    gone = templora("resume")
+    assert gone.exit_code == 3 and "has changed" not in gone.stderr
+
+
 def test_a_title_that_comes_twice_is_translated_once(tiny_model: Path) -> None:
     page = "<html><head><title>Turm</title></head><body><h1>Turm</h1><p>Turm</p><h2>Turm</h2></body></html>"
     Path("page.html").write_text(page)
