@@ -84,6 +84,11 @@ def corrections_in(records: Sequence[Any]) -> list[Correction]:
     ]
 
 
+def _known(paragraph: int, records: Sequence[Any]) -> bool:
+    """Has it been translated already, so that it is translated again?"""
+    return any(one["paragraph"] == paragraph for record in records for one in record["paragraphs"])
+
+
 @dataclass(frozen=True)
 class TranslationTask:
     """Gathers paragraphs into chunks, translates and checks each. Implements `temp_lora.Task`."""
@@ -115,12 +120,14 @@ class TranslationTask:
             end += 1
         if begin == end:
             return None
-        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end]))
+        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end], records))
 
     def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Turn:
         taken = self.paragraphs[begin:end]
         header = self._header("\n".join(text for _, text in taken))
-        context = self._context(taken[0][0], records)
+        first = taken[0][0]
+        # What is translated again stands here and there in the book: there is no context to all of it.
+        context = () if _known(first, records) else self.format.pair_tokens(self._before(first, records))
         size = sum(map(self._size, range(begin, end)))
         return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
 
@@ -143,32 +150,37 @@ class TranslationTask:
             terms = terms[: len(terms) // 2]
         return header
 
-    def _context(self, paragraph: int, records: Sequence[Any]) -> Tokens:
-        """The last good pairs before a paragraph, as many as are asked for and fit."""
+    def _before(self, paragraph: int, records: Sequence[Any]) -> list[Pair]:
+        """The last good pairs before a paragraph, as many as are asked for and fit into the window."""
         good = {number: one for number, one in best_of(records).items() if not one["flaws"]}
-        context: Tokens = ()
+        pairs: list[Pair] = []
+        size = 0
         nearest = sorted((number for number in good if number < paragraph), reverse=True)
         for number in nearest[: self.config.context_pairs]:
-            pair = self.format.pair_tokens([Pair(self._sources[number], good[number]["target"])])
-            if len(pair) + len(context) > self.decode.context_tokens:
+            pair = Pair(self._sources[number], good[number]["target"])
+            size += len(self.format.pair_tokens([pair]))
+            if size > self.decode.context_tokens:
                 break
-            context = pair + context
-        return context
+            pairs.insert(0, pair)
+        return pairs
 
     @cached_property
     def _sources(self) -> dict[int, str]:
         return dict(self.paragraphs)
 
     def _write(
-        self, taken: Sequence[tuple[int, str]], index: int, decode: Decode
+        self, taken: Sequence[tuple[int, str]], records: Sequence[Any], index: int, decode: Decode
     ) -> Generator[Event, None, Chunk]:
         """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
         record: list[Translated] = []
         counted = _Counted(index)
+        again = _known(taken[0][0], records)
         for paragraph, source in taken:
-            before = [
-                Pair(self._sources[one["paragraph"]], one["target"]) for one in record if not one["flaws"]
-            ]
+            if again:
+                before = self._before(paragraph, [*records, {"paragraphs": record}])
+            else:  # below the context of the chunk
+                good = (one for one in record if not one["flaws"])
+                before = [Pair(self._sources[one["paragraph"]], one["target"]) for one in good]
             one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
             flaws = tuple(flaw["message"] for flaw in one["flaws"])

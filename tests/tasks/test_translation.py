@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,6 +151,31 @@ def test_the_window_holds_the_last_pairs_that_passed() -> None:
     assert turn.context == FORM.pair_tokens([Pair("eins", "one"), Pair("zwei", "two")])
     shorter = task("eins", "zwei", "drei", "vier", context_pairs=1).next_turn([], [{"paragraphs": done}])
     assert shorter is not None and shorter.context == FORM.pair_tokens([Pair("zwei", "two")])
+
+
+def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
+    book = task("eins", "zwei", "drei", "vier", context_pairs=2)
+    bad = [{"check": "numbers", "message": "it asks"}]
+    done = [
+        {
+            "paragraph": 10 + n,
+            "target": said,
+            "attempts": 1,
+            "flaws": bad if "?" in said else [],
+            "by": "model",
+        }
+        for n, said in enumerate(["one", "?", "three", "?"])
+    ]
+    book = replace(book, paragraphs=[*book.paragraphs, (11, "zwei"), (13, "vier")])
+    turn = book.next_turn([], [{"paragraphs": done}])
+    translator = Translator(shout)
+    write(turn, translator)
+    assert turn is not None and turn.context == ()
+    contexts = [Pair("eins", "one")], [Pair("zwei", "ZWEI"), Pair("drei", "three")]
+    assert translator.prompts == [
+        text_of(FORM.pair_tokens(pairs) + FORM.source_tokens(source))
+        for pairs, source in zip(contexts, ("zwei", "vier"), strict=True)
+    ]
 
 
 def test_terms_that_occur_stand_before_the_pairs() -> None:
