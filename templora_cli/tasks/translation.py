@@ -13,10 +13,10 @@ from templora_cli.documents.pairs import Pair
 from templora_cli.events import Chunk, Event, ParagraphTranslated, TextDecoded
 from templora_cli.tasks.checks import Flaw, flaws_of
 from templora_cli.tasks.glossary import Glossary, Term
+from templora_cli.tasks.long_paragraphs import parts_of
 from templora_cli.tasks.pairs import PairFormat, Tokens
 from templora_cli.tasks.review import Correction
-from templora_cli.tasks.scripts import TAG
-from templora_cli.tasks.text import TextStream, decode, sentences
+from templora_cli.tasks.text import TextStream, decode
 from templora_cli.tasks.turn import Decode, Turn, Writer
 
 TARGET_GROWTH = 1.5
@@ -138,7 +138,7 @@ class TranslationTask:
     def _size(self, place: int) -> int:
         """Tokens that a paragraph and its translation are expected to take."""
         if place not in self._sizes:
-            source = len(self.format.source_tokens(self.paragraphs[place][1]))
+            source = self._tokens(self.paragraphs[place][1])
             self._sizes[place] = source + int(TARGET_GROWTH * source)
         return self._sizes[place]
 
@@ -264,31 +264,13 @@ class TranslationTask:
 
     def _pieces(self, text: str, most: int) -> list[str]:
         """The text whole where it has at most `most` tokens, else cut at the ends of sentences."""
-        if len(self.format.source_tokens(text)) <= most:
+        if self._tokens(text) <= most:
             return [text]
-        pieces: list[str] = []
-        for sentence in sentences(text):
-            together = (pieces[-1] if pieces else "") + sentence
-            if pieces and len(self.format.source_tokens(together)) <= most:
-                pieces[-1] = together
-            else:
-                pieces += self._cut(sentence)
+        pieces = parts_of(text, self._tokens, together=most, longest=self.decode.chunk_tokens // 2)
         return [piece.strip() for piece in pieces if piece.strip()]
 
-    def _cut(self, sentence: str) -> list[str]:
-        """A sentence that is too long for a chunk, in pieces of words or, without any, of characters."""
-        most = self.decode.chunk_tokens // 2
-        tokens = len(self.format.source_tokens(sentence))
-        if tokens <= most or len(sentence) < 2:
-            return [sentence]
-        middle = len(sentence) // 2
-        space = sentence.find(" ", middle)
-        cut = space + 1 if 0 < space < len(sentence) - 1 else middle
-        if tag := next((tag for tag in TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
-            cut = tag.start() or tag.end()
-        if cut >= len(sentence):
-            return [sentence]
-        return [*self._cut(sentence[:cut]), *self._cut(sentence[cut:])]
+    def _tokens(self, source: str) -> int:
+        return len(self.format.source_tokens(source))
 
     def _piece(
         self,

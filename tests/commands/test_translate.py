@@ -433,12 +433,25 @@ def test_prose_of_a_resumed_translation_does_not_go_to_standard_output(tiny_mode
 
 
 def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
-    Path("book.txt").write_text("Das Meer war still. " * 60 + "\n\nKurz.\n")
+    Path("book.txt").write_text("Vorher.\n\n" + "Das Meer war still. " * 10 + "Es ist schlecht.\n\nKurz.\n")
     result = translate(tiny_model, "--set", "gate.enabled=false")
-    assert result.exit_code == 0, result.output
-    assert Path("book (English).txt").read_text().count("DAS MEER WAR STILL.") == 60
-    first, second = read_chunks(only_session() / "steps")
-    assert first["flaw"] == "it is too long to be learnt" and second["flaw"] is None
+    assert result.exit_code == 3, result.output
+    told = "paragraph 2 is too long for a chunk (50 tokens): it is translated in 6 parts, cut at the ends of"
+    assert told in result.stderr
+    parts = Path("book (English).txt").read_text().split("\n\n")
+    assert len(parts) == 3 and parts[1].count("DAS MEER WAR STILL.") == 10
+    assert all(chunk["flaw"] is None for chunk in read_chunks(only_session() / "steps")), (
+        "each part is learnt"
+    )
+    report = json.loads((only_session() / "report.json").read_text())
+    assert (report["paragraphs"], report["failed"], report["checks"]) == (8, 1, {"numbers": 1})
+    before = len(records())
+    assert templora("retry").exit_code == 3
+    [again] = [one for chunk in records()[before:] for one in chunk]
+    assert again["target"].startswith("ES IST SCHLECHT."), "only the part that failed"
+    Path("limited.txt").write_text(Path("book.txt").read_text())
+    limited = templora("translate", "limited.txt", "--model", tiny_model, *HOW, "--limit", "2")
+    assert limited.exit_code == 3 and "7 paragraphs" in limited.stderr, "the whole of the second one"
 
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
