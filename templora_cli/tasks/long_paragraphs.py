@@ -23,12 +23,16 @@ def parts_of(text: str, size: Size, *, together: int, longest: int) -> list[str]
     Sentences stay together up to a size of `together`, and what is larger than `longest` is cut within.
     """
     parts: list[str] = []
+    around, taken = size(""), 0
     for sentence in sentences(text):
-        joined = (parts[-1] if parts else "") + sentence
-        if parts and size(joined) <= together:
-            parts[-1] = joined
+        alone = size(sentence)
+        # Sentences beside each other are no more tokens than each by itself, and each is counted once.
+        if parts and taken + alone - around <= together:
+            parts[-1] += sentence
+            taken += alone - around
         else:
             parts += _cut(sentence, size, longest)
+            taken = size(parts[-1])
     return parts
 
 
