@@ -15,7 +15,7 @@ from templora_cli.commands.settings import configure, flag, of_flags, settings_o
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
-from templora_cli.events import Notice, Translated
+from templora_cli.events import Interrupted, Notice, Translated
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
@@ -132,9 +132,15 @@ def translate(
 
 def finish(session: Session, model: LanguageModel, view: View) -> None:
     """Translate what is left, then as `write_document`."""
+    from templora_cli.sessions.checkpoint import committed_steps
+
     tell_of_changed_source(session, view)
     session_run.run_session(session, model, view)
-    write_document(session, view)
+    try:
+        write_document(session, view)
+    except KeyboardInterrupt:
+        view.show(Interrupted(session.id, len(committed_steps(session.steps)), 0, session.resume_command))
+        raise
 
 
 def tell_of_changed_source(session: Session, view: View) -> None:
@@ -254,10 +260,16 @@ def _cut(
     form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
     most = config.decode.chunk_tokens // 2
     cuts = cuts_of(document.paragraphs, lambda text: len(form.source_tokens(text)), most)
-    for number, places in cuts.items():
-        parts = f"it is translated in {len(places) + 1:,} parts, cut at the ends of sentences"
-        view.show(Notice(f"paragraph {int(number) + 1} is too long for a chunk ({most} tokens): {parts}"))
-    return CutDocument(document, cuts)
+    cut = CutDocument(document, cuts)
+    if cuts:
+        longest = f"too long for a chunk ({most:,} tokens)"
+        first = cut.place(int(next(iter(cuts)))) + 1
+        parts = len(cut.paragraphs) - len(document.paragraphs) + len(cuts)
+        what = f"paragraph {first} is {longest}"
+        if len(cuts) > 1:
+            what = f"{len(cuts):,} paragraphs are {longest}, paragraph {first} the first of them"
+        view.show(Notice(f"{what}: translated in {parts:,} parts, cut at the ends of sentences"))
+    return cut
 
 
 def _terms(path: Path | None, view: View) -> Glossary:

@@ -162,7 +162,7 @@ def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[i
     corrections = list(corrections)
     right = " ".join(one.target for one in corrections)
     wrong: list[tuple[int, Change]] = []
-    for one in corrections:
+    for one in (one for one in corrections if one.before != one.target):  # the others were approved
         for change in replaced(without_tags(one.before), without_tags(one.target)):
             terms = [(old, new) for old, new in change if _is_term(old) and not _stands(old, new, right)]
             wrong.append((one.paragraph, terms))

@@ -436,7 +436,7 @@ def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
     Path("book.txt").write_text("Vorher.\n\n" + "Das Meer war still. " * 10 + "Es ist schlecht.\n\nKurz.\n")
     result = translate(tiny_model, "--set", "gate.enabled=false")
     assert result.exit_code == 3, result.output
-    told = "paragraph 2 is too long for a chunk (50 tokens): it is translated in 6 parts, cut at the ends of"
+    told = "paragraph 2 is too long for a chunk (50 tokens): translated in 6 parts, cut at the ends"
     assert told in result.stderr
     parts = Path("book (English).txt").read_text().split("\n\n")
     assert len(parts) == 3 and parts[1].count("DAS MEER WAR STILL.") == 10
@@ -452,6 +452,27 @@ def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
     Path("limited.txt").write_text(Path("book.txt").read_text())
     limited = templora("translate", "limited.txt", "--model", tiny_model, *HOW, "--limit", "2")
     assert limited.exit_code == 3 and "7 paragraphs" in limited.stderr, "the whole of the second one"
+
+
+def test_several_long_paragraphs_are_told_of_at_once(tiny_model: Path) -> None:
+    long = "Das Meer war still. " * 5
+    Path("book.txt").write_text(f"Vorher.\n\n{long}\n\nKurz.\n\n{long}\n")
+    said = translate(tiny_model, "--limit", "1").stderr
+    assert "2 paragraphs are too long for a chunk (50 tokens), paragraph 2 the first of them" in said
+    assert "translated in 6 parts" in said
+
+
+def test_ctrl_c_while_the_document_is_written(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: translated.TranslatedBook) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(translated.TranslatedBook, "write", stopped)
+        result = translate(tiny_model, "--limit", "2", "--json")
+    last = events_of(result)[-1]
+    assert result.exit_code == 130 and last["event"] == "interrupted" and last["chunks"] == 1
+    assert last["resume_command"] == f"templora resume {only_session().name}"
+    assert templora("resume").exit_code == 0 and Path("book (English).txt").exists()
 
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
