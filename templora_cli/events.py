@@ -241,6 +241,39 @@ class Translated(Event):
 
 
 @dataclass(frozen=True)
+class RebuildStarted(Event):
+    """Chunks of a translation are about to be learnt anew, with what a person corrected in them."""
+
+    session: str
+    first: int
+    """The first of them."""
+    chunks: int
+    """How many there are."""
+
+
+@dataclass(frozen=True)
+class ChunkRelearnt(Event):
+    """A chunk is learnt anew. It takes its place when all of them are."""
+
+    index: int
+    train_losses: tuple[float, ...]
+    """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
+
+
+@dataclass(frozen=True)
+class Synced(Event):
+    """What a person corrected stands in the session, and the adapter has learnt it."""
+
+    session: str
+    paragraphs: int
+    """How many were corrected or approved."""
+    chunks: int
+    """How many were learnt anew."""
+    resume_command: str | None
+    """The command that goes on; None where the translation is finished and its document follows at once."""
+
+
+@dataclass(frozen=True)
 class Interrupted(Event):
     """Ctrl-C: the chunk in progress is dropped, everything committed stays."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
@@ -17,7 +17,7 @@ from templora_cli.commands.resume import load_as_begun
 from templora_cli.commands.terminal import open_view, raise_interrupt
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
-from templora_cli.events import Notice
+from templora_cli.events import ChunkRelearnt, Event, Interrupted, Notice, RebuildStarted, Synced
 
 if TYPE_CHECKING:
     from templora_cli.render import View
@@ -30,6 +30,7 @@ Reference = Annotated[
 Which = Annotated[
     Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those with a state.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
 
 
@@ -66,6 +67,7 @@ def review(
 def sync(
     session: Reference = None,
     file: Annotated[Optional[Path], typer.Argument(help="The corrected file of `templora review`.")] = None,
+    json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Take back what a person corrected: the adapter learns the book anew from there, with it.
@@ -79,40 +81,60 @@ def sync(
     from templora_cli.tasks.review import corrections_of
     from templora_cli.tasks.translation import corrected
 
-    with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+    with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         path = file or Path(f"{book.id}.review.txt")
         lines = {line.paragraph: line for line in translated.report.lines}
         corrections = corrections_of(read_text(path), lines, book.id, str(path))
         if not corrections:
             view.show(Notice(f"{path} changes and approves nothing"))
             return
+        translate.tell_of_changed_source(book, view)
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
         records = corrected(translated.records, corrections)
         task = session_run.translation_task(book, model, config)
         backend = backend_for(model, config.decode.backend)
-        chunks = _follow(rebuild(book, model, backend, config, task, records, view.show), view)
-        view.show(Notice(f"{len(corrections)} paragraphs taken back, {chunks} chunks learnt anew"))
-        if translated.finished:
-            translate.write_document(book, view)
-        else:
-            view.show(Notice(f"to go on with them: templora resume {book.id}"))
+        try:
+            chunks = _follow(rebuild(book, model, backend, config, task, records), view)
+            finished = translated.finished
+            goes_on = None if finished else book.resume_command
+            view.show(Synced(book.id, len(corrections), chunks, goes_on))
+            if finished:
+                translate.write_document(book, view)
+        except KeyboardInterrupt:
+            _tell_of_the_stop(book, records, f"templora sync {book.id} {path}", view)
+            raise
 
 
-def _follow(rebuilding: Iterator[tuple[int, int]], view: View) -> int:
+def _follow(rebuilding: Iterator[Event], view: View) -> int:
     """Learn to the end and say where it is; returns how many chunks that were."""
-    in_all, doing = 0, "learning the book anew"
-    try:
-        while True:
-            with view.status(doing):
-                done, in_all = next(rebuilding)
-            raise_interrupt()
-            doing = f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}"
-    except StopIteration:
-        return in_all
-    except KeyboardInterrupt:
-        view.show(Notice("stopped: nothing was taken back, the session is as it was"))
-        raise
+    done, in_all, doing = 0, 0, "learning the book anew"
+    while True:
+        with view.status(doing):
+            event = next(rebuilding, None)
+        raise_interrupt()
+        if event is None:
+            return in_all
+        view.show(event)
+        if isinstance(event, RebuildStarted):
+            in_all = event.chunks
+        done += isinstance(event, ChunkRelearnt)
+        doing = f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}"
+
+
+def _tell_of_the_stop(book: Session, records: Sequence[Any], sync_command: str, view: View) -> None:
+    """Ctrl-C may come before the chunks that were learnt anew are in their place, or after it."""
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.sessions.store import finish_swap
+
+    finish_swap(book.path)
+    taken_back = [chunk["record"] for chunk in read_chunks(book.steps)] == records
+    if taken_back:
+        view.show(Notice("the corrections are taken back and learnt"))
+    else:
+        view.show(Notice("nothing was taken back, the session is as it was"))
+    goes_on = book.resume_command if taken_back else sync_command
+    view.show(Interrupted(book.id, len(records), 0, goes_on))
 
 
 def retry(
@@ -120,10 +142,11 @@ def retry(
     only: Annotated[
         Literal["failed", "retried"], typer.Option(help="Paragraphs with this state.")
     ] = "failed",
+    json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate paragraphs again with what the adapter knows by now."""
-    with open_view(json=False, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+    with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         if not translated.finished:
             raise TemploraError(f"{book.id} is not finished", f"first: templora resume {book.id}")
         again = [line.paragraph for line in translated.report.lines if line.state == only]

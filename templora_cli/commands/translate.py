@@ -15,7 +15,7 @@ from templora_cli.commands.settings import configure, flag, of_flags, settings_o
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
-from templora_cli.events import Notice, Translated
+from templora_cli.events import Interrupted, Notice, Translated
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from templora_cli.sessions.store import Session
     from templora_cli.tasks.glossary import Glossary
     from templora_cli.tasks.languages import Language
+    from templora_cli.tasks.long_paragraphs import CutDocument
 
 SOME_FAILED = 3
 """Exit status where paragraphs are left that fail a check."""
@@ -101,25 +102,27 @@ def translate(
         book = None if estimate else _out(file, out, languages[1])
         folder, loaded = session_run.load_model(config, view)
         config = for_size(config, loaded.parameters)
+        cut = _cut(document, loaded, config, languages, view)
         request = {
             "path": str(file.absolute()),
             "suffix": document.suffix,
             "encoding": encoding,
             "from": languages[0].code,
             "to": languages[1].code,
-            "first": first,
-            "end": last,
+            "first": cut.place(first),
+            "end": cut.place(last),
             "bilingual": bilingual,
             "again": [],
             "prompts": load_prompts("translation", config.prompts).texts,
             "paragraphs_sha256": fingerprint(document),
+            "cuts": cut.cuts,
             "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in terms.terms],
         }
         if book is None:
-            _print_estimate(config, loaded, document, request, terms, view)
+            _print_estimate(config, loaded, cut, request, terms, view)
             return
         content = document.render({}, languages[0].code)  # nothing translated: the bytes as they were read
-        paragraphs = len(selected(document, request))
+        paragraphs = len(selected(cut, request))
         plan = _plan(config, loaded, folder, content, request, paragraphs, book)
         if changed := _begun_on_another_version(plan.manifest):
             view.show(Notice(changed))
@@ -129,8 +132,25 @@ def translate(
 
 def finish(session: Session, model: LanguageModel, view: View) -> None:
     """Translate what is left, then as `write_document`."""
+    from templora_cli.sessions.checkpoint import committed_steps
+
+    tell_of_changed_source(session, view)
     session_run.run_session(session, model, view)
-    write_document(session, view)
+    try:
+        write_document(session, view)
+    except KeyboardInterrupt:
+        view.show(Interrupted(session.id, len(committed_steps(session.steps)), 0, session.resume_command))
+        raise
+
+
+def tell_of_changed_source(session: Session, view: View) -> None:
+    """Say so where the file is another one than the session began with, and goes on with."""
+    from templora_cli.sessions.translated import TranslatedBook
+
+    if TranslatedBook(session.path, session.manifest).source_has_changed:
+        name = Path(session.manifest.request["path"]).name
+        goes_on = "which goes on with its own copy; to translate the new version: templora translate"
+        view.show(Notice(f"{name} has changed since session {session.id} began, {goes_on}"))
 
 
 def write_document(session: Session, view: View) -> None:
@@ -223,6 +243,33 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
     first = 0 if start is None else chapters[start - 1].first
     last = len(document.paragraphs) if end is None else chapters[end - 1].end
     return first, last if limit is None else min(last, first + limit)
+
+
+def _cut(
+    document: Document,
+    model: LanguageModel,
+    config: Config,
+    languages: tuple[Language, Language],
+    view: View,
+) -> CutDocument:
+    """The document with what is too long for a chunk in parts."""
+    from templora_cli.tasks.long_paragraphs import CutDocument, cuts_of
+    from templora_cli.tasks.pairs import pair_format
+    from templora_cli.tasks.prompts import load_prompts
+
+    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
+    most = config.decode.chunk_tokens // 2
+    cuts = cuts_of(document.paragraphs, lambda text: len(form.source_tokens(text)), most)
+    cut = CutDocument(document, cuts)
+    if cuts:
+        longest = f"too long for a chunk ({most:,} tokens)"
+        first = cut.place(int(next(iter(cuts)))) + 1
+        parts = len(cut.paragraphs) - len(document.paragraphs) + len(cuts)
+        what = f"paragraph {first} is {longest}"
+        if len(cuts) > 1:
+            what = f"{len(cuts):,} paragraphs are {longest}, paragraph {first} the first of them"
+        view.show(Notice(f"{what}: translated in {parts:,} parts, cut at the ends of sentences"))
+    return cut
 
 
 def _terms(path: Path | None, view: View) -> Glossary:

@@ -124,7 +124,10 @@ def _convert(suffixes: Iterable[str]) -> str:
 
 def is_right_to_left(language: str) -> bool:
     """Whether a language (a BCP 47 code) is written from right to left."""
-    return re.split("[-_]", language.lower())[0] in ("ar", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
+    main, *others = re.split("[-_]", language.lower())
+    if scripts := [part for part in others if len(part) == 4 and part.isalpha()]:
+        return scripts[0] in ("arab", "hebr", "thaa", "syrc", "nkoo", "adlm")
+    return main in ("ar", "ckb", "dv", "fa", "he", "ks", "nqo", "pnb", "ps", "sd", "syr", "ug", "ur", "yi")
 
 
 class Found(NamedTuple):

@@ -15,6 +15,7 @@ from lxml import etree
 
 from templora_cli.documents.archive import Archive
 from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
+from templora_cli.documents.docx_direction import set_direction
 from templora_cli.documents.docx_paragraph import Element, W, words_of, write, write_beside
 from templora_cli.documents.inline import has_words, one_line, plain
 from templora_cli.errors import TemploraError
@@ -80,8 +81,11 @@ class DocxDocument:
         changed: dict[str, Element] = {}
         for part, texts in by_part.items():
             root = self._parsed(part)
-            apply = _translate_titles if part == core else _translate_paragraphs
-            if apply(root, texts, bilingual):
+            if part == core:
+                done = _translate_titles(root, texts, bilingual)
+            else:
+                done = _translate_paragraphs(root, texts, bilingual, to_left=is_right_to_left(language))
+            if done:
                 changed[part] = root
         if not changed:
             return self._content
@@ -220,15 +224,16 @@ def _paragraphs(root: Element) -> list[Element]:
     ]
 
 
-def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bool) -> bool:
-    """Put the translations into `root`; whether there were any."""
+def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bool, *, to_left: bool) -> bool:
+    """Put the translations, which run `to_left` or to the right, into `root`; whether there were any."""
     paragraphs = _paragraphs(root)
     done = False
     for index, text in texts.items():
         words = words_of(paragraphs[index])
         placed = words.inline.place(text) if words is not None else None
         if words is not None and placed is not None:
-            (write_beside if bilingual else write)(paragraphs[index], words, placed)
+            written = (write_beside if bilingual else write)(paragraphs[index], words, placed)
+            set_direction(written, to_left)
             done = True
     return done
 

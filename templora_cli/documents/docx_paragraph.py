@@ -96,19 +96,20 @@ def words_of(paragraph: Element) -> Words | None:
     return Words(inline, rpr, *ends)
 
 
-def write(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]) -> None:
-    """Make `placed` the content of `paragraph`, in the markup of `words`. Its properties stay."""
+def write(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]) -> Element:
+    """Make `placed` the content of `paragraph`, in the markup of `words`; returns it. Its properties stay."""
     pieces = [*words.inline.lead, *placed, *words.inline.trail]
     content = _written(paragraph, pieces, words.rpr)
     content = [*map(_element, words.heads), *content, *map(_element, words.tails)]
     for child in [child for child in paragraph if child.tag != f"{W}pPr"]:
         paragraph.remove(child)
     paragraph.extend(content)
+    return paragraph
 
 
-def write_beside(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]) -> None:
-    """Put a paragraph with `placed` behind `paragraph`: without a number of its own, and without notes,
-    images and whatever else must be there only once."""
+def write_beside(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]) -> Element:
+    """Put a paragraph with `placed` behind `paragraph` and return it: without a number of its own, and
+    without notes, images and whatever else must be there only once."""
     pieces = [
         piece
         for piece in (*words.inline.lead, *placed, *words.inline.trail)
@@ -134,6 +135,7 @@ def write_beside(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]
             numbering.append(numbering.makeelement(f"{W}numId", {f"{W}val": "0"}))
     copy.extend(_written(paragraph, copied, words.rpr))
     paragraph.addnext(copy)
+    return copy
 
 
 def _copied(parts: Iterable[Part]) -> Iterator[Part]:

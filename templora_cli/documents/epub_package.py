@@ -11,8 +11,17 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from templora_cli.documents.archive import Archive
+from templora_cli.documents.document import is_right_to_left
 from templora_cli.documents.inline import has_words, plain
-from templora_cli.documents.markup import Element, Splice, attribute, elements_of, escape, spliced
+from templora_cli.documents.markup import (
+    Element,
+    Splice,
+    attribute,
+    attributes_of,
+    elements_of,
+    escape,
+    spliced,
+)
 from templora_cli.errors import TemploraError
 
 _CONTAINER = "META-INF/container.xml"
@@ -158,15 +167,41 @@ def metadata_of(opf: str) -> Labels:
 
 
 def with_language(opf: str, language: str, *, bilingual: bool) -> str:
-    """The OPF with `language` as that of the book, or as one more."""
-    for element in elements_of(opf, {"language"}):
-        if not bilingual:
-            return spliced(opf, [Splice(element.start, element.end, escape(language))])
-        end = opf.index(">", element.end) + 1
-        closing = opf[element.end : end]
-        name = closing[2:-1].strip()
-        return spliced(opf, [Splice(end, end, f"<{name}>{escape(language)}{closing}")])
-    return opf
+    """The OPF with `language` as that of the book, with its direction, or as one more."""
+    element = next(elements_of(opf, {"language"}), None)
+    if bilingual:
+        return opf if element is None else _with_one_more(opf, element, language)
+    splices = []
+    old = ""
+    if element is not None:
+        old = opf[element.start : element.end].strip()
+        splices.append(Splice(element.start, element.end, escape(language)))
+    for package in elements_of(opf, {"package"}):
+        splices += _attribute_set(package, "xml:lang", language, add=False)
+        # EPUB 2 has no such attribute. Pages that turn to the left stay so between other languages: they
+        # may be columns of Japanese.
+        turned = is_right_to_left(language) != is_right_to_left(old)
+        for spine in elements_of(opf, {"spine"}) if turned else ():
+            if (attribute(package.tag, "version") or "").startswith("3"):
+                direction = "rtl" if is_right_to_left(language) else "ltr"
+                splices += _attribute_set(spine, "page-progression-direction", direction, add=True)
+    return spliced(opf, splices)
+
+
+def _with_one_more(opf: str, element: Element, language: str) -> str:
+    end = opf.index(">", element.end) + 1
+    closing = opf[element.end : end]
+    name = closing[2:-1].strip()
+    return spliced(opf, [Splice(end, end, f"<{name}>{escape(language)}{closing}")])
+
+
+def _attribute_set(element: Element, name: str, value: str, *, add: bool) -> list[Splice]:
+    """Change an attribute of an element with content, or `add` it where it is not there."""
+    begin = element.start - len(element.tag)
+    for found in attributes_of(element.tag):
+        if found.name == name:
+            return [Splice(begin + found.start, begin + found.end, escape(value))]
+    return [Splice(element.start - 1, element.start - 1, f' {name}="{escape(value)}"')] if add else []
 
 
 def ncx_labels(text: str) -> Labels:

@@ -309,6 +309,11 @@ class TerminalView(View):
                 yield from [("to write on:", "said"), (event.resume_command, "command")]
             case events.Translated():
                 yield from [*blank, *_translated_lines(event)]
+            case events.Synced():
+                taken = f"{_count(event.paragraphs, 'paragraph')} taken back"
+                yield f"{taken}, {_count(event.chunks, 'chunk')} learnt anew", "good"
+                if event.resume_command:
+                    yield from [("to go on:", "said"), (event.resume_command, "command")]
             case events.Interrupted():
                 dropped = f"{_count(event.dropped_tokens, 'token')} of the chunk in progress dropped"
                 safe = f"all committed chunks safe ({event.chunks:,})"

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 4
+FORMAT = 5
 
 
 def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
@@ -37,10 +37,19 @@ def _decoded_eagerly(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "format": 4, "config": config}
 
 
+def _without_cuts(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 4 took a paragraph as one, however long it was."""
+    request = values.get("request")
+    if values.get("task") == "translation" and isinstance(request, dict):
+        request = {"cuts": {}, **request}
+    return {**values, "format": 5, "request": request}
+
+
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     _without_gate_and_windows,
     _without_request,
     _decoded_eagerly,
+    _without_cuts,
 ]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from templora_cli.config import Config
 from templora_cli.engine.backends import Backend
-from templora_cli.events import ChunkLearnt, Event, Notice
+from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted
 from templora_cli.sessions.checkpoint import (
     StepDamaged,
     commit_step,
@@ -36,9 +36,8 @@ def rebuild(
     config: Config,
     task: TranslationTask,
     records: Sequence[Any],
-    show: Callable[[Event], None],
-) -> Iterator[tuple[int, int]]:
-    """Put `records` in the place of those of the session's chunks; yields what is learnt anew, of how many.
+) -> Iterator[Event]:
+    """Put `records` in the place of those of the session's chunks; yields what is learnt anew.
 
     From the newest checkpoint before the first record that differs, forward; nothing is decoded. The new
     steps are made beside the old ones and take their place at once: a kill leaves the one or the other.
@@ -56,17 +55,17 @@ def rebuild(
     taken = sum(len(record["paragraphs"]) for record in records)
     again = replace(task, paragraphs=task.paragraphs[:taken], replayed=records)
     since = time.perf_counter()
-    yield 0, len(records) - kept
+    yield RebuildStarted(session.id, kept, len(records) - kept)
     for event in write(again, model, backend, state, config):
         if isinstance(event, Notice):
-            show(event)
+            yield event
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
             commit_step(new, event.index, chunk, state)
             thin(new, config.session.keep_checkpoints, spread=True)
             since = time.perf_counter()
-            yield event.index + 1 - kept, len(records) - kept
+            yield ChunkRelearnt(event.index, event.train_losses)
     swap_steps(session.path)
 
 

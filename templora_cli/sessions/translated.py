@@ -16,13 +16,14 @@ from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import free_name, sha256_of
 from templora_cli.tasks.glossary import Glossary, Term, consistency
 from templora_cli.tasks.languages import Language, language
+from templora_cli.tasks.long_paragraphs import CutDocument
 from templora_cli.tasks.report import Report, lines_of
 from templora_cli.tasks.review import relapses
 from templora_cli.tasks.translation import best_of, corrections_in
 
 ASKED = frozenset(
     ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again", "prompts")
-) | {"paragraphs_sha256"}
+) | {"paragraphs_sha256", "cuts"}
 """What the request of a translation's manifest holds."""
 
 
@@ -43,7 +44,10 @@ class TranslatedBook:
 
     @cached_property
     def document(self) -> Document:
-        """The source, from the session's own copy. Raises TemploraError where that is damaged."""
+        """The source, from the session's own copy, with long paragraphs in parts.
+
+        Raises TemploraError where it is damaged.
+        """
         path = self.folder / f"source{self.request['suffix']}"
         try:
             content = path.read_bytes()
@@ -61,7 +65,15 @@ class TranslatedBook:
                 f"session {self.folder.name}: this version reads the paragraphs of its source otherwise",
                 "use the version of templora that it was begun with",
             )
-        return document
+        return CutDocument(document, self.request["cuts"])
+
+    @property
+    def source_has_changed(self) -> bool:
+        """Is the file that is translated another one by now? One that is gone is not."""
+        try:
+            return sha256_of(Path(self.request["path"]).read_bytes()) != self.manifest.source_sha256
+        except OSError:
+            return False
 
     @property
     def languages(self) -> tuple[Language, Language]:
@@ -131,12 +143,13 @@ class TranslatedBook:
         notice = None
         try:
             own = known.read_text("ascii").split() if known.exists() else []
-            if out.exists() and sha256_of(out.read_bytes()) not in (sha256_of(content), *own):
+            before = sha256_of(out.read_bytes()) if out.exists() else ""
+            if before not in ("", sha256_of(content), *own):
                 aside = free_name(out)
                 out.replace(aside)
                 notice = f"{out.name} was edited: your version is kept as {aside}"
-            # Both are known as templora's own while a kill may leave the one or the other.
-            write_atomically(known, "\n".join([*own[-1:], sha256_of(content)]))
+            # Both are known as templora's own while kills may leave the one or the other.
+            write_atomically(known, f"{before}\n{sha256_of(content)}")
             write_atomically(out, content)
             for suffix, text in (
                 (".html", report.as_html()),
@@ -153,7 +166,7 @@ class TranslatedBook:
 
 
 def fingerprint(document: Document) -> str:
-    """Of its paragraphs: translations are kept by their places."""
+    """Of its paragraphs, uncut: translations are kept by their places."""
     return sha256_of("\n".join(paragraph.text for paragraph in document.paragraphs))
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 
 from templora_cli.errors import TemploraError
+from templora_cli.tasks.name_hints import HAN
 from templora_cli.tasks.report import Line
+from templora_cli.tasks.scripts import CHARACTERS, UNSPACED, without_tags
 
 _TITLE = re.compile(r"# (\S+): change what stands after a > .*")
 _NUMBER = re.compile(r"@(\d+) \[([0-9a-f]{8})\].*")
@@ -90,46 +93,119 @@ def _correction(line: Line, row: str, shown: str, place: str) -> Correction | No
     return Correction(line.paragraph, line.target, target)
 
 
-def replaced(before: str, after: str) -> list[tuple[str, str]]:
-    """The runs of words of `before` that `after` has otherwise."""
-    old, new = before.split(), after.split()
-    changes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    return [
-        (" ".join(old[a:b]).strip(_MARKS), " ".join(new[c:d]).strip(_MARKS))
-        for kind, a, b, c, d in changes
-        if kind == "replace"
-    ]
-
-
-_MARKS = ".,;:!?\"'“”‘’()[]…—-"
+_MARKS = ".,;:!?\"'“”‘’()[]…—-。、，；：！？「」『』（）《》〈〉【】·"
 _LONGEST_FRAGMENT = 4
 """Words; a longer run is a sentence put otherwise, not a term that can come back."""
+_LONGEST_UNSPACED = 8
+"""The same in characters, where there are no spaces."""
+_SHORTEST = {"Hani": 2, "Hira": 3, "Thai": 3}
+"""Pieces of a script without spaces that may be a word; fewer are looked at with their neighbours."""
+_PIECE = re.compile(
+    rf"(?P<Kana>[{CHARACTERS['Kana']}]+)|(?P<Hani>[{CHARACTERS['Hani']}])|(?P<Hira>[{CHARACTERS['Hira']}])"
+    r"|(?P<Thai>[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e2f-\u0e3a\u0e45-\u0e4e]*)"
+    rf"|(?P<word>[^\s{''.join(CHARACTERS[script] for script in sorted(UNSPACED))}]+)"
+)
+"""What may be replaced as a whole: a word, a run of katakana, a character, a Thai one with its marks."""
+
+Change = list[tuple[str, str]]
+"""Old and new text of one change; several extents of it where there are no spaces that show the word."""
+
+
+def replaced(before: str, after: str) -> list[Change]:
+    """What of `before` the text `after` has otherwise, in order."""
+    old, new = [*_PIECE.finditer(before)], [*_PIECE.finditer(after)]
+    was, now = ([piece.group() for piece in pieces] for pieces in (old, new))
+    changes = []
+    for kind, a, b, c, d in SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
+        extents = [] if kind == "equal" else _extents(old, a, b)
+        change = [(_text(old, i, j), _text(new, c - (a - i), d + (j - b))) for i, j in extents]
+        changes.append([pair for pair in change if all(pair)])
+    return [change for change in changes if change]
+
+
+def _text(pieces: Sequence[re.Match[str]], start: int, end: int) -> str:
+    if not 0 <= start < end <= len(pieces):
+        return ""
+    return pieces[start].string[pieces[start].start() : pieces[end - 1].end()].strip(_MARKS)
+
+
+def _extents(pieces: Sequence[re.Match[str]], a: int, b: int) -> list[tuple[int, int]]:
+    """The pieces `a` to before `b`, or what may be the word around them where those are no whole one."""
+    script = pieces[min(a, len(pieces) - 1)].lastgroup if pieces else None
+    size = max(b - a, _SHORTEST.get(str(script), 1))
+    if size == b - a:
+        return [(a, b)]
+    found = []
+    for i in range(max(0, b - size), min(a, len(pieces) - size) + 1):
+        around = pieces[i : i + size]
+        inside = i < a < i + size or b > a  # what was put in has pieces on both its sides
+        if (
+            inside
+            and all(piece.lastgroup == script for piece in around)
+            and _may_be_word(_text(around, 0, size))
+        ):
+            found.append((i, i + size))
+    return found
+
+
+def _may_be_word(text: str) -> bool:
+    """Chinese words of grammar, such as 了 and 在, are no part of the word beside them."""
+    return not (set(text) & set(HAN.inner) or text[0] in HAN.first or text[-1] in HAN.last)
 
 
 def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[int, list[str]]:
     """Corrections that came back wrong, in words, by the paragraph of `lines` in which they did.
 
-    A run of a few words that a person replaced counts where it stands again in a later paragraph and what
+    A short run of text that a person replaced counts where it stands again in a later paragraph and what
     replaced it does not. Words that stand in what a person approved are no mistakes.
     """
     corrections = list(corrections)
     right = " ".join(one.target for one in corrections)
-    wrong: list[tuple[int, str, str, re.Pattern[str]]] = []
-    for one in corrections:
-        for old, new in replaced(one.before, one.target):
-            short = 0 < len(old.split()) <= _LONGEST_FRAGMENT and any(map(str.isalpha, old))
-            if short and new and not (pattern := _whole(old)).search(right):
-                wrong.append((one.paragraph, old, new, pattern))
+    wrong: list[tuple[int, Change]] = []
+    for one in (one for one in corrections if one.before != one.target):  # the others were approved
+        for change in replaced(without_tags(one.before), without_tags(one.target)):
+            terms = [(old, new) for old, new in change if _is_term(old) and not _stands(old, new, right)]
+            wrong.append((one.paragraph, terms))
     by_hand = {one.paragraph for one in corrections}
     found: dict[int, list[str]] = {}
     for line in lines:
-        for paragraph, old, new, pattern in wrong:
-            after = line.paragraph > paragraph and line.paragraph not in by_hand
-            if after and old in line.target and pattern.search(line.target) and new not in line.target:
+        for paragraph, terms in wrong if line.paragraph not in by_hand else ():
+            again = (term for term in terms if line.paragraph > paragraph and _is_back(*term, line.target))
+            for old, new in islice(again, 1):
                 told = f"“{old}” stands here, which paragraph {paragraph + 1} corrected to “{new}”"
                 found.setdefault(line.paragraph, []).append(told)
     return found
 
 
+def _is_term(text: str) -> bool:
+    pieces = [*_PIECE.finditer(text)]
+    words = sum(piece.lastgroup == "word" for piece in pieces)
+    short = words <= _LONGEST_FRAGMENT and len(pieces) - words <= _LONGEST_UNSPACED
+    return short and any(map(str.isalpha, text)) and {piece.lastgroup for piece in pieces} != {"Hira"}
+
+
+def _is_back(old: str, new: str, text: str) -> bool:
+    return _stands(old, new, text) and new not in (text.replace(old, "\n") if new in old else text)
+
+
+def _stands(old: str, new: str, text: str) -> bool:
+    """Does `old` stand in the text as a whole, and not as a part of `new`?"""
+    if old not in text:
+        return False
+    return bool(_whole(old).search(text.replace(new, "\n") if old in new else text))
+
+
 def _whole(fragment: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(fragment)}(?!\w)")
+    before, after = (_word_characters(end) for end in (fragment[0], fragment[-1]))
+    return re.compile(rf"(?<!{before}){re.escape(fragment)}(?!{after})")
+
+
+def _word_characters(end: str) -> str:
+    """A class of what would go on with a word that begins or ends with this; a script without spaces
+    does not show it."""
+    piece = _PIECE.fullmatch(end)
+    if piece is None or piece.lastgroup in _SHORTEST:
+        return r"[^\s\S]"
+    if piece.lastgroup == "Kana":
+        return rf"[{CHARACTERS['Kana']}]"
+    return rf"[^\W{''.join(CHARACTERS[script] for script in sorted(UNSPACED))}]"

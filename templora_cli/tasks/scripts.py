@@ -53,6 +53,9 @@ _KNOWN = {name for name, _ in _RANGES}
 UNSPACED = {"Hani", "Hira", "Kana", "Thai"}
 """Scripts that put no space between words."""
 
+CHARACTERS = dict(_RANGES)
+"""The characters of each script, as they stand in a class of a regular expression."""
+
 _CJK = "".join(chars for name, chars in _RANGES if name in UNSPACED)
 _UNIT = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
 

@@ -13,10 +13,10 @@ from templora_cli.documents.pairs import Pair
 from templora_cli.events import Chunk, Event, ParagraphTranslated, TextDecoded
 from templora_cli.tasks.checks import Flaw, flaws_of
 from templora_cli.tasks.glossary import Glossary, Term
+from templora_cli.tasks.long_paragraphs import parts_of
 from templora_cli.tasks.pairs import PairFormat, Tokens
 from templora_cli.tasks.review import Correction
-from templora_cli.tasks.scripts import TAG
-from templora_cli.tasks.text import TextStream, decode, sentences
+from templora_cli.tasks.text import TextStream, decode
 from templora_cli.tasks.turn import Decode, Turn, Writer
 
 TARGET_GROWTH = 1.5
@@ -84,6 +84,11 @@ def corrections_in(records: Sequence[Any]) -> list[Correction]:
     ]
 
 
+def _known(paragraph: int, records: Sequence[Any]) -> bool:
+    """Has it been translated already, so that it is translated again?"""
+    return any(one["paragraph"] == paragraph for record in records for one in record["paragraphs"])
+
+
 @dataclass(frozen=True)
 class TranslationTask:
     """Gathers paragraphs into chunks, translates and checks each. Implements `temp_lora.Task`."""
@@ -115,12 +120,14 @@ class TranslationTask:
             end += 1
         if begin == end:
             return None
-        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end]))
+        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end], records))
 
     def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Turn:
         taken = self.paragraphs[begin:end]
         header = self._header("\n".join(text for _, text in taken))
-        context = self._context(taken[0][0], records)
+        first = taken[0][0]
+        # What is translated again stands here and there in the book: there is no context to all of it.
+        context = () if _known(first, records) else self.format.pair_tokens(self._before(first, records))
         size = sum(map(self._size, range(begin, end)))
         return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
 
@@ -131,7 +138,7 @@ class TranslationTask:
     def _size(self, place: int) -> int:
         """Tokens that a paragraph and its translation are expected to take."""
         if place not in self._sizes:
-            source = len(self.format.source_tokens(self.paragraphs[place][1]))
+            source = self._tokens(self.paragraphs[place][1])
             self._sizes[place] = source + int(TARGET_GROWTH * source)
         return self._sizes[place]
 
@@ -143,32 +150,37 @@ class TranslationTask:
             terms = terms[: len(terms) // 2]
         return header
 
-    def _context(self, paragraph: int, records: Sequence[Any]) -> Tokens:
-        """The last good pairs before a paragraph, as many as are asked for and fit."""
+    def _before(self, paragraph: int, records: Sequence[Any]) -> list[Pair]:
+        """The last good pairs before a paragraph, as many as are asked for and fit into the window."""
         good = {number: one for number, one in best_of(records).items() if not one["flaws"]}
-        context: Tokens = ()
+        pairs: list[Pair] = []
+        size = 0
         nearest = sorted((number for number in good if number < paragraph), reverse=True)
         for number in nearest[: self.config.context_pairs]:
-            pair = self.format.pair_tokens([Pair(self._sources[number], good[number]["target"])])
-            if len(pair) + len(context) > self.decode.context_tokens:
+            pair = Pair(self._sources[number], good[number]["target"])
+            size += len(self.format.pair_tokens([pair]))
+            if size > self.decode.context_tokens:
                 break
-            context = pair + context
-        return context
+            pairs.insert(0, pair)
+        return pairs
 
     @cached_property
     def _sources(self) -> dict[int, str]:
         return dict(self.paragraphs)
 
     def _write(
-        self, taken: Sequence[tuple[int, str]], index: int, decode: Decode
+        self, taken: Sequence[tuple[int, str]], records: Sequence[Any], index: int, decode: Decode
     ) -> Generator[Event, None, Chunk]:
         """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
         record: list[Translated] = []
         counted = _Counted(index)
+        again = _known(taken[0][0], records)
         for paragraph, source in taken:
-            before = [
-                Pair(self._sources[one["paragraph"]], one["target"]) for one in record if not one["flaws"]
-            ]
+            if again:
+                before = self._before(paragraph, [*records, {"paragraphs": record}])
+            else:  # below the context of the chunk
+                good = (one for one in record if not one["flaws"])
+                before = [Pair(self._sources[one["paragraph"]], one["target"]) for one in good]
             one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
             flaws = tuple(flaw["message"] for flaw in one["flaws"])
@@ -252,31 +264,13 @@ class TranslationTask:
 
     def _pieces(self, text: str, most: int) -> list[str]:
         """The text whole where it has at most `most` tokens, else cut at the ends of sentences."""
-        if len(self.format.source_tokens(text)) <= most:
+        if self._tokens(text) <= most:
             return [text]
-        pieces: list[str] = []
-        for sentence in sentences(text):
-            together = (pieces[-1] if pieces else "") + sentence
-            if pieces and len(self.format.source_tokens(together)) <= most:
-                pieces[-1] = together
-            else:
-                pieces += self._cut(sentence)
+        pieces = parts_of(text, self._tokens, together=most, longest=self.decode.chunk_tokens // 2)
         return [piece.strip() for piece in pieces if piece.strip()]
 
-    def _cut(self, sentence: str) -> list[str]:
-        """A sentence that is too long for a chunk, in pieces of words or, without any, of characters."""
-        most = self.decode.chunk_tokens // 2
-        tokens = len(self.format.source_tokens(sentence))
-        if tokens <= most or len(sentence) < 2:
-            return [sentence]
-        middle = len(sentence) // 2
-        space = sentence.find(" ", middle)
-        cut = space + 1 if 0 < space < len(sentence) - 1 else middle
-        if tag := next((tag for tag in TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
-            cut = tag.start() or tag.end()
-        if cut >= len(sentence):
-            return [sentence]
-        return [*self._cut(sentence[:cut]), *self._cut(sentence[cut:])]
+    def _tokens(self, source: str) -> int:
+        return len(self.format.source_tokens(source))
 
     def _piece(
         self,

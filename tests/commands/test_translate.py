@@ -14,11 +14,12 @@ from typer.testing import Result
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
 from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.events import RebuildStarted
 from templora_cli.sessions import recorder, translated
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.tasks import translation
 from templora_cli.tasks.checks import Flaw
-from tests.commands.test_cli import message_of, only_session, templora
+from tests.commands.test_cli import events_of, message_of, only_session, templora
 from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
@@ -178,7 +179,7 @@ def test_corrections_are_learnt_and_stand_in_the_book(tiny_model: Path) -> None:
     path = correct({5: "Three is bad."})
     result = templora("sync", only_session().name, path)
     assert result.exit_code == 0, result.output
-    assert "1 paragraphs taken back" in result.stderr
+    assert "1 paragraph taken back" in result.stderr
     assert "Three is bad." in Path("book (English).txt").read_text()
     report = json.loads((only_session() / "report.json").read_text())
     assert report["failed"] == 0
@@ -188,6 +189,30 @@ def test_corrections_are_learnt_and_stand_in_the_book(tiny_model: Path) -> None:
     assert corrected["before"] == next(o["target"] for c in before for o in c if o["paragraph"] == 4)
     second = tensors(only_session())
     assert any(not torch.equal(second[name], first[name]) for name in first)
+
+
+def test_a_sync_as_events(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
+    path = correct({1: "Chapter the first"})
+    result = templora("sync", only_session().name, path, "--json")
+    begun, relearnt, synced = events_of(result)
+    assert (begun["event"], begun["first"], begun["chunks"]) == ("rebuild_started", 0, 1)
+    assert (relearnt["event"], relearnt["index"]) == ("chunk_relearnt", 0) and relearnt["train_losses"]
+    assert (synced["event"], synced["paragraphs"], synced["chunks"]) == ("synced", 1, 1)
+    assert synced["resume_command"] == f"templora resume {only_session().name}"
+    assert templora("resume").exit_code == 3
+    path.unlink()
+    last = events_of(templora("sync", only_session().name, correct({5: "Three is bad."}), "--json"))[-1]
+    assert (last["event"], last["corrected"], last["failed"]) == ("translated", 2, 0)
+
+
+def test_another_try_as_events(tiny_model: Path) -> None:
+    translate(tiny_model)
+    events = events_of(templora("retry", "--json"))
+    assert events[0]["event"] == "session_opened" and (events[0]["goal"], events[0]["done"]) == (7, 6)
+    [told] = [event for event in events if event["event"] == "paragraph_translated"]
+    assert told["paragraph"] == 4 and told["flaws"] == ["it is bad"]
+    assert events[-1]["event"] == "translated" and events[-1]["failed"] == 1
 
 
 def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:
@@ -210,8 +235,9 @@ def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> Non
         kept = chunk_records()
         kept[0]["paragraphs"][0]["attempts"] += 1
         backend = EagerBackend(model.module)
-        told = list(rebuild(session, model, backend, config, task, kept, print))
-        assert told == [(done, len(kept)) for done in range(len(kept) + 1)]
+        told = list(rebuild(session, model, backend, config, task, kept))
+        assert told[0] == RebuildStarted(session.id, 0, len(kept))
+        assert [event.index for event in told[1:]] == [*range(len(kept))]
     now = tensors(only_session())
     assert all(torch.equal(now[name], was[name]) for name in was)
 
@@ -328,6 +354,23 @@ def test_the_same_command_goes_on_and_a_changed_file_is_told(
     assert "already there: 1 chunk" in again.stderr
 
 
+def test_a_session_goes_on_with_its_own_copy_of_a_changed_file(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_in_the_second_chunk(tiny_model, monkeypatch)
+    name = only_session().name
+    Path("book.txt").write_text(BOOK.replace("Vier", "Zehn"))
+    told = f"book.txt has changed since session {name} began, which goes on with its own copy"
+    resumed = templora("resume")
+    assert resumed.exit_code == 3 and told in resumed.stderr
+    assert "VIER IST GUT." in Path("book (English).txt").read_text()
+    for again in (templora("sync", name, correct({2: "One is well."})), templora("retry")):
+        assert again.exit_code == 3 and again.stderr.count(told) == 1
+    Path("book.txt").unlink()
+    gone = templora("resume")
+    assert gone.exit_code == 3 and "has changed" not in gone.stderr
+
+
 def test_a_title_that_comes_twice_is_translated_once(tiny_model: Path) -> None:
     page = "<html><head><title>Turm</title></head><body><h1>Turm</h1><p>Turm</p><h2>Turm</h2></body></html>"
     Path("page.html").write_text(page)
@@ -390,12 +433,46 @@ def test_prose_of_a_resumed_translation_does_not_go_to_standard_output(tiny_mode
 
 
 def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
-    Path("book.txt").write_text("Das Meer war still. " * 60 + "\n\nKurz.\n")
+    Path("book.txt").write_text("Vorher.\n\n" + "Das Meer war still. " * 10 + "Es ist schlecht.\n\nKurz.\n")
     result = translate(tiny_model, "--set", "gate.enabled=false")
-    assert result.exit_code == 0, result.output
-    assert Path("book (English).txt").read_text().count("DAS MEER WAR STILL.") == 60
-    first, second = read_chunks(only_session() / "steps")
-    assert first["flaw"] == "it is too long to be learnt" and second["flaw"] is None
+    assert result.exit_code == 3, result.output
+    told = "paragraph 2 is too long for a chunk (50 tokens): translated in 6 parts, cut at the ends"
+    assert told in result.stderr
+    parts = Path("book (English).txt").read_text().split("\n\n")
+    assert len(parts) == 3 and parts[1].count("DAS MEER WAR STILL.") == 10
+    assert all(chunk["flaw"] is None for chunk in read_chunks(only_session() / "steps")), (
+        "each part is learnt"
+    )
+    report = json.loads((only_session() / "report.json").read_text())
+    assert (report["paragraphs"], report["failed"], report["checks"]) == (8, 1, {"numbers": 1})
+    before = len(records())
+    assert templora("retry").exit_code == 3
+    [again] = [one for chunk in records()[before:] for one in chunk]
+    assert again["target"].startswith("ES IST SCHLECHT."), "only the part that failed"
+    Path("limited.txt").write_text(Path("book.txt").read_text())
+    limited = templora("translate", "limited.txt", "--model", tiny_model, *HOW, "--limit", "2")
+    assert limited.exit_code == 3 and "7 paragraphs" in limited.stderr, "the whole of the second one"
+
+
+def test_several_long_paragraphs_are_told_of_at_once(tiny_model: Path) -> None:
+    long = "Das Meer war still. " * 5
+    Path("book.txt").write_text(f"Vorher.\n\n{long}\n\nKurz.\n\n{long}\n")
+    said = translate(tiny_model, "--limit", "1").stderr
+    assert "2 paragraphs are too long for a chunk (50 tokens), paragraph 2 the first of them" in said
+    assert "translated in 6 parts" in said
+
+
+def test_ctrl_c_while_the_document_is_written(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: translated.TranslatedBook) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(translated.TranslatedBook, "write", stopped)
+        result = translate(tiny_model, "--limit", "2", "--json")
+    last = events_of(result)[-1]
+    assert result.exit_code == 130 and last["event"] == "interrupted" and last["chunks"] == 1
+    assert last["resume_command"] == f"templora resume {only_session().name}"
+    assert templora("resume").exit_code == 0 and Path("book (English).txt").exists()
 
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,6 +496,26 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: p
     assert templora("sync", session.name, path).exit_code == 3
     assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
     assert records()[0][1]["target"] == "One is well."
+
+
+def test_a_sync_that_is_stopped_when_all_is_in_its_place(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate(tiny_model)
+    session, path = only_session(), correct({2: "One is well."})
+    replace, presses = Path.replace, iter([KeyboardInterrupt])
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name == "steps.new" and (press := next(presses, None)):
+            raise press
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    result = templora("sync", session.name, path)
+    assert result.exit_code == 130 and "the corrections are taken back and learnt" in result.stderr
+    assert "One is well." not in Path("book (English).txt").read_text()
+    assert templora("resume").exit_code == 3
+    assert "One is well." in Path("book (English).txt").read_text()
 
 
 def test_a_manifest_that_does_not_say_what_was_asked(tiny_model: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from templora_cli.documents.document import is_right_to_left
 from templora_cli.errors import TemploraError
 from tests.documents.fake import (
     FIXTURES,
@@ -325,3 +326,47 @@ def test_broken_tags_lose_no_note(body: str, answer: list[str]) -> None:
     assert len(list(root.iter(f"{W}footnoteReference"))) == body.count("footnoteReference")
     assert len(list(root.iter(f"{W}fldChar"))) == body.count("<w:fldChar")
     assert texts(parsed(out, ".docx"))
+
+
+def in_arabic(body: str, *translations: str, language: str = "ar", bilingual: bool = False) -> str:
+    document = parsed(docx(body), ".docx")
+    out = document.render(dict(enumerate(translations)), language, bilingual=bilingual)
+    text = unzipped(out)["word/document.xml"].decode()
+    return text[text.index("<w:body>") + 8 : text.index("</w:body>")]
+
+
+def test_paragraphs_and_words_run_from_right_to_left() -> None:
+    ppr = '<w:pPr><w:pStyle w:val="Own"/><w:jc w:val="both"/></w:pPr>'
+    looks = BOLD + '<w:sz w:val="30"/><w:em w:val="dot"/>'
+    body = f"<w:p>{ppr}{run('a ')}{run('b', looks)}</w:p>"
+    assert in_arabic(body, "A <1>B</1>") == (
+        '<w:p><w:pPr><w:pStyle w:val="Own"/><w:bidi/><w:jc w:val="both"/></w:pPr>'
+        f"{run('A ', '<w:rtl/>')}"
+        + run("B", '<w:b/><w:bCs/><w:sz w:val="30"/><w:szCs w:val="30"/><w:rtl/><w:em w:val="dot"/>')
+        + "</w:p>"
+    )
+    assert in_arabic(p(run("a")), "A").startswith("<w:p><w:pPr><w:bidi/></w:pPr>")
+    assert "<w:bidi" not in in_arabic(p(run("a")), "A", language="az-Latn")
+
+
+def test_only_the_translation_beside_a_paragraph_runs_to_the_left() -> None:
+    source = p(run("a"))
+    assert in_arabic(source, "A", bilingual=True) == (
+        f"{source}<w:p><w:pPr><w:bidi/></w:pPr>{run('A', '<w:rtl/>')}</w:p>"
+    )
+
+
+def test_what_ran_to_the_left_no_longer_does() -> None:
+    body = f"<w:p><w:pPr><w:bidi/></w:pPr>{run('a', '<w:rtl/>')}</w:p>"
+    off = '<w:rtl w:val="0"/>'
+    assert in_arabic(body, "A", language="en") == (
+        f"""<w:p><w:pPr><w:bidi w:val="0"/></w:pPr>{run("A", off)}</w:p>"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "to_left"),
+    [("ar-EG", True), ("uz-Arab", True), ("ckb", True), ("ks-Deva", False), ("en", False)],
+)
+def test_which_languages_run_to_the_left(language: str, to_left: bool) -> None:
+    assert is_right_to_left(language) == to_left

@@ -311,3 +311,31 @@ def test_damaged_lzma_is_told_as_damage() -> None:
     content[45:60] = b"\xff" * 15
     with pytest.raises(TemploraError, match=r"a, is damaged"):
         Archive(bytes(content), "book.epub").read("a")
+
+
+def direction_of(spine: str, language: str, *, version: str = "3.0", was: str = "en") -> str:
+    """What becomes of the tag of the spine."""
+    package = opf(["p0.xhtml"]).replace('version="3.0"', f'version="{version}" xml:lang="{was}"')
+    package = package.replace("<spine>", spine).replace("<dc:language>en", f"<dc:language>{was}")
+    document = parsed(epub("<h1>One</h1><p>a</p>", entries={"OEBPS/content.opf": package}), ".epub")
+    out = unzipped(document.render(shouting(document), language))["OEBPS/content.opf"].decode()
+    assert f'xml:lang="{language}"' in out and f"<dc:language>{language}</dc:language>" in out
+    return out[out.index("<spine") : out.index("<itemref")]
+
+
+def test_pages_turn_as_the_language_is_written() -> None:
+    to_left, to_right = (f'<spine page-progression-direction="{way}">' for way in ("rtl", "ltr"))
+    assert direction_of("<spine>", "ar") == to_left
+    assert direction_of('<spine toc="ncx" page-progression-direction="ltr">', "he") == (
+        '<spine toc="ncx" page-progression-direction="rtl">'
+    )
+    assert direction_of("<spine>", "ar", version="2.0") == "<spine>"
+    assert direction_of("<spine>", "de") == "<spine>"
+    assert direction_of(to_left, "en", was="ar") == to_right
+    assert direction_of(to_left, "en", was="ja") == to_left, "columns, maybe"
+
+
+def test_pages_of_a_language_from_right_to_left_say_so() -> None:
+    document = parsed(epub("<h1>One</h1><p>a</p>"), ".epub")
+    out = unzipped(document.render(shouting(document), "ar"))["OEBPS/p0.xhtml"].decode()
+    assert 'lang="ar" xml:lang="ar" dir="rtl">' in out

@@ -158,6 +158,12 @@ def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_wi
     assert (config.decode.backend, config.decode.top_p) == ("eager", 0.5)
 
 
+def test_a_translation_from_before_long_paragraphs_were_cut_goes_on_without() -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=4, task="translation", request={"path": "book.txt"})
+    assert load_manifest(session.path).request == {"path": "book.txt", "cuts": {}}
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
 )

@@ -62,7 +62,7 @@ def test_mistakes_are_named_with_their_line(edit: tuple[str, str], says: str) ->
 
 
 def test_the_words_that_were_replaced() -> None:
-    assert words_replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [("Lee", "Li")]
+    assert words_replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [[("Lee", "Li")]]
     assert words_replaced("a b", "a b c") == []
 
 
@@ -78,6 +78,40 @@ def test_a_correction_that_comes_back_wrong_is_told() -> None:
         Line(9, "", "Leeward went Li.", 1, ()),
     ]
     assert relapses(corrections, later) == {8: ["“Lee” stands here, which paragraph 7 corrected to “Li”"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "back", "told", "fine"),
+    [
+        ("他去了李明家。", "他去了黎明家。", "李明笑了。", ("李明", "黎明"), ["吃了李子。", "黎明笑了。"]),
+        ("王明走来。", "王小明走来。", "王明坐下。", ("王明", "王小明"), ["王小明坐下。", "他明天来。"]),
+        ("李明明笑了。", "李明笑了。", "是李明明吗？", None, ["是李明吗？"]),
+        (
+            "リーミンは笑った。",
+            "リミンは笑った。",
+            "リーミンだ。",
+            ("リーミン", "リミン"),
+            ["リーミングだ。"],
+        ),
+        ("山田さんが来た。", "山本さんが来た。", "山田は去った。", ("山田", "山本"), ["田んぼの山。"]),
+        ("เขาเห็นหลี่หมิงแล้ว", "เขาเห็นลี่หมิงแล้ว", "หลี่หมิงหัวเราะ", None, ["ลี่หมิงหัวเราะ"]),
+        ("他用iPhone打。", "他用Nokia打。", "新iPhone来了。", ("iPhone", "Nokia"), ["新iPhones来了。"]),
+    ],
+)
+def test_what_comes_back_wrong_where_there_are_no_spaces(
+    before: str, after: str, back: str, told: tuple[str, str] | None, fine: list[str]
+) -> None:
+    lines = [Line(n, "", target, 1, ()) for n, target in enumerate([back, *fine], 1)]
+    found = relapses([Correction(0, before, after)], lines)
+    assert list(found) == [1] and len(found[1]) == 1, "in the one, once"
+    if told:
+        assert found[1] == [f"“{told[0]}” stands here, which paragraph 1 corrected to “{told[1]}”"]
+
+
+def test_another_turn_of_a_sentence_is_no_term() -> None:
+    put_otherwise = Correction(0, "他慢慢地走进了那间又小又黑的屋子。", "他慢慢走进那间黑屋。")
+    later = [Line(1, "", "她走进了又小又黑的店。", 1, ()), Line(2, "", "他慢慢地走。", 1, ())]
+    assert relapses([put_otherwise], later) == {}
 
 
 def test_what_was_translated_again_in_the_meantime_is_no_correction() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.pairs import Pair
+from templora_cli.documents.text_file import TextDocument
 from templora_cli.events import Chunk, ParagraphTranslated, TextDecoded
 from templora_cli.tasks import translation
 from templora_cli.tasks.checks import Flaw
 from templora_cli.tasks.glossary import Glossary, Term
 from templora_cli.tasks.languages import language
+from templora_cli.tasks.long_paragraphs import CutDocument, cuts_of
 from templora_cli.tasks.pairs import PairFormat
 from templora_cli.tasks.prompts import load_prompts
 from templora_cli.tasks.text import sentences
@@ -152,6 +155,31 @@ def test_the_window_holds_the_last_pairs_that_passed() -> None:
     assert shorter is not None and shorter.context == FORM.pair_tokens([Pair("zwei", "two")])
 
 
+def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
+    book = task("eins", "zwei", "drei", "vier", context_pairs=2)
+    bad = [{"check": "numbers", "message": "it asks"}]
+    done = [
+        {
+            "paragraph": 10 + n,
+            "target": said,
+            "attempts": 1,
+            "flaws": bad if "?" in said else [],
+            "by": "model",
+        }
+        for n, said in enumerate(["one", "?", "three", "?"])
+    ]
+    book = replace(book, paragraphs=[*book.paragraphs, (11, "zwei"), (13, "vier")])
+    turn = book.next_turn([], [{"paragraphs": done}])
+    translator = Translator(shout)
+    write(turn, translator)
+    assert turn is not None and turn.context == ()
+    contexts = [Pair("eins", "one")], [Pair("zwei", "ZWEI"), Pair("drei", "three")]
+    assert translator.prompts == [
+        text_of(FORM.pair_tokens(pairs) + FORM.source_tokens(source))
+        for pairs, source in zip(contexts, ("zwei", "vier"), strict=True)
+    ]
+
+
 def test_terms_that_occur_stand_before_the_pairs() -> None:
     terms = [Term("Turm", "tower"), Term("Meer", "sea")]
     turn = task("Der Turm steht.", terms=terms).next_turn([])
@@ -164,6 +192,23 @@ def test_a_paragraph_that_is_too_long_is_cut_and_joined(text: str) -> None:
     pieces = book._pieces(text, 100)
     assert "".join("".join(pieces).split()) == "".join(text.split())
     assert all(len(FORM.source_tokens(piece)) <= 100 for piece in pieces)
+
+
+def test_a_paragraph_of_200_000_characters_is_learnt_chunk_by_chunk() -> None:
+    text = ("Das Meer war still, und das Licht ging an. " * 5000)[:200_000].strip()
+    document = TextDocument(f"Vorher.\n\n{text}\n\nNachher.\n".encode(), "book.txt", None)
+    cuts = cuts_of(document.paragraphs, lambda part: len(FORM.source_tokens(part)), 2000)
+    cut = CutDocument(document, cuts)
+    book = task(*(paragraph.text for paragraph in cut.paragraphs), size=4000)
+    records: list[Any] = []
+    while (turn := book.next_turn([], records)) is not None:
+        chunk, _ = write(turn, Translator(shout))
+        assert chunk.flaw is None and len(chunk.tokens) <= translation.MOST_LEARNT * 4000
+        records.append(chunk.record)
+    assert len(records) > 90
+    done = translation.best_of(records)
+    targets = {number: done[number + 10]["target"] for number in range(len(cut.paragraphs))}
+    assert cut.render(targets, "en").decode() == f"VORHER.\n\n{text.upper()}\n\nNACHHER.\n"
 
 
 @given(st.text('ab.!。 ”")…', max_size=200))

@@ -1,0 +1,357 @@
+"""The promise for `translate`, `sync` and `retry`: stopped anywhere and gone on with, the book is the same.
+
+A kill leaves the disk as it is. So a run is watched and the disk is copied at each of its points; a later
+run then goes on from each of the copies. This spares the process of its own that every point takes in
+`test_exact_resume.py`. Ctrl-C, which leaves a command to tidy up behind itself, comes at each point in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+
+from templora_cli.commands.resume import resume
+from templora_cli.commands.review import retry, review, sync
+from templora_cli.commands.translate import SOME_FAILED, translate
+from templora_cli.engine import models
+from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.errors import TemploraError
+from templora_cli.events import TextDecoded
+from templora_cli.sessions import checkpoint, recorder, store
+from templora_cli.sessions.checkpoint import committed_steps
+from templora_cli.tasks import translation
+from templora_cli.tasks.checks import Flaw
+from tests.tiny import byte_tokenizer, save_tiny_model
+
+BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
+"""Two chunks, in the first of which something fails."""
+MORE = "\nVier ist gut.\n"
+"""A third one."""
+CONFIG = """
+prompts = "{prompts}"
+[train]
+rank = 2
+alpha = 2
+dropout = 0.2
+gradient_checkpointing = false
+[given]
+lr = 1e-2
+[own]
+lr = 1e-2
+[decode]
+backend = "eager"
+[session]
+keep_checkpoints = 1
+"""
+PROMPTS = """
+[pair]
+before = "{source}:"
+[chat]
+system = "In."
+glossary = "{terms}"
+term = "{source}: {target}"
+term_with_note = "{source}: {target} ({note})"
+"""
+
+Disk = tuple[tuple[str, bytes | None], ...]
+"""Every file below a folder with its content, and every folder, with None."""
+
+
+def copied(folder: Path) -> Disk:
+    paths = sorted(folder.rglob("*"))
+    return tuple((str(p.relative_to(folder)), None if p.is_dir() else p.read_bytes()) for p in paths)
+
+
+def put_back(disk: Disk, folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, content in disk:
+        if content is None:
+            (folder / name).mkdir()
+        else:
+            (folder / name).write_bytes(content)
+
+
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
+
+
+@dataclass
+class Watch:
+    """Copies of the disk, each as a kill of the run at some point would have left it."""
+
+    folder: Path
+    interrupt_at: int | None = None
+    """The number of the copy at which Ctrl-C comes."""
+    copies: dict[Disk, str] = field(default_factory=dict)
+    """In order, each with the point at which it was taken: what came next there."""
+    last: dict[str, Disk] = field(default_factory=dict)
+    """How the disk was when a point was passed, the last time where it was several times."""
+    _busy: bool = False
+
+    def reach(self, point: str) -> None:
+        if self._busy:
+            return
+        self._busy = True  # copying opens files too
+        disk = copied(self.folder)
+        self._busy = False
+        self.last[point] = disk
+        if disk not in self.copies:
+            self.copies[disk] = point
+            if len(self.copies) - 1 == self.interrupt_at:
+                raise KeyboardInterrupt
+
+
+watching: list[Watch] = []
+"""The run that is watched; a list, since a hook for the interpreter's events stays for ever."""
+
+
+def on_event(event: str, args: tuple[Any, ...]) -> None:
+    reads = event == "open" and (args[1] or "r")[0] == "r"  # opened folders have no mode
+    if watching and event in CHANGES and not reads:
+        watching[0].reach(f"{event} {Path(str(args[0])).name}")
+
+
+sys.addaudithook(on_event)
+
+
+class Place:
+    """A home, a book and the commands that a user runs on them."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder, self.model = folder, model
+
+    def watched(self, command: Callable[[], None], interrupt_at: int | None = None) -> Watch:
+        watch = Watch(self.folder, interrupt_at)
+        watching.append(watch)
+        try:
+            status = run(command)
+        finally:
+            watching.clear()
+        assert status in ((0, SOME_FAILED) if interrupt_at is None else (130,))
+        watch.reach("the end")
+        return watch
+
+    def translate(self) -> None:
+        translate(
+            Path("book.txt"),
+            target="en",
+            source="de",
+            model=str(self.model),
+            chunk_tokens=70,
+            settings=["context_tokens=70", "translation.temperature=1"],
+            quiet=True,
+        )
+
+    def begin(self, text: str) -> None:
+        """A translation that is finished."""
+        (self.folder / "book.txt").write_text(text)
+        assert run(self.translate) == SOME_FAILED
+
+    def correct(self, numbers: dict[int, str]) -> None:
+        """Write what a person says of some paragraphs (from 1) to `corrected.txt`."""
+        review(out=Path("corrected.txt"))
+        path = self.folder / "corrected.txt"
+        rows = path.read_text().split("\n")
+        for number, target in numbers.items():
+            place = next(i for i, row in enumerate(rows) if row.startswith(f"@{number} "))
+            rows[place + 2] = f"> {target}"
+        path.write_text("\n".join(rows))
+
+    def go_on(self) -> None:
+        """With a translation, whatever has stopped it."""
+        resume(quiet=True) if self.sessions() else self.translate()
+
+    def sync(self) -> None:
+        sync(file=Path("corrected.txt"), quiet=True)
+
+    def retry(self) -> None:
+        """As often as `templora` says that something is to be finished first."""
+        try:
+            retry(quiet=True)
+        except TemploraError as error:
+            if "is not finished" not in error.message:
+                assert "has no paragraphs that are failed" in error.message
+            resume(quiet=True)
+
+    def sessions(self) -> list[Path]:
+        return [path.parent for path in self.folder.glob("home/sessions/*/session.json")]
+
+    def outcome(self) -> dict[str, bytes | None]:
+        """All that a user finds at the end; what is left for later chunks to thin away apart."""
+        (session,) = self.sessions()
+        *older, _ = committed_steps(session / "steps")
+        left = {str((step / name).relative_to(self.folder)) for step in older for name in checkpoint.THINNED}
+        left |= {str((session / name).relative_to(self.folder)) for name in ("lock", "out.sha256")}
+        begun = {path for path in self.folder.glob("home/sessions/*") if not (path / "session.json").exists()}
+        found = {}
+        for name, content in copied(self.folder):
+            path = self.folder / name
+            if name not in left and not begun.intersection((path, *path.parents)):
+                name = name.replace(session.name, "ID")
+                found[name] = content and content.replace(session.name.encode(), b"ID")
+        return found
+
+
+def run(command: Callable[[], None]) -> int:
+    """Its exit status."""
+    try:
+        command()
+    except typer.Exit as end:
+        return end.exit_code
+    except KeyboardInterrupt:  # before there is a view that says so
+        return 130
+    return 0
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"), layers=1)
+
+
+@pytest.fixture
+def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "translation.toml").write_text(PROMPTS)
+    (tmp_path / "config.toml").write_text(CONFIG.format(prompts=tmp_path / "prompts"))
+    (folder / "book.txt").write_text(BOOK)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TEMPLORA_HOME", str(folder / "home"))
+    monkeypatch.setenv("TEMPLORA_DEBUG", "1")  # errors as exceptions
+    _still(monkeypatch)
+    _quick(monkeypatch)
+    _loud(monkeypatch)
+    _in_the_middle(monkeypatch)
+    return Place(folder, tiny)
+
+
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands still, so that two disks are equal where nothing else is different."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(store, "now", lambda: "2026-01-01T00:00:00+00:00")
+
+
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is read once, and nothing waits for a disk."""
+    load = models.load
+    loaded: dict[Path, tuple[models.LanguageModel, dict[str, torch.Tensor]]] = {}
+
+    def once(folder: Path, *how: Any, **more: Any) -> models.LanguageModel:
+        if folder not in loaded:
+            model = load(folder, *how, **more)
+            loaded[folder] = model, {name: weight.detach().clone() for name, weight in model.adapter.items()}
+        model, began = loaded[folder]
+        with torch.no_grad():
+            for name, weight in model.adapter.items():
+                weight.copy_(began[name])
+        return model
+
+    monkeypatch.setattr(models, "load", once)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the tiny model's noise: the source in capitals, and a token that is truly decoded."""
+    tokenizer = byte_tokenizer()
+    decode = EagerBackend.decode
+
+    def loud(
+        self: EagerBackend, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        said = str(tokenizer.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
+        yield from map(TokenOut, said.encode())
+        yield from decode(self, prompt, sampler=sampler, max_tokens=1, stop=stop)
+        yield TokenOut(tokenizer.eos_token_id)
+
+    monkeypatch.setattr(EagerBackend, "decode", loud)
+    flaw = Flaw("numbers", "it is bad")
+    monkeypatch.setattr(translation, "flaws_of", lambda source, *_: [flaw] if "schlecht" in source else [])
+
+
+def _in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points that the interpreter does not tell of: tensors of which a half is written, and events."""
+    save_file, record = checkpoint.save_file, recorder.Recorder.record
+
+    def halved(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        save_file(tensors, path)
+        if watching:
+            whole = path.read_bytes()
+            os.truncate(path, len(whole) // 2)
+            watching[0].reach(f"in the middle of {path.name}")
+            path.write_bytes(whole)
+
+    def told(self: recorder.Recorder, event: Any) -> Any:
+        if watching and not isinstance(event, TextDecoded):
+            watching[0].reach(type(event).__name__)
+        return record(self, event)
+
+    monkeypatch.setattr(checkpoint, "save_file", halved)
+    monkeypatch.setattr(recorder.Recorder, "record", told)
+
+
+def stop_everywhere(place: Place, command: Callable[[], None], again: Callable[[], None]) -> Watch:
+    """Whatever a stop of `command` leaves, `again` makes of it what is there where nothing stops it."""
+    before = copied(place.folder)
+    watch = place.watched(command)
+    wanted = place.outcome()
+    stopped = dict(watch.copies)
+    for number, point in enumerate([*watch.copies.values()][:-1]):
+        put_back(before, place.folder)
+        place.watched(command, interrupt_at=number)
+        stopped.setdefault(copied(place.folder), f"{point} (Ctrl-C)")
+    for disk, point in stopped.items():
+        put_back(disk, place.folder)
+        assert run(again) in (0, SOME_FAILED)
+        assert place.outcome() == wanted, f"stopped before {point}"
+    return watch
+
+
+def test_a_translation_that_is_stopped_anywhere(place: Place) -> None:
+    watch = stop_everywhere(place, place.translate, place.go_on)
+    passed = watch.last.keys()
+    assert {"ChunkStarted", "in the middle of optimizer.safetensors", "os.rename .000001.tmp"} <= passed
+    assert {"os.rename .session.json.tmp", "os.rename .book (English).txt.tmp"} <= passed
+
+
+def test_a_sync_that_is_stopped_anywhere(place: Place) -> None:
+    place.begin(BOOK + MORE)
+    place.correct({3: "Three is good."})
+    was = place.outcome()
+    watch = stop_everywhere(place, place.sync, place.sync)
+    passed = watch.last.keys()
+    assert {"os.link adapter.safetensors", "os.rename steps", "os.rename steps.new"} <= passed
+    now = place.outcome()
+    assert now != was
+    for disk, point in watch.copies.items():
+        put_back(disk, place.folder)
+        run(place.go_on)
+        assert place.outcome() in (was, now), f"stopped before {point}"
+
+
+def test_another_try_that_is_stopped_anywhere(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.begin(BOOK + MORE)
+    monkeypatch.setattr(translation, "flaws_of", lambda *_: [])
+    watch = stop_everywhere(place, place.retry, place.retry)
+    assert {"os.remove optimizer.safetensors", "os.rename .000003.tmp"} <= watch.last.keys()
+
+
+def test_a_document_whose_writing_is_killed_twice_is_no_edit_of_a_person(place: Place) -> None:
+    place.begin(BOOK)
+    place.correct({3: "Three is good."})
+    for command in (place.sync, place.go_on):
+        put_back(place.watched(command).last["open .book (English).txt.tmp"], place.folder)
+    run(place.go_on)
+    assert "Three is good." in (place.folder / "book (English).txt").read_text()
+    assert not list(place.folder.glob("*.edited-*"))
