@@ -72,6 +72,7 @@ class Decoder:
         self.norm = Norm(model.model.norm)
         self.head = Linear([model.lm_head])
         self.to_matrix = pack
+        _share_threads()
         self.length = 0
         self.angles: dict[str, tuple[Tensor, Tensor]] = {}
         self._capacity = 0
@@ -94,9 +95,6 @@ class Decoder:
         return self._token(x[0], start) if len(ids) == 1 else self._prompt(x, start, end)
 
     def _token(self, x: Tensor, at: int) -> Tensor:
-        threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-        if numba.get_num_threads() != threads:  # costly, even where it changes nothing
-            numba.set_num_threads(threads)
         hidden = x.numpy()
         angles = {kind: (cos[at].numpy(), sin[at].numpy()) for kind, (cos, sin) in self.angles.items()}
         for layer in self.layers:
@@ -127,6 +125,14 @@ class Decoder:
         cos, sin = (part[0] for part in self.rotary(torch.empty(0), places, *by_kind))
         half = sin.shape[-1] // 2
         return cos, torch.cat((-sin[:, :half], sin[:, half:]), -1)
+
+
+def _share_threads() -> None:
+    """The kernels use as many threads as torch, and torch keeps its own."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    # numba has begun by setting OpenMP's number, which is torch's too, to that of the cores.
+    torch.set_num_threads(threads)
 
 
 class Layer:

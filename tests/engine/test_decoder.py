@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +105,20 @@ def test_a_second_block_of_a_prompt_sees_the_first(name: str) -> None:
     torch.testing.assert_close(
         decoder.logits_after(IDS[30:]), last_logits(module, IDS, 1)[0][0], rtol=1e-4, atol=1e-4
     )
+
+
+def test_threads_are_as_many_as_torch_has() -> None:
+    script = (
+        "import torch, numba; torch.set_num_threads(1)\n"
+        "from tests.engine.test_decoder import adapted, as_it_is\n"
+        "from templora_cli.engine.decoder import Decoder\n"
+        "decoder = Decoder(adapted('llama'), as_it_is); decoder.pack(); decoder.logits_after([5])\n"
+        "print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    command, root = [sys.executable, "-c", script], Path(__file__).parents[2]
+    out = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert out.stdout.split() == ["1", "1"], out.stderr
 
 
 @torch.no_grad()
