@@ -70,7 +70,8 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
 
     The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
-    nothing at first) on all linear layers but the output head.
+    nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
+    here: `planner.settle` chooses before.
 
     Raises TemploraError: no such device, unknown architecture, not enough memory, damaged files.
     """
@@ -128,7 +129,7 @@ def _with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    if train.gradient_checkpointing:
+    if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)
         (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -158,6 +158,16 @@ def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_wi
     assert (config.decode.backend, config.decode.top_p) == ("eager", 0.5)
 
 
+@pytest.mark.parametrize(("train", "named"), [({"gradient_checkpointing": False}, "off"), ({"rank": 2}, "on")])
+def test_a_session_from_before_auto_goes_on_checkpointing_as_it_began(
+    train: dict[str, Any], named: str
+) -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=4, config={"train": train, "decode": {"top_p": 0.5}})
+    config = from_dict(load_manifest(session.path).config, "session.json")
+    assert (config.train.gradient_checkpointing, config.decode.top_p) == (named, 0.5)
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
 )
