@@ -303,7 +303,7 @@ def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
         loop.run()
         adapters.append({n: p.detach().clone() for n, p in loop.model.adapter.items()})
     for name, parameter in adapters[0].items():
-        torch.testing.assert_close(parameter, adapters[1][name])
+        assert torch.equal(parameter, adapters[1][name]), "a session may go on with either"
 
 
 def test_started_says_what_the_model_sees(tiny_model: Path) -> None:

@@ -158,7 +158,9 @@ def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_wi
     assert (config.decode.backend, config.decode.top_p) == ("eager", 0.5)
 
 
-@pytest.mark.parametrize(("train", "named"), [({"gradient_checkpointing": False}, "off"), ({"rank": 2}, "on")])
+@pytest.mark.parametrize(
+    ("train", "named"), [({"gradient_checkpointing": False}, "off"), ({"rank": 2}, "on")]
+)
 def test_a_session_from_before_auto_goes_on_checkpointing_as_it_began(
     train: dict[str, Any], named: str
 ) -> None:
