@@ -288,14 +288,12 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     attention = 2 * queries + 2 * (queries if room.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
     numbers = attention + 3 * wide  # gate, its activation, up
-    inputs = shape.inputs  # of all linear layers, one copy each
-    shared = 2 * hidden + queries + wide  # the same where they are not copied
-    if each == FLOAT:
-        numbers += shape.norms * hidden + shared - queries  # the output of attention is counted
-        copies = 0
+    copies = shape.norms * hidden + config.train.rank * shape.linears_each
+    if config.train.dropout:
+        copies += 2 * shape.inputs
+    elif each == FLOAT:
+        numbers += 2 * hidden + wide  # inputs that layers share; the output of attention is counted
     else:
-        copies = shape.norms * hidden + inputs
-    dropped = 2 * inputs if config.train.dropout else 0
-    copies += dropped + config.train.rank * shape.linears_each
+        copies += shape.inputs
     masked = _mask_bytes(shape, tokens, each) if room.device == "cpu" else 0
     return tokens * (numbers * each + copies * FLOAT) + masked
