@@ -41,8 +41,8 @@ def doctor(
 ) -> None:
     """What this machine is, what a book with a model would take of its memory, and whether it fits.
 
-    `write` goes by the same plan. With --device cuda --memory 8GB it is that of another machine; a folder
-    with nothing but the config.json of a model is enough for --model.
+    `write` goes by the same plan. --device cuda --memory 8GB plans for another machine, and a
+    folder with nothing but the config.json of a model is enough for --model.
     """
     flagged = of_flags(
         model=model,
