@@ -74,7 +74,8 @@ def load_as_begun(book: Session, view: View) -> LanguageModel:
     _use_threads(book)
     known = folder if folder.is_dir() else None
     longest = MOST_LEARNT * config.decode.chunk_tokens if book.manifest.task == "translation" else None
-    _, _, model = session_run.load_model(replace(config, model=held), view, known, chunk=longest)
+    hint = f"nothing is lost: close other programs, then {book.resume_command}"
+    _, _, model = session_run.load_model(replace(config, model=held), view, known, chunk=longest, hint=hint)
     _require_same_model(book, model, view)
     return model
 

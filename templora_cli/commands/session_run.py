@@ -36,12 +36,18 @@ LESS_MEMORY = (
 
 
 def load_model(
-    config: Config, view: View, folder: Path | None = None, *, chunk: int | None = None
+    config: Config,
+    view: View,
+    folder: Path | None = None,
+    *,
+    chunk: int | None = None,
+    hint: str | None = None,
 ) -> tuple[Config, Path, LanguageModel]:
     """Load the model that `config` names, from `folder` where it is known.
 
     Returns the settings too, with those that hang on model and memory chosen, and the folder. `chunk` is
-    the longest one in tokens, where it is not `chunk_tokens`. Raises TemploraError where it cannot fit.
+    the longest one in tokens, where it is not `chunk_tokens`. Raises TemploraError where it cannot fit,
+    with `hint` where the settings are not to be changed any more.
     """
     with view.status(f"loading {config.model.name}"):
         from templora_cli.engine import catalog, models
@@ -53,7 +59,7 @@ def load_model(
             view.show(Notice(text))
 
         folder = folder or catalog.resolve(config.model.name, report)
-        plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk)
+        plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
         if plan.is_tight:
             taken, there = gigabytes(plan.peak), gigabytes(plan.available)
             report(f"memory is tight: about {taken} of the {there} that are there; templora doctor has more")

@@ -117,10 +117,13 @@ def plan(shape: Shape, config: Config, room: Room, *, chunk: int | None = None, 
 
 
 def settle(
-    shape: Shape, config: Config, room: Room, *, chunk: int | None = None, header: int = HEADER
+    shape: Shape, config: Config, room: Room, *, chunk: int | None = None, hint: str | None = None
 ) -> Plan:
-    """The plan of a book that fits. Raises TemploraError with figures and what would help where none does."""
-    made = plan(shape, config, room, chunk=chunk, header=header)
+    """The plan of a book that fits. Raises TemploraError with figures and what would help where none does.
+
+    `hint` says what would help where the settings are not to be changed any more.
+    """
+    made = plan(shape, config, room, chunk=chunk)
     if made.fits:
         return made
     worst = max(PHASES, key=made.phase)
@@ -129,7 +132,7 @@ def settle(
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
         f"{gigabytes(made.available)} are there on {room.device}",
-        advice(shape, config, room, chunk, header),
+        hint or advice(shape, config, room, chunk),
     )
 
 
@@ -138,7 +141,7 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def advice(shape: Shape, config: Config, room: Room, chunk: int | None = None, header: int = HEADER) -> str:
+def advice(shape: Shape, config: Config, room: Room, chunk: int | None = None) -> str:
     """The fewest changes of the settings with which it would fit, as flags and lines of a settings file."""
     half = max(8, config.decode.chunk_tokens // 2)
     context = min(config.decode.context_tokens, 2 * half)
@@ -161,7 +164,7 @@ def advice(shape: Shape, config: Config, room: Room, chunk: int | None = None, h
             ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
             longest = None if chunk is None else int(chunk * ratio)
             useful = all(change(config) != config for _, change in some)
-            if useful and plan(shape, changed, room, chunk=longest, header=header).fits:
+            if useful and plan(shape, changed, room, chunk=longest).fits:
                 return " and ".join(name for name, _ in some)
     return "use a smaller --model (templora models list), or close other programs"
 

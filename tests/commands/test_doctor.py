@@ -98,6 +98,19 @@ def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path, li
     assert second.startswith("hint: ") and list(Store().manifests()) == []
 
 
+def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(
+    tiny_model: Path, little: Any
+) -> None:
+    assert write(tiny_model, "--chunks", "1").exit_code == 0
+    little(0)
+    done = templora("resume", "--chunks", "1")
+    name = only_session().name
+    assert done.exit_code == 2 and "not enough memory" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"hint: nothing is lost: close other programs, then templora resume {name}"
+    )
+
+
 def test_a_book_that_only_just_fits_is_told(tiny_model: Path, little: Any) -> None:
     peak = figures("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24")["peak_bytes"]
     little(int(peak * 1.05) - machine.room_on("cpu").libraries)
