@@ -4,6 +4,7 @@ a short one, and how much people repeat themselves.
     python -m benchmarks chunk [--device cuda] [--model smollm2-135m] [--synthetic 7b] [--book BOOK]
     python -m benchmarks startup
     python -m benchmarks memory [--model smollm2-135m]
+    python -m benchmarks plan [--model smollm2-135m]
     python -m benchmarks flat [--chunks 30]
     python -m benchmarks translation [--paragraphs 1000]
     python -m benchmarks decode BOOK [--model smollm2-135m]
@@ -29,7 +30,7 @@ import psutil
 import typer
 
 from benchmarks.chunk import chunk
-from benchmarks.machine import machine, peak_resident
+from benchmarks.machine import RESIDENT_UNIT, machine, peak_resident
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 app.command()(chunk)
@@ -84,6 +85,50 @@ def memory(
     for event in committed(events):
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in event["seconds"].items())
         print(f"chunk {event['index'] + 1}: {phases} s; step {event['step_bytes'] / 1e6:.0f} MB")
+
+
+@app.command()
+def plan(
+    model: str = "smollm2-135m",
+    sizes: Annotated[list[int], typer.Option("--size", help="Chunk and context.")] = [256, 512, 1024],  # noqa: B006
+    checkpointing: Annotated[list[str], typer.Option(help="on, off.")] = ["on", "off"],  # noqa: B006
+    backend: Annotated[list[str], typer.Option(help="auto, eager.")] = ["auto"],  # noqa: B006
+) -> None:
+    """What `templora doctor` says that a book will take, beside the peak of one that is written.
+
+    An opening as long as the context is learnt, then a chunk is written and learnt with a full window.
+    """
+    print(f"# {machine()}, {model}; GB")
+    print("chunk and context\tcheckpointing\tbackend\tplan\tpeak\tplan over peak")
+    for size in sizes:
+        for how in checkpointing:
+            for name in backend:
+                planned, peak = planned_and_peak(model, size, how, name)
+                shown = f"{planned / 1e9:.2f}\t{peak / 1e9:.2f}\t{planned / peak - 1:+.1%}"
+                print(f"{size}\t{how}\t{name}\t{shown}", flush=True)
+
+
+def planned_and_peak(model: str, size: int, checkpointing: str, backend: str) -> tuple[int, int]:
+    """Bytes by the plan, and resident bytes at the peak of a whole run."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "config.toml"
+        settings.write_text(
+            f'[train]\ngradient_checkpointing = "{checkpointing}"\n[decode]\nbackend = "{backend}"\n'
+        )
+        opening = Path(folder) / "opening.txt"
+        opening.write_text("The sea was calm that day. " * (size // 7), "utf-8")  # seven tokens each
+        environment = {**os.environ, "TEMPLORA_HOME": folder, "TEMPLORA_CONFIG": str(settings)}
+        flags = ["--model", model, "--chunk-tokens", str(size), "--context-tokens", str(size), "--json"]
+        told = subprocess.run(
+            [*TEMPLORA, "doctor", *flags], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        command = [*TEMPLORA, "write", "--from", str(opening), "--chunks", "1", *flags]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return int(json.loads(told.stdout)["peak_bytes"]), usage.ru_maxrss * RESIDENT_UNIT
 
 
 @app.command()

@@ -9,6 +9,9 @@ import sys
 
 import psutil
 
+RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in what getrusage says of memory: Linux counts in KiB, macOS in bytes."""
+
 
 def machine() -> str:
     """Processor, cores, memory and Python in a line."""
@@ -20,5 +23,4 @@ def machine() -> str:
 
 def peak_resident(whose: int = resource.RUSAGE_SELF) -> int:
     """Most resident memory so far, in bytes, of this process or of those that it has waited for."""
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB, macOS in bytes
-    return resource.getrusage(whose).ru_maxrss * unit
+    return resource.getrusage(whose).ru_maxrss * RESIDENT_UNIT

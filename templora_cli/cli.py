@@ -10,6 +10,7 @@ import typer
 
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, models, sessions
+from templora_cli.commands.doctor import doctor
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, usable_streams
@@ -31,6 +32,7 @@ app.command()(resume)
 app.command()(review)
 app.command()(sync)
 app.command()(retry)
+app.command()(doctor)
 app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")

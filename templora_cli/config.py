@@ -127,8 +127,11 @@ class TrainConfig:
     warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
     optimizer: str = option("adamw", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
     weight_decay: float = option(0.0, "Weight decay, decoupled from the gradients", at_least=0, at_most=1)
-    gradient_checkpointing: bool = option(
-        True, "Recompute activations in the backward pass: a third more time, a fraction of the memory"
+    gradient_checkpointing: str = option(
+        "auto",
+        "Recompute activations in the backward pass, a third more time and a fraction of the memory: on, off "
+        "or auto (on where the memory demands it)",
+        choices=("auto", "on", "off"),
     )
 
 
@@ -362,6 +365,8 @@ def _check(
     wanted = get_type_hints(owner)[key]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(value, bool) and "on" in (known[key].metadata["choices"] or ()):
+        value = "on" if value else "off"
     if type(value) is not wanted:
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
         issues.append(f"{place} = {value!r}: must be {kind}")

@@ -11,7 +11,7 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = (
     *("", "write", "resume", "translate", "review", "sync", "retry", "glossary extract"),
-    *("eval ppl", "eval translate"),
+    *("eval ppl", "eval translate", "doctor"),
 )
 
 

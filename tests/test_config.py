@@ -142,3 +142,11 @@ def test_any_value_anywhere_gives_a_config_or_one_clear_error(value: Any, key: s
             assert "f: " in error.message
         else:
             assert from_dict(config.as_dict(), "again") == config
+
+
+def test_checkpointing_may_be_said_as_before_there_was_auto() -> None:
+    for value, meant in ((True, "on"), (False, "off"), ("auto", "auto")):
+        asked = Layer.of_file("config.toml", {"train": {"gradient_checkpointing": value}})
+        assert resolve([asked]).train.gradient_checkpointing == meant
+    with pytest.raises(TemploraError, match="must be one of auto, on, off"):
+        resolve([Layer.of_file("config.toml", {"train": {"gradient_checkpointing": "maybe"}})])

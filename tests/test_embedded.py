@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.__main__ import planned_and_peak
 from templora_cli.engine import catalog
+from templora_cli.engine.planner import MARGIN
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from tests.conftest import USERS_CACHE
 
@@ -166,3 +168,9 @@ def test_learning_pairs_helps_to_translate(embedded: Path, tmp_path: Path) -> No
     base, learning = rows[-2:]
     assert learning["ppl_change"] < -1 and base["pairs"] == len(PAIRS)
     assert base["chrf"] > 10, "German is not foreign to it; noise has about 5"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the plan was measured with glibc")
+def test_the_plan_is_near_the_peak(embedded: Path) -> None:
+    planned, peak = planned_and_peak(str(embedded), 256, "off", "auto")
+    assert planned == pytest.approx(peak, rel=MARGIN)

@@ -296,14 +296,14 @@ def test_the_target_of_distilling_does_not_move_with_the_adapter(tiny_model: Pat
 
 def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
     adapters = []
-    for checkpointing in (True, False):
+    for checkpointing in ("on", "off"):
         train = TrainConfig(rank=4, alpha=4, dropout=0.3, gradient_checkpointing=checkpointing)
         loop = Loop(tiny_model, 24, config=replace(CONFIG, train=train))
         loop.backend.enqueue("Hello there.", "More of it..")
         loop.run()
         adapters.append({n: p.detach().clone() for n, p in loop.model.adapter.items()})
     for name, parameter in adapters[0].items():
-        torch.testing.assert_close(parameter, adapters[1][name])
+        assert torch.equal(parameter, adapters[1][name]), "a session may go on with either"
 
 
 def test_started_says_what_the_model_sees(tiny_model: Path) -> None:

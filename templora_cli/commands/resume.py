@@ -66,12 +66,16 @@ def load_as_begun(book: Session, view: View) -> LanguageModel:
 
     Raises TemploraError where it is another one.
     """
+    from templora_cli.tasks.translation import MOST_LEARNT
+
     config = from_dict(book.manifest.config, str(book.path / "session.json"))
     held = replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device)
     folder = Path(book.manifest.folder)
     _use_threads(book)
     known = folder if folder.is_dir() else None
-    _, model = session_run.load_model(replace(config, model=held), view, known)
+    longest = MOST_LEARNT * config.decode.chunk_tokens if book.manifest.task == "translation" else None
+    hint = f"nothing is lost: close other programs, then {book.resume_command}"
+    _, _, model = session_run.load_model(replace(config, model=held), view, known, chunk=longest, hint=hint)
     _require_same_model(book, model, view)
     return model
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from templora_cli.commands.terminal import raise_interrupt
-from templora_cli.config import MOST_TOKENS, Config, from_dict
+from templora_cli.config import MOST_TOKENS, Config, for_size, from_dict
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened, Unit
 from templora_cli.render import View
@@ -35,16 +35,36 @@ LESS_MEMORY = (
 )
 
 
-def load_model(config: Config, view: View, folder: Path | None = None) -> tuple[Path, LanguageModel]:
-    """Load the model that `config` names, from `folder` where it is known; returns its folder too."""
+def load_model(
+    config: Config,
+    view: View,
+    folder: Path | None = None,
+    *,
+    chunk: int | None = None,
+    hint: str | None = None,
+) -> tuple[Config, Path, LanguageModel]:
+    """Load the model that `config` names, from `folder` where it is known.
+
+    Returns the settings too, with those that hang on model and memory chosen, and the folder. `chunk` is
+    the longest one in tokens, where it is not `chunk_tokens`. Raises TemploraError where it cannot fit,
+    with `hint` where the settings are not to be changed any more.
+    """
     with view.status(f"loading {config.model.name}"):
         from templora_cli.engine import catalog, models
+        from templora_cli.engine.machine import room_on
+        from templora_cli.engine.planner import gigabytes, settle
+        from templora_cli.engine.shape import shape_of
 
         def report(text: str) -> None:
             view.show(Notice(text))
 
         folder = folder or catalog.resolve(config.model.name, report)
-        return folder, models.load(folder, config.model, config.train, seed=config.seed)
+        plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
+        if plan.is_tight:
+            taken, there = gigabytes(plan.peak), gigabytes(plan.available)
+            report(f"memory is tight: about {taken} of the {there} that are there; templora doctor has more")
+        model = models.load(folder, plan.config.model, plan.config.train, seed=config.seed)
+        return for_size(plan.config, model.parameters), folder, model
 
 
 def require_window(model: LanguageModel, config: Config, header: int, chunk: int | None = None) -> None:
@@ -110,7 +130,15 @@ class Plan:
             "out",
         )
         run = ("fingerprint", "quantize", "device", "hardware", "versions", "threads")
-        return all(getattr(begun, name) == getattr(self.manifest, name) for name in (*book, *run))
+        return all(_figures_by(begun, name) == _figures_by(self.manifest, name) for name in (*book, *run))
+
+
+def _figures_by(manifest: Manifest, name: str) -> Any:
+    """A field of the manifest, as far as figures hang on it: checkpointed gradients are the same ones."""
+    value = getattr(manifest, name)
+    if name != "config":
+        return value
+    return {**value, "train": {**value["train"], "gradient_checkpointing": None}}
 
 
 def new_manifest(

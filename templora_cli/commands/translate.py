@@ -13,7 +13,7 @@ import typer
 from templora_cli.commands import flags, session_run
 from templora_cli.commands.settings import configure, flag, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config, for_size
+from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, Translated
 
@@ -80,6 +80,7 @@ def translate(
     from templora_cli.documents.document import read_document
     from templora_cli.sessions.translated import fingerprint, selected
     from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.tasks.translation import MOST_LEARNT
 
     given = of_flags(
         model=model,
@@ -100,8 +101,8 @@ def translate(
         first, last = _chosen(document, start, end, limit)
         terms = _terms(glossary, view)
         book = None if estimate else _out(file, out, languages[1])
-        folder, loaded = session_run.load_model(config, view)
-        config = for_size(config, loaded.parameters)
+        longest = MOST_LEARNT * config.decode.chunk_tokens
+        config, folder, loaded = session_run.load_model(config, view, chunk=longest)
         cut = _cut(document, loaded, config, languages, view)
         request = {
             "path": str(file.absolute()),

@@ -11,7 +11,7 @@ import typer
 from templora_cli.commands import flags, session_run
 from templora_cli.commands.settings import configure, flag, of_flags
 from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config, for_size
+from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def write(
         text = read_premise(premise, premise_file, required=from_file is None)
         opening = _read_opening(from_file)
         book = session_run.check_out(out) if out else None
-        folder, loaded = session_run.load_model(config, view)
-        config = for_size(config, loaded.parameters)
+        config, folder, loaded = session_run.load_model(config, view)
         plan = plan_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
         with plan.create() as session:
             session_run.write_session(session, loaded, view)

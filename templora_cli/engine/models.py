@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -70,20 +69,23 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
 
     The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
-    nothing at first) on all linear layers but the output head.
+    nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
+    here: `planner.settle` chooses before.
 
-    Raises TemploraError: no such device, unknown architecture, not enough memory, damaged files.
+    Raises TemploraError: no such device, unknown architecture, an allocation that failed, damaged files.
+    What cannot fit is refused before, by `planner.settle`.
     """
-    device = _device(config.device)
+    device = device_of(config.device)
     quantize = config.quantize
     if quantize == "auto":
         quantize = "nf4" if device.type == "cuda" else "none"
-    dtype = _dtype(device)
-    _require_memory(folder, device, dtype, quantize)
+    dtype = dtype_of(device)
+    for file in folder.glob("*.safetensors"):
+        _require_whole(file)
     if device.type == "cuda":
         # Exact resume needs the same sums in the same order; the environment is set in __init__.
         torch.use_deterministic_algorithms(True, warn_only=True)
-    with _quiet_libraries(), _readable_errors(folder):
+    with _quiet_libraries(), readable_errors(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         module, loading = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -129,7 +131,7 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    if train.gradient_checkpointing:
+    if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)
         (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
@@ -137,7 +139,8 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
 
 
-def _device(wanted: str) -> torch.device:
+def device_of(wanted: str) -> torch.device:
+    """The device that `[model] device` asks for. Raises TemploraError where there is none."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -145,7 +148,7 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _dtype(device: torch.device) -> torch.dtype:
+def dtype_of(device: torch.device) -> torch.dtype:
     """float32 on the CPU: without bf16 units, bf16 products are hundreds of times slower there."""
     if device.type == "cpu":
         return torch.float32
@@ -163,26 +166,8 @@ def _quantization(quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig | Non
     return BitsAndBytesConfig(load_in_8bit=True) if quantize == "int8" else None
 
 
-def _require_memory(folder: Path, device: torch.device, dtype: torch.dtype, quantize: str) -> None:
-    """Refuse, with figures, what cannot even be loaded."""
-    elements = sum(_elements(file) for file in folder.glob("*.safetensors"))
-    bytes_each = {"nf4": 0.56, "int8": 1.1, "none": float(dtype.itemsize)}[quantize]
-    need = elements * bytes_each
-    if device.type == "cuda":
-        free = float(torch.cuda.mem_get_info(device)[0])
-    else:
-        free = float(psutil.virtual_memory().available)
-    if need > free:
-        smaller = "" if quantize == "nf4" else "--quantize nf4, or "
-        raise TemploraError(
-            f"not enough memory: the weights alone take {need / 1e9:.1f} GB in {quantize} "
-            f"({dtype}), and {free / 1e9:.1f} GB are free on {device.type}",
-            f"use {smaller}a smaller --model (templora models list)",
-        )
-
-
-def _elements(file: Path) -> int:
-    """Number of weights in a safetensors file, from its header."""
+def _require_whole(file: Path) -> None:
+    """Refuse a safetensors file whose header and length do not go together."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
@@ -190,7 +175,6 @@ def _elements(file: Path) -> int:
             raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
         try:
             tensors = [t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"]
-            elements = sum(torch.Size(tensor["shape"]).numel() for tensor in tensors)
             end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
             raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
@@ -198,7 +182,6 @@ def _elements(file: Path) -> int:
         raise TemploraError(
             f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
         )
-    return elements
 
 
 def _pull_again(folder: Path) -> str:
@@ -221,7 +204,7 @@ def out_of_memory_hint(advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def _readable_errors(folder: Path) -> Iterator[None]:
+def readable_errors(folder: Path) -> Iterator[None]:
     """What transformers raises for a folder that it cannot load, in a line."""
     try:
         with out_of_memory_hint("use --quantize nf4 or a smaller --model"):

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 5
+FORMAT = 6
 
 
 def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
@@ -45,11 +45,22 @@ def _without_cuts(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "format": 5, "request": request}
 
 
+def _checkpointing_named(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 5 said true or false, true where it said nothing."""
+    config = values.get("config")
+    if isinstance(config, dict) and isinstance(config.get("train", {}), dict):
+        train = config.get("train", {})
+        named = "on" if train.get("gradient_checkpointing", True) else "off"
+        config = {**config, "train": {**train, "gradient_checkpointing": named}}
+    return {**values, "format": 6, "config": config}
+
+
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     _without_gate_and_windows,
     _without_request,
     _decoded_eagerly,
     _without_cuts,
+    _checkpointing_named,
 ]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 

@@ -165,6 +165,18 @@ def test_a_translation_from_before_long_paragraphs_were_cut_goes_on_without() ->
 
 
 @pytest.mark.parametrize(
+    ("train", "named"), [({"gradient_checkpointing": False}, "off"), ({"rank": 2}, "on")]
+)
+def test_a_session_from_before_auto_goes_on_checkpointing_as_it_began(
+    train: dict[str, Any], named: str
+) -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=4, config={"train": train, "decode": {"top_p": 0.5}})
+    config = from_dict(load_manifest(session.path).config, "session.json")
+    assert (config.train.gradient_checkpointing, config.decode.top_p) == (named, 0.5)
+
+
+@pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
 )
 def test_a_damaged_manifest(content: str) -> None:

@@ -88,8 +88,8 @@ def drift(
                 one = replace(config, seed=seed, train=train)
                 if not quiet:
                     typer.echo(f"seed {seed}, {name}", err=True)
-                folder, loaded = session_run.load_model(one, view, folder)
-                config, one = for_size(config, loaded.parameters), for_size(one, loaded.parameters)
+                one, folder, loaded = session_run.load_model(one, view, folder)
+                config = for_size(config, loaded.parameters)
                 books += _write_measured(one, loaded, folder, view, text, tokens, probe_text, probe_tokens)
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)

@@ -113,8 +113,8 @@ def ppl(
         names = _names(files)
         for way, one in ways.items():
             for path, text in texts.items():
-                folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
-                config, one = for_size(config, loaded.parameters), for_size(one, loaded.parameters)
+                one, folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
+                config = for_size(config, loaded.parameters)
                 chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
                 del loaded
                 scores = scores_of(chunks)

@@ -15,7 +15,7 @@ from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config, for_size
+from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ def translate(
             ),
             settings_of(settings or [], prefer="given" if learn_from == "reference" else "own"),
         )
-        folder, loaded = session_run.load_model(config, view)
-        config = for_size(config, loaded.parameters)
+        config, folder, loaded = session_run.load_model(config, view)
         asked = {
             "context_pairs": context_pairs,
             "learn_from": learn_from,

@@ -1,0 +1,167 @@
+"""`templora doctor`: what this machine is, and what a book would take of it."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import platform
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from templora_cli import __version__
+from templora_cli.commands import flags
+from templora_cli.commands.settings import configure, of_flags, settings_of
+from templora_cli.commands.terminal import print_table
+from templora_cli.errors import TemploraError
+
+if TYPE_CHECKING:
+    from templora_cli.config import Config
+    from templora_cli.engine.planner import Plan, Room
+
+UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def doctor(
+    model: flags.ModelName = None,
+    quantize: flags.Quantize = None,
+    device: flags.Device = None,
+    recipe: flags.Recipe = None,
+    no_learn: flags.BaseOnly = False,
+    settings: flags.Settings = None,
+    chunk_tokens: flags.ChunkTokens = None,
+    context_tokens: flags.ContextTokens = None,
+    memory: Annotated[
+        Optional[str],
+        typer.Option(metavar="SIZE", help="Plan for a device with so much memory, such as 8GB."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What this machine is, what a book with a model would take of its memory, and whether it fits.
+
+    `write` goes by the same plan. --device cuda --memory 8GB plans for another machine, and a
+    folder with nothing but the config.json of a model is enough for --model.
+    """
+    flagged = of_flags(
+        model=model,
+        quantize=quantize,
+        device=device,
+        recipe=recipe,
+        no_learn=no_learn,
+        chunk_tokens=chunk_tokens,
+        context_tokens=context_tokens,
+    )
+    config = configure(flagged, settings_of(settings or [], prefer="own"))
+    size = None if memory is None else bytes_of(memory)
+    folder = _folder(config.model.name)
+
+    from templora_cli.engine.planner import advice, plan
+    from templora_cli.engine.shape import shape_of
+
+    shape = shape_of(folder)
+    room = _room(config, size)
+    made = plan(shape, config, room)
+    help_ = None if made.fits else advice(shape, config, room)
+    facts = {**_machine(room, imagined=size is not None), **_chosen(made, shape.parameters)}
+    if json:
+        typer.echo(json_module.dumps({**facts, **_figures(made), "advice": help_}, indent=2))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:22} {value}")
+    typer.echo()
+    _print_parts(made)
+    typer.echo(_verdict(made))
+    if help_ is not None:
+        typer.echo(f"hint: {help_}")
+
+
+def bytes_of(size: str) -> int:
+    """Bytes of a size such as 8GB or 512 MiB. Raises TemploraError for anything else."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([MG]i?B)", size.strip(), re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise TemploraError(f"--memory {size}: is no size of a memory", "--memory 8GB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _folder(name: str) -> Path:
+    from templora_cli.engine import catalog
+
+    try:
+        alone = Path(name).expanduser()
+        if (alone / "config.json").is_file():
+            return alone
+    except (OSError, RuntimeError, ValueError):  # no path at all, or no such user
+        pass
+    return catalog.resolve(name, lambda text: typer.echo(text, err=True))
+
+
+def _room(config: Config, size: int | None) -> Room:
+    from templora_cli.engine import machine
+
+    if size is None:
+        return machine.room_on(config.model.device)
+    device = config.model.device
+    return machine.imagined(machine.room_on("auto").device if device == "auto" else device, size)
+
+
+def _machine(room: Room, *, imagined: bool) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import torch
+
+    name = platform.machine() if room.device == "cpu" else "a GPU"
+    if room.device == "cuda" and not imagined:
+        name = torch.cuda.get_device_name()
+    libraries = ("torch", "transformers", "peft", "bitsandbytes")
+    versions = [f"{library} {version(library)}" for library in libraries]
+    return {
+        "device": f"{room.device} ({name}), {room.dtype}",
+        "cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use",
+        "memory": f"{room.total / 1e9:.1f} GB, {room.free / 1e9:.1f} GB free",
+        "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
+    }
+
+
+def _chosen(made: Plan, parameters: int) -> dict[str, Any]:
+    config = made.config
+    return {
+        "model": f"{config.model.name}, {parameters / 1e6:,.0f} million parameters",
+        "quantize": made.quantize,
+        "backend": made.backend,
+        "chunk_tokens": config.decode.chunk_tokens,
+        "context_tokens": config.decode.context_tokens,
+        "gradient_checkpointing": config.train.gradient_checkpointing,
+    }
+
+
+def _figures(made: Plan) -> dict[str, Any]:
+    from templora_cli.engine.planner import PHASES
+
+    return {
+        "parts_bytes": made.parts,
+        "phases_bytes": {phase: made.phase(phase) for phase in PHASES},
+        "peak_bytes": made.peak,
+        "available_bytes": made.available,
+        "fits": made.fits,
+    }
+
+
+def _print_parts(made: Plan) -> None:
+    from templora_cli.engine.planner import PHASES
+
+    def cells(sizes: list[int]) -> list[str]:
+        return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]
+
+    rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in made.parts.items()]
+    rows.append(["all", *cells([made.phase(phase) for phase in PHASES])])
+    print_table(["GB", *PHASES], rows)
+
+
+def _verdict(made: Plan) -> str:
+    taken, there = f"{made.peak / 1e9:.2f} GB", f"{made.available / 1e9:.2f} GB"
+    if not made.fits:
+        return f"it does not fit: it takes about {taken} of the {there} that are there"
+    tight = ", which is tight" if made.is_tight else ""
+    return f"it fits: about {taken} of the {there} that are there{tight}"
