@@ -476,8 +476,8 @@ def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
     assert "reads at most 4096 tokens" in result.stderr and "hint: --context-tokens 3" in result.stderr
 
 
-def test_a_backend_that_this_machine_has_not(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("templora_cli.engine.int8.available", lambda: False)
+def test_a_backend_that_cannot_run_the_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("templora_cli.engine.decoder.supports", lambda config: False)
     Path("templora.toml").write_text('[decode]\nbackend = "int8"\n')
     result = write(tiny_model)
     assert result.exit_code == 2 and "the int8 backend decodes llama" in result.stderr.replace("\n", " ")
