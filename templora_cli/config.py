@@ -21,6 +21,10 @@ MEASURED_AT, MEASURED_RATE = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
 """Parameters of SmolLM2-135M, and rates that suit it for given text in one pass (docs/quality.md)."""
 PAPERS_AT, PAPERS_RATE = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
+OWN_SHARE = 0.04
+"""Of the rate for given text, which suits text of the model's own. Measured with AdamW at 0.135 billion
+parameters (docs/quality.md) and assumed elsewhere.
+"""
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
@@ -159,12 +163,6 @@ class GateConfig:
 OBJECTIVES = ("nll", "distill")
 
 
-LR_HELP = "Learning rate after the warm-up; 0 chooses it by the size of the base"
-EPOCHS_HELP = "Passes over each chunk"
-CONTEXT_HELP = "Tokens before what is learnt that training shows, of those that decoding saw"
-WINDOW_HELP = "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk"
-
-
 @dataclass(frozen=True)
 class LearningConfig:
     """What `[given]` and `[own]` have in common: how a chunk is learnt.
@@ -176,10 +174,22 @@ class LearningConfig:
     """
 
     objective: str = option("nll", "What is minimised: nll (the paper's) or distill", choices=OBJECTIVES)
-    lr: float = option(5e-5, LR_HELP, at_least=0, at_most=1)
-    epochs: int = option(2, EPOCHS_HELP, at_least=1, at_most=100)
-    context_tokens: int = option(2048, CONTEXT_HELP, at_least=0, at_most=MOST_TOKENS)
-    window_tokens: int = option(0, WINDOW_HELP, at_least=0, at_most=MOST_TOKENS)
+    lr: float = option(
+        0.0, "Learning rate after the warm-up; 0 chooses it by the size of the base", at_least=0, at_most=1
+    )
+    epochs: int = option(1, "Passes over each chunk", at_least=1, at_most=100)
+    context_tokens: int = option(
+        256,
+        "Tokens before what is learnt that training shows, of those that decoding saw",
+        at_least=0,
+        at_most=MOST_TOKENS,
+    )
+    window_tokens: int = option(
+        256,
+        "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk",
+        at_least=0,
+        at_most=MOST_TOKENS,
+    )
     teacher_context_tokens: int = option(
         4096,
         "Tokens before the chunk that the teacher of distill sees",
@@ -192,15 +202,12 @@ class LearningConfig:
 class GivenConfig(LearningConfig):
     """`[given]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
 
-    lr: float = option(0.0, LR_HELP, at_least=0, at_most=1)
-    epochs: int = option(1, EPOCHS_HELP, at_least=1, at_most=100)
-    context_tokens: int = option(256, CONTEXT_HELP, at_least=0, at_most=MOST_TOKENS)
-    window_tokens: int = option(256, WINDOW_HELP, at_least=0, at_most=MOST_TOKENS)
-
 
 @dataclass(frozen=True)
 class OwnConfig(LearningConfig):
-    """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler."""
+    """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
+    that 0 chooses is `OWN_SHARE` of that for given text.
+    """
 
 
 @dataclass(frozen=True)
@@ -320,7 +327,8 @@ def for_size(config: Config, parameters: int) -> Config:
     """`config` with every rate of 0 replaced by that for a base of so many parameters."""
     lr = rate_for_size(parameters, config.train.optimizer)
     given, own = config.given, config.own
-    return replace(config, given=replace(given, lr=given.lr or lr), own=replace(own, lr=own.lr or lr))
+    own_lr = float(f"{OWN_SHARE * lr:.1e}")
+    return replace(config, given=replace(given, lr=given.lr or lr), own=replace(own, lr=own.lr or own_lr))
 
 
 def rate_for_size(parameters: int, optimizer: str) -> float:

@@ -12,6 +12,7 @@ from templora_cli.config import (
     MEASURED_AT,
     MEASURED_RATE,
     OPTIMIZERS,
+    OWN_SHARE,
     PAPERS_AT,
     PAPERS_RATE,
     RECIPES,
@@ -60,7 +61,9 @@ def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
         assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
     asked = resolve([flags({"given": {"lr": 3e-3}, "own": {"lr": 0}})])
     chosen = for_size(asked, 10**9)
-    assert (chosen.given.lr, chosen.own.lr) == (3e-3, rate_for_size(10**9, "adamw"))
+    assert chosen.given.lr == 3e-3
+    assert chosen.own.lr == pytest.approx(OWN_SHARE * rate_for_size(10**9, "adamw"), rel=0.05)
+    assert for_size(asked, int(MEASURED_AT)).own.lr == 2e-5
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
