@@ -360,7 +360,7 @@ def runtime(model: LanguageModel) -> dict[str, Any]:
 
     import torch
 
-    names = ("torch", "transformers", "peft", "bitsandbytes")
+    names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
     return {
         "fingerprint": model.fingerprint,
         "quantize": model.quantize,

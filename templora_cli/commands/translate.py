@@ -306,10 +306,9 @@ def _begun_on_another_version(manifest: Manifest) -> str | None:
         path = manifest.request["path"]
         same = begun.request.get("path") == path and begun.source_sha256 != manifest.source_sha256
         with suppress(TemploraError):  # a damaged one is not gone on with
-            same = same and not TranslatedBook(store.folder / begun.id, begun).finished
-        if same:
-            goes_on = f"which goes on with its own copy: templora resume {begun.id}"
-            return f"{Path(path).name} has changed since session {begun.id} began, {goes_on}"
+            if same and not TranslatedBook(store.folder / begun.id, begun).finished:
+                goes_on = f"which goes on with its own copy: templora resume {begun.id}"
+                return f"{Path(path).name} has changed since session {begun.id} began, {goes_on}"
     return None
 
 

@@ -22,7 +22,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.float32]
 
 COMPILED: dict[str, Any] = {
-    "cache": True,
     # All that lets sums be taken in parallel, but nan and inf stay what they are.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
     "error_model": "numpy",
@@ -34,12 +33,19 @@ ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1, "gelu": 2}
 
 def kernel(function: F) -> F:
     """Compiled for this CPU when it is first called; sums may be taken in any order."""
-    return cast(F, numba.njit(**COMPILED)(function))
+    return _compiled(function)
 
 
 def parallel_kernel(function: F) -> F:
     """A `kernel` whose `prange` is shared out between threads."""
-    return cast(F, numba.njit(parallel=True, **COMPILED)(function))
+    return _compiled(function, parallel=True)
+
+
+def _compiled(function: F, **options: Any) -> F:
+    try:
+        return cast(F, numba.njit(cache=True, **options, **COMPILED)(function))
+    except RuntimeError:  # no folder to keep it in can be written: compiled anew in each process
+        return cast(F, numba.njit(**options, **COMPILED)(function))
 
 
 class Matrix(NamedTuple):

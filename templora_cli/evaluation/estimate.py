@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+import torch
+
 from templora_cli.config import Config
 from templora_cli.engine.backends import Backend
+from templora_cli.engine.sampling import Sampler
 from templora_cli.evaluation.cost import PeakMemory
 from templora_cli.events import ChunkLearnt
 from templora_cli.tasks.translation import TranslationTask
@@ -36,6 +39,10 @@ def estimate(task: TranslationTask, model: Model, backend: Backend, config: Conf
     decode = replace(config.decode, chunk_tokens=min(TRIAL_TOKENS, config.decode.chunk_tokens))
     trial, small = replace(task, decode=decode), replace(config, decode=decode)
     state = WritingState.begin(model, small)
+    # What is compiled or copied once does not come again with every chunk.
+    sampler = Sampler(config.decode, torch.Generator(model.device), model.banned_tokens)
+    for _ in backend.decode(task.format.header, sampler=sampler, max_tokens=2, stop=lambda _: False):
+        pass
     began = time.perf_counter()
     with PeakMemory(model.device) as peak:
         for event in write(trial, model, backend, state, small):

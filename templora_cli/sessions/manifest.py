@@ -19,8 +19,12 @@ def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
     """Format 1 had neither, and a book that began without them goes on without."""
     config = values.get("config")
     if isinstance(config, dict) and isinstance(config.get("given", {}), dict):  # damage is said later
-        given = {**config.get("given", {}), "window_tokens": 0}
-        config = {**config, "given": given, "gate": {"enabled": False}}
+        whole = {
+            name: {**table, "window_tokens": 0}
+            for name in ("given", "own")
+            if isinstance(table := config.get(name, {}), dict)
+        }
+        config = {**config, **whole, "gate": {"enabled": False}}
     return {**values, "format": 2, "config": config}
 
 

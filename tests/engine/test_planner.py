@@ -47,8 +47,13 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Shape:
     return shape_of(folder)
 
 
+def whole(**tables: Any) -> Config:
+    """Settings with which own text is learnt as in the paper, the whole chunk after the whole window."""
+    return Config(own=OwnConfig(context_tokens=2048, window_tokens=0), **tables)
+
+
 def asked(**train: Any) -> Config:
-    return Config(train=TrainConfig(**train))
+    return whole(train=TrainConfig(**train))
 
 
 def with_checkpointing(how: str) -> Config:
@@ -83,7 +88,7 @@ def test_an_architecture_of_other_names(tmp_path: Path) -> None:
     found = shape_of(tmp_path)
     assert (found.hidden, found.layers, found.heads, found.intermediate) == (32, 3, 4, 128)
     assert found.linears_each == 4 and not found.fast
-    assert plan(found, Config(), CPU).peak > 0
+    assert plan(found, whole(), CPU).peak > 0
 
 
 def test_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
@@ -121,7 +126,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend = Int8Backend(loaded.module)
     decode = DecodeConfig(chunk_tokens=100, context_tokens=300)
     backend.decoder._reserve(28 + 400)
-    made = plan(shape, Config(decode=decode), CPU, header=28)
+    made = plan(shape, whole(decode=decode), CPU, header=28)
     held = sum(t.nbytes for layer in backend.decoder.layers for t in (layer.keys, layer.values))
     assert made.backend == "int8" and BLOCK < 28 + 400
     assert made.parts["cache"]["train"] == held, "it is kept while the chunk is learnt"
@@ -155,7 +160,7 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = chunk_nll(model, [1], [2] * tokens).mean()
     logits = tokens * config.vocab_size * 4
-    own = OwnConfig(context_tokens=0)
+    own = OwnConfig(context_tokens=0, window_tokens=0)
     decode = DecodeConfig(chunk_tokens=tokens, context_tokens=0)
     made = plan(shape_of(tmp_path), Config(decode=decode, train=train, own=own), CPU, header=0)
     layers = planner._layer_bytes(shape_of(tmp_path), made.config, CPU, tokens) * 3
@@ -167,13 +172,13 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
 
 
 def test_the_peak_is_that_of_the_dearest_phase(seven: Shape) -> None:
-    made = plan(seven, Config(), GPU)
+    made = plan(seven, whole(), GPU)
     assert made.peak == max(made.phase(phase) for phase in PHASES) < sum(map(made.phase, PHASES))
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
-    "chunk": lambda n: Config(decode=DecodeConfig(chunk_tokens=256 * n)),
-    "context": lambda n: Config(decode=DecodeConfig(context_tokens=512 * n)),
+    "chunk": lambda n: whole(decode=DecodeConfig(chunk_tokens=256 * n)),
+    "context": lambda n: whole(decode=DecodeConfig(context_tokens=512 * n)),
     "rank": lambda n: asked(rank=8 * n),
     "teacher": lambda n: Config(
         own=OwnConfig(objective="distill", teacher_context_tokens=2**20 * n), given=LearningConfig(epochs=1)
@@ -200,7 +205,7 @@ def test_less_takes_less(seven: Shape) -> None:
         plan(seven, Config(model=ModelConfig(quantize=held)), GPU).parts["base"]["load"]
         for held in ("nf4", "int8", "none")
     ]
-    assert sizes == sorted(sizes) and sizes[0] == plan(seven, Config(), GPU).parts["base"]["load"]
+    assert sizes == sorted(sizes) and sizes[0] == plan(seven, whole(), GPU).parts["base"]["load"]
 
 
 def test_the_longer_of_both_recipes_counts(seven: Shape) -> None:
@@ -214,7 +219,7 @@ def test_the_longer_of_both_recipes_counts(seven: Shape) -> None:
 def test_a_layer_with_a_window_keeps_no_more(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     found = shape_of(tmp_path)
-    cache = plan(found, Config(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
+    cache = plan(found, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
     tokens = planner.HEADER + 2048 + 1024
     assert cache == 2 * 2 * 16 * 4 * (24 + tokens + 24)
 
@@ -230,7 +235,7 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
     on, off = (plan(seven, with_checkpointing(how), GPU).peak for how in ("on", "off"))
 
     def chosen(free: float) -> Plan:
-        return plan(seven, Config(), room_of(free))
+        return plan(seven, whole(), room_of(free))
 
     assert chosen(off * (1 + MARGIN) + 1).config.train.gradient_checkpointing == "off"
     tight = chosen(off * 1.01)
@@ -241,15 +246,15 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
 
 
 def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shape) -> None:
-    peak = plan(seven, Config(), room_of(0)).peak
+    peak = plan(seven, whole(), room_of(0)).peak
     with pytest.raises(TemploraError) as caught:
-        settle(seven, Config(), room_of(peak - 1))
+        settle(seven, whole(), room_of(peak - 1))
     assert caught.value.message == (
         f"not enough memory: to train takes {peak / 1e9:.2f} GB (base 3.87 GB, activations 1.61 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
     assert caught.value.hint == "--chunk-tokens 512 --context-tokens 1024"
-    assert settle(seven, Config(), room_of(peak)).peak == peak
+    assert settle(seven, whole(), room_of(peak)).peak == peak
 
 
 @pytest.mark.parametrize(
@@ -257,17 +262,17 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     [
         (with_checkpointing("off"), with_checkpointing("on"), 'gradient_checkpointing = "auto" in [train]'),
         (
-            Config(model=ModelConfig(quantize="none")),
-            Config(),
+            whole(model=ModelConfig(quantize="none")),
+            whole(),
             "--quantize nf4",
         ),
-        (Config(), asked(rank=16), "rank = 16 in [train]"),
+        (whole(), asked(rank=16), "rank = 16 in [train]"),
         (
-            Config(),
-            Config(train=TrainConfig(rank=16), decode=DecodeConfig(chunk_tokens=512, context_tokens=1024)),
+            whole(),
+            whole(train=TrainConfig(rank=16), decode=DecodeConfig(chunk_tokens=512, context_tokens=1024)),
             "--chunk-tokens 512 --context-tokens 1024 and rank = 16 in [train]",
         ),
-        (Config(), asked(learn=False, rank=1), "--no-learn"),
+        (whole(), asked(learn=False, rank=1), "--no-learn"),
     ],
 )
 def test_advice_is_the_fewest_changes_that_help(config: Config, of: Config, hint: str, seven: Shape) -> None:
@@ -277,11 +282,11 @@ def test_advice_is_the_fewest_changes_that_help(config: Config, of: Config, hint
 
 
 def test_where_nothing_helps_a_smaller_model_does(seven: Shape) -> None:
-    assert "smaller --model" in advice(seven, Config(), room_of(10**9))
+    assert "smaller --model" in advice(seven, whole(), room_of(10**9))
 
 
 def test_what_the_process_holds_already_is_not_taken_twice(shape: Shape) -> None:
-    made = plan(shape, Config(), replace(CPU, free=10**9, held=3 * 10**9))
+    made = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
     assert made.available == 4 * 10**9 and made.peak < 2 * 10**9
 
 

@@ -148,7 +148,7 @@ def test_a_session_from_before_gate_and_windows_goes_on_without_them() -> None:
         change(session, format=1, config={"decode": {"top_p": 0.5}, "given": {"lr": 0.25}})
     config = from_dict(load_manifest(session.path).config, "session.json")
     assert not config.gate.enabled and config.decode.top_p == 0.5
-    assert (config.given.window_tokens, config.given.lr) == (0, 0.25)
+    assert (config.given.window_tokens, config.own.window_tokens, config.given.lr) == (0, 0, 0.25)
 
 
 def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_with() -> None:
