@@ -30,7 +30,8 @@ def run(model: Path, *names: str, seed: int = 0) -> dict[str, Any]:
 def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
     books = run(tiny_model, "nll 2e-4", "off")
     arguments = ["eval", "drift", "--premise", own.PREMISE, "--seeds", "1", "--step", "4096", "--json"]
-    arguments += ["--model", str(tiny_model), "--set", "own.lr=2e-4", *SIZES]
+    arguments += ["--model", str(tiny_model), *SIZES]
+    arguments += [part for setting in own.VARIANTS["nll 2e-4"].settings for part in ("--set", setting)]
     rows = json.loads(CliRunner().invoke(cli.app, arguments, catch_exceptions=False).stdout)["rows"]
     for name, row in zip(("nll 2e-4", "off"), rows, strict=True):
         [mean] = own.by_depth([own.Measures(**one) for one in books[name]["measured"]], 4096)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import recipes
-from templora_cli.config import Config
+from templora_cli.config import Config, LearningConfig
 from tests.commands.test_eval import TEXT, ppl, rows_of
 
 SMALL = ("--set", "rank=4", "--set", "alpha=4", "--limit-tokens", "256")
@@ -79,4 +79,4 @@ def test_the_loop_is_left_as_it_was(tiny_model: Path) -> None:
 
     grid(tiny_model, "lr=2e-4 epochs=2 frozen context", "lr=5e-4 decaying")
     assert temp_lora.chunk_nll is chunk_nll
-    assert temp_lora.learning_rate(9, Config().own, Config().train) == Config().own.lr
+    assert temp_lora.learning_rate(9, LearningConfig(lr=0.5), Config().train) == 0.5

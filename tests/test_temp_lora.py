@@ -42,11 +42,13 @@ from templora_cli.temp_lora import (
     write,
 )
 
+WHOLE = LearningConfig(lr=1e-2, epochs=2, context_tokens=2048, window_tokens=0)
+"""Whole chunks after the whole context, in two passes, as in the paper."""
 CONFIG = Config(
     decode=DecodeConfig(chunk_tokens=12, context_tokens=20),
     train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
-    given=LearningConfig(lr=1e-2),
-    own=LearningConfig(lr=1e-2),
+    given=WHOLE,
+    own=WHOLE,
     seed=3,
 )
 
@@ -152,7 +154,7 @@ def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
     config = Config(
         decode=CONFIG.decode,
         train=TrainConfig(rank=4, alpha=4, dropout=0.0),
-        own=LearningConfig(epochs=1),
+        own=replace(WHOLE, epochs=1),
     )
     loop = Loop(tiny_model, 24, config=config)
     loop.backend.enqueue("Hello there.", "More of it..")
@@ -163,7 +165,7 @@ def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
 
 
 def test_training_shows_at_most_its_own_context(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, own=LearningConfig(context_tokens=5))
+    config = replace(CONFIG, own=replace(WHOLE, context_tokens=5))
     loop = Loop(tiny_model, 36, config=config)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     seen = []
@@ -441,7 +443,7 @@ def test_a_mask_says_what_of_a_chunk_is_scored_and_learnt(tiny_model: Path) -> N
 
 
 def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_model: Path) -> None:
-    learning = LearningConfig(lr=1e-2, window_tokens=5, context_tokens=4)
+    learning = replace(WHOLE, window_tokens=5, context_tokens=4)
     loop = Loop(tiny_model, 24, config=replace(CONFIG, own=learning))
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx")
     steps = 0
