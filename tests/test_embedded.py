@@ -105,7 +105,7 @@ def test_it_writes_connected_text(reference: Path) -> None:
     assert letters > 0.9, text
     assert all(chunk["nll_base"] < 3.5 for chunk in chunks), "nats a token; noise has about 10"
     assert all(chunk["repetition"] < 0.3 for chunk in chunks)
-    assert all(chunk["train_losses"][1] < chunk["train_losses"][0] for chunk in chunks)
+    assert all(len(chunk["train_losses"]) == 1 for chunk in chunks)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
@@ -113,7 +113,7 @@ def test_a_book_killed_again_and_again_is_the_same_book(
     embedded: Path, reference: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "killed"
-    kills = [("text_decoded", 40), ("chunk_scored", 1), ("train_step", 3), ("text_decoded", 7)]
+    kills = [("text_decoded", 40), ("chunk_scored", 1), ("train_step", 2), ("text_decoded", 7)]
     write = ("write", "--model", str(embedded), "--premise", PREMISE, *LENGTH)
     for number, kill_at in enumerate(kills):
         run(home, *(write if number == 0 else ("resume",)), kill_at=kill_at)
@@ -130,7 +130,7 @@ def test_a_book_killed_again_and_again_is_the_same_book(
 
 def test_four_bits_on_the_cpu(embedded: Path, tmp_path: Path) -> None:
     # A step of the default rate on 16 tokens is smaller than the rounding of 4 bits.
-    (tmp_path / "config.toml").write_text("[own]\nlr = 5e-4\n")
+    (tmp_path / "config.toml").write_text("[own]\nlr = 5e-4\nepochs = 2\n")
     events = run(
         tmp_path / "nf4",
         *("write", "--model", str(embedded), "--premise", PREMISE, "--quantize", "nf4"),
