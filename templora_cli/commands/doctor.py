@@ -114,7 +114,7 @@ def _machine(room: Room, *, imagined: bool) -> dict[str, Any]:
     name = platform.machine() if room.device == "cpu" else "a GPU"
     if room.device == "cuda" and not imagined:
         name = torch.cuda.get_device_name()
-    libraries = ("torch", "transformers", "peft", "bitsandbytes")
+    libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {version(library)}" for library in libraries]
     return {
         "device": f"{room.device} ({name}), {room.dtype}",

@@ -196,7 +196,8 @@ class Layer:
     def token(self, x: kernels.Floats, at: int, cos: kernels.Floats, sin: kernels.Floats) -> None:
         """Put x [hidden], the token at place `at`, through the block; in place."""
         first = max(0, at + 1 - self.window) if self.window else 0
-        kernels.block(x, self.packed, self.shape, self.keys.numpy(), self.values.numpy(), first, at, cos, sin)
+        place = kernels.Place(self.keys.numpy(), self.values.numpy(), first, at, cos, sin)
+        kernels.block(x, self.packed, self.shape, place)
 
     def prompt(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
         """[n, hidden] -> [n, hidden], for the places from `start` on."""

@@ -88,26 +88,25 @@ class Shape(NamedTuple):
     """One of ACTIVATIONS."""
 
 
-@kernel
-def block(
-    x: Floats,
-    weights: Block,
-    shape: Shape,
-    keys: Floats,
-    values: Floats,
-    first: int,
-    at: int,
-    cos: Floats,
-    sin: Floats,
-) -> None:
-    """Put x [hidden], the token at place `at`, through the block; in place.
+class Place(NamedTuple):
+    """Where a token stands, and what it sees of those before it."""
 
-    It sees the `keys` and `values` [groups, places, size] from place `first` on, and its own are written
-    there. `cos` and `sin` [size] are its rotary embedding, the first half of `sin` negated.
-    """
-    attended = _attention(
-        normed(x, weights.before_attention, shape.eps), weights, shape, keys, values, first, at, cos, sin
-    )
+    keys: Floats
+    """[groups, places, size]; its own are written there."""
+    values: Floats
+    first: int
+    """The first place that it sees."""
+    at: int
+    cos: Floats
+    """Of its rotary embedding, [size]."""
+    sin: Floats
+    """The same; the first half is negated."""
+
+
+@kernel
+def block(x: Floats, weights: Block, shape: Shape, place: Place) -> None:
+    """Put a token, x [hidden], through the block; in place."""
+    attended = _attention(normed(x, weights.before_attention, shape.eps), weights, shape, place)
     if len(weights.after_attention):
         attended = normed(attended, weights.after_attention, shape.eps)
     x += attended
@@ -168,17 +167,8 @@ def _activated(x: float, activation: int) -> float:
 
 
 @kernel
-def _attention(
-    x: Floats,
-    weights: Block,
-    shape: Shape,
-    keys: Floats,
-    values: Floats,
-    first: int,
-    at: int,
-    cos: Floats,
-    sin: Floats,
-) -> Floats:
+def _attention(x: Floats, weights: Block, shape: Shape, place: Place) -> Floats:
+    keys, values, first, at, cos, sin = place
     size, groups = keys.shape[2], shape.groups
     heads = product(weights.qkv, x).reshape(-1, size)  # of queries, then keys, then values
     for head in range(shape.heads):
