@@ -29,7 +29,7 @@ from templora_cli.commands.settings import settings_of
 from templora_cli.config import Config, Layer, LearningConfig, TrainConfig, for_size, resolve
 from templora_cli.documents.text import read_text
 from templora_cli.engine import catalog, models
-from templora_cli.engine.forward import last_logits
+from templora_cli.engine.forward import logits_at
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.engine.muon import Muon
 from templora_cli.events import Chunk
@@ -129,13 +129,17 @@ class LoraPlus(torch.optim.AdamW):
         return super().step(closure)
 
 
-def frozen_context_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> Tensor:
-    """As `chunk_nll`, with the keys and values of the prompt as constants."""
+def frozen_context_nll(
+    module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Sequence[bool] = ()
+) -> Tensor:
+    """As `chunk_nll`, with the keys and values of the prompt as constants; all of the chunk counts."""
+    assert not any(mask)
     cache = None
     if prompt[:-1]:
         with torch.no_grad():
-            _, cache = last_logits(module, prompt[:-1], 1, use_cache=True)
-    logits, _ = last_logits(module, [prompt[-1], *chunk[:-1]], len(chunk), cache=cache, use_cache=True)
+            _, cache = logits_at(module, prompt[:-1], [0], use_cache=True)
+    ids = [prompt[-1], *chunk[:-1]]
+    logits, _ = logits_at(module, ids, range(len(ids)), cache=cache, use_cache=True)
     return cross_entropy(logits.float(), torch.tensor(list(chunk), device=logits.device), reduction="none")
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, masked_mean
+from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence
 from templora_cli.engine.muon import Muon
 from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
 from templora_cli.events import (
@@ -240,7 +240,7 @@ def score_chunk(turn: Turn, chunk: Chunk, model: Model) -> tuple[float, float | 
     prompt = turn.header + turn.context
 
     def nll() -> float:
-        return masked_mean(chunk_nll(model.module, prompt, chunk.tokens), chunk.loss_mask).item()
+        return chunk_nll(model.module, prompt, chunk.tokens, chunk.loss_mask).mean().item()
 
     with torch.no_grad():
         if not chunk.tokens:
@@ -385,18 +385,16 @@ def objective(window: Window, model: Model, learning: LearningConfig) -> Callabl
     nothing has left the window yet it has nothing to teach, and None comes back: an optimizer that
     scales its steps would make whole ones out of rounding errors.
     """
-    prompt, tokens = window.header + window.context, window.tokens
+    prompt, tokens, mask = window.header + window.context, window.tokens, window.loss_mask
     if learning.objective == "nll":
-        return lambda: masked_mean(chunk_nll(model.module, prompt, tokens), window.loss_mask)
+        return lambda: chunk_nll(model.module, prompt, tokens, mask).mean()
     longer = window.header + _last(window.book, learning.teacher_context_tokens)
     if len(longer) <= len(prompt):
         return None
     model.module.eval()
     with torch.no_grad(), model.without_adapter():
-        teacher = chunk_logits(model.module, longer, tokens).log_softmax(-1)
-    return lambda: masked_mean(
-        kl_divergence(teacher, chunk_logits(model.module, prompt, tokens)), window.loss_mask
-    )
+        teacher = chunk_logits(model.module, longer, tokens, mask).log_softmax(-1)
+    return lambda: kl_divergence(teacher, chunk_logits(model.module, prompt, tokens, mask)).mean()
 
 
 def _last(tokens: Sequence[int], count: int) -> tuple[int, ...]:

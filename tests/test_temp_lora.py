@@ -170,10 +170,12 @@ def test_training_shows_at_most_its_own_context(tiny_model: Path, monkeypatch: p
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     seen = []
 
-    def spy(module: torch.nn.Module, prompt: Sequence[int], chunk: Sequence[int]) -> torch.Tensor:
+    def spy(
+        module: torch.nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Sequence[bool] = ()
+    ) -> torch.Tensor:
         if torch.is_grad_enabled():
             seen.append(tuple(prompt))
-        return chunk_nll(module, prompt, chunk)
+        return chunk_nll(module, prompt, chunk, mask)
 
     monkeypatch.setattr("templora_cli.temp_lora.chunk_nll", spy)
     loop.run()

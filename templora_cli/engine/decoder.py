@@ -20,11 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from templora_cli.engine import kernels
+from templora_cli.engine.families import ACTIVATIONS, activation_of
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
-"""Architectures by transformers' `model_type` that it computes."""
-STATIC_ROPE = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embedding whose angles do not hang on how long the text has become."""
 BLOCK = 256
 """Places by which the buffers grow."""
 
@@ -32,30 +29,11 @@ Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A merged weight [out, in], float32, to what a token reads: the matrix, and a scale for each row [out]."""
 
 
-def supports(config: Any) -> bool:
-    """Can a model with this transformers configuration be computed here?"""
-    if config.model_type not in FAMILIES:
-        return False
-    ropes = config.rope_parameters
-    kinds = [ropes] if "rope_type" in ropes else [rope for rope in ropes.values() if rope]
-    odd = ("final_logit_softcapping", "attn_logit_softcapping", "use_bidirectional_attention")
-    return (
-        all(rope["rope_type"] in STATIC_ROPE for rope in kinds)
-        and _activation(config) in kernels.ACTIVATIONS
-        and not any(getattr(config, name, None) for name in odd)
-    )
-
-
-def _activation(config: Any) -> str:
-    """The MLP's, which Gemma calls by another name."""
-    return getattr(config, "hidden_activation", None) or config.hidden_act  # type: ignore[no-any-return]
-
-
 class Decoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
     def __init__(self, module: nn.Module, pack: Pack) -> None:
-        """Of a float32 model on the CPU whose configuration `supports` allows."""
+        """Of a float32 model on the CPU whose configuration `has_fast_decoder` allows."""
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         config = model.config
         self.embed = model.model.embed_tokens
@@ -165,7 +143,7 @@ class Layer:
             groups=self.groups,
             eps=self.before_mlp.eps,
             scaling=self.scaling,
-            activation=kernels.ACTIVATIONS[_activation(config)],
+            activation=ACTIVATIONS[activation_of(config)],
         )
         self.keys = self.values = torch.empty(self.groups, 0, self.size)
 

@@ -27,9 +27,6 @@ COMPILED: dict[str, Any] = {
     "error_model": "numpy",
 }
 
-ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1, "gelu": 2}
-"""Of the MLP, by transformers' names."""
-
 
 def kernel(function: F) -> F:
     """Compiled for this CPU when it is first called; sums may be taken in any order."""
@@ -85,7 +82,7 @@ class Shape(NamedTuple):
     scaling: float
     """Of queries times keys."""
     activation: int
-    """One of ACTIVATIONS."""
+    """The number that `families.ACTIVATIONS` gives it."""
 
 
 class Place(NamedTuple):

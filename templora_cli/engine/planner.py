@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
+from templora_cli.engine.loss import SLICE
 from templora_cli.engine.shape import Shape
 from templora_cli.errors import TemploraError
 
@@ -38,8 +39,9 @@ docs/performance.md, not derived."""
 CUDA_CONTEXT = 600_000_000
 """What a process takes of a GPU before its first tensor. A usual figure, not measured here."""
 
-LOGITS_SCORED, LOGITS_TRAINED, LOGITS_DISTILLED = 2, 3, 4
-"""float32 copies of the logits that are there at once: their log-softmax, and the gradients of both."""
+LOGITS_SLICED, LOGITS_SCORED, LOGITS_TRAINED, LOGITS_DISTILLED = 2, 2, 3, 4
+"""float32 copies of the logits, or of a slice of them, that are there at once: their log-softmax, and the
+gradients of both."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         "decode": _forward_bytes(shape, book - chunk, each, learning),
         "score": _forward_bytes(shape, book, each, learning),
     }
-    parts["logits"] = {"score": LOGITS_SCORED * chunk * shape.vocabulary * FLOAT}
+    parts["logits"] = {"score": _logits_bytes(shape, chunk, LOGITS_SCORED)}
     if learning:
         recipes = (config.given, config.own)
         steps = [_step(shape, config, how, room, chunk, header) for how in recipes]
@@ -264,7 +266,7 @@ def _step(
 ) -> tuple[int, int]:
     """Bytes of the activations and of the logits at the peak of a training step."""
     tokens, each = _trained_tokens(config, how, chunk, header), room.bytes_each
-    rows = min(how.window_tokens or chunk, chunk) * shape.vocabulary * FLOAT  # logits once
+    counting = min(how.window_tokens or chunk, chunk)
     layer = _layer_bytes(shape, config, room, tokens)
     if config.train.gradient_checkpointing == "on":
         kept = shape.layers * tokens * shape.hidden * each
@@ -276,10 +278,18 @@ def _step(
         teacher = header + how.teacher_context_tokens + chunk
         taught = _forward_bytes(shape, teacher, each, learning=False)
         whole = chunk * shape.vocabulary * FLOAT  # the teacher's, of all windows
-        return max(taught, kept), whole + max(LOGITS_SCORED * rows, LOGITS_DISTILLED * rows, backward)
+        rows = counting * shape.vocabulary * FLOAT  # logits once
+        return max(taught, kept), whole + max(LOGITS_DISTILLED * rows, backward)
     # Those of the logits are gone before the first layer's gradients come.
-    logits = LOGITS_TRAINED * rows
+    logits = _logits_bytes(shape, counting, LOGITS_TRAINED)
     return kept + max(0, backward - logits), logits
+
+
+def _logits_bytes(shape: Shape, counting: int, copies: int) -> int:
+    """Of the logits that there are at once for a loss over so many tokens."""
+    if shape.plain_head:
+        counting, copies = min(counting, max(1, SLICE // shape.vocabulary)), LOGITS_SLICED
+    return copies * counting * shape.vocabulary * FLOAT
 
 
 def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from templora_cli.engine import decoder
+from templora_cli.engine.families import has_fast_decoder, has_plain_head
 from templora_cli.engine.models import readable_errors
 
 
@@ -41,6 +41,8 @@ class Shape:
     """How many tokens each layer sees; None for all of them."""
     fast: bool
     """Has the int8 backend a forward pass for it?"""
+    plain_head: bool
+    """Can the loss be taken in slices of the logits?"""
     tokenizer_bytes: int
     """Of its file."""
 
@@ -98,7 +100,8 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
-        fast=decoder.supports(config),
+        fast=has_fast_decoder(config),
+        plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
     )
 

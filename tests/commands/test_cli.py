@@ -477,7 +477,7 @@ def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
 
 
 def test_a_backend_that_cannot_run_the_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("templora_cli.engine.decoder.supports", lambda config: False)
+    monkeypatch.setattr("templora_cli.engine.backends.choose.has_fast_decoder", lambda config: False)
     Path("templora.toml").write_text('[decode]\nbackend = "int8"\n')
     result = write(tiny_model)
     assert result.exit_code == 2 and "the int8 backend decodes llama" in result.stderr.replace("\n", " ")

@@ -27,8 +27,9 @@ from transformers import (
 
 from templora_cli.engine import int8
 from templora_cli.engine.backends.choose import best_backend
-from templora_cli.engine.decoder import BLOCK, Decoder, supports
-from templora_cli.engine.forward import last_logits
+from templora_cli.engine.decoder import BLOCK, Decoder
+from templora_cli.engine.families import has_fast_decoder
+from templora_cli.engine.forward import logits_at
 from templora_cli.engine.int8 import rounded
 from templora_cli.engine.kernels import Matrix, product
 
@@ -92,7 +93,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
     decoder = Decoder(module, as_it_is)
     decoder.pack()
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
-    theirs, _ = last_logits(module, IDS, 61)
+    theirs, _ = logits_at(module, IDS, range(len(IDS) - 61, len(IDS)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -103,7 +104,7 @@ def test_a_second_block_of_a_prompt_sees_the_first(name: str) -> None:
     decoder = Decoder(module, as_it_is)
     decoder.logits_after(IDS[:30])
     torch.testing.assert_close(
-        decoder.logits_after(IDS[30:]), last_logits(module, IDS, 1)[0][0], rtol=1e-4, atol=1e-4
+        decoder.logits_after(IDS[30:]), logits_at(module, IDS, [len(IDS) - 1])[0][0], rtol=1e-4, atol=1e-4
     )
 
 
@@ -129,7 +130,7 @@ def test_buffers_grow_and_keep_what_they_hold() -> None:
     ids = (IDS * 10)[: BLOCK + 20]
     decoder.logits_after(ids[: BLOCK - 3])
     ours = [decoder.logits_after([token]) for token in ids[BLOCK - 3 :]]
-    theirs, _ = last_logits(module, ids, len(ours))
+    theirs, _ = logits_at(module, ids, range(len(ids) - len(ours), len(ids)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -151,8 +152,8 @@ def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
     with module.disable_adapter():
         decoder.pack()
         ours = [decoder.logits_after([token]) for token in IDS[:5]][-1]
-        torch.testing.assert_close(ours, last_logits(module, IDS[:5], 1)[0][0], rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(ours, last_logits(module, IDS[:5], 1)[0][0], atol=1e-2)
+        torch.testing.assert_close(ours, logits_at(module, IDS[:5], [4])[0][0], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(ours, logits_at(module, IDS[:5], [4])[0][0], atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +165,13 @@ def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
     ],
 )
 def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConfig, why: str) -> None:
-    assert not supports(config), why
+    assert not has_fast_decoder(config), why
     assert best_backend(config, "cpu", "none") == "eager"
 
 
 def test_the_families_are_supported() -> None:
     for name, make in CONFIGS.items():
-        assert supports(make()), name
+        assert has_fast_decoder(make()), name
     llama = LlamaConfig(**SHAPE)
     assert best_backend(llama, "cuda", "nf4") == best_backend(llama, "cpu", "nf4") == "eager"
 

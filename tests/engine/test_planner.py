@@ -250,7 +250,7 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     with pytest.raises(TemploraError) as caught:
         settle(seven, whole(), room_of(peak - 1))
     assert caught.value.message == (
-        f"not enough memory: to train takes {peak / 1e9:.2f} GB (base 3.87 GB, activations 1.61 GB, "
+        f"not enough memory: to train takes {peak / 1e9:.2f} GB (base 3.87 GB, activations 1.87 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
     assert caught.value.hint == "--chunk-tokens 512 --context-tokens 1024"

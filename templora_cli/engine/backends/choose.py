@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from templora_cli.engine import decoder
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.engine.backends.int8 import Int8Backend
+from templora_cli.engine.families import FAMILIES, has_fast_decoder
 from templora_cli.engine.models import LanguageModel
 from templora_cli.errors import TemploraError
 
 
 def best_backend(config: Any, device: str, quantize: str) -> str:
     """The name of the fastest that decodes a model with this transformers configuration, so held."""
-    fast = device == "cpu" and quantize == "none" and decoder.supports(config)
+    fast = device == "cpu" and quantize == "none" and has_fast_decoder(config)
     return "int8" if fast else "eager"
 
 
@@ -25,7 +24,7 @@ def backend_name(model: LanguageModel, wanted: str) -> str:
     """
     best = best_backend(model.module.config, model.device.type, model.quantize)
     if wanted == "int8" and best != "int8":
-        families = ", ".join(decoder.FAMILIES)
+        families = ", ".join(FAMILIES)
         raise TemploraError(
             f"the int8 backend decodes {families} in full precision on a CPU, not "
             f"{model.module.config.model_type} ({model.quantize}) on {model.device.type}",
@@ -36,5 +35,9 @@ def backend_name(model: LanguageModel, wanted: str) -> str:
 
 def backend_for(model: LanguageModel, wanted: str) -> Backend:
     """The backend that `[decode] backend` asks for. Raises TemploraError as `backend_name` does."""
-    made: dict[str, type[EagerBackend] | type[Int8Backend]] = {"eager": EagerBackend, "int8": Int8Backend}
-    return made[backend_name(model, wanted)](model.module)
+    if backend_name(model, wanted) == "eager":
+        return EagerBackend(model.module)
+    # Compiling takes numba, which no other backend needs.
+    from templora_cli.engine.backends.int8 import Int8Backend
+
+    return Int8Backend(model.module)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
-from templora_cli.engine.forward import last_logits
+from templora_cli.engine.forward import logits_at
 
 
 class EagerBackend:
@@ -28,7 +28,7 @@ class EagerBackend:
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
             # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
             with torch.no_grad():
-                logits, cache = last_logits(self.module, fresh, 1, cache=cache, use_cache=True)
+                logits, cache = logits_at(self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True)
             fresh = [sampler.draw(ids, logits[-1])]
             ids += fresh
             yield TokenOut(fresh[0])

@@ -22,7 +22,7 @@ class Int8Backend:
     exact = True
 
     def __init__(self, module: nn.Module) -> None:
-        """`module` is a float32 model on the CPU that `decoder.supports`."""
+        """`module` is a float32 model on the CPU whose configuration `families.has_fast_decoder` allows."""
         self.module = module
         self.decoder = Decoder(module, rounded)
         self._read: list[int] = []
