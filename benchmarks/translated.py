@@ -47,7 +47,7 @@ def run(
     pairs: Path,
     source: Source,
     target: Target,
-    out: Path,
+    out: Annotated[Path, typer.Option(help="A folder; new, or with other ways in it.")],
     way: Annotated[list[str], typer.Option(help=f"Any of {', '.join(WAYS)}; all without.")] = [],  # noqa: B006
     model: str = "gemma3-270m",
     paragraphs: Annotated[int, typer.Option(help="How many, from the beginning.")] = 500,
