@@ -3,9 +3,10 @@
     python -m benchmarks.translated run PAIRS.json --from zh --to en --model gemma3-270m --out FOLDER
     python -m benchmarks.translated table FOLDER --from zh --to en --terms terms.csv
 
-Ways: `off` does not learn, `own` learns what it translated itself, and with `corrected` a person stops it
-after every few chunks, corrects each tenth paragraph (to what was published), syncs and resumes. Each way
-ends as a JSON file in FOLDER; the table leaves out the paragraphs that were corrected, on all sides.
+In each way a person translates the first chunk: a base model goes on from examples, and has none. Then `off`
+does not learn, `own` learns what it translated itself, and with `corrected` the person comes back after every
+few chunks, corrects each tenth paragraph (to what was published), syncs and resumes. Each way ends as a JSON
+file in FOLDER; the table leaves out what was corrected in any of them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 TEMPLORA = [sys.executable, "-m", "templora_cli"]
 WAYS = ("off", "own", "corrected")
 EVERY = 10
-"""Each so many-th paragraph is corrected, the first one first."""
+"""Each so many-th paragraph is corrected."""
 
 Source = Annotated[str, typer.Option("--from")]
 Target = Annotated[str, typer.Option("--to")]
@@ -83,14 +84,16 @@ def translate(
     command = ["translate", str(file), *asked, *flags, "--json"]
     events: list[dict[str, Any]] = []
     session = ""
+    visits = 0
     while True:
-        stop_after = sync_every if way == "corrected" else None
+        stop_after = 1 if visits == 0 else sync_every if way == "corrected" else None
         said, ended = _followed(command, stop_after)
         events += said
         session = next(event["session"] for event in events if event["event"] == "session_opened")
         if ended:
             break
-        correct(session, book, folder / "review.txt")
+        correct(session, book, folder / "review.txt", every=1 if visits == 0 else EVERY)
+        visits += 1
         command = ["resume", session, "--json"]
     report = json.loads((folder / "sessions" / session / "report.json").read_text("utf-8"))
     scored = [event for event in events if event["event"] == "chunk_scored"]
@@ -122,8 +125,8 @@ def _followed(command: list[str], stop_after: int | None) -> tuple[list[dict[str
     return events, process.returncode != 130
 
 
-def correct(session: str, book: Sequence[Pair], review: Path) -> None:
-    """What a person does in between: each tenth paragraph becomes what was published."""
+def correct(session: str, book: Sequence[Pair], review: Path, every: int) -> None:
+    """What a person does in between: each so many-th paragraph becomes what was published."""
     subprocess.run(
         [*TEMPLORA, "review", session, "--out", str(review)], check=True, stdout=subprocess.DEVNULL
     )
@@ -132,7 +135,7 @@ def correct(session: str, book: Sequence[Pair], review: Path) -> None:
     for place, line in enumerate(lines):
         if match := re.match(r"@(\d+) ", line):
             number = int(match[1]) - 1
-        if line.startswith("> ") and number % EVERY == 0:
+        if line.startswith("> ") and number % every == 0:
             lines[place] = f"> {' '.join(book[number].target.split())}"
     review.write_text("\n".join(lines) + "\n", "utf-8")
     subprocess.run([*TEMPLORA, "sync", session, str(review)], check=True, stdout=subprocess.DEVNULL)
@@ -156,7 +159,10 @@ def table(
     }
     first = next(iter(results.values()))
     sources = {line["paragraph"]: line["source"] for line in first["lines"]}
-    compared = [number for number in sorted(sources) if number % EVERY]
+    persons = {
+        line["paragraph"] for one in results.values() for line in one["lines"] if line["by"] == "person"
+    }
+    compared = [number for number in sorted(sources) if number not in persons]
     nothing = dict.fromkeys(results, math.nan)
     judged = [
         Judged(
