@@ -31,6 +31,8 @@ class Chunk:
     """What the task wants to find again after a resume, a JSON value."""
     flaw: str | None = None
     """What the task itself found that makes it unfit to be learnt from, in words."""
+    nlls: tuple[float, ...] = ()
+    """NLL of each token under base + adapter as it was decoded, nats; empty where that is not known."""
 
 
 @dataclass(frozen=True)

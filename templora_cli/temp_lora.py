@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence
+from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, token_nll
 from templora_cli.engine.muon import Muon
 from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
 from templora_cli.events import (
@@ -205,12 +205,15 @@ def decode_chunk(
         return (yield from turn.writer(state.chunks, _decoder(prompt, model, backend, state, config)))
     chunk: list[int] = []
     pieces: list[str] = []
+    nlls: list[float] = []
     sampler = Sampler(config.decode, state.sampling, model.banned_tokens)
     for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
         chunk.append(token.id)
         pieces.append(to_text(token.id))
+        if token.logits is not None:
+            nlls.append(token_nll(token.logits, token.id))
         yield TextDecoded(state.chunks, pieces[-1], len(chunk))
-    return Chunk(tuple(chunk), "".join(pieces))
+    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(nlls))
 
 
 def _decoder(
@@ -234,7 +237,8 @@ def _decoder(
 def score_chunk(turn: Turn, chunk: Chunk, model: Model) -> tuple[float, float | None]:
     """Mean NLL of the chunk under base and under adapter, nats a token, before it is learnt.
 
-    The difference is the live measure of what the adapter gives. NaN for a chunk without tokens.
+    The difference is the live measure of what the adapter gives. NaN for a chunk without tokens. What was
+    decoded token by token has met base + adapter already: no second pass is made over it.
     """
     model.module.eval()
     prompt = turn.header + turn.context
@@ -249,7 +253,7 @@ def score_chunk(turn: Turn, chunk: Chunk, model: Model) -> tuple[float, float | 
             return nll(), None
         with model.without_adapter():
             base = nll()
-        return base, nll()
+        return base, math.fsum(chunk.nlls) / len(chunk.nlls) if chunk.nlls else nll()
 
 
 def flaw_of(turn: Turn, chunk: Chunk, nll_base: float, state: WritingState, config: Config) -> str | None:

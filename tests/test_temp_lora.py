@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from templora_cli.config import Config, DecodeConfig, GateConfig, LearningConfig, TrainConfig
 from templora_cli.engine import models
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.loss import chunk_logits, chunk_nll
 from templora_cli.events import (
     Chunk,
@@ -32,6 +34,7 @@ from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
 from templora_cli.temp_lora import (
     Window,
     WritingState,
+    decode_chunk,
     flaw_of,
     learning_rate,
     objective,
@@ -147,6 +150,44 @@ def test_scores_are_taken_before_training(tiny_model: Path) -> None:
             assert event.nll_adapter == now
             return
     raise AssertionError("no second chunk")
+
+
+def test_what_was_decoded_is_not_read_again_for_its_score(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its NLL is that which its tokens had when they were drawn, before penalties and temperature."""
+    loop = Loop(tiny_model, 24)
+    with torch.no_grad():
+        for weight in loop.state.adapter.values():
+            weight.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+    turn = loop.task.next_turn([], [])
+    assert turn is not None
+    backend = EagerBackend(loop.model.module)
+    stream = decode_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config)
+    chunk = yield_from(stream)
+    with torch.no_grad():
+        expected = chunk_nll(loop.model.module, turn.header, chunk.tokens).mean().item()
+        with loop.model.without_adapter():
+            base = chunk_nll(loop.model.module, turn.header, chunk.tokens).mean().item()
+    passes = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        passes.append(arguments)
+        return chunk_nll(*arguments)
+
+    monkeypatch.setattr("templora_cli.temp_lora.chunk_nll", counted)
+    assert len(chunk.tokens) == 12 and abs(base - expected) > 0.01
+    assert score_chunk(turn, chunk, loop.model) == pytest.approx((base, expected), abs=1e-4)
+    assert len(passes) == 1
+
+
+def yield_from(stream: Generator[Event, None, Chunk]) -> Chunk:
+    """What a generator returns at its end."""
+    try:
+        while True:
+            next(stream)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:

@@ -12,6 +12,8 @@ class TokenOut(NamedTuple):
     """One decoded token."""
 
     id: int
+    logits: Tensor | None = None
+    """What the sampler drew it from, [V]; None where that is not known any more."""
 
 
 class Sampler(Protocol):

@@ -31,7 +31,7 @@ class EagerBackend:
                 logits, cache = logits_at(self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True)
             fresh = [sampler.draw(ids, logits[-1])]
             ids += fresh
-            yield TokenOut(fresh[0])
+            yield TokenOut(fresh[0], logits[-1])
 
     def chunk_begins(self) -> None:
         """Nothing is kept: the cache is rebuilt from the prompt each time."""

@@ -43,7 +43,7 @@ class Int8Backend:
                 logits = self._logits(ids, read)
             read = len(ids)
             ids.append(sampler.draw(ids, logits))
-            yield TokenOut(ids[-1])
+            yield TokenOut(ids[-1], logits)
 
     def _logits(self, ids: list[int], read: int) -> Tensor:
         """Those [V] that follow `ids`, of which the decoder has read the first `read`."""
