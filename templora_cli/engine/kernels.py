@@ -4,18 +4,21 @@ Decoding a token reads every weight once and does little with it, so what counts
 and that nothing happens between: matrices are int8 with a scale a row, their products are taken with float32
 vectors as they are, and a block is one call. No sum hangs on how many threads there are.
 
-numba keeps what it compiled beside this file or in the user's cache folder.
+numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder, and
+trusts it as much.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
 from numba import prange
+from numba.core.caching import FunctionCache
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,10 +42,26 @@ def parallel_kernel(function: F) -> F:
 
 
 def _compiled(function: F, **options: Any) -> F:
-    try:
-        return cast(F, numba.njit(cache=True, **options, **COMPILED)(function))
-    except RuntimeError:  # no folder to keep it in can be written: compiled anew in each process
-        return cast(F, numba.njit(**options, **COMPILED)(function))
+    compiled = numba.njit(**options, **COMPILED)(function)
+    with suppress(RuntimeError):  # no folder to keep it in can be written: compiled anew in each process
+        compiled._cache = _Kept(function)
+    return cast(F, compiled)
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """What was compiled, for the next process: a damaged file or a full disk costs time and nothing else."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # half a pickle raises whatever its rest looks like
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
 class Matrix(NamedTuple):
