@@ -130,7 +130,7 @@ def write_book(
     """Write one book under recipe `name`; its chunks and what was measured after each."""
     variant = VARIANTS[name]
     values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
-    fixed = ["gradient_checkpointing=false", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
+    fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
     for (table, key), value in settings_of([*variant.settings, *fixed], prefer="own").items():
         values.setdefault(table, {})[key] = value
     config = resolve([Layer.of_file("own", {**values.pop(""), **values})])

@@ -325,7 +325,7 @@ def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[s
     """The configuration of a recipe; `sizes` are chunk and context in tokens."""
     values: dict[str, dict[str, Any]] = {}
     # Activations fit at these sizes; recomputing them changes the time, not the figures.
-    fixed = ["gradient_checkpointing=false", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
+    fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
     for (table, key), value in settings_of([*settings, *fixed, *extra], prefer="given").items():
         values.setdefault(table, {})[key] = value
     return resolve([Layer.of_file("recipes", values)])

@@ -61,6 +61,8 @@ def run(
     text = read_aligned(pairs, run_pairs=16, languages=(source, target))
     book = [pair for one in text.runs for pair in one][:paragraphs]
     out.mkdir(parents=True, exist_ok=True)
+    # In the background a shell has Ctrl-C ignored, by what is started here too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in way or WAYS:
         began = time.perf_counter()
         asked = ["--from", source, "--to", target, "--model", model]

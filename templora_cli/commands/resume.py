@@ -75,7 +75,10 @@ def load_as_begun(book: Session, view: View) -> LanguageModel:
     known = folder if folder.is_dir() else None
     longest = MOST_LEARNT * config.decode.chunk_tokens if book.manifest.task == "translation" else None
     hint = f"nothing is lost: close other programs, then {book.resume_command}"
-    _, _, model = session_run.load_model(replace(config, model=held), view, known, chunk=longest, hint=hint)
+    # Where it must be, gradients are checkpointed now: they are the same ones.
+    train = replace(config.train, gradient_checkpointing="auto")
+    begun = replace(config, model=held, train=train)
+    _, _, model = session_run.load_model(begun, view, known, chunk=longest, hint=hint)
     _require_same_model(book, model, view)
     return model
 

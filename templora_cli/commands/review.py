@@ -52,15 +52,14 @@ def review(
         write_atomically(path, review_text(chosen, book.id))
     typer.echo(str(path))
     if edit:
+        sync_command = _sync_command(book, path)
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not editor:
-            raise TemploraError(
-                "$EDITOR names no editor", f"edit {path}, then: templora sync {book.id} {path}"
-            )
+            raise TemploraError("$EDITOR names no editor", f"edit {path}, then: {sync_command}")
         try:
             subprocess.run([*shlex.split(editor), str(path)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise TemploraError(f"{editor} failed: {error}", f"templora sync {book.id} {path}") from None
+            raise TemploraError(f"{editor} failed: {error}", sync_command) from None
         sync(book.id, path)
 
 
@@ -77,12 +76,14 @@ def sync(
     """
     from templora_cli.documents.text import read_text
     from templora_cli.engine.backends.choose import backend_for
+    from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.sessions.rebuild import rebuild
     from templora_cli.tasks.review import corrections_of
     from templora_cli.tasks.translation import corrected
 
     with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         path = file or Path(f"{book.id}.review.txt")
+        sync_command = _sync_command(book, path)
         lines = {line.paragraph: line for line in translated.report.lines}
         corrections = corrections_of(read_text(path), lines, book.id, str(path))
         if not corrections:
@@ -93,17 +94,23 @@ def sync(
         model = load_as_begun(book, view)
         records = corrected(translated.records, corrections)
         task = session_run.translation_task(book, model, config)
-        backend = backend_for(model, config.decode.backend)
+        backend = backend_for(model, book.manifest.backend)
         try:
-            chunks = _follow(rebuild(book, model, backend, config, task, records), view)
+            advice = f"nothing was taken back; {session_run.LESS_MEMORY}"
+            with out_of_memory_hint(advice):
+                chunks = _follow(rebuild(book, model, backend, config, task, records), view)
             finished = translated.finished
             goes_on = None if finished else book.resume_command
             view.show(Synced(book.id, len(corrections), chunks, goes_on))
             if finished:
                 translate.write_document(book, view)
         except KeyboardInterrupt:
-            _tell_of_the_stop(book, records, f"templora sync {book.id} {path}", view)
+            _tell_of_the_stop(book, records, sync_command, view)
             raise
+
+
+def _sync_command(book: Session, path: Path) -> str:
+    return f"templora sync {book.id} {shlex.quote(str(path))}"
 
 
 def _follow(rebuilding: Iterator[Event], view: View) -> int:

@@ -50,21 +50,29 @@ def load_model(
     with `hint` where the settings are not to be changed any more.
     """
     with view.status(f"loading {config.model.name}"):
-        from templora_cli.engine import catalog, models
+        from templora_cli.engine import models
         from templora_cli.engine.machine import room_on
         from templora_cli.engine.planner import gigabytes, settle
         from templora_cli.engine.shape import shape_of
 
-        def report(text: str) -> None:
-            view.show(Notice(text))
-
-        folder = folder or catalog.resolve(config.model.name, report)
+        folder = folder or find_model(config, view)
         plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
         if plan.is_tight:
             taken, there = gigabytes(plan.peak), gigabytes(plan.available)
-            report(f"memory is tight: about {taken} of the {there} that are there; templora doctor has more")
+            tight = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
+            view.show(Notice(tight))
         model = models.load(folder, plan.config.model, plan.config.train, seed=config.seed)
         return for_size(plan.config, model.parameters), folder, model
+
+
+def find_model(config: Config, view: View) -> Path:
+    """The folder of the model that `config` names, after getting it where that must be.
+
+    Raises TemploraError as `catalog.resolve` does.
+    """
+    from templora_cli.engine import catalog
+
+    return catalog.resolve(config.model.name, lambda text: view.show(Notice(text)))
 
 
 def require_window(model: LanguageModel, config: Config, header: int, chunk: int | None = None) -> None:
@@ -129,7 +137,7 @@ class Plan:
             "prompts",
             "out",
         )
-        run = ("fingerprint", "quantize", "device", "hardware", "versions", "threads")
+        run = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
         return all(_figures_by(begun, name) == _figures_by(self.manifest, name) for name in (*book, *run))
 
 
@@ -163,7 +171,6 @@ def new_manifest(
     from templora_cli.sessions.manifest import FORMAT, Manifest
     from templora_cli.sessions.store import Store, now, sha256_of
 
-    backend_name(model, config.decode.backend)
     return Manifest(
         format=FORMAT,
         id=Store().new_id(named_after),
@@ -181,6 +188,7 @@ def new_manifest(
         goal_amount=goal[0],
         goal_unit=goal[1],
         out=None if out is None else str(out),
+        backend=backend_name(model, config.decode.backend),
         **runtime(model),
     )
 
@@ -221,7 +229,7 @@ def run_session(
     state = WritingState.begin(model, config)
     notices = restore_latest(session.steps, state)
     recorder = Recorder(session, state)
-    backend = backend_for(model, config.decode.backend)
+    backend = backend_for(model, session.manifest.backend)
     backend.adapter_changed()
     if not backend.exact:
         notices.append("this backend is not exact: a resumed book may differ from one that was not stopped")
@@ -377,10 +385,12 @@ def _hardware(device: torch.device) -> str:
     import platform
 
     import torch
+    from llvmlite.binding import get_host_cpu_name
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    # What torch and numba compile for.
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {get_host_cpu_name()}"
 
 
 def goal_of(

@@ -187,13 +187,15 @@ def _print_estimate(
     view: View,
 ) -> None:
     from templora_cli.engine.backends.choose import backend_for
+    from templora_cli.engine.models import out_of_memory_hint
     from templora_cli.evaluation.estimate import estimate
     from templora_cli.sessions.translated import languages_of, selected
 
     task = session_run.book_task(
         model, config, request["prompts"], languages_of(request), selected(document, request), terms
     )
-    with view.status("translating the first paragraphs"):
+    advice = "a smaller --chunk-tokens, --quantize nf4, or a smaller --model"
+    with view.status("translating the first paragraphs"), out_of_memory_hint(advice):
         found = estimate(task, model, backend_for(model, config.decode.backend), config)
     hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
     typer.echo(f"paragraphs     {found.paragraphs:,}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from templora_cli.commands import flags, session_run
-from templora_cli.commands.settings import configure, flag, of_flags
+from templora_cli.commands.settings import configure, flag, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
@@ -56,6 +56,7 @@ def write(
             "--no-learn", help="Write with the plain base model, for comparison.", rich_help_panel="Learning"
         ),
     ] = False,
+    settings: flags.Settings = None,
     chunk_tokens: flags.ChunkTokens = None,
     context_tokens: flags.ContextTokens = None,
     temperature: Annotated[Optional[float], flag("decode", "temperature")] = None,
@@ -88,7 +89,7 @@ def write(
         seed=seed,
     )
     with open_view(json=json, quiet=quiet) as view:
-        config = configure(given)
+        config = configure(given, settings_of(settings or [], prefer="own"))
         goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
         text = read_premise(premise, premise_file, required=from_file is None)

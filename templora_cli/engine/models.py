@@ -86,7 +86,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         # Exact resume needs the same sums in the same order; the environment is set in __init__.
         torch.use_deterministic_algorithms(True, warn_only=True)
     with _quiet_libraries(), readable_errors(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _tokenizer(folder)
         module, loading = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -117,6 +117,16 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         parameters,
         getattr(module.config.get_text_config(), "max_position_embeddings", None),
     )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer alone of the model in `folder`. Raises TemploraError where it cannot be loaded."""
+    with _quiet_libraries(), readable_errors(folder):
+        return _tokenizer(folder)
+
+
+def _tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:

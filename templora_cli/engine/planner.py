@@ -144,18 +144,18 @@ def gigabytes(size: int) -> str:
 
 
 def advice(shape: Shape, config: Config, room: Room, chunk: int | None = None) -> str:
-    """The fewest changes of the settings with which it would fit, as flags and lines of a settings file."""
+    """The fewest changes of the settings with which it would fit, as flags."""
     half = max(8, config.decode.chunk_tokens // 2)
     context = min(config.decode.context_tokens, 2 * half)
     rank = max(1, config.train.rank // 4)
     changes: list[tuple[str, Callable[[Config], Config]]] = [
-        ('gradient_checkpointing = "auto" in [train]', lambda c: _checkpointing(c, "on")),
+        ("--set gradient_checkpointing=auto", lambda c: _checkpointing(c, "on")),
         ("--quantize nf4", lambda c: replace(c, model=replace(c.model, quantize="nf4"))),
         (
-            f"--chunk-tokens {half} --context-tokens {context}",
+            f"--set chunk_tokens={half} --set decode.context_tokens={context}",
             lambda c: replace(c, decode=replace(c.decode, chunk_tokens=half, context_tokens=context)),
         ),
-        (f"rank = {rank} in [train]", lambda c: replace(c, train=replace(c.train, rank=rank))),
+        (f"--set rank={rank}", lambda c: replace(c, train=replace(c.train, rank=rank))),
         ("--no-learn", lambda c: replace(c, train=replace(c.train, learn=False))),
     ]
     for count in range(1, len(changes) + 1):
@@ -167,7 +167,7 @@ def advice(shape: Shape, config: Config, room: Room, chunk: int | None = None) -
             longest = None if chunk is None else int(chunk * ratio)
             useful = all(change(config) != config for _, change in some)
             if useful and plan(shape, changed, room, chunk=longest).fits:
-                return " and ".join(name for name, _ in some)
+                return " ".join(name for name, _ in some)
     return "use a smaller --model (templora models list), or close other programs"
 
 

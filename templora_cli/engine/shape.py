@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         parameters=module.num_parameters(),
         vocabulary=text.vocab_size,
         hidden=hidden,
-        intermediate=getattr(text, "intermediate_size", None) or 4 * hidden,
+        intermediate=_widest(getattr(text, "intermediate_size", None)) or 4 * hidden,
         layers=layers,
         heads=heads,
         groups=getattr(text, "num_key_value_heads", None) or heads,
@@ -104,6 +105,11 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
     )
+
+
+def _widest(sizes: int | Sequence[int] | None) -> int | None:
+    """Gemma 3n says it for each layer."""
+    return sizes if sizes is None or isinstance(sizes, int) else max(sizes)
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
 
-FORMAT = 6
+FORMAT = 7
 
 
 def _without_gate_and_windows(values: dict[str, Any]) -> dict[str, Any]:
@@ -59,12 +59,21 @@ def _checkpointing_named(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "format": 6, "config": config}
 
 
+def _backend_as_asked(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 6 kept only what was asked for: where that is "auto", what is chosen today decodes."""
+    config = values.get("config")
+    decode = config.get("decode") if isinstance(config, dict) else None
+    asked = decode.get("backend", "auto") if isinstance(decode, dict) else "auto"
+    return {**values, "format": 7, "backend": asked}
+
+
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     _without_gate_and_windows,
     _without_request,
     _decoded_eagerly,
     _without_cuts,
     _checkpointing_named,
+    _backend_as_asked,
 ]
 """`MIGRATIONS[n - 1]` takes a manifest of format n to format n + 1."""
 
@@ -87,7 +96,9 @@ class Manifest:
     quantize: str
     device: str
     hardware: str
-    """What it ran on: the GPU's name, or a CPU's architecture and vector units."""
+    """What it ran on: the GPU's name, or a CPU's architecture, vector units and kind."""
+    backend: str
+    """What decodes, by its name; "auto" is chosen anew."""
     dtype: str
     threads: int
     """CPU threads: sums depend on how they are split."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -62,7 +63,8 @@ def corrections_of(text: str, lines: Mapping[int, Line], session: str, name: str
     title = _TITLE.match(text.lstrip("\ufeff"))
     if title and title[1] != session:
         raise TemploraError(
-            f"{name} is a review of {title[1]}, not of {session}", f"templora sync {title[1]} {name}"
+            f"{name} is a review of {title[1]}, not of {session}",
+            f"templora sync {title[1]} {shlex.quote(name)}",
         )
     found: dict[int, Correction] = {}
     current: Line | None = None

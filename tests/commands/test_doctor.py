@@ -53,7 +53,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path / "seven")  # Llama-2 7B; no weights are needed
     card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64")
     told = figures(*card, "--memory", "8GB")
-    assert not told["fits"] and told["advice"] == "--chunk-tokens 512 --context-tokens 1024"
+    assert not told["fits"] and told["advice"] == "--set chunk_tokens=512 --set decode.context_tokens=1024"
     assert told["available_bytes"] == 8_000_000_000 - planner.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "eager", "on")
     shorter = ("--set", "chunk_tokens=512", "--set", "decode.context_tokens=1024")
@@ -61,7 +61,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     large = figures(*card, "--memory", "80 GiB")
     assert large["fits"] and large["gradient_checkpointing"] == "off"
     done = templora("doctor", *card, "--memory", "8GB")
-    assert done.stdout.splitlines()[-1] == "hint: --chunk-tokens 512 --context-tokens 1024"
+    assert done.stdout.splitlines()[-1] == "hint: --set chunk_tokens=512 --set decode.context_tokens=1024"
 
 
 def test_sizes() -> None:

@@ -253,24 +253,24 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
         f"not enough memory: to train takes {peak / 1e9:.2f} GB (base 3.87 GB, activations 1.87 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
-    assert caught.value.hint == "--chunk-tokens 512 --context-tokens 1024"
+    assert caught.value.hint == "--set chunk_tokens=512 --set decode.context_tokens=1024"
     assert settle(seven, whole(), room_of(peak)).peak == peak
 
 
 @pytest.mark.parametrize(
     ("config", "of", "hint"),
     [
-        (with_checkpointing("off"), with_checkpointing("on"), 'gradient_checkpointing = "auto" in [train]'),
+        (with_checkpointing("off"), with_checkpointing("on"), "--set gradient_checkpointing=auto"),
         (
             whole(model=ModelConfig(quantize="none")),
             whole(),
             "--quantize nf4",
         ),
-        (whole(), asked(rank=16), "rank = 16 in [train]"),
+        (whole(), asked(rank=16), "--set rank=16"),
         (
             whole(),
             whole(train=TrainConfig(rank=16), decode=DecodeConfig(chunk_tokens=512, context_tokens=1024)),
-            "--chunk-tokens 512 --context-tokens 1024 and rank = 16 in [train]",
+            "--set chunk_tokens=512 --set decode.context_tokens=1024 --set rank=16",
         ),
         (whole(), asked(learn=False, rank=1), "--no-learn"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
@@ -96,11 +96,14 @@ def translate(
     paper (section 4.3). A run that was stopped goes on when the same command is given again.
     """
     from templora_cli.documents.pairs import read_aligned
+    from templora_cli.engine.models import load_tokenizer
     from templora_cli.evaluation.translation import comet as comet_of
     from templora_cli.evaluation.translation import metrics_for, table
+    from templora_cli.tasks.pairs import pair_format
+    from templora_cli.tasks.prompts import load_prompts
 
     with open_view(json=False, quiet=quiet, prose=False) as view:
-        form = form_of(as_json=json, as_csv=csv)
+        tables = form_of(as_json=json, as_csv=csv)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
         named = _named(source, target)
         text = read_aligned(pairs, run_pairs=run_pairs, languages=named)
@@ -113,7 +116,6 @@ def translate(
             ),
             settings_of(settings or [], prefer="given" if learn_from == "reference" else "own"),
         )
-        config, folder, loaded = session_run.load_model(config, view)
         asked = {
             "context_pairs": context_pairs,
             "learn_from": learn_from,
@@ -122,12 +124,22 @@ def translate(
             "score_only": score_only,
             "languages": [language.code for language in languages],
         }
-        paragraphs = _translate(config, loaded, folder, view, pairs, text, languages, asked)
+        folder = session_run.find_model(config, view)
+        form = pair_format(load_tokenizer(folder), load_prompts("translation", config.prompts), *languages)
+        runs = _limited(text.runs, form, limit_tokens)
+        sizes = _Sizes.of(form, runs, context_pairs)
+        config = replace(
+            config, decode=replace(config.decode, chunk_tokens=sizes.mean, context_tokens=sizes.context)
+        )
+        hint = "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
+        config, folder, loaded = session_run.load_model(config, view, folder, chunk=sizes.run, hint=hint)
+        _require_positions(loaded, config, form, sizes)
+        paragraphs = _translate(config, loaded, folder, view, pairs, form, runs, asked)
         if out is not None:
             _write_outputs(out, paragraphs)
         rows = table(paragraphs, languages[1], step=step, bleu=bleu)
         quality = comet_of(comet, paragraphs) if comet else None
-        _report(form, config, rows, quality)
+        _report(tables, config, rows, quality)
 
 
 def _check(
@@ -190,8 +202,8 @@ def _translate(
     folder: Path,
     view: View,
     path: Path,
-    text: AlignedText,
-    languages: tuple[Language, Language],
+    form: PairFormat,
+    runs: Sequence[Sequence[Pair]],
     asked: dict[str, Any],
 ) -> list[Judged]:
     """Translate and learn run after run, or find it done."""
@@ -199,11 +211,8 @@ def _translate(
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
     from templora_cli.sessions.checkpoint import committed_steps
-    from templora_cli.tasks.pairs import PairsTask, pair_format
-    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.tasks.pairs import PairsTask
 
-    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
-    runs = _limited(text.runs, form, asked["limit_tokens"])
     from_output = asked["learn_from"] == "output"
     probe = TranslationProbe(
         model,
@@ -264,11 +273,7 @@ def _plan(
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
-    longest = _require_positions(model, config, form, runs, asked["context_pairs"])
     tokens = sum(len(form.pair_tokens(run)) for run in runs)
-    # What the screen shows: a chunk is a run, whatever the settings for prose are.
-    mean = max(8, -(-tokens // len(runs)))
-    config = replace(config, decode=replace(config.decode, chunk_tokens=mean, context_tokens=longest))
     manifest = session_run.new_manifest(
         "pairs",
         config,
@@ -282,29 +287,43 @@ def _plan(
     return session_run.Plan(manifest, form.header, (), source)
 
 
-def _require_positions(
-    model: LanguageModel,
-    config: Config,
-    form: PairFormat,
-    runs: Sequence[Sequence[Pair]],
-    context_pairs: int,
-) -> int:
-    """The longest context of a run, in tokens. Refuses runs that are longer than what the model reads."""
-    sizes = [[len(form.pair_tokens([pair])) for pair in run] for run in runs]
-    flat = [size for run in sizes for size in run]
-    begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
-    contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
-    need = max(context + sum(run) for context, run in zip(contexts, sizes, strict=True))
+@dataclass(frozen=True)
+class _Sizes:
+    """Of runs of pairs, in tokens."""
+
+    run: int
+    """The longest one."""
+    mean: int
+    """Of a run: what a screen shows as a chunk."""
+    context: int
+    """The longest context before a run."""
+    together: int
+    """The longest run with its context."""
+    all: int
+
+    @classmethod
+    def of(cls, form: PairFormat, runs: Sequence[Sequence[Pair]], context_pairs: int) -> _Sizes:
+        sizes = [[len(form.pair_tokens([pair])) for pair in run] for run in runs]
+        flat = [size for run in sizes for size in run]
+        begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
+        contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
+        together = max(context + sum(run) for context, run in zip(contexts, sizes, strict=True))
+        mean = max(8, -(-sum(flat) // len(sizes)))
+        return cls(max(map(sum, sizes)), mean, max(contexts), together, sum(flat))
+
+
+def _require_positions(model: LanguageModel, config: Config, form: PairFormat, sizes: _Sizes) -> None:
+    """Refuse runs that are longer than what the model reads."""
+    need = sizes.together
     if config.train.learn and "distill" in (config.given.objective, config.own.objective):
         teacher = max(config.given.teacher_context_tokens, config.own.teacher_context_tokens)
-        need = max(need, min(teacher, sum(flat)) + max(map(sum, sizes)))
+        need = max(need, min(teacher, sizes.all) + sizes.run)
     need += len(form.header)
     if model.max_positions is not None and need > model.max_positions:
         raise TemploraError(
             f"this model reads at most {model.max_positions} tokens; a run with its context has {need}",
             "a smaller --context-pairs, or shorter runs (--run-pairs)",
         )
-    return max(contexts)
 
 
 def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, float] | None) -> None:
