@@ -5,7 +5,7 @@ a short one, and how much people repeat themselves.
     python -m benchmarks startup
     python -m benchmarks memory [--model smollm2-135m]
     python -m benchmarks plan [--model smollm2-135m]
-    python -m benchmarks flat [--chunks 30]
+    python -m benchmarks flat [--model smollm2-135m] [--chunks 42]
     python -m benchmarks translation [--paragraphs 1000]
     python -m benchmarks decode BOOK [--model smollm2-135m]
     python -m benchmarks repetition BOOK... [--model smollm2-135m]
@@ -132,30 +132,52 @@ def planned_and_peak(model: str, size: int, checkpointing: str, backend: str) ->
 
 
 @app.command()
-def flat(chunks: int = 30, repeats: int = 5) -> None:
-    """Cost of a chunk and size of a step at the end of a book against its beginning (tiny model)."""
+def flat(
+    chunks: int = 42,
+    repeats: int = 1,
+    model: Annotated[str, typer.Option(help="A tiny random one without.")] = "",
+    chunk_tokens: int = 64,
+    context_tokens: int = 128,
+) -> None:
+    """What a chunk costs at the end of a book against its beginning, in time, memory and size of a step."""
     from tests.tiny import save_tiny_model
 
-    ratios: list[float] = []
+    found: dict[str, list[float]] = {"time": [], "resident memory": [], "size of a step": []}
     with tempfile.TemporaryDirectory() as folder:
-        model = save_tiny_model(Path(folder) / "model")
+        name = model or str(save_tiny_model(Path(folder) / "model"))
+        # A chunk that the gate refuses is written twice.
+        how = ["--model", name, "--chunks", str(chunks), "--set", "gate.enabled=false"]
+        how += ["--chunk-tokens", str(chunk_tokens), "--context-tokens", str(context_tokens)]
+        command = [*TEMPLORA, "write", "--json", "--premise", "A storm at sea.", *how]
         for _ in range(repeats):
-            events = committed(
-                write_events(
-                    *("--model", str(model), "--chunks", str(chunks)),
-                    *("--chunk-tokens", "64", "--context-tokens", "128"),
-                    home=Path(folder) / "home",
-                )
-            )
-            seconds = [sum(event["seconds"].values()) for event in events]
-            ratios.append(median(seconds[-5:]) / median(seconds[2:7]))
-    sizes = [event["step_bytes"] for event in events]
-    print(f"# {machine()}, tiny model, chunk 64, context 128, {chunks} chunks, {repeats} runs")
-    print(
-        f"time of the last five chunks over that of the 3rd to 7th: {median(ratios):.3f} (runs: "
-        f"{', '.join(f'{ratio:.3f}' for ratio in ratios)})"
-    )
-    print(f"size of the last step over that of the 3rd: {sizes[-1] / sizes[2]:.3f}")
+            events, memory = followed(command, Path(folder) / "home")
+            values = {
+                "time": [sum(event["seconds"].values()) for event in events],
+                "resident memory": memory,
+                "size of a step": [event["step_bytes"] for event in events],
+            }
+            for what, series in values.items():
+                found[what].append(median(series[-5:]) / median(series[2:7]))
+    shown = f"chunk {chunk_tokens}, context {context_tokens}, {chunks} chunks, {repeats} runs"
+    print(f"# {machine()}, {model or 'tiny model'}, {shown}")
+    print("the last five chunks over the 3rd to 7th")
+    for what, ratios in found.items():
+        print(f"{what}: {median(ratios):.3f} (runs: {', '.join(f'{ratio:.3f}' for ratio in ratios)})")
+
+
+def followed(command: list[str], home: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """The chunks that a command of templora commits, and the resident bytes of its process after each."""
+    environment = {**os.environ, "TEMPLORA_HOME": str(home)}
+    events: list[dict[str, Any]] = []
+    memory: list[int] = []
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        child = psutil.Process(process.pid)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if (event := json.loads(line))["event"] == "chunk_committed":
+                events.append(event)
+                memory.append(child.memory_info().rss)
+    return events, memory
 
 
 @app.command()
@@ -169,7 +191,6 @@ def translation(paragraphs: int = 1000) -> None:
         book.write_text(
             "".join(f"Der Turm Nummer {n} steht am Meer.\n\n" for n in range(paragraphs)), "utf-8"
         )
-        environment = {**os.environ, "TEMPLORA_HOME": str(Path(folder) / "home")}
         how = [
             "--model",
             str(model),
@@ -187,15 +208,7 @@ def translation(paragraphs: int = 1000) -> None:
         script += "from templora_cli.cli import main; main()"
         command = [sys.executable, "-c", script, "translate", str(book), *how, "--json"]
         command += ["--set", "context_tokens=256", "--set", "gate.enabled=false"]
-        memory: list[int] = []
-        events: list[dict[str, Any]] = []
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            child = psutil.Process(process.pid)
-            assert process.stdout is not None
-            for line in process.stdout:
-                if (event := json.loads(line))["event"] == "chunk_committed":
-                    events.append(event)
-                    memory.append(child.memory_info().rss)
+        events, memory = followed(command, Path(folder) / "home")
     done = [event["done"] for event in events]
     paces = [
         sum(event["seconds"].values()) / (now - before)

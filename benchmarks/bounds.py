@@ -62,7 +62,7 @@ def _seconds(work: Callable[[], Tensor], device: torch.device) -> float:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Work:
     """What of a model of the Llama kind costs operations and bytes."""
 
     blocks: int
@@ -78,7 +78,7 @@ class Shape:
     """For each layer how many tokens it sees at most; None for all of them."""
 
     @classmethod
-    def of(cls, module: nn.Module) -> Shape:
+    def of(cls, module: nn.Module) -> Work:
         """That of a transformers model, inside a PEFT model or not."""
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         config = model.config.get_text_config()
@@ -114,7 +114,7 @@ def _seen(places: int, windows: tuple[int | None, ...]) -> int:
     return sum(min(places, window or places) for window in windows)
 
 
-def step_flops(shape: Shape, prompt: int, chunk: int) -> int:
+def step_flops(work: Work, prompt: int, chunk: int) -> int:
     """Floating-point operations that one training step over (prompt -> chunk) needs, in tokens.
 
     Forward and backward through every layer at every place but the last, logits for the chunk only. A
@@ -124,9 +124,9 @@ def step_flops(shape: Shape, prompt: int, chunk: int) -> int:
     which nothing learns from, is counted for simplicity.
     """
     places = prompt + chunk - 1
-    products = 4 * places * shape.blocks + 6 * places * shape.adapter + 4 * chunk * shape.head
-    seen = sum(_seen(place, shape.windows) for place in range(1, places + 1))
-    attention = 3 * 2 * 2 * shape.queries * seen  # queries x keys and weights x values, with two backward
+    products = 4 * places * work.blocks + 6 * places * work.adapter + 4 * chunk * work.head
+    seen = sum(_seen(place, work.windows) for place in range(1, places + 1))
+    attention = 3 * 2 * 2 * work.queries * seen  # queries x keys and weights x values, with two backward
     return products + attention
 
 
@@ -157,8 +157,8 @@ def _held_bytes(parameter: Any) -> int:
     return held
 
 
-def cache_bytes(shape: Shape, prompt: int, tokens: int, itemsize: int) -> float:
+def cache_bytes(work: Work, prompt: int, tokens: int, itemsize: int) -> float:
     """Bytes of keys and values that a token of a chunk reads, the mean over all but the first."""
     places = range(prompt + 1, prompt + tokens)
-    seen = sum(_seen(place, shape.windows) for place in places)
-    return seen * shape.cached * itemsize / max(1, len(places))
+    seen = sum(_seen(place, work.windows) for place in places)
+    return seen * work.cached * itemsize / max(1, len(places))

@@ -13,7 +13,7 @@ from templora_cli.engine import models  # isort: skip  # it sets what torch's al
 import torch
 
 from benchmarks import synthetic
-from benchmarks.bounds import Form, Shape, step_flops
+from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.sides import Subject, Synthetic
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.backends.choose import backend_for, backend_name
@@ -79,9 +79,9 @@ class Loop:
         turn = self._task(prompt, given).next_turn(self.state.tokens, ())
         assert turn is not None
         learning = learning_of(turn, self.config)
-        shape = Shape.of(self.module)
+        work = Work.of(self.module)
         steps = windows(turn, Chunk(tuple(given), ""), self.state, learning)
-        once = sum(step_flops(shape, len(step.header + step.context), len(step.tokens)) for step in steps)
+        once = sum(step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps)
         return learning.epochs, learning.epochs * once
 
 

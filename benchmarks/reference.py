@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from benchmarks import synthetic
-from benchmarks.bounds import Form, Shape, step_flops
+from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.sides import Subject
 
 RANK = ALPHA = 64
@@ -104,7 +104,7 @@ class Reference:
     def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
         """Passes over such a chunk, and the floating-point operations that they need together."""
         context = min(len(prompt), TRAINING_CONTEXT)
-        return PASSES, PASSES * step_flops(Shape.of(self.module), context, len(given))
+        return PASSES, PASSES * step_flops(Work.of(self.module), context, len(given))
 
 
 def load(subject: Subject, *, merge: bool) -> Reference:

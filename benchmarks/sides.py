@@ -112,12 +112,12 @@ def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
     """Let side `name`, which has begun, make a chunk after `prompt`, as long as `given`."""
     import torch
 
-    from benchmarks.bounds import Shape, cache_bytes, clock_on, weight_bytes
+    from benchmarks.bounds import Work, cache_bytes, clock_on, weight_bytes
 
     side, module = _sides[name], _sides[name].module
     seconds = side.chunk(prompt, given, clock_on(module.device))
     passes, flops = side.train_work(prompt, given)
-    cached = cache_bytes(Shape.of(module), len(prompt), len(given), module.dtype.itemsize)
+    cached = cache_bytes(Work.of(module), len(prompt), len(given), module.dtype.itemsize)
     on_gpu = module.device.type == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()  # the sides share the card

@@ -127,7 +127,7 @@ def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model
 def test_operations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TINY, "_attn_implementation", "eager")  # the others are not counted on a CPU
     made = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False), dropout=0.0)
-    shape = bounds.Shape.of(made.module)
+    shape = bounds.Work.of(made.module)
     assert (shape.blocks, shape.head, shape.adapter) == (BLOCKS, HEAD, ADAPTER)
     assert (shape.queries, shape.cached, shape.windows) == (64, 64, (None, None))
     with FlopCounterMode(display=False) as counter:
@@ -151,7 +151,7 @@ def test_bytes_of_the_weights_in_each_form() -> None:
 
 def test_four_bits_are_counted_with_their_scales_and_the_scales_of_those() -> None:
     module = synthetic.build(TINY, CPU, torch.float32, nf4=True)
-    assert bounds.Shape.of(module).blocks == BLOCKS
+    assert bounds.Work.of(module).blocks == BLOCKS
     # Every 64 weights have a scale of a byte, every 256 of these one of four; in 14 linear layers.
     of_scales = 4 * sum(
         -(-weights // (64 * 256)) for weights in 2 * [4096, 2048, 2048, 4096, 8192, 8192, 8192]
@@ -161,7 +161,7 @@ def test_four_bits_are_counted_with_their_scales_and_the_scales_of_those() -> No
 
 
 def test_bytes_of_the_cache_are_those_that_the_layers_see() -> None:
-    shape = bounds.Shape(0, 0, 0, queries=8, cached=16, windows=(None, 6))
+    shape = bounds.Work(0, 0, 0, queries=8, cached=16, windows=(None, 6))
     # After a prompt of 4, the second, third and fourth token see 5, 6 and 7 places, or 6 at most.
     assert bounds.cache_bytes(shape, 4, 4, itemsize=2) == 16 * 2 * (18 + 17) / 3
     assert bounds.cache_bytes(shape, 4, 1, itemsize=2) == 0
@@ -220,7 +220,7 @@ def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None
     side = loop.load(Subject("cpu", tiny_model, None, 400, 300), "default", "given")
     given = [number % 200 for number in range(300)]
     passes, flops = side.train_work(given + given[:100], given)
-    shape, learning = bounds.Shape.of(side.module), side.config.given
+    shape, learning = bounds.Work.of(side.module), side.config.given
     assert (passes, learning.window_tokens, learning.context_tokens) == (learning.epochs, 256, 256)
     # The header is the first token of the prompt.
     steps = bounds.step_flops(shape, 1 + 256, 256) + bounds.step_flops(shape, 1 + 256, 44)

@@ -96,7 +96,7 @@ def require_positions(model: LanguageModel, header: int, context: int, chunk: in
 
 
 @dataclass(frozen=True)
-class Plan:
+class NewSession:
     """A session as it would begin."""
 
     manifest: Manifest

@@ -124,10 +124,10 @@ def translate(
             return
         content = document.render({}, languages[0].code)  # nothing translated: the bytes as they were read
         paragraphs = len(selected(cut, request))
-        plan = _plan(config, loaded, folder, content, request, paragraphs, book)
-        if changed := _begun_on_another_version(plan.manifest):
+        new = _new_session(config, loaded, folder, content, request, paragraphs, book)
+        if changed := _begun_on_another_version(new.manifest):
             view.show(Notice(changed))
-        with plan.go_on() as session:
+        with new.go_on() as session:
             finish(session, loaded, view)
 
 
@@ -314,7 +314,7 @@ def _begun_on_another_version(manifest: Manifest) -> str | None:
     return None
 
 
-def _plan(
+def _new_session(
     config: Config,
     model: LanguageModel,
     folder: Path,
@@ -322,7 +322,7 @@ def _plan(
     request: dict[str, Any],
     paragraphs: int,
     out: Path,
-) -> session_run.Plan:
+) -> session_run.NewSession:
     from templora_cli.sessions.translated import languages_of
     from templora_cli.tasks.pairs import pair_format
     from templora_cli.tasks.prompts import load_prompts
@@ -344,4 +344,4 @@ def _plan(
         request=request,
         out=out,
     )
-    return session_run.Plan(manifest, (), (), content, request["suffix"])
+    return session_run.NewSession(manifest, (), (), content, request["suffix"])

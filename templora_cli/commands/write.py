@@ -96,8 +96,8 @@ def write(
         opening = _read_opening(from_file)
         book = session_run.check_out(out) if out else None
         config, folder, loaded = session_run.load_model(config, view)
-        plan = plan_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
-        with plan.create() as session:
+        new = new_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
+        with new.create() as session:
             session_run.write_session(session, loaded, view)
 
 
@@ -132,7 +132,7 @@ def _read_opening(file: Path | None) -> str | None:
     return None if file is None else read_text(file)
 
 
-def plan_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> session_run.Plan:
+def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> session_run.NewSession:
     """The session of a novel; `book` is premise, opening, goal, out."""
     from templora_cli.tasks.novel import novel_header, opening_tokens
     from templora_cli.tasks.prompts import load_prompts
@@ -154,4 +154,4 @@ def plan_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) 
         out=book["out"],
     )
     tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
-    return session_run.Plan(manifest, header, tokens, opening)
+    return session_run.NewSession(manifest, header, tokens, opening)

@@ -138,7 +138,7 @@ class Layer:
         else:
             self.before_mlp = Norm(layer.post_attention_layernorm)
             self.after_attention = self.after_mlp = None
-        self.shape = kernels.Shape(
+        self.common = kernels.Common(
             heads=self.heads,
             groups=self.groups,
             eps=self.before_mlp.eps,
@@ -175,7 +175,7 @@ class Layer:
         """Put x [hidden], the token at place `at`, through the block; in place."""
         first = max(0, at + 1 - self.window) if self.window else 0
         place = kernels.Place(self.keys.numpy(), self.values.numpy(), first, at, cos, sin)
-        kernels.block(x, self.packed, self.shape, place)
+        kernels.block(x, self.packed, self.common, place)
 
     def prompt(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
         """[n, hidden] -> [n, hidden], for the places from `start` on."""

@@ -90,7 +90,7 @@ class Block(NamedTuple):
     after_mlp: Floats
 
 
-class Shape(NamedTuple):
+class Common(NamedTuple):
     """What the blocks of a model have in common."""
 
     heads: int
@@ -120,18 +120,18 @@ class Place(NamedTuple):
 
 
 @kernel
-def block(x: Floats, weights: Block, shape: Shape, place: Place) -> None:
+def block(x: Floats, weights: Block, common: Common, place: Place) -> None:
     """Put a token, x [hidden], through the block; in place."""
-    attended = _attention(normed(x, weights.before_attention, shape.eps), weights, shape, place)
+    attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, place)
     if len(weights.after_attention):
-        attended = normed(attended, weights.after_attention, shape.eps)
+        attended = normed(attended, weights.after_attention, common.eps)
     x += attended
     made = product(
         weights.down,
-        _gated(weights.gate_up, normed(x, weights.before_mlp, shape.eps), shape.activation),
+        _gated(weights.gate_up, normed(x, weights.before_mlp, common.eps), common.activation),
     )
     if len(weights.after_mlp):
-        made = normed(made, weights.after_mlp, shape.eps)
+        made = normed(made, weights.after_mlp, common.eps)
     x += made
 
 
@@ -183,18 +183,18 @@ def _activated(x: float, activation: int) -> float:
 
 
 @kernel
-def _attention(x: Floats, weights: Block, shape: Shape, place: Place) -> Floats:
+def _attention(x: Floats, weights: Block, common: Common, place: Place) -> Floats:
     keys, values, first, at, cos, sin = place
-    size, groups = keys.shape[2], shape.groups
+    size, groups = keys.shape[2], common.groups
     heads = product(weights.qkv, x).reshape(-1, size)  # of queries, then keys, then values
-    for head in range(shape.heads):
-        _rotate(heads[head], weights.q_norm, shape.eps, cos, sin)
+    for head in range(common.heads):
+        _rotate(heads[head], weights.q_norm, common.eps, cos, sin)
     for group in range(groups):
-        key = heads[shape.heads + group]
-        _rotate(key, weights.k_norm, shape.eps, cos, sin)
+        key = heads[common.heads + group]
+        _rotate(key, weights.k_norm, common.eps, cos, sin)
         keys[group, at] = key
-        values[group, at] = heads[shape.heads + groups + group]
-    queries = heads[: shape.heads] * np.float32(shape.scaling)
+        values[group, at] = heads[common.heads + groups + group]
+    queries = heads[: common.heads] * np.float32(common.scaling)
     return product(weights.out, _attend(queries, keys, values, first, at + 1))
 
 

@@ -134,6 +134,6 @@ def test_the_same_command_goes_on_with_a_session_that_checkpoints(tiny_model: Pa
     def same(**train: Any) -> bool:
         config = {**begun.config, "train": {**begun.config["train"], **train}}
         manifest: Manifest = replace(begun, config=config)
-        return session_run.Plan(manifest, (), (), None)._is_that_of(begun)
+        return session_run.NewSession(manifest, (), (), None)._is_that_of(begun)
 
     assert same(gradient_checkpointing="on") and not same(rank=3)

@@ -12,7 +12,7 @@ from templora_cli.commands import flags, session_run
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
-from templora_cli.commands.write import plan_novel, read_premise
+from templora_cli.commands.write import new_novel, read_premise
 from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
 
@@ -121,12 +121,12 @@ def _write_measured(
     from templora_cli.tasks.reading import reading_tokens
 
     goal = (length, "tokens")
-    plan = plan_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
+    new = new_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
     beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
     # A kind of its own, so that it never goes on with a book that somebody writes.
-    plan = replace(plan, manifest=replace(plan.manifest, task="drift"))
-    with plan.go_on() as session:
-        look = LiveMeasures(model, plan.header, (beginning, tokens[:probe_tokens]), config.decode)
+    new = replace(new, manifest=replace(new.manifest, task="drift"))
+    with new.go_on() as session:
+        look = LiveMeasures(model, new.header, (beginning, tokens[:probe_tokens]), config.decode)
         kept = Kept(session.path / "measured.json")
 
         def after_chunk(index: int, state: WritingState) -> None:

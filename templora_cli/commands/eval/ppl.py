@@ -198,7 +198,7 @@ def _read_book(
         goal=(len(tokens), "tokens"),
         source=text,
     )
-    with session_run.Plan(manifest, header, tokens, text).go_on() as session:
+    with session_run.NewSession(manifest, header, tokens, text).go_on() as session:
         if not costs:
             session_run.run_session(session, model, view)
             return read_chunks(session.steps), None

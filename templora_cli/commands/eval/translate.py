@@ -224,7 +224,7 @@ def _translate(
         banned=model.banned_tokens,
         translate=not asked["score_only"],
     )
-    with _plan(config, model, folder, path, form, runs, asked).go_on() as session:
+    with _new_session(config, model, folder, path, form, runs, asked).go_on() as session:
         kept = Kept(session.path / "measured.json")
 
         def measure_next(index: int, state: WritingState) -> None:
@@ -261,7 +261,7 @@ def _limited(runs: Sequence[Sequence[Pair]], form: PairFormat, limit: int | None
     return kept
 
 
-def _plan(
+def _new_session(
     config: Config,
     model: LanguageModel,
     folder: Path,
@@ -269,7 +269,7 @@ def _plan(
     form: PairFormat,
     runs: Sequence[Sequence[Pair]],
     asked: dict[str, Any],
-) -> session_run.Plan:
+) -> session_run.NewSession:
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
@@ -284,7 +284,7 @@ def _plan(
         source=source,
         prompts=form.prompts,
     )
-    return session_run.Plan(manifest, form.header, (), source)
+    return session_run.NewSession(manifest, form.header, (), source)
 
 
 @dataclass(frozen=True)
