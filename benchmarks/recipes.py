@@ -21,6 +21,8 @@ from unittest import mock
 
 import torch
 import typer
+from peft import LoraConfig
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -35,7 +37,7 @@ from templora_cli.engine.muon import Muon
 from templora_cli.events import Chunk
 from templora_cli.tasks.reading import ReadingTask, reading_tokens
 from templora_cli.tasks.turn import Turn
-from templora_cli.temp_lora import WritingState, learning_rate, train_on_chunk
+from templora_cli.temp_lora import Window, WritingState, learning_rate, train_on_chunk, windows
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,6 +61,8 @@ class Variant:
     """Chunks are scored under a running mean of the adapters, which keeps this share of itself each time."""
     frozen_context: bool = False
     """No gradient flows through what stands before the chunk: its keys and values are constants."""
+    choose: Callable[[models.LanguageModel, list[Window]], list[Window]] = lambda model, windows: windows
+    """Which windows of a chunk are learnt."""
 
 
 def only(*parts: str) -> Callable[[models.LanguageModel], None]:
@@ -75,6 +79,29 @@ def only(*parts: str) -> Callable[[models.LanguageModel], None]:
 def blocks(first: int, last: int) -> Callable[[models.LanguageModel], None]:
     """Learn just the blocks from `first` to before `last`."""
     return only(*(f"layers.{number}." for number in range(first, last)))
+
+
+def with_head(model: models.LanguageModel) -> None:
+    """The output head gets an adapter too, of the rank of the others."""
+    base = model.module.get_base_model()
+    rank = next(len(weight) for name, weight in model.adapter.items() if "lora_A" in name)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base.lm_head = LoraLinear(base.lm_head, "head", LoraConfig(r=rank, lora_alpha=rank), r=rank)
+    for name, weight in base.lm_head.named_parameters():
+        if "lora_" in name:
+            model.adapter[f"lm_head.{name}"] = weight.requires_grad_(True)
+
+
+def hardest(model: models.LanguageModel, windows: list[Window]) -> list[Window]:
+    """The half of them that the adapter expects least."""
+
+    def nll(window: Window) -> float:
+        return chunk_nll(model.module, window.header + window.context, window.tokens).mean().item()
+
+    with torch.no_grad():
+        chosen = sorted(windows, key=nll, reverse=True)[: math.ceil(len(windows) / 2)]
+    return [window for window in windows if window in chosen]
 
 
 def orthogonal(model: models.LanguageModel) -> None:
@@ -126,6 +153,22 @@ class LoraPlus(torch.optim.AdamW):
 
     def step(self, closure: Any = None) -> Any:
         self.param_groups[1]["lr"] = self.param_groups[0]["lr"] * self.ratio
+        return super().step(closure)
+
+
+class SlowKeys(torch.optim.AdamW):
+    """AdamW in which the projections to keys learn at a tenth of the rate of the others."""
+
+    def __init__(self, model: models.LanguageModel) -> None:
+        named = model.adapter.items()
+        groups = [
+            {"params": [p for n, p in named if "k_proj" not in n]},
+            {"params": [p for n, p in named if "k_proj" in n]},
+        ]
+        super().__init__(groups, weight_decay=0.0)
+
+    def step(self, closure: Any = None) -> Any:
+        self.param_groups[1]["lr"] = self.param_groups[0]["lr"] / 10
         return super().step(closure)
 
 
@@ -256,6 +299,11 @@ VARIANTS: dict[str, Variant] = {
     "lr=5e-4 epochs=1 A x 3": Variant((*PLAIN, "lr=5e-4", "epochs=1"), scaled(3)),
     "lr=5e-4 epochs=1 betas=0.9,0.99": Variant((*PLAIN, "lr=5e-4", "epochs=1"), optimizer=adamw(0.9, 0.99)),
     "lr=2e-4 epochs=3": Variant((*PLAIN, "lr=2e-4", "epochs=3")),
+    "lr=2e-4 and the output head": Variant((*PLAIN, "lr=2e-4"), with_head),
+    "lr=2e-4 slow keys": Variant((*PLAIN, "lr=2e-4"), optimizer=SlowKeys),
+    "lr=2e-4 window=128 hardest half": Variant(
+        (*PLAIN, "lr=2e-4", "given.context_tokens=128", "given.window_tokens=128"), choose=hardest
+    ),
 }
 
 
@@ -276,6 +324,7 @@ def run(
     with (
         mock.patch.object(temp_lora, "chunk_nll", loss),
         mock.patch.object(temp_lora, "learning_rate", _scheduled(variant)),
+        mock.patch.object(temp_lora, "windows", lambda *chunk: variant.choose(model, windows(*chunk))),
     ):
         nlls, seconds = _read(variant, task, model, state, config)
     return {"recipe": name, "nll": nlls, "train_seconds": seconds, "config": config.as_dict()}

@@ -127,15 +127,15 @@ def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model
 def test_operations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TINY, "_attn_implementation", "eager")  # the others are not counted on a CPU
     made = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False), dropout=0.0)
-    shape = bounds.Work.of(made.module)
-    assert (shape.blocks, shape.head, shape.adapter) == (BLOCKS, HEAD, ADAPTER)
-    assert (shape.queries, shape.cached, shape.windows) == (64, 64, (None, None))
+    work = bounds.Work.of(made.module)
+    assert (work.blocks, work.head, work.adapter) == (BLOCKS, HEAD, ADAPTER)
+    assert (work.queries, work.cached, work.windows) == (64, 64, (None, None))
     with FlopCounterMode(display=False) as counter:
         chunk_nll(made.module, range(20), range(30)).mean().backward()
     places = 20 + 30 - 1
     attention = 2 * 12 * 64 * (places * (places + 1) // 2)  # a place sees those before it and itself
     products = 4 * places * BLOCKS + 6 * places * ADAPTER + 4 * 30 * HEAD
-    assert bounds.step_flops(shape, 20, 30) == products + attention
+    assert bounds.step_flops(work, 20, 30) == products + attention
     # Torch leaves out the gradient of the first layer's input, and counts what a mask then hides.
     left_out = 2 * places * (FIRST_INPUTS + ADAPTER_INPUTS)
     assert counter.get_total_flops() == products - left_out + 2 * 12 * 64 * places**2
@@ -161,10 +161,10 @@ def test_four_bits_are_counted_with_their_scales_and_the_scales_of_those() -> No
 
 
 def test_bytes_of_the_cache_are_those_that_the_layers_see() -> None:
-    shape = bounds.Work(0, 0, 0, queries=8, cached=16, windows=(None, 6))
+    work = bounds.Work(0, 0, 0, queries=8, cached=16, windows=(None, 6))
     # After a prompt of 4, the second, third and fourth token see 5, 6 and 7 places, or 6 at most.
-    assert bounds.cache_bytes(shape, 4, 4, itemsize=2) == 16 * 2 * (18 + 17) / 3
-    assert bounds.cache_bytes(shape, 4, 1, itemsize=2) == 0
+    assert bounds.cache_bytes(work, 4, 4, itemsize=2) == 16 * 2 * (18 + 17) / 3
+    assert bounds.cache_bytes(work, 4, 1, itemsize=2) == 0
 
 
 def test_the_machine_is_measured(small_trials: None) -> None:
@@ -220,10 +220,10 @@ def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None
     side = loop.load(Subject("cpu", tiny_model, None, 400, 300), "default", "given")
     given = [number % 200 for number in range(300)]
     passes, flops = side.train_work(given + given[:100], given)
-    shape, learning = bounds.Work.of(side.module), side.config.given
+    work, learning = bounds.Work.of(side.module), side.config.given
     assert (passes, learning.window_tokens, learning.context_tokens) == (learning.epochs, 256, 256)
     # The header is the first token of the prompt.
-    steps = bounds.step_flops(shape, 1 + 256, 256) + bounds.step_flops(shape, 1 + 256, 44)
+    steps = bounds.step_flops(work, 1 + 256, 256) + bounds.step_flops(work, 1 + 256, 44)
     assert flops == passes * steps
 
 

@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import recipes
-from templora_cli.config import Config, LearningConfig
+from templora_cli.config import Config, LearningConfig, ModelConfig, TrainConfig
+from templora_cli.engine import models
+from templora_cli.engine.loss import chunk_nll
+from templora_cli.temp_lora import Window
 from tests.commands.test_eval import TEXT, ppl, rows_of
 
 SMALL = ("--set", "rank=4", "--set", "alpha=4", "--limit-tokens", "256")
@@ -42,11 +45,21 @@ def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
         *("lr=2e-3 epochs=1 muon", "lr=5e-4 average", "lr=2e-4 window=256", "lr=5e-4 decaying"),
         *("lr=2e-4 epochs=1 lora+ 4", "lr=2e-4 epochs=2 frozen context", "lr=3e-4 epochs=1 replay=1"),
         *("lr=2e-4 mlp", "lr=1.0 sgd", "lr=2e-4 orthogonal A", "lr=2e-4 betas=0.9,0.99", "default"),
+        *("lr=2e-4 and the output head", "lr=2e-4 slow keys"),
     ]
     results = grid(tiny_model, *names)
     assert [result["recipe"] for result in results] == names
     assert all(recipes.change(result) < 0 for result in results)
     assert len({recipes.change(result) for result in results}) == len(names), "each does something else"
+
+
+def test_the_hardest_windows_are_those_with_the_highest_loss(tiny_model: Path) -> None:
+    model = models.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
+    made = [Window((1,), (), (), tokens, ()) for tokens in (tuple(b"eeee"), tuple(b"\x00\x01\x02\x03"), (5,))]
+    nlls = [chunk_nll(model.module, (1,), window.tokens).mean().item() for window in made]
+    kept = recipes.hardest(model, made)
+    assert len(kept) == 2 and made[nlls.index(min(nlls))] not in kept
+    assert kept == [window for window in made if window in kept], "in their order"
 
 
 def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
