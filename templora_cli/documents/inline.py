@@ -18,6 +18,7 @@ TAG = re.compile(r"[<＜]\s*(/?)\s*([0-9]{1,7})\s*(/?)\s*[>＞]")
 _VOID = "\0"
 _BETWEEN_WORDS = re.compile(rf"(?<=\w){_VOID}+(?=\w)")
 _LINE_BREAKS = re.compile(r"[ \t\n\r\f\v\x1c-\x1e\x85\u2028\u2029]+")
+_FILE_NAME = re.compile(r"\S+\.[A-Za-z]{3,4}")
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML forbids or that no text means."""
 
@@ -41,6 +42,11 @@ def one_line(text: str) -> str:
 def has_words(text: str) -> bool:
     """Whether there is anything to translate: a letter of any script."""
     return any(char.isalpha() for char in text)
+
+
+def is_description(text: str) -> bool:
+    """Whether what stands for an image is words, and not the name of its file."""
+    return has_words(text) and not _FILE_NAME.fullmatch(text.strip())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from html import unescape
 from itertools import accumulate
 
 from templora_cli.documents.document import Kind, is_right_to_left
-from templora_cli.documents.inline import Inline, Mark, has_words, inline_of
+from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, plain
 from templora_cli.documents.markup import (
     Splice,
     Token,
@@ -50,7 +50,7 @@ _NOTE_MARK_CHARS = 8
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of prose between two block tags."""
+    """A stretch of prose between two block tags, or the words in an attribute."""
 
     start: int
     end: int
@@ -60,10 +60,12 @@ class Block:
     """Of a heading: 1 to 6; else 0."""
     element: tuple[Token, Token] | None
     """The tags around it, where it is all that is between them."""
+    is_attribute: bool = False
+    """Does it describe an image or the page? Then it may stand inside another block."""
 
 
 class Page:
-    """An HTML or XHTML text; `blocks` are its prose in order."""
+    """An HTML or XHTML text; `blocks` are its words in order."""
 
     def __init__(self, text: str, *, xml: bool, entries: bool = False) -> None:
         """`entries` says that it is a table of contents, in which two languages share a line."""
@@ -71,15 +73,40 @@ class Page:
         self.xml = xml
         self._entries = entries
         self._tokens = _without_opaque(text, tokens_of(text))
-        self.blocks = list(_blocks(text, self._tokens))
+        found = [*_blocks(text, self._tokens), *_descriptions(text, self._tokens)]
+        self.blocks = sorted(found, key=lambda block: block.start)
+        self._prose = [index for index, block in enumerate(self.blocks) if not block.is_attribute]
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> str:
         """The text with the `translations` of blocks; the text as it is where none has words."""
+        described = self._described(translations, bilingual=bilingual)
+        if described == self.text:
+            return self._translated(translations, language, bilingual=bilingual)
+        # Prose is the same there, at other offsets.
+        page = Page(described, xml=self.xml, entries=self._entries)
+        moved = dict(zip(self._prose, page._prose, strict=True))
+        prose = {moved[index]: text for index, text in translations.items() if index in moved}
+        return page._translated(prose, language, bilingual=bilingual)
+
+    def _described(self, translations: Mapping[int, str], *, bilingual: bool) -> str:
+        """The text with what the attributes say translated, in both languages where it is `bilingual`."""
+        splices = []
+        for index, translation in translations.items():
+            block = self.blocks[index]
+            if block.is_attribute and has_words(translation):
+                words = plain(translation)
+                words = f"{plain(block.inline.text)} / {words}" if bilingual else words
+                quoted = self.text[block.start - 1] in "\"'"
+                value = escape(words).replace('"', "&quot;").replace("'", "&#39;")
+                splices.append(Splice(block.start, block.end, value if quoted else f'"{value}"'))
+        return spliced(self.text, splices)
+
+    def _translated(self, translations: Mapping[int, str], language: str, *, bilingual: bool) -> str:
         splices = []
         for index, translation in sorted(translations.items()):
             block = self.blocks[index]
             placed = block.inline.place(translation)
-            if placed is None:
+            if placed is None or block.is_attribute:
                 continue
             splices.append(
                 self._beside(block, placed, language) if bilingual else self._instead(block, placed)
@@ -263,6 +290,23 @@ def _block(
     whole = before >= 0 and partners.get(before) == after
     element = (tokens[before], tokens[after]) if whole else None
     return Block(tokens[span[0]].start, tokens[span[-1]].end, inline, *here, element)
+
+
+def _descriptions(text: str, tokens: list[Token]) -> Iterator[Block]:
+    """What images show, and what the page is about, where an attribute says it in words."""
+    for token in tokens:
+        if token.kind not in ("open", "empty") or token.name not in ("img", "meta"):
+            continue
+        tag = text[token.start : token.end]
+        if token.name == "meta" and (attribute(tag, "name") or "").lower() != "description":
+            continue
+        kind: Kind = "caption" if token.name == "img" else "metadata"
+        for found in attributes_of(tag):
+            if found.name.lower() == ("alt" if token.name == "img" else "content"):
+                inline: Inline[str] = inline_of([found.value])
+                start, end = token.start + found.start, token.start + found.end
+                if is_description(found.value):
+                    yield Block(start, end, inline, kind, 0, None, is_attribute=True)
 
 
 def _pieces(

@@ -247,3 +247,49 @@ def test_broken_tags_give_xml_with_every_image(body: str, answer: list[str]) -> 
     ET.fromstring(out.encode())
     for kept in ("<img", "<code", "<!--", "#x"):
         assert out.count(kept) == source.count(kept)
+
+
+IMAGE = '<p>See <img src="a.png" alt="A red boat"> there.</p>'
+
+
+def test_what_describes_an_image_is_translated_beside_the_prose_around_it() -> None:
+    page = Page(IMAGE, xml=False)
+    assert [(b.kind, b.inline.text) for b in page.blocks] == [
+        ("text", "See <1/> there."),
+        ("caption", "A red boat"),
+    ]
+    assert page.render({0: "Dort ist <1/>.", 1: 'Ein "rotes" Boot'}, "de") == (
+        '<p>Dort ist <img src="a.png" alt="Ein &quot;rotes&quot; Boot">.</p>'
+    )
+    assert page.render({1: "Ein rotes Boot"}, "de") == IMAGE.replace("A red boat", "Ein rotes Boot")
+    assert page.render({1: "..."}, "de") == IMAGE, "no words"
+
+
+def test_both_languages_in_what_describes_an_image() -> None:
+    said = Page(IMAGE, xml=False).render({0: "Dort <1/>.", 1: "Ein rotes Boot"}, "de", bilingual=True)
+    assert '<img src="a.png" alt="A red boat / Ein rotes Boot"> there.</p>' in said
+    assert said.endswith('<p lang="de">Dort .</p>')
+
+
+@pytest.mark.parametrize("alt", ["''", '""', "boat.jpg", "'3'", "'* * *'"])
+def test_descriptions_without_words(alt: str) -> None:
+    assert Page(f"<p><img alt={alt}></p>", xml=False).blocks == []
+
+
+def test_a_description_without_quotes_gets_them() -> None:
+    assert Page("<img alt=boat src=x>", xml=False).render({0: "das Boot"}, "de") == (
+        '<img alt="das Boot" src=x>'
+    )
+
+
+def test_the_description_of_a_page_and_no_other_meta() -> None:
+    head = (
+        '<meta name="Description" content="A tale"><meta name="author" content="Ann"><meta charset="utf-8">'
+    )
+    page = Page(head, xml=False)
+    assert [(b.kind, b.inline.text) for b in page.blocks] == [("metadata", "A tale")]
+    assert page.render({0: "Ein M\u00e4rchen"}, "de") == head.replace("A tale", "Ein M\u00e4rchen")
+
+
+def test_images_that_are_not_to_be_translated() -> None:
+    assert Page('<p translate="no"><img alt="A boat"></p>', xml=False).blocks == []
