@@ -13,6 +13,8 @@ from transformers import LlamaConfig
 from templora_cli.commands import session_run
 from templora_cli.commands.doctor import bytes_of
 from templora_cli.engine import machine, planner
+from templora_cli.engine.backends import Backend, choose
+from templora_cli.engine.models import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.store import Store
@@ -125,6 +127,37 @@ def test_a_session_holds_what_auto_came_to(tiny_model: Path) -> None:
     manifest = load_manifest(only_session())
     assert manifest.config["train"]["gradient_checkpointing"] == "off"
     assert manifest.config["model"]["quantize"] == "auto", "and what was asked for beside it"
+    assert (manifest.quantize, manifest.backend) == ("none", "int8")
+
+
+def test_a_resume_decodes_as_the_session_began(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert write(tiny_model, "--chunks", "1").exit_code == 0
+    asked: list[str] = []
+    chosen = choose.backend_for
+
+    def spy(model: LanguageModel, wanted: str) -> Backend:
+        asked.append(wanted)
+        return chosen(model, wanted)
+
+    monkeypatch.setattr(choose, "backend_for", spy)
+    assert templora("resume", "--chunks", "1").exit_code == 0
+    assert asked == ["int8"]
+
+
+def test_a_resume_checkpoints_where_memory_has_become_scarce(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert write(tiny_model, "--chunks", "1").exit_code == 0
+    asked: list[str] = []
+
+    def spy(*arguments: Any, **named: Any) -> planner.Plan:
+        asked.append(arguments[1].train.gradient_checkpointing)
+        return settle(*arguments, **named)
+
+    settle = planner.settle
+    monkeypatch.setattr(planner, "settle", spy)
+    assert templora("resume", "--chunks", "1").exit_code == 0
+    assert asked == ["auto"], "the manifest says off"
 
 
 def test_the_same_command_goes_on_with_a_session_that_checkpoints(tiny_model: Path) -> None:

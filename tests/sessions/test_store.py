@@ -30,6 +30,7 @@ VALUES: dict[str, Any] = {
     "config": Config().as_dict(),
     "prompts": {},
     "hardware": "x86_64 AVX2",
+    "backend": "int8",
     "premise": "A storm.",
     "request": {},
     "source_sha256": None,
@@ -162,6 +163,15 @@ def test_a_translation_from_before_long_paragraphs_were_cut_goes_on_without() ->
     with create("storm-1a2b") as session:
         change(session, format=4, task="translation", request={"path": "book.txt"})
     assert load_manifest(session.path).request == {"path": "book.txt", "cuts": {}}
+
+
+@pytest.mark.parametrize(("decode", "backend"), [({"backend": "eager"}, "eager"), ({}, "auto")])
+def test_a_session_from_before_it_said_what_decodes_goes_on_with_what_was_asked_for(
+    decode: dict[str, str], backend: str
+) -> None:
+    with create("storm-1a2b") as session:
+        change(session, format=6, config={"decode": decode})
+    assert load_manifest(session.path).backend == backend
 
 
 @pytest.mark.parametrize(
