@@ -15,7 +15,7 @@ from lxml import etree
 
 from templora_cli.documents.archive import Archive
 from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
-from templora_cli.documents.docx_direction import set_direction
+from templora_cli.documents.docx_direction import set_columns, set_direction
 from templora_cli.documents.docx_paragraph import Element, W, words_of, write, write_beside
 from templora_cli.documents.inline import has_words, one_line, plain
 from templora_cli.errors import TemploraError
@@ -234,6 +234,8 @@ def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bo
         if words is not None and placed is not None:
             written = (write_beside if bilingual else write)(paragraphs[index], words, placed)
             set_direction(written, to_left)
+            if not bilingual:  # the columns of both languages are the same ones
+                set_columns(written, to_left)
             done = True
     return done
 

@@ -16,6 +16,11 @@ _AFTER_BIDI = element_names(
 """What comes after `w:bidi` in the properties of a paragraph (ECMA-376, part 1, 17.3.1.26)."""
 _AFTER_RTL = element_names("cs em lang eastAsianLayout specVanish oMath rPrChange")
 """What comes after `w:rtl` in those of a run (17.3.2.28)."""
+_AFTER_BIDI_VISUAL = element_names(
+    "tblStyleRowBandSize tblStyleColBandSize tblW jc tblCellSpacing tblInd tblBorders shd tblLayout "
+    "tblCellMar tblLook tblCaption tblDescription tblPrChange"
+)
+"""What comes after `w:bidiVisual` in those of a table (17.4.60)."""
 _TWINS = {f"{W}b": f"{W}bCs", f"{W}i": f"{W}iCs", f"{W}sz": f"{W}szCs"}
 """Bold, italic and size have an element of their own for scripts from right to left."""
 
@@ -39,6 +44,14 @@ def set_direction(paragraph: Element, to_left: bool) -> None:
             _switch(looks, "rtl", _AFTER_RTL, to_left)
             if to_left:
                 _add_twins(looks)
+
+
+def set_columns(paragraph: Element, to_left: bool) -> None:
+    """Let the columns of the table that a translated `w:p` stands in, if any, run as its words do."""
+    table = next(paragraph.iterancestors(f"{W}tbl"), None)
+    properties = None if table is None else table.find(f"{W}tblPr")
+    if properties is not None:
+        _switch(properties, "bidiVisual", _AFTER_BIDI_VISUAL, to_left)
 
 
 def _switch(properties: Element, name: str, after: frozenset[str], on: bool) -> None:

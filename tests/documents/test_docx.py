@@ -356,6 +356,15 @@ def test_only_the_translation_beside_a_paragraph_runs_to_the_left() -> None:
     )
 
 
+def test_the_columns_of_a_table_run_as_its_words_do() -> None:
+    style, width = '<w:tblStyle w:val="Grid"/>', '<w:tblW w:w="0" w:type="auto"/>'
+    table = "<w:tbl><w:tblPr>{}</w:tblPr><w:tr><w:tc>" + p(run("a")) + "</w:tc></w:tr></w:tbl>"
+    plain, mirrored = table.format(style + width), table.format(f"{style}<w:bidiVisual/>{width}")
+    assert f"{style}<w:bidiVisual/>{width}" in in_arabic(plain, "A")
+    assert "bidiVisual" not in in_arabic(plain, "A", bilingual=True)
+    assert f'{style}<w:bidiVisual w:val="0"/>{width}' in in_arabic(mirrored, "A", language="en")
+
+
 def test_what_ran_to_the_left_no_longer_does() -> None:
     body = f"<w:p><w:pPr><w:bidi/></w:pPr>{run('a', '<w:rtl/>')}</w:p>"
     off = '<w:rtl w:val="0"/>'
