@@ -221,7 +221,7 @@ class TranslationConfig:
         3, "How often a paragraph is translated at most until it passes its checks", at_least=1, at_most=100
     )
     correction_weight: int = option(
-        3, "Passes over what a person corrected, for each pass over given text", at_least=1, at_most=100
+        1, "Passes over what a person corrected, for each pass over given text", at_least=1, at_most=100
     )
     temperature: float = option(
         0.0, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10

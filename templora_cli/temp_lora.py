@@ -297,7 +297,7 @@ def train_on_chunk(
 
 
 def lessons(turn: Turn, chunk: Chunk, config: Config, flaw: str | None) -> list[tuple[Chunk, LearningConfig]]:
-    """What is learnt of a chunk, and how: its own text, then with more passes what a person corrected."""
+    """What is learnt of a chunk, and how: its own text, then as given text what a person corrected."""
     if not chunk.corrected:
         return [] if flaw else [(chunk, learning_of(turn, config))]
     own = tuple(learnt and not right for learnt, right in zip(chunk.loss_mask, chunk.corrected, strict=True))

@@ -71,7 +71,7 @@ def sync(
 ) -> None:
     """Take back what a person corrected: the adapter learns the book anew from there, with it.
 
-    Corrections are learnt as given text, with more passes (`correction_weight`). The file of a finished
+    Corrections are learnt as given text is, in `correction_weight` times as many passes. The file of a finished
     translation follows them at once; `templora resume` goes on with one that is not finished.
     """
     from templora_cli.documents.text import read_text
