@@ -158,6 +158,14 @@ class GateConfig:
         above=0,
         at_most=100,
     )
+    # Learning from what one wrote makes more of it likely, and so on: the adapter's part of it has a budget,
+    # as in arXiv 2510.16089.
+    drift: float = option(
+        0.5,
+        "How much likelier than the base the adapter may find a chunk and still learn it, nats/token",
+        above=0,
+        at_most=100,
+    )
 
 
 OBJECTIVES = ("nll", "distill")

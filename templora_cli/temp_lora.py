@@ -174,6 +174,7 @@ def write(
             chunk = yield from decode_chunk(task, turn, model, backend, state, config)
             score = score_chunk(turn, chunk, model)
             flaw = flaw_of(turn, chunk, score[0], state, config)
+        flaw = flaw or drift_of(turn, score, config)
         repeated = repetition(turn.context, chunk.tokens)
         yield ChunkScored(index, *score, repeated, flaw)
 
@@ -281,6 +282,19 @@ def flaw_of(turn: Turn, chunk: Chunk, nll_base: float, state: WritingState, conf
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
         return f"its NLL under the base is {nll_base:.2f} nats/token, that of those before it {usual:.2f}"
     return None
+
+
+def drift_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
+    """The gate, where it is the adapter that has gone too far: in words; None where it has not.
+
+    Nothing else would come out of a second attempt.
+    """
+    base, adapter = score
+    if turn.origin == "given" or not config.gate.enabled or adapter is None:
+        return None
+    if (gain := base - adapter) <= config.gate.drift:
+        return None
+    return f"the adapter has moved {gain:.2f} nats/token away from the base"
 
 
 def train_on_chunk(

@@ -433,6 +433,27 @@ def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure(tiny_model: Path) -> 
     )
 
 
+def test_nothing_of_its_own_is_learnt_where_the_adapter_has_moved_too_far(tiny_model: Path) -> None:
+    close = replace(CONFIG, gate=GateConfig(drift=1e-4))
+    loop = Loop(tiny_model, 36, config=close)
+    loop.backend.enqueue("Hello there.", "Hello there.", "More of it..")
+    events = loop.run()
+    first, second, _ = learnt(events)
+    assert first.flaw is None and first.train_losses, "B is zero at first"
+    gain = second.nll_base - (second.nll_adapter or 0)
+    assert second.flaw == f"the adapter has moved {gain:.2f} nats/token away from the base"
+    assert not second.train_losses and not any(isinstance(e, ChunkRejected) for e in events)
+    opening = Loop(tiny_model, 12, opening="Hello there." * 3, config=close)
+    opening.backend.enqueue("Hello there.")
+    *given, own = learnt(opening.run())
+    assert len(given) == 3 and not any(chunk.flaw for chunk in given), "a person's text passes"
+    assert own.flaw is not None and "moved" in own.flaw
+    off = replace(close, gate=GateConfig(enabled=False, drift=1e-4))
+    free = Loop(tiny_model, 24, config=off)
+    free.backend.enqueue("Hello there.", "Hello there.")
+    assert learnt(free.run())[1].train_losses
+
+
 def test_of_a_masked_chunk_the_gate_sees_what_is_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     mask = (True, False) * 12

@@ -60,11 +60,17 @@ def _checkpointing_named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _backend_as_asked(values: dict[str, Any]) -> dict[str, Any]:
-    """Format 6 kept only what was asked for: where that is "auto", what is chosen today decodes."""
+    """Format 6 kept only what was asked for: where that is "auto", what is chosen today decodes.
+
+    And its adapters might move away from the base as far as they would.
+    """
     config = values.get("config")
-    decode = config.get("decode") if isinstance(config, dict) else None
-    asked = decode.get("backend", "auto") if isinstance(decode, dict) else "auto"
-    return {**values, "format": 7, "backend": asked}
+    asked = "auto"
+    if isinstance(config, dict):
+        decode, gate = config.get("decode"), config.get("gate", {})
+        asked = decode.get("backend", "auto") if isinstance(decode, dict) else "auto"
+        config = {**config, "gate": {**gate, "drift": 100}} if isinstance(gate, dict) else config
+    return {**values, "format": 7, "backend": asked, "config": config}
 
 
 MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [

@@ -171,7 +171,8 @@ def test_a_session_from_before_it_said_what_decodes_goes_on_with_what_was_asked_
 ) -> None:
     with create("storm-1a2b") as session:
         change(session, format=6, config={"decode": decode})
-    assert load_manifest(session.path).backend == backend
+    manifest = load_manifest(session.path)
+    assert manifest.backend == backend and manifest.config["gate"] == {"drift": 100}
 
 
 @pytest.mark.parametrize(
