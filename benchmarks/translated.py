@@ -53,6 +53,7 @@ def run(
     model: str = "gemma3-270m",
     paragraphs: Annotated[int, typer.Option(help="How many, from the beginning.")] = 500,
     sync_every: Annotated[int, typer.Option(help="Chunks between two visits of the person.")] = 4,
+    glossary: Annotated[Path | None, typer.Option(help="As of templora translate.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="As of templora translate.")] = [],  # noqa: B006
 ) -> None:
     """Translate the beginning of the book in each way."""
@@ -66,6 +67,7 @@ def run(
     for name in way or WAYS:
         began = time.perf_counter()
         asked = ["--from", source, "--to", target, "--model", model]
+        asked += ["--glossary", str(glossary)] if glossary else []
         asked += [part for setting in settings for part in ("--set", setting)]
         result = translate(name, book, asked, out / name, sync_every)
         result["seconds"] = time.perf_counter() - began
