@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,9 @@ def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path, li
     little(0)
     done = write(tiny_model)
     first, second = done.stderr.splitlines()[-2:]
-    assert done.exit_code == 2 and first.startswith("error: not enough memory: to train takes 0.")
+    assert done.exit_code == 2
+    # How much hangs on what the tests before it have loaded into this process.
+    assert re.match(r"error: not enough memory: to train takes \d\.\d\d GB", first)
     assert second.startswith("hint: ") and list(Store().manifests()) == []
 
 
@@ -118,7 +121,7 @@ def test_a_book_that_only_just_fits_is_told(tiny_model: Path, little: Any) -> No
     peak = figures("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24")["peak_bytes"]
     little(int(peak * 1.05) - machine.room_on("cpu").libraries)
     done = write(tiny_model, "--chunks", "1")
-    assert done.exit_code == 0 and "memory is tight: about 0." in done.stderr
+    assert done.exit_code == 0 and re.search(r"memory is tight: about \d\.\d\d GB", done.stderr)
     assert load_manifest(only_session()).config["train"]["gradient_checkpointing"] == "on"
 
 
