@@ -145,13 +145,13 @@ class Layer:
             scaling=self.scaling,
             activation=ACTIVATIONS[activation_of(config)],
         )
-        self.keys = self.values = torch.empty(self.groups, 0, self.size)
+        self.keys = self.values = torch.empty(self.groups, self.size, 0)
 
     def reserve(self, places: int, used: int) -> None:
         """Buffers for so many places, that keep the first `used`."""
         for name in ("keys", "values"):
-            grown = torch.empty(self.groups, places, self.size)
-            grown[:, :used] = getattr(self, name)[:, :used]
+            grown = torch.empty(self.groups, self.size, places)
+            grown[..., :used] = getattr(self, name)[..., :used]
             setattr(self, name, grown)
 
     def pack(self, to_matrix: Pack) -> None:
@@ -192,14 +192,14 @@ class Layer:
         if self.q_norm and self.k_norm:
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         queries = _rotated(queries, cos, sin)
-        self.keys[:, start:end] = _rotated(keys, cos, sin)
-        self.values[:, start:end] = values
+        self.keys[..., start:end] = _rotated(keys, cos, sin).transpose(-1, -2)
+        self.values[..., start:end] = values.transpose(-1, -2)
         first = max(0, start + 1 - self.window) if self.window else 0
         plain = start == 0 and not (self.window and end > self.window)
         attended = scaled_dot_product_attention(
             queries[None],
-            self.keys[None, :, first:end],
-            self.values[None, :, first:end],
+            self.keys[None, ..., first:end].transpose(-1, -2).contiguous(),
+            self.values[None, ..., first:end].transpose(-1, -2).contiguous(),
             None if plain else self._mask(first, start, end),
             is_causal=plain,
             scale=self.scaling,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from templora_cli.engine import kernels
 
@@ -60,3 +62,32 @@ def test_no_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(kernels, "_Kept", none)
     assert kernels.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+
+
+@given(st.lists(st.floats(-200, 0, width=32), min_size=1, max_size=70))
+@settings(deadline=None)
+def test_exp_is_exp(values: list[float]) -> None:
+    x = np.array(values, np.float32)
+    most = x.max()
+    wanted = np.exp(x.astype(np.float64) - most)
+    total = kernels._exp(x, most)
+    np.testing.assert_allclose(x, wanted, rtol=1e-5, atol=1e-37)
+    assert total == pytest.approx(wanted.sum(), rel=1e-5)
+
+
+def test_exp_of_what_is_no_number_is_none() -> None:
+    assert np.isnan(kernels._exp(np.array([0, np.nan, -1], np.float32), np.float32(0)))
+
+
+@pytest.mark.parametrize("size", [2, 7, 64])
+@pytest.mark.parametrize("first", [0, 3])
+def test_attention_is_the_textbooks(size: int, first: int) -> None:
+    random = np.random.default_rng(size)
+    queries, end = random.standard_normal((4, size), np.float32), 37
+    keys, values = (random.standard_normal((2, size, 40), np.float32) for _ in "kv")
+    wanted = []
+    for head, query in enumerate(queries):
+        shares = np.exp(query @ keys[head // 2, :, first:end])
+        wanted.append(values[head // 2, :, first:end] @ (shares / shares.sum()))
+    ours = kernels._attend(queries, keys, values, first, end)
+    np.testing.assert_allclose(ours, np.concatenate(wanted), rtol=1e-4, atol=1e-5)
