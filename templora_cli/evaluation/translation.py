@@ -177,7 +177,7 @@ class Row:
     chrf: Interval | None
     p: float | None
     """Of BLEU: how often chance alone makes a difference to the base as large (paired bootstrap). None for
-    the base, and for fewer than `FEWEST` paragraphs, which the bootstrap cannot judge."""
+    the base, which is the first side, and for fewer than `FEWEST` paragraphs, which the bootstrap cannot judge."""
 
 
 def table(
@@ -220,17 +220,17 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
                 math.exp(math.fsum(one.nll[side] for one in group) / tokens),
                 intervals.get("BLEU"),
                 intervals.get("chrF2"),
-                _p(group, side, found) if place else None,
+                _p(group, side, sides[0], found) if place else None,
             )
         )
     return rows
 
 
-def _p(group: Sequence[Judged], side: str, found: Mapping[str, Any]) -> float | None:
+def _p(group: Sequence[Judged], side: str, first: str, found: Mapping[str, Any]) -> float | None:
     if "BLEU" not in found or len(group) < FEWEST:
         return None
     # sacrebleu counts differences above the one seen, and of 0 there is none.
-    same = all(one.outputs[side] == one.outputs["base"] for one in group)
+    same = all(one.outputs[side] == one.outputs[first] for one in group)
     return 1.0 if same else float(found["BLEU"].p_value)
 
 
