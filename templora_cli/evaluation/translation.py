@@ -177,7 +177,7 @@ class Row:
     chrf: Interval | None
     p: float | None
     """Of BLEU: how often chance alone makes a difference to the base as large (paired bootstrap). None for
-    the base, which is the first side, and for fewer than `FEWEST` paragraphs, which the bootstrap cannot judge."""
+    the base, which is the first side, and for fewer than `FEWEST` paragraphs: too few for the bootstrap."""
 
 
 def table(
