@@ -159,7 +159,7 @@ class GateConfig:
         at_most=100,
     )
     # Learning from what one wrote makes more of it likely, and so on: how far that goes has a budget, as in
-    # arXiv 2510.16089. Books that held together came to 0.66, one that did not to 0.9 (docs/quality.md).
+    # arXiv 2510.16089. Books that held together came to 0.66, one that broke began at 0.9 (docs/quality.md).
     drift: float = option(
         0.75,
         "How much likelier than the base the adapter may find a chunk and still learn it, nats/token",
