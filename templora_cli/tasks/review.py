@@ -98,6 +98,8 @@ def _correction(line: Line, row: str, shown: str, place: str) -> Correction | No
 _MARKS = ".,;:!?\"'“”‘’()[]…—-。、，；：！？「」『』（）《》〈〉【】·"
 _LONGEST_FRAGMENT = 4
 """Words; a longer run is a sentence put otherwise, not a term that can come back."""
+_ANEW = 0.5
+"""Likeness (`difflib`) of a translation and its correction below which it was translated anew."""
 _LONGEST_UNSPACED = 8
 """The same in characters, where there are no spaces."""
 _SHORTEST = {"Hani": 2, "Hira": 3, "Thai": 3}
@@ -165,8 +167,18 @@ def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[i
     right = " ".join(one.target for one in corrections)
     wrong: list[tuple[int, Change]] = []
     for one in (one for one in corrections if one.before != one.target):  # the others were approved
-        for change in replaced(without_tags(one.before), without_tags(one.target)):
-            terms = [(old, new) for old, new in change if _is_term(old) and not _stands(old, new, right)]
+        before, after = without_tags(one.before), without_tags(one.target)
+        anew = SequenceMatcher(None, before, after, autojunk=False).ratio() < _ANEW
+        for change in replaced(before, after):
+            terms = [
+                (old, new)
+                for old, new in change
+                if _is_term(old)
+                and _is_short(new)
+                and not _stands(old, new, right)
+                # Where all was put otherwise, words that stand opposite each other are names or chance.
+                and not (anew and old.islower())
+            ]
             wrong.append((one.paragraph, terms))
     by_hand = {one.paragraph for one in corrections}
     found: dict[int, list[str]] = {}
@@ -180,10 +192,14 @@ def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[i
 
 
 def _is_term(text: str) -> bool:
+    scripts = {piece.lastgroup for piece in _PIECE.finditer(text)}
+    return _is_short(text) and any(map(str.isalpha, text)) and scripts != {"Hira"}
+
+
+def _is_short(text: str) -> bool:
     pieces = [*_PIECE.finditer(text)]
     words = sum(piece.lastgroup == "word" for piece in pieces)
-    short = words <= _LONGEST_FRAGMENT and len(pieces) - words <= _LONGEST_UNSPACED
-    return short and any(map(str.isalpha, text)) and {piece.lastgroup for piece in pieces} != {"Hira"}
+    return words <= _LONGEST_FRAGMENT and len(pieces) - words <= _LONGEST_UNSPACED
 
 
 def _is_back(old: str, new: str, text: str) -> bool:

@@ -80,6 +80,23 @@ def test_a_correction_that_comes_back_wrong_is_told() -> None:
     assert relapses(corrections, later) == {8: ["“Lee” stands here, which paragraph 7 corrected to “Li”"]}
 
 
+def told_by(before: str, after: str, later: str) -> list[str]:
+    return relapses([Correction(1, before, after)], [Line(5, "", later, 1, ())]).get(5, [])
+
+
+def test_in_what_was_translated_anew_only_names_can_come_back() -> None:
+    before = "Fengchou in kitchens of brass wept."
+    after = "Zhen Hui in halls of smoke, which had been those of his wife, stared through many hours."
+    assert told_by(before, after, "Only kitchens.") == []
+    (told,) = told_by(before, after, "So Fengchou.")
+    assert told == "“Fengchou” stands here, which paragraph 2 corrected to “Zhen Hui”"
+
+
+def test_a_word_that_a_whole_sentence_replaced_is_none() -> None:
+    sentence = "the long and famous name of the town in which she was born and raised"
+    assert told_by("He spoke of Fengchou.", f"He spoke of {sentence}.", "Fengchou again.") == []
+
+
 @pytest.mark.parametrize(
     ("before", "after", "back", "told", "fine"),
     [
