@@ -71,8 +71,9 @@ def sync(
 ) -> None:
     """Take back what a person corrected: the adapter learns the book anew from there, with it.
 
-    Corrections are learnt as given text is, in `correction_weight` times as many passes. The file of a
-    finished translation follows them at once; `templora resume` goes on with one that is not finished.
+    Corrections are learnt as given text is, in `correction_weight` times as many passes. The
+    file of a finished translation follows them at once; `templora resume` goes on with one that
+    is not finished.
     """
     from templora_cli.documents.text import read_text
     from templora_cli.engine.backends.choose import backend_for

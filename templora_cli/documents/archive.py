@@ -13,8 +13,13 @@ from templora_cli.errors import TemploraError
 
 MAX_ENTRIES = 50_000
 UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
-    *(ValueError, NotImplementedError, OSError),  # damaged names, methods that nobody has, bz2
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,  # a damaged name
+    NotImplementedError,  # a method of compression that nobody has
+    OSError,  # damaged bz2
 )
 """What `zipfile` raises for bytes that are no archive, or a damaged one."""
 

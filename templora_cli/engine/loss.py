@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from templora_cli.engine.forward import frozen_head, hidden_at, logits_at
 
+Mask = Sequence[bool]
+
 SLICE = 1 << 24
 """Logits that there are at once: 64 MB in float32."""
 
@@ -48,9 +50,6 @@ def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int],
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of each row, in nats, from log-probabilities and logits [n, V]; [n]."""
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)
-
-
-Mask = Sequence[bool]
 
 
 def _counting(

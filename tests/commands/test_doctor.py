@@ -13,9 +13,12 @@ from transformers import LlamaConfig
 
 from templora_cli.commands import session_run
 from templora_cli.commands.doctor import bytes_of
-from templora_cli.engine import machine, planner
+from templora_cli.config import Config, ModelConfig, TrainConfig
+from templora_cli.engine import machine, models, planner
 from templora_cli.engine.backends import Backend, choose
 from templora_cli.engine.models import LanguageModel
+from templora_cli.engine.planner import Room
+from templora_cli.engine.shape import Shape
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.store import Store
@@ -151,16 +154,23 @@ def test_a_resume_checkpoints_where_memory_has_become_scarce(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert write(tiny_model, "--chunks", "1").exit_code == 0
-    asked: list[str] = []
+    assert load_manifest(only_session()).config["train"]["gradient_checkpointing"] == "off"
+    plan, load = planner._plan, models.load
+    loaded: list[str] = []
 
-    def spy(*arguments: Any, **named: Any) -> planner.Plan:
-        asked.append(arguments[1].train.gradient_checkpointing)
-        return settle(*arguments, **named)
+    def scarce(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> planner.Plan:
+        made = plan(shape, config, room, chunk, header)
+        enough = config.train.gradient_checkpointing == "on"
+        return made if enough else replace(made, room=replace(room, free=0, held=0))
 
-    settle = planner.settle
-    monkeypatch.setattr(planner, "settle", spy)
+    def spy(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
+        loaded.append(train.gradient_checkpointing)
+        return load(folder, config, train, seed=seed)
+
+    monkeypatch.setattr(planner, "_plan", scarce)
+    monkeypatch.setattr(models, "load", spy)
     assert templora("resume", "--chunks", "1").exit_code == 0
-    assert asked == ["auto"], "the manifest says off"
+    assert loaded == ["on"]
 
 
 def test_the_same_command_goes_on_with_a_session_that_checkpoints(tiny_model: Path) -> None:

@@ -293,3 +293,14 @@ def test_the_description_of_a_page_and_no_other_meta() -> None:
 
 def test_images_that_are_not_to_be_translated() -> None:
     assert Page('<p translate="no"><img alt="A boat"></p>', xml=False).blocks == []
+
+
+PIECES = ["<img alt=", "a red boat", '"', "'", ">", "<p>", "</p>", " src=x", "<a ", "\n", "<!--", "words"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_broken_tags_around_a_description(pieces: list[str]) -> None:
+    page = Page("".join(pieces), xml=False)
+    said = dict.fromkeys(range(len(page.blocks)), "so \"it\" 'is' > & <")
+    assert len(Page(page.render(said, "de"), xml=False).blocks) == len(page.blocks)

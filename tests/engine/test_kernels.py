@@ -1,4 +1,4 @@
-"""What was compiled is kept, and where it cannot be, decoding does not notice."""
+"""The kernels compute what the textbook says, and what was compiled is kept where it can be."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def double(x: np.ndarray) -> np.ndarray:
     return x * np.float32(2)
 
 
-def test_a_full_disk_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

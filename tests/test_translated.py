@@ -1,0 +1,56 @@
+"""The novel that is translated in several ways: what a person corrects in it, and what the table compares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import translated
+from templora_cli.documents.pairs import Pair
+
+PAPERS = [f"Paper number {n} lay on the table of the captain." for n in range(12)]
+
+
+def way(targets: list[str], corrected: set[int]) -> dict[str, Any]:
+    lines = [
+        {"paragraph": n, "source": "船长", "target": text, "by": "person" if n in corrected else "model"}
+        for n, text in enumerate(targets)
+    ]
+    counts = {"good": 12 - len(corrected), "retried": 0, "corrected": len(corrected), "failed": 0}
+    return {"counts": counts, "checks": {}, "gated": [], "gain": [0.5], "lines": lines, "references": PAPERS}
+
+
+def test_what_any_way_had_corrected_is_left_out_of_all(tmp_path: Path) -> None:
+    wrong = [text.replace("captain", "cook") for text in PAPERS]
+    (tmp_path / "off.json").write_text(json.dumps(way(wrong, {0})))
+    (tmp_path / "corrected.json").write_text(json.dumps(way([PAPERS[0], PAPERS[1], *wrong[2:]], {0, 1})))
+    terms = tmp_path / "terms.csv"
+    terms.write_text("source,target\n船长,captain\n", "utf-8")
+    arguments = ["table", str(tmp_path), "--from", "zh", "--to", "en", "--terms", str(terms)]
+    done = CliRunner().invoke(translated.app, arguments, catch_exceptions=False)
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("| all", "| off", "| corrected"))]
+    off, corrected = (row.split(" | ") for row in rows[:2])
+    assert off[2] == corrected[2] and "±" in off[2], "they differ in what was corrected only"
+    assert [row.split(" | ")[-1] for row in rows[2:]] == ["0 of 10 |"] * 2
+
+
+def test_a_person_corrects_each_so_many_th_paragraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def run(command: list[str], **_: Any) -> None:
+        file = Path(command[-1])
+        if "review" in command:
+            file.write_text("".join(f"\n@{n + 1} [0] good\n< s\n> t{n}\n" for n in range(12)), "utf-8")
+        else:
+            said.extend(line for line in file.read_text("utf-8").splitlines() if line.startswith(">"))
+
+    monkeypatch.setattr(translated.subprocess, "run", run)
+    book = [Pair("s", text) for text in PAPERS]
+    translated.correct("storm-1a2b", book, tmp_path / "review.txt", every=10)
+    wanted = [f"> t{n}" for n in range(12)]
+    wanted[0], wanted[10] = f"> {PAPERS[0]}", f"> {PAPERS[10]}"
+    assert said == wanted
