@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -43,23 +44,23 @@ class Decoder:
         windows = {"sliding_attention": config.sliding_window} if "sliding_attention" in kinds else {}
         if config.model_type == "mistral":
             windows["full_attention"] = config.sliding_window
+        self.kinds = sorted(set(kinds))
         self.layers = [
-            Layer(layer, config, kind, windows.get(kind))
+            Layer(layer, config, self.kinds.index(kind), windows.get(kind))
             for layer, kind in zip(model.model.layers, kinds, strict=True)
         ]
         self.norm = Norm(model.model.norm)
         self.head = Linear([model.lm_head])
-        self.to_matrix = pack
+        self.copy = Copy(self.layers, self.norm, self.head, ACTIVATIONS[activation_of(config)], pack)
         _share_threads()
         self.length = 0
-        self.angles: dict[str, tuple[Tensor, Tensor]] = {}
-        self._capacity = 0
+        one = self.layers[0]
+        self._keys = self._values = torch.empty(len(self.layers), one.groups, one.size, 0)
+        self._cos = self._sin = torch.empty(len(self.kinds), 0, one.size)
 
     def pack(self) -> None:
         """Copy the weights, with the adapter as it is now."""
-        for layer in self.layers:
-            layer.pack(self.to_matrix)
-        self.head.pack(self.to_matrix)
+        self.copy.renew()
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
         """The logits [V] that follow `ids`, which come after the `length` tokens so far.
@@ -73,34 +74,32 @@ class Decoder:
         return self._token(x[0], start) if len(ids) == 1 else self._prompt(x, start, end)
 
     def _token(self, x: Tensor, at: int) -> Tensor:
-        hidden = x.numpy()
-        angles = {kind: (cos[at].numpy(), sin[at].numpy()) for kind, (cos, sin) in self.angles.items()}
-        for layer in self.layers:
-            layer.token(hidden, at, *angles[layer.kind])
-        return torch.from_numpy(
-            kernels.logits(hidden, self.norm.weight.numpy(), self.head.packed, self.norm.eps)
-        )
+        cache = kernels.Cache(*(part.numpy() for part in (self._keys, self._values, self._cos, self._sin)))
+        return torch.from_numpy(kernels.token(x.numpy(), self.copy.model, cache, at))
 
     def _prompt(self, x: Tensor, start: int, end: int) -> Tensor:
-        angles = {kind: (cos[start:end], sin[start:end]) for kind, (cos, sin) in self.angles.items()}
-        for layer in self.layers:
-            x = layer.prompt(x, start, *angles[layer.kind])
+        cos, sin = self._cos[:, start:end], self._sin[:, start:end]
+        for layer, keys, values in zip(self.layers, self._keys, self._values, strict=True):
+            x = layer.prompt(x, start, keys, values, cos[layer.kind], sin[layer.kind])
         return self.head(self.norm(x[-1:]))[0]
 
     def _reserve(self, places: int) -> None:
-        if places <= self._capacity:
+        """Room for so many places, which keeps what the first `length` have left."""
+        if places <= self._keys.shape[-1]:
             return
-        self._capacity = -(-places // BLOCK) * BLOCK
-        for layer in self.layers:
-            layer.reserve(self._capacity, self.length)
-            if layer.kind not in self.angles or len(self.angles[layer.kind][0]) < self._capacity:
-                self.angles[layer.kind] = self._angles(layer.kind)
+        places = -(-places // BLOCK) * BLOCK
+        for name in ("_keys", "_values"):
+            old: Tensor = getattr(self, name)
+            grown = old.new_empty(*old.shape[:-1], places)
+            grown[..., : self.length] = old[..., : self.length]
+            setattr(self, name, grown)
+        angles = [self._angles(kind, places) for kind in self.kinds]
+        self._cos, self._sin = (torch.stack(parts) for parts in zip(*angles, strict=True))
 
-    def _angles(self, kind: str) -> tuple[Tensor, Tensor]:
+    def _angles(self, kind: str, places: int) -> tuple[Tensor, Tensor]:
         """cos and sin of the rotary embedding [places, head_dim]; the first half of sin is negated."""
-        places = torch.arange(self._capacity)[None]
         by_kind = [kind] if "layer_type" in inspect.signature(self.rotary.forward).parameters else []
-        cos, sin = (part[0] for part in self.rotary(torch.empty(0), places, *by_kind))
+        cos, sin = (part[0] for part in self.rotary(torch.empty(0), torch.arange(places)[None], *by_kind))
         half = sin.shape[-1] // 2
         return cos, torch.cat((-sin[:, :half], sin[:, half:]), -1)
 
@@ -116,7 +115,7 @@ def _share_threads() -> None:
 class Layer:
     """One block: attention and MLP, each between norms, added to what came in."""
 
-    def __init__(self, layer: Any, config: Any, kind: str, window: int | None) -> None:
+    def __init__(self, layer: Any, config: Any, kind: int, window: int | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.kind, self.window = kind, window
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
@@ -138,68 +137,35 @@ class Layer:
         else:
             self.before_mlp = Norm(layer.post_attention_layernorm)
             self.after_attention = self.after_mlp = None
-        self.common = kernels.Common(
-            heads=self.heads,
-            groups=self.groups,
-            eps=self.before_mlp.eps,
-            scaling=self.scaling,
-            activation=ACTIVATIONS[activation_of(config)],
-        )
-        self.keys = self.values = torch.empty(self.groups, self.size, 0)
 
-    def reserve(self, places: int, used: int) -> None:
-        """Buffers for so many places, that keep the first `used`."""
-        for name in ("keys", "values"):
-            grown = torch.empty(self.groups, self.size, places)
-            grown[..., :used] = getattr(self, name)[..., :used]
-            setattr(self, name, grown)
+    def prompt(self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """[n, hidden] -> [n, hidden], for the places from `start` on.
 
-    def pack(self, to_matrix: Pack) -> None:
-        """Copy the weights for `token`."""
-        for linear in (self.qkv, self.out, self.gate_up, self.down):
-            linear.pack(to_matrix)
-        self.packed = kernels.Block(
-            before_attention=_weight(self.before_attention),
-            qkv=self.qkv.packed,
-            q_norm=_weight(self.q_norm),
-            k_norm=_weight(self.k_norm),
-            out=self.out.packed,
-            after_attention=_weight(self.after_attention),
-            before_mlp=_weight(self.before_mlp),
-            gate_up=self.gate_up.packed,
-            down=self.down.packed,
-            after_mlp=_weight(self.after_mlp),
-        )
-
-    def token(self, x: kernels.Floats, at: int, cos: kernels.Floats, sin: kernels.Floats) -> None:
-        """Put x [hidden], the token at place `at`, through the block; in place."""
-        first = max(0, at + 1 - self.window) if self.window else 0
-        place = kernels.Place(self.keys.numpy(), self.values.numpy(), first, at, cos, sin)
-        kernels.block(x, self.packed, self.common, place)
-
-    def prompt(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
-        """[n, hidden] -> [n, hidden], for the places from `start` on."""
-        attended = self.out(self._attention(self.before_attention(x), start, cos, sin))
+        Their keys and values are written into those of the layer, [groups, size, places].
+        """
+        attended = self.out(self._attention(self.before_attention(x), start, keys, values, cos, sin))
         x = x + (self.after_attention(attended) if self.after_attention else attended)
         gate, up = self.gate_up(self.before_mlp(x)).chunk(2, -1)
         made = self.down(self.activation(gate) * up)
         return x + (self.after_mlp(made) if self.after_mlp else made)
 
-    def _attention(self, x: Tensor, start: int, cos: Tensor, sin: Tensor) -> Tensor:
+    def _attention(
+        self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
+    ) -> Tensor:
         n, end = len(x), start + len(x)
         heads = self.qkv(x).view(n, self.heads + 2 * self.groups, self.size).transpose(0, 1)
-        queries, keys, values = torch.split(heads, [self.heads, self.groups, self.groups])
+        queries, own_keys, own_values = torch.split(heads, [self.heads, self.groups, self.groups])
         if self.q_norm and self.k_norm:
-            queries, keys = self.q_norm(queries), self.k_norm(keys)
+            queries, own_keys = self.q_norm(queries), self.k_norm(own_keys)
         queries = _rotated(queries, cos, sin)
-        self.keys[..., start:end] = _rotated(keys, cos, sin).transpose(-1, -2)
-        self.values[..., start:end] = values.transpose(-1, -2)
+        keys[..., start:end] = _rotated(own_keys, cos, sin).transpose(-1, -2)
+        values[..., start:end] = own_values.transpose(-1, -2)
         first = max(0, start + 1 - self.window) if self.window else 0
         plain = start == 0 and not (self.window and end > self.window)
         attended = scaled_dot_product_attention(
             queries[None],
-            self.keys[None, ..., first:end].transpose(-1, -2).contiguous(),
-            self.values[None, ..., first:end].transpose(-1, -2).contiguous(),
+            keys[None, ..., first:end].transpose(-1, -2).contiguous(),
+            values[None, ..., first:end].transpose(-1, -2).contiguous(),
             None if plain else self._mask(first, start, end),
             is_causal=plain,
             scale=self.scaling,
@@ -233,36 +199,34 @@ class Norm:
         return rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-def _weight(norm: Norm | None) -> kernels.Floats:
-    return (torch.empty(0) if norm is None else norm.weight).numpy()
-
-
 class Linear:
     """Linear layers of the model that share an input, side by side."""
 
     def __init__(self, modules: Sequence[Any]) -> None:
         self.modules = modules
-        self._packed: kernels.Matrix | None = None
-
-    @property
-    def packed(self) -> kernels.Matrix:
-        """The copy that `pack` made."""
-        assert self._packed is not None
-        return self._packed
-
-    def pack(self, to_matrix: Pack) -> None:
-        """Copy the weights, with the adapter's part added; what no adapter is on is copied once."""
-        if self._packed is not None and not any(isinstance(module, LoraLayer) for module in self.modules):
-            return
-        weights = [_merged(module) for module in self.modules]
-        weight, scales = to_matrix(weights[0] if len(weights) == 1 else torch.cat(weights))
-        biases = [module.bias for module in self.modules if module.bias is not None]
-        bias = torch.cat(biases).detach() if biases else torch.zeros(len(weight))
-        self._packed = kernels.Matrix(weight.numpy(), scales.numpy(), bias.numpy())
 
     def __call__(self, x: Tensor) -> Tensor:
         """[n, in] -> [n, out], by the model itself."""
         return torch.cat([module(x) for module in self.modules], -1)
+
+    @property
+    def adapted(self) -> bool:
+        """Is an adapter on any of them?"""
+        return any(isinstance(module, LoraLayer) for module in self.modules)
+
+    def merged(self) -> Tensor:
+        """The weight [out, in] with the adapter's part added."""
+        weights = [_merged(module) for module in self.modules]
+        return weights[0] if len(weights) == 1 else torch.cat(weights)
+
+    def bias(self) -> Tensor:
+        """[out]"""
+        return torch.cat(
+            [
+                torch.zeros(module.out_features) if module.bias is None else module.bias.detach()
+                for module in self.modules
+            ]
+        )
 
 
 def _merged(module: Any) -> Tensor:
@@ -272,3 +236,82 @@ def _merged(module: Any) -> Tensor:
     for adapter in () if module.disable_adapters else module.active_adapters:
         weight = weight + module.get_delta_weight(adapter).detach()
     return weight
+
+
+class Copy:
+    """The model as `kernels` reads it."""
+
+    def __init__(
+        self, layers: Sequence[Layer], norm: Norm, head: Linear, activation: int, to_matrix: Pack
+    ) -> None:
+        one = layers[0]
+
+        def stack(name: str) -> Matrices:
+            return Matrices([getattr(layer, name) for layer in layers], to_matrix)
+
+        self.layers, self.norm = layers, norm
+        self.qkv, self.out, self.gate_up, self.down = map(stack, ("qkv", "out", "gate_up", "down"))
+        self.head = Matrices([head], to_matrix)
+        self.common = kernels.Common(
+            heads=one.heads,
+            groups=one.groups,
+            eps=one.before_mlp.eps,
+            scaling=one.scaling,
+            activation=activation,
+            windows=np.array([layer.window or 0 for layer in layers]),
+            angles=np.array([layer.kind for layer in layers]),
+        )
+
+    def renew(self) -> None:
+        """Take the weights anew, with the adapter as it is now."""
+        layers = self.layers
+        blocks = kernels.Block(
+            before_attention=_stacked([layer.before_attention for layer in layers]),
+            qkv=self.qkv.renewed(),
+            q_norm=_stacked([layer.q_norm for layer in layers]),
+            k_norm=_stacked([layer.k_norm for layer in layers]),
+            out=self.out.renewed(),
+            after_attention=_stacked([layer.after_attention for layer in layers]),
+            before_mlp=_stacked([layer.before_mlp for layer in layers]),
+            gate_up=self.gate_up.renewed(),
+            down=self.down.renewed(),
+            after_mlp=_stacked([layer.after_mlp for layer in layers]),
+        )
+        weight, scales, bias = self.head.renewed()
+        head = kernels.Matrix(weight[0], scales[0], bias[0])
+        self.model = kernels.Model(blocks, self.common, self.norm.weight.numpy(), head)
+
+
+class Matrices:
+    """The copies of a linear layer of each block, in one piece of memory."""
+
+    def __init__(self, linears: Sequence[Linear], to_matrix: Pack) -> None:
+        self.linears, self.to_matrix = linears, to_matrix
+        self._biases = torch.stack([linear.bias() for linear in linears])
+        self._copies: tuple[Tensor, Tensor] | None = None
+        """Weights and scales, with a first axis for the blocks."""
+
+    def renewed(self) -> kernels.Matrix:
+        """With a first axis for the blocks; what no adapter is on is copied once."""
+        begun = self._copies
+        for place, linear in enumerate(self.linears):
+            if begun and not linear.adapted:
+                continue
+            made = self.to_matrix(linear.merged())
+            if self._copies is None:
+                self._copies = self._room(made[0]), self._room(made[1])
+            for copies, part in zip(self._copies, made, strict=True):
+                copies[place] = part
+        assert self._copies
+        weights, scales = self._copies
+        return kernels.Matrix(weights.numpy(), scales.numpy(), self._biases.numpy())
+
+    def _room(self, first: Tensor) -> Tensor:
+        if len(self.linears) == 1:  # the head, which is large: not twice
+            return first[None]
+        return first.new_empty(len(self.linears), *first.shape)
+
+
+def _stacked(norms: Sequence[Norm | None]) -> kernels.Floats:
+    """The weights of the norms, [layers, n]; n is 0 where there is none."""
+    return torch.stack([torch.empty(0) if norm is None else norm.weight for norm in norms]).numpy()

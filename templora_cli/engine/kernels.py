@@ -1,8 +1,9 @@
-"""One token through a block of a Llama-like model, compiled by numba for the CPU that it runs on.
+"""One token through a Llama-like model, compiled by numba for the CPU that it runs on.
 
-Decoding a token reads every weight once and does little with it, so what counts is that few bytes are read
-and that nothing happens between: matrices are int8 with a scale a row, their products are taken with float32
-vectors as they are, and a block is one call. No sum hangs on how many threads there are.
+Decoding a token reads every weight once and does little with it, so what counts is that few bytes are read,
+from memory that lies in one piece (and so in huge pages), and that nothing happens between: matrices are
+int8 with a scale a row, their products are taken with float32 vectors as they are, and a token is one call.
+No sum hangs on how many threads there are.
 
 numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder, and
 trusts it as much.
@@ -17,12 +18,16 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import prange
+from numba.core import cgutils, types
 from numba.core.caching import FunctionCache
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.float32]
+Whole = NDArray[np.int64]
 
 COMPILED: dict[str, Any] = {
     # All that lets sums be taken in parallel, but nan and inf stay what they are.
@@ -68,6 +73,41 @@ _LEAST, _LOG2_E = np.float32(-87), np.float32(1 / math.log(2))
 _SERIES = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
 _POWERS = np.array([2.0**n for n in range(-126, 1)], np.float32)
 """Of 2, down to the least that float32 holds in full."""
+LINE, AHEAD = 64, 4096
+"""Bytes that memory gives at once, and how far ahead of what is read it is asked for more."""
+PIECE = 512
+"""Places of attention that are one piece of work: keys and values of a group stay in the second cache."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch(context: Any, array: Any, at: Any) -> Any:
+    """Ask for a place of a 1D array to be brought into the cache; nothing waits for it."""
+
+    def made(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(array)(context, builder, arguments[0])
+        byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.bitcast(builder.gep(view.data, [arguments[1]]), byte)
+        builder.call(prefetch, [place, whole(0), whole(3), whole(1)])  # to read, often, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), made
+
+
+@kernel
+def _fetch_row(row: NDArray[Any]) -> None:
+    for at in range(0, len(row), LINE // row.itemsize):
+        _fetch(row, at)
+
+
+@kernel
+def _fetch_after(rows: NDArray[Any], row: int) -> None:
+    """Ask for the row that comes `AHEAD` bytes after one of `rows`: left to itself the CPU waits for memory
+    at the beginning of each."""
+    ahead = row + max(1, AHEAD // (rows.shape[1] * rows.itemsize))
+    if ahead < len(rows):
+        _fetch_row(rows[ahead])
 
 
 class Matrix(NamedTuple):
@@ -82,7 +122,8 @@ class Matrix(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The weights of a block. A norm that it has not is empty."""
+    """The weights of a block; with one more axis in front, those of all blocks. A norm that it has not is
+    empty."""
 
     before_attention: Floats
     qkv: Matrix
@@ -97,7 +138,7 @@ class Block(NamedTuple):
 
 
 class Common(NamedTuple):
-    """What the blocks of a model have in common."""
+    """What the blocks of a model have in common, and in what they differ beside their weights."""
 
     heads: int
     groups: int
@@ -108,27 +149,68 @@ class Common(NamedTuple):
     """Of queries times keys."""
     activation: int
     """The number that `families.ACTIVATIONS` gives it."""
+    windows: Whole
+    """[layers]; how many places each sees, its own among them. 0: all of them."""
+    angles: Whole
+    """[layers]; which of `Cache.cos` and `Cache.sin` are a layer's."""
 
 
-class Place(NamedTuple):
-    """Where a token stands, and what it sees of those before it."""
+class Model(NamedTuple):
+    """All that a token meets after its embedding."""
+
+    blocks: Block
+    common: Common
+    norm: Floats
+    """Before the head."""
+    head: Matrix
+
+
+class Cache(NamedTuple):
+    """What was left by the tokens so far, and the angles of all places."""
 
     keys: Floats
-    """[groups, size, places]; its own are written there."""
+    """[layers, groups, size, places]."""
     values: Floats
-    first: int
-    """The first place that it sees."""
-    at: int
     cos: Floats
-    """Of its rotary embedding, [size]."""
+    """Of the rotary embeddings, [kinds, places, size]."""
     sin: Floats
-    """The same; the first half is negated."""
+    """The same; the first half of size is negated."""
 
 
 @kernel
-def block(x: Floats, weights: Block, common: Common, place: Place) -> None:
-    """Put a token, x [hidden], through the block; in place."""
-    attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, place)
+def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
+    """The logits [V] that follow a token, x [hidden], at place `at`. Its keys and values are written into
+    the cache; x is written over."""
+    blocks, common, norm, head = model
+    for layer in range(len(common.windows)):
+        _block(x, _one(blocks, layer), common, cache, layer, at)
+    return product(head, normed(x, norm, common.eps))
+
+
+@kernel
+def _one(blocks: Block, layer: int) -> Block:
+    return Block(
+        blocks.before_attention[layer],
+        _matrix(blocks.qkv, layer),
+        blocks.q_norm[layer],
+        blocks.k_norm[layer],
+        _matrix(blocks.out, layer),
+        blocks.after_attention[layer],
+        blocks.before_mlp[layer],
+        _matrix(blocks.gate_up, layer),
+        _matrix(blocks.down, layer),
+        blocks.after_mlp[layer],
+    )
+
+
+@kernel
+def _matrix(matrices: Matrix, layer: int) -> Matrix:
+    return Matrix(matrices.weight[layer], matrices.scales[layer], matrices.bias[layer])
+
+
+@kernel
+def _block(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> None:
+    attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, cache, layer, at)
     if len(weights.after_attention):
         attended = normed(attended, weights.after_attention, common.eps)
     x += attended
@@ -154,6 +236,7 @@ def product(matrix: Matrix, x: Floats) -> Floats:
     weight, scales, bias = matrix
     out = np.empty(len(weight), np.float32)
     for row in prange(len(weight)):
+        _fetch_after(weight, row)
         out[row] = _dot(weight[row], x) * scales[row] + bias[row]
     return out
 
@@ -173,6 +256,8 @@ def _gated(matrix: Matrix, x: Floats, activation: int) -> Floats:
     half = len(weight) // 2
     out = np.empty(half, np.float32)
     for row in prange(half):
+        _fetch_after(weight, row)
+        _fetch_after(weight, half + row)
         gate = _dot(weight[row], x) * scales[row] + bias[row]
         up = _dot(weight[half + row], x) * scales[half + row] + bias[half + row]
         out[row] = _activated(gate, activation) * up
@@ -189,8 +274,9 @@ def _activated(x: float, activation: int) -> float:
 
 
 @kernel
-def _attention(x: Floats, weights: Block, common: Common, place: Place) -> Floats:
-    keys, values, first, at, cos, sin = place
+def _attention(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> Floats:
+    keys, values, kind = cache.keys[layer], cache.values[layer], common.angles[layer]
+    cos, sin = cache.cos[kind, at], cache.sin[kind, at]
     size, groups = keys.shape[1], common.groups
     heads = product(weights.qkv, x).reshape(-1, size)  # of queries, then keys, then values
     for head in range(common.heads):
@@ -201,6 +287,8 @@ def _attention(x: Floats, weights: Block, common: Common, place: Place) -> Float
         keys[group, :, at] = key
         values[group, :, at] = heads[common.heads + groups + group]
     queries = heads[: common.heads] * np.float32(common.scaling)
+    window = common.windows[layer]
+    first = max(0, at + 1 - window) if window else 0
     return product(weights.out, _attend(queries, keys, values, first, at + 1))
 
 
@@ -218,34 +306,118 @@ def _rotate(head: Floats, norm: Floats, eps: float, cos: Floats, sin: Floats) ->
 
 @parallel_kernel
 def _attend(queries: Floats, keys: Floats, values: Floats, first: int, end: int) -> Floats:
-    """What each of the queries [heads, size] draws from places `first` to `end`; [heads * size]."""
-    heads, size = queries.shape
-    shared = heads // len(keys)
-    out = np.empty(heads * size, np.float32)
-    for head in prange(heads):
-        group = head // shared
-        shares = _scores(queries[head], keys[group], first, end)
-        total = _exp(shares, shares.max())
-        for i in range(size):
-            out[head * size + i] = _dot(values[group, i, first:end], shares) / total
-    return out
+    """What each of the queries [heads, size] draws from places `first` to `end`; [heads * size].
+
+    By pieces of the places, which threads share out.
+    """
+    (heads, size), groups = queries.shape, len(keys)
+    shared, pieces = heads // groups, -(-(end - first) // PIECE)
+    drawn = np.empty((pieces, heads, size), np.float32)
+    highest = np.empty((pieces, heads), np.float32)
+    totals = np.empty((pieces, heads), np.float32)
+    for part in prange(groups * pieces):
+        group, piece = part // pieces, part % pieces
+        start = first + piece * PIECE
+        those = slice(group * shared, (group + 1) * shared)
+        _draw(
+            queries[those],
+            keys[group],
+            values[group],
+            start,
+            min(start + PIECE, end),
+            drawn[piece, those],
+            highest[piece, those],
+            totals[piece, those],
+        )
+    return _joined(drawn, highest, totals)
 
 
 @kernel
-def _scores(query: Floats, keys: Floats, first: int, end: int) -> Floats:
-    """query [size] times each of the keys [size, places] from `first` to `end`; four rows at a time, since
-    what is summed up is written each time."""
-    scores = np.zeros(end - first, np.float32)
-    whole = len(query) - len(query) % 4
+def _draw(
+    queries: Floats,
+    keys: Floats,
+    values: Floats,
+    start: int,
+    stop: int,
+    drawn: Floats,
+    highest: Floats,
+    totals: Floats,
+) -> None:
+    """What the queries [heads, size] of a group draw from places `start` to `stop` of its keys and values
+    [size, places]: into `drawn` [heads, size], not divided by the sums of their shares, which go into
+    `totals`, and too small by exp of their highest scores, which go into `highest`."""
+    shares = _scores(queries, keys, start, stop)
+    for head in range(len(queries)):
+        highest[head] = shares[head].max()
+        totals[head] = _exp(shares[head], highest[head])
+    _weighted(shares, values, start, stop, drawn)
+
+
+@kernel
+def _joined(drawn: Floats, highest: Floats, totals: Floats) -> Floats:
+    """drawn [pieces, heads, size], each piece with a softmax of its own, under one (arXiv 2205.14135, 3.1);
+    [heads * size]."""
+    pieces, heads, size = drawn.shape
+    out = np.zeros((heads, size), np.float32)
+    for head in range(heads):
+        weights = highest[:, head].copy()
+        _exp(weights, weights.max())
+        total = _dot(totals[:, head], weights)
+        for piece in range(pieces):
+            out[head] += drawn[piece, head] * (weights[piece] / total)
+    return out.reshape(-1)
+
+
+@kernel
+def _four(rows: Floats, i: int, start: int, stop: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Row i and the three after it, between two places; the next four are asked for.
+
+    Rows are read in fours, and by all heads of a group while they are near: what they are multiplied with, or
+    summed up into, is read for each of them again.
+    """
+    if i + 8 <= len(rows):
+        for row in range(i + 4, i + 8):
+            _fetch_row(rows[row, start:stop])
+    return rows[i, start:stop], rows[i + 1, start:stop], rows[i + 2, start:stop], rows[i + 3, start:stop]
+
+
+@kernel
+def _scores(queries: Floats, keys: Floats, start: int, stop: int) -> Floats:
+    """queries [heads, size] times keys [size, places] from `start` to `stop`; [heads, places]."""
+    heads, size = queries.shape
+    scores = np.zeros((heads, stop - start), np.float32)
+    whole = size - size % 4
     for i in range(0, whole, 4):
-        a, b, c, d = query[i], query[i + 1], query[i + 2], query[i + 3]
-        k, m, n, o = keys[i, first:], keys[i + 1, first:], keys[i + 2, first:], keys[i + 3, first:]
-        for place in range(end - first):
-            scores[place] += a * k[place] + b * m[place] + c * n[place] + d * o[place]
-    for i in range(whole, len(query)):
-        for place in range(end - first):
-            scores[place] += query[i] * keys[i, first + place]
+        k, m, n, o = _four(keys, i, start, stop)
+        for head in range(heads):
+            a, b, c, d = queries[head, i], queries[head, i + 1], queries[head, i + 2], queries[head, i + 3]
+            score = scores[head]
+            for place in range(len(k)):
+                score[place] += a * k[place] + b * m[place] + c * n[place] + d * o[place]
+    for i in range(whole, size):
+        for head in range(heads):
+            scores[head] += queries[head, i] * keys[i, start:stop]
     return scores
+
+
+@kernel
+def _weighted(shares: Floats, values: Floats, start: int, stop: int, sums: Floats) -> None:
+    """Values [size, places] from `start` to `stop` times shares [heads, places], summed; into [heads, size]."""
+    whole = len(values) - len(values) % 4
+    for i in range(0, whole, 4):
+        k, m, n, o = _four(values, i, start, stop)
+        for head in range(len(shares)):
+            share = shares[head]
+            a = b = c = d = np.float32(0)
+            for place in range(len(k)):
+                a += share[place] * k[place]
+                b += share[place] * m[place]
+                c += share[place] * n[place]
+                d += share[place] * o[place]
+            sums[head, i], sums[head, i + 1], sums[head, i + 2], sums[head, i + 3] = a, b, c, d
+    for i in range(whole, len(values)):
+        for head in range(len(shares)):
+            sums[head, i] = _dot(values[i, start:stop], shares[head])
 
 
 @kernel
@@ -266,9 +438,3 @@ def _exp(x: Floats, most: float) -> Any:
         x[i] = series * _POWERS[min(max(whole, np.int32(-126)), np.int32(0)) + 126]
         total += x[i]
     return total
-
-
-@kernel
-def logits(x: Floats, norm: Floats, head: Matrix, eps: float) -> Floats:
-    """What follows the token whose last block gave x [hidden]; [V]."""
-    return product(head, normed(x, norm, eps))

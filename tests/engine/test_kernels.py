@@ -81,10 +81,11 @@ def test_exp_of_what_is_no_number_is_none() -> None:
 
 @pytest.mark.parametrize("size", [2, 7, 64])
 @pytest.mark.parametrize("first", [0, 3])
-def test_attention_is_the_textbooks(size: int, first: int) -> None:
+@pytest.mark.parametrize("end", [37, kernels.PIECE, 2 * kernels.PIECE + 5])
+def test_attention_is_the_textbooks(size: int, first: int, end: int) -> None:
     random = np.random.default_rng(size)
-    queries, end = random.standard_normal((4, size), np.float32), 37
-    keys, values = (random.standard_normal((2, size, 40), np.float32) for _ in "kv")
+    queries = random.standard_normal((4, size), np.float32)
+    keys, values = (random.standard_normal((2, size, end + 3), np.float32) for _ in "kv")
     wanted = []
     for head, query in enumerate(queries):
         shares = np.exp(query @ keys[head // 2, :, first:end])
