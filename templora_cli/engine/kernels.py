@@ -402,7 +402,7 @@ def _scores(queries: Floats, keys: Floats, start: int, stop: int) -> Floats:
 
 @kernel
 def _weighted(shares: Floats, values: Floats, start: int, stop: int, sums: Floats) -> None:
-    """Values [size, places] from `start` to `stop` times shares [heads, places], summed; into [heads, size]."""
+    """Values [size, places] from `start` to `stop` times shares [heads, places]; into sums [heads, size]."""
     whole = len(values) - len(values) % 4
     for i in range(0, whole, 4):
         k, m, n, o = _four(values, i, start, stop)
