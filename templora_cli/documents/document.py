@@ -154,14 +154,14 @@ def chapter_level(found: Iterable[Found]) -> int:
 
 def chapter_starts(found: Sequence[Found]) -> list[Start]:
     """Where headings as high as `chapter_level` or higher begin chapters. What comes before the first is a
-    chapter too, unless it is titles of the whole."""
+    chapter too, unless it is titles of the whole, or what an image above them shows."""
     level = chapter_level(found)
     starts = [
         Start(index, plain(f.text))
         for index, f in enumerate(found)
         if f.kind == "heading" and f.level <= level
     ]
-    if starts and all(f.kind == "metadata" for f in found[: starts[0].first]):
+    if starts and all(f.kind in ("metadata", "caption") for f in found[: starts[0].first]):
         return starts
     return [Start(0, ""), *starts]
 

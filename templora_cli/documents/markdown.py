@@ -1,7 +1,8 @@
 """Markdown files: CommonMark with tables, strikethrough, footnotes and front matter.
 
-Only the ranges of paragraphs that are translated change. Links by reference become direct ones there. Front
-matter, code, HTML blocks and definitions of links stay.
+Only the ranges of paragraphs that are translated change. Links by reference become direct ones there. What an
+image shows, its alt text, is a paragraph of its own. Front matter, code, HTML blocks and definitions of links
+stay.
 """
 
 from __future__ import annotations
@@ -9,14 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
 from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters
 from templora_cli.documents.encoding import decode
-from templora_cli.documents.inline import Inline, Mark, has_words, inline_of
-from templora_cli.documents.markdown_inline import FOOTNOTE, inline_of_tokens, masked, unmasked, written
+from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, one_line, plain
+from templora_cli.documents.markdown_inline import (
+    FOOTNOTE,
+    alt_of,
+    inline_of_tokens,
+    is_named_by_alt,
+    located_image,
+    masked,
+    unmasked,
+    written,
+    written_alt,
+)
 from templora_cli.documents.markup import Splice, spliced
 
 if TYPE_CHECKING:
@@ -31,7 +42,7 @@ _FENCED_DIV = ":::"
 
 @dataclass(frozen=True)
 class _Block:
-    """A paragraph, heading or cell: where its words stand, and what begins the lines that it is on."""
+    """A paragraph, heading, cell or alt text: where its words stand, and what begins lines that it is on."""
 
     start: int
     end: int
@@ -44,6 +55,8 @@ class _Block:
     """What begins a further line of this paragraph."""
     after: int
     """Where a further paragraph begins."""
+    is_alt: bool = False
+    """Does it say what an image shows? Then it stands inside another block."""
 
 
 class MarkdownDocument:
@@ -56,30 +69,46 @@ class MarkdownDocument:
         self._marked = content.startswith(b"\xef\xbb\xbf")
         self._text = decode(content, name, encoding)
         self._parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+        self._parser.inline.ruler.at("image", located_image)
+        self._definitions: dict[str, Any] = {}
         found = _LINE.search(self._text)
         self._line_end = found[0] if found else "\n"
-        self._blocks = [
-            block
-            for block in _Reader(self._text, self._parser).blocks()
-            if has_words(block.inline.text) and not block.inline.text.startswith(_FENCED_DIV)
-        ]
+        self._blocks = self._read(self._text)
         paragraphs = [Found(block.inline.text, block.kind, block.level) for block in self._blocks]
         self.paragraphs, self.chapters = in_chapters(paragraphs, chapter_starts(paragraphs))
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`. Each translation is one line, but for line breaks; the file comes out in UTF-8."""
+        described = spliced(self._text, self._alts(translations, bilingual=bilingual))
+        # Prose is the same there, at other offsets.
+        blocks = self._blocks if described == self._text else self._read(described)
+        prose = [index for index, block in enumerate(self._blocks) if not block.is_alt]
         splices = []
-        for index, translation in translations.items():
-            block = self._blocks[index]
-            placed = block.inline.place(translation)
+        for index, block in zip(prose, (block for block in blocks if not block.is_alt), strict=True):
+            placed = block.inline.place(translations.get(index, ""))
             if placed is None:
                 continue
             pieces = [*block.inline.lead, *placed, *block.inline.trail]
             splices.append(self._beside(block, pieces) if bilingual else self._instead(block, pieces))
-        if not splices:
+        if described == self._text and not splices:
             return self._content
-        text = spliced(self._text, splices)
+        text = spliced(described, splices)
         return b"\xef\xbb\xbf" * self._marked + text.encode("utf-8", "replace")
+
+    def _read(self, text: str) -> list[_Block]:
+        return [
+            block
+            for block in _Reader(text, self._parser, self._definitions).blocks()
+            if has_words(block.inline.text) and not block.inline.text.startswith(_FENCED_DIV)
+        ]
+
+    def _alts(self, translations: Mapping[int, str], *, bilingual: bool) -> Iterator[Splice]:
+        """What images show, in both languages where it is `bilingual`."""
+        for index, translation in translations.items():
+            block = self._blocks[index]
+            if block.is_alt and has_words(words := plain(one_line(translation))):
+                words = f"{plain(block.inline.text)} / {words}" if bilingual else words
+                yield Splice(block.start, block.end, written_alt(words))
 
     def _instead(self, block: _Block, pieces: list[str | Mark[str]]) -> Splice:
         words = self._words(block, pieces).replace("\n", self._line_end + block.next_line)
@@ -111,20 +140,21 @@ class MarkdownDocument:
         return text
 
     def _reads_as(self, text: str, pieces: list[str | Mark[str]]) -> bool:
-        tokens = self._parser.parseInline(masked(text))[0].children or []
+        tokens = self._parser.parseInline(masked(text), self._definitions)[0].children or []
         return inline_of_tokens(tokens).text == inline_of(pieces).text
 
 
 class _Reader:
     """Finds what markdown-it parsed in the text again: it gives lines, and offsets are wanted."""
 
-    def __init__(self, text: str, parser: MarkdownIt) -> None:
+    def __init__(self, text: str, parser: MarkdownIt, definitions: dict[str, Any]) -> None:
+        """`definitions` are filled with those of links and images."""
         ends = [match.end() for match in _LINE.finditer(text)]
         self._starts = [0, *ends]
         self._text = text
         front = _FRONT_MATTER.match(text)
         hidden = "".join(_LINE.findall(front[0])) if front else ""
-        self._tokens = parser.parse(masked(hidden + text[front.end() :] if front else text))
+        self._tokens = parser.parse(masked(hidden + text[front.end() :] if front else text), definitions)
         self._cell_from = (-1, 0)
 
     def blocks(self) -> Iterator[_Block]:
@@ -136,6 +166,7 @@ class _Reader:
                 block = self._block(token, around, items > 0)
                 if block is not None:
                     yield block
+                    yield from self._alts(token, block)
             else:
                 around = token
 
@@ -162,6 +193,30 @@ class _Reader:
         indent = re.sub(r"[^>\s]", " ", prefix)
         after = self._line_text_end(around.map[1] - 1) if heading and around.map else last + len(lines[-1])
         return _Block(start, last + len(lines[-1]), inline, kind, level, indent, next_line, after)
+
+    def _alts(self, token: Token, block: _Block) -> Iterator[_Block]:
+        """What the images in a block show, where it is said in words and nothing goes by them."""
+        for image in token.children or ():
+            if image.type != "image" or is_named_by_alt(image) or not is_description(alt := alt_of(image)):
+                continue
+            first = image.meta["start"] + 1
+            last = first + 1 + len(image.content)
+            start, end = self._within(token, block, first), self._within(token, block, last)
+            if start is not None and end is not None:
+                yield _Block(start + 1, end, inline_of([alt]), "caption", 0, "", "", end, is_alt=True)
+
+    def _within(self, token: Token, block: _Block, at: int) -> int | None:
+        """Where a sign of the content of `token`, which is that of `block`, stands in the text."""
+        content = unmasked(token.content)
+        if block.kind == "cell":
+            return block.start + len(content[:at].replace("|", "\\|"))
+        assert token.map is not None
+        number = content.count("\n", 0, at)
+        column = at - content.rfind("\n", 0, at) - 1
+        line = content.split("\n")[number]
+        words = line.lstrip()  # the parser may have widened what stands before them
+        found = self._found(token.map[0] + number, words)
+        return None if found is None else found + column - (len(line) - len(words))
 
     def _line_text_end(self, line: int) -> int:
         end = self._starts[line + 1] if line + 1 < len(self._starts) else len(self._text)

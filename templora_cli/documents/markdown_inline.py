@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from markdown_it.rules_inline import image
+
 from templora_cli.documents.inline import Inline, Mark, inline_of
 
 if TYPE_CHECKING:
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 FOOTNOTE = re.compile(r"(?<!\\)\[\^[^\]\s]+\]")
@@ -19,6 +22,33 @@ _UNMASK = str.maketrans("\ue000\ue001\ue002", "[^]")
 _MASKED = re.compile("\ue000\ue001[^\ue002]+\ue002")
 _HTML_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)[^>]*?(/?)>")
 _AS_HTML = {"*": "em", "_": "em", "**": "strong", "__": "strong", "~~": "s"}
+
+
+def located_image(state: StateInline, silent: bool) -> bool:
+    """The parser's rule of images, which also keeps where in its paragraph one stands, as it is there."""
+    start = state.pos
+    found = image(state, silent)
+    if found and not silent:
+        state.tokens[-1].meta.update(start=start, raw=state.src[start : state.pos])
+    return found
+
+
+def alt_of(token: Token) -> str:
+    """What an image is said to show, without the markup in it, which nobody sees."""
+    words = []
+    for child in token.children or ():
+        if child.type == "image":
+            words.append(alt_of(child))
+        elif child.type in ("softbreak", "hardbreak"):
+            words.append(" ")
+        elif child.type != "html_inline":
+            words.append(unmasked(child.content))
+    return "".join(words)
+
+
+def is_named_by_alt(token: Token) -> bool:
+    """Does the definition of an image go by its alt text (`![alt]`, `![alt][]`), which so must stay?"""
+    return str(token.meta["raw"])[len(token.content) + 3 :] in ("", "[]")
 
 
 def inline_of_tokens(tokens: list[Token]) -> Inline[str]:
@@ -65,6 +95,8 @@ def _text_pieces(text: str, *, first: bool) -> Iterator[str | Mark[str]]:
 def _mark(token: Token) -> Mark[str]:
     """The mark of a token that is no text. Tags of HTML are not paired yet."""
     if token.type == "image":
+        if not is_named_by_alt(token):
+            return Mark("void", unmasked(token.meta["raw"]))
         alt = unmasked(token.content)
         return Mark("void", f"![{alt}]{target(str(token.attrs['src']), token.attrs.get('title'))}")
     if token.type == "hardbreak":
@@ -160,6 +192,15 @@ def written(pieces: Iterable[str | Mark[str]], *, html: bool = False) -> str:
                 out[-1] = f"{out[-1][:-1]}\\!"
             out.append(piece.raw)
     return "".join(out)
+
+
+def written_alt(text: str) -> str:
+    """`text` as an alt text, in the cell of a table too.
+
+    Nothing in it ends code or a tag that would begin before the image: no backslash helps there.
+    """
+    text = _escaped(text, at_start=False).replace("|", "\\|")
+    return text.replace("\\`", "&#96;").replace(">", "&gt;")
 
 
 def _escaped(text: str, *, at_start: bool) -> str:
