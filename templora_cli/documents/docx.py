@@ -1,4 +1,4 @@
-"""Word documents: body, tables, text boxes, notes, headers and footers, and the title.
+"""Word documents: body, tables, text boxes, notes, headers and footers, what drawings show, and the title.
 
 The XML of the parts is read with lxml, and only parts with a translation are written anew: python-docx has no
 access to notes and text boxes, and saves the whole package in its own way.
@@ -15,6 +15,7 @@ from lxml import etree
 
 from templora_cli.documents.archive import Archive
 from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
+from templora_cli.documents.docx_description import FALLBACK, TAGS, Description, describe, descriptions_of
 from templora_cli.documents.docx_direction import set_columns, set_direction
 from templora_cli.documents.docx_paragraph import Element, W, words_of, write, write_beside
 from templora_cli.documents.inline import has_words, one_line, plain
@@ -22,7 +23,6 @@ from templora_cli.errors import TemploraError
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _TYPES = "{http://schemas.openxmlformats.org/package/2006/content-types}"
-_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _CORE = "core-properties+xml"
 _MAIN = ("document.main+xml", "template.main+xml")
 _PROSE = (*_MAIN, ".footnotes+xml", ".endnotes+xml", ".header+xml", ".footer+xml")
@@ -34,7 +34,7 @@ _AGAIN = "open it in Word or LibreOffice and save it again as .docx"
 class _Place(NamedTuple):
     part: str
     number: int
-    """Among the paragraphs of the part, those without words too."""
+    """Among the paragraphs of the part, those without words too, and the descriptions of its drawings."""
 
 
 class _Style(NamedTuple):
@@ -142,6 +142,10 @@ class DocxDocument:
                 "accept or reject them in Word or LibreOffice (Review, Accept All Changes) and save it",
             )
         for index, paragraph in enumerate(_paragraphs(root)):
+            if isinstance(paragraph, Description):
+                found.append(Found(paragraph.text, "caption"))
+                self._places.append(_Place(part, index))
+                continue
             words = words_of(paragraph)
             if words is not None and has_words(words.inline.text):
                 kind, level = self._kind(paragraph)
@@ -215,13 +219,14 @@ class DocxDocument:
                 changed[part] = root
 
 
-def _paragraphs(root: Element) -> list[Element]:
-    """In document order, those in text boxes too; not the second copy of a text box for old programs."""
-    return [
-        paragraph
-        for paragraph in root.iter(f"{W}p")
-        if next(paragraph.iterancestors(_FALLBACK), None) is None
-    ]
+def _paragraphs(root: Element) -> list[Element | Description]:
+    """In document order, those in text boxes too, and what drawings show behind the paragraphs that hold
+    them; not the second copy of a text box for old programs."""
+    found: list[Element | Description] = []
+    for element in root.iter(f"{W}p", *TAGS):
+        if next(element.iterancestors(FALLBACK), None) is None:
+            found += [element] if element.tag == f"{W}p" else descriptions_of(element)
+    return found
 
 
 def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bool, *, to_left: bool) -> bool:
@@ -229,6 +234,9 @@ def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bo
     paragraphs = _paragraphs(root)
     done = False
     for index, text in texts.items():
+        if isinstance(paragraphs[index], Description):
+            done |= describe(paragraphs[index], text, bilingual)
+            continue
         words = words_of(paragraphs[index])
         placed = words.inline.place(text) if words is not None else None
         if words is not None and placed is not None:

@@ -208,6 +208,97 @@ def test_the_copy_of_a_text_box_for_old_programs_stays() -> None:
     assert translated(body, "aus", "innen").count("inside") == 1
 
 
+MC = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+WP = "http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"
+PIC = "http://schemas.openxmlformats.org/drawingml/2006/picture"
+VML = "urn:schemas-microsoft-com:vml"
+
+
+def drawing(attributes: str, inside: str = "") -> str:
+    """A run with a drawing of which `attributes` say what it shows."""
+    return (
+        f'<w:r><w:drawing><wp:inline xmlns:wp="{WP}"><wp:docPr id="1" name="Picture 1" {attributes}/>{inside}'
+        "</wp:inline></w:drawing></w:r>"
+    )
+
+
+def picture(attributes: str) -> str:
+    return f'<pic:cNvPr xmlns:pic="{PIC}" id="0" name="boat.jpg" {attributes}/>'
+
+
+def test_what_a_drawing_shows_is_translated_beside_the_prose_around_it() -> None:
+    image = drawing('descr="A &lt;1> boat"', picture('descr="A &lt;1> boat"'))
+    body = p(run("See "), image, run(" there")) + p(run("b"))
+    document = parsed(docx(body), ".docx")
+    assert [(x.kind, x.text) for x in document.paragraphs] == [
+        ("text", "See <1/> there"),
+        ("caption", "A <1> boat"),
+        ("text", "b"),
+    ]
+    said = image.replace("A &lt;1> boat", "Ein &quot;Boot&quot;")
+    assert translated(body, "", 'Ein "Boot"\x07') == body.replace(image, said)
+    assert translated(body, "Da <1/>", 'Ein "Boot"') == p(run("Da "), said) + p(run("b"))
+    assert translated(body, "", "...") == body, "no words"
+    assert translated(body, "", "Ein Boot", bilingual=True).count('"A &lt;1&gt; boat / Ein Boot"') == 2
+    assert "cNvPr" not in translated(body, "Da <1/>", bilingual=True).split("</w:p>")[1]
+
+
+def test_drawings_with_one_id_and_the_title_of_one() -> None:
+    body = p(drawing('title="A boat" descr="A red one"'), drawing('title="A cat" descr="A cat"'))
+    assert seen(body) == ["A boat", "A red one", "A cat"]
+    assert translated(body, "Ein Boot", "Ein rotes", "Katze") == p(
+        drawing('title="Ein Boot" descr="Ein rotes"'), drawing('title="Katze" descr="Katze"')
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "",
+        'descr=""',
+        'descr="boat.jpg" title="3"',
+        'descr="A boat on water&#10;&#10;Description automatically generated with medium confidence"',
+        'descr="A boat on water&#10;&#10;AI-generated content may be incorrect."',
+        'descr="Ein Boot&#10;&#10;Automatisch generierte Beschreibung mit mittlerer Zuverl\u00e4ssigkeit"',
+    ],
+)
+def test_drawings_that_nobody_has_described(attributes: str) -> None:
+    body = p(run("a"), drawing(attributes, picture('descr="C:\\my pictures\\boat.jpg"')))
+    assert seen(body) == ["a"]
+
+
+def test_a_description_may_speak_of_what_is_generated() -> None:
+    assert seen(p(drawing('descr="Description automatically generated. By whom?"'))) == [
+        "Description automatically generated. By whom?"
+    ]
+
+
+def test_what_old_programs_show_takes_the_same_description() -> None:
+    old = f'<w:pict><v:shape xmlns:v="{VML}" alt="{{}}"/></w:pict>'
+    both = (
+        f'<w:r><mc:AlternateContent xmlns:mc="{MC}"><mc:Choice>{{}}</mc:Choice>'
+        f"<mc:Fallback>{old}{old}</mc:Fallback></mc:AlternateContent></w:r>"
+    )
+    new = drawing('descr="{}"').removeprefix("<w:r>").removesuffix("</w:r>")
+    body = p(both.format(new.format("A boat"), "A boat", "other"))
+    assert seen(body) == ["A boat"]
+    assert translated(body, "Ein Boot") == p(both.format(new.format("Ein Boot"), "Ein Boot", "other"))
+    alone = p(f"<w:r>{old.format('A boat')}</w:r>", run("a"))
+    assert seen(alone) == ["a", "A boat"]
+    assert translated(alone, "", "Ein Boot") == alone.replace("A boat", "Ein Boot")
+
+
+def test_drawings_in_headers_and_text_boxes() -> None:
+    inside = p(run("inside"), drawing('descr="In it"'))
+    box = f"<w:txbxContent>{inside}</w:txbxContent>"
+    header = part("hdr", p(drawing('descr="On top"')))
+    document = parsed(docx(p(run("a"), drawing('descr="A box"', box)), {"word/header1.xml": header}), ".docx")
+    assert texts(document) == ["a", "A box", "inside", "In it", "On top"]
+    out = document.render(shouting(document), "de")
+    assert texts(parsed(out, ".docx")) == ["A", "A BOX", "INSIDE", "IN IT", "ON TOP"]
+    assert b'descr="ON TOP"' in unzipped(out)["word/header1.xml"]
+
+
 def test_a_translation_is_not_marked_as_the_source_language() -> None:
     out = translated(p(run("a", '<w:rFonts w:ascii="F" w:hint="eastAsia"/><w:lang w:val="en-US"/>')), "b")
     assert out == p(run("b", '<w:rFonts w:ascii="F"/>'))
