@@ -108,7 +108,9 @@ class ParagraphTranslated(Event):
     index: int
     """Of its chunk."""
     paragraph: int
-    """Its place in the document, from 0."""
+    """Its place in the document, from 0; parts of one that was cut have a place each."""
+    number: str
+    """What a person calls it: "13" is the 13th of the file, "13.1" a part of it."""
     source: str
     target: str
     attempts: int

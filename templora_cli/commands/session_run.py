@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -272,7 +272,8 @@ def translation_task(session: Session, model: LanguageModel, config: Config) -> 
 
     book = TranslatedBook(session.path, session.manifest)
     prompts = session.manifest.request["prompts"]
-    return book_task(model, config, prompts, book.languages, book.paragraphs, book.glossary)
+    task = book_task(model, config, prompts, book.languages, book.paragraphs, book.glossary)
+    return replace(task, numbers=book.document.numbers)
 
 
 def book_task(

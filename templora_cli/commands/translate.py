@@ -266,7 +266,7 @@ def _cut(
     cut = CutDocument(document, cuts)
     if cuts:
         longest = f"too long for a chunk ({most:,} tokens)"
-        first = cut.place(int(next(iter(cuts)))) + 1
+        first = int(next(iter(cuts))) + 1
         parts = len(cut.paragraphs) - len(document.paragraphs) + len(cuts)
         what = f"paragraph {first} is {longest}"
         if len(cuts) > 1:

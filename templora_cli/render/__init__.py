@@ -381,7 +381,7 @@ def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[
     if live:
         yield event.target, "said"
     if event.flaws:
-        yield f"paragraph {event.paragraph + 1} failed: {'; '.join(event.flaws)}", "warn"
+        yield f"paragraph {event.number} failed: {'; '.join(event.flaws)}", "warn"
 
 
 def _translated_lines(event: events.Translated) -> Iterator[tuple[str, str]]:

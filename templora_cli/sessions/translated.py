@@ -43,7 +43,7 @@ class TranslatedBook:
             )
 
     @cached_property
-    def document(self) -> Document:
+    def document(self) -> CutDocument:
         """The source, from the session's own copy, with long paragraphs in parts.
 
         Raises TemploraError where it is damaged.
@@ -112,7 +112,7 @@ class TranslatedBook:
         chosen = dict(self.paragraphs)
         title = Path(self.request["path"]).name
         records = self.records
-        lines = list(lines_of(chosen, best_of(records)))
+        lines = list(lines_of(chosen, best_of(records), self.document.numbers))
         wrong = relapses(corrections_in(records), lines)
         told = [replace(line, relapses=tuple(wrong.get(line.paragraph, ()))) for line in lines]
         pairs = ((line.source, line.target) for line in lines)

@@ -71,11 +71,16 @@ class CutDocument:
         self._whole, self.cuts = document, cuts
         self.suffix = document.suffix
         self.paragraphs: list[Paragraph] = []
+        self.numbers: dict[int, str] = {}
+        """What a person calls each: "13", as the whole document counts them, and "13.1" what is a part."""
         self._firsts: list[int] = []
         for number, paragraph in enumerate(document.paragraphs):
             self._firsts.append(len(self.paragraphs))
             bounds = [0, *cuts.get(str(number), ()), len(paragraph.text)]
-            parts = (paragraph.text[start:end].strip() for start, end in pairwise(bounds))
+            parts = [paragraph.text[start:end].strip() for start, end in pairwise(bounds)]
+            for part in range(len(parts)):
+                number_of_part = f".{part + 1}" if len(parts) > 1 else ""
+                self.numbers[len(self.paragraphs) + part] = f"{number + 1}{number_of_part}"
             self.paragraphs += [Paragraph(part, paragraph.kind, paragraph.chapter) for part in parts]
         self._firsts.append(len(self.paragraphs))
         self.chapters = [

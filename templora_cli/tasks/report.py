@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
@@ -29,6 +29,13 @@ class Line:
     """Whose it is: the model's, or a "person"'s."""
     relapses: tuple[str, ...] = ()
     """Corrections that came back wrong in it, in words."""
+    number: str = ""
+    """What a person calls it where that is not its place, from 1: "13.1" is a part of the 13th."""
+
+    @property
+    def told(self) -> str:
+        """What a person calls it."""
+        return self.number or str(self.paragraph + 1)
 
     @property
     def state(self) -> str:
@@ -67,7 +74,7 @@ class Report:
         for line in self.lines:
             why = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
             if why:
-                told.append(f"paragraph {line.paragraph + 1}: {'; '.join(why)}")
+                told.append(f"paragraph {line.told}: {'; '.join(why)}")
         for one in self.terms:
             others = ", ".join(f"{other} {count}" for other, count in one.others)
             uses = f"{one.used} of {one.occurrences}"
@@ -124,10 +131,14 @@ def _row(line: Line) -> str:
     attempts = f"{line.attempts} attempts" if line.attempts > 1 else ""
     flags = "<br>".join(part for part in (flaws, attempts) if part)
     cells = "".join(f"<td>{escape(text)}</td>" for text in (line.source, line.target))
-    return f'<tr class="{line.state}"><td>{line.paragraph + 1}</td>{cells}<td>{flags}</td></tr>\n'
+    return f'<tr class="{line.state}"><td>{line.told}</td>{cells}<td>{flags}</td></tr>\n'
 
 
-def lines_of(sources: Mapping[int, str], translated: Mapping[int, Any]) -> Iterator[Line]:
-    """The paragraphs of a translation in order (`translation.best_of`), with their `sources`."""
-    for number, one in sorted(translated.items()):
-        yield Line(number, sources[number], one["target"], one["attempts"], tuple(one["flaws"]), one["by"])
+def lines_of(
+    sources: Mapping[int, str], translated: Mapping[int, Any], numbers: Mapping[int, str]
+) -> Iterator[Line]:
+    """The paragraphs of a translation in order (`translation.best_of`); `sources` and `numbers` by place."""
+    for place, one in sorted(translated.items()):
+        flaws = tuple(one["flaws"])
+        line = Line(place, sources[place], one["target"], one["attempts"], flaws, one["by"])
+        yield replace(line, number=numbers[place])

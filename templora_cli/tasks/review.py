@@ -20,7 +20,7 @@ from templora_cli.tasks.report import Line
 from templora_cli.tasks.scripts import CHARACTERS, UNSPACED, without_tags
 
 _TITLE = re.compile(r"# (\S+): change what stands after a > .*")
-_NUMBER = re.compile(r"@(\d+) \[([0-9a-f]{8})\].*")
+_NUMBER = re.compile(r"@(\d+(?:\.\d+)?) \[([0-9a-f]{8})\].*")
 
 
 def review_text(lines: Iterable[Line], session: str) -> str:
@@ -32,7 +32,7 @@ def review_text(lines: Iterable[Line], session: str) -> str:
     for line in lines:
         said = "; ".join(flaw["message"] for flaw in line.flaws)
         shown = _shown(line.target)
-        parts.append(f"\n@{line.paragraph + 1} [{shown}] {line.state}{': ' if said else ''}{said}\n")
+        parts.append(f"\n@{line.told} [{shown}] {line.state}{': ' if said else ''}{said}\n")
         parts.append(f"< {line.source}\n> {line.target}\n")
     return "".join(parts)
 
@@ -57,8 +57,8 @@ class Correction:
 def corrections_of(text: str, lines: Mapping[int, Line], session: str, name: str) -> list[Correction]:
     """What was changed or approved in the file `name`; `lines` are the paragraphs as they are.
 
-    Raises TemploraError that names the line: a file of another session, an unknown paragraph, a translation
-    that was emptied, a line that is none of the file's.
+    Raises TemploraError that names the line: a file of another session, an unknown paragraph, one with the
+    source of another, a translation that was emptied, a line that is none of the file's.
     """
     title = _TITLE.match(text.lstrip("\ufeff"))
     if title and title[1] != session:
@@ -66,13 +66,15 @@ def corrections_of(text: str, lines: Mapping[int, Line], session: str, name: str
             f"{name} is a review of {title[1]}, not of {session}",
             f"templora sync {title[1]} {shlex.quote(name)}",
         )
+    by_number = {line.told: line for line in lines.values()}
+    sources = {line.source for line in lines.values()}
     found: dict[int, Correction] = {}
     current: Line | None = None
     shown = ""
     for number, row in enumerate(text.split("\n"), 1):
         place = f"{name}, line {number}"
         if match := _NUMBER.fullmatch(row.strip()):
-            current, shown = lines.get(int(match[1]) - 1), match[2]
+            current, shown = by_number.get(match[1]), match[2]
             if current is None:
                 raise TemploraError(f"{place}: there is no paragraph {match[1]}", "leave the @ lines alone")
         elif row.startswith((">", "=")):
@@ -81,6 +83,12 @@ def corrections_of(text: str, lines: Mapping[int, Line], session: str, name: str
             if (correction := _correction(current, row, shown, place)) is not None:
                 found[current.paragraph] = correction
             current = None
+        elif row.startswith("<") and current and row[1:].strip() in sources - {current.source}:
+            # Files from before parts were told as such have other numbers.
+            raise TemploraError(
+                f"{place}: is the source of another paragraph than {current.told}",
+                f"write the file anew: templora review {session}",
+            )
         elif row.strip() and not (row.startswith("#") or (row.startswith("<") and current is not None)):
             raise TemploraError(f"{place}: is no line of a review", "a translation is one line, after its >")
     return [found[paragraph] for paragraph in sorted(found)]
@@ -181,12 +189,15 @@ def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[i
             ]
             wrong.append((one.paragraph, terms))
     by_hand = {one.paragraph for one in corrections}
+    lines = list(lines)
+    numbers = {line.paragraph: line.told for line in lines}
     found: dict[int, list[str]] = {}
     for line in lines:
         for paragraph, terms in wrong if line.paragraph not in by_hand else ():
             again = (term for term in terms if line.paragraph > paragraph and _is_back(*term, line.target))
             for old, new in islice(again, 1):
-                told = f"“{old}” stands here, which paragraph {paragraph + 1} corrected to “{new}”"
+                number = numbers.get(paragraph, paragraph + 1)
+                told = f"“{old}” stands here, which paragraph {number} corrected to “{new}”"
                 found.setdefault(line.paragraph, []).append(told)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, TypedDict
@@ -101,6 +101,8 @@ class TranslationTask:
     config: TranslationConfig
     stops: frozenset[int]
     """Tokens that end a translation besides those of the format."""
+    numbers: Mapping[int, str] = field(default_factory=dict)
+    """What a person calls a paragraph, by its place, where that is not the place from 1."""
     replayed: Sequence[Any] = ()
     """Records of chunks that are learnt again as they stand, before anything is translated."""
     _sizes: dict[int, int] = field(default_factory=dict)
@@ -184,7 +186,9 @@ class TranslationTask:
             one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
             flaws = tuple(flaw["message"] for flaw in one["flaws"])
-            yield ParagraphTranslated(index, paragraph, source, one["target"], one["attempts"], flaws)
+            number = self.numbers.get(paragraph, str(paragraph + 1))
+            target, attempts = one["target"], one["attempts"]
+            yield ParagraphTranslated(index, paragraph, number, source, target, attempts, flaws)
         return self._chunk(record)
 
     def _take(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -445,10 +446,21 @@ def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
     )
     report = json.loads((only_session() / "report.json").read_text())
     assert (report["paragraphs"], report["failed"], report["checks"]) == (8, 1, {"numbers": 1})
+    numbers = ["1", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3"]
+    assert [line["number"] for line in report["lines"]] == numbers, "as the file counts them"
+    assert "paragraph 2.6 failed: " in result.stderr
+    assert "paragraph 2.6: " in (only_session() / "report.txt").read_text()
+    assert "<td>2.6</td>" in (only_session() / "report.html").read_text()
+    assert templora("review", "--out", "review.txt").exit_code == 0
+    assert re.findall("^@([0-9.]+) ", Path("review.txt").read_text(), re.MULTILINE) == numbers
     before = len(records())
     assert templora("retry").exit_code == 3
     [again] = [one for chunk in records()[before:] for one in chunk]
     assert again["target"].startswith("ES IST SCHLECHT."), "only the part that failed"
+    review = Path("review.txt").read_text()
+    Path("review.txt").write_text(re.sub("(@2.6 .*\n< .*\n> ).*", r"\1It is bad.", review))
+    assert templora("sync", only_session().name, "review.txt").exit_code == 0
+    assert Path("book (English).txt").read_text().split("\n\n")[1].endswith(" It is bad.")
     Path("limited.txt").write_text(Path("book.txt").read_text())
     limited = templora("translate", "limited.txt", "--model", tiny_model, *HOW, "--limit", "2")
     assert limited.exit_code == 3 and "7 paragraphs" in limited.stderr, "the whole of the second one"

@@ -38,6 +38,7 @@ def test_long_ones_are_paragraphs_in_parts() -> None:
     parts = cut(12)
     assert [paragraph.text for paragraph in parts.paragraphs][:3] == ["Eins. Zwei.", "Drei.", "Vier."]
     assert [parts.place(number) for number in range(4)] == [0, 2, 3, 4]
+    assert [parts.numbers[place] for place in range(4)] == ["1.1", "1.2", "2", "3"], "as the file has them"
     firsts = [(chapter.first, chapter.end) for chapter in parts.chapters]
     assert firsts[0][0] == 0 and firsts[-1][1] == len(parts.paragraphs)
     assert {paragraph.chapter for paragraph in parts.paragraphs} == set(range(len(firsts)))

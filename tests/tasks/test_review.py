@@ -61,6 +61,32 @@ def test_mistakes_are_named_with_their_line(edit: tuple[str, str], says: str) ->
         corrections_of(TEXT.replace(*edit, 1), BY_NUMBER, "storm-1a2b", "review.txt")
 
 
+def test_a_part_of_a_long_paragraph_goes_by_the_number_of_that() -> None:
+    lines = {
+        place: replace(line, number=number)
+        for (place, line), number in zip(BY_NUMBER.items(), ["3.1", "3.2", "4"], strict=True)
+    }
+    text = review_text(lines.values(), "storm-1a2b")
+    assert re.findall("^@([0-9.]+) ", text, re.MULTILINE) == ["3.1", "3.2", "4"]
+    edited = text.replace("> He went 3", "> He left").replace("> Li Ming came", "= Li Ming came")
+    assert corrections_of(edited, lines, "storm-1a2b", "review.txt") == [
+        Correction(7, "He went 3.", "He left."),
+        Correction(9, "Li Ming came.", "Li Ming came."),
+    ]
+    came_back = [lines[7], replace(LINES[2], number="4", target="Lee Ming came.")]
+    assert relapses([Correction(7, "He saw Lee.", "He saw Li.")], came_back) == {
+        9: ["“Lee” stands here, which paragraph 3.2 corrected to “Li”"]
+    }
+
+
+def test_a_file_with_numbers_of_other_paragraphs_is_refused() -> None:
+    told = "review.txt, line 9: is the source of another paragraph than 10"
+    with pytest.raises(TemploraError, match=told):
+        corrections_of(TEXT.replace("@8 ", "@10 "), BY_NUMBER, "storm-1a2b", "review.txt")
+    typo = TEXT.replace("< 他走了。", "< 她走了。")
+    assert corrections_of(typo, BY_NUMBER, "storm-1a2b", "review.txt") == []
+
+
 def test_the_words_that_were_replaced() -> None:
     assert words_replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [[("Lee", "Li")]]
     assert words_replaced("a b", "a b c") == []
