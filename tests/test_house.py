@@ -19,6 +19,7 @@ LIBRARIES = {
     "gguf",
     "huggingface_hub",
     "psutil",
+    "llvmlite",
     "numba",
     "numpy",
 }
