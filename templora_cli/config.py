@@ -381,9 +381,10 @@ def _check(
     wanted = get_type_hints(owner)[key]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if isinstance(value, bool) and "on" in (known[key].metadata["choices"] or ()):
+    choices = known[key].metadata["choices"] or ()
+    if isinstance(value, bool) and "on" in choices:
         value = "on" if value else "off"
-    if type(value) is not wanted:
+    if type(value) is not wanted and not choices:
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
         issues.append(f"{place} = {value!r}: must be {kind}")
         return
