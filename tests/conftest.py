@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import templora_cli.engine  # noqa: F401  (sets torch's environment before torch is loaded)
@@ -12,6 +13,11 @@ from tests.tiny import save_tiny_model
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """For the slow tests, which would otherwise fetch the embedded model every time."""
+
+
+# How long an example takes says more about what else the machine does.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

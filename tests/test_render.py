@@ -164,7 +164,7 @@ def test_lines_break_where_a_reader_expects_it(text: str, columns: int, lines: l
     assert broken(text, columns) == lines
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PROSE, st.integers(1, 9), st.sampled_from([10, 40, 100]))
 def test_the_screen_keeps_the_prose_and_nothing_else(
     window: dict[str, int], text: str, size: int, columns: int

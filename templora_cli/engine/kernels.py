@@ -29,6 +29,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
 
+PRANGE = {
+    "prange": True,
+    **dict.fromkeys(
+        ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+    ),
+}
+"""What threads share out: loops that say so, and no single operation on arrays."""
 COMPILED: dict[str, Any] = {
     # All that lets sums be taken in parallel, but nan and inf stay what they are.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
@@ -41,9 +48,15 @@ def kernel(function: F) -> F:
     return _compiled(function)
 
 
+def inlined(function: F) -> F:
+    """Compiled where it is called. LLVM compiles a function again with each that calls it, so calls within
+    calls make the first token of all wait."""
+    return cast(F, numba.njit(inline="always", **COMPILED)(function))
+
+
 def parallel_kernel(function: F) -> F:
     """A `kernel` whose `prange` is shared out between threads."""
-    return _compiled(function, parallel=True)
+    return _compiled(function, parallel=PRANGE)
 
 
 def _compiled(function: F, **options: Any) -> F:
@@ -187,7 +200,7 @@ def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
     return product(head, normed(x, norm, common.eps))
 
 
-@kernel
+@inlined
 def _one(blocks: Block, layer: int) -> Block:
     return Block(
         blocks.before_attention[layer],
@@ -203,12 +216,12 @@ def _one(blocks: Block, layer: int) -> Block:
     )
 
 
-@kernel
+@inlined
 def _matrix(matrices: Matrix, layer: int) -> Matrix:
     return Matrix(matrices.weight[layer], matrices.scales[layer], matrices.bias[layer])
 
 
-@kernel
+@inlined
 def _block(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> None:
     attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, cache, layer, at)
     if len(weights.after_attention):
@@ -273,7 +286,7 @@ def _activated(x: float, activation: int) -> float:
     return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
 
 
-@kernel
+@inlined
 def _attention(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> Floats:
     keys, values, kind = cache.keys[layer], cache.values[layer], common.angles[layer]
     cos, sin = cache.cos[kind, at], cache.sin[kind, at]

@@ -34,9 +34,8 @@ TOKENIZER = 10
 LIBRARIES = 50_000_000
 """What the libraries load later than at import, on a CPU."""
 COMPILER = 100_000_000
-"""numba, LLVM and what they compiled: 58 MB when they are loaded, 40 MB at the first token."""
-HOLES_OF_PACKING = 1
-"""Times the 8-bit copy that glibc's heap keeps in holes when it was made: 1.1 and 1.2 times, measured."""
+"""numba, LLVM and what they compiled: 58 MB when they are loaded, 40 MB at the first token. The first run of
+all on a machine takes some 0.3 GB more, once, while it compiles."""
 HOLES, HOLES_OF_LAYER = 300_000_000, 2
 """glibc's heap after a backward pass: bytes, and times the activations of a layer. Fitted to the runs of
 docs/performance.md, not derived."""
@@ -204,7 +203,7 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
     if backend == "int8":
         packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocabulary * shape.hidden
         always("8-bit copy", packed, since="decode")
-        always("compiler and packing", COMPILER + HOLES_OF_PACKING * packed, since="decode")
+        always("compiler", COMPILER, since="decode")
         always("cache", _cache_bytes(shape, -(-book // BLOCK) * BLOCK, FLOAT, sliding=False), since="decode")
     else:
         parts["cache"] = {"decode": _cache_bytes(shape, book, each, sliding=True)}

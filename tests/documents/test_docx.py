@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.document import is_right_to_left
@@ -392,7 +392,6 @@ def paragraph(draw: st.DrawFn) -> str:
     return p(*pieces)
 
 
-@settings(deadline=None)
 @given(st.lists(paragraph(), min_size=1, max_size=3), st.booleans())
 def test_any_runs_read_again_as_the_translation(body: list[str], bilingual: bool) -> None:
     content = docx("".join([*body, p(run("end"))]))
@@ -405,7 +404,6 @@ def test_any_runs_read_again_as_the_translation(body: list[str], bilingual: bool
     assert len(list(root.iter(f"{W}footnoteReference"))) == "".join(body).count("footnoteReference")
 
 
-@settings(deadline=None)
 @given(
     paragraph(),
     st.lists(st.sampled_from(["<1>", "</1>", "<2>", "</2>", "<1/>", "<3/>", "x", "&<"]), max_size=8),

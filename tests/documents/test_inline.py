@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.inline import Inline, Mark, inline_of, markup_of, one_line, plain
@@ -124,7 +124,6 @@ def nested(draw: st.DrawFn, depth: int = 4) -> list[str]:
     return pieces
 
 
-@settings(deadline=None)
 @given(nested())
 def test_the_paragraphs_own_text_gives_the_paragraph_back(pieces: list[str]) -> None:
     seen = inline(*pieces)
@@ -159,7 +158,6 @@ def balanced(pieces: list[str | Mark[str]]) -> bool:
 TAGS = ["<1>", "</1>", "<2>", "</2>", "<3/>", "<3>", "</3>", "<1/>", "<4>", "</4>", "<x>", "< 2 >", "w ", "<"]
 
 
-@settings(deadline=None)
 @given(nested(), st.lists(st.sampled_from(TAGS), max_size=12))
 def test_broken_tags_always_give_balanced_markup_and_lose_nothing(
     pieces: list[str], answer: list[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.inline import plain
@@ -212,7 +212,6 @@ def inline(draw: st.DrawFn, depth: int = 2) -> str:
 AROUND = ["{}\n", "# {}\n", "- {}\n", "> {}\n", "1. {}\n", "| {} |\n|---|\n"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(inline(), st.sampled_from(AROUND)), min_size=1, max_size=3))
 def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]]) -> None:
     text = "\n".join(["end\n", *(around.format(inner) for inner, around in blocks), "[r]: s\n"])
@@ -226,7 +225,6 @@ def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]
     assert [words(t) for t in again] == [words(shouted(t)) for t in texts(document)]
 
 
-@settings(deadline=None)
 @given(
     inline(),
     st.lists(st.sampled_from(["<1>", "</1>", "<2>", "</2>", "<3/>", "*", "[", "x", "`", "<p>"]), max_size=8),

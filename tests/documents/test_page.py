@@ -6,7 +6,7 @@ import random
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.markup import attributes_of, elements_of, tokens_of
@@ -221,7 +221,6 @@ def prose(draw: st.DrawFn, depth: int = 3) -> str:
     return "".join(pieces)
 
 
-@settings(deadline=None)
 @given(prose(), st.booleans())
 def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: str, bilingual: bool) -> None:
     source = page(body)
@@ -233,7 +232,6 @@ def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: st
         assert seen(out) == [shouted(text) for text in seen(source)]
 
 
-@settings(deadline=None)
 @given(
     prose(),
     st.lists(
@@ -298,7 +296,6 @@ def test_images_that_are_not_to_be_translated() -> None:
 PIECES = ["<img alt=", "a red boat", '"', "'", ">", "<p>", "</p>", " src=x", "<a ", "\n", "<!--", "words"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
 def test_broken_tags_around_a_description(pieces: list[str]) -> None:
     page = Page("".join(pieces), xml=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.headings import is_chapter_heading
@@ -187,7 +187,6 @@ LINES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(LINES, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_any_lines_come_back(lines: list[str], line_end: str) -> None:
     text = line_end.join(["End.", *lines])

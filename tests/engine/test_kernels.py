@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.engine import kernels
@@ -65,7 +65,6 @@ def test_no_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.lists(st.floats(-200, 0, width=32), min_size=1, max_size=70))
-@settings(deadline=None)
 def test_exp_is_exp(values: list[float]) -> None:
     x = np.array(values, np.float32)
     most = x.max()

@@ -127,12 +127,14 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     decode = DecodeConfig(chunk_tokens=100, context_tokens=300)
     backend.decoder._reserve(28 + 400)
     made = plan(shape, whole(decode=decode), CPU, header=28)
-    held = sum(t.nbytes for layer in backend.decoder.layers for t in (layer.keys, layer.values))
+    held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
     assert made.backend == "int8" and BLOCK < 28 + 400
     assert made.parts["cache"]["train"] == held, "it is kept while the chunk is learnt"
-    linears = [linear for name, linear in loaded.module.named_modules() if name.endswith("base_layer")]
-    weights = sum(linear.weight.numel() for linear in linears)
-    assert made.parts["8-bit copy"]["score"] == weights + shape.vocabulary * shape.hidden
+    backend.decoder.pack()
+    copy = backend.decoder.copy.model
+    blocks = copy.blocks
+    matrices = (blocks.qkv, blocks.out, blocks.gate_up, blocks.down, copy.head)
+    assert made.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

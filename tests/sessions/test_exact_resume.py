@@ -44,7 +44,8 @@ class Runs:
         self.model, self.folder = model, folder
         self.lock = threading.Lock()
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["tests.sessions.killing"])
+        # numba loads with the backend, half a second for each of hundreds of runs.
+        self.context.set_forkserver_preload(["tests.sessions.killing", "templora_cli.engine.backends.int8"])
         (folder / "config.toml").write_text(CONFIG)
 
     def run(self, home: Path, kill_at: killing.KillAt = None, names: Path | None = None) -> int:

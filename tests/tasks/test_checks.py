@@ -174,7 +174,7 @@ def test_a_part_of_the_right_translation_may_be_forbidden_alone() -> None:
     assert checks("Das Tor.", "The gate.", "de en", term) == ["glossary"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(), st.text(), st.sampled_from(CODES), st.sampled_from(CODES), st.text(), st.text())
 def test_any_text_is_checked(
     source: str, target: str, ours: str, theirs: str, term: str, wanted: str
@@ -190,7 +190,6 @@ WORDS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(WORDS, st.sampled_from(["de", "zh", "ru", "fr"]))
 def test_a_copy_is_an_echo(words: list[str], theirs: str) -> None:
     if len(set(words)) > 1:
@@ -211,7 +210,6 @@ NOTHING = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(NOTHING), min_size=1, max_size=5), st.sampled_from(["de", "zh", "ru"]))
 def test_a_copy_of_nothing_to_translate_is_none(parts: list[str], theirs: str) -> None:
     text = " ".join(parts)

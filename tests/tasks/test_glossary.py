@@ -135,7 +135,7 @@ def test_where_a_glossary_cannot_be_written(tmp_path: Path) -> None:
         write_glossary(tmp_path / "none" / "a.csv", Glossary())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=60), st.sampled_from([".csv", ".json", ".toml"]))
 def test_any_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, text: str, suffix: str
@@ -191,7 +191,6 @@ def test_the_longest_from_the_left_is_found(sources: list[str], text: str) -> No
     assert [(term.source, start) for term, start, _ in found] == expected
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_any_text_is_searched(source: str, target: str, text: str) -> None:
     glossary = Glossary((Term(source, target, forbidden=(source, "")),))

@@ -108,7 +108,7 @@ def test_scripts_that_give_no_sign_give_no_names() -> None:
     assert proposed(["अन्ना घर गई।"] * 5, "hi") == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text(max_size=30), max_size=8),
     st.sampled_from(["en", "de", "zh", "ja", "ko", "th", "ar", "ru"]),
