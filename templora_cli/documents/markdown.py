@@ -80,11 +80,14 @@ class MarkdownDocument:
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`. Each translation is one line, but for line breaks; the file comes out in UTF-8."""
         described = spliced(self._text, self._alts(translations, bilingual=bilingual))
-        # Prose is the same there, at other offsets.
-        blocks = self._blocks if described == self._text else self._read(described)
         prose = [index for index, block in enumerate(self._blocks) if not block.is_alt]
+        read = self._blocks if described == self._text else self._read(described)
+        # The same prose, at other offsets; if ever it is another, alt texts are worth less.
+        blocks = [block for block in read if not block.is_alt]
+        if [block.inline.text for block in blocks] != [self._blocks[index].inline.text for index in prose]:
+            described, blocks = self._text, [self._blocks[index] for index in prose]
         splices = []
-        for index, block in zip(prose, (block for block in blocks if not block.is_alt), strict=True):
+        for index, block in zip(prose, blocks, strict=True):
             placed = block.inline.place(translations.get(index, ""))
             if placed is None:
                 continue

@@ -234,3 +234,11 @@ def test_broken_tags_lose_no_image(words: str, answer: list[str]) -> None:
     out = document.render({0: "".join([*answer, "x"])}, "de").decode()
     images = words.count("![i](j)")
     assert out.count("![i](j)") == images and len(texts(parsed(out, ".md"))) == 1 + images
+
+
+def test_an_alt_text_that_would_change_the_prose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("templora_cli.documents.markdown.written_alt", lambda text: f"{text}\n\nmore")
+    document = parsed("A ![cat](cat.png) sleeps.\n", ".md")
+    assert texts(document) == ["A <1/> sleeps.", "cat"]
+    out = document.render({0: "Ein <1/> schläft.", 1: "Katze"}, "de").decode()
+    assert out == "Ein ![cat](cat.png) schläft.\n"
