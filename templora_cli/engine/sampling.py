@@ -11,12 +11,14 @@ from torch import Tensor
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from templora_cli.config import DecodeConfig
+from templora_cli.errors import TemploraError
 
 GREEDY_BELOW = 0.01
 """Temperatures below it take the likeliest token: divided by them, logits overflow."""
 NEAR = 10.0
 """Nats below the likeliest token within which the others are looked for first: few are, and sorting few is
 a hundred times as fast as sorting the vocabulary."""
+NOT_NUMBERS = "its weights may be damaged, or too large for 16 bits: begin again with another --quantize"
 
 
 class Sampler:
@@ -72,6 +74,8 @@ class Sampler:
         """
         below = scores - scores.max()
         near = (below > -NEAR).nonzero()[:, 0]
+        if not len(near):
+            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
         shares = below.exp_()
         total = shares.sum()
         if self.config.top_k:

@@ -19,6 +19,7 @@ from transformers.generation.logits_process import (
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.sampling import Sampler
+from templora_cli.errors import TemploraError
 
 PROMPT = [72, 101, 108, 108, 111]
 BANNED = [256, 257]
@@ -111,6 +112,11 @@ def test_what_may_come_out_is_what_transformers_lets_through(
     found, probabilities = sampler(top_k=top_k, top_p=top_p, min_p=min_p).candidates(scores)
     ours = torch.zeros(300).index_put((found,), probabilities / probabilities.sum())
     torch.testing.assert_close(ours, left, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_that_are_no_numbers_are_told() -> None:
+    with pytest.raises(TemploraError, match="not numbers"):
+        sampler().draw([0], torch.tensor([0.0, torch.nan, 1.0]))
 
 
 def test_a_special_token_that_the_model_has_no_logits_for() -> None:
