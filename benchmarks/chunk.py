@@ -58,6 +58,12 @@ class Measured:
         return [value for cost in self.costs if (value := getattr(cost, name)) is not None]
 
 
+def usual_sides(device: Device) -> list[str]:
+    """Those that are measured where none is named."""
+    left_out = {"live"} if device == "cuda" else {"live", "graph"}
+    return [name for name in SIDES if name not in left_out]
+
+
 def process() -> ProcessPoolExecutor:
     """A process that is kept; spawned, so that it inherits no memory."""
     return ProcessPoolExecutor(1, get_context("spawn"))
@@ -180,7 +186,7 @@ def chunk(
         Optional[list[str]],
         typer.Option(
             help="; ".join(f"{name}: {what}" for name, what in SIDES.items())
-            + ". All but live without it; ratios are to the first."
+            + ". All but live without it, and graph on a GPU only; ratios are to the first."
         ),
     ] = None,
     book: Annotated[
@@ -189,7 +195,7 @@ def chunk(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="File for the raw figures.")] = None,
 ) -> None:
     """What a chunk costs beside the paper's public code, in turns, and against the machine's bounds."""
-    names = list(dict.fromkeys(side or (name for name in SIDES if name != "live")))
+    names = list(dict.fromkeys(side or usual_sides(device)))
     if unknown := set(names) - SIDES.keys():
         raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     if synthetic and book:

@@ -85,12 +85,16 @@ class Loop:
         return learning.epochs, learning.epochs * once
 
 
-def load(subject: Subject, recipe: str, origin: Origin) -> Loop:
+def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -> Loop:
     """The loop over that model with a recipe, whatever the settings of the machine's user."""
     values = {
         "model": {"device": subject.device},
         "train": {"recipe": recipe},
-        "decode": {"context_tokens": subject.context_tokens, "chunk_tokens": subject.chunk_tokens},
+        "decode": {
+            "context_tokens": subject.context_tokens,
+            "chunk_tokens": subject.chunk_tokens,
+            "backend": backend,
+        },
         # A chunk that it refuses is written twice and not learnt, and would cost something else.
         "gate": {"enabled": False},
     }

@@ -19,6 +19,7 @@ SIDES = {
     "reference": "the paper's code: merge, generate, unmerge, two passes over the whole sequence",
     "live": "the same, with the adapter live while it writes",
     "default": "templora's recipe for own text, as write runs it",
+    "graph": "the same, each token a captured graph",
     "paper": "templora with --recipe paper",
     "given": "templora's recipe for given text, which is read and learnt",
 }
@@ -105,7 +106,8 @@ def begin(name: str, subject: Subject) -> None:
         from benchmarks import loop
 
         recipe = "paper" if name == "paper" else "default"
-        _sides[name] = loop.load(subject, recipe, "given" if name == "given" else "own")
+        backend = "graph" if name == "graph" else "auto"
+        _sides[name] = loop.load(subject, recipe, "given" if name == "given" else "own", backend)
 
 
 def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:

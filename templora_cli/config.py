@@ -110,8 +110,9 @@ class DecodeConfig:
     )
     backend: str = option(
         "auto",
-        "How tokens come out: int8 (from an 8-bit copy, on a CPU), eager (from the model itself) or auto",
-        choices=("auto", "int8", "eager"),
+        "How tokens come out: int8 (from an 8-bit copy, on a CPU), graph (captured once, on a GPU; new), "
+        "eager (from the model itself) or auto",
+        choices=("auto", "int8", "graph", "eager"),
     )
 
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from benchmarks import bounds, chunk, loop, reference, sides, synthetic
 from benchmarks.__main__ import app
-from benchmarks.chunk import Measured, measure, medians, ratios, report_of, show
+from benchmarks.chunk import Measured, measure, medians, ratios, report_of, show, usual_sides
 from benchmarks.reference import Reference
-from benchmarks.sides import SIDES, Cost, Subject, Synthetic
+from benchmarks.sides import Cost, Subject, Synthetic
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 
@@ -262,7 +262,7 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -
     arguments = ["chunk", "--model", str(tiny_model), "--chunk-tokens", "24", "--context-tokens", "32"]
     Path("book.txt").write_text("The lamp burns all night over the bay. " * 4, "utf-8")
     arguments += ["--rounds", "2", "--book", "book.txt", "--json", "raw.json"]
-    arguments += [part for name in SIDES for part in ("--side", name)]
+    arguments += [part for name in ("live", *usual_sides("cpu")) for part in ("--side", name)]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     raw = json.loads(Path("raw.json").read_text())
@@ -273,6 +273,7 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -
         "rounds": 2,
         "prompts": "book.txt",
     }
+    assert "graph" in usual_sides("cuda")
     assert raw["machine"]["read_bandwidth"] > 0 and raw["machine"]["product_rate"] > 0
     wanted = {
         "reference": {"prompt", "decode", "train"},

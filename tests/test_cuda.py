@@ -11,8 +11,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from templora_cli.cli import app
+from templora_cli.config import ModelConfig, TrainConfig
+from templora_cli.engine import models
+from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.backends.graph import GraphBackend
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
+from tests.engine.test_int8_backend import PROMPT, Watching
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,8 +31,10 @@ def templora(*arguments: str) -> Path:
     return Store().find(None)
 
 
-def test_nf4_by_default_and_exact_after_a_resume(tiny_model: Path) -> None:
+@pytest.mark.parametrize("backend", ["eager", "graph"])
+def test_nf4_by_default_and_exact_after_a_resume(backend: str, tiny_model: Path) -> None:
     write = ("write", "--model", str(tiny_model), "--premise", "A storm.", "--chunk-tokens", "32")
+    write += ("--set", f"decode.backend={backend}")
     once = templora(*write, "--chunks", "4")
     templora(*write, "--chunks", "2")
     twice = templora("resume", "--chunks", "2")
@@ -40,3 +47,24 @@ def test_nf4_by_default_and_exact_after_a_resume(tiny_model: Path) -> None:
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, wanted = load_file(ours / name), load_file(theirs / name)
         assert all(torch.equal(tensors[key], wanted[key]) for key in wanted), name
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_a_captured_token_is_the_one_of_the_eager_backend(quantize: str, tiny_model: Path) -> None:
+    """Before and after the adapter has been written to: the graph reads it where it is."""
+    config = ModelConfig(device="cuda", quantize=quantize)
+    model = models.load(tiny_model, config, TrainConfig(rank=4, alpha=4), seed=0)
+    graph = GraphBackend(model.module)
+    for scale in (0.0, 0.05, -0.1):
+        with torch.no_grad():
+            for weight in model.adapter.values():
+                weight.copy_(scale * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+        graph.adapter_changed()
+        likeliest, asked = Watching(), Watching()
+        said = EagerBackend(model.module).decode(
+            PROMPT, sampler=likeliest, max_tokens=40, stop=lambda _: False
+        )
+        asked.tokens = [token.id for token in said]
+        list(graph.decode(PROMPT, sampler=asked, max_tokens=40, stop=lambda _: False))
+        for ours, theirs in zip(asked.logits, likeliest.logits, strict=True):
+            assert (ours - theirs).norm() < 0.02 * theirs.norm()

@@ -21,10 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from templora_cli.engine import kernels
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.families import ACTIVATIONS, activation_of
-
-BLOCK = 256
-"""Places by which the buffers grow."""
 
 Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A merged weight [out, in], float32, to what a token reads: the matrix, and a scale for each row [out]."""
@@ -87,7 +85,7 @@ class Decoder:
         """Room for so many places, which keeps what the first `length` have left."""
         if places <= self._keys.shape[-1]:
             return
-        places = -(-places // BLOCK) * BLOCK
+        places = -(-places // PLACES["int8"]) * PLACES["int8"]
         for name in ("_keys", "_values"):
             old: Tensor = getattr(self, name)
             grown = old.new_empty(*old.shape[:-1], places)

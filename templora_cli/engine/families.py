@@ -23,16 +23,25 @@ def has_plain_head(config: Any) -> bool:
 
 def has_fast_decoder(config: Any) -> bool:
     """Can a model with this configuration be computed by `decoder`?"""
-    if not has_plain_head(config):
-        return False
-    ropes = config.rope_parameters
-    kinds = [ropes] if "rope_type" in ropes else [rope for rope in ropes.values() if rope]
     odd = ("attn_logit_softcapping", "use_bidirectional_attention")
     return (
-        all(rope["rope_type"] in STATIC_ROPE for rope in kinds)
+        has_plain_head(config)
+        and has_static_rope(config)
         and activation_of(config) in ACTIVATIONS
         and not any(getattr(config, name, None) for name in odd)
     )
+
+
+def can_be_captured(config: Any) -> bool:
+    """Does a token of a model with this configuration go the same way whatever stands before it?"""
+    return config.model_type in FAMILIES and has_static_rope(config)
+
+
+def has_static_rope(config: Any) -> bool:
+    """Are its angles known for every place beforehand?"""
+    ropes = config.rope_parameters
+    kinds = [ropes] if "rope_type" in ropes else [rope for rope in ropes.values() if rope]
+    return all(rope["rope_type"] in STATIC_ROPE for rope in kinds)
 
 
 def activation_of(config: Any) -> str:

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.loss import SLICE
 from templora_cli.engine.shape import Shape
 from templora_cli.errors import TemploraError
@@ -24,8 +25,6 @@ HEADER = 128
 """Tokens of instruction and premise, where the header is not known yet; few have more."""
 FLOAT = 4
 """Bytes of float32, in which adapter, optimizer and losses are on every device."""
-BLOCK = 256
-"""Places by which the cache of the int8 backend grows."""
 MARGIN = 0.15
 """How far a peak may lie from its plan."""
 
@@ -183,7 +182,9 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
     if quantize == "auto":
         quantize = "nf4" if room.device == "cuda" else "none"
     fast = shape.fast and room.device == "cpu" and quantize == "none"
-    backend = "int8" if fast and config.decode.backend != "eager" else "eager"
+    backend = config.decode.backend
+    if backend == "auto" or (backend == "int8" and not fast):  # loading will refuse the latter
+        backend = "int8" if fast else "eager"
     book = header + config.decode.context_tokens + chunk
     learning = config.train.learn
     parts: dict[str, dict[Phase, int]] = {}
@@ -204,7 +205,10 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocabulary * shape.hidden
         always("8-bit copy", packed, since="decode")
         always("compiler", COMPILER, since="decode")
-        always("cache", _cache_bytes(shape, -(-book // BLOCK) * BLOCK, FLOAT, sliding=False), since="decode")
+    if backend in PLACES:
+        places = -(-book // PLACES[backend]) * PLACES[backend]
+        kept_in = FLOAT if backend == "int8" else each
+        always("cache", _cache_bytes(shape, places, kept_in, sliding=False), since="decode")
     else:
         parts["cache"] = {"decode": _cache_bytes(shape, book, each, sliding=True)}
     parts["activations"] = {

@@ -26,8 +26,9 @@ from transformers import (
 )
 
 from templora_cli.engine import int8
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.backends.choose import best_backend
-from templora_cli.engine.decoder import BLOCK, Decoder
+from templora_cli.engine.decoder import Decoder
 from templora_cli.engine.families import has_fast_decoder
 from templora_cli.engine.forward import logits_at
 from templora_cli.engine.int8 import rounded
@@ -127,9 +128,10 @@ def test_buffers_grow_and_keep_what_they_hold() -> None:
     module = adapted("gemma3")
     decoder = Decoder(module, as_it_is)
     decoder.pack()
-    ids = (IDS * 10)[: BLOCK + 20]
-    decoder.logits_after(ids[: BLOCK - 3])
-    ours = [decoder.logits_after([token]) for token in ids[BLOCK - 3 :]]
+    ids = (IDS * 10)[: PLACES["int8"] + 20]
+    before = PLACES["int8"] - 3
+    decoder.logits_after(ids[:before])
+    ours = [decoder.logits_after([token]) for token in ids[before:]]
     theirs, _ = logits_at(module, ids, range(len(ids) - len(ours), len(ids)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
 

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfig, OwnConfig, TrainConfig
 from templora_cli.engine import machine, models, planner
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.backends.int8 import Int8Backend
-from templora_cli.engine.decoder import BLOCK
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.engine.planner import MARGIN, PHASES, Plan, Room, advice, plan, settle
 from templora_cli.engine.shape import Shape, shape_of
@@ -128,7 +128,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend.decoder._reserve(28 + 400)
     made = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
-    assert made.backend == "int8" and BLOCK < 28 + 400
+    assert made.backend == "int8" and PLACES["int8"] < 28 + 400
     assert made.parts["cache"]["train"] == held, "it is kept while the chunk is learnt"
     backend.decoder.pack()
     copy = backend.decoder.copy.model
@@ -224,6 +224,13 @@ def test_a_layer_with_a_window_keeps_no_more(tmp_path: Path) -> None:
     cache = plan(found, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
     tokens = planner.HEADER + 2048 + 1024
     assert cache == 2 * 2 * 16 * 4 * (24 + tokens + 24)
+
+
+def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
+    CONFIGS["gemma3"]().save_pretrained(tmp_path)
+    made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
+    assert made.backend == "graph" and 4 * PLACES["graph"] >= planner.HEADER + 2048 + 1024
+    assert made.parts["cache"]["train"] == 2 * 2 * 16 * GPU.bytes_each * 3 * 4 * PLACES["graph"]
 
 
 # --- what is chosen, and what is refused -------------------------------------------------------------

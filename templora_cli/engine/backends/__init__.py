@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+PLACES = {"int8": 256, "graph": 1024}
+"""By which the buffers of a backend's keys and values grow; a graph is captured anew each time."""
+
 
 class TokenOut(NamedTuple):
     """One decoded token."""

@@ -6,9 +6,12 @@ from typing import Any
 
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.engine.families import FAMILIES, has_fast_decoder
+from templora_cli.engine.backends.graph import GraphBackend
+from templora_cli.engine.families import FAMILIES, can_be_captured, has_fast_decoder
 from templora_cli.engine.models import LanguageModel
 from templora_cli.errors import TemploraError
+
+AUTO = '[decode] backend = "auto" takes one that can'
 
 
 def best_backend(config: Any, device: str, quantize: str) -> str:
@@ -28,16 +31,22 @@ def backend_name(model: LanguageModel, wanted: str) -> str:
         raise TemploraError(
             f"the int8 backend decodes {families} in full precision on a CPU, not "
             f"{model.module.config.model_type} ({model.quantize}) on {model.device.type}",
-            '[decode] backend = "auto" takes one that can',
+            AUTO,
+        )
+    if wanted == "graph" and not (model.device.type == "cuda" and can_be_captured(model.module.config)):
+        raise TemploraError(
+            f"the graph backend decodes {', '.join(FAMILIES)} on a CUDA GPU, not "
+            f"{model.module.config.model_type} on {model.device.type}",
+            AUTO,
         )
     return best if wanted == "auto" else wanted
 
 
 def backend_for(model: LanguageModel, wanted: str) -> Backend:
     """The backend that `[decode] backend` asks for. Raises TemploraError as `backend_name` does."""
-    if backend_name(model, wanted) == "eager":
-        return EagerBackend(model.module)
-    # Compiling takes numba, which no other backend needs.
-    from templora_cli.engine.backends.int8 import Int8Backend
+    name = backend_name(model, wanted)
+    if name == "int8":  # compiling takes numba, which no other backend needs
+        from templora_cli.engine.backends.int8 import Int8Backend
 
-    return Int8Backend(model.module)
+        return Int8Backend(model.module)
+    return GraphBackend(model.module) if name == "graph" else EagerBackend(model.module)

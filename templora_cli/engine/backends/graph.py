@@ -1,0 +1,18 @@
+"""The fast backend of a GPU: transformers' own forward pass, the adapter live, a token one captured graph."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from templora_cli.engine.backends.cached import CachedBackend
+from templora_cli.engine.captured import CapturedDecoder
+
+
+class GraphBackend(CachedBackend):
+    """Tokens from a graph, which reads the adapter where training writes it."""
+
+    decoder: CapturedDecoder
+
+    def __init__(self, module: nn.Module) -> None:
+        """`module` is a model whose configuration `families.can_be_captured` allows, on any device."""
+        super().__init__(module, CapturedDecoder(module))

@@ -1,0 +1,96 @@
+"""A model of transformers as a decoder: what `backends/graph` decodes with.
+
+To launch the kernels of a token one by one takes a CPU longer than a GPU takes to run them. On CUDA those of
+a whole token are captured once as a graph, and launched at once from then on; so all that changes between
+tokens stands in buffers that stay where they are: the token, the keys and values, how many of them count,
+and the adapter, which training writes in place. Elsewhere the same forward pass runs uncaptured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, StaticLayer
+
+from templora_cli.engine.backends import PLACES
+from templora_cli.engine.forward import logits_at
+
+WARM_UP = 2
+"""Tokens before the capture: libraries set themselves up in the first calls."""
+
+
+class CapturedDecoder:
+    """The model's logits, token after token; `length` tokens are behind it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.length = 0
+        self._layers: list[StaticLayer] = []
+        """Keys and values, all with room for as many places, also where a layer sees fewer: one that slides
+        moves them about as the text goes on, and no graph can follow."""
+        self._counted = 0
+        """How many tokens they say that they hold."""
+        self._token = torch.zeros(1, 1, dtype=torch.long, device=next(module.parameters()).device)
+        self._captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
+        """And the logits [V] that it leaves."""
+
+    def pack(self) -> None:
+        """Nothing is copied: the adapter is live."""
+
+    def logits_after(self, ids: Sequence[int]) -> Tensor:
+        """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
+        start, self.length = self.length, self.length + len(ids)
+        self._reserve(self.length, kept=start)
+        if self._counted != start:
+            self._count(start)
+        self._counted = self.length
+        if len(ids) > 1 or not start:
+            cache = Cache(layers=self._layers)
+            return logits_at(self.module, ids, [len(ids) - 1], cache=cache, use_cache=True)[0][0]
+        self._token.fill_(ids[0])
+        if not self._token.is_cuda:
+            return self._next()
+        if self._captured is None:
+            self._captured = self._capture(start)
+        graph, logits = self._captured
+        graph.replay()
+        return logits.clone()
+
+    def _next(self) -> Tensor:
+        """The logits after the token in its buffer."""
+        cache = Cache(layers=self._layers)
+        return self.module(input_ids=self._token, past_key_values=cache, use_cache=True).logits[0, -1]  # type: ignore[no-any-return]
+
+    def _capture(self, start: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                self._next()
+                self._count(start)
+        torch.cuda.current_stream().wait_stream(beside)
+        with torch.cuda.graph(graph):  # nothing runs in here
+            logits = self._next()
+        return graph, logits
+
+    def _count(self, tokens: int) -> None:
+        for layer in self._layers:
+            layer.cumulative_length.fill_(tokens)
+
+    def _reserve(self, places: int, kept: int) -> None:
+        """Room for so many places, with what the first `kept` of them have left."""
+        if self._layers and places <= self._layers[0].max_cache_len:
+            return
+        config: Any = self.module.config
+        count, places = config.num_hidden_layers, -(-places // PLACES["graph"]) * PLACES["graph"]
+        old, self._layers = self._layers, [StaticLayer(places) for _ in range(count)]
+        self._counted, self._captured = 0, None
+        if not kept:
+            return  # a forward pass makes them
+        for before, layer in zip(old, self._layers, strict=True):
+            layer.lazy_initialization(before.keys, before.values)
+            layer.keys[:, :, :kept] = before.keys[:, :, :kept]
+            layer.values[:, :, :kept] = before.values[:, :, :kept]
