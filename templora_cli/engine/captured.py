@@ -37,7 +37,7 @@ class CapturedDecoder:
         self._captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
         """And the logits [V] that it leaves."""
 
-    def pack(self) -> None:
+    def adapter_changed(self) -> None:
         """Nothing is copied: the adapter is live."""
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:

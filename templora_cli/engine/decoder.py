@@ -2,8 +2,8 @@
 
 The forward pass of transformers is made for every case; for a batch of one it spends more time between the
 products than in them. This one knows one case: no padding, no gradients, keys and values in buffers that
-are written in place. A prompt goes through the model's own linear layers, with the adapter live; a single
-token through a merged copy of them, by `kernels`.
+are written in place. A prompt goes through the model's own linear layers, with the adapter live, or merged
+where the copy is being made; a single token through that copy, by `kernels`.
 """
 
 from __future__ import annotations
@@ -52,19 +52,17 @@ class Decoder:
         self.copy = Copy(self.layers, self.norm, self.head, ACTIVATIONS[activation_of(config)], pack)
         _share_threads()
         self.length = 0
+        self._packed = False
         one = self.layers[0]
         self._keys = self._values = torch.empty(len(self.layers), one.groups, one.size, 0)
         self._cos = self._sin = torch.empty(len(self.kinds), 0, one.size)
 
-    def pack(self) -> None:
-        """Copy the weights, with the adapter as it is now."""
-        self.copy.renew()
+    def adapter_changed(self) -> None:
+        """The weights are copied anew when the next tokens are read."""
+        self._packed = False
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
-        """The logits [V] that follow `ids`, which come after the `length` tokens so far.
-
-        A single token needs the copy that `pack` makes.
-        """
+        """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
         start, end = self.length, self.length + len(ids)
         self._reserve(end)
         x = self.embed(torch.tensor(list(ids)))  # [n, hidden]
@@ -72,13 +70,21 @@ class Decoder:
         return self._token(x[0], start) if len(ids) == 1 else self._prompt(x, start, end)
 
     def _token(self, x: Tensor, at: int) -> Tensor:
+        if not self._packed:
+            self.copy.renew()
+            self._packed = True
         cache = kernels.Cache(*(part.numpy() for part in (self._keys, self._values, self._cos, self._sin)))
         return torch.from_numpy(kernels.token(x.numpy(), self.copy.model, cache, at))
 
     def _prompt(self, x: Tensor, start: int, end: int) -> Tensor:
         cos, sin = self._cos[:, start:end], self._sin[:, start:end]
+        # What has to be merged for the copy is not taken apart again for the prompt.
+        read = Linear.__call__ if self._packed else self.copy.read
         for layer, keys, values in zip(self.layers, self._keys, self._values, strict=True):
-            x = layer.prompt(x, start, keys, values, cos[layer.kind], sin[layer.kind])
+            x = layer.prompt(x, start, keys, values, cos[layer.kind], sin[layer.kind], read)
+        if not self._packed:
+            self.copy.complete()
+            self._packed = True
         return self.head(self.norm(x[-1:]))[0]
 
     def _reserve(self, places: int) -> None:
@@ -136,22 +142,26 @@ class Layer:
             self.before_mlp = Norm(layer.post_attention_layernorm)
             self.after_attention = self.after_mlp = None
 
-    def prompt(self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def prompt(
+        self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, read: Read
+    ) -> Tensor:
         """[n, hidden] -> [n, hidden], for the places from `start` on.
 
         Their keys and values are written into those of the layer, [groups, size, places].
         """
-        attended = self.out(self._attention(self.before_attention(x), start, keys, values, cos, sin))
+        heads = read(self.qkv, self.before_attention(x))
+        attended = read(self.out, self._attention(heads, start, keys, values, cos, sin))
         x = x + (self.after_attention(attended) if self.after_attention else attended)
-        gate, up = self.gate_up(self.before_mlp(x)).chunk(2, -1)
-        made = self.down(self.activation(gate) * up)
+        gate, up = read(self.gate_up, self.before_mlp(x)).chunk(2, -1)
+        made = read(self.down, self.activation(gate) * up)
         return x + (self.after_mlp(made) if self.after_mlp else made)
 
     def _attention(
         self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
     ) -> Tensor:
+        """x is queries, keys and values side by side [n, (heads + 2 groups) * size]."""
         n, end = len(x), start + len(x)
-        heads = self.qkv(x).view(n, self.heads + 2 * self.groups, self.size).transpose(0, 1)
+        heads = x.view(n, self.heads + 2 * self.groups, self.size).transpose(0, 1)
         queries, own_keys, own_values = torch.split(heads, [self.heads, self.groups, self.groups])
         if self.q_norm and self.k_norm:
             queries, own_keys = self.q_norm(queries), self.k_norm(own_keys)
@@ -227,6 +237,10 @@ class Linear:
         )
 
 
+Read = Callable[[Linear, Tensor], Tensor]
+"""[n, in] -> [n, out], through a `Linear` or what stands for it."""
+
+
 def _merged(module: Any) -> Tensor:
     if not isinstance(module, LoraLayer):
         return module.weight.detach()  # type: ignore[no-any-return]
@@ -250,6 +264,10 @@ class Copy:
         self.layers, self.norm = layers, norm
         self.qkv, self.out, self.gate_up, self.down = map(stack, ("qkv", "out", "gate_up", "down"))
         self.head = Matrices([head], to_matrix)
+        self._parts = (self.qkv, self.out, self.gate_up, self.down, self.head)
+        self._places = {
+            linear: (part, place) for part in self._parts for place, linear in enumerate(part.linears)
+        }
         self.common = kernels.Common(
             heads=one.heads,
             groups=one.groups,
@@ -262,20 +280,32 @@ class Copy:
 
     def renew(self) -> None:
         """Take the weights anew, with the adapter as it is now."""
+        for part, place in self._places.values():
+            part.take(place)
+        self.complete()
+
+    def read(self, linear: Linear, x: Tensor) -> Tensor:
+        """[n, in] -> [n, out] by the weight as it is now, which is taken on the way."""
+        part, place = self._places[linear]
+        return nn.functional.linear(x, part.take(place), part.biases[place])
+
+    def complete(self) -> None:
+        """All has been taken but, it may be, the head."""
+        self.head.take(0)
         layers = self.layers
         blocks = kernels.Block(
             before_attention=_stacked([layer.before_attention for layer in layers]),
-            qkv=self.qkv.renewed(),
+            qkv=self.qkv.read(),
             q_norm=_stacked([layer.q_norm for layer in layers]),
             k_norm=_stacked([layer.k_norm for layer in layers]),
-            out=self.out.renewed(),
+            out=self.out.read(),
             after_attention=_stacked([layer.after_attention for layer in layers]),
             before_mlp=_stacked([layer.before_mlp for layer in layers]),
-            gate_up=self.gate_up.renewed(),
-            down=self.down.renewed(),
+            gate_up=self.gate_up.read(),
+            down=self.down.read(),
             after_mlp=_stacked([layer.after_mlp for layer in layers]),
         )
-        weight, scales, bias = self.head.renewed()
+        weight, scales, bias = self.head.read()
         head = kernels.Matrix(weight[0], scales[0], bias[0])
         self.model = kernels.Model(blocks, self.common, self.norm.weight.numpy(), head)
 
@@ -285,24 +315,30 @@ class Matrices:
 
     def __init__(self, linears: Sequence[Linear], to_matrix: Pack) -> None:
         self.linears, self.to_matrix = linears, to_matrix
-        self._biases = torch.stack([linear.bias() for linear in linears])
+        self.biases = torch.stack([linear.bias() for linear in linears])
+        """[blocks, out]"""
         self._copies: tuple[Tensor, Tensor] | None = None
         """Weights and scales, with a first axis for the blocks."""
+        self._taken: set[int] = set()
 
-    def renewed(self) -> kernels.Matrix:
-        """With a first axis for the blocks; what no adapter is on is copied once."""
-        begun = self._copies
-        for place, linear in enumerate(self.linears):
-            if begun and not linear.adapted:
-                continue
-            made = self.to_matrix(linear.merged())
+    def take(self, place: int) -> Tensor:
+        """The merged weight [out, in] of that block; what no adapter is on is copied once."""
+        linear = self.linears[place]
+        weight = linear.merged()
+        if place not in self._taken or linear.adapted:
+            made = self.to_matrix(weight)
             if self._copies is None:
                 self._copies = self._room(made[0]), self._room(made[1])
             for copies, part in zip(self._copies, made, strict=True):
                 copies[place] = part
+            self._taken.add(place)
+        return weight
+
+    def read(self) -> kernels.Matrix:
+        """With a first axis for the blocks, all of which have been taken."""
         assert self._copies
         weights, scales = self._copies
-        return kernels.Matrix(weights.numpy(), scales.numpy(), self._biases.numpy())
+        return kernels.Matrix(weights.numpy(), scales.numpy(), self.biases.numpy())
 
     def _room(self, first: Tensor) -> Tensor:
         if len(self.linears) == 1:  # the head, which is large: not twice

@@ -92,7 +92,6 @@ def test_logits_are_those_of_transformers(name: str) -> None:
     """A prompt at once, then token by token, past the windows of the layers that slide."""
     module = adapted(name)
     decoder = Decoder(module, as_it_is)
-    decoder.pack()
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
     theirs, _ = logits_at(module, IDS, range(len(IDS) - 61, len(IDS)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
@@ -114,7 +113,7 @@ def test_threads_are_as_many_as_torch_has() -> None:
         "import torch, numba; torch.set_num_threads(1)\n"
         "from tests.engine.test_decoder import adapted, as_it_is\n"
         "from templora_cli.engine.decoder import Decoder\n"
-        "decoder = Decoder(adapted('llama'), as_it_is); decoder.pack(); decoder.logits_after([5])\n"
+        "decoder = Decoder(adapted('llama'), as_it_is); decoder.logits_after([5])\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
@@ -127,7 +126,6 @@ def test_threads_are_as_many_as_torch_has() -> None:
 def test_buffers_grow_and_keep_what_they_hold() -> None:
     module = adapted("gemma3")
     decoder = Decoder(module, as_it_is)
-    decoder.pack()
     ids = (IDS * 10)[: PLACES["int8"] + 20]
     before = PLACES["int8"] - 3
     decoder.logits_after(ids[:before])
@@ -152,7 +150,6 @@ def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
     module: Any = adapted("llama")
     decoder = Decoder(module, as_it_is)
     with module.disable_adapter():
-        decoder.pack()
         ours = [decoder.logits_after([token]) for token in IDS[:5]][-1]
         torch.testing.assert_close(ours, logits_at(module, IDS[:5], [4])[0][0], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(ours, logits_at(module, IDS[:5], [4])[0][0], atol=1e-2)

@@ -130,7 +130,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
     assert made.backend == "int8" and PLACES["int8"] < 28 + 400
     assert made.parts["cache"]["train"] == held, "it is kept while the chunk is learnt"
-    backend.decoder.pack()
+    backend.decoder.logits_after([5])
     copy = backend.decoder.copy.model
     blocks = copy.blocks
     matrices = (blocks.qkv, blocks.out, blocks.gate_up, blocks.down, copy.head)

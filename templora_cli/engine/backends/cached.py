@@ -17,8 +17,8 @@ class Decoder(Protocol):
     length: int
     """Tokens whose keys and values are kept. It may be set back: what comes after is written over."""
 
-    def pack(self) -> None:
-        """Take the adapter as it is now."""
+    def adapter_changed(self) -> None:
+        """What was copied of it is copied anew."""
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
         """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
@@ -38,7 +38,6 @@ class CachedBackend:
         self.module, self.decoder = module, decoder
         self._read: list[int] = []
         """The tokens whose keys and values the decoder holds."""
-        self._stale = True
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -58,20 +57,17 @@ class CachedBackend:
 
     def _logits(self, ids: list[int], read: int) -> Tensor:
         """Those [V] that follow `ids`, of which the decoder has read the first `read`."""
-        if self._stale:
-            self.decoder.pack()
-            self._stale = False
         self.decoder.length = read
         self._read = ids.copy()
         return self.decoder.logits_after(ids[read:])
 
     def chunk_begins(self) -> None:
         """See `Backend.chunk_begins`."""
-        self._read = []
+        self.adapter_changed()  # a session that is resumed here has copied nothing either
 
     def adapter_changed(self) -> None:
         """See `Backend.adapter_changed`."""
-        self._stale = True
+        self.decoder.adapter_changed()
         self._read = []
 
 
