@@ -2,8 +2,8 @@
 
 The forward pass of transformers is made for every case; for a batch of one it spends more time between the
 products than in them. This one knows one case: no padding, no gradients, keys and values in buffers that
-are written in place. A prompt goes through the model's own linear layers, with the adapter live, or merged
-where the copy is being made; a single token through that copy, by `kernels`.
+are written in place, in bfloat16. A prompt goes through the model's own linear layers, with the adapter live,
+or merged where the copy is being made; a single token through that copy, by `kernels`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Decoder:
         self.length = 0
         self._packed = False
         one = self.layers[0]
-        self._keys = self._values = torch.empty(len(self.layers), one.groups, one.size, 0)
+        room = torch.empty(len(self.layers), one.groups, one.size, 0, dtype=torch.bfloat16)
+        self._keys = self._values = room
         self._cos = self._sin = torch.empty(len(self.kinds), 0, one.size)
 
     def adapter_changed(self) -> None:
@@ -73,7 +74,8 @@ class Decoder:
         if not self._packed:
             self.copy.renew()
             self._packed = True
-        cache = kernels.Cache(*(part.numpy() for part in (self._keys, self._values, self._cos, self._sin)))
+        keys, values = (part.view(torch.int16).numpy() for part in (self._keys, self._values))
+        cache = kernels.Cache(keys, values, self._cos.numpy(), self._sin.numpy())
         return torch.from_numpy(kernels.token(x.numpy(), self.copy.model, cache, at))
 
     def _prompt(self, x: Tensor, start: int, end: int) -> Tensor:
@@ -172,8 +174,8 @@ class Layer:
         plain = start == 0 and not (self.window and end > self.window)
         attended = scaled_dot_product_attention(
             queries[None],
-            keys[None, ..., first:end].transpose(-1, -2).contiguous(),
-            values[None, ..., first:end].transpose(-1, -2).contiguous(),
+            keys[None, ..., first:end].transpose(-1, -2).float().contiguous(),
+            values[None, ..., first:end].transpose(-1, -2).float().contiguous(),
             None if plain else self._mask(first, start, end),
             is_causal=plain,
             scale=self.scaling,

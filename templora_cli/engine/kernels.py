@@ -2,7 +2,8 @@
 
 Decoding a token reads every weight once and does little with it, so what counts is that few bytes are read,
 from memory that lies in one piece (and so in huge pages), and that nothing happens between: matrices are
-int8 with a scale a row, their products are taken with float32 vectors as they are, and a token is one call.
+int8 with a scale a row, keys and values bfloat16, their products are taken with float32 vectors as they are,
+and a token is one call.
 No sum hangs on how many threads there are.
 
 numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder, and
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
+Halves = NDArray[np.int16]
+"""bfloat16, for which numpy has no type: the upper half of the bits of a float32."""
 
 PRANGE = {
     "prange": True,
@@ -181,9 +184,9 @@ class Model(NamedTuple):
 class Cache(NamedTuple):
     """What was left by the tokens so far, and the angles of all places."""
 
-    keys: Floats
+    keys: Halves
     """[layers, groups, size, places]."""
-    values: Floats
+    values: Halves
     cos: Floats
     """Of the rotary embeddings, [kinds, places, size]."""
     sin: Floats
@@ -297,12 +300,25 @@ def _attention(x: Floats, weights: Block, common: Common, cache: Cache, layer: i
     for group in range(groups):
         key = heads[common.heads + group]
         _rotate(key, weights.k_norm, common.eps, cos, sin)
-        keys[group, :, at] = key
-        values[group, :, at] = heads[common.heads + groups + group]
+        keep(key, keys[group, :, at])
+        keep(heads[common.heads + groups + group], values[group, :, at])
     queries = heads[: common.heads] * np.float32(common.scaling)
     window = common.windows[layer]
     first = max(0, at + 1 - window) if window else 0
     return product(weights.out, _attend(queries, keys, values, first, at + 1))
+
+
+@inlined
+def keep(x: Floats, halves: Halves) -> None:
+    """Round x [n] to the nearest, of two as near to the even one, as torch does."""
+    bits = x.view(np.int32)
+    for i in range(len(x)):
+        halves[i] = (bits[i] + 0x7FFF + ((bits[i] >> 16) & 1)) >> 16
+
+
+@inlined
+def _wide(half: int) -> Any:
+    return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
 
 
 @kernel
@@ -318,7 +334,7 @@ def _rotate(head: Floats, norm: Floats, eps: float, cos: Floats, sin: Floats) ->
 
 
 @parallel_kernel
-def _attend(queries: Floats, keys: Floats, values: Floats, first: int, end: int) -> Floats:
+def _attend(queries: Floats, keys: Halves, values: Halves, first: int, end: int) -> Floats:
     """What each of the queries [heads, size] draws from places `first` to `end`; [heads * size].
 
     By pieces of the places, which threads share out.
@@ -348,8 +364,8 @@ def _attend(queries: Floats, keys: Floats, values: Floats, first: int, end: int)
 @kernel
 def _draw(
     queries: Floats,
-    keys: Floats,
-    values: Floats,
+    keys: Halves,
+    values: Halves,
     start: int,
     stop: int,
     drawn: Floats,
@@ -382,7 +398,7 @@ def _joined(drawn: Floats, highest: Floats, totals: Floats) -> Floats:
 
 
 @kernel
-def _four(rows: Floats, i: int, start: int, stop: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _four(rows: Halves, i: int, start: int, stop: int) -> tuple[Halves, Halves, Halves, Halves]:
     """Row i and the three after it, between two places; the next four are asked for.
 
     Rows are read in fours, and by all heads of a group while they are near: what they are multiplied with, or
@@ -395,7 +411,7 @@ def _four(rows: Floats, i: int, start: int, stop: int) -> tuple[Floats, Floats, 
 
 
 @kernel
-def _scores(queries: Floats, keys: Floats, start: int, stop: int) -> Floats:
+def _scores(queries: Floats, keys: Halves, start: int, stop: int) -> Floats:
     """queries [heads, size] times keys [size, places] from `start` to `stop`; [heads, places]."""
     heads, size = queries.shape
     scores = np.zeros((heads, stop - start), np.float32)
@@ -406,15 +422,19 @@ def _scores(queries: Floats, keys: Floats, start: int, stop: int) -> Floats:
             a, b, c, d = queries[head, i], queries[head, i + 1], queries[head, i + 2], queries[head, i + 3]
             score = scores[head]
             for place in range(len(k)):
-                score[place] += a * k[place] + b * m[place] + c * n[place] + d * o[place]
+                score[place] += (
+                    a * _wide(k[place]) + b * _wide(m[place]) + c * _wide(n[place]) + d * _wide(o[place])
+                )
     for i in range(whole, size):
         for head in range(heads):
-            scores[head] += queries[head, i] * keys[i, start:stop]
+            score, a, k = scores[head], queries[head, i], keys[i, start:stop]
+            for place in range(len(k)):
+                score[place] += a * _wide(k[place])
     return scores
 
 
 @kernel
-def _weighted(shares: Floats, values: Floats, start: int, stop: int, sums: Floats) -> None:
+def _weighted(shares: Floats, values: Halves, start: int, stop: int, sums: Floats) -> None:
     """Values [size, places] from `start` to `stop` times shares [heads, places]; into sums [heads, size]."""
     whole = len(values) - len(values) % 4
     for i in range(0, whole, 4):
@@ -423,14 +443,17 @@ def _weighted(shares: Floats, values: Floats, start: int, stop: int, sums: Float
             share = shares[head]
             a = b = c = d = np.float32(0)
             for place in range(len(k)):
-                a += share[place] * k[place]
-                b += share[place] * m[place]
-                c += share[place] * n[place]
-                d += share[place] * o[place]
+                a += share[place] * _wide(k[place])
+                b += share[place] * _wide(m[place])
+                c += share[place] * _wide(n[place])
+                d += share[place] * _wide(o[place])
             sums[head, i], sums[head, i + 1], sums[head, i + 2], sums[head, i + 3] = a, b, c, d
     for i in range(whole, len(values)):
         for head in range(len(shares)):
-            sums[head, i] = _dot(values[i, start:stop], shares[head])
+            share, k, a = shares[head], values[i, start:stop], np.float32(0)
+            for place in range(len(k)):
+                a += share[place] * _wide(k[place])
+            sums[head, i] = a
 
 
 @kernel

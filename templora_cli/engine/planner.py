@@ -25,6 +25,8 @@ HEADER = 128
 """Tokens of instruction and premise, where the header is not known yet; few have more."""
 FLOAT = 4
 """Bytes of float32, in which adapter, optimizer and losses are on every device."""
+HALF = 2
+"""Bytes of bfloat16, in which the int8 backend keeps keys and values."""
 MARGIN = 0.15
 """How far a peak may lie from its plan."""
 
@@ -207,7 +209,7 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         always("compiler", COMPILER, since="decode")
     if backend in PLACES:
         places = -(-book // PLACES[backend]) * PLACES[backend]
-        kept_in = FLOAT if backend == "int8" else each
+        kept_in = HALF if backend == "int8" else each
         always("cache", _cache_bytes(shape, places, kept_in, sliding=False), since="decode")
     else:
         parts["cache"] = {"decode": _cache_bytes(shape, book, each, sliding=True)}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,10 +85,19 @@ def test_exp_of_what_is_no_number_is_none() -> None:
 def test_attention_is_the_textbooks(size: int, first: int, end: int) -> None:
     random = np.random.default_rng(size)
     queries = random.standard_normal((4, size), np.float32)
-    keys, values = (random.standard_normal((2, size, end + 3), np.float32) for _ in "kv")
+    kept = [torch.from_numpy(random.standard_normal((2, size, end + 3), np.float32)).bfloat16() for _ in "kv"]
+    keys, values = (part.float().numpy() for part in kept)
     wanted = []
     for head, query in enumerate(queries):
         shares = np.exp(query @ keys[head // 2, :, first:end])
         wanted.append(values[head // 2, :, first:end] @ (shares / shares.sum()))
-    ours = kernels._attend(queries, keys, values, first, end)
+    ours = kernels._attend(queries, *(part.view(torch.int16).numpy() for part in kept), first, end)
     np.testing.assert_allclose(ours, np.concatenate(wanted), rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=40))
+def test_what_is_kept_is_rounded_as_torch_does(values: list[float]) -> None:
+    x = np.array(values, np.float32)
+    halves = np.empty(len(x), np.int16)
+    kernels.keep(x, halves)
+    assert halves.tolist() == torch.from_numpy(x).bfloat16().view(torch.int16).tolist()
