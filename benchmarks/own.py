@@ -105,7 +105,11 @@ VARIANTS: dict[str, Variant] = {
     "nll 1e-5": Variant(("own.lr=1e-5", *WHOLE)),
     "nll 2e-5": Variant(("own.lr=2e-5", *WHOLE)),
     # As given text is learnt, but for the rate: as many steps, at half the cost and less.
-    **{f"nll {lr}, windows": Variant((f"own.lr={lr}",)) for lr in ("1e-5", "2e-5", "4e-5")},
+    **{
+        f"nll {lr}, windows": Variant((f"own.lr={lr}", "own.context_tokens=256"))
+        for lr in ("1e-5", "2e-5", "4e-5")
+    },
+    "nll 2e-5, no context": Variant(("own.lr=2e-5", "own.context_tokens=0")),
     "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5", *WHOLE), replayed),
     "nll 2e-4": Variant(("own.lr=2e-4", *WHOLE)),
     "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4", *WHOLE), kl_budget(0.05)),

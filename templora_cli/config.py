@@ -215,8 +215,16 @@ class GivenConfig(LearningConfig):
 @dataclass(frozen=True)
 class OwnConfig(LearningConfig):
     """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
-    that 0 chooses is `OWN_SHARE` of that for given text.
+    that 0 chooses is `OWN_SHARE` of that for given text. Prose of its own is learnt without what stood
+    before it: half the work, a book that repeats itself less, nearly as much remembered (docs/quality.md).
     """
+
+    context_tokens: int = option(
+        0,
+        "Tokens before what is learnt that training shows; 256 in a translation, whose sources stand there",
+        at_least=0,
+        at_most=MOST_TOKENS,
+    )
 
 
 @dataclass(frozen=True)
@@ -283,6 +291,9 @@ TABLES: dict[str, type] = {
     "session": SessionConfig,
 }
 
+TASKS: dict[str, dict[str, dict[str, Any]]] = {"translation": {"own": {"context_tokens": 256}}}
+"""Defaults of a task where they are others."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -302,8 +313,8 @@ class Layer:
         return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
 
 
-def resolve(layers: list[Layer]) -> Config:
-    """Merge `layers` over the defaults, later ones winning.
+def resolve(layers: list[Layer], task: str = "novel") -> Config:
+    """Merge `layers` over the defaults for that task, later ones winning.
 
     A layer that names a recipe starts `[train]`, `[given]`, `[own]` and `[gate]` anew from it, and takes
     its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
@@ -311,7 +322,8 @@ def resolve(layers: list[Layer]) -> Config:
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
     issues: list[str] = []
-    chosen: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
+    default = TASKS.get(task, {})
+    chosen: dict[str, dict[str, Any]] = {"": {}, **{table: dict(default.get(table, {})) for table in TABLES}}
     for layer in layers:
         checked = _checked(layer, issues)
         if "recipe" in checked["train"]:
@@ -319,7 +331,7 @@ def resolve(layers: list[Layer]) -> Config:
             recipe = RECIPES[checked["train"]["recipe"]]
             chosen["train"] = {**kept, **recipe.get("train", {})}
             for name in ("given", "own", "gate"):
-                chosen[name] = dict(recipe.get(name, {}))
+                chosen[name] = {**default.get(name, {}), **recipe.get(name, {})}
             chosen["decode"].update(recipe.get("decode", {}))
         for table, values in checked.items():
             chosen[table].update(values)

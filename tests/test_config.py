@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,17 @@ def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
     assert (config.own.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
     assert config.decode.top_k == 5, "how tokens are drawn is no part of a recipe"
     assert config.train.learn is False, "learning or not is no part of a recipe"
+
+
+def test_a_translation_shows_the_sources_of_what_it_learns() -> None:
+    assert resolve([]).own.context_tokens == 0
+    translation = resolve([], "translation")
+    assert translation == replace(resolve([]), own=replace(resolve([]).own, context_tokens=256))
+    named = flags({"train": {"recipe": "default"}})
+    assert resolve([named], "translation") == translation
+    assert resolve([flags({"train": {"recipe": "paper"}})], "translation").own.context_tokens == 2048
+    asked = flags({"own": {"context_tokens": 8}})
+    assert resolve([named, asked], "translation").own.context_tokens == 8
 
 
 def test_keys_beside_a_recipe_change_it() -> None:

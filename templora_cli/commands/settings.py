@@ -74,9 +74,12 @@ def settings_of(assignments: list[str], *, prefer: str) -> dict[tuple[str, str],
 
 
 def configure(
-    flags: dict[tuple[str, str], Any], settings: dict[tuple[str, str], Any] | None = None
+    flags: dict[tuple[str, str], Any],
+    settings: dict[tuple[str, str], Any] | None = None,
+    *,
+    task: str = "novel",
 ) -> Config:
-    """The configuration from both files and the `flags` ((table, key) to value; None is not given).
+    """The configuration of a task from both files and the `flags` ((table, key) to value; None is not given).
 
     `settings` come with the flags and win over them.
     """
@@ -85,7 +88,7 @@ def configure(
         if value is not None:
             (values.setdefault(table, {}) if table else values)[key] = value
     names = {("train", "learn"): "--no-learn"}
-    return resolve([*config_files(), Layer.of_flags(values, names)])
+    return resolve([*config_files(), Layer.of_flags(values, names)], task)
 
 
 def config_files() -> list[Layer]:

@@ -95,7 +95,8 @@ def translate(
         seed=seed,
     )
     with open_view(json=json, quiet=quiet, prose=False) as view:
-        config = _decoding(configure(given, settings_of(settings or [], prefer="translation")))
+        chosen = settings_of(settings or [], prefer="translation")
+        config = _decoding(configure(given, chosen, task="translation"))
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _chosen(document, start, end, limit)

@@ -115,6 +115,7 @@ def translate(
                 model=model, quantize=quantize, device=device, recipe=recipe, no_learn=no_learn, seed=seed
             ),
             settings_of(settings or [], prefer="given" if learn_from == "reference" else "own"),
+            task="translation",
         )
         asked = {
             "context_pairs": context_pairs,
