@@ -216,7 +216,7 @@ class GivenConfig(LearningConfig):
 class OwnConfig(LearningConfig):
     """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
     that 0 chooses is `OWN_SHARE` of that for given text. Prose of its own is learnt without what stood
-    before it: half the work, a book that repeats itself less, nearly as much remembered (docs/quality.md).
+    before it: half the work, and nearly as much is remembered (docs/quality.md).
     """
 
     context_tokens: int = option(

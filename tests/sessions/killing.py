@@ -1,4 +1,5 @@
-"""Runs of the real commands in processes of their own that are killed at a chosen point.
+"""Runs of the real commands in processes of their own that are killed at a chosen point, or whose disk is
+copied at each of their points, as a kill would leave it.
 
 A point is anything that a run does to its files or reports of its loop: every file opened, synced,
 renamed or removed below the home, every tensor file written (killed in the middle of it), every event.
@@ -7,6 +8,7 @@ renamed or removed below the home, every tensor file written (killed in the midd
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -34,15 +36,24 @@ KillAt = int | tuple[str, int] | None
 
 @dataclass
 class Points:
-    """Counts the points of this process and kills it at one of them."""
+    """Counts the points of this process, and kills it at one of them or copies the disk at each."""
 
     home: str
-    kill_at: KillAt
+    kill_at: KillAt = None
+    copies: Path | None = None
+    """Folder for the copies of the home, by the numbers of the points."""
     names: list[str] = field(default_factory=list)
+    _busy: bool = False
 
     def reach(self, name: str) -> None:
+        if self._busy:  # copying passes points too
+            return
         if self.kill_at in (len(self.names), (name, self.names.count(name) + 1)):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.copies is not None:
+            self._busy = True
+            shutil.copytree(self.home, self.copies / str(len(self.names)))
+            self._busy = False
         self.names.append(name)
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
@@ -60,7 +71,7 @@ def install(points: Points) -> None:
         fsync(handle)
 
     def counted_save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-        if points.kill_at == len(points.names):
+        if points.copies is not None or points.kill_at == len(points.names):
             save_file(tensors, path)
             os.truncate(path, path.stat().st_size // 2)
         points.reach(f"in the middle of {path.name}")
@@ -80,14 +91,17 @@ OPENING = "A storm."
 """One given chunk: eight tokens of the tiny model."""
 
 
-def run(environment: dict[str, str], model: str, kill_at: KillAt, names_file: str | None) -> None:
-    """Write the book, or go on with it if there is one; in a process of its own."""
+def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | None) -> None:
+    """Write the book, or go on with it if there is one; in a process of its own.
+
+    In `copies`, where it is given, are then the disk at each point and `points.txt`, their names.
+    """
     os.environ.update(environment)
     log = os.open(environment["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    points = Points(environment["TEMPLORA_HOME"], kill_at)
+    points = Points(environment["TEMPLORA_HOME"], kill_at, None if copies is None else Path(copies))
     install(points)
     try:
         resume()
@@ -106,5 +120,5 @@ def run(environment: dict[str, str], model: str, kill_at: KillAt, names_file: st
             model=model,
             seed=5,
         )
-    if names_file is not None:
-        Path(names_file).write_text("\n".join(points.names))
+    if points.copies is not None:
+        (points.copies / "points.txt").write_text("\n".join(points.names))
