@@ -116,7 +116,7 @@ def planned_and_peak(model: str, size: int, checkpointing: str, backend: str) ->
             f'[train]\ngradient_checkpointing = "{checkpointing}"\n[decode]\nbackend = "{backend}"\n'
         )
         opening = Path(folder) / "opening.txt"
-        opening.write_text("The sea was calm that day. " * (size // 7), "utf-8")  # seven tokens each
+        opening.write_text("The sea was calm that day. " * (2 * size // 7), "utf-8")  # seven tokens each
         environment = {**os.environ, "TEMPLORA_HOME": folder, "TEMPLORA_CONFIG": str(settings)}
         flags = ["--model", model, "--chunk-tokens", str(size), "--context-tokens", str(size), "--json"]
         told = subprocess.run(

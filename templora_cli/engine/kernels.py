@@ -213,7 +213,8 @@ def is_kept() -> bool:
         return False
     try:
         key = cache._index_key(_signature(), token.targetctx.codegen())  # type: ignore[attr-defined]
-        return cache._cache_file.load(key) is not None
+        # Its index alone: in processes that read the code itself once more, last bits came out otherwise.
+        return key in cache._cache_file._load_index()
     except Exception:  # a damaged file raises whatever its rest looks like
         return False
 
