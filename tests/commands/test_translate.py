@@ -333,6 +333,7 @@ def test_the_glossary_is_used_and_frozen(tiny_model: Path) -> None:
     Path("terms.csv").write_text("source,target\nEins,One\n")
     translate(tiny_model, "--glossary", "terms.csv", "--limit", "2")
     manifest = json.loads((only_session() / "session.json").read_text())
+    assert manifest["config"]["own"]["context_tokens"] == 256, "else the sources would not be seen"
     assert manifest["request"]["terms"] == [{"source": "Eins", "target": "One", "note": "", "forbidden": []}]
 
 
