@@ -62,7 +62,13 @@ def load_model(
             tight = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
             view.show(Notice(tight))
         model = models.load(folder, plan.config.model, plan.config.train, seed=config.seed)
-        return for_size(plan.config, model.parameters), folder, model
+    if plan.backend == "int8":
+        from templora_cli.engine import kernels
+
+        if not kernels.is_kept():
+            with view.status("compiling for this CPU, once: half a minute"):
+                kernels.prepare()
+    return for_size(plan.config, model.parameters), folder, model
 
 
 def find_model(config: Config, view: View) -> Path:

@@ -50,6 +50,7 @@ class Decoder:
         self.norm = Norm(model.model.norm)
         self.head = Linear([model.lm_head])
         self.copy = Copy(self.layers, self.norm, self.head, ACTIVATIONS[activation_of(config)], pack)
+        kernels.prepare()
         _share_threads()
         self.length = 0
         self._packed = False

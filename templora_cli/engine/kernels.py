@@ -6,13 +6,16 @@ int8 with a scale a row, keys and values bfloat16, their products are taken with
 and a token is one call.
 No sum hangs on how many threads there are.
 
-numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder, and
-trusts it as much.
+numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder,
+and trusts it as much. A process that has compiled computes other last bits than those that load what it kept,
+and a resumed session must not: so a process of its own compiles.
 """
 
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, cast
@@ -201,6 +204,48 @@ def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
     for layer in range(len(common.windows)):
         _block(x, _one(blocks, layer), common, cache, layer, at)
     return product(head, normed(x, norm, common.eps))
+
+
+def is_kept() -> bool:
+    """Has `token` been compiled for the 8-bit copy of a model, on a CPU like this one?"""
+    cache = getattr(token, "_cache", None)
+    if not isinstance(cache, _Kept):
+        return False
+    try:
+        key = cache._index_key(_signature(), token.targetctx.codegen())  # type: ignore[attr-defined]
+        # Its index alone: in processes that read the code itself once more, last bits came out otherwise.
+        return key in cache._cache_file._load_index()
+    except Exception:  # a damaged file raises whatever its rest looks like
+        return False
+
+
+def prepare() -> None:
+    """Let another process compile `token`, where that has not been done: half a minute, once on a machine.
+
+    Where nothing can be kept each process compiles for itself, and all compute the same.
+    """
+    if isinstance(getattr(token, "_cache", None), _Kept) and not is_kept():
+        # Looked for where this process looks: the working folder is not to be trusted.
+        code = "import sys; sys.path[:] = sys.argv[1:]; from templora_cli.engine.kernels import compile_token"
+        command = [sys.executable, "-c", f"{code}; compile_token()", *sys.path]
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def compile_token() -> None:
+    """Compile and keep it, in this process."""
+    token.compile(_signature())  # type: ignore[attr-defined]
+
+
+def _signature() -> tuple[Any, ...]:
+    """The types of what `token` is called with, whatever the model."""
+    one, two, three = (np.empty((0,) * axes, np.float32) for axes in (1, 2, 3))
+    blocks = Matrix(np.empty((0, 0, 0), np.int8), two, two)
+    head = Matrix(np.empty((0, 0), np.int8), one, one)
+    whole, halves = np.empty(0, np.int64), np.empty((0, 0, 0, 0), np.int16)
+    common = Common(1, 1, 1e-6, 1.0, 0, windows=whole, angles=whole)
+    block = Block(two, blocks, two, two, blocks, two, two, blocks, blocks, two)
+    arguments = (one, Model(block, common, one, head), Cache(halves, halves, three, three), 0)
+    return tuple(map(numba.typeof, arguments))
 
 
 @inlined

@@ -36,7 +36,7 @@ LIBRARIES = 50_000_000
 """What the libraries load later than at import, on a CPU."""
 COMPILER = 100_000_000
 """numba, LLVM and what they compiled: 58 MB when they are loaded, 40 MB at the first token. The first run of
-all on a machine takes some 0.3 GB more, once, while it compiles."""
+all on a machine compiles in a process of its own, which takes some 0.3 GB, once."""
 HOLES, HOLES_OF_LAYER = 300_000_000, 2
 """glibc's heap after a backward pass: bytes, and times the activations of a layer. Fitted to the runs of
 docs/performance.md, not derived."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.caching import NullCache
 
 from templora_cli.engine import kernels
 
@@ -43,6 +44,53 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
         code.write_bytes(code.read_bytes()[:20])
     assert hits_in_a_new_process(tmp_path) == 0
     assert hits_in_a_new_process(tmp_path) == 1
+
+
+TOKEN = """
+import hashlib
+import torch
+from tests.engine.test_decoder import IDS, adapted
+from templora_cli.engine import kernels
+from templora_cli.engine.decoder import Decoder
+from templora_cli.engine.int8 import rounded
+torch.set_num_threads(1)
+decoder = Decoder(adapted("llama"), rounded)
+with torch.no_grad():
+    logits = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
+digest = hashlib.sha256(torch.stack(logits).numpy().tobytes()).hexdigest()
+print(sum(kernels.token.stats.cache_misses.values()), digest)
+"""
+
+
+def told_by_a_new_process(cache: Path | None = None) -> list[str]:
+    environment = {**os.environ, **({"NUMBA_CACHE_DIR": str(cache)} if cache else {})}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", TOKEN], env=environment, cwd=root, stdout=subprocess.PIPE)
+    return done.stdout.decode().split()
+
+
+def test_a_process_that_decodes_never_compiles() -> None:
+    assert told_by_a_new_process()[0] == "0"
+    assert kernels.is_kept(), "another process did, for the types that are decoded with"
+
+
+@pytest.mark.slow
+def test_the_first_process_on_a_machine_says_what_later_ones_say(tmp_path: Path) -> None:
+    """Bit for bit: a session that began in it is resumed by another."""
+    first = told_by_a_new_process(tmp_path)
+    assert first[0] == "0" and told_by_a_new_process(tmp_path) == first
+
+
+def test_another_process_compiles_from_where_this_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(kernels, "is_kept", lambda: False)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
+    kernels.prepare()
+    ((python, *_, code),) = [command[:3] for command in commands]
+    assert python == sys.executable and "compile_token()" in code and commands[0][3:] == sys.path
+    monkeypatch.setattr(kernels.token, "_cache", NullCache())
+    kernels.prepare()
+    assert len(commands) == 1, "nothing would be kept of it"
 
 
 def double(x: np.ndarray) -> np.ndarray:
