@@ -17,6 +17,7 @@ from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.sides import Subject, Synthetic
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.backends.choose import backend_for, backend_name
+from templora_cli.engine.determinism import compute_alike
 from templora_cli.events import Chunk, ChunkLearnt, ChunkScored, Origin, TextDecoded
 from templora_cli.sessions.checkpoint import commit_step, thin
 from templora_cli.tasks.novel import Goal, NovelTask
@@ -110,8 +111,7 @@ def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
     from tests.tiny import byte_tokenizer
 
     device = torch.device(config.model.device)
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_alike(device)
     base = synthetic.load(name, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
     module, adapter = models.with_adapter(base, config.train, config.seed)

@@ -5,88 +5,28 @@ from memory that lies in one piece (and so in huge pages), and that nothing happ
 int8 with a scale a row, keys and values bfloat16, their products are taken with float32 vectors as they are,
 and a token is one call.
 No sum hangs on how many threads there are.
-
-numba keeps what it compiled as Python keeps its bytecode, beside this file or in the user's cache folder,
-and trusts it as much. A process that has compiled computes other last bits than those that load what it kept,
-and a resumed session must not: so a process of its own compiles.
 """
 
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange
 from numba.core import cgutils, types
-from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from templora_cli.engine import compiled
+from templora_cli.engine.compiled import inlined, kernel, parallel_kernel
+
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
 Halves = NDArray[np.int16]
 """bfloat16, for which numpy has no type: the upper half of the bits of a float32."""
-
-PRANGE = {
-    "prange": True,
-    **dict.fromkeys(
-        ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
-    ),
-}
-"""What threads share out: loops that say so, and no single operation on arrays."""
-COMPILED: dict[str, Any] = {
-    # All that lets sums be taken in parallel, but nan and inf stay what they are.
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-    "error_model": "numpy",
-}
-
-
-def kernel(function: F) -> F:
-    """Compiled for this CPU when it is first called; sums may be taken in any order."""
-    return _compiled(function)
-
-
-def inlined(function: F) -> F:
-    """Compiled where it is called. LLVM compiles a function again with each that calls it, so calls within
-    calls make the first token of all wait."""
-    return cast(F, numba.njit(inline="always", **COMPILED)(function))
-
-
-def parallel_kernel(function: F) -> F:
-    """A `kernel` whose `prange` is shared out between threads."""
-    return _compiled(function, parallel=PRANGE)
-
-
-def _compiled(function: F, **options: Any) -> F:
-    compiled = numba.njit(**options, **COMPILED)(function)
-    with suppress(RuntimeError):  # no folder to keep it in can be written: compiled anew in each process
-        compiled._cache = _Kept(function)
-    return cast(F, compiled)
-
-
-class _Kept(FunctionCache):  # type: ignore[misc]
-    """What was compiled, for the next process: a damaged file or a full disk costs time and nothing else."""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # half a pickle raises whatever its rest looks like
-            with suppress(OSError):
-                self.flush()
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):
-            super().save_overload(sig, data)
-
 
 _LEAST, _LOG2_E = np.float32(-87), np.float32(1 / math.log(2))
 _SERIES = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
@@ -208,27 +148,13 @@ def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
 
 def is_kept() -> bool:
     """Has `token` been compiled for the 8-bit copy of a model, on a CPU like this one?"""
-    cache = getattr(token, "_cache", None)
-    if not isinstance(cache, _Kept):
-        return False
-    try:
-        key = cache._index_key(_signature(), token.targetctx.codegen())  # type: ignore[attr-defined]
-        # Its index alone: in processes that read the code itself once more, last bits came out otherwise.
-        return key in cache._cache_file._load_index()
-    except Exception:  # a damaged file raises whatever its rest looks like
-        return False
+    return compiled.is_kept(token, _signature())
 
 
 def prepare() -> None:
-    """Let another process compile `token`, where that has not been done: half a minute, once on a machine.
-
-    Where nothing can be kept each process compiles for itself, and all compute the same.
-    """
-    if isinstance(getattr(token, "_cache", None), _Kept) and not is_kept():
-        # Looked for where this process looks: the working folder is not to be trusted.
-        code = "import sys; sys.path[:] = sys.argv[1:]; from templora_cli.engine.kernels import compile_token"
-        command = [sys.executable, "-c", f"{code}; compile_token()", *sys.path]
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    """Let another process compile `token`, where that has not been done: half a minute, once on a machine."""
+    if not is_kept():
+        compiled.keep_by_another_process(token, _signature(), compile_token)
 
 
 def compile_token() -> None:

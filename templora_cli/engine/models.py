@@ -21,6 +21,7 @@ from transformers import logging as transformers_logging
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.catalog import fingerprint
+from templora_cli.engine.determinism import compute_alike
 from templora_cli.errors import TemploraError
 
 ADAPTER = "default"
@@ -82,9 +83,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     dtype = dtype_of(device)
     for file in folder.glob("*.safetensors"):
         _require_whole(file)
-    if device.type == "cuda":
-        # Exact resume needs the same sums in the same order; the environment is set in __init__.
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_alike(device)
     with _quiet_libraries(), readable_errors(folder):
         tokenizer = _tokenizer(folder)
         module, loading = AutoModelForCausalLM.from_pretrained(

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba.core.caching import NullCache
 
-from templora_cli.engine import kernels
+from templora_cli.engine import compiled, kernels
 
 PRODUCT = """
 import numpy as np
@@ -83,12 +83,13 @@ def test_the_first_process_on_a_machine_says_what_later_ones_say(tmp_path: Path)
 
 def test_another_process_compiles_from_where_this_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(kernels, "is_kept", lambda: False)
+    monkeypatch.setattr(compiled, "is_kept", lambda *_: False)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(kernels.token, "_cache", kernels.token._cache)  # put back when the test ends
     kernels.prepare()
     ((python, *_, code),) = [command[:3] for command in commands]
     assert python == sys.executable and "compile_token()" in code and commands[0][3:] == sys.path
-    monkeypatch.setattr(kernels.token, "_cache", NullCache())
+    assert isinstance(kernels.token._cache, NullCache), "it did not: nor does this one keep what it compiles"
     kernels.prepare()
     assert len(commands) == 1, "nothing would be kept of it"
 
@@ -102,15 +103,15 @@ def test_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
-    assert kernels.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+    assert compiled.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
 
 
 def test_no_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*arguments: object) -> None:
         raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(kernels, "_Kept", none)
-    assert kernels.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+    monkeypatch.setattr(compiled, "_Kept", none)
+    assert compiled.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
 
 
 @given(st.lists(st.floats(-200, 0, width=32), min_size=1, max_size=70))

@@ -1,0 +1,50 @@
+"""No function of MKL's is first called in several threads at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from templora_cli.config import ModelConfig, TrainConfig
+from templora_cli.engine import models
+from templora_cli.engine.determinism import VECTOR_MATH
+
+
+class FirstCalls(TorchDispatchMode):
+    """Of each function, how many numbers it was first called on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[str, int] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        numbers = [argument.numel() for argument in args if isinstance(argument, torch.Tensor)]
+        self.sizes.setdefault(func.overloadpacket.__name__.rstrip("_"), max(numbers, default=0))
+        return func(*args, **(kwargs or {}))
+
+
+def test_loading_a_model_calls_each_on_one_number(tiny_model: Path) -> None:
+    with FirstCalls() as first:
+        models.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(), seed=0)
+    assert {name: first.sizes.get(name) for name in VECTOR_MATH} == dict.fromkeys(VECTOR_MATH, 1)
+    assert first.sizes["multinomial"] == 2
+
+
+def test_they_are_all_that_torch_leaves_to_mkl() -> None:
+    header = Path(torch.__file__).parent / "include" / "ATen" / "cpu" / "vml.h"
+    if not header.is_file():
+        pytest.skip(f"this torch has no {header.name}")
+    named = re.findall(r"^IMPLEMENT_VML_MKL\((\w+),", header.read_text("utf-8"), re.MULTILINE)
+    assert len(named) > 10 and set(named) <= set(VECTOR_MATH)
