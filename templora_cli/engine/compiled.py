@@ -90,7 +90,7 @@ def keep_by_another_process(
 
     Where it cannot be, each process compiles for itself, and all compute the same.
     """
-    if not isinstance(function._cache, _Kept):
+    if not isinstance(getattr(function, "_cache", None), _Kept):
         return
     # Looked for where this process looks: the working folder is not to be trusted.
     name, module = compiling.__name__, compiling.__module__
