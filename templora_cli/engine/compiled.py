@@ -88,7 +88,7 @@ def keep_by_another_process(
 ) -> None:
     """Call `compiling`, a function of a module, in a process of its own, so that `function` is kept.
 
-    Where it cannot be, each process compiles for itself, and all compute the same.
+    Where it is not, this process does not keep it either: one that loads it would compute otherwise.
     """
     if not isinstance(getattr(function, "_cache", None), _Kept):
         return

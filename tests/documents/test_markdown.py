@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from templora_cli.documents.inline import plain
@@ -230,9 +230,10 @@ def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]
     st.lists(st.sampled_from(["<1>", "</1>", "<2>", "</2>", "<3/>", "*", "[", "x", "`", "<p>"]), max_size=8),
 )
 def test_broken_tags_lose_no_image(words: str, answer: list[str]) -> None:
+    images = words.count("![i](j)")
+    assume(words.count("![") == images + words.count("![i\\|k]["))  # and no link behind a "!"
     document = parsed(f"end {words} end", ".md")
     out = document.render({0: "".join([*answer, "x"])}, "de").decode()
-    images = words.count("![i](j)")
     assert out.count("![i](j)") == images and len(texts(parsed(out, ".md"))) == 1 + images
 
 

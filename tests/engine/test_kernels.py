@@ -86,10 +86,13 @@ def test_another_process_compiles_from_where_this_one_looks(monkeypatch: pytest.
     monkeypatch.setattr(compiled, "is_kept", lambda *_: False)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     monkeypatch.setattr(kernels.token, "_cache", kernels.token._cache)  # put back when the test ends
+    here: list[object] = []
+    monkeypatch.setattr(kernels.token, "compile", here.append)
     kernels.prepare()
     ((python, *_, code),) = [command[:3] for command in commands]
     assert python == sys.executable and "compile_token()" in code and commands[0][3:] == sys.path
     assert isinstance(kernels.token._cache, NullCache), "it did not: nor does this one keep what it compiles"
+    assert here == [kernels._signature()], "before the first token, while the screen says so"
     kernels.prepare()
     assert len(commands) == 1, "nothing would be kept of it"
 
