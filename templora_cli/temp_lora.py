@@ -26,7 +26,7 @@ from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, token_nll
 from templora_cli.engine.muon import Muon
-from templora_cli.engine.sampling import GREEDY_BELOW, Sampler
+from templora_cli.engine.sampling import GREEDY_BELOW, sampler_for
 from templora_cli.events import (
     Chunk,
     ChunkLearnt,
@@ -207,7 +207,7 @@ def decode_chunk(
     chunk: list[int] = []
     pieces: list[str] = []
     nlls: list[float] = []
-    sampler = Sampler(config.decode, state.sampling, model.banned_tokens)
+    sampler = sampler_for(config.decode, state.sampling, model.banned_tokens)
     for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
         chunk.append(token.id)
         pieces.append(to_text(token.id))
@@ -224,7 +224,7 @@ def _decoder(
         after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
     ) -> Iterator[int]:
         drawn = replace(config.decode, temperature=temperature)
-        sampler = Sampler(drawn, state.sampling, set(model.banned_tokens).difference(ends))
+        sampler = sampler_for(drawn, state.sampling, set(model.banned_tokens).difference(ends))
 
         def ended(tokens: Sequence[int]) -> bool:
             return bool(tokens) and tokens[-1] in ends

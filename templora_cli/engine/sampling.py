@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
@@ -19,6 +21,12 @@ NEAR = 10.0
 """Nats below the likeliest token within which the others are looked for first: few are, and sorting few is
 a hundred times as fast as sorting the vocabulary."""
 NOT_NUMBERS = "its weights may be damaged, or too large for 16 bits: begin again with another --quantize"
+
+
+def sampler_for(config: DecodeConfig, generator: torch.Generator, banned: Iterable[int]) -> Sampler:
+    """What draws fastest where `generator` and the logits are."""
+    kind = HostSampler if generator.device.type == "cpu" else Sampler
+    return kind(config, generator, banned)
 
 
 class Sampler:
@@ -78,9 +86,59 @@ class Sampler:
             raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
         shares = below.exp_()
         total = shares.sum()
+        if not self._are_enough(len(near), shares[near].sum() / total):
+            near = torch.arange(len(scores), device=scores.device)
+        return near, total
+
+    def _are_enough(self, tokens: int, held: Any) -> bool:
+        """Do so many of the likeliest tokens, which hold that share, hold all that the cuts can leave?"""
         if self.config.top_k:
-            enough = len(near) >= self.config.top_k
-        else:
-            held = float(shares[near].sum() / total)
-            enough = held > self.config.top_p or self.config.min_p >= math.exp(-NEAR)
-        return near if enough else torch.arange(len(scores), device=scores.device), total
+            return tokens >= self.config.top_k
+        return bool(held > self.config.top_p) or self.config.min_p >= math.exp(-NEAR)
+
+
+class HostSampler(Sampler):
+    """The same with numpy, for logits of a CPU.
+
+    After a token's weights nothing is left in the CPU's cache, and of a small operation of torch most is the
+    code that it begins with: 1.8 ms a token, and 0.85 with numpy.
+    """
+
+    @torch.no_grad()
+    def draw(self, ids: Sequence[int], logits: Tensor) -> int:
+        """See `Sampler.draw`."""
+        scores = logits.float().numpy().copy()
+        penalty = np.float32(self.config.repetition_penalty)
+        if penalty != 1:
+            seen = np.array(ids, np.int64)
+            those = scores[seen]
+            scores[seen] = np.where(those < 0, those * penalty, those / penalty)
+        banned = self.banned.numpy()
+        scores[banned[banned < len(scores)]] = -np.inf
+        if self.config.temperature < GREEDY_BELOW:
+            return int(scores.argmax())
+        scores /= np.float32(self.config.temperature)
+        tokens, probabilities = self.host_candidates(scores)
+        return int(tokens[torch.multinomial(torch.from_numpy(probabilities), 1, generator=self.generator)])
+
+    def host_candidates(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See `Sampler.candidates`."""
+        config = self.config
+        with np.errstate(invalid="ignore"):  # infinity less infinity: told below
+            below = scores - scores.max()
+        near = np.flatnonzero(below > -NEAR)
+        if not len(near):
+            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
+        shares = np.exp(below)
+        total = shares.sum()
+        if not self._are_enough(len(near), shares[near].sum() / total):
+            near = np.arange(len(scores))
+        order = np.argsort(-below[near], kind="stable")
+        if config.top_k:
+            order = order[: config.top_k]
+            total = shares[near[order]].sum()
+        probabilities = shares[near[order]] / total
+        before = probabilities.cumsum() - probabilities
+        kept = (before < config.top_p) & (probabilities >= config.min_p * probabilities[0])
+        kept[0] = True
+        return near[order[kept]], probabilities[kept]

@@ -14,7 +14,7 @@ import torch
 
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.sampling import Sampler
+from templora_cli.engine.sampling import sampler_for
 from templora_cli.temp_lora import Model
 
 TRIAL_TOKENS = 64
@@ -75,7 +75,7 @@ def decode_trial(
     model: Model, backend: Backend, prompt: Sequence[int], config: DecodeConfig
 ) -> tuple[float, float]:
     """Seconds to the first token after `prompt`, and for each token after it; the state draws nothing."""
-    sampler = Sampler(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
+    sampler = sampler_for(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
     if not model.adapter:  # what a backend prepares is then prepared once a book, not once a chunk
         list(backend.decode(prompt[:2], sampler=sampler, max_tokens=2, stop=lambda chunk: False))
         backend.chunk_begins()

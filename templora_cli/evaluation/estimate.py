@@ -9,7 +9,7 @@ import torch
 
 from templora_cli.config import Config
 from templora_cli.engine.backends import Backend
-from templora_cli.engine.sampling import Sampler
+from templora_cli.engine.sampling import sampler_for
 from templora_cli.evaluation.cost import PeakMemory
 from templora_cli.events import ChunkLearnt
 from templora_cli.tasks.translation import TranslationTask
@@ -40,7 +40,7 @@ def estimate(task: TranslationTask, model: Model, backend: Backend, config: Conf
     trial, small = replace(task, decode=decode), replace(config, decode=decode)
     state = WritingState.begin(model, small)
     # What is compiled or copied once does not come again with every chunk.
-    sampler = Sampler(config.decode, torch.Generator(model.device), model.banned_tokens)
+    sampler = sampler_for(config.decode, torch.Generator(model.device), model.banned_tokens)
     for _ in backend.decode(task.format.header, sampler=sampler, max_tokens=2, stop=lambda _: False):
         pass
     began = time.perf_counter()

@@ -22,7 +22,7 @@ from templora_cli.config import DecodeConfig
 from templora_cli.documents.pairs import Pair
 from templora_cli.engine.backends import Backend
 from templora_cli.engine.loss import chunk_nll
-from templora_cli.engine.sampling import Sampler
+from templora_cli.engine.sampling import sampler_for
 from templora_cli.errors import TemploraError
 from templora_cli.tasks.languages import Language
 from templora_cli.tasks.pairs import PairFormat, Tokens
@@ -112,7 +112,7 @@ class TranslationProbe:
     def _translate(self, prompt: Tokens, pair: Pair) -> str:
         # Twice the source: prose that is longer has lost its way.
         most = 2 * len(self.form.source_tokens(pair.source)) + 32
-        sampler = Sampler(GREEDY, torch.Generator(self.model.device), banned=())
+        sampler = sampler_for(GREEDY, torch.Generator(self.model.device), banned=())
 
         def ended(tokens: Sequence[int]) -> bool:
             return bool(tokens) and tokens[-1] in self.ends

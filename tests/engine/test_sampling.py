@@ -18,9 +18,10 @@ from transformers.generation.logits_process import (
 
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.engine.sampling import Sampler
+from templora_cli.engine.sampling import HostSampler, Sampler, sampler_for
 from templora_cli.errors import TemploraError
 
+KINDS = [Sampler, HostSampler]
 PROMPT = [72, 101, 108, 108, 111]
 BANNED = [256, 257]
 
@@ -30,9 +31,9 @@ def module(tiny_model: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(tiny_model).eval()
 
 
-def sampler(seed: int = 0, **config: float) -> Sampler:
+def sampler(seed: int = 0, kind: type[Sampler] = HostSampler, **config: float) -> Sampler:
     plain = {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0}
-    return Sampler(DecodeConfig(**{**plain, **config}), torch.Generator().manual_seed(seed), BANNED)
+    return kind(DecodeConfig(**{**plain, **config}), torch.Generator().manual_seed(seed), BANNED)
 
 
 def tokens(module: torch.nn.Module, sampler: Sampler, count: int = 24) -> list[int]:
@@ -40,7 +41,8 @@ def tokens(module: torch.nn.Module, sampler: Sampler, count: int = 24) -> list[i
     return [t.id for t in backend.decode(PROMPT, sampler=sampler, max_tokens=count, stop=lambda chunk: False)]
 
 
-def test_greedy_equals_generate(module: torch.nn.Module) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_equals_generate(module: torch.nn.Module, kind: type[Sampler]) -> None:
     wanted = module.generate(
         torch.tensor([PROMPT]),
         max_new_tokens=24,
@@ -49,7 +51,7 @@ def test_greedy_equals_generate(module: torch.nn.Module) -> None:
         suppress_tokens=BANNED,
         eos_token_id=None,
     )[0, len(PROMPT) :].tolist()
-    assert tokens(module, sampler(temperature=0, repetition_penalty=1.3)) == wanted
+    assert tokens(module, sampler(0, kind, temperature=0, repetition_penalty=1.3)) == wanted
 
 
 def test_the_seed_decides(module: torch.nn.Module) -> None:
@@ -65,6 +67,7 @@ def test_the_process_generator_is_neither_used_nor_moved(module: torch.nn.Module
     assert tokens(module, sampler(1)) == first
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("config", "allowed"),
     [
@@ -77,9 +80,9 @@ def test_the_process_generator_is_neither_used_nor_moved(module: torch.nn.Module
         ({"repetition_penalty": 10.0, "temperature": 0.1}, {1}),
     ],
 )
-def test_what_can_come_out(config: dict[str, float], allowed: set[int]) -> None:
+def test_what_can_come_out(kind: type[Sampler], config: dict[str, float], allowed: set[int]) -> None:
     logits = torch.tensor([1.0, 1.9, 50.0, 2.0])
-    chooser = Sampler(
+    chooser = kind(
         DecodeConfig(**{"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, **config}),
         torch.Generator().manual_seed(0),
         [2],
@@ -109,28 +112,46 @@ def test_what_may_come_out_is_what_transformers_lets_through(
     if min_p:
         warpers.append(MinPLogitsWarper(min_p))
     left = warpers(None, scores[None].clone())[0].softmax(-1)
-    found, probabilities = sampler(top_k=top_k, top_p=top_p, min_p=min_p).candidates(scores)
-    ours = torch.zeros(300).index_put((found,), probabilities / probabilities.sum())
-    torch.testing.assert_close(ours, left, rtol=1e-4, atol=1e-5)
+    host = HostSampler(
+        DecodeConfig(top_k=top_k, top_p=top_p, min_p=min_p), torch.Generator().manual_seed(0), BANNED
+    )
+    on_host = tuple(map(torch.from_numpy, host.host_candidates(scores.numpy())))
+    for found, probabilities in (host.candidates(scores), on_host):
+        ours = torch.zeros(300).index_put((found,), probabilities / probabilities.sum())
+        torch.testing.assert_close(ours, left, rtol=1e-4, atol=1e-5)
 
 
-def test_logits_that_are_no_numbers_are_told() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_told(kind: type[Sampler], wrong: float) -> None:
     with pytest.raises(TemploraError, match="not numbers"):
-        sampler().draw([0], torch.tensor([0.0, torch.nan, 1.0]))
+        sampler(0, kind).draw([0], torch.tensor([0.0, wrong, 1.0]))
 
 
-def test_a_special_token_that_the_model_has_no_logits_for() -> None:
-    assert sampler().draw([0], torch.tensor([0.0, -torch.inf])) == 0
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_special_token_that_the_model_has_no_logits_for(kind: type[Sampler]) -> None:
+    assert sampler(0, kind).draw([0], torch.tensor([0.0, -torch.inf])) == 0
 
 
-def test_a_token_comes_as_often_as_it_is_likely() -> None:
-    chooser, logits = sampler(), torch.tensor([0.0, 1.0, 2.0, -torch.inf])
+def test_logits_stay_as_they_are() -> None:
+    logits = torch.tensor([0.0, 1.0, -1.0])
+    sampler(repetition_penalty=2.0, temperature=0.5).draw([0, 1, 2], logits)
+    assert logits.tolist() == [0, 1, -1], "their NLL is taken afterwards"
+
+
+def test_the_host_draws_on_the_host() -> None:
+    assert type(sampler_for(DecodeConfig(), torch.Generator(), ())) is HostSampler
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_comes_as_often_as_it_is_likely(kind: type[Sampler]) -> None:
+    chooser, logits = sampler(0, kind), torch.tensor([0.0, 1.0, 2.0, -torch.inf])
     counts = torch.bincount(torch.tensor([chooser.draw([0], logits) for _ in range(4000)]), minlength=4)
     torch.testing.assert_close(counts / 4000, logits.softmax(-1), rtol=0, atol=0.03)
 
 
 def test_a_sampler_is_asked_once_a_token_and_stop_is_obeyed(module: torch.nn.Module) -> None:
-    class Counting(Sampler):
+    class Counting(HostSampler):
         asked = 0
 
         def draw(self, ids, logits):  # type: ignore[no-untyped-def]
