@@ -249,7 +249,7 @@ def _merged(module: Any) -> Tensor:
         return module.weight.detach()  # type: ignore[no-any-return]
     weight: Tensor = module.get_base_layer().weight.detach()
     for adapter in () if module.disable_adapters else module.active_adapters:
-        weight = weight + module.get_delta_weight(adapter).detach()
+        weight = module.get_delta_weight(adapter).detach().add_(weight)
     return weight
 
 
