@@ -303,18 +303,18 @@ def test_an_interrupt_that_python_drops_is_not_lost(
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)  # the handler runs here, and what it raises is ignored
 
-    from templora_cli.temp_lora import Sampler
+    from templora_cli.engine.sampling import HostSampler
 
     heed_interrupts()
-    draw, drawn = Sampler.draw, []
+    draw, drawn = HostSampler.draw, []
 
-    def counted(self: Sampler, ids: Any, logits: Any) -> int:
+    def counted(self: HostSampler, ids: Any, logits: Any) -> int:
         drawn.append(0)
         if len(drawn) == 20:
             Finalised()
         return draw(self, ids, logits)
 
-    monkeypatch.setattr(Sampler, "draw", counted)
+    monkeypatch.setattr(HostSampler, "draw", counted)
     result = write(tiny_model, "--chunks", "4")
     assert result.exit_code == 130, result.stderr
     assert len(drawn) == 20 and len(committed_steps(only_session() / "steps")) == 1
