@@ -14,11 +14,24 @@ VECTOR_MATH = (
 """Functions of one argument that torch leaves to Intel's MKL."""
 
 
-def compute_alike(device: torch.device) -> None:
-    """Let what follows on `device` give the same bits in every process. Slower on CUDA, not on a CPU."""
+def compute_alike(device: torch.device, *, strictly: bool) -> None:
+    """Let what follows on `device` give the same bits in every process. Slower on CUDA, not on a CPU.
+
+    On CUDA an operation that has no such form is an error where `strictly`, and runs as it is where not;
+    attention is then trained in a form that adds up in another order each time.
+    """
     if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True, warn_only=not strictly)
+        # Else every new tensor is filled with NaN first: a third of all kernels of a decoded token.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        # Its attention has no backward pass that is deterministic; those that torch brings have.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     _choose_vector_math()
+
+
+def computes_alike(device: torch.device) -> bool:
+    """Does what ran on `device` since `compute_alike` give the same bits again, whatever it was?"""
+    return device.type == "cpu" or not torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _choose_vector_math() -> None:

@@ -33,9 +33,10 @@ def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], ma
     return _SlicedNll.apply(hidden, head.weight, head.bias, wanted)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def token_nll(logits: Tensor, token: int) -> float:
-    """Negative log-likelihood of a token by the logits [V] for its place, in nats."""
-    return cross_entropy(logits.float(), torch.tensor(token, device=logits.device)).item()
+def token_nll(logits: Tensor, token: int) -> Tensor:
+    """Negative log-likelihood of a token by the logits [V] for its place, in nats; [], on their device."""
+    logits = logits.float()
+    return logits.logsumexp(-1) - logits[token]
 
 
 def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:

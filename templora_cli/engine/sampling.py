@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from templora_cli.config import DecodeConfig
 from templora_cli.errors import TemploraError
@@ -20,6 +18,8 @@ GREEDY_BELOW = 0.01
 NEAR = 10.0
 """Nats below the likeliest token within which the others are looked for first: few are, and sorting few is
 a hundred times as fast as sorting the vocabulary."""
+ONE = 1 << 40
+"""The share 1 as a whole number."""
 NOT_NUMBERS = "its weights may be damaged, or too large for 16 bits: begin again with another --quantize"
 
 
@@ -30,71 +30,73 @@ def sampler_for(config: DecodeConfig, generator: torch.Generator, banned: Iterab
 
 
 class Sampler:
-    """Draws one token at a time; all its randomness is the state of `generator`."""
+    """Draws one token at a time; all its randomness is the state of `generator`.
+
+    A GPU is waited for once a token, for the token itself.
+    """
 
     def __init__(self, config: DecodeConfig, generator: torch.Generator, banned: Iterable[int]) -> None:
         """`banned` tokens never come out: end of text and the other special tokens."""
         self.config = config
         self.generator = generator
-        self.banned = torch.tensor(sorted(set(banned)), dtype=torch.long, device=generator.device)
-        self.penalty = RepetitionPenaltyLogitsProcessor(config.repetition_penalty)
+        known = sorted(set(banned))
+        self._most_banned = known[-1] if known else -1
+        self.banned = torch.tensor(known, dtype=torch.long, device=generator.device)
+        self._ids: list[int] = []
+        self._penalty = torch.empty(0)
+        """[V] the repetition penalty where a token is among `_ids`, else 1."""
 
     @torch.no_grad()
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:
         """The token that follows `ids`, given the model's `logits` [V] for that place."""
         scores = logits.float()
         if self.config.repetition_penalty != 1:
-            # torch.tensor takes four times as long for a list
-            seen = torch.from_numpy(np.array(ids, np.int64)).to(scores.device)
-            scores = self.penalty(seen[None], scores[None])[0]
+            penalty = self._penalty_of(ids, scores)
+            scores = torch.where(scores < 0, scores * penalty, scores / penalty)
         else:
             scores = scores.clone()
         # A tokenizer may have special tokens that the model has no logits for.
-        scores[self.banned[self.banned < len(scores)]] = -math.inf
+        most = len(scores) - 1
+        banned = self.banned[self.banned <= most] if self._most_banned > most else self.banned
+        scores.index_fill_(0, banned, -math.inf)
         if self.config.temperature < GREEDY_BELOW:
             return int(scores.argmax())
-        tokens, probabilities = self.candidates(scores.div_(self.config.temperature))
-        return int(tokens[torch.multinomial(probabilities, 1, generator=self.generator)])
+        tokens, shares = self.candidates(scores.div_(self.config.temperature))
+        # As `torch.multinomial` draws one, which stops a GPU for good where a share is not a number.
+        race = shares / torch.empty_like(shares).exponential_(generator=self.generator)
+        token = tokens.gather(0, race.argmax(0, keepdim=True))
+        drawn = int(torch.where(shares[:1].isfinite(), token, -1))
+        if drawn < 0:
+            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
+        return drawn
 
     def candidates(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [n] that may come out by `scores` [V], and their probabilities, which need not sum to 1.
+        """Tokens [n], the likeliest first, and their shares by `scores` [V]: 0 where one is cut.
 
-        top_k, top_p and min_p cut in this order, as in `generate()`.
+        top_k, top_p and min_p cut in this order, as in `generate()`; those left need not sum to 1.
         """
-        near, total = self._near(scores)
-        values, order = scores[near].sort(descending=True, stable=True)
-        shares = (values - values[0]).exp()
+        values, tokens = scores.sort(descending=True, stable=True)
         if self.config.top_k:
-            shares = shares[: self.config.top_k]
-            total = shares.sum()
-        probabilities = shares / total
-        before = probabilities.cumsum(-1) - probabilities  # what the likelier ones hold
-        kept = (before < self.config.top_p) & (probabilities >= self.config.min_p * probabilities[0])
+            values, tokens = values[: self.config.top_k], tokens[: self.config.top_k]
+        shares = values.softmax(-1)
+        # In whole numbers: a GPU adds up floats in another order each time.
+        counts = (shares * ONE).long()
+        before = counts.cumsum(-1) - counts  # what the likelier ones hold
+        kept = (before < self.config.top_p * ONE) & (shares >= self.config.min_p * shares[0])
         kept[0] = True  # rounding may not leave none
-        return near[order[: len(kept)][kept]], probabilities[kept]
+        return tokens, shares * kept
 
-    def _near(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [n] among which are all that the cuts can leave, and by what exp(score) / exp(most) is
-        divided to be a probability.
-
-        Of the vocabulary as few copies are made as can be: after a token's weights nothing of it is in the
-        CPU's cache.
-        """
-        below = scores - scores.max()
-        near = (below > -NEAR).nonzero()[:, 0]
-        if not len(near):
-            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
-        shares = below.exp_()
-        total = shares.sum()
-        if not self._are_enough(len(near), shares[near].sum() / total):
-            near = torch.arange(len(scores), device=scores.device)
-        return near, total
-
-    def _are_enough(self, tokens: int, held: Any) -> bool:
-        """Do so many of the likeliest tokens, which hold that share, hold all that the cuts can leave?"""
-        if self.config.top_k:
-            return tokens >= self.config.top_k
-        return bool(held > self.config.top_p) or self.config.min_p >= math.exp(-NEAR)
+    def _penalty_of(self, ids: Sequence[int], scores: Tensor) -> Tensor:
+        known = len(self._ids)
+        if len(self._penalty) != len(scores) or list(ids[:known]) != self._ids:
+            self._penalty, self._ids, known = torch.ones_like(scores), [], 0
+        fresh = list(ids[known:])
+        if len(fresh) == 1:  # a number needs no copying to the device
+            self._penalty[fresh[0]] = self.config.repetition_penalty
+        elif fresh:
+            self._penalty[torch.tensor(fresh, device=scores.device)] = self.config.repetition_penalty
+        self._ids += fresh
+        return self._penalty
 
 
 class HostSampler(Sampler):
@@ -121,7 +123,7 @@ class HostSampler(Sampler):
         return int(tokens[torch.multinomial(torch.from_numpy(probabilities), 1, generator=self.generator)])
 
     def host_candidates(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `Sampler.candidates`."""
+        """Tokens [n] that may come out by `scores` [V], and their probabilities, which need not sum to 1."""
         config = self.config
         with np.errstate(invalid="ignore"):  # infinity less infinity: told below
             below = scores - scores.max()
@@ -141,3 +143,9 @@ class HostSampler(Sampler):
         kept = (before < config.top_p) & (probabilities >= config.min_p * probabilities[0])
         kept[0] = True
         return near[order[kept]], probabilities[kept]
+
+    def _are_enough(self, tokens: int, held: float) -> bool:
+        """Do so many of the likeliest tokens, which hold that share, hold all that the cuts can leave?"""
+        if self.config.top_k:
+            return tokens >= self.config.top_k
+        return held > self.config.top_p or self.config.min_p >= math.exp(-NEAR)

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from templora_cli.engine.backends import Sampler, Stop, TokenOut
+from templora_cli.engine.determinism import computes_alike
 from templora_cli.engine.forward import logits_at
 
 
 class EagerBackend:
     """Prefill the prompt, then one forward pass a token over a growing key-value cache."""
 
-    exact = True
-
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.exact = computes_alike(next(module.parameters()).device)
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -35,6 +35,9 @@ class EagerBackend:
 
     def chunk_begins(self) -> None:
         """Nothing is kept: the cache is rebuilt from the prompt each time."""
+
+    def decoding_ends(self) -> None:
+        """Nothing is kept: the cache went with the last token."""
 
     def adapter_changed(self) -> None:
         """Nothing is copied: the adapter is live."""
