@@ -90,7 +90,7 @@ def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -
     """The loop over that model with a recipe, whatever the settings of the machine's user."""
     values = {
         "model": {"device": subject.device},
-        "train": {"recipe": recipe},
+        "train": {"recipe": recipe, "gradient_checkpointing": subject.checkpointing},
         "decode": {
             "context_tokens": subject.context_tokens,
             "chunk_tokens": subject.chunk_tokens,
@@ -111,7 +111,7 @@ def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
     from tests.tiny import byte_tokenizer
 
     device = torch.device(config.model.device)
-    compute_alike(device)
+    compute_alike(device, strictly=True)
     base = synthetic.load(name, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
     module, adapter = models.with_adapter(base, config.train, config.seed)

@@ -8,8 +8,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-import templora_cli.engine  # noqa: F401  (sets torch's environment before torch is loaded)
+import templora_cli.engine  # noqa: F401  # isort: skip  (sets torch's environment before torch is loaded)
+
+import torch
+
 from tests.tiny import save_tiny_model
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # what runs on a GPU, run by Python; read with the kernels
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """For the slow tests, which would otherwise fetch the embedded model every time."""

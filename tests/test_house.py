@@ -22,6 +22,7 @@ LIBRARIES = {
     "llvmlite",
     "numba",
     "numpy",
+    "triton",
 }
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # room: (rooms it may import besides itself, packages it may import besides the standard library)

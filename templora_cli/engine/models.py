@@ -22,6 +22,8 @@ from transformers import logging as transformers_logging
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.catalog import fingerprint
 from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.families import FAMILIES
+from templora_cli.engine.lean import make_lean
 from templora_cli.errors import TemploraError
 
 ADAPTER = "default"
@@ -83,7 +85,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     dtype = dtype_of(device)
     for file in folder.glob("*.safetensors"):
         _require_whole(file)
-    compute_alike(device)
+    compute_alike(device, strictly=_model_type(folder) in FAMILIES)
     with _quiet_libraries(), readable_errors(folder):
         tokenizer = _tokenizer(folder)
         module, loading = AutoModelForCausalLM.from_pretrained(
@@ -140,6 +142,7 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = get_peft_model(module, lora, adapter_name=ADAPTER)
+    make_lean(model)
     if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)

@@ -1,0 +1,116 @@
+"""A model's layers in fewer operations, for training above all.
+
+PEFT's layer with LoRA matrices (arXiv 2106.09685) makes y = W x and s B A x as tensors of their own, in
+float32 over a base in 16 bits: seven passes over activations that products can make on the way, and on a GPU
+more launches than it has time for. Here it is one step of autograd, which adds the adapter's part in its
+product and in the base's precision; the matrices and their gradients stay float32. transformers' RMSNorm is
+six operations, torch's is one on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from templora_cli.engine.nf4 import unpacked
+
+MANY = 64
+"""Rows of x from which on a weight in 4 bits is unpacked for them."""
+
+
+def make_lean(model: nn.Module) -> None:
+    """Let the layers that are known here of PEFT's `model` compute in fewer operations; what, stays."""
+    on_gpu = next(model.parameters()).is_cuda
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and type(module.get_base_layer()) in (nn.Linear, Linear4bit):
+            module.forward = AdaptedLinear(module)
+        elif on_gpu and hasattr(module, "variance_epsilon") and type(module).__name__.endswith("RMSNorm"):
+            module.forward = PlainNorm(module)
+
+
+class PlainNorm:
+    """The forward pass of an RMSNorm of transformers."""
+
+    def __init__(self, norm: Any) -> None:
+        self.weight, self.eps = norm.weight, norm.variance_epsilon
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., n] -> [..., n]"""
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class AdaptedLinear:
+    """The forward pass of a layer of PEFT's, with one adapter."""
+
+    def __init__(self, layer: Any) -> None:
+        (name,) = layer.active_adapters
+        self.layer, self.base = layer, layer.get_base_layer()
+        self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        self.dropout, self.scaling = layer.lora_dropout[name], layer.scaling[name]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]"""
+        if self.layer.disable_adapters:
+            return _plain(self.base, x)
+        shown = self.dropout(x) if self.layer.training and not isinstance(self.dropout, nn.Identity) else None
+        return _Adapted.apply(x, shown, self.base, self.a, self.b, self.scaling)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Adapted(torch.autograd.Function):
+    """base(x) + scaling * B A shown, where `shown` is x after dropout; None for x itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shown: Tensor | None, base: Any, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        y = _plain(base, x)
+        ctx.precision = a.dtype
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        seen = _rows(x if shown is None else shown)
+        shrunk = _scaled(seen @ a.T, scaling)  # [n, rank]
+        _rows(y).addmm_(shrunk, b.T)
+        ctx.save_for_backward(seen, shrunk, a, b)
+        ctx.base, ctx.scaling, ctx.dropped = base, scaling, shown is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor | None, ...]:
+        seen, shrunk, a, b = ctx.saved_tensors
+        shape = (*of_y.shape[:-1], a.shape[1])
+        of_y = _rows(of_y)
+        of_shrunk = _scaled(of_y @ b, ctx.scaling)
+        of_a, of_b = of_shrunk.T @ seen, of_y.T @ shrunk
+        of_x = of_shown = None
+        if ctx.needs_input_grad[0]:
+            of_x = of_y @ _weight(ctx.base)
+            if not ctx.dropped:
+                of_x.addmm_(of_shrunk, a)
+            of_x = of_x.view(shape)
+        if ctx.needs_input_grad[1]:
+            of_shown = (of_shrunk @ a).view(shape)
+        return of_x, of_shown, None, of_a.to(ctx.precision), of_b.to(ctx.precision), None
+
+
+def _plain(base: Any, x: Tensor) -> Tensor:
+    """base(x). bitsandbytes takes longer to begin a product of many rows than it takes to unpack for it."""
+    if isinstance(base, Linear4bit) and x.is_cuda and x.numel() >= MANY * x.shape[-1]:
+        return nn.functional.linear(x, unpacked(base), base.bias)
+    return base(x)  # type: ignore[no-any-return]
+
+
+def _weight(base: Any) -> Tensor:
+    """[out, in]"""
+    return unpacked(base) if isinstance(base, Linear4bit) else base.weight
+
+
+def _scaled(x: Tensor, scaling: float) -> Tensor:
+    return x if scaling == 1 else x.mul_(scaling)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[..., n] -> [those, n]"""
+    return x.reshape(-1, x.shape[-1])

@@ -1,0 +1,76 @@
+"""Layers in fewer operations: what they compute, and what they learn, stays."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from templora_cli.engine.lean import PlainNorm, make_lean
+from templora_cli.engine.loss import chunk_nll
+from tests.engine.test_decoder import CONFIGS, IDS
+
+
+def model(name: str, dropout: float) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        base = AutoModelForCausalLM.from_config(CONFIGS[name]())
+        lora = LoraConfig(
+            r=4, lora_alpha=2, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        module = get_peft_model(base, lora)
+        for parameter in module.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return module.train()
+
+
+def learnt(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
+    """The loss of a step, and the gradients."""
+    module.zero_grad()
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        loss = chunk_nll(module, IDS[:20], IDS[20:60]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3"])
+def test_what_is_learnt_stays(name: str, dropout: float) -> None:
+    module = model(name, dropout)
+    theirs, gradients = learnt(module)
+    make_lean(module)
+    ours, found = learnt(module)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    assert found.keys() == gradients.keys() and len(found) == 2 * 7 * 3
+    for key, wanted in gradients.items():
+        assert (found[key] - wanted).norm() < 1e-5 * wanted.norm(), key
+
+
+def test_every_layer_with_an_adapter_is_lean() -> None:
+    module = model("llama", 0.0)
+    make_lean(module)
+    _, gradients = learnt(module)
+    for layer in module.modules():
+        if hasattr(layer, "lora_A"):
+            layer.lora_A.forward = None  # PEFT's own pass would need it
+    assert learnt(module)[1].keys() == gradients.keys()
+
+
+@torch.no_grad()
+def test_without_the_adapter_the_base_answers() -> None:
+    module = model("llama", 0.0)
+    with module.disable_adapter():  # type: ignore[operator]
+        theirs = module(torch.tensor([IDS])).logits
+    make_lean(module)
+    with module.disable_adapter():  # type: ignore[operator]
+        assert torch.equal(module(torch.tensor([IDS])).logits, theirs)
+
+
+def test_a_norm() -> None:
+    norm, x = LlamaRMSNorm(24, eps=1e-3), torch.randn(2, 5, 24)
+    norm.weight.data += torch.randn(24)
+    torch.testing.assert_close(PlainNorm(norm)(x), norm(x))
