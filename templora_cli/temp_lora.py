@@ -165,6 +165,7 @@ def write(
         backend.chunk_begins()
 
         chunk = yield from decode_chunk(task, turn, model, backend, state, config)
+        backend.decoding_ends()
         score = score_chunk(turn, chunk, model)
         flaw = flaw_of(turn, chunk, score[0], state, config)
         # Greedy would say the same again, and what is written in parts has tried them again already.
@@ -172,6 +173,7 @@ def write(
         if flaw and again:
             yield ChunkRejected(index, flaw)
             chunk = yield from decode_chunk(task, turn, model, backend, state, config)
+            backend.decoding_ends()
             score = score_chunk(turn, chunk, model)
             flaw = flaw_of(turn, chunk, score[0], state, config)
         flaw = flaw or drift_of(turn, score, config)
@@ -206,7 +208,7 @@ def decode_chunk(
         return (yield from turn.writer(state.chunks, _decoder(prompt, model, backend, state, config)))
     chunk: list[int] = []
     pieces: list[str] = []
-    nlls: list[float] = []
+    nlls: list[Tensor] = []
     sampler = sampler_for(config.decode, state.sampling, model.banned_tokens)
     for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
         chunk.append(token.id)
@@ -214,7 +216,8 @@ def decode_chunk(
         if token.logits is not None:
             nlls.append(token_nll(token.logits, token.id))
         yield TextDecoded(state.chunks, pieces[-1], len(chunk))
-    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(nlls))
+    said = torch.stack(nlls).tolist() if nlls else ()  # a GPU is not waited for before
+    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(said))
 
 
 def _decoder(

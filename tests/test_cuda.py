@@ -7,16 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from templora_cli.cli import app
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine import models
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.backends.graph import GraphBackend
+from templora_cli.engine.captured import CapturedDecoder
+from templora_cli.engine.forward import logits_at
+from templora_cli.engine.nf4 import is_packed, unpacked
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
+from tests.engine.test_decoder import CONFIGS, IDS, adapted
 from tests.engine.test_int8_backend import PROMPT, Watching
 
 pytestmark = [
@@ -68,3 +75,26 @@ def test_a_captured_token_is_the_one_of_the_eager_backend(quantize: str, tiny_mo
         list(graph.decode(PROMPT, sampler=asked, max_tokens=40, stop=lambda _: False))
         for ours, theirs in zip(asked.logits, likeliest.logits, strict=True):
             assert (ours - theirs).norm() < 0.02 * theirs.norm()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_a_token_of_every_family_in_few_launches(name: str) -> None:
+    """Compiled, past windows and a block of places; in float32, so that rounding hides nothing."""
+    pytest.importorskip("triton")
+    module = adapted(name).cuda()
+    decoder = CapturedDecoder(module, fused=True)
+    start = PLACES["graph"] - 2
+    ids = (IDS * 10)[: start + 5]
+    ours = [decoder.logits_after(ids[:start])] + [decoder.logits_after([token]) for token in ids[start:]]
+    theirs, _ = logits_at(module, ids, range(start - 1, len(ids)))
+    torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_unpacked_weights_are_those_of_bitsandbytes(tiny_model: Path) -> None:
+    pytest.importorskip("triton")
+    model = models.load(tiny_model, ModelConfig(device="cuda"), TrainConfig(rank=4, alpha=4), seed=0)
+    layers = [part.get_base_layer() for part in model.module.modules() if isinstance(part, LoraLayer)]
+    assert len(layers) == 2 * 7 and all(map(is_packed, layers))
+    for layer in layers:
+        assert torch.equal(unpacked(layer), dequantize_4bit(layer.weight.data, layer.weight.quant_state))

@@ -80,6 +80,9 @@ class FakeBackend:
     def chunk_begins(self) -> None:
         self.beginnings += 1
 
+    def decoding_ends(self) -> None:
+        pass
+
     def adapter_changed(self) -> None:
         self.changes += 1
 

@@ -4,6 +4,7 @@ To launch the kernels of a token one by one takes a CPU longer than a GPU takes 
 a whole token are captured once as a graph, and launched at once from then on; so all that changes between
 tokens stands in buffers that stay where they are: the token, the keys and values, how many of them count,
 and the adapter, which training writes in place. Elsewhere the same forward pass runs uncaptured.
+A prompt is transformers' affair, and so is a token where there is no `fused` one for the model.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from transformers.cache_utils import Cache, StaticLayer
 
 from templora_cli.engine.backends import PLACES
 from templora_cli.engine.forward import logits_at
+from templora_cli.engine.fused import FusedToken
 
 WARM_UP = 2
 """Tokens before the capture: libraries set themselves up in the first calls."""
@@ -25,31 +27,43 @@ WARM_UP = 2
 class CapturedDecoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, fused: bool) -> None:
+        """`fused` lets a token go through `fused.FusedToken`, which has to know the model."""
         self.module = module
         self.length = 0
+        self._fused = FusedToken(module) if fused else None
         self._layers: list[StaticLayer] = []
         """Keys and values, all with room for as many places, also where a layer sees fewer: one that slides
         moves them about as the text goes on, and no graph can follow."""
-        self._counted = 0
-        """How many tokens they say that they hold."""
-        self._token = torch.zeros(1, 1, dtype=torch.long, device=next(module.parameters()).device)
+        self._counted: int | None = None
+        """How many tokens they say that they hold, where that is known."""
+        device = next(module.parameters()).device
+        self._token = torch.zeros(1, 1, dtype=torch.long, device=device)
+        self._place = torch.zeros(1, dtype=torch.long, device=device)
+        """Where it stands."""
         self._captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
         """And the logits [V] that it leaves."""
 
     def adapter_changed(self) -> None:
         """Nothing is copied: the adapter is live."""
 
+    def release(self) -> None:
+        """See `cached.Decoder.release`."""
+        self._layers, self._captured, self._counted, self.length = [], None, None, 0
+
     def logits_after(self, ids: Sequence[int]) -> Tensor:
         """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
-        start, self.length = self.length, self.length + len(ids)
-        self._reserve(self.length, kept=start)
-        if self._counted != start:
+        start = self.length
+        self.reserve(start + len(ids))
+        self.length += len(ids)
+        prompt = len(ids) > 1 or not start
+        if prompt or self._counted != start:
             self._count(start)
-        self._counted = self.length
-        if len(ids) > 1 or not start:
+        if prompt:
+            self._counted = None
             cache = Cache(layers=self._layers)
             return logits_at(self.module, ids, [len(ids) - 1], cache=cache, use_cache=True)[0][0]
+        self._counted = self.length
         self._token.fill_(ids[0])
         if not self._token.is_cuda:
             return self._next()
@@ -60,7 +74,11 @@ class CapturedDecoder:
         return logits.clone()
 
     def _next(self) -> Tensor:
-        """The logits after the token in its buffer."""
+        """The logits after the token in its buffer, and one token more is behind it."""
+        if self._fused is not None:
+            logits = self._fused(self._token, self._place, self._layers)
+            self._place += 1
+            return logits
         cache = Cache(layers=self._layers)
         return self.module(input_ids=self._token, past_key_values=cache, use_cache=True).logits[0, -1]  # type: ignore[no-any-return]
 
@@ -77,20 +95,23 @@ class CapturedDecoder:
         return graph, logits
 
     def _count(self, tokens: int) -> None:
+        self._place.fill_(tokens)
         for layer in self._layers:
             layer.cumulative_length.fill_(tokens)
 
-    def _reserve(self, places: int, kept: int) -> None:
-        """Room for so many places, with what the first `kept` of them have left."""
-        if self._layers and places <= self._layers[0].max_cache_len:
+    def reserve(self, tokens: int) -> None:
+        """See `cached.Decoder.reserve`."""
+        if self._layers and tokens <= self._layers[0].max_cache_len:
             return
         config: Any = self.module.config
-        count, places = config.num_hidden_layers, -(-places // PLACES["graph"]) * PLACES["graph"]
-        old, self._layers = self._layers, [StaticLayer(places) for _ in range(count)]
-        self._counted, self._captured = 0, None
-        if not kept:
+        places = -(-tokens // PLACES["graph"]) * PLACES["graph"]
+        old, self._layers = self._layers, [StaticLayer(places) for _ in range(config.num_hidden_layers)]
+        self._counted = self._captured = None
+        if self._fused is not None:
+            self._fused.reserve(places)
+        if not self.length:
             return  # a forward pass makes them
         for before, layer in zip(old, self._layers, strict=True):
             layer.lazy_initialization(before.keys, before.values)
-            layer.keys[:, :, :kept] = before.keys[:, :, :kept]
-            layer.values[:, :, :kept] = before.values[:, :, :kept]
+            layer.keys[:, :, : self.length] = before.keys[:, :, : self.length]
+            layer.values[:, :, : self.length] = before.values[:, :, : self.length]

@@ -8,7 +8,6 @@ or merged where the copy is being made; a single token through that copy, by `ke
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from templora_cli.engine import kernels
 from templora_cli.engine.backends import PLACES
+from templora_cli.engine.blocks import Block, Norm, angles_of, layers_of
 from templora_cli.engine.families import ACTIVATIONS, activation_of
 
 Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -34,39 +34,37 @@ class Decoder:
     def __init__(self, module: nn.Module, pack: Pack) -> None:
         """Of a float32 model on the CPU whose configuration `has_fast_decoder` allows."""
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
-        config = model.config
+        self.model = model
         self.embed = model.model.embed_tokens
-        self.rotary = model.model.rotary_emb
-        kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-        # Mistral has one kind of layer, and its window is that of all.
-        windows = {"sliding_attention": config.sliding_window} if "sliding_attention" in kinds else {}
-        if config.model_type == "mistral":
-            windows["full_attention"] = config.sliding_window
-        self.kinds = sorted(set(kinds))
+        layers = list(layers_of(model))
+        self.kinds = sorted({kind for _, kind, _ in layers})
         self.layers = [
-            Layer(layer, config, self.kinds.index(kind), windows.get(kind))
-            for layer, kind in zip(model.model.layers, kinds, strict=True)
+            Layer(layer, model.config, self.kinds.index(kind), window) for layer, kind, window in layers
         ]
         self.norm = Norm(model.model.norm)
         self.head = Linear([model.lm_head])
-        self.copy = Copy(self.layers, self.norm, self.head, ACTIVATIONS[activation_of(config)], pack)
+        self.copy = Copy(self.layers, self.norm, self.head, ACTIVATIONS[activation_of(model.config)], pack)
         kernels.prepare()
         _share_threads()
-        self.length = 0
         self._packed = False
-        one = self.layers[0]
-        room = torch.empty(len(self.layers), one.groups, one.size, 0, dtype=torch.bfloat16)
-        self._keys = self._values = room
-        self._cos = self._sin = torch.empty(len(self.kinds), 0, one.size)
+        self.release()
 
     def adapter_changed(self) -> None:
         """The weights are copied anew when the next tokens are read."""
         self._packed = False
 
+    def release(self) -> None:
+        """See `cached.Decoder.release`."""
+        one = self.layers[0]
+        room = torch.empty(len(self.layers), one.groups, one.size, 0, dtype=torch.bfloat16)
+        self._keys = self._values = room
+        self._cos = self._sin = torch.empty(len(self.kinds), 0, one.size)
+        self.length = 0
+
     def logits_after(self, ids: Sequence[int]) -> Tensor:
         """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
         start, end = self.length, self.length + len(ids)
-        self._reserve(end)
+        self.reserve(end)
         x = self.embed(torch.tensor(list(ids)))  # [n, hidden]
         self.length = end
         return self._token(x[0], start) if len(ids) == 1 else self._prompt(x, start, end)
@@ -88,13 +86,13 @@ class Decoder:
         if not self._packed:
             self.copy.complete()
             self._packed = True
-        return self.head(self.norm(x[-1:]))[0]
+        return self.head(_normed(self.norm, x[-1:]))[0]
 
-    def _reserve(self, places: int) -> None:
-        """Room for so many places, which keeps what the first `length` have left."""
-        if places <= self._keys.shape[-1]:
+    def reserve(self, tokens: int) -> None:
+        """See `cached.Decoder.reserve`; what the first `length` have left is kept."""
+        if tokens <= self._keys.shape[-1]:
             return
-        places = -(-places // PLACES["int8"]) * PLACES["int8"]
+        places = -(-tokens // PLACES["int8"]) * PLACES["int8"]
         for name in ("_keys", "_values"):
             old: Tensor = getattr(self, name)
             grown = old.new_empty(*old.shape[:-1], places)
@@ -105,8 +103,7 @@ class Decoder:
 
     def _angles(self, kind: str, places: int) -> tuple[Tensor, Tensor]:
         """cos and sin of the rotary embedding [places, head_dim]; the first half of sin is negated."""
-        by_kind = [kind] if "layer_type" in inspect.signature(self.rotary.forward).parameters else []
-        cos, sin = (part[0] for part in self.rotary(torch.empty(0), torch.arange(places)[None], *by_kind))
+        cos, sin = angles_of(self.model, kind, places)
         half = sin.shape[-1] // 2
         return cos, torch.cat((-sin[:, :half], sin[:, half:]), -1)
 
@@ -119,31 +116,12 @@ def _share_threads() -> None:
     torch.set_num_threads(threads)
 
 
-class Layer:
-    """One block: attention and MLP, each between norms, added to what came in."""
+class Layer(Block["Linear"]):
+    """A block as a prompt goes through it."""
 
     def __init__(self, layer: Any, config: Any, kind: int, window: int | None) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self.kind, self.window = kind, window
-        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
-        self.size, self.scaling = attention.head_dim, attention.scaling
-        self.qkv = Linear([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.out = Linear([attention.o_proj])
-        self.gate_up = Linear([mlp.gate_proj, mlp.up_proj])
-        self.down = Linear([mlp.down_proj])
-        self.activation = mlp.act_fn
-        self.q_norm, self.k_norm = (
-            Norm(getattr(attention, name)) if hasattr(attention, name) else None
-            for name in ("q_norm", "k_norm")
-        )
-        self.before_attention = Norm(layer.input_layernorm)
-        if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma has a norm behind each half too
-            self.after_attention: Norm | None = Norm(layer.post_attention_layernorm)
-            self.before_mlp = Norm(layer.pre_feedforward_layernorm)
-            self.after_mlp: Norm | None = Norm(layer.post_feedforward_layernorm)
-        else:
-            self.before_mlp = Norm(layer.post_attention_layernorm)
-            self.after_attention = self.after_mlp = None
+        super().__init__(layer, config, window, Linear)
+        self.kind, self.activation = kind, layer.mlp.act_fn
 
     def prompt(
         self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, read: Read
@@ -152,12 +130,12 @@ class Layer:
 
         Their keys and values are written into those of the layer, [groups, size, places].
         """
-        heads = read(self.qkv, self.before_attention(x))
+        heads = read(self.qkv, _normed(self.before_attention, x))
         attended = read(self.out, self._attention(heads, start, keys, values, cos, sin))
-        x = x + (self.after_attention(attended) if self.after_attention else attended)
-        gate, up = read(self.gate_up, self.before_mlp(x)).chunk(2, -1)
+        x = x + (_normed(self.after_attention, attended) if self.after_attention else attended)
+        gate, up = read(self.gate_up, _normed(self.before_mlp, x)).chunk(2, -1)
         made = read(self.down, self.activation(gate) * up)
-        return x + (self.after_mlp(made) if self.after_mlp else made)
+        return x + (_normed(self.after_mlp, made) if self.after_mlp else made)
 
     def _attention(
         self, x: Tensor, start: int, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
@@ -167,7 +145,7 @@ class Layer:
         heads = x.view(n, self.heads + 2 * self.groups, self.size).transpose(0, 1)
         queries, own_keys, own_values = torch.split(heads, [self.heads, self.groups, self.groups])
         if self.q_norm and self.k_norm:
-            queries, own_keys = self.q_norm(queries), self.k_norm(own_keys)
+            queries, own_keys = _normed(self.q_norm, queries), _normed(self.k_norm, own_keys)
         queries = _rotated(queries, cos, sin)
         keys[..., start:end] = _rotated(own_keys, cos, sin).transpose(-1, -2)
         values[..., start:end] = own_values.transpose(-1, -2)
@@ -197,17 +175,9 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, swapped, sin)
 
 
-class Norm:
-    """RMSNorm with the weights of one of the model's."""
-
-    def __init__(self, norm: Any) -> None:
-        gemma = type(norm).__name__.startswith("Gemma")  # its weights are kept around 0
-        self.weight: Tensor = norm.weight.detach() + 1 if gemma else norm.weight.detach()
-        self.eps: float = norm.eps if gemma else norm.variance_epsilon
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[..., n] -> [..., n]."""
-        return rms_norm(x, self.weight.shape, self.weight, self.eps)
+def _normed(norm: Norm, x: Tensor) -> Tensor:
+    """RMSNorm, [..., n] -> [..., n]."""
+    return rms_norm(x, norm.weight.shape, norm.weight, norm.eps)
 
 
 class Linear:

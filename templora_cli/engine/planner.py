@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
-from templora_cli.engine.backends import PLACES
+from templora_cli.engine.backends import PLACES, best_backend
 from templora_cli.engine.loss import SLICE
 from templora_cli.engine.shape import Shape
 from templora_cli.errors import TemploraError
@@ -183,10 +183,10 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
     each, quantize = room.bytes_each, config.model.quantize
     if quantize == "auto":
         quantize = "nf4" if room.device == "cuda" else "none"
-    fast = shape.fast and room.device == "cpu" and quantize == "none"
+    best = best_backend(room.device, quantize, decoded=shape.fast, captured=shape.captured)
     backend = config.decode.backend
-    if backend == "auto" or (backend == "int8" and not fast):  # loading will refuse the latter
-        backend = "int8" if fast else "eager"
+    if backend not in ("eager", best):  # "auto", or one that loading will refuse
+        backend = best
     book = header + config.decode.context_tokens + chunk
     learning = config.train.learn
     parts: dict[str, dict[Phase, int]] = {}
@@ -202,15 +202,18 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         moments = 1 if config.train.optimizer == "muon" else 2
         always("adapter", adapter)
         always("optimizer", moments * adapter, since="decode")
-        parts["gradients"] = {"train": adapter}
     if backend == "int8":
         packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocabulary * shape.hidden
         always("8-bit copy", packed, since="decode")
         always("compiler", COMPILER, since="decode")
+    if quantize == "nf4":
+        rows, columns = max(shape.linears, key=lambda linear: linear[0] * linear[1])
+        always("unpacked layer", rows * columns * each, since="decode")
     if backend in PLACES:
         places = -(-book // PLACES[backend]) * PLACES[backend]
         kept_in = HALF if backend == "int8" else each
-        always("cache", _cache_bytes(shape, places, kept_in, sliding=False), since="decode")
+        kept = _cache_bytes(shape, places, kept_in, sliding=False)
+        parts["cache"] = {"decode": kept}
     else:
         parts["cache"] = {"decode": _cache_bytes(shape, book, each, sliding=True)}
     parts["activations"] = {
@@ -221,10 +224,15 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
     if learning:
         recipes = (config.given, config.own)
         steps = [_step(shape, config, how, room, chunk, header) for how in recipes]
-        parts["activations"]["train"], parts["logits"]["train"] = max(steps, key=sum)
+        backward = max(steps, key=sum)
+        parts["activations"]["train"], parts["logits"]["train"] = backward
+        longest = max(_trained_tokens(config, how, chunk, header) for how in recipes)
+        layer = _layer_bytes(shape, config, room, longest)
+        # They come as the activations go, and are whole beside the first layer's; on a GPU AdamW makes
+        # something as large as the adapter beside them.
+        foreach = adapter if room.device == "cuda" and config.train.optimizer == "adamw" else 0
+        parts["gradients"] = {"train": max(0, adapter + max(layer, foreach) - sum(backward))}
         if room.device == "cpu":
-            longest = max(_trained_tokens(config, how, chunk, header) for how in recipes)
-            layer = _layer_bytes(shape, config, room, longest)
             # The holes are there from the first backward pass on.
             always("holes of the heap", HOLES + HOLES_OF_LAYER * layer, since="decode")
     return Plan(config, quantize, backend, room, parts)
@@ -305,8 +313,8 @@ def _logits_bytes(shape: Shape, counting: int, copies: int) -> int:
 def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     """What one layer keeps for its backward pass: the base is frozen, so only what leads to the adapter.
 
-    A linear layer keeps its input for the adapter, one row of `rank` for its second matrix, and with
-    dropout the input after it and the noise. In 16 bits norms and adapter compute in float32 on copies.
+    A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
+    bits a copy of both matrices. With dropout that is an input of its own, and the noise.
     """
     each, hidden, wide = room.bytes_each, shape.hidden, shape.intermediate
     queries, keys = shape.heads * shape.head_size, shape.groups * shape.head_size
@@ -314,12 +322,13 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     attention = 2 * queries + 2 * (queries if room.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
     numbers = attention + 3 * wide  # gate, its activation, up
-    copies = shape.norms * hidden + config.train.rank * shape.linears_each
+    numbers += shape.norms * hidden + config.train.rank * shape.linears_each
     if config.train.dropout:
-        copies += 2 * shape.inputs
-    elif each == FLOAT:
-        numbers += 2 * hidden + wide  # inputs that layers share; the output of attention is counted
+        noise = 1 if room.device == "cuda" else FLOAT
+        dropped = shape.inputs * (each + noise)
     else:
-        copies += shape.inputs
+        dropped = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
+    matrices = sum(rows + columns for rows, columns in shape.linears) // shape.layers * config.train.rank
+    copies = 0 if each == FLOAT else matrices * each
     masked = _mask_bytes(shape, tokens, each) if room.device == "cpu" else 0
-    return tokens * (numbers * each + copies * FLOAT) + masked
+    return tokens * (numbers * each + dropped) + masked + copies

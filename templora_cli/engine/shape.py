@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from templora_cli.engine.families import has_fast_decoder, has_plain_head
+from templora_cli.engine.families import can_be_captured, has_fast_decoder, has_plain_head
 from templora_cli.engine.models import readable_errors
 
 
@@ -42,6 +42,8 @@ class Shape:
     """How many tokens each layer sees; None for all of them."""
     fast: bool
     """Has the int8 backend a forward pass for it?"""
+    captured: bool
+    """Can the graph backend decode it?"""
     plain_head: bool
     """Can the loss be taken in slices of the logits?"""
     tokenizer_bytes: int
@@ -102,6 +104,7 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
         fast=has_fast_decoder(config),
+        captured=can_be_captured(config),
         plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
     )

@@ -61,7 +61,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     told = figures(*card, "--memory", "8GB")
     assert not told["fits"] and told["advice"] == "--set chunk_tokens=512 --set decode.context_tokens=1024"
     assert told["available_bytes"] == 8_000_000_000 - planner.CUDA_CONTEXT
-    assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "eager", "on")
+    assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
     shorter = ("--set", "chunk_tokens=512", "--set", "decode.context_tokens=1024")
     assert figures(*card, "--memory", "8GB", *shorter)["fits"]
     large = figures(*card, "--memory", "80 GiB")

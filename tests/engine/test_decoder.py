@@ -27,10 +27,9 @@ from transformers import (
 )
 
 from templora_cli.engine import int8
-from templora_cli.engine.backends import PLACES
-from templora_cli.engine.backends.choose import best_backend
+from templora_cli.engine.backends import PLACES, best_backend
 from templora_cli.engine.decoder import Decoder
-from templora_cli.engine.families import has_fast_decoder
+from templora_cli.engine.families import can_be_captured, has_fast_decoder
 from templora_cli.engine.forward import logits_at
 from templora_cli.engine.int8 import rounded
 from templora_cli.engine.kernels import Matrix, product
@@ -181,14 +180,27 @@ def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
 )
 def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConfig, why: str) -> None:
     assert not has_fast_decoder(config), why
-    assert best_backend(config, "cpu", "none") == "eager"
 
 
 def test_the_families_are_supported() -> None:
     for name, make in CONFIGS.items():
-        assert has_fast_decoder(make()), name
-    llama = LlamaConfig(**SHAPE)
-    assert best_backend(llama, "cuda", "nf4") == best_backend(llama, "cpu", "nf4") == "eager"
+        assert has_fast_decoder(make()) and can_be_captured(make()), name
+
+
+@pytest.mark.parametrize(
+    ("device", "quantize", "decoded", "captured", "best"),
+    [
+        ("cpu", "none", True, True, "int8"),
+        ("cpu", "none", False, True, "eager"),
+        ("cpu", "nf4", True, True, "eager"),
+        ("cuda", "nf4", True, True, "graph"),
+        ("cuda", "none", False, True, "graph"),
+        ("cuda", "int8", True, True, "eager"),
+        ("cuda", "nf4", True, False, "eager"),
+    ],
+)
+def test_the_fastest_that_can(device: str, quantize: str, decoded: bool, captured: bool, best: str) -> None:
+    assert best_backend(device, quantize, decoded=decoded, captured=captured) == best
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -17,6 +17,7 @@ from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfi
 from templora_cli.engine import machine, models, planner
 from templora_cli.engine.backends import PLACES
 from templora_cli.engine.backends.int8 import Int8Backend
+from templora_cli.engine.lean import make_lean
 from templora_cli.engine.loss import chunk_nll
 from templora_cli.engine.planner import MARGIN, PHASES, Plan, Room, advice, plan, settle
 from templora_cli.engine.shape import Shape, shape_of
@@ -105,7 +106,7 @@ def test_base_adapter_and_moments_are_exact(tiny_model: Path, shape: Shape) -> N
     loaded = models.load(tiny_model, ModelConfig(device="cpu"), train, seed=0)
     parts = plan(shape, Config(train=train), CPU).parts
     adapter = sum(p.nbytes for p in loaded.adapter.values())
-    assert parts["adapter"]["train"] == adapter == parts["gradients"]["train"]
+    assert parts["adapter"]["train"] == adapter
     assert parts["optimizer"]["decode"] == 2 * adapter and "load" not in parts["optimizer"]
     assert parts["base"]["load"] == 4 * loaded.parameters
     muon = plan(shape, Config(train=replace(train, optimizer="muon")), CPU)
@@ -125,11 +126,11 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     loaded = models.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
     backend = Int8Backend(loaded.module)
     decode = DecodeConfig(chunk_tokens=100, context_tokens=300)
-    backend.decoder._reserve(28 + 400)
+    backend.decoder.reserve(28 + 400)
     made = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
     assert made.backend == "int8" and PLACES["int8"] < 28 + 400
-    assert made.parts["cache"]["train"] == held, "it is kept while the chunk is learnt"
+    assert made.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
     copy = backend.decoder.copy.model
     blocks = copy.blocks
@@ -148,6 +149,7 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     config.save_pretrained(tmp_path)
     train = TrainConfig(rank=8, alpha=8, dropout=dropout, gradient_checkpointing="off")
     model = get_peft_model(AutoModelForCausalLM.from_config(config), lora(8, dropout))
+    make_lean(model)
     model.train()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
@@ -229,8 +231,9 @@ def test_a_layer_with_a_window_keeps_no_more(tmp_path: Path) -> None:
 def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
-    assert made.backend == "graph" and 4 * PLACES["graph"] >= planner.HEADER + 2048 + 1024
-    assert made.parts["cache"]["train"] == 2 * 2 * 16 * GPU.bytes_each * 3 * 4 * PLACES["graph"]
+    places = 3328  # a multiple of them
+    assert made.backend == "graph" and places - PLACES["graph"] < planner.HEADER + 2048 + 1024 <= places
+    assert made.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * places
 
 
 # --- what is chosen, and what is refused -------------------------------------------------------------
@@ -259,7 +262,7 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     with pytest.raises(TemploraError) as caught:
         settle(seven, whole(), room_of(peak - 1))
     assert caught.value.message == (
-        f"not enough memory: to train takes {peak / 1e9:.2f} GB (base 3.87 GB, activations 1.87 GB, "
+        f"not enough memory: to decode takes {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
     assert caught.value.hint == "--set chunk_tokens=512 --set decode.context_tokens=1024"

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-PLACES = {"int8": 256, "graph": 1024}
+PLACES = {"int8": 256, "graph": 256}
 """By which the buffers of a backend's keys and values grow; a graph is captured anew each time."""
 
 
@@ -48,5 +48,17 @@ class Backend(Protocol):
     def chunk_begins(self) -> None:
         """Whatever was kept of earlier decoding goes: a session that is resumed here has not done any."""
 
+    def decoding_ends(self) -> None:
+        """Nothing more is decoded until a chunk begins or is tried again: memory for that goes."""
+
     def adapter_changed(self) -> None:
         """The adapter's weights were written in place, by training or by restoring."""
+
+
+def best_backend(device: str, quantize: str, *, decoded: bool, captured: bool) -> str:
+    """The name of the fastest for a model that is so held; `decoded` and `captured` are what
+    `families.has_fast_decoder` and `families.can_be_captured` say of it.
+    """
+    if device == "cuda" and captured and quantize != "int8":  # whose products ask the device for values
+        return "graph"
+    return "int8" if device == "cpu" and decoded and quantize == "none" else "eager"

@@ -20,6 +20,12 @@ class Decoder(Protocol):
     def adapter_changed(self) -> None:
         """What was copied of it is copied anew."""
 
+    def reserve(self, tokens: int) -> None:
+        """Room for the keys and values of so many, at once rather than bit by bit."""
+
+    def release(self) -> None:
+        """Keys and values go; `length` is 0."""
+
     def logits_after(self, ids: Sequence[int]) -> Tensor:
         """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
 
@@ -45,6 +51,7 @@ class CachedBackend:
         """See `Backend.decode`."""
         self.module.eval()
         ids = list(prompt)
+        self.decoder.reserve(len(prompt) + max_tokens)
         # The logits that follow the prompt take its last token at least.
         read = min(_common(self._read, ids), len(ids) - 1)
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
@@ -64,6 +71,11 @@ class CachedBackend:
     def chunk_begins(self) -> None:
         """See `Backend.chunk_begins`."""
         self.adapter_changed()  # a session that is resumed here has copied nothing either
+
+    def decoding_ends(self) -> None:
+        """See `Backend.decoding_ends`."""
+        self.decoder.release()
+        self._read = []
 
     def adapter_changed(self) -> None:
         """See `Backend.adapter_changed`."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from templora_cli.engine.backends import Backend
+from templora_cli.engine.backends import Backend, best_backend
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.backends.graph import GraphBackend
 from templora_cli.engine.families import FAMILIES, can_be_captured, has_fast_decoder
@@ -14,29 +12,25 @@ from templora_cli.errors import TemploraError
 AUTO = '[decode] backend = "auto" takes one that can'
 
 
-def best_backend(config: Any, device: str, quantize: str) -> str:
-    """The name of the fastest that decodes a model with this transformers configuration, so held."""
-    fast = device == "cpu" and quantize == "none" and has_fast_decoder(config)
-    return "int8" if fast else "eager"
-
-
 def backend_name(model: LanguageModel, wanted: str) -> str:
     """The backend that `[decode] backend` asks for, by its name.
 
     Raises TemploraError where it cannot run this model.
     """
-    best = best_backend(model.module.config, model.device.type, model.quantize)
+    config, device = model.module.config, model.device.type
+    captured = can_be_captured(config)
+    best = best_backend(device, model.quantize, decoded=has_fast_decoder(config), captured=captured)
     if wanted == "int8" and best != "int8":
         families = ", ".join(FAMILIES)
         raise TemploraError(
             f"the int8 backend decodes {families} in full precision on a CPU, not "
-            f"{model.module.config.model_type} ({model.quantize}) on {model.device.type}",
+            f"{config.model_type} ({model.quantize}) on {device}",
             AUTO,
         )
-    if wanted == "graph" and not (model.device.type == "cuda" and can_be_captured(model.module.config)):
+    if wanted == "graph" and best != "graph":
         raise TemploraError(
-            f"the graph backend decodes {', '.join(FAMILIES)} on a CUDA GPU, not "
-            f"{model.module.config.model_type} on {model.device.type}",
+            f"the graph backend decodes {', '.join(FAMILIES)} on a CUDA GPU, in NF4 or unquantised, not "
+            f"{config.model_type} ({model.quantize}) on {device}",
             AUTO,
         )
     return best if wanted == "auto" else wanted

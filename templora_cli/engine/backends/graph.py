@@ -6,6 +6,7 @@ from torch import nn
 
 from templora_cli.engine.backends.cached import CachedBackend
 from templora_cli.engine.captured import CapturedDecoder
+from templora_cli.engine.fused import can_be_fused
 
 
 class GraphBackend(CachedBackend):
@@ -15,4 +16,5 @@ class GraphBackend(CachedBackend):
 
     def __init__(self, module: nn.Module) -> None:
         """`module` is a model whose configuration `families.can_be_captured` allows, on any device."""
-        super().__init__(module, CapturedDecoder(module))
+        on_gpu = next(module.parameters()).is_cuda
+        super().__init__(module, CapturedDecoder(module, fused=on_gpu and can_be_fused(module)))
