@@ -20,6 +20,7 @@ import typer
 
 from benchmarks.sides import (
     SIDES,
+    Checkpointing,
     Cost,
     Device,
     Subject,
@@ -58,10 +59,9 @@ class Measured:
         return [value for cost in self.costs if (value := getattr(cost, name)) is not None]
 
 
-def usual_sides(device: Device) -> list[str]:
+def usual_sides() -> list[str]:
     """Those that are measured where none is named."""
-    left_out = {"live"} if device == "cuda" else {"live", "graph"}
-    return [name for name in SIDES if name not in left_out]
+    return [name for name in SIDES if name not in ("live", "eager")]
 
 
 def process() -> ProcessPoolExecutor:
@@ -186,16 +186,17 @@ def chunk(
         Optional[list[str]],
         typer.Option(
             help="; ".join(f"{name}: {what}" for name, what in SIDES.items())
-            + ". All but live without it, and graph on a GPU only; ratios are to the first."
+            + ". All but live and eager without it; ratios are to the first."
         ),
     ] = None,
+    checkpointing: Annotated[Checkpointing, typer.Option(help="Of gradients, in templora's sides.")] = "off",
     book: Annotated[
         Optional[Path], typer.Option(help="A text for the prompts; random tokens without.")
     ] = None,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="File for the raw figures.")] = None,
 ) -> None:
     """What a chunk costs beside the paper's public code, in turns, and against the machine's bounds."""
-    names = list(dict.fromkeys(side or usual_sides(device)))
+    names = list(dict.fromkeys(side or usual_sides()))
     if unknown := set(names) - SIDES.keys():
         raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     if synthetic and book:
@@ -211,7 +212,10 @@ def chunk(
             raise typer.BadParameter(f"{book} has {len(ids):,} tokens, and {count:,} are needed")
         before = helper.submit(rates, device).result()
         measured = measure(
-            Subject(device, folder, synthetic, context_tokens, chunk_tokens), ids, names, rounds
+            Subject(device, folder, synthetic, context_tokens, chunk_tokens, checkpointing),
+            ids,
+            names,
+            rounds,
         )
         after = helper.submit(rates, device).result()
     # On a machine that does other things too, the better of two is nearer to what it could do.
@@ -221,6 +225,7 @@ def chunk(
         "chunk_tokens": chunk_tokens,
         "context_tokens": context_tokens,
         "rounds": rounds,
+        "checkpointing": checkpointing,
         "prompts": "random tokens" if book is None else book.name,
     }
     report = report_of(measured, machine)

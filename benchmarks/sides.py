@@ -19,12 +19,13 @@ SIDES = {
     "reference": "the paper's code: merge, generate, unmerge, two passes over the whole sequence",
     "live": "the same, with the adapter live while it writes",
     "default": "templora's recipe for own text, as write runs it",
-    "graph": "the same, each token a captured graph",
+    "eager": "the same, decoded by the model itself",
     "paper": "templora with --recipe paper",
     "given": "templora's recipe for given text, which is read and learnt",
 }
 
 Device = Literal["cpu", "cuda"]
+Checkpointing = Literal["on", "off"]
 Synthetic = Literal["135m", "1b", "7b", "14b"]
 """A name in `synthetic.CONFIGS`."""
 
@@ -39,6 +40,8 @@ class Subject:
     synthetic: Synthetic | None
     context_tokens: int
     chunk_tokens: int
+    checkpointing: Checkpointing = "off"
+    """Of gradients, in templora's sides."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def begin(name: str, subject: Subject) -> None:
         from benchmarks import loop
 
         recipe = "paper" if name == "paper" else "default"
-        backend = "graph" if name == "graph" else "auto"
+        backend = "eager" if name == "eager" else "auto"
         _sides[name] = loop.load(subject, recipe, "given" if name == "given" else "own", backend)
 
 
