@@ -12,10 +12,10 @@ import templora_cli.engine  # noqa: F401  # isort: skip  (sets torch's environme
 
 import torch
 
-from tests.tiny import save_tiny_model
+if not torch.cuda.is_available():  # Triton reads it when transformers imports it
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # what runs on a GPU, run by Python; read with the kernels
+from tests.tiny import save_tiny_model
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """For the slow tests, which would otherwise fetch the embedded model every time."""

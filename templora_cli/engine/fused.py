@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from templora_cli.engine.blocks import Block, Norm, angles_of, layers_of
 from templora_cli.engine.families import ACTIVATIONS, activation_of, has_fast_decoder
-from templora_cli.engine.nf4 import HAS_TRITON, is_packed, packed
+from templora_cli.engine.nf4 import has_kernels, is_packed, packed
 
 
 class Tile(NamedTuple):
@@ -35,9 +35,9 @@ SHRINK_BLOCK = 4096
 
 
 def can_be_fused(module: nn.Module) -> bool:
-    """Is Triton there, and do the kernels know this model as it is held?"""
+    """Are there kernels for the device, and do they know this model as it is held?"""
     model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
-    if not HAS_TRITON or not has_fast_decoder(model.config):
+    if not has_fast_decoder(model.config) or not has_kernels(model.device):
         return False
     kinds = set(map(_kind, _linears(model)))
     kind = kinds.pop()

@@ -72,7 +72,7 @@ class _Adapted(torch.autograd.Function):
         a, b = a.to(x.dtype), b.to(x.dtype)
         seen = _rows(x if shown is None else shown)
         shrunk = _scaled(seen @ a.T, scaling)  # [n, rank]
-        _rows(y).addmm_(shrunk, b.T)
+        y.view(-1, y.shape[-1]).addmm_(shrunk, b.T)  # a copy would be an error
         ctx.save_for_backward(seen, shrunk, a, b)
         ctx.base, ctx.scaling, ctx.dropped = base, scaling, shown is not None
         return y

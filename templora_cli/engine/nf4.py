@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -16,9 +17,6 @@ SCALES = 256
 """Scales that share one of theirs, where they are in 8 bits."""
 UNPACKED = 64
 """Groups of `SCALED` weights that a program of `gpu_kernels.unpack` unpacks."""
-
-HAS_TRITON = find_spec("triton") is not None
-"""It comes with torch's builds for CUDA on Linux."""
 
 
 class Packed(NamedTuple):
@@ -37,6 +35,30 @@ class Packed(NamedTuple):
     table: Tensor
     """The 16 numbers that 4 bits stand for."""
     nested: bool
+
+
+@cache
+def has_kernels(device: torch.device) -> bool:
+    """Does Triton compile `gpu_kernels` for this GPU here? Without one they are interpreted, slowly.
+
+    It comes with torch's builds for CUDA on Linux, and wants a compute capability of 8, a C compiler and
+    Python's headers: so one kernel is tried.
+    """
+    if find_spec("triton") is None:
+        return False
+    if device.type != "cuda":
+        return True
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    from templora_cli.engine.gpu_kernels import unpack
+
+    weights = torch.zeros(SCALED // 2, dtype=torch.uint8, device=device)
+    numbers, out = (torch.zeros(SCALED, device=device) for _ in range(2))
+    try:
+        unpack[(1,)](weights, *(numbers,) * 5, out, 1, NESTED=False, BLOCKS=UNPACKED)
+    except Exception:  # as many kinds of them as of compilers
+        return False
+    return True
 
 
 def is_packed(base: Any) -> bool:
@@ -59,7 +81,7 @@ def packed(base: Any) -> Packed:
 
 def unpacked(base: Any) -> Tensor:
     """The weight [out, in] of a layer in 4 bits, in what it computes with."""
-    if not (HAS_TRITON and base.weight.is_cuda and is_packed(base)):
+    if not (base.weight.is_cuda and is_packed(base) and has_kernels(base.weight.device)):
         return dequantize_4bit(base.weight.data, base.weight.quant_state)  # type: ignore[no-any-return]
     from templora_cli.engine.gpu_kernels import unpack
 

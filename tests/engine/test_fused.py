@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 pytest.importorskip("triton")
 
-from templora_cli.engine import fused, gpu_kernels
+from templora_cli.engine import fused, gpu_kernels, nf4
 from templora_cli.engine.backends import PLACES
 from templora_cli.engine.captured import CapturedDecoder
 from templora_cli.engine.forward import logits_at
@@ -102,6 +102,16 @@ def test_what_the_kernels_do_not_know_is_not_fused() -> None:
     eight = AutoModelForCausalLM.from_config(CONFIGS["llama"]())
     eight.model.layers[1].mlp.down_proj = nn.Sequential(eight.model.layers[1].mlp.down_proj)
     assert not can_be_fused(eight), "a layer of another type"
+
+
+def test_a_gpu_that_triton_does_not_compile_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = nf4.has_kernels.__wrapped__
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert tried(torch.device("cpu")) and not tried(torch.device("cuda"))
+    monkeypatch.setattr(nf4, "find_spec", lambda name: None)
+    assert not tried(torch.device("cpu")), "without Triton"
+    monkeypatch.setattr(fused, "has_kernels", lambda device: False)
+    assert not can_be_fused(adapted("llama"))
 
 
 # --- NF4 ---------------------------------------------------------------------------------------------
