@@ -110,7 +110,7 @@ class DecodeConfig:
     )
     backend: str = option(
         "auto",
-        "How tokens come out: int8 (from an 8-bit copy, on a CPU), graph (captured once, on a GPU; new), "
+        "How tokens come out: int8 (from an 8-bit copy, on a CPU), graph (captured, on a GPU), "
         "eager (from the model itself) or auto",
         choices=("auto", "int8", "graph", "eager"),
     )

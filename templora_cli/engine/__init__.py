@@ -11,9 +11,8 @@ import os
 # 3.0 GB, and is no faster. Read by torch at its first allocation; no effect elsewhere than on Linux.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # How often a thread of GNU's OpenMP that waits for another looks before it sleeps. A token has 151 such
-# waits, and to be woken takes longer than most of them: with 100 it took twice the time. Left to itself a
-# thread looks for milliseconds: where other programs take the cores the other cannot come, and a token took
-# ten times the time beside three of them.
+# waits, and to be woken takes longer than most of them: with 100 it took up to twice the time. By itself a
+# thread looks for milliseconds, and where other programs take the cores the other cannot come meanwhile.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # cuBLAS is deterministic only with a workspace of fixed size; read when its handle is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -17,7 +17,7 @@ class Norm:
 
     def __init__(self, norm: Any) -> None:
         gemma = type(norm).__name__.startswith("Gemma")  # its weights are kept around 0
-        self.weight: Tensor = norm.weight.detach() + 1 if gemma else norm.weight.detach()
+        self.weight: Tensor = norm.weight.detach().float() + 1 if gemma else norm.weight.detach()
         self.eps: float = norm.eps if gemma else norm.variance_epsilon
 
 

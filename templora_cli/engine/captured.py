@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, StaticLayer
 
@@ -43,6 +44,9 @@ class CapturedDecoder:
         """Where it stands."""
         self._captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
         """And the logits [V] that it leaves."""
+        self._adapted = next((part for part in module.modules() if isinstance(part, LoraLayer)), None)
+        self._disabled = False
+        """Was the adapter disabled when it was captured?"""
 
     def adapter_changed(self) -> None:
         """Nothing is copied: the adapter is live."""
@@ -57,6 +61,9 @@ class CapturedDecoder:
         self.reserve(start + len(ids))
         self.length += len(ids)
         prompt = len(ids) > 1 or not start
+        disabled = self._adapted is not None and self._adapted.disable_adapters
+        if disabled != self._disabled:
+            self._disabled, self._captured, self._counted = disabled, None, None
         if prompt or self._counted != start:
             self._count(start)
         if prompt:
@@ -75,7 +82,7 @@ class CapturedDecoder:
 
     def _next(self) -> Tensor:
         """The logits after the token in its buffer, and one token more is behind it."""
-        if self._fused is not None:
+        if self._fused is not None and not self._disabled:
             logits = self._fused(self._token, self._place, self._layers)
             self._place += 1
             return logits
@@ -111,7 +118,8 @@ class CapturedDecoder:
             self._fused.reserve(places)
         if not self.length:
             return  # a forward pass makes them
-        for before, layer in zip(old, self._layers, strict=True):
+        for layer in self._layers:
+            before = old.pop(0)  # so that not all are there twice
             layer.lazy_initialization(before.keys, before.values)
             layer.keys[:, :, : self.length] = before.keys[:, :, : self.length]
             layer.values[:, :, : self.length] = before.values[:, :, : self.length]

@@ -1,7 +1,7 @@
 """A token of Llama and its relatives on a GPU in few launches: what `captured` takes its graph of if it can.
 
-The forward pass of transformers launches 180 kernels a block with an adapter, and most take less time than
-it takes to begin one. Here they are eleven (`gpu_kernels`). The base stays as it is held, in NF4 or
+The forward pass of transformers launches over 100 kernels a block with an adapter, and most take less time
+than it takes to begin one. Here they are eleven (`gpu_kernels`). The base stays as it is held, in NF4 or
 unquantised; the adapter is read where training writes it.
 """
 
@@ -39,7 +39,9 @@ def can_be_fused(module: nn.Module) -> bool:
     model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
     if not has_fast_decoder(model.config) or not has_kernels(model.device):
         return False
-    kinds = set(map(_kind, _linears(model)))
+    if not all(map(_are_alike, _groups(model))):
+        return False
+    kinds = {_kind(linear) for group in _groups(model) for linear in group}
     kind = kinds.pop()
     if kinds or kind is None:
         return False
@@ -54,12 +56,26 @@ class Kind(NamedTuple):
     adapted: bool
 
 
-def _linears(model: Any) -> Iterator[nn.Module]:
-    """The linear layers of the blocks, those with an adapter as such."""
+def _groups(model: Any) -> Iterator[Sequence[Any]]:
+    """The linear layers of the blocks by their inputs, those with an adapter as such."""
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
-        yield from (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
-        yield from (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        yield attention.q_proj, attention.k_proj, attention.v_proj
+        yield (attention.o_proj,)
+        yield mlp.gate_proj, mlp.up_proj
+        yield (mlp.down_proj,)
+
+
+def _are_alike(group: Sequence[Any]) -> bool:
+    """Have all a bias, and adapters of one rank and scale, or none?"""
+    return len({(getattr(_base(one), "bias", None) is None, _adapter(one)) for one in group}) == 1
+
+
+def _adapter(linear: Any) -> tuple[tuple[int, float], ...]:
+    """Ranks and scales of its adapters."""
+    if not isinstance(linear, LoraLayer):
+        return ()
+    return tuple((linear.r[name], linear.scaling[name]) for name in linear.active_adapters)
 
 
 def _base(linear: Any) -> Any:

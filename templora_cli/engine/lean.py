@@ -3,8 +3,8 @@
 PEFT's layer with LoRA matrices (arXiv 2106.09685) makes y = W x and s B A x as tensors of their own, in
 float32 over a base in 16 bits: seven passes over activations that products can make on the way, and on a GPU
 more launches than it has time for. Here it is one step of autograd, which adds the adapter's part in its
-product and in the base's precision; the matrices and their gradients stay float32. transformers' RMSNorm is
-six operations, torch's is one on a GPU.
+product and in the base's precision; the matrices stay float32, and so do their gradients, which are products
+in bfloat16 there. transformers' RMSNorm is six operations, torch's one on a GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def make_lean(model: nn.Module) -> None:
     """Let the layers that are known here of PEFT's `model` compute in fewer operations; what, stays."""
     on_gpu = next(model.parameters()).is_cuda
     for module in model.modules():
-        if isinstance(module, LoraLayer) and type(module.get_base_layer()) in (nn.Linear, Linear4bit):
+        if isinstance(module, LoraLayer) and type(base := module.get_base_layer()) in (nn.Linear, Linear4bit):
+            # On some CPUs bitsandbytes packs a weight anew when it first computes without gradients, in a way
+            # that nothing unpacks.
+            base.support_avx512bf16_for_cpu = False
             module.forward = AdaptedLinear(module)
         elif on_gpu and hasattr(module, "variance_epsilon") and type(module).__name__.endswith("RMSNorm"):
             module.forward = PlainNorm(module)
@@ -83,10 +86,13 @@ class _Adapted(torch.autograd.Function):
         shape = (*of_y.shape[:-1], a.shape[1])
         of_y = _rows(of_y)
         of_shrunk = _scaled(of_y @ b, ctx.scaling)
-        of_a, of_b = of_shrunk.T @ seen, of_y.T @ shrunk
+        # Small gradients are nothing in float16.
+        exact = ctx.precision if of_y.dtype == torch.float16 else of_y.dtype
+        of_a = of_shrunk.T.to(exact) @ seen.to(exact)
+        of_b = of_y.T.to(exact) @ shrunk.to(exact)
         of_x = of_shown = None
         if ctx.needs_input_grad[0]:
-            of_x = of_y @ _weight(ctx.base)
+            of_x = of_y @ _weight(ctx.base, of_y.dtype)
             if not ctx.dropped:
                 of_x.addmm_(of_shrunk, a)
             of_x = of_x.view(shape)
@@ -98,13 +104,14 @@ class _Adapted(torch.autograd.Function):
 def _plain(base: Any, x: Tensor) -> Tensor:
     """base(x). bitsandbytes takes longer to begin a product of many rows than it takes to unpack for it."""
     if isinstance(base, Linear4bit) and x.is_cuda and x.numel() >= MANY * x.shape[-1]:
-        return nn.functional.linear(x, unpacked(base), base.bias)
+        bias = None if base.bias is None else base.bias.to(x.dtype)
+        return nn.functional.linear(x, unpacked(base, x.dtype), bias)
     return base(x)  # type: ignore[no-any-return]
 
 
-def _weight(base: Any) -> Tensor:
+def _weight(base: Any, dtype: torch.dtype) -> Tensor:
     """[out, in]"""
-    return unpacked(base) if isinstance(base, Linear4bit) else base.weight
+    return unpacked(base, dtype) if isinstance(base, Linear4bit) else base.weight
 
 
 def _scaled(x: Tensor, scaling: float) -> Tensor:

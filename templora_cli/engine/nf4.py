@@ -56,6 +56,8 @@ def has_kernels(device: torch.device) -> bool:
     numbers, out = (torch.zeros(SCALED, device=device) for _ in range(2))
     try:
         unpack[(1,)](weights, *(numbers,) * 5, out, 1, NESTED=False, BLOCKS=UNPACKED)
+    except torch.OutOfMemoryError:
+        raise
     except Exception:  # as many kinds of them as of compilers
         return False
     return True
@@ -66,7 +68,9 @@ def is_packed(base: Any) -> bool:
     if not isinstance(base, Linear4bit) or base.in_features % SCALED:
         return False
     state = base.weight.quant_state
-    known = state is not None and state.quant_type == "nf4" and state.blocksize == SCALED
+    if base.weight.dtype != torch.uint8 or state is None:
+        return False
+    known = state.quant_type == "nf4" and state.blocksize == SCALED
     return known and (not state.nested or state.state2.blocksize == SCALES)
 
 
@@ -79,16 +83,14 @@ def packed(base: Any) -> Packed:
     return Packed(weights, state.absmax, second.absmax, state.offset, second.code, state.code, True)
 
 
-def unpacked(base: Any) -> Tensor:
-    """The weight [out, in] of a layer in 4 bits, in what it computes with."""
+def unpacked(base: Any, dtype: torch.dtype) -> Tensor:
+    """The weight [out, in] of a layer in 4 bits."""
     if not (base.weight.is_cuda and is_packed(base) and has_kernels(base.weight.device)):
-        return dequantize_4bit(base.weight.data, base.weight.quant_state)  # type: ignore[no-any-return]
+        return dequantize_4bit(base.weight.data, base.weight.quant_state).to(dtype)  # type: ignore[no-any-return]
     from templora_cli.engine.gpu_kernels import unpack
 
     parts = packed(base)
-    out = torch.empty(
-        base.out_features, base.in_features, device=parts.weights.device, dtype=base.weight.quant_state.dtype
-    )
+    out = torch.empty(base.out_features, base.in_features, device=parts.weights.device, dtype=dtype)
     groups = out.numel() // SCALED
     unpack[(-(-groups // UNPACKED),)](*parts[:-1], out, groups, NESTED=parts.nested, BLOCKS=UNPACKED)
     return out

@@ -228,10 +228,11 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         parts["activations"]["train"], parts["logits"]["train"] = backward
         longest = max(_trained_tokens(config, how, chunk, header) for how in recipes)
         layer = _layer_bytes(shape, config, room, longest)
+        last = layer + 4 * longest * shape.intermediate * each
         # They come as the activations go, and are whole beside the first layer's; on a GPU AdamW makes
         # something as large as the adapter beside them.
         foreach = adapter if room.device == "cuda" and config.train.optimizer == "adamw" else 0
-        parts["gradients"] = {"train": max(0, adapter + max(layer, foreach) - sum(backward))}
+        parts["gradients"] = {"train": max(0, adapter + max(last, foreach) - sum(backward))}
         if room.device == "cpu":
             # The holes are there from the first backward pass on.
             always("holes of the heap", HOLES + HOLES_OF_LAYER * layer, since="decode")
@@ -322,7 +323,9 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     attention = 2 * queries + 2 * (queries if room.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
     numbers = attention + 3 * wide  # gate, its activation, up
-    numbers += shape.norms * hidden + config.train.rank * shape.linears_each
+    numbers += config.train.rank * shape.linears_each
+    # Gemma's norms are not lean.
+    norms = shape.norms * hidden * (FLOAT if shape.model_type.startswith("gemma") else each)
     if config.train.dropout:
         noise = 1 if room.device == "cuda" else FLOAT
         dropped = shape.inputs * (each + noise)
@@ -330,5 +333,7 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
         dropped = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
     matrices = sum(rows + columns for rows, columns in shape.linears) // shape.layers * config.train.rank
     copies = 0 if each == FLOAT else matrices * each
+    if config.model.quantize == "int8":  # nor are its layers: PEFT keeps their inputs in float32
+        dropped += shape.inputs * FLOAT
     masked = _mask_bytes(shape, tokens, each) if room.device == "cpu" else 0
-    return tokens * (numbers * each + dropped) + masked + copies
+    return tokens * (numbers * each + norms + dropped) + masked + copies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
@@ -9,7 +11,7 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import silu
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 pytest.importorskip("triton")
 
@@ -19,7 +21,7 @@ from templora_cli.engine.captured import CapturedDecoder
 from templora_cli.engine.forward import logits_at
 from templora_cli.engine.fused import Projection, can_be_fused
 from templora_cli.engine.nf4 import packed
-from tests.engine.test_decoder import CONFIGS, IDS, adapted
+from tests.engine.test_decoder import CONFIGS, IDS, SHAPE, adapted
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tests/test_cuda.py runs them compiled")
 
@@ -84,6 +86,46 @@ def test_the_adapter_is_live() -> None:
     assert not torch.allclose(before, decoder.logits_after([IDS[20]]), atol=1e-3)
 
 
+@pytest.mark.parametrize("fused_token", [True, False])
+@torch.no_grad()
+def test_without_the_adapter_the_base_answers(fused_token: bool) -> None:
+    module = adapted("llama")
+    decoder = CapturedDecoder(module, fused=fused_token)
+    for start, base in ((0, False), (30, True), (0, False)):
+        ids, decoder.length = IDS[start : start + 22], 0
+        with module.disable_adapter() if base else nullcontext():  # type: ignore[operator]
+            decoder.logits_after(ids[:20])
+            ours = [decoder.logits_after([token]) for token in ids[20:]]
+            theirs = logits_at(module, ids, [20, 21])[0]
+        torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+@torch.no_grad()
+def test_sixteen_bits(name: str) -> None:
+    module = adapted(name).half()  # the interpreter has no products in bfloat16
+    for key, parameter in module.named_parameters():
+        if "lora_" in key:
+            parameter.data = parameter.data.float()
+    decoder = CapturedDecoder(module, fused=True)
+    decoder.logits_after(IDS[:20])
+    ours, theirs = decoder.logits_after([IDS[20]]).float(), logits_at(module, IDS[:21], [20])[0][0].float()
+    assert (ours - theirs).norm() < 0.005 * theirs.norm()
+
+
+@torch.no_grad()
+def test_sizes_that_are_no_powers_of_two() -> None:
+    shape = {**SHAPE, "hidden_size": 40, "intermediate_size": 56, "head_dim": 24, "num_hidden_layers": 1}
+    base = AutoModelForCausalLM.from_config(LlamaConfig(**shape))
+    lora = LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    module = get_peft_model(base, lora).eval()
+    assert can_be_fused(module)
+    decoder = CapturedDecoder(module, fused=True)
+    decoder.logits_after(IDS[:20])
+    ours = decoder.logits_after([IDS[20]])
+    torch.testing.assert_close(ours, logits_at(module, IDS[:21], [20])[0][0], rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_a_model_without_an_adapter() -> None:
     module = adapted("qwen3").merge_and_unload()  # type: ignore[operator]
@@ -99,6 +141,9 @@ def test_what_the_kernels_do_not_know_is_not_fused() -> None:
     model = AutoModelForCausalLM.from_config(CONFIGS["llama"]())
     some = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
     assert not can_be_fused(get_peft_model(model, some)), "some layers have an adapter, and others none"
+    uneven = AutoModelForCausalLM.from_config(CONFIGS["llama"]())
+    uneven.model.layers[1].self_attn.k_proj.bias = None
+    assert not can_be_fused(uneven), "one of three has no bias"
     eight = AutoModelForCausalLM.from_config(CONFIGS["llama"]())
     eight.model.layers[1].mlp.down_proj = nn.Sequential(eight.model.layers[1].mlp.down_proj)
     assert not can_be_fused(eight), "a layer of another type"

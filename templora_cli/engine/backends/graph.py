@@ -1,4 +1,4 @@
-"""The fast backend of a GPU: transformers' own forward pass, the adapter live, a token one captured graph."""
+"""The fast backend of a GPU: a token is one captured graph, the adapter live in it."""
 
 from __future__ import annotations
 
