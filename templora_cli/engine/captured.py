@@ -37,7 +37,8 @@ class CapturedDecoder:
         """Keys and values, all with room for as many places, also where a layer sees fewer: one that slides
         moves them about as the text goes on, and no graph can follow."""
         self._counted: int | None = None
-        """How many tokens they say that they hold, where that is known."""
+        """How many tokens the device has been told of, where that is known. A fused token moves `_place`
+        alone, so the layers are told anew before a prompt."""
         device = next(module.parameters()).device
         self._token = torch.zeros(1, 1, dtype=torch.long, device=device)
         self._place = torch.zeros(1, dtype=torch.long, device=device)

@@ -92,6 +92,27 @@ def _kind(linear: Any) -> Kind | None:
     return Kind(nf4=True, nested=packed(base).nested, adapted=adapted) if is_packed(base) else None
 
 
+class Part(NamedTuple):
+    """A linear layer as `gpu_kernels.project` takes it. Where a flag says that it does not read one of these,
+    the weight stands for it."""
+
+    weight: Tensor
+    scales: Tensor
+    second: Tensor
+    offset: Tensor
+    bias: Tensor
+    b: Tensor
+    """LoRA's, [rows, rank]."""
+    rows: int
+
+
+def _part(base: Any, b: Tensor | None) -> Part:
+    weight = base.weight.data
+    scales, second, offset = packed(base)[1:4] if is_packed(base) else (weight,) * 3
+    bias = weight if base.bias is None else base.bias
+    return Part(weight, scales, second, offset, bias, weight if b is None else b, base.out_features)
+
+
 class Projection:
     """Linear layers with their adapters that share an input, at most three."""
 
@@ -107,16 +128,12 @@ class Projection:
         adapter = adapted[0].active_adapters[0] if adapted else ""
         self.scaling = adapted[0].scaling[adapter] if adapted else 0.0
         self.a = [module.lora_A[adapter].weight for module in adapted]  # [rank, columns]
-        b = [module.lora_B[adapter].weight for module in adapted]  # [rows, rank]
+        b = [module.lora_B[adapter].weight for module in adapted]
         self.rank = len(self.a[0]) if adapted else 0
-        self.parts: list[Any] = []
-        for base, expand in zip(bases, b or [None] * len(bases), strict=True):
-            weight = base.weight.data
-            scales = packed(base)[1:4] if self.nf4 else (weight,) * 3
-            bias = weight if base.bias is None else base.bias
-            self.parts += [weight, *scales, bias, weight if expand is None else expand, base.out_features]
-        self.parts += self.parts[-7:] * (3 - len(modules))
-        self.tables = packed(one)[4:6] if self.nf4 else (weight, weight)
+        parts = [_part(base, expand) for base, expand in zip(bases, b or [None] * len(bases), strict=True)]
+        parts += parts[-1:] * (3 - len(parts))  # of those that are not there no row is asked for
+        self.parts = [value for part in parts for value in part]
+        self.tables = packed(one)[4:6] if self.nf4 else (one.weight.data,) * 2
 
     def shrunk(self, x: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor]:
         """x [n], normed where there is a norm, and what the adapters see of it [parts * rank], float32."""

@@ -106,8 +106,8 @@ def add_normed(x, y, norm, eps, out, n, BLOCK: tl.constexpr):
 def _nf4_rows(
     x,
     packed,
-    absmax,
-    absmax2,
+    scales,
+    seconds,
     offset,
     code,
     table,
@@ -126,12 +126,12 @@ def _nf4_rows(
     values = tl.load(table + tl.arange(0, 16))
     total = tl.zeros([ROWS, WORDS // 4], tl.float32)
     # What the next turn needs is on its way while this one computes.
-    eight, entry, second = _weights(packed, absmax, absmax2, rows, there, 0, n, NESTED, WORDS)
+    eight, entry, second = _weights(packed, scales, seconds, rows, there, 0, n, NESTED, WORDS)
     x0, x1, x2, x3 = _planes(x, 0, n, WORDS)
     for start in range(0, n // 8, WORDS):
         following = start + WORDS
         next_eight, next_entry, next_second = _weights(
-            packed, absmax, absmax2, rows, there, following, n, NESTED, WORDS
+            packed, scales, seconds, rows, there, following, n, NESTED, WORDS
         )
         y0, y1, y2, y3 = _planes(x, following, n, WORDS)
         scale = tl.load(code + entry.to(tl.int32)) * second + tl.load(offset) if NESTED else second
@@ -149,8 +149,8 @@ def _nf4_rows(
 @triton.jit
 def _weights(
     packed,
-    absmax,
-    absmax2,
+    scales,
+    seconds,
     rows,
     there,
     start,
@@ -168,9 +168,9 @@ def _weights(
     )
     four = start // 4 + tl.arange(0, WORDS // 4)
     seen = there[:, None] & (four < n // 32)[None, :]
-    scale = rows[:, None] * (n // 64) + four[None, :] // 2
-    entry = tl.load(absmax + scale, mask=seen, other=0)
-    second = tl.load(absmax2 + scale // 256, mask=seen, other=0.0) if NESTED else entry
+    group = rows[:, None] * (n // 64) + four[None, :] // 2
+    entry = tl.load(scales + group, mask=seen, other=0)
+    second = tl.load(seconds + group // 256, mask=seen, other=0.0) if NESTED else entry
     return eight, entry, second
 
 
@@ -230,8 +230,8 @@ def _plain_rows(x, weight, rows, there, n, ROWS: tl.constexpr, BLOCK: tl.constex
 def _linear(
     x,
     weight,
-    absmax,
-    absmax2,
+    scales,
+    seconds,
     offset,
     bias,
     b,
@@ -264,7 +264,7 @@ def _linear(
         shrunk = tl.load(t + at, mask=ranks, other=0.0) * scaling
     if NF4:
         total += _nf4_rows(
-            x, weight, absmax, absmax2, offset, code, table, rows, there, n, NESTED, ROWS, WORDS
+            x, weight, scales, seconds, offset, code, table, rows, there, n, NESTED, ROWS, WORDS
         )
     else:
         total += _plain_rows(x, weight, rows, there, n, ROWS, WORDS * 8)
@@ -289,22 +289,22 @@ def _activated(x, ACTIVATION: tl.constexpr):
 def project(
     x,
     w0,
-    absmax0,
-    absmax20,
+    scales0,
+    second0,
     offset0,
     bias0,
     b0,
     rows0,
     w1,
-    absmax1,
-    absmax21,
+    scales1,
+    second1,
     offset1,
     bias1,
     b1,
     rows1,
     w2,
-    absmax2,
-    absmax22,
+    scales2,
+    second2,
     offset2,
     bias2,
     b2,
@@ -338,11 +338,11 @@ def project(
         rows = program * ROWS + tl.arange(0, ROWS)
         there = rows < rows0
         gate = _linear(
-            x, w0, absmax0, absmax20, offset0, bias0, b0, t, scaling, code, table, rows, there, n,
+            x, w0, scales0, second0, offset0, bias0, b0, t, scaling, code, table, rows, there, n,
             NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
         )  # fmt: skip
         up = _linear(
-            x, w1, absmax1, absmax21, offset1, bias1, b1, t + RANK, scaling, code, table, rows, there, n,
+            x, w1, scales1, second1, offset1, bias1, b1, t + RANK, scaling, code, table, rows, there, n,
             NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
         )  # fmt: skip
         total = _activated(gate, ACTIVATION) * up
@@ -350,8 +350,8 @@ def project(
     else:
         shift = 0
         w = w0
-        absmax = absmax0
-        second = absmax20
+        scales = scales0
+        second = second0
         offset = offset0
         bias = bias0
         b = b0
@@ -362,8 +362,8 @@ def project(
             shift += rows0
             t += RANK
             w = w1
-            absmax = absmax1
-            second = absmax21
+            scales = scales1
+            second = second1
             offset = offset1
             bias = bias1
             b = b1
@@ -374,8 +374,8 @@ def project(
                 shift += rows1
                 t += RANK
                 w = w2
-                absmax = absmax2
-                second = absmax22
+                scales = scales2
+                second = second2
                 offset = offset2
                 bias = bias2
                 b = b2
@@ -383,7 +383,7 @@ def project(
         rows = program * ROWS + tl.arange(0, ROWS)
         there = rows < here
         total = _linear(
-            x, w, absmax, second, offset, bias, b, t, scaling, code, table, rows, there, n,
+            x, w, scales, second, offset, bias, b, t, scaling, code, table, rows, there, n,
             NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
         )  # fmt: skip
         to = shift + rows
@@ -549,7 +549,7 @@ def gather_heads(
 
 @triton.jit
 def unpack(
-    packed, absmax, absmax2, offset, code, table, out, blocks, NESTED: tl.constexpr, BLOCKS: tl.constexpr
+    packed, scales, seconds, offset, code, table, out, blocks, NESTED: tl.constexpr, BLOCKS: tl.constexpr
 ):
     """The weights of bitsandbytes' NF4 as numbers, in the order in which they are packed."""
     values = tl.load(table + tl.arange(0, 16))
@@ -557,9 +557,9 @@ def unpack(
     there = block < blocks
     byte = block[:, None] * 32 + tl.arange(0, 32)[None, :]
     both = tl.reshape(tl.load(packed + byte, mask=there[:, None], other=0), [BLOCKS * 32]).to(tl.int32)
-    scale = tl.load(absmax + block, mask=there, other=0)
+    scale = tl.load(scales + block, mask=there, other=0)
     if NESTED:
-        scale = tl.load(code + scale.to(tl.int32)) * tl.load(absmax2 + block // 256, mask=there, other=0.0)
+        scale = tl.load(code + scale.to(tl.int32)) * tl.load(seconds + block // 256, mask=there, other=0.0)
         scale += tl.load(offset)
     upper = tl.reshape(tl.gather(values, both >> 4, 0), [BLOCKS, 32]) * scale[:, None]
     lower = tl.reshape(tl.gather(values, both & 15, 0), [BLOCKS, 32]) * scale[:, None]
