@@ -194,7 +194,7 @@ def inline_of(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
         children = pair.children
     literals = frozenset(int(n) for text in _strings(children) for _, n, _ in TAG.findall(text))
     text, tags = _numbered(children, literals)
-    return Inline(" ".join(text.split()), lead, [*hidden, *trail], tags, literals)
+    return Inline(" ".join(text.split()), lead, [*trail, *hidden], tags, literals)
 
 
 def _tree(pieces: Iterable[str | Mark[T]], hidden: list[Mark[T]]) -> list[Node[T]]:

@@ -6,7 +6,7 @@ import random
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from templora_cli.documents.markup import attributes_of, elements_of, tokens_of
@@ -296,7 +296,14 @@ def test_images_that_are_not_to_be_translated() -> None:
 PIECES = ["<img alt=", "a red boat", '"', "'", ">", "<p>", "</p>", " src=x", "<a ", "\n", "<!--", "words"]
 
 
+def test_a_comment_at_the_end_stays_behind_an_image() -> None:
+    """One that is broken would swallow it."""
+    page = Page('<p>A boat<img alt="A lamp"><!-- end -->', xml=False)
+    assert page.render({0: "Ein Boot", 1: "Lampe"}, "de") == '<p>Ein Boot<img alt="Lampe"><!-- end -->'
+
+
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
+@example(["a red boat", "<img alt=", "<p>", "<!--", ">"])
 def test_broken_tags_around_a_description(pieces: list[str]) -> None:
     page = Page("".join(pieces), xml=False)
     said = dict.fromkeys(range(len(page.blocks)), "so \"it\" 'is' > & <")
