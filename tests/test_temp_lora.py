@@ -64,7 +64,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.queue: list[list[int]] = []
         self.prompts: list[Sequence[int]] = []
-        self.changes = self.beginnings = 0
+        self.changes = self.beginnings = self.ends = 0
 
     def enqueue(self, *chunks: str) -> FakeBackend:
         self.queue += [[ord(c) for c in chunk] for chunk in chunks]
@@ -81,7 +81,7 @@ class FakeBackend:
         self.beginnings += 1
 
     def decoding_ends(self) -> None:
-        pass
+        self.ends += 1
 
     def adapter_changed(self) -> None:
         self.changes += 1
@@ -118,7 +118,9 @@ def test_one_turn_is_decode_score_train(tiny_model: Path) -> None:
     assert kinds(events) == turn * 2
     texts = ["".join(e.text for e in events if isinstance(e, TextDecoded) and e.index == i) for i in (0, 1)]
     assert texts == [e.text for e in learnt(events)]
-    assert loop.backend.changes == loop.backend.beginnings == 2 and loop.state.chunks == 2
+    assert (
+        loop.backend.changes == loop.backend.beginnings == loop.backend.ends == 2 and loop.state.chunks == 2
+    )
     assert loop.state.tokens == [t for e in learnt(events) for t in e.tokens]
 
 

@@ -1,7 +1,7 @@
 """Which architectures the engine knows by heart, told from a transformers configuration alone.
 
-Llama and its relatives: `decoder` computes them itself, and `loss` takes their output head apart. What
-transformers loads beside them runs as transformers computes it.
+Llama and its relatives: `decoder` and `fused` compute them themselves, and `loss` takes their output head
+apart. What transformers loads beside them runs as transformers computes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def has_plain_head(config: Any) -> bool:
 
 
 def has_fast_decoder(config: Any) -> bool:
-    """Can a model with this configuration be computed by `decoder`?"""
+    """Can a model with this configuration be computed by `decoder` and `fused`?"""
     odd = ("attn_logit_softcapping", "use_bidirectional_attention")
     return (
         has_plain_head(config)

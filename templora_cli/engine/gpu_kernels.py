@@ -349,7 +349,7 @@ def project(
         to = _place(rows, rows0, PLANES)
     else:
         shift = 0
-        w = w0
+        w = w0  # one by one: a kernel has no array of pointers
         scales = scales0
         second = second0
         offset = offset0

@@ -9,6 +9,7 @@ in bfloat16 there. transformers' RMSNorm is six operations, torch's one on a GPU
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ MANY = 64
 
 
 def make_lean(model: nn.Module) -> None:
-    """Let the layers that are known here of PEFT's `model` compute in fewer operations; what, stays."""
+    """Let those layers of PEFT's `model` that are known here compute the same in fewer operations."""
     on_gpu = next(model.parameters()).is_cuda
     for module in model.modules():
         if isinstance(module, LoraLayer) and type(base := module.get_base_layer()) in (nn.Linear, Linear4bit):
@@ -51,7 +52,8 @@ class AdaptedLinear:
 
     def __init__(self, layer: Any) -> None:
         (name,) = layer.active_adapters
-        self.layer, self.base = layer, layer.get_base_layer()
+        self.layer = weakref.proxy(layer)  # which holds this: a model that is dropped goes at once
+        self.base = layer.get_base_layer()
         self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
         self.dropout, self.scaling = layer.lora_dropout[name], layer.scaling[name]
 

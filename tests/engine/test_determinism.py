@@ -1,9 +1,9 @@
-"""No function of MKL's is first called in several threads at once."""
+"""No function of MKL's is first called in several threads at once, and what a GPU is told."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine import models
-from templora_cli.engine.determinism import VECTOR_MATH
+from templora_cli.engine.determinism import VECTOR_MATH, compute_alike, computes_alike
 
 
 class FirstCalls(TorchDispatchMode):
@@ -48,3 +48,26 @@ def test_they_are_all_that_torch_leaves_to_mkl() -> None:
         pytest.skip(f"this torch has no {header.name}")
     named = re.findall(r"^IMPLEMENT_VML_MKL\((\w+),", header.read_text("utf-8"), re.MULTILINE)
     assert len(named) > 10 and set(named) <= set(VECTOR_MATH)
+
+
+@pytest.fixture
+def own_settings() -> Iterator[None]:
+    """Of torch, for which no GPU has to be there."""
+    enabled, fill = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic
+    warn_only, filled = torch.is_deterministic_algorithms_warn_only_enabled(), fill.fill_uninitialized_memory
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()
+    yield
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    fill.fill_uninitialized_memory = filled
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+
+@pytest.mark.parametrize("strictly", [True, False])
+def test_what_a_gpu_is_told(strictly: bool, own_settings: None) -> None:
+    """In warn-only mode attention's backward pass is not deterministic, and no book of it exact."""
+    cuda = torch.device("cuda")
+    compute_alike(cuda, strictly=strictly)
+    assert torch.are_deterministic_algorithms_enabled() and computes_alike(cuda) == strictly
+    assert computes_alike(torch.device("cpu"))
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
 from templora_cli.engine import models
+from templora_cli.engine.backends import PLACES
 from templora_cli.engine.backends.choose import backend_for
 from templora_cli.engine.backends.eager import EagerBackend
 from templora_cli.engine.backends.int8 import Int8Backend
@@ -131,3 +132,14 @@ def test_auto_takes_it_where_it_can(model: LanguageModel) -> None:
     assert isinstance(backend_for(model, "auto"), EagerBackend)
     with pytest.raises(TemploraError, match=r"llama, mistral.* not llama \(nf4\) on cpu"):
         backend_for(model, "int8")
+
+
+def test_room_for_keys_and_values_comes_at_once_and_goes(model: LanguageModel) -> None:
+    backend = Int8Backend(model.module)
+    stream = backend.decode(PROMPT, sampler=Watching(), max_tokens=2 * PLACES["int8"], stop=lambda _: False)
+    next(stream)
+    assert backend.decoder._keys.shape[-1] >= len(PROMPT) + 2 * PLACES["int8"]
+    said = drawn(backend)
+    backend.decoding_ends()
+    assert backend.decoder._keys.numel() == backend.decoder._values.numel() == 0
+    assert drawn(backend) == said
