@@ -315,7 +315,7 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     """What one layer keeps for its backward pass: the base is frozen, so only what leads to the adapter.
 
     A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
-    bits a copy of both matrices. With dropout that is an input of its own, and the noise.
+    bits a copy of both matrices. With dropout it keeps which numbers of its input were left, a byte each.
     """
     each, hidden, wide = room.bytes_each, shape.hidden, shape.intermediate
     queries, keys = shape.heads * shape.head_size, shape.groups * shape.head_size
@@ -326,14 +326,12 @@ def _layer_bytes(shape: Shape, config: Config, room: Room, tokens: int) -> int:
     numbers += config.train.rank * shape.linears_each
     # Gemma's norms are not lean.
     norms = shape.norms * hidden * (FLOAT if shape.model_type.startswith("gemma") else each)
+    inputs = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
     if config.train.dropout:
-        noise = 1 if room.device == "cuda" else FLOAT
-        dropped = shape.inputs * (each + noise)
-    else:
-        dropped = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
+        inputs += shape.inputs
     matrices = sum(rows + columns for rows, columns in shape.linears) // shape.layers * config.train.rank
     copies = 0 if each == FLOAT else matrices * each
     if config.model.quantize == "int8":  # nor are its layers: PEFT keeps their inputs in float32
-        dropped += shape.inputs * FLOAT
+        inputs += shape.inputs * FLOAT
     masked = _mask_bytes(shape, tokens, each) if room.device == "cpu" else 0
-    return tokens * (numbers * each + norms + dropped) + masked + copies
+    return tokens * (numbers * each + norms + inputs) + masked + copies

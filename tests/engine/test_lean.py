@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from templora_cli.engine import lean
 from templora_cli.engine.lean import PlainNorm, make_lean
 from templora_cli.engine.loss import chunk_nll
 from tests.engine.test_decoder import CONFIGS, IDS
@@ -40,17 +41,61 @@ def learnt(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
     return loss.item(), {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3"])
-def test_what_is_learnt_stays(name: str, dropout: float) -> None:
+def test_what_is_learnt_stays(name: str, dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
     module = model(name, dropout)
+    for layer in module.modules():
+        if dropout and hasattr(layer, "lora_dropout"):
+            layer.lora_dropout["default"] = EachFourth()
     theirs, gradients = learnt(module)
+    monkeypatch.setattr(lean, "_kept", lambda x, dropout: fourths(x).view(-1, x.shape[-1]))
     make_lean(module)
     ours, found = learnt(module)
     assert ours == pytest.approx(theirs, rel=1e-6)
     assert found.keys() == gradients.keys() and len(found) == 2 * 7 * 3
     for key, wanted in gradients.items():
         assert (found[key] - wanted).norm() < 1e-5 * wanted.norm(), key
+
+
+class EachFourth(nn.Module):
+    """A dropout that always takes the same."""
+
+    p = 0.25
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * fourths(x) / (1 - self.p)
+
+
+def fourths(x: Tensor) -> Tensor:
+    return (torch.arange(x.numel()) % 4 > 0).to(torch.uint8).view(x.shape)
+
+
+@pytest.mark.parametrize("dropout", [0.05, 0.5, 0.99])
+def test_dropout_takes_its_share(dropout: float) -> None:
+    x = torch.empty(1, 301, 333)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first, second = (lean._kept(x, dropout).view(-1) for _ in range(2))
+        torch.manual_seed(1)
+        again = lean._kept(x, dropout)
+    taken = 1 - torch.stack([first, second]).float()
+    assert taken.unique().tolist() == [0.0, 1.0]
+    chance = (dropout * (1 - dropout) / len(first)) ** 0.5
+    assert abs(taken.mean().item() - dropout) < 5 * chance
+    # Neighbours, of one draw, and what is drawn later have nothing to do with each other.
+    for one, other in ((taken[0, :-1], taken[0, 1:]), (taken[0], taken[1])):
+        assert abs((one * other).mean().item() - dropout**2) < 5 * dropout / len(first) ** 0.5
+    assert torch.equal(again.view(-1), first)
+
+
+def test_without_dropout_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = model("llama", 0.5)
+    make_lean(module)
+    monkeypatch.setattr(lean, "_kept", None)
+    learnt(module.eval())
+    with pytest.raises(TypeError):
+        learnt(module.train())
 
 
 def test_every_layer_with_an_adapter_is_lean() -> None:
