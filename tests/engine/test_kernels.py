@@ -131,6 +131,13 @@ def test_exp_of_what_is_no_number_is_none() -> None:
     assert np.isnan(kernels._exp(np.array([0, np.nan, -1], np.float32), np.float32(0)))
 
 
+def test_pieces_are_about_as_long() -> None:
+    for places in range(1, 40 * kernels.PIECE, 7):
+        pieces, each = kernels.in_pieces(places)
+        assert (pieces - 1) * each < places <= pieces * each and each <= kernels.PIECE
+        assert each - (places - (pieces - 1) * each) < 32 * pieces, "all that differs is rounding to a line"
+
+
 @pytest.mark.parametrize("size", [2, 7, 64])
 @pytest.mark.parametrize("first", [0, 3])
 @pytest.mark.parametrize("end", [37, kernels.PIECE, 2 * kernels.PIECE + 5])
