@@ -129,14 +129,16 @@ def _require_same_model(book: Session, model: LanguageModel, view: View) -> None
             "put the model back that it was begun with, or begin a new book: templora write --from",
         )
     running, manifest = session_run.runtime(model), book.manifest
+    began, now = manifest.versions, running["versions"]
+    # What can only compile at times, such as Triton, is there or is not.
     changed = [
-        f"{k} {v} -> {running['versions'].get(k)}"
-        for k, v in manifest.versions.items()
-        if running["versions"].get(k) != v
+        f"{name} {began.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in dict.fromkeys([*began, *now])
+        if began.get(name) != now.get(name)
     ]
     for fact in ("hardware", "dtype"):
-        if running[fact] != (began := getattr(manifest, fact)):
-            changed.append(f"{began} -> {running[fact]}")
+        if running[fact] != (before := getattr(manifest, fact)):
+            changed.append(f"{before} -> {running[fact]}")
     if changed:
         view.show(
             Notice(

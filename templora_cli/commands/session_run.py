@@ -375,7 +375,14 @@ def runtime(model: LanguageModel) -> dict[str, Any]:
 
     import torch
 
+    from templora_cli.engine.nf4 import has_kernels
+
     names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
+    versions = {name: version(name) for name in names}
+    if model.device.type == "cuda" and has_kernels(model.device):
+        import triton
+
+        versions["triton"] = triton.__version__
     return {
         "fingerprint": model.fingerprint,
         "quantize": model.quantize,
@@ -383,7 +390,7 @@ def runtime(model: LanguageModel) -> dict[str, Any]:
         "hardware": _hardware(model.device),
         "dtype": model.dtype,
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in names},
+        "versions": versions,
     }
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from templora_cli.cli import app
+from templora_cli.commands import session_run
+from templora_cli.engine import nf4
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 
@@ -255,6 +258,23 @@ def test_other_hardware_and_versions_are_said(tiny_model: Path) -> None:
     told = result.stderr.replace("\n", " ")
     assert result.exit_code == 0 and "NVIDIA H200 -> " in told and "torch 1.0 -> " in told
     assert "not necessarily token for token" in told
+
+
+def test_a_compiler_that_is_gone_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of a GPU is another one, in its last bits, where Triton does not compile."""
+    pytest.importorskip("triton")
+    model = Mock(device=torch.device("cuda", 0), fingerprint="", quantize="nf4", dtype="bfloat16")
+    monkeypatch.setattr(session_run, "_hardware", lambda device: "")
+    told = []
+    for compiles in (True, False):
+        monkeypatch.setattr(nf4, "has_kernels", lambda device, compiles=compiles: compiles)
+        told.append(session_run.runtime(model)["versions"])
+    assert told[0]["triton"] and told[0] == {**told[1], "triton": told[0]["triton"]}
+    write(tiny_model, "--chunks", "1")
+    with Store().open(None) as session:
+        session.update(versions={**session.manifest.versions, "triton": "3.6.0"})
+    result = templora("resume", "--chunks", "1")
+    assert result.exit_code == 0 and "triton 3.6.0 -> none" in result.stderr.replace("\n", " ")
 
 
 def run_process(*arguments: str | Path) -> subprocess.Popen[str]:
