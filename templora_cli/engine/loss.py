@@ -35,8 +35,7 @@ def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], ma
 
 def token_nll(logits: Tensor, token: int) -> Tensor:
     """Negative log-likelihood of a token by the logits [V] for its place, in nats; [], on their device."""
-    logits = logits.float()
-    return logits.logsumexp(-1) - logits[token]
+    return -logits.float().log_softmax(-1)[token]
 
 
 def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:

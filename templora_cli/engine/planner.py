@@ -216,9 +216,10 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
         parts["cache"] = {"decode": kept}
     else:
         parts["cache"] = {"decode": _cache_bytes(shape, book, each, sliding=True)}
+    lean = not (learning and quantize == "int8")
     parts["activations"] = {
-        "decode": _forward_bytes(shape, book - chunk, each, learning),
-        "score": _forward_bytes(shape, book, each, learning),
+        "decode": _forward_bytes(shape, book - chunk, each, lean),
+        "score": _forward_bytes(shape, book, each, lean),
     }
     parts["logits"] = {"score": _logits_bytes(shape, chunk, LOGITS_SCORED)}
     if learning:
@@ -256,13 +257,13 @@ def _cache_bytes(shape: Shape, tokens: int, each: int, *, sliding: bool) -> int:
     return 2 * places * shape.groups * shape.head_size * each
 
 
-def _forward_bytes(shape: Shape, tokens: int, each: int, learning: bool) -> int:
+def _forward_bytes(shape: Shape, tokens: int, each: int, lean: bool) -> int:
     """The most that is there at once in a forward pass without gradients: in the widest product.
 
-    Its input, the stream beside it, what the first half of a gated MLP made, and the product; with the
-    adapter live also its part before and after scaling, and the sum.
+    Its input, the stream beside it, what the first half of a gated MLP made, and the product; where an
+    adapter's layers are not `lean` also its part before and after scaling, and the sum.
     """
-    wide = 5 if learning else 3
+    wide = 3 if lean else 5
     mlp = 2 * shape.hidden + wide * shape.intermediate
     attention = 2 * shape.hidden + wide * shape.heads * shape.head_size
     return tokens * each * max(mlp, attention) + _mask_bytes(shape, tokens, each)
@@ -295,7 +296,7 @@ def _step(
         backward = 4 * tokens * shape.intermediate * each
     if how.objective == "distill":
         teacher = header + how.teacher_context_tokens + chunk
-        taught = _forward_bytes(shape, teacher, each, learning=False)
+        taught = _forward_bytes(shape, teacher, each, lean=True)
         whole = chunk * shape.vocabulary * FLOAT  # the teacher's, of all windows
         rows = counting * shape.vocabulary * FLOAT  # logits once
         return max(taught, kept), whole + max(LOGITS_DISTILLED * rows, backward)
