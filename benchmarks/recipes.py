@@ -220,6 +220,8 @@ PLAIN = ("dropout=0.0", "epochs=2", "given.context_tokens=2048", "given.window_t
 VARIANTS: dict[str, Variant] = {
     "default": Variant(),
     "paper": Variant(("recipe=paper",)),
+    "default frozen context": Variant(frozen_context=True),
+    "paper frozen context": Variant(("recipe=paper",), frozen_context=True),
     **{f"lr={lr}": Variant((*PLAIN, f"lr={lr}")) for lr in ("1e-4", "2e-4", "3e-4", "5e-4", "1e-3")},
     **{
         f"lr={lr} epochs=1": Variant((*PLAIN, f"lr={lr}", "epochs=1"))

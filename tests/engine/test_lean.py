@@ -98,6 +98,17 @@ def test_without_dropout_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         learnt(module.train())
 
 
+def test_dropout_takes_the_same_where_layers_are_computed_again() -> None:
+    module = model("llama", 0.3)
+    make_lean(module)
+    theirs, gradients = learnt(module)
+    module.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    ours, found = learnt(module)
+    assert ours == theirs
+    for key, wanted in gradients.items():
+        torch.testing.assert_close(found[key], wanted)
+
+
 def test_every_layer_with_an_adapter_is_lean() -> None:
     module = model("llama", 0.0)
     make_lean(module)
