@@ -55,7 +55,7 @@ class AdaptedLinear:
         self.layer = weakref.proxy(layer)  # which holds this: a model that is dropped goes at once
         self.base = layer.get_base_layer()
         self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
-        self.dropout: float = getattr(layer.lora_dropout[name], "p", 0.0)
+        self.dropout: float = getattr(layer.lora_dropout[name], "p", 0.0)  # nn.Identity has none
         self.scaling: float = layer.scaling[name]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class _Adapted(torch.autograd.Function):
         ctx.precision = a.dtype
         a, b = a.to(x.dtype), b.to(x.dtype)
         x = _rows(x)
-        shrunk = _scaled(_of(x, kept) @ a.T, scaling)  # [n, rank]
+        shrunk = _scaled(_shown(x, kept) @ a.T, scaling)  # [n, rank]
         y.view(-1, y.shape[-1]).addmm_(shrunk, b.T)  # a copy would be an error
         ctx.save_for_backward(x, kept, shrunk, a, b)
         ctx.base, ctx.scaling = base, scaling
@@ -93,7 +93,7 @@ class _Adapted(torch.autograd.Function):
         of_shrunk = _scaled(of_y @ b, ctx.scaling)
         # Small gradients are nothing in float16.
         exact = ctx.precision if of_y.dtype == torch.float16 else of_y.dtype
-        of_a = of_shrunk.T.to(exact) @ _of(x, kept).to(exact)
+        of_a = of_shrunk.T.to(exact) @ _shown(x, kept).to(exact)
         of_b = of_y.T.to(exact) @ shrunk.to(exact)
         of_x = None
         if ctx.needs_input_grad[0]:
@@ -101,7 +101,7 @@ class _Adapted(torch.autograd.Function):
             if kept is None:
                 of_x.addmm_(of_shrunk, a)
             else:
-                of_x.add_(_of(of_shrunk @ a, kept))
+                of_x.add_(_shown(of_shrunk @ a, kept))
             of_x = of_x.view(shape)
         return of_x, None, None, of_a.to(ctx.precision), of_b.to(ctx.precision), None
 
@@ -120,8 +120,8 @@ def _kept(x: Tensor, dropout: float) -> Tensor:
     return draws.view(torch.int16)[:count].ge_(taken).to(torch.uint8).view(rows)
 
 
-def _of(x: Tensor, kept: Tensor | None) -> Tensor:
-    """What is left of x [n, in]. Numbers of two kinds are multiplied slowly, and so never are."""
+def _shown(x: Tensor, kept: Tensor | None) -> Tensor:
+    """What the adapter is shown of x [n, in]. Numbers of two kinds would be multiplied slowly."""
     return x if kept is None else kept.to(x.dtype).mul_(x)
 
 
