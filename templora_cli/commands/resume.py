@@ -130,7 +130,7 @@ def _require_same_model(book: Session, model: LanguageModel, view: View) -> None
         )
     running, manifest = session_run.runtime(model), book.manifest
     began, now = manifest.versions, running["versions"]
-    # What can only compile at times, such as Triton, is there or is not.
+    # One may be missing on either side: Triton counts only where it compiles.
     changed = [
         f"{name} {began.get(name, 'none')} -> {now.get(name, 'none')}"
         for name in dict.fromkeys([*began, *now])

@@ -56,7 +56,7 @@ def _fetch(context: Any, array: Any, at: Any) -> Any:
 
 @kernel
 def _fetch_row(row: NDArray[Any]) -> None:
-    """Eight lines at a time: a loop of one cost a quarter of the product that it goes with."""
+    """Eight lines at a time: a loop of one cost a fifth of the product that it goes with."""
     line = LINE // row.itemsize
     at = 0
     while at + 8 * line <= len(row):
@@ -353,7 +353,7 @@ def _attend(queries: Floats, keys: Halves, values: Halves, first: int, end: int)
 
 @inlined
 def in_pieces(places: int) -> tuple[int, int]:
-    """In how many pieces, and how many of the places each has; the last has fewer, but never none.
+    """How many pieces, and places in each; the last may have fewer, but never none.
 
     They are about as long: threads wait for the longest.
     """

@@ -64,7 +64,7 @@ class AdaptedLinear:
             return _plain(self.base, x)
         kept, scaling = None, self.scaling
         if self.layer.training and self.dropout:
-            kept, scaling = _kept(x, self.dropout), scaling / (1 - self.dropout)
+            kept, scaling = _kept(_rows(x), self.dropout), scaling / (1 - self.dropout)
         return _Adapted.apply(x, kept, self.base, self.a, self.b, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -107,17 +107,16 @@ class _Adapted(torch.autograd.Function):
 
 
 def _kept(x: Tensor, dropout: float) -> Tensor:
-    """Which numbers of x [..., in] a dropout leaves: 1, and 0 for those it takes; uint8, [numbers / in, in].
+    """Which numbers of x [n, in] a dropout leaves: 1, and 0 for those it takes; uint8, [n, in].
 
     torch's own takes 5 ns for each of them on a CPU. Here four share a draw of 64 bits, so the share that is
     taken is a multiple of 1/65,536.
     """
-    count, rows = x.numel(), (-1, x.shape[-1])
     if x.is_cuda:
-        return torch.empty(count, dtype=torch.uint8, device=x.device).bernoulli_(1 - dropout).view(rows)
-    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
+        return torch.empty(x.shape, dtype=torch.uint8, device=x.device).bernoulli_(1 - dropout)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     taken = round(dropout * (1 << 16)) - (1 << 15)
-    return draws.view(torch.int16)[:count].ge_(taken).to(torch.uint8).view(rows)
+    return draws.view(torch.int16)[: x.numel()].ge_(taken).to(torch.uint8).view(x.shape)
 
 
 def _shown(x: Tensor, kept: Tensor | None) -> Tensor:

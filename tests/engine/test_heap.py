@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-TWICE = """
+FAULTS = """
 import templora_cli.engine
 import resource, torch
 
@@ -23,6 +23,6 @@ print(*(faults() for _ in range(4)))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep what is freed")
 def test_pages_are_paid_for_once() -> None:
-    told = subprocess.run([sys.executable, "-c", TWICE], stdout=subprocess.PIPE, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", FAULTS], stdout=subprocess.PIPE, text=True, check=True)
     faults = list(map(int, told.stdout.split()))
     assert faults[-1] < faults[0] / 4
