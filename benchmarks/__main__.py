@@ -233,10 +233,10 @@ def decode(
 
     from templora_cli.config import ModelConfig, TrainConfig
     from templora_cli.documents.text import read_text
-    from templora_cli.engine import catalog, models
-    from templora_cli.engine.backends.choose import backend_for
+    from templora_cli.engine.decoding.choose import backend_for
+    from templora_cli.engine.models import catalog, loading
 
-    loaded = models.load(catalog.resolve(model, print), ModelConfig(), TrainConfig(), seed=0)
+    loaded = loading.load(catalog.resolve(model, print), ModelConfig(), TrainConfig(), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():  # an adapter that has learnt: as it begins, B is zero
         for name, parameter in loaded.adapter.items():
@@ -291,7 +291,7 @@ def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
     from transformers import AutoTokenizer
 
     from templora_cli.documents.text import read_text
-    from templora_cli.engine import catalog
+    from templora_cli.engine.models import catalog
     from templora_cli.temp_lora import repetition
 
     tokenizer = AutoTokenizer.from_pretrained(catalog.resolve(model, print))

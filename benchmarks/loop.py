@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from templora_cli.engine import models  # isort: skip  # it sets what torch's allocator reads
+from templora_cli.engine.models import loading  # isort: skip  # it sets what torch's allocator reads
 
 import torch
 
@@ -16,19 +16,19 @@ from benchmarks import synthetic
 from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.sides import Subject, Synthetic
 from templora_cli.config import Config, Layer, for_size, resolve
-from templora_cli.engine.backends.choose import backend_for, backend_name
+from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import compute_alike
 from templora_cli.events import Chunk, ChunkLearnt, ChunkScored, Origin, TextDecoded
+from templora_cli.novel.task import Goal, NovelTask
+from templora_cli.reading import ReadingTask
 from templora_cli.sessions.checkpoint import commit_step, thin
-from templora_cli.tasks.novel import Goal, NovelTask
-from templora_cli.tasks.reading import ReadingTask
 from templora_cli.temp_lora import Task, WritingState, learning_of, windows, write
 
 
 class Loop:
     """A model with its adapter, its backend and a folder of steps, for one chunk after the other."""
 
-    def __init__(self, model: models.LanguageModel, config: Config, origin: Origin) -> None:
+    def __init__(self, model: loading.LanguageModel, config: Config, origin: Origin) -> None:
         """Chunks of the model's own, or `given` ones."""
         self.model, self.module, self.origin = model, model.module, origin
         self.config = for_size(config, model.parameters)
@@ -103,10 +103,10 @@ def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -
     if subject.synthetic:
         return Loop(synthetic_model(subject.synthetic, config), config, origin)
     assert subject.folder is not None
-    return Loop(models.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
+    return Loop(loading.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
 
 
-def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
+def synthetic_model(name: Synthetic, config: Config) -> loading.LanguageModel:
     """What `models.load` would make of random weights; its tokenizer knows bytes only."""
     from tests.tiny import byte_tokenizer
 
@@ -114,9 +114,9 @@ def synthetic_model(name: Synthetic, config: Config) -> models.LanguageModel:
     compute_alike(device, strictly=True)
     base = synthetic.load(name, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
-    module, adapter = models.with_adapter(base, config.train, config.seed)
+    module, adapter = loading.with_adapter(base, config.train, config.seed)
     quantize = "nf4" if base.is_loaded_in_4bit else "none"
-    return models.LanguageModel(
+    return loading.LanguageModel(
         *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),
         fingerprint="",
         parameters=parameters,

@@ -28,14 +28,14 @@ from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Layer, LearningConfig, for_size, resolve
 from templora_cli.documents.text import read_text
-from templora_cli.engine import catalog, models
-from templora_cli.engine.backends.choose import backend_for
-from templora_cli.engine.loss import chunk_logits, kl_divergence
+from templora_cli.engine.decoding.choose import backend_for
+from templora_cli.engine.models import catalog, loading
+from templora_cli.engine.training.loss import chunk_logits, kl_divergence
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.events import Chunk, ChunkLearnt
-from templora_cli.tasks.novel import Goal, NovelTask, novel_header
-from templora_cli.tasks.prompts import load_prompts
-from templora_cli.tasks.reading import reading_tokens
+from templora_cli.novel.task import Goal, NovelTask, novel_header
+from templora_cli.prompt_files import load_prompts
+from templora_cli.reading import reading_tokens
 from templora_cli.temp_lora import Model, Window, WritingState, write
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
@@ -138,7 +138,7 @@ def write_book(
     for (table, key), value in settings_of([*variant.settings, *fixed], prefer="own").items():
         values.setdefault(table, {})[key] = value
     config = resolve([Layer.of_file("own", {**values.pop(""), **values})])
-    model = models.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
+    model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
     config = for_size(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
     header = novel_header(model.tokenizer, prompts, PREMISE, opened=False)

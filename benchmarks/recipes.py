@@ -30,14 +30,14 @@ from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Config, Layer, LearningConfig, TrainConfig, for_size, resolve
 from templora_cli.documents.text import read_text
-from templora_cli.engine import catalog, models
-from templora_cli.engine.forward import logits_at
-from templora_cli.engine.loss import chunk_nll
-from templora_cli.engine.muon import Muon
+from templora_cli.engine.models import catalog, loading
+from templora_cli.engine.training.forward import logits_at
+from templora_cli.engine.training.loss import chunk_nll
+from templora_cli.engine.training.muon import Muon
 from templora_cli.events import Chunk
-from templora_cli.tasks.reading import ReadingTask, reading_tokens
-from templora_cli.tasks.turn import Turn
+from templora_cli.reading import ReadingTask, reading_tokens
 from templora_cli.temp_lora import Window, WritingState, learning_rate, train_on_chunk, windows
+from templora_cli.turn import Turn
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,9 +49,9 @@ class Variant:
     """A recipe: settings as `--set` takes them and, for what is no setting, changes to model or state."""
 
     settings: tuple[str, ...] = ()
-    prepare: Callable[[models.LanguageModel], None] = lambda model: None
+    prepare: Callable[[loading.LanguageModel], None] = lambda model: None
     """Called once after loading: which matrices learn, and where they start."""
-    optimizer: Callable[[models.LanguageModel], torch.optim.Optimizer] | None = None
+    optimizer: Callable[[loading.LanguageModel], torch.optim.Optimizer] | None = None
     """In place of AdamW with its usual betas; the loop sets the rate of its first group."""
     replay: int = 0
     """Earlier chunks, drawn at random, that are learnt again after each chunk."""
@@ -61,14 +61,14 @@ class Variant:
     """Chunks are scored under a running mean of the adapters, which keeps this share of itself each time."""
     frozen_context: bool = False
     """No gradient flows through what stands before the chunk: its keys and values are constants."""
-    choose: Callable[[models.LanguageModel, list[Window]], list[Window]] = lambda model, windows: windows
+    choose: Callable[[loading.LanguageModel, list[Window]], list[Window]] = lambda model, windows: windows
     """Which windows of a chunk are learnt."""
 
 
-def only(*parts: str) -> Callable[[models.LanguageModel], None]:
+def only(*parts: str) -> Callable[[loading.LanguageModel], None]:
     """Learn just the matrices whose names contain one of `parts`."""
 
-    def prepare(model: models.LanguageModel) -> None:
+    def prepare(model: loading.LanguageModel) -> None:
         for name in list(model.adapter):
             if not any(part in name for part in parts):
                 model.adapter.pop(name).requires_grad_(False)
@@ -76,12 +76,12 @@ def only(*parts: str) -> Callable[[models.LanguageModel], None]:
     return prepare
 
 
-def blocks(first: int, last: int) -> Callable[[models.LanguageModel], None]:
+def blocks(first: int, last: int) -> Callable[[loading.LanguageModel], None]:
     """Learn just the blocks from `first` to before `last`."""
     return only(*(f"layers.{number}." for number in range(first, last)))
 
 
-def with_head(model: models.LanguageModel) -> None:
+def with_head(model: loading.LanguageModel) -> None:
     """The output head gets an adapter too, of the rank of the others."""
     base = model.module.get_base_model()
     rank = next(len(weight) for name, weight in model.adapter.items() if "lora_A" in name)
@@ -93,7 +93,7 @@ def with_head(model: models.LanguageModel) -> None:
             model.adapter[f"lm_head.{name}"] = weight.requires_grad_(True)
 
 
-def hardest(model: models.LanguageModel, windows: list[Window]) -> list[Window]:
+def hardest(model: loading.LanguageModel, windows: list[Window]) -> list[Window]:
     """The half of them that the adapter expects least."""
 
     def nll(window: Window) -> float:
@@ -104,7 +104,7 @@ def hardest(model: models.LanguageModel, windows: list[Window]) -> list[Window]:
     return [window for window in windows if window in chosen]
 
 
-def orthogonal(model: models.LanguageModel) -> None:
+def orthogonal(model: loading.LanguageModel) -> None:
     """A begins with orthonormal rows of the same norm that PEFT's uniform ones have."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -115,10 +115,10 @@ def orthogonal(model: models.LanguageModel) -> None:
                 weight.mul_(norm / weight.norm())
 
 
-def scaled(factor: float) -> Callable[[models.LanguageModel], None]:
+def scaled(factor: float) -> Callable[[loading.LanguageModel], None]:
     """A begins `factor` times as large as PEFT makes it."""
 
-    def prepare(model: models.LanguageModel) -> None:
+    def prepare(model: loading.LanguageModel) -> None:
         with torch.no_grad():
             for name, weight in model.adapter.items():
                 if "lora_A" in name:
@@ -127,22 +127,22 @@ def scaled(factor: float) -> Callable[[models.LanguageModel], None]:
     return prepare
 
 
-def adamw(beta1: float, beta2: float) -> Callable[[models.LanguageModel], torch.optim.Optimizer]:
+def adamw(beta1: float, beta2: float) -> Callable[[loading.LanguageModel], torch.optim.Optimizer]:
     return lambda model: torch.optim.AdamW(model.adapter.values(), betas=(beta1, beta2), weight_decay=0.0)
 
 
-def muon(momentum: float) -> Callable[[models.LanguageModel], torch.optim.Optimizer]:
+def muon(momentum: float) -> Callable[[loading.LanguageModel], torch.optim.Optimizer]:
     return lambda model: Muon(model.adapter.values(), momentum=momentum)
 
 
-def sgd(model: models.LanguageModel) -> torch.optim.Optimizer:
+def sgd(model: loading.LanguageModel) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.adapter.values(), momentum=0.9)
 
 
 class LoraPlus(torch.optim.AdamW):
     """AdamW whose B matrices learn `ratio` times as fast as the A matrices (LoRA+, arXiv 2402.12354)."""
 
-    def __init__(self, model: models.LanguageModel, ratio: float) -> None:
+    def __init__(self, model: loading.LanguageModel, ratio: float) -> None:
         named = model.adapter.items()
         groups = [
             {"params": [p for n, p in named if "lora_A" in n]},
@@ -159,7 +159,7 @@ class LoraPlus(torch.optim.AdamW):
 class SlowKeys(torch.optim.AdamW):
     """AdamW in which the projections to keys learn at a tenth of the rate of the others."""
 
-    def __init__(self, model: models.LanguageModel) -> None:
+    def __init__(self, model: loading.LanguageModel) -> None:
         named = model.adapter.items()
         groups = [
             {"params": [p for n, p in named if "k_proj" not in n]},
@@ -189,7 +189,7 @@ def frozen_context_nll(
 class Mean:
     """A running mean of the adapters; inside its `with` block the model has it in place of its own."""
 
-    def __init__(self, model: models.LanguageModel, keep: float) -> None:
+    def __init__(self, model: loading.LanguageModel, keep: float) -> None:
         self.adapter, self.keep = model.adapter, keep
         self.mean = {name: weight.detach().clone() for name, weight in model.adapter.items()}
 
@@ -315,7 +315,7 @@ def run(
     """Read `tokens` under recipe `name`; the NLL of each chunk before it was learnt, and seconds spent."""
     variant = VARIANTS[name]
     config = config_of(variant.settings, sizes, extra)
-    model = models.load(folder, config.model, config.train, seed=config.seed)
+    model = loading.load(folder, config.model, config.train, seed=config.seed)
     config = for_size(config, model.parameters)
     variant.prepare(model)
     state = WritingState.begin(model, config)
@@ -340,7 +340,7 @@ def _scheduled(variant: Variant) -> Callable[..., float]:
 
 
 def _read(
-    variant: Variant, task: ReadingTask, model: models.LanguageModel, state: WritingState, config: Config
+    variant: Variant, task: ReadingTask, model: loading.LanguageModel, state: WritingState, config: Config
 ) -> tuple[list[float], float]:
     """The NLL of each chunk, nats/token, and the seconds that were spent on learning them all."""
     mean = Mean(model, variant.average)
@@ -385,7 +385,7 @@ def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[s
 def base_nll(tokens: Tokens, header: Tokens, folder: Path, sizes: tuple[int, int]) -> list[float]:
     """The NLL of each chunk under the base."""
     config = config_of(["learn=false"], sizes)
-    model = models.load(folder, config.model, config.train, seed=0)
+    model = loading.load(folder, config.model, config.train, seed=0)
     task = ReadingTask(header, tokens, config.decode, model.tokenizer)
     book: list[int] = []
     nlls = []
@@ -421,7 +421,7 @@ def grid(
         raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(VARIANTS)}")
     folder = catalog.resolve(model, print)
     config = config_of(["learn=false"], (chunk_tokens, context_tokens))
-    tokenizer = models.load(folder, config.model, config.train, seed=0).tokenizer
+    tokenizer = loading.load(folder, config.model, config.train, seed=0).tokenizer
     header, tokens = reading_tokens(tokenizer, read_text(book))
     tokens = tokens[:limit_tokens]
     sizes = (chunk_tokens, context_tokens)

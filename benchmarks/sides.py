@@ -156,7 +156,7 @@ def rates(device: Device) -> dict[str, Any]:
 
 def find_model(name: str) -> Path:
     """The folder of a model, as templora's `--model` finds it. Raises TemploraError."""
-    from templora_cli.engine import catalog
+    from templora_cli.engine.models import catalog
 
     return catalog.resolve(name, lambda text: print(text, file=sys.stderr))
 

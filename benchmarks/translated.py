@@ -25,12 +25,12 @@ from typing import Annotated, Any
 
 import typer
 
-from templora_cli.documents.pairs import Pair, read_aligned
+from templora_cli.documents.aligned import Pair, read_aligned
 from templora_cli.evaluation.translation import Judged
 from templora_cli.evaluation.translation import table as rows_of
-from templora_cli.tasks.glossary import Glossary, consistency
-from templora_cli.tasks.glossary_file import read_glossary
-from templora_cli.tasks.languages import language
+from templora_cli.translation.glossary import Glossary, consistency
+from templora_cli.translation.glossary_file import read_glossary
+from templora_cli.translation.languages import language
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from templora_cli.config import Config, LearningConfig, TrainConfig
-from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_logits, chunk_nll, kl_divergence, token_nll
-from templora_cli.engine.muon import Muon
-from templora_cli.engine.sampling import GREEDY_BELOW, sampler_for
+from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.sampling import GREEDY_BELOW, sampler_for
+from templora_cli.engine.training.loss import chunk_logits, chunk_nll, kl_divergence, token_nll
+from templora_cli.engine.training.muon import Muon
 from templora_cli.events import (
     Chunk,
     ChunkLearnt,

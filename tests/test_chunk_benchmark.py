@@ -21,7 +21,7 @@ from benchmarks.__main__ import app
 from benchmarks.chunk import Measured, measure, medians, ratios, report_of, show, usual_sides
 from benchmarks.reference import Reference
 from benchmarks.sides import Cost, Subject, Synthetic
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 
 CPU = torch.device("cpu")

@@ -14,17 +14,17 @@ from typer.testing import CliRunner
 
 from templora_cli.cli import app
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine import models
-from templora_cli.engine.backends import PLACES
-from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.engine.backends.graph import GraphBackend
-from templora_cli.engine.captured import CapturedDecoder
-from templora_cli.engine.forward import logits_at
-from templora_cli.engine.nf4 import is_packed, unpacked
+from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.cuda.backend import GraphBackend
+from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.kernels.nf4 import is_packed, unpacked
+from templora_cli.engine.models import loading
+from templora_cli.engine.training.forward import logits_at
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
-from tests.engine.test_decoder import CONFIGS, IDS, adapted
-from tests.engine.test_int8_backend import PROMPT, Watching
+from tests.engine.decoding.cpu.test_backend import PROMPT, Watching
+from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, adapted
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,7 +60,7 @@ def test_nf4_by_default_and_exact_after_a_resume(backend: str, tiny_model: Path)
 def test_a_captured_token_is_the_one_of_the_eager_backend(quantize: str, tiny_model: Path) -> None:
     """Before and after the adapter has been written to: the graph reads it where it is."""
     config = ModelConfig(device="cuda", quantize=quantize)
-    model = models.load(tiny_model, config, TrainConfig(rank=4, alpha=4), seed=0)
+    model = loading.load(tiny_model, config, TrainConfig(rank=4, alpha=4), seed=0)
     graph = GraphBackend(model.module)
     for scale in (0.0, 0.05, -0.1):
         with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_token_of_every_family_in_few_launches(name: str) -> None:
 
 def test_unpacked_weights_are_those_of_bitsandbytes(tiny_model: Path) -> None:
     pytest.importorskip("triton")
-    model = models.load(tiny_model, ModelConfig(device="cuda"), TrainConfig(rank=4, alpha=4), seed=0)
+    model = loading.load(tiny_model, ModelConfig(device="cuda"), TrainConfig(rank=4, alpha=4), seed=0)
     layers = [part.get_base_layer() for part in model.module.modules() if isinstance(part, LoraLayer)]
     assert len(layers) == 2 * 7 and all(map(is_packed, layers))
     for layer in layers:

@@ -1,4 +1,4 @@
-"""The rooms: who may import whom, and what the command line must not load."""
+"""The rooms: which file may import which, and what the command line must not load."""
 
 from __future__ import annotations
 
@@ -9,76 +9,128 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "templora_cli"
-LEAVES = {"errors", "events", "config"}
-LIBRARIES = {
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "gguf",
-    "huggingface_hub",
-    "psutil",
-    "llvmlite",
-    "numba",
-    "numpy",
-    "triton",
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "templora_cli"
+
+TORCH = {"torch", "numpy"}
+MODELS = TORCH | {"transformers", "peft", "bitsandbytes"}
+TABLE: dict[str, set[str]] = {
+    # A file or room, and the packages that it may import besides the standard library. A line may import
+    # from the lines above it and from itself.
+    "errors": set(),
+    "events": set(),
+    "config": set(),
+    "files": set(),
+    "text": set(),
+    "documents": {"lxml", "markdown_it", "charset_normalizer"},
+    "engine.determinism": {"torch"},
+    "engine.kernels": MODELS | {"numba", "llvmlite", "triton"},
+    "engine.training": MODELS,
+    "engine.models": MODELS | {"filelock", "platformdirs", "safetensors", "gguf", "huggingface_hub"},
+    "engine.decoding": MODELS | {"numba"},
+    "engine.memory": TORCH | {"psutil"},
+    "engine": set(),
+    "turn": {"torch"},
+    "state": {"torch"},
+    "learning": {"torch"},
+    "gate": set(),
+    "temp_lora": {"torch"},
+    "prompt_files": {"tomli"},
+    "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
+    "reading": set(),
+    "novel": set(),
+    "translation": {"torch", "safetensors", "langcodes", "py3langid"},
+    "evaluation": {"torch", "matplotlib", "sacrebleu", "psutil"},
+    "render": {"rich", "psutil"},
+    "runner": {"torch", "llvmlite", "triton", "typer"},
+    "commands": {"torch", "typer", "rich", "tomli", "platformdirs"},
+    "cli": {"typer"},
+    "__main__": set(),
 }
-ROOMS: dict[str, tuple[set[str], set[str]]] = {
-    # room: (rooms it may import besides itself, packages it may import besides the standard library)
-    "errors": (set(), set()),
-    "events": (set(), set()),
-    "config": ({"errors"}, set()),
-    "engine": (LEAVES, LIBRARIES | {"filelock", "platformdirs", "safetensors"}),
-    "documents": (LEAVES, {"lxml", "markdown_it", "charset_normalizer"}),
-    "tasks": (LEAVES | {"documents", "prompts"}, {"tomli", "langcodes", "py3langid"}),
-    "temp_lora": ({"config", "events", "engine"}, {"torch"}),
-    "sessions": (
-        LEAVES | {"engine", "documents", "tasks", "temp_lora"},
-        {"torch", "safetensors", "filelock", "platformdirs"},
-    ),
-    "evaluation": (
-        LEAVES | {"engine", "documents", "tasks", "temp_lora", "sessions"},
-        {"torch", "matplotlib", "sacrebleu", "psutil"},
-    ),
-    "render": ({"events", "errors"}, {"rich", "psutil"}),
-}
-"""`commands`, `cli`, `__main__` wire everything together and may import everything."""
+KINDS = ("reading", "novel", "translation")
+"""A room for each kind of task; none of them knows another."""
 
 
-def imports_of(file: Path) -> set[str]:
-    """Dotted names of all imports in a file, those inside functions and under TYPE_CHECKING too."""
+def modules(folder: Path) -> dict[str, Path]:
+    """All modules of a folder by their dotted names."""
+    files = folder.rglob("*.py")
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
+
+
+def imports_of(file: Path, known: dict[str, Path], *, typing_too: bool = True) -> set[str]:
+    """Dotted names of all modules that a file imports, inside functions too."""
+    tree = ast.parse(file.read_text("utf-8"))
+    apart = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for inside in branch.body
+        for node in ast.walk(inside)
+    }
     names = set()
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(tree):
+        if id(node) in apart and not typing_too:
+            continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            module = node.module or ""
+            parts = [f"{module}.{alias.name}" for alias in node.names]
+            names.update(part if part in known else module for part in parts)
     return names
 
 
-def room_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def line_of(module: str) -> str:
+    """The line of the table that a module belongs to."""
+    name = module.removeprefix("templora_cli.")
+    fitting = [line for line in TABLE if name == line or name.startswith(f"{line}.")]
+    assert fitting, f"{module} is in no line of the table"
+    return max(fitting, key=len)
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_imports_point_up_the_table(file: Path) -> None:
-    room = room_of(file)
-    if room in ("commands", "cli", "__main__", "__init__"):
-        return
-    rooms, packages = ROOMS[room]
-    for name in imports_of(file):
-        top, *rest = name.split(".")
-        if top == "templora_cli":
-            assert rest[0] in rooms | {room, "__version__"}, f"{room} may not import {name}"
+OURS = modules(PACKAGE)
+BENCHMARKS = modules(ROOT / "benchmarks")
+APART = {"templora_cli", "templora_cli.prompts"}
+
+
+@pytest.mark.parametrize("module", sorted(OURS.keys() - APART))
+def test_imports_point_up_the_table(module: str) -> None:
+    lines, line = list(TABLE), line_of(module)
+    above = set(lines[: lines.index(line) + 1])
+    if line in KINDS:
+        above -= {kind for kind in KINDS if kind != line}
+    for name in imports_of(OURS[module], OURS):
+        if name in APART:
+            continue
+        if name.startswith("templora_cli."):
+            assert line_of(name) in above, f"{module} may not import {name}"
         else:
-            assert top in sys.stdlib_module_names | packages, f"{room} may not import {name}"
+            assert name.split(".")[0] in sys.stdlib_module_names | TABLE[line], f"{module} imports {name}"
 
 
-def test_every_room_is_in_the_table() -> None:
-    wiring = {"commands", "cli", "__main__", "__init__"}
-    assert {room_of(file) for file in PACKAGE.rglob("*.py")} - wiring == ROOMS.keys()
+@pytest.mark.parametrize("files", [OURS, BENCHMARKS], ids=["templora_cli", "benchmarks"])
+def test_no_file_imports_itself_by_way_of_others(files: dict[str, Path]) -> None:
+    edges = {name: imports_of(file, files, typing_too=False) & files.keys() for name, file in files.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for imported in sorted(edges[name] - {name}):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+def test_benchmarks_use_nothing_of_the_tests() -> None:
+    for name, file in BENCHMARKS.items():
+        assert not {i for i in imports_of(file, BENCHMARKS) if i.split(".")[0] == "tests"}, name
 
 
 def test_help_loads_neither_torch_nor_transformers() -> None:

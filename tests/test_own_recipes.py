@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import own
 from templora_cli import cli, temp_lora
 from templora_cli.config import Config
-from templora_cli.engine import models
+from templora_cli.engine.models import loading
 
 SIZES = ("--tokens", "96", "--chunk-tokens", "32", "--context-tokens", "32")
 
@@ -50,7 +50,7 @@ def test_every_recipe_does_something_of_its_own(tiny_model: Path) -> None:
 
 def test_beyond_its_budget_a_step_goes_back_to_the_base(tiny_model: Path) -> None:
     config = Config()
-    model = models.load(tiny_model, config.model, config.train, seed=0)
+    model = loading.load(tiny_model, config.model, config.train, seed=0)
     window = temp_lora.Window((1,), (2, 3), (2, 3), (4, 5, 6), ())
     nll = temp_lora.objective(window, model, config.own)
     with own.kl_budget(0.01)():

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from benchmarks import recipes
 from templora_cli.config import Config, LearningConfig, ModelConfig, TrainConfig
-from templora_cli.engine import models
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.models import loading
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.temp_lora import Window
 from tests.commands.test_eval import TEXT, ppl, rows_of
 
@@ -54,7 +54,7 @@ def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
 
 
 def test_the_hardest_windows_are_those_with_the_highest_loss(tiny_model: Path) -> None:
-    model = models.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
+    model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
     made = [Window((1,), (), (), tokens, ()) for tokens in (tuple(b"eeee"), tuple(b"\x00\x01\x02\x03"), (5,))]
     nlls = [chunk_nll(model.module, (1,), window.tokens).mean().item() for window in made]
     kept = recipes.hardest(model, made)
@@ -88,7 +88,7 @@ def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
 
 def test_the_loop_is_left_as_it_was(tiny_model: Path) -> None:
     from templora_cli import temp_lora
-    from templora_cli.engine.loss import chunk_nll
+    from templora_cli.engine.training.loss import chunk_nll
 
     grid(tiny_model, "lr=2e-4 epochs=2 frozen context", "lr=5e-4 decaying")
     assert temp_lora.chunk_nll is chunk_nll

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.config import Config, DecodeConfig, GateConfig, LearningConfig, TrainConfig
-from templora_cli.engine import models
-from templora_cli.engine.backends import Sampler, Stop, TokenOut
-from templora_cli.engine.backends.eager import EagerBackend
-from templora_cli.engine.loss import chunk_logits, chunk_nll
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.models import loading
+from templora_cli.engine.training.loss import chunk_logits, chunk_nll
 from templora_cli.events import (
     Chunk,
     ChunkLearnt,
@@ -30,7 +30,7 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
-from templora_cli.tasks.novel import Goal, NovelTask, opening_tokens
+from templora_cli.novel.task import Goal, NovelTask, opening_tokens
 from templora_cli.temp_lora import (
     Window,
     WritingState,
@@ -92,7 +92,7 @@ class Loop:
 
     def __init__(self, folder: Path, goal: int, *, opening: str = "", config: Config = CONFIG) -> None:
         self.config = config
-        self.model = models.load(folder, config.model, config.train, seed=config.seed)
+        self.model = loading.load(folder, config.model, config.train, seed=config.seed)
         tokens = opening_tokens(self.model.tokenizer, opening)
         self.task = NovelTask((1, 2, 3), tokens, Goal(goal, "tokens"), config.decode, self.model.tokenizer)
         self.state = WritingState.begin(self.model, config)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import translated
-from templora_cli.documents.pairs import Pair
+from templora_cli.documents.aligned import Pair
 
 PAPERS = [f"Paper number {n} lay on the table of the captain." for n in range(12)]
 

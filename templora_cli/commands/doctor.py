@@ -19,7 +19,7 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
-    from templora_cli.engine.planner import Plan, Room
+    from templora_cli.engine.memory.planner import Plan, Room
 
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 
@@ -57,8 +57,8 @@ def doctor(
     size = None if memory is None else bytes_of(memory)
     folder = _folder(config.model.name)
 
-    from templora_cli.engine.planner import advice, plan
-    from templora_cli.engine.shape import shape_of
+    from templora_cli.engine.memory.planner import advice, plan
+    from templora_cli.engine.models.shape import shape_of
 
     shape = shape_of(folder)
     room = _room(config, size)
@@ -86,7 +86,7 @@ def bytes_of(size: str) -> int:
 
 
 def _folder(name: str) -> Path:
-    from templora_cli.engine import catalog
+    from templora_cli.engine.models import catalog
 
     try:
         alone = Path(name).expanduser()
@@ -98,7 +98,7 @@ def _folder(name: str) -> Path:
 
 
 def _room(config: Config, size: int | None) -> Room:
-    from templora_cli.engine import machine
+    from templora_cli.engine.memory import machine
 
     if size is None:
         return machine.room_on(config.model.device)
@@ -137,7 +137,7 @@ def _chosen(made: Plan, parameters: int) -> dict[str, Any]:
 
 
 def _figures(made: Plan) -> dict[str, Any]:
-    from templora_cli.engine.planner import PHASES
+    from templora_cli.engine.memory.planner import PHASES
 
     return {
         "parts_bytes": made.parts,
@@ -149,7 +149,7 @@ def _figures(made: Plan) -> dict[str, Any]:
 
 
 def _print_parts(made: Plan) -> None:
-    from templora_cli.engine.planner import PHASES
+    from templora_cli.engine.memory.planner import PHASES
 
     def cells(sizes: list[int]) -> list[str]:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]

@@ -35,12 +35,12 @@ def extract(
     ] = None,
 ) -> None:
     """Propose names and terms that occur often, for a person to fill in their translations."""
-    from templora_cli.commands.session_run import check_writable
     from templora_cli.commands.translate import source_language
-    from templora_cli.documents.document import read_document
-    from templora_cli.tasks.glossary import Glossary
-    from templora_cli.tasks.glossary_file import read_glossary, write_glossary
-    from templora_cli.tasks.terms import propose_terms
+    from templora_cli.documents.base import read_document
+    from templora_cli.runner import check_writable
+    from templora_cli.translation.glossary import Glossary
+    from templora_cli.translation.glossary_file import read_glossary, write_glossary
+    from templora_cli.translation.terms import propose_terms
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")

@@ -11,7 +11,7 @@ import typer
 from templora_cli.commands.terminal import print_table
 
 if TYPE_CHECKING:
-    from templora_cli.engine.catalog import Model
+    from templora_cli.engine.models.catalog import Model
 
 app = typer.Typer(help="See which models there are, and get one.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ app = typer.Typer(help="See which models there are, and get one.", no_args_is_he
 @app.command("list")
 def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What `--model` can name: aliases, converted GGUF files, models of the Hugging Face cache."""
-    from templora_cli.engine.catalog import listing
+    from templora_cli.engine.models.catalog import listing
 
     models = listing()
     if json:
@@ -33,7 +33,7 @@ def pull(
     name: Annotated[str, typer.Argument(help="Alias (templora models list) or Hugging Face id.")],
 ) -> None:
     """Download a model, check it, and make it ready. Prints its folder."""
-    from templora_cli.engine import catalog
+    from templora_cli.engine.models import catalog
 
     typer.echo(str(catalog.pull(name, _report)))
 
@@ -43,7 +43,7 @@ def path(
     name: Annotated[str, typer.Argument(help="Alias, Hugging Face id, local folder or .gguf file.")],
 ) -> None:
     """The folder from which a model is loaded. Downloads nothing; converts a .gguf file seen first."""
-    from templora_cli.engine import catalog
+    from templora_cli.engine.models import catalog
 
     typer.echo(str(catalog.resolve(name, _report)))
 

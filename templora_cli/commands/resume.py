@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import eval, session_run, translate
+from templora_cli import runner
+from templora_cli.commands import eval, translate
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import from_dict
 from templora_cli.errors import TemploraError
@@ -16,7 +17,7 @@ from templora_cli.events import Notice
 from templora_cli.render import View
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.sessions.store import Session
 
 
@@ -38,7 +39,7 @@ def resume(
 
     with open_view(json=json, quiet=quiet) as view, Store().open(session) as book:
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
-        more = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
+        more = runner.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         if book.manifest.task in MEASURED_BY:  # resumed here, its chunks would go by unmeasured
             raise TemploraError(f"{book.id} is measured while it is written", book.resume_command)
         if more is not None and book.manifest.task != "novel":
@@ -58,7 +59,7 @@ def resume(
         elif book.manifest.task == "translation":
             translate.finish(book, model, view)
         else:
-            session_run.write_session(book, model, view)
+            runner.write_session(book, model, view)
 
 
 def load_as_begun(book: Session, view: View) -> LanguageModel:
@@ -66,7 +67,7 @@ def load_as_begun(book: Session, view: View) -> LanguageModel:
 
     Raises TemploraError where it is another one.
     """
-    from templora_cli.tasks.translation import MOST_LEARNT
+    from templora_cli.translation.task import MOST_LEARNT
 
     config = from_dict(book.manifest.config, str(book.path / "session.json"))
     held = replace(config.model, quantize=book.manifest.quantize, device=book.manifest.device)
@@ -78,7 +79,7 @@ def load_as_begun(book: Session, view: View) -> LanguageModel:
     # Where it must be, gradients are checkpointed now: they are the same ones.
     train = replace(config.train, gradient_checkpointing="auto")
     begun = replace(config, model=held, train=train)
-    _, _, model = session_run.load_model(begun, view, known, chunk=longest, hint=hint)
+    _, _, model = runner.load_model(begun, view, known, chunk=longest, hint=hint)
     _require_same_model(book, model, view)
     return model
 
@@ -128,7 +129,7 @@ def _require_same_model(book: Session, model: LanguageModel, view: View) -> None
             f"{book.id} was begun with another {book.manifest.model} than the one in {book.manifest.folder}",
             "put the model back that it was begun with, or begin a new book: templora write --from",
         )
-    running, manifest = session_run.runtime(model), book.manifest
+    running, manifest = runner.runtime(model), book.manifest
     began, now = manifest.versions, running["versions"]
     # One may be missing on either side: Triton counts only where it compiles.
     changed = [

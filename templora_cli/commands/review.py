@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from templora_cli.commands import session_run, translate
+from templora_cli import runner
+from templora_cli.commands import translate
 from templora_cli.commands.resume import load_as_begun
 from templora_cli.commands.terminal import open_view, raise_interrupt
 from templora_cli.config import from_dict
@@ -22,7 +23,7 @@ from templora_cli.events import ChunkRelearnt, Event, Interrupted, Notice, Rebui
 if TYPE_CHECKING:
     from templora_cli.render import View
     from templora_cli.sessions.store import Session
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.translation.session import TranslatedBook
 
 Reference = Annotated[
     Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
@@ -42,13 +43,13 @@ def review(
 ) -> None:
     """Write the pairs of a translation to a file in which a person corrects them."""
     from templora_cli.documents.text import write_atomically
-    from templora_cli.tasks.review import review_text
+    from templora_cli.translation.review import review_text
 
     with _opened(session) as (book, translated):
         chosen = [line for line in translated.report.lines if only in ("all", line.state)]
         if not chosen:
             raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
-        path = session_run.check_writable(out or Path(f"{book.id}.review.txt"))
+        path = runner.check_writable(out or Path(f"{book.id}.review.txt"))
         write_atomically(path, review_text(chosen, book.id))
     typer.echo(str(path))
     if edit:
@@ -76,11 +77,11 @@ def sync(
     is not finished.
     """
     from templora_cli.documents.text import read_text
-    from templora_cli.engine.backends.choose import backend_for
-    from templora_cli.engine.models import out_of_memory_hint
-    from templora_cli.sessions.rebuild import rebuild
-    from templora_cli.tasks.review import corrections_of
-    from templora_cli.tasks.translation import corrected
+    from templora_cli.engine.decoding.choose import backend_for
+    from templora_cli.engine.models.loading import out_of_memory_hint
+    from templora_cli.translation.rebuild import rebuild
+    from templora_cli.translation.review import corrections_of
+    from templora_cli.translation.task import corrected
 
     with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
         path = file or Path(f"{book.id}.review.txt")
@@ -94,10 +95,10 @@ def sync(
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
         records = corrected(translated.records, corrections)
-        task = session_run.translation_task(book, model, config)
+        task = runner.translation_task(book, model, config)
         backend = backend_for(model, book.manifest.backend)
         try:
-            advice = f"nothing was taken back; {session_run.LESS_MEMORY}"
+            advice = f"nothing was taken back; {runner.LESS_MEMORY}"
             with out_of_memory_hint(advice):
                 chunks = _follow(rebuild(book, model, backend, config, task, records), view)
             finished = translated.finished
@@ -170,7 +171,7 @@ def retry(
 def _opened(reference: str | None) -> Iterator[tuple[Session, TranslatedBook]]:
     """The session, if it is a translation."""
     from templora_cli.sessions.store import Store
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.translation.session import TranslatedBook
 
     with Store().open(reference) as book:
         if book.manifest.task != "translation":

@@ -102,8 +102,8 @@ def export(
     ] = None,
 ) -> None:
     """Write the book so far to a file. - is standard output."""
-    from templora_cli.commands.session_run import check_out
     from templora_cli.documents.text import book_as
+    from templora_cli.runner import check_out
     from templora_cli.sessions.checkpoint import readable_text
     from templora_cli.sessions.store import Store
 
@@ -135,8 +135,8 @@ def _readable_manifest(folder: Path) -> Manifest | None:
 
 def _export_translation(folder: Path, manifest: Manifest, out: Path | None) -> None:
     """The document with what is translated so far."""
-    from templora_cli.commands.session_run import check_writable
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.runner import check_writable
+    from templora_cli.translation.session import TranslatedBook
 
     book = TranslatedBook(folder, manifest)
     suffix = book.request["suffix"]
@@ -167,7 +167,7 @@ def _or_null(value: Any) -> Any:
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
     from templora_cli.sessions.recorder import done
-    from templora_cli.tasks.text import count_words
+    from templora_cli.text import count_words
 
     damaged = False
     try:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import flags, session_run
+from templora_cli import runner
+from templora_cli.commands import flags
 from templora_cli.commands.settings import configure, flag, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
@@ -18,14 +19,14 @@ from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, Translated
 
 if TYPE_CHECKING:
-    from templora_cli.documents.document import Document
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.documents.base import Document
+    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.render import View
     from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.store import Session
-    from templora_cli.tasks.glossary import Glossary
-    from templora_cli.tasks.languages import Language
-    from templora_cli.tasks.long_paragraphs import CutDocument
+    from templora_cli.translation.glossary import Glossary
+    from templora_cli.translation.languages import Language
+    from templora_cli.translation.long_paragraphs import CutDocument
 
 SOME_FAILED = 3
 """Exit status where paragraphs are left that fail a check."""
@@ -77,10 +78,10 @@ def translate(
     where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on, and so
     does the same command given again.
     """
-    from templora_cli.documents.document import read_document
-    from templora_cli.sessions.translated import fingerprint, selected
-    from templora_cli.tasks.prompts import load_prompts
-    from templora_cli.tasks.translation import MOST_LEARNT
+    from templora_cli.documents.base import read_document
+    from templora_cli.prompt_files import load_prompts
+    from templora_cli.translation.session import fingerprint, selected
+    from templora_cli.translation.task import MOST_LEARNT
 
     given = of_flags(
         model=model,
@@ -103,7 +104,7 @@ def translate(
         terms = _terms(glossary, view)
         book = None if estimate else _out(file, out, languages[1])
         longest = MOST_LEARNT * config.decode.chunk_tokens
-        config, folder, loaded = session_run.load_model(config, view, chunk=longest)
+        config, folder, loaded = runner.load_model(config, view, chunk=longest)
         cut = _cut(document, loaded, config, languages, view)
         request = {
             "path": str(file.absolute()),
@@ -137,7 +138,7 @@ def finish(session: Session, model: LanguageModel, view: View) -> None:
     from templora_cli.sessions.checkpoint import committed_steps
 
     tell_of_changed_source(session, view)
-    session_run.run_session(session, model, view)
+    runner.run_session(session, model, view)
     try:
         write_document(session, view)
     except KeyboardInterrupt:
@@ -147,7 +148,7 @@ def finish(session: Session, model: LanguageModel, view: View) -> None:
 
 def tell_of_changed_source(session: Session, view: View) -> None:
     """Say so where the file is another one than the session began with, and goes on with."""
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.translation.session import TranslatedBook
 
     if TranslatedBook(session.path, session.manifest).source_has_changed:
         name = Path(session.manifest.request["path"]).name
@@ -157,7 +158,7 @@ def tell_of_changed_source(session: Session, view: View) -> None:
 
 def write_document(session: Session, view: View) -> None:
     """Write the translated document and its report. Exits with `SOME_FAILED` where that is so."""
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.translation.session import TranslatedBook
 
     book = TranslatedBook(session.path, session.manifest)
     with view.status("writing the document"):
@@ -187,12 +188,12 @@ def _print_estimate(
     terms: Glossary,
     view: View,
 ) -> None:
-    from templora_cli.engine.backends.choose import backend_for
-    from templora_cli.engine.models import out_of_memory_hint
+    from templora_cli.engine.decoding.choose import backend_for
+    from templora_cli.engine.models.loading import out_of_memory_hint
     from templora_cli.evaluation.estimate import estimate
-    from templora_cli.sessions.translated import languages_of, selected
+    from templora_cli.translation.session import languages_of, selected
 
-    task = session_run.book_task(
+    task = runner.book_task(
         model, config, request["prompts"], languages_of(request), selected(document, request), terms
     )
     advice = "a smaller --chunk-tokens, --quantize nf4, or a smaller --model"
@@ -214,7 +215,7 @@ def _decoding(config: Config) -> Config:
 
 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:
-    from templora_cli.tasks.languages import language
+    from templora_cli.translation.languages import language
 
     found, to = source_language(document, source), language(target)
     if found == to:
@@ -224,7 +225,7 @@ def _languages(document: Document, source: str, target: str) -> tuple[Language, 
 
 def source_language(document: Document, source: str) -> Language:
     """The language that `--from` names, or that the document is written in where it is "auto"."""
-    from templora_cli.tasks.languages import detect_language, language
+    from templora_cli.translation.languages import detect_language, language
 
     if source != "auto":
         return language(source)
@@ -257,9 +258,9 @@ def _cut(
     view: View,
 ) -> CutDocument:
     """The document with what is too long for a chunk in parts."""
-    from templora_cli.tasks.long_paragraphs import CutDocument, cuts_of
-    from templora_cli.tasks.pairs import pair_format
-    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.prompt_files import load_prompts
+    from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
+    from templora_cli.translation.pairs import pair_format
 
     form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
     most = config.decode.chunk_tokens // 2
@@ -277,8 +278,8 @@ def _cut(
 
 
 def _terms(path: Path | None, view: View) -> Glossary:
-    from templora_cli.tasks.glossary import Glossary
-    from templora_cli.tasks.glossary_file import read_glossary
+    from templora_cli.translation.glossary import Glossary
+    from templora_cli.translation.glossary_file import read_glossary
 
     glossary = Glossary(()) if path is None else read_glossary(path)
     for notice in glossary.notices:
@@ -294,13 +295,13 @@ def _out(file: Path, out: Path | None, target: Language) -> Path:
             f"{path.name}: a translation has the form of its source, {file.suffix}",
             f"--out {path.stem}{file.suffix}",
         )
-    return session_run.check_writable(path)
+    return runner.check_writable(path)
 
 
 def _begun_on_another_version(manifest: Manifest) -> str | None:
     """What to tell where a session that is not finished has the same file as it was earlier."""
     from templora_cli.sessions.store import Store
-    from templora_cli.sessions.translated import TranslatedBook
+    from templora_cli.translation.session import TranslatedBook
 
     store = Store()
     for begun in store.manifests():
@@ -323,17 +324,17 @@ def _new_session(
     request: dict[str, Any],
     paragraphs: int,
     out: Path,
-) -> session_run.NewSession:
-    from templora_cli.sessions.translated import languages_of
-    from templora_cli.tasks.pairs import pair_format
-    from templora_cli.tasks.prompts import load_prompts
-    from templora_cli.tasks.translation import MOST_SEEN
+) -> runner.NewSession:
+    from templora_cli.prompt_files import load_prompts
+    from templora_cli.translation.pairs import pair_format
+    from templora_cli.translation.session import languages_of
+    from templora_cli.translation.task import MOST_SEEN
 
     prompts = load_prompts("translation", config.prompts)
     form = pair_format(model.tokenizer, prompts, *languages_of(request))
     header = len(form.header) + config.decode.context_tokens // 2  # the terms of a glossary
-    session_run.require_window(model, config, header, chunk=MOST_SEEN * config.decode.chunk_tokens)
-    manifest = session_run.new_manifest(
+    runner.require_window(model, config, header, chunk=MOST_SEEN * config.decode.chunk_tokens)
+    manifest = runner.new_manifest(
         "translation",
         config,
         model,
@@ -345,4 +346,4 @@ def _new_session(
         request=request,
         out=out,
     )
-    return session_run.NewSession(manifest, (), (), content, request["suffix"])
+    return runner.NewSession(manifest, (), (), content, request["suffix"])

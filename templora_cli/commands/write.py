@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import flags, session_run
+from templora_cli import runner
+from templora_cli.commands import flags
 from templora_cli.commands.settings import configure, flag, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.engine.models.loading import LanguageModel
 
 DEFAULT_CHUNKS = 4
 
@@ -90,15 +91,15 @@ def write(
     )
     with open_view(json=json, quiet=quiet) as view:
         config = configure(given, settings_of(settings or [], prefer="own"))
-        goal = session_run.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
+        goal = runner.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
         text = read_premise(premise, premise_file, required=from_file is None)
         opening = _read_opening(from_file)
-        book = session_run.check_out(out) if out else None
-        config, folder, loaded = session_run.load_model(config, view)
+        book = runner.check_out(out) if out else None
+        config, folder, loaded = runner.load_model(config, view)
         new = new_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
         with new.create() as session:
-            session_run.write_session(session, loaded, view)
+            runner.write_session(session, loaded, view)
 
 
 def read_premise(premise: str | None, file: Path | None, *, required: bool) -> str:
@@ -132,16 +133,16 @@ def _read_opening(file: Path | None) -> str | None:
     return None if file is None else read_text(file)
 
 
-def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> session_run.NewSession:
+def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> runner.NewSession:
     """The session of a novel; `book` is premise, opening, goal, out."""
-    from templora_cli.tasks.novel import novel_header, opening_tokens
-    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.novel.task import novel_header, opening_tokens
+    from templora_cli.prompt_files import load_prompts
 
     prompts = load_prompts("novel", config.prompts)
     opening = book["opening"]
     header = novel_header(model.tokenizer, prompts, book["premise"], opened=opening is not None)
-    session_run.require_window(model, config, len(header))
-    manifest = session_run.new_manifest(
+    runner.require_window(model, config, len(header))
+    manifest = runner.new_manifest(
         "novel",
         config,
         model,
@@ -154,4 +155,4 @@ def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -
         out=book["out"],
     )
     tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
-    return session_run.NewSession(manifest, header, tokens, opening)
+    return runner.NewSession(manifest, header, tokens, opening)

@@ -13,8 +13,8 @@ import psutil
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.engine.backends import Backend
-from templora_cli.engine.sampling import sampler_for
+from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.temp_lora import Model
 
 TRIAL_TOKENS = 64

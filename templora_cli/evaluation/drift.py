@@ -18,7 +18,7 @@ from typing import Any, Optional, Protocol
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.temp_lora import Model, repetition
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)

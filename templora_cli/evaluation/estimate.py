@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from templora_cli.config import Config
-from templora_cli.engine.backends import Backend
-from templora_cli.engine.sampling import sampler_for
+from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.evaluation.cost import PeakMemory
 from templora_cli.events import ChunkLearnt
-from templora_cli.tasks.translation import TranslationTask
 from templora_cli.temp_lora import Model, WritingState, write
+from templora_cli.translation.task import TranslationTask
 
 TRIAL_TOKENS = 256
 """Size of the chunk that is tried: some paragraphs, translated, checked and learnt."""

@@ -19,14 +19,14 @@ from typing import Any
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.documents.pairs import Pair
-from templora_cli.engine.backends import Backend
-from templora_cli.engine.loss import chunk_nll
-from templora_cli.engine.sampling import sampler_for
+from templora_cli.documents.aligned import Pair
+from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.sampling import sampler_for
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
-from templora_cli.tasks.languages import Language
-from templora_cli.tasks.pairs import PairFormat, Tokens
 from templora_cli.temp_lora import Model
+from templora_cli.translation.languages import Language
+from templora_cli.translation.pairs import PairFormat, Tokens
 
 SIDES = ("base", "adapter")
 FEWEST = 10

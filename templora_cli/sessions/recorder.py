@@ -21,8 +21,8 @@ from templora_cli.events import (
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.checkpoint import commit_step, read_chunks, thin
 from templora_cli.sessions.store import Session
-from templora_cli.tasks.text import count_words
 from templora_cli.temp_lora import WritingState
+from templora_cli.text import count_words
 
 Chunk = dict[str, Any]
 """What `chunk.json` holds."""

@@ -19,9 +19,9 @@ import torch
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
+from templora_cli import runner
 from templora_cli.cli import app
-from templora_cli.commands import session_run
-from templora_cli.engine import nf4
+from templora_cli.engine.kernels import nf4
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 
@@ -264,11 +264,11 @@ def test_a_compiler_that_is_gone_is_said(tiny_model: Path, monkeypatch: pytest.M
     """A token of a GPU is another one, in its last bits, where Triton does not compile."""
     pytest.importorskip("triton")
     model = Mock(device=torch.device("cuda", 0), fingerprint="", quantize="nf4", dtype="bfloat16")
-    monkeypatch.setattr(session_run, "_hardware", lambda device: "")
+    monkeypatch.setattr(runner, "_hardware", lambda device: "")
     told = []
     for compiles in (True, False):
         monkeypatch.setattr(nf4, "has_kernels", lambda device, compiles=compiles: compiles)
-        told.append(session_run.runtime(model)["versions"])
+        told.append(runner.runtime(model)["versions"])
     assert told[0]["triton"] and told[0] == {**told[1], "triton": told[0]["triton"]}
     write(tiny_model, "--chunks", "1")
     with Store().open(None) as session:
@@ -323,7 +323,7 @@ def test_an_interrupt_that_python_drops_is_not_lost(
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)  # the handler runs here, and what it raises is ignored
 
-    from templora_cli.engine.sampling import HostSampler
+    from templora_cli.engine.decoding.sampling import HostSampler
 
     heed_interrupts()
     draw, drawn = HostSampler.draw, []
@@ -497,7 +497,7 @@ def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
 
 
 def test_a_backend_that_cannot_run_the_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("templora_cli.engine.backends.choose.has_fast_decoder", lambda config: False)
+    monkeypatch.setattr("templora_cli.engine.decoding.choose.has_fast_decoder", lambda config: False)
     Path("templora.toml").write_text('[decode]\nbackend = "int8"\n')
     result = write(tiny_model)
     assert result.exit_code == 2 and "the int8 backend decodes llama" in result.stderr.replace("\n", " ")

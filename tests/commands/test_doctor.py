@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from templora_cli.commands import session_run
+from templora_cli import runner
 from templora_cli.commands.doctor import bytes_of
 from templora_cli.config import Config, ModelConfig, TrainConfig
-from templora_cli.engine import machine, models, planner
-from templora_cli.engine.backends import Backend, choose
-from templora_cli.engine.models import LanguageModel
-from templora_cli.engine.planner import Room
-from templora_cli.engine.shape import Shape
+from templora_cli.engine.decoding import choose
+from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.memory import machine, planner
+from templora_cli.engine.memory.planner import Room
+from templora_cli.engine.models import loading
+from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.store import Store
@@ -155,7 +157,7 @@ def test_a_resume_checkpoints_where_memory_has_become_scarce(
 ) -> None:
     assert write(tiny_model, "--chunks", "1").exit_code == 0
     assert load_manifest(only_session()).config["train"]["gradient_checkpointing"] == "off"
-    plan, load = planner._plan, models.load
+    plan, load = planner._plan, loading.load
     loaded: list[str] = []
 
     def scarce(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> planner.Plan:
@@ -168,7 +170,7 @@ def test_a_resume_checkpoints_where_memory_has_become_scarce(
         return load(folder, config, train, seed=seed)
 
     monkeypatch.setattr(planner, "_plan", scarce)
-    monkeypatch.setattr(models, "load", spy)
+    monkeypatch.setattr(loading, "load", spy)
     assert templora("resume", "--chunks", "1").exit_code == 0
     assert loaded == ["on"]
 
@@ -180,6 +182,6 @@ def test_the_same_command_goes_on_with_a_session_that_checkpoints(tiny_model: Pa
     def same(**train: Any) -> bool:
         config = {**begun.config, "train": {**begun.config["train"], **train}}
         manifest: Manifest = replace(begun, config=config)
-        return session_run.NewSession(manifest, (), (), None)._is_that_of(begun)
+        return runner.NewSession(manifest, (), (), None)._is_that_of(begun)
 
     assert same(gradient_checkpointing="on") and not same(rank=3)

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from templora_cli.commands.models import app
-from templora_cli.engine import catalog
-from templora_cli.engine.catalog import Model
+from templora_cli.engine.models import catalog
+from templora_cli.engine.models.catalog import Model
 from templora_cli.errors import TemploraError
 
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
-from templora_cli.engine.backends import Sampler, Stop, TokenOut
-from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.events import RebuildStarted
-from templora_cli.sessions import recorder, translated
+from templora_cli.sessions import recorder
 from templora_cli.sessions.checkpoint import committed_steps, read_chunks
-from templora_cli.tasks import translation
-from templora_cli.tasks.checks import Flaw
+from templora_cli.translation import session as translated
+from templora_cli.translation import task as translation
+from templora_cli.translation.checks import Flaw
 from tests.commands.test_cli import events_of, message_of, only_session, templora
 from tests.tiny import byte_tokenizer
 
@@ -218,19 +219,19 @@ def test_another_try_as_events(tiny_model: Path) -> None:
 
 def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:
     """Replaying a book in which nothing changed gives the same adapter."""
-    from templora_cli.commands import session_run
+    from templora_cli import runner
     from templora_cli.config import from_dict
-    from templora_cli.engine import models
-    from templora_cli.engine.backends.eager import EagerBackend
-    from templora_cli.sessions.rebuild import rebuild
+    from templora_cli.engine.decoding.eager import EagerBackend
+    from templora_cli.engine.models import loading
     from templora_cli.sessions.store import Store
+    from templora_cli.translation.rebuild import rebuild
 
     translate(tiny_model)
     was = tensors(only_session())
     with Store().open(None) as session:
         config = from_dict(session.manifest.config, "x")
-        model = models.load(tiny_model, config.model, config.train, seed=config.seed)
-        task = session_run.translation_task(session, model, config)
+        model = loading.load(tiny_model, config.model, config.train, seed=config.seed)
+        task = runner.translation_task(session, model, config)
         for step in committed_steps(session.steps):  # as if they had been thinned
             (step / "state.json").unlink(missing_ok=True)
         kept = chunk_records()
@@ -397,17 +398,17 @@ def test_what_a_person_says_outlasts_another_try(tiny_model: Path, monkeypatch: 
 
 
 def test_the_prompts_of_a_session_are_frozen(tiny_model: Path, tmp_path: Path) -> None:
-    from templora_cli.commands import session_run
+    from templora_cli import runner
     from templora_cli.config import from_dict
-    from templora_cli.engine import models
+    from templora_cli.engine.models import loading
     from templora_cli.sessions.store import Store
 
     translate(tiny_model, "--limit", "1")
     (tmp_path / "prompts" / "translation.toml").write_text(PROMPTS.replace("Into", "Now into"))
     with Store().open(None) as session:
         config = from_dict(session.manifest.config, "x")
-        model = models.load(tiny_model, config.model, config.train, seed=0)
-        form = session_run.translation_task(session, model, config).format
+        model = loading.load(tiny_model, config.model, config.train, seed=0)
+        form = runner.translation_task(session, model, config).format
     assert "<|system|>Into English." in model.tokenizer.decode(form.header)
 
 
@@ -489,7 +490,7 @@ def test_ctrl_c_while_the_document_is_written(tiny_model: Path, monkeypatch: pyt
 
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from templora_cli.sessions import rebuild
+    from templora_cli.translation import rebuild
 
     translate(tiny_model)
     session, before, was = only_session(), records(), tensors(only_session())

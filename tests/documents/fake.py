@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from templora_cli.documents.document import Document, Paragraph, parse_document
+from templora_cli.documents.base import Document, Paragraph, parse_document
 from templora_cli.documents.inline import TAG
 
 FIXTURES = Path(__file__).parent / "fixtures"

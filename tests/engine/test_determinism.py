@@ -12,8 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine import models
 from templora_cli.engine.determinism import VECTOR_MATH, compute_alike, computes_alike
+from templora_cli.engine.models import loading
 
 
 class FirstCalls(TorchDispatchMode):
@@ -37,7 +37,7 @@ class FirstCalls(TorchDispatchMode):
 
 def test_loading_a_model_calls_each_on_one_number(tiny_model: Path) -> None:
     with FirstCalls() as first:
-        models.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(), seed=0)
+        loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(), seed=0)
     assert {name: first.sizes.get(name) for name in VECTOR_MATH} == dict.fromkeys(VECTOR_MATH, 1)
     assert first.sizes["multinomial"] == 2
 

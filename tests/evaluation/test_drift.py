@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
-from templora_cli.engine import models
-from templora_cli.engine.loss import chunk_nll
+from templora_cli.engine.models import loading
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.evaluation.plots import plot_drift
 from templora_cli.temp_lora import WritingState
@@ -63,7 +63,7 @@ def test_rows_are_means_over_depth_and_runs() -> None:
 
 def test_what_is_measured_while_the_adapter_is_there(tiny_model: Path) -> None:
     train = TrainConfig(rank=4, alpha=4)
-    model = models.load(tiny_model, ModelConfig(device="cpu"), train, seed=0)
+    model = loading.load(tiny_model, ModelConfig(device="cpu"), train, seed=0)
     with torch.no_grad():
         for name, parameter in model.adapter.items():
             if "lora_B" in name:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.documents.pairs import Pair
-from templora_cli.engine import models
-from templora_cli.engine.backends.choose import backend_for
+from templora_cli.documents.aligned import Pair
+from templora_cli.engine.decoding.choose import backend_for
+from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.evaluation.translation import Judged, TranslationProbe, judged, metrics_for, table
-from templora_cli.tasks.languages import language
-from templora_cli.tasks.pairs import pair_format
-from templora_cli.tasks.prompts import load_prompts
+from templora_cli.prompt_files import load_prompts
+from templora_cli.translation.languages import language
+from templora_cli.translation.pairs import pair_format
 
 ENGLISH = language("en")
 REFERENCE = "the keeper lit the lamp and went down the stairs again"
@@ -107,7 +107,7 @@ def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: P
 
     def probe(learn: bool) -> TranslationProbe:
         train = TrainConfig(rank=2, alpha=2, learn=learn)
-        model = models.load(tiny_base_model, ModelConfig(device="cpu"), train, seed=0)
+        model = loading.load(tiny_base_model, ModelConfig(device="cpu"), train, seed=0)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for name, parameter in model.adapter.items():

@@ -22,7 +22,7 @@ import torch
 
 from templora_cli.commands.resume import resume
 from templora_cli.commands.write import write
-from templora_cli.engine import machine, models, shape  # noqa: F401  (loaded once, in the fork server)
+from templora_cli.engine.models import shape  # noqa: F401  (loaded once, in the fork server)
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
 from templora_cli.sessions import checkpoint, recorder

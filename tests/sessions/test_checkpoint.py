@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from templora_cli.config import Config, TrainConfig
-from templora_cli.engine import models
+from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
 from templora_cli.sessions.checkpoint import (
@@ -32,7 +32,7 @@ CONFIG = Config(train=TrainConfig(rank=2, alpha=2))
 
 
 def state_of(folder: Path, config: Config = CONFIG) -> WritingState:
-    return WritingState.begin(models.load(folder, config.model, config.train, seed=0), config)
+    return WritingState.begin(loading.load(folder, config.model, config.train, seed=0), config)
 
 
 @pytest.fixture

@@ -47,7 +47,9 @@ class Runs:
         self.lock = threading.Lock()
         self.context = multiprocessing.get_context("forkserver")
         # numba loads with the backend, half a second for each of hundreds of runs.
-        self.context.set_forkserver_preload(["tests.sessions.killing", "templora_cli.engine.backends.int8"])
+        self.context.set_forkserver_preload(
+            ["tests.sessions.killing", "templora_cli.engine.decoding.cpu.backend"]
+        )
         (folder / "config.toml").write_text(CONFIG)
 
     def run(self, home: Path, kill_at: killing.KillAt = None, copies: Path | None = None) -> int:

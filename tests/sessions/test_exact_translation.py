@@ -23,15 +23,15 @@ import typer
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.translate import SOME_FAILED, translate
-from templora_cli.engine import models
-from templora_cli.engine.backends import Sampler, Stop, TokenOut
-from templora_cli.engine.backends.eager import EagerBackend
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
 from templora_cli.sessions import checkpoint, recorder, store
 from templora_cli.sessions.checkpoint import committed_steps
-from templora_cli.tasks import translation
-from templora_cli.tasks.checks import Flaw
+from templora_cli.translation import task as translation
+from templora_cli.translation.checks import Flaw
 from tests.tiny import byte_tokenizer, save_tiny_model
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
@@ -245,10 +245,10 @@ def _still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is read once, and nothing waits for a disk."""
-    load = models.load
-    loaded: dict[Path, tuple[models.LanguageModel, dict[str, torch.Tensor]]] = {}
+    load = loading.load
+    loaded: dict[Path, tuple[loading.LanguageModel, dict[str, torch.Tensor]]] = {}
 
-    def once(folder: Path, *how: Any, **more: Any) -> models.LanguageModel:
+    def once(folder: Path, *how: Any, **more: Any) -> loading.LanguageModel:
         if folder not in loaded:
             model = load(folder, *how, **more)
             loaded[folder] = model, {name: weight.detach().clone() for name, weight in model.adapter.items()}
@@ -258,7 +258,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
                 weight.copy_(began[name])
         return model
 
-    monkeypatch.setattr(models, "load", once)
+    monkeypatch.setattr(loading, "load", once)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 

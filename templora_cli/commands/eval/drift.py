@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli.commands import flags, session_run
+from templora_cli import runner
+from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
@@ -17,7 +18,7 @@ from templora_cli.config import Config, for_size
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.drift import Measures
     from templora_cli.render import View
     from templora_cli.temp_lora import WritingState
@@ -88,7 +89,7 @@ def drift(
                 one = replace(config, seed=seed, train=train)
                 if not quiet:
                     typer.echo(f"seed {seed}, {name}", err=True)
-                one, folder, loaded = session_run.load_model(one, view, folder)
+                one, folder, loaded = runner.load_model(one, view, folder)
                 config = for_size(config, loaded.parameters)
                 books += _write_measured(one, loaded, folder, view, text, tokens, probe_text, probe_tokens)
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
@@ -117,8 +118,8 @@ def _write_measured(
     """Write one book, or find it written, measuring the adapter after each chunk."""
     from templora_cli.evaluation.drift import LiveMeasures, measures_of
     from templora_cli.evaluation.kept import Kept
+    from templora_cli.reading import reading_tokens
     from templora_cli.sessions.checkpoint import read_chunks
-    from templora_cli.tasks.reading import reading_tokens
 
     goal = (length, "tokens")
     new = new_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
@@ -133,5 +134,5 @@ def _write_measured(
             if index >= 0:
                 kept.once(index, lambda: look(state))
 
-        session_run.run_session(session, model, view, after_chunk=after_chunk)
+        runner.run_session(session, model, view, after_chunk=after_chunk)
         return measures_of(read_chunks(session.steps), kept.values)

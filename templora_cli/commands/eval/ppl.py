@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import flags, session_run
+from templora_cli import runner
+from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
@@ -16,7 +17,7 @@ from templora_cli.config import Config, for_size, from_dict
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.perplexity import Score
     from templora_cli.render import View
     from templora_cli.sessions.store import Session
@@ -113,7 +114,7 @@ def ppl(
         names = _names(files)
         for way, one in ways.items():
             for path, text in texts.items():
-                one, folder, loaded = session_run.load_model(one, view, folder)  # a new adapter every time
+                one, folder, loaded = runner.load_model(one, view, folder)  # a new adapter every time
                 config = for_size(config, loaded.parameters)
                 chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
                 del loaded
@@ -157,7 +158,7 @@ def finish(session: Session, model: LanguageModel, view: View) -> None:
     from templora_cli.evaluation.perplexity import scores_of
     from templora_cli.sessions.checkpoint import read_chunks
 
-    session_run.run_session(session, model, view)
+    runner.run_session(session, model, view)
     config = from_dict(session.manifest.config, str(session.path / "session.json"))
     scores = scores_of(read_chunks(session.steps))
     _report({session.id: scores}, config, [], reference=False, form="table")
@@ -174,8 +175,8 @@ def _read_book(
     costs: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Read one book to its end, or find it read; its chunks and, where wanted, what it cost."""
+    from templora_cli.reading import reading_tokens
     from templora_cli.sessions.checkpoint import read_chunks
-    from templora_cli.tasks.reading import reading_tokens
 
     header, tokens = reading_tokens(model.tokenizer, text)
     if limit is not None:
@@ -187,9 +188,9 @@ def _read_book(
             f"{path} has {len(tokens)} tokens, less than a chunk of {config.decode.chunk_tokens}",
             f"--chunk-tokens {max(8, len(tokens) // 8)}",
         )
-    session_run.require_window(model, config, len(header))
+    runner.require_window(model, config, len(header))
     task = "costs" if costs else "ppl"
-    manifest = session_run.new_manifest(
+    manifest = runner.new_manifest(
         task,
         config,
         model,
@@ -198,9 +199,9 @@ def _read_book(
         goal=(len(tokens), "tokens"),
         source=text,
     )
-    with session_run.NewSession(manifest, header, tokens, text).go_on() as session:
+    with runner.NewSession(manifest, header, tokens, text).go_on() as session:
         if not costs:
-            session_run.run_session(session, model, view)
+            runner.run_session(session, model, view)
             return read_chunks(session.steps), None
         cost = _run_costed(session, config, model, view, header, tokens)
         return read_chunks(session.steps), cost
@@ -215,11 +216,11 @@ def _run_costed(
     tokens: tuple[int, ...],
 ) -> dict[str, Any]:
     """Read to the end and take the cost: the peak so far after each chunk, and of the end how it decodes."""
-    from templora_cli.engine.backends.choose import backend_for
+    from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.kept import Kept
+    from templora_cli.reading import window
     from templora_cli.sessions.checkpoint import read_chunks
-    from templora_cli.tasks.reading import window
 
     last = (len(tokens) - 1) // config.decode.chunk_tokens
 
@@ -232,7 +233,7 @@ def _run_costed(
 
     trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
     with PeakMemory(model.device) as peak:
-        session_run.run_session(session, model, view, after_chunk=after_chunk)
+        runner.run_session(session, model, view, after_chunk=after_chunk)
     chunks, most = read_chunks(session.steps), max(memory.values.values())
     cost = cost_of(chunks, trial.values[last], most, config.decode.chunk_tokens)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}

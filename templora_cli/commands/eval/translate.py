@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from templora_cli.commands import flags, session_run
+from templora_cli import runner
+from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import configure, of_flags, settings_of
 from templora_cli.commands.terminal import open_view
@@ -19,13 +20,13 @@ from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.documents.pairs import AlignedText, Pair
-    from templora_cli.engine.models import LanguageModel
+    from templora_cli.documents.aligned import AlignedText, Pair
+    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.translation import Judged, Row
     from templora_cli.render import View
-    from templora_cli.tasks.languages import Language
-    from templora_cli.tasks.pairs import PairFormat
     from templora_cli.temp_lora import WritingState
+    from templora_cli.translation.languages import Language
+    from templora_cli.translation.pairs import PairFormat
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
 """unbabel-comet needs an older transformers than templora, so it lives in an environment of its own."""
@@ -95,12 +96,12 @@ def translate(
     same number of pairs before it, and its reference is scored; then the run is learnt, as in the
     paper (section 4.3). A run that was stopped goes on when the same command is given again.
     """
-    from templora_cli.documents.pairs import read_aligned
-    from templora_cli.engine.models import load_tokenizer
+    from templora_cli.documents.aligned import read_aligned
+    from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.evaluation.translation import comet as comet_of
     from templora_cli.evaluation.translation import metrics_for, table
-    from templora_cli.tasks.pairs import pair_format
-    from templora_cli.tasks.prompts import load_prompts
+    from templora_cli.prompt_files import load_prompts
+    from templora_cli.translation.pairs import pair_format
 
     with open_view(json=False, quiet=quiet, prose=False) as view:
         tables = form_of(as_json=json, as_csv=csv)
@@ -125,7 +126,7 @@ def translate(
             "score_only": score_only,
             "languages": [language.code for language in languages],
         }
-        folder = session_run.find_model(config, view)
+        folder = runner.find_model(config, view)
         form = pair_format(load_tokenizer(folder), load_prompts("translation", config.prompts), *languages)
         runs = _limited(text.runs, form, limit_tokens)
         sizes = _Sizes.of(form, runs, context_pairs)
@@ -133,7 +134,7 @@ def translate(
             config, decode=replace(config.decode, chunk_tokens=sizes.mean, context_tokens=sizes.context)
         )
         hint = "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
-        config, folder, loaded = session_run.load_model(config, view, folder, chunk=sizes.run, hint=hint)
+        config, folder, loaded = runner.load_model(config, view, folder, chunk=sizes.run, hint=hint)
         _require_positions(loaded, config, form, sizes)
         paragraphs = _translate(config, loaded, folder, view, pairs, form, runs, asked)
         if out is not None:
@@ -180,13 +181,13 @@ def _check(
 
 def _named(source: str | None, target: str | None) -> tuple[str, str] | None:
     """The codes of the languages, which may be the keys of the file, where both are said."""
-    from templora_cli.tasks.languages import language
+    from templora_cli.translation.languages import language
 
     return (language(source).code, language(target).code) if source and target else None
 
 
 def _languages(text: AlignedText, source: str | None, target: str | None) -> tuple[Language, Language]:
-    from templora_cli.tasks.languages import language
+    from templora_cli.translation.languages import language
 
     codes = (source or (text.languages or ("", ""))[0], target or (text.languages or ("", ""))[1])
     if not all(codes):
@@ -208,11 +209,11 @@ def _translate(
     asked: dict[str, Any],
 ) -> list[Judged]:
     """Translate and learn run after run, or find it done."""
-    from templora_cli.engine.backends.choose import backend_for
+    from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
     from templora_cli.sessions.checkpoint import committed_steps
-    from templora_cli.tasks.pairs import PairsTask
+    from templora_cli.translation.pairs import PairsTask
 
     from_output = asked["learn_from"] == "output"
     probe = TranslationProbe(
@@ -246,7 +247,7 @@ def _translate(
                 f"{kept.path} has no measurement of run {lost[0] + 1}, whose adapter is gone",
                 f"delete {session.path} and give the command again",
             )
-        session_run.run_session(session, model, view, after_chunk=measure_next, task=task)
+        runner.run_session(session, model, view, after_chunk=measure_next, task=task)
         return judged(runs, kept.values)
 
 
@@ -270,12 +271,12 @@ def _new_session(
     form: PairFormat,
     runs: Sequence[Sequence[Pair]],
     asked: dict[str, Any],
-) -> session_run.NewSession:
+) -> runner.NewSession:
     source = json_module.dumps(
         {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
     )
     tokens = sum(len(form.pair_tokens(run)) for run in runs)
-    manifest = session_run.new_manifest(
+    manifest = runner.new_manifest(
         "pairs",
         config,
         model,
@@ -285,7 +286,7 @@ def _new_session(
         source=source,
         prompts=form.prompts,
     )
-    return session_run.NewSession(manifest, form.header, (), source)
+    return runner.NewSession(manifest, form.header, (), source)
 
 
 @dataclass(frozen=True)

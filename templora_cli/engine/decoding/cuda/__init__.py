@@ -1,0 +1,1 @@
+"""The fast backend of a CUDA GPU."""

@@ -1,0 +1,43 @@
+"""The plain backend: the transformers model as it is, with the adapter live. Runs every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.determinism import computes_alike
+from templora_cli.engine.training.forward import logits_at
+
+
+class EagerBackend:
+    """Prefill the prompt, then one forward pass a token over a growing key-value cache."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.exact = computes_alike(next(module.parameters()).device)
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        """See `Backend.decode`."""
+        self.module.eval()
+        ids, fresh, cache = list(prompt), list(prompt), None
+        while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
+            # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
+            with torch.no_grad():
+                logits, cache = logits_at(self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True)
+            fresh = [sampler.draw(ids, logits[-1])]
+            ids += fresh
+            yield TokenOut(fresh[0], logits[-1])
+
+    def chunk_begins(self) -> None:
+        """Nothing is kept: the cache is rebuilt from the prompt each time."""
+
+    def decoding_ends(self) -> None:
+        """Nothing is kept: the cache went with the last token."""
+
+    def adapter_changed(self) -> None:
+        """Nothing is copied: the adapter is live."""

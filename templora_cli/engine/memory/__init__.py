@@ -1,0 +1,1 @@
+"""What a book takes of memory, and what the machine has."""

@@ -1,0 +1,66 @@
+"""The machine that a book runs on: its device, and how much memory there is."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+
+from templora_cli.engine.memory.planner import CUDA_CONTEXT, Room
+from templora_cli.engine.models.loading import device_of, dtype_of
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def room_on(wanted: str) -> Room:
+    """What there is on the device that `[model] device` asks for.
+
+    Raises TemploraError where there is no such device.
+    """
+    device = device_of(wanted)
+    dtype = str(dtype_of(device)).removeprefix("torch.")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return Room("cuda", dtype, free, total, held=torch.cuda.memory_reserved(device))
+    memory = psutil.virtual_memory()
+    limit, used = _cgroup()
+    free = min(memory.available, max(0, limit - used))
+    return Room(
+        "cpu",
+        dtype,
+        free,
+        min(memory.total, limit),
+        held=psutil.Process().memory_info().rss,
+        libraries=_libraries(),
+    )
+
+
+def imagined(device: str, total: int) -> Room:
+    """A device of `total` bytes that is otherwise idle, for plans of another machine."""
+    if device == "cuda":
+        return Room("cuda", "bfloat16", max(0, total - CUDA_CONTEXT), total)
+    libraries = _libraries()
+    return Room("cpu", "float32", max(0, total - libraries), total, held=libraries, libraries=libraries)
+
+
+@cache
+def _libraries() -> int:
+    """What this process held when it was first asked: no model yet, but the libraries."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _cgroup(root: Path = CGROUPS) -> tuple[int, int]:
+    """Bytes that the container may use, and uses; a limit above any memory where there is none.
+
+    Pages of files that the system would take back do not count.
+    """
+    unlimited = 1 << 62
+    try:
+        limit = (root / "memory.max").read_text().strip()
+        used = int((root / "memory.current").read_text())
+        counts = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return (unlimited if limit == "max" else int(limit)), used - int(counts.get("inactive_file", 0))
+    except (OSError, ValueError):  # another system, or the first version of cgroups
+        return unlimited, 0

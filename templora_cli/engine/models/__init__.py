@@ -1,0 +1,1 @@
+"""Models: finding one, getting it, and loading it with the adapter on top."""

@@ -1,0 +1,255 @@
+"""Loading a model folder: precision, quantisation, the adapter on top, and the errors of all that.
+
+Weights are read from safetensors only and no code of a model repository is run.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import logging as transformers_logging
+
+from templora_cli.config import ModelConfig, TrainConfig
+from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.kernels.families import FAMILIES
+from templora_cli.engine.models.catalog import fingerprint
+from templora_cli.engine.training.lean import make_lean
+from templora_cli.errors import TemploraError
+
+ADAPTER = "default"
+"""The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
+
+
+@dataclass
+class LanguageModel:
+    """A base model with its tokenizer and, where something is to be learnt, the temporary adapter."""
+
+    module: Any
+    """The transformers model, inside a PEFT model where there is an adapter."""
+    tokenizer: Any
+    adapter: dict[str, nn.Parameter]
+    """The LoRA matrices by their PEFT names, float32."""
+    quantize: str
+    """How the base is held: "nf4", "int8" or "none"."""
+    dtype: str
+    """What it computes in: "float32", "bfloat16" or "float16"."""
+    fingerprint: str
+    parameters: int
+    """Of the base, however they are held."""
+    max_positions: int | None
+    """The longest sequence the model was made for, in tokens; None where it does not say."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.module.device  # type: ignore[no-any-return]
+
+    @property
+    def banned_tokens(self) -> Sequence[int]:
+        """End of text, chat markers and the other special tokens: prose holds none of them."""
+        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        ends = self.module.generation_config.eos_token_id
+        special.update([ends] if isinstance(ends, int) else ends or [])
+        return sorted(special.union(self.tokenizer.all_special_ids))
+
+    def without_adapter(self) -> AbstractContextManager[object]:
+        """Inside it the plain base model answers."""
+        disabled: AbstractContextManager[object] = nullcontext()
+        return self.module.disable_adapter() if self.adapter else disabled
+
+
+def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
+    """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
+
+    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
+    nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
+    here: `planner.settle` chooses before.
+
+    Raises TemploraError: no such device, unknown architecture, an allocation that failed, damaged files.
+    What cannot fit is refused before, by `planner.settle`.
+    """
+    device = device_of(config.device)
+    quantize = config.quantize
+    if quantize == "auto":
+        quantize = "nf4" if device.type == "cuda" else "none"
+    dtype = dtype_of(device)
+    for file in folder.glob("*.safetensors"):
+        _require_whole(file)
+    compute_alike(device, strictly=_model_type(folder) in FAMILIES)
+    with _quiet_libraries(), readable_errors(folder):
+        tokenizer = _tokenizer(folder)
+        module, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=_quantization(quantize, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
+            raise TemploraError(
+                f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
+            )
+        parameters = module.num_parameters()  # knows how many weights a byte of 4-bit ones holds
+        module.requires_grad_(False)
+        adapter: dict[str, nn.Parameter] = {}
+        if train.learn:
+            module, adapter = with_adapter(module, train, seed)
+    module.eval()
+    return LanguageModel(
+        module,
+        tokenizer,
+        adapter,
+        quantize,
+        str(dtype).removeprefix("torch."),
+        fingerprint(folder),
+        parameters,
+        getattr(module.config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer alone of the model in `folder`. Raises TemploraError where it cannot be loaded."""
+    with _quiet_libraries(), readable_errors(folder):
+        return _tokenizer(folder)
+
+
+def _tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """A transformers model inside a PEFT model, and the matrices that learn (see `load`)."""
+    lora = LoraConfig(
+        r=train.rank,
+        lora_alpha=train.alpha,
+        lora_dropout=train.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = get_peft_model(module, lora, adapter_name=ADAPTER)
+    make_lean(model)
+    if train.gradient_checkpointing == "on":
+        # Renamed in transformers 5.23; the old name goes in 6.
+        enable = getattr(module, "activation_checkpointing_enable", None)
+        (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
+    named = model.named_parameters()
+    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device that `[model] device` asks for. Raises TemploraError where there is none."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TemploraError("there is no CUDA GPU that this torch can use", "--device cpu runs without")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def dtype_of(device: torch.device) -> torch.dtype:
+    """float32 on the CPU: without bf16 units, bf16 products are hundreds of times slower there."""
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _quantization(quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if quantize == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantize == "int8" else None
+
+
+def _require_whole(file: Path) -> None:
+    """Refuse a safetensors file whose header and length do not go together."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
+        if size > 100_000_000 or size > file.stat().st_size:
+            raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
+        try:
+            tensors = [t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"]
+            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
+            raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
+    if end != file.stat().st_size:
+        raise TemploraError(
+            f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
+        )
+
+
+def _pull_again(folder: Path) -> str:
+    return f"delete {folder} and get the model again (templora models list shows how)"
+
+
+@contextmanager
+def out_of_memory_hint(advice: str) -> Iterator[None]:
+    """Turn an allocation that failed, on GPU or CPU, into a TemploraError with `advice` as its hint."""
+    try:
+        yield
+    except MemoryError as error:
+        raise TemploraError("not enough memory", advice) from error
+    except torch.OutOfMemoryError as error:
+        raise TemploraError("not enough memory on the GPU", advice) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch's CPU allocator says it
+            raise
+        raise TemploraError("not enough memory", advice) from error
+
+
+@contextmanager
+def readable_errors(folder: Path) -> Iterator[None]:
+    """What transformers raises for a folder that it cannot load, in a line."""
+    try:
+        with out_of_memory_hint("use --quantize nf4 or a smaller --model"):
+            yield
+    except TemploraError:
+        raise
+    except Exception as error:  # a damaged folder comes out as anything, from TypeError to SafetensorError
+        kind = _model_type(folder)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TemploraError(
+            f"the model in {folder} (architecture {kind}) cannot be loaded: {reason[:300]}",
+            "templora models list shows models that work",
+        ) from error
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
+        )
+    except Exception:
+        return "unknown"
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """No progress bars or advice of the libraries on the user's screen."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)

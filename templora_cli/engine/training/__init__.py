@@ -1,0 +1,1 @@
+"""A training step: layers with their adapter, losses, optimizers."""

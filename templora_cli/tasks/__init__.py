@@ -1,1 +1,0 @@
-"""What to write next, where a chunk ends, and the words that the model is asked with."""

@@ -1,0 +1,1 @@
+"""A translation: paragraph by paragraph, each checked, with glossary, review and report."""

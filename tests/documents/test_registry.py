@@ -1,0 +1,154 @@
+"""Files of all formats: which are read, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from templora_cli.documents import base as documents
+from templora_cli.documents.base import Document, parse_document, read_document
+from templora_cli.errors import TemploraError
+from tests.documents.fake import FIXTURES, docx, epub, p, parsed, run, shouting, texts
+
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3"
+ERROR_PAGE = b"<!DOCTYPE html><html><head><title>404</title></head><body>Not found</body></html>"
+ZIP = epub("<p>a</p>")
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "complaint"),
+    [
+        *((suffix, b"", "is empty") for suffix in (".txt", ".md", ".html", ".epub", ".docx")),
+        (".txt", b"\xef\xbb\xbf \n\t", "is empty"),
+        (".txt", ZIP, "is a zip archive, not a text"),
+        (".md", PDF, "is a PDF, not a text"),
+        (".txt", OLE, "is an old Office file, not a text"),
+        (".txt", b"{\\rtf1 a}", "is an RTF file"),
+        (".html", ZIP, "is a zip archive"),
+        (".txt", b"\x89PNG\r\n\x1a\n", "is a picture"),
+        (".txt", b"a\0\0\x01b" * 50, "in no encoding that is known here, or no text"),
+        (".epub", b"Just words", "is a text, not an EPUB"),
+        (".epub", ERROR_PAGE, "is an HTML page, not an EPUB"),
+        (".epub", b"\n<?xml version='1.0'?><html>", "is an HTML page, not an EPUB"),
+        (".epub", PDF, "is a PDF, not an EPUB"),
+        (".epub", b"\0" * 60 + b"BOOKMOBI", "is a Kindle book, not an EPUB"),
+        (".epub", docx(p(run("a"))), "is no EPUB"),
+        (".docx", PDF, "is a PDF, not a Word document"),
+        (".docx", ERROR_PAGE, "is an HTML page, not a Word document"),
+        (".docx", ZIP, "is no Word document"),
+        (".docx", OLE, "protected with a password"),
+        (".txt", b"* * *\n1984\n", "has no words to translate"),
+        (".md", b"```\ncode\n```\n", "has no words to translate"),
+        (".html", b"<script>a</script><p>1</p>", "has no words to translate"),
+        (".pdf", PDF, ".pdf cannot be read"),
+        ("", b"a", "a file without a suffix cannot be read"),
+    ],
+)
+def test_refused(suffix: str, content: bytes, complaint: str) -> None:
+    with pytest.raises(TemploraError, match=complaint) as caught:
+        parse_document(content, suffix, f"dir/book{suffix}")
+    assert caught.value.hint and caught.value.message.startswith(f"dir/book{suffix}")
+    assert "\n" not in caught.value.message + caught.value.hint
+
+
+def test_files(tmp_path: Path) -> None:
+    file = tmp_path / "Book.TXT"
+    file.write_bytes("Привет, мир".encode("cp1251"))
+    assert texts(read_document(file)) == ["Привет, мир"]
+    assert texts(read_document(file, encoding="windows-1251")) == ["Привет, мир"]
+    with pytest.raises(TemploraError, match="is not in utf-8"):
+        read_document(file, encoding="utf-8")
+    with pytest.raises(TemploraError, match="there is no file"):
+        read_document(tmp_path / "none.txt")
+    with pytest.raises(TemploraError, match="cannot be read"):
+        read_document(tmp_path)
+    with pytest.raises(TemploraError, match="an encoding is for text files"):
+        read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")
+
+
+def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_BYTES", 10)
+    file = tmp_path / "a.txt"
+    file.write_text("longer than that")
+    with pytest.raises(TemploraError, match="is over 0 MB"):
+        read_document(file)
+    monkeypatch.setattr(documents, "MAX_TEXT_BYTES", 10)
+    with pytest.raises(TemploraError, match="is over 0 MB of text"):
+        parsed(file.read_bytes(), ".txt")
+
+
+SMALL = {
+    ".txt": "One\n\nTwo\n",
+    ".md": "One\n\nTwo\n",
+    ".html": "<p>One</p><p>Two</p>",
+    ".epub": epub("<p>One</p><p>Two</p>", metadata=""),
+    ".docx": docx(p(run("One")) + p(run("Two"))),
+}
+
+
+@pytest.fixture(params=SMALL)
+def small(request: pytest.FixtureRequest) -> Document:
+    return parsed(SMALL[request.param], request.param)
+
+
+def test_what_is_not_translated_stays(small: Document) -> None:
+    content = small.render({}, "de")
+    for nothing in ({0: ""}, {1: " \n"}, {0: "<1/>"}):
+        assert small.render(nothing, "de") == content, nothing
+    assert texts(parsed(small.render({1: "Zwei"}, "de"), small.suffix)) == ["One", "Zwei"]
+
+
+def test_a_document_renders_again_and_again(small: Document) -> None:
+    first = small.render({0: "Eins"}, "de")
+    small.render(shouting(small), "fr", bilingual=True)
+    assert small.render({0: "Eins"}, "de") == first
+
+
+def test_both_languages_are_paragraphs(small: Document) -> None:
+    out = small.render({0: "Eins & <so>", 1: "Zwei"}, "de", bilingual=True)
+    assert texts(parsed(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
+
+
+def test_control_characters_and_line_breaks_do_no_harm(small: Document) -> None:
+    out = small.render({0: "Ei\0ns\x0b\u2028\ud800 da\r\n\n# so", 1: "a & b < c > d"}, "de")
+    assert texts(parsed(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
+
+
+def test_every_paragraph_is_in_one_chapter() -> None:
+    for file in FIXTURES.iterdir():
+        if file.suffix in SMALL:
+            document = read_document(file)
+            bounds = [(c.first, c.end) for c in document.chapters]
+            assert bounds[0][0] == 0 and bounds[-1][1] == len(document.paragraphs)
+            assert all(end == first for (_, end), (first, _) in pairwise(bounds))
+            for index, paragraph in enumerate(document.paragraphs):
+                first, end = bounds[paragraph.chapter]
+                assert first <= index < end
+
+
+def test_three_hundred_chapters_take_seconds() -> None:
+    chapter = "".join(f"<p>A sentence with <em>some</em> markup, number {i}.</p>\n" for i in range(60))
+    content = epub(*[f"<h1>Chapter {i}</h1>{chapter}" for i in range(300)])
+    start = time.perf_counter()
+    document = parsed(content, ".epub")
+    document.render(shouting(document), "de")
+    assert len(document.chapters) == 300 and len(document.paragraphs) == 300 * 61 + 1
+    assert time.perf_counter() - start < 30  # 2 s on an idle core
+
+
+@pytest.mark.parametrize("suffix", [".md", ".html", ".epub", ".docx"])
+def test_a_very_long_paragraph_is_one(suffix: str) -> None:
+    words = "word " * 40_000
+    made = {
+        ".md": words,
+        ".html": f"<p>{words}",
+        ".epub": epub(f"<p>{words}</p>", metadata=""),
+        ".docx": docx(p(run(words))),
+    }
+    document = parsed(made[suffix], suffix)
+    assert len(document.paragraphs) == 1
+    assert texts(parsed(document.render(shouting(document), "de"), suffix)) == [words.strip().upper()]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from gguf import GGUFReader, dequantize
+from safetensors.torch import load_file
+from tokenizers.normalizers import Lowercase
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from templora_cli.engine.models.gguf import convert_gguf
+from templora_cli.errors import TemploraError
+from tests.engine.models.tiny_gguf import END, write_tiny_gguf
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_tiny_gguf(tmp_path / "tiny.gguf")
+
+
+def test_weights_are_the_unpacked_ones_in_float16(tiny: Path, tmp_path: Path) -> None:
+    convert_gguf(tiny, tmp_path / "out")
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.float16}
+    packed = {tensor.name: tensor for tensor in GGUFReader(tiny).tensors}
+    for ours, theirs in {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "lm_head.weight": "output.weight",
+        "model.layers.1.mlp.down_proj.weight": "blk.1.ffn_down.weight",
+        "model.norm.weight": "output_norm.weight",
+    }.items():
+        wanted = dequantize(packed[theirs].data, packed[theirs].tensor_type).astype(np.float16)
+        assert torch.equal(saved[ours], torch.from_numpy(wanted)), ours
+
+
+def test_the_copy_loads_as_a_plain_model(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    convert_gguf(tiny, folder)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text("utf-8"))
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]
+    assert model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, END + 1)
+    model.half()  # refused for a model that transformers takes for quantised
+
+
+def test_the_tokenizer_comes_along(tiny: Path, tmp_path: Path) -> None:
+    convert_gguf(tiny, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = "the Müller's\n\n «你好» the"
+    tokens = tokenizer(text)["input_ids"]
+    assert tokens[0] == tokens[-1] == 257  # "the", merged
+    assert tokenizer.decode(tokens) == text
+    assert tokenizer("a<|end|>")["input_ids"][-1] == tokenizer.eos_token_id == END
+    assert tokenizer.chat_template == "{{ messages[0]['content'] }}"
+
+
+def test_the_chat_template_can_be_left_out(tiny: Path, tmp_path: Path) -> None:
+    convert_gguf(tiny, tmp_path / "out", chat_template=False)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
+
+
+@pytest.mark.parametrize("version", [transformers.__version__, "5.20.2"])
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_bos_is_put_first_where_the_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, add_bos: bool
+) -> None:
+    """Also in the transformers of Python 3.10, whose part of the code runs under its version number."""
+    monkeypatch.setattr(transformers, "__version__", version)
+    file = write_tiny_gguf(tmp_path / "bos.gguf", add_bos=add_bos)
+    convert_gguf(file, tmp_path / "out")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "out")("the")["input_ids"]
+    assert tokens == ([END, 257] if add_bos else [257])
+
+
+def test_an_older_transformers_is_told_of_bos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from templora_cli.engine.models.gguf import _follow_bos
+
+    class Tokenizer:
+        bos_token = "<|end|>"
+        add_bos_token = False
+
+    file = write_tiny_gguf(tmp_path / "bos.gguf", add_bos=True)
+    new, old = Tokenizer(), Tokenizer()
+    monkeypatch.setattr(transformers, "__version__", "5.23.0")
+    _follow_bos(new, file)
+    monkeypatch.setattr(transformers, "__version__", "5.20.2")
+    _follow_bos(old, file)
+    assert (new.add_bos_token, old.add_bos_token) == (False, True)
+
+
+def test_nothing_is_printed_and_settings_come_back(tiny: Path, tmp_path: Path) -> None:
+    """In a process of its own, as pytest stands between a log handler and the screen."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from transformers.utils import logging\n"
+        "from templora_cli.engine.models.gguf import convert_gguf\n"
+        "before = sys.stderr\n"
+        "logging.set_verbosity_info()\n"
+        "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "assert logging.get_verbosity() == logging.INFO\n"
+        "assert sys.stderr is before and logging.is_progress_bar_enabled()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_files_beside_it_have_no_say(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<other>"}')
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    convert_gguf(tiny, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").bos_token == "<|end|>"
+
+
+def test_only_the_model_is_left(tiny: Path, tmp_path: Path) -> None:
+    convert_gguf(tiny, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "work") == ["out", "tiny.gguf"]
+
+
+def test_a_missing_weight_is_not_made_up(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "holes.gguf", without=["blk.1.attn_k.weight", "blk.0.ffn_up.weight"])
+    with pytest.raises(TemploraError, match=r"holes\.gguf: .*mlp\.up_proj\.weight is missing.* 1 fault"):
+        convert_gguf(file, tmp_path / "out")
+
+
+def test_infinite_weights_are_refused(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "inf.gguf", broken=["blk.0.ffn_up.weight"])
+    with pytest.raises(TemploraError, match=r"up_proj\.weight holds values that are no float16 numbers"):
+        convert_gguf(file, tmp_path / "out")
+
+
+def test_a_tokenizer_that_loses_text_is_refused(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = AutoTokenizer.from_pretrained
+
+    def lossy(*args: object, **kwargs: object) -> object:
+        tokenizer = real(*args, **kwargs)
+        tokenizer.backend_tokenizer.normalizer = Lowercase()
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lossy)
+    with pytest.raises(TemploraError, match="does not give back the text"):
+        convert_gguf(tiny, tmp_path / "out")
+
+
+def test_tokens_that_the_model_lacks_are_refused(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "short.gguf", embeddings=200)
+    with pytest.raises(TemploraError, match="tokens that the model does not know"):
+        convert_gguf(file, tmp_path / "out")
+
+
+def test_no_token_is_added(tiny: Path, tmp_path: Path) -> None:
+    """transformers adds an <|endoftext|>, of which the model knows nothing."""
+    convert_gguf(tiny, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert len(tokenizer) == END + 1 and set(tokenizer.added_tokens_decoder) == {END}
+    assert max(tokenizer("a<|endoftext|>")["input_ids"]) < END
+
+
+def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "new.gguf", architecture="plumbus")
+    with pytest.raises(TemploraError, match=r"cannot read new\.gguf: .*plumbus") as caught:
+        convert_gguf(file, tmp_path / "out")
+    assert "architecture" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_an_error_in_a_line(tiny: Path, tmp_path: Path, share: float) -> None:
+    whole = tiny.read_bytes()
+    (tmp_path / "half.gguf").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(TemploraError, match=r"cannot read half\.gguf: ") as caught:
+        convert_gguf(tmp_path / "half.gguf", tmp_path / "out")
+    assert "\n" not in caught.value.message
+    if share == 0.1:
+        assert caught.value.message == "cannot read half.gguf: it ends too early"
+
+
+def test_what_is_no_gguf_is_called_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "other.gguf").write_bytes(b"something else altogether" * 100)
+    with pytest.raises(TemploraError, match=r"cannot read other\.gguf: ") as caught:
+        convert_gguf(tmp_path / "other.gguf", tmp_path / "out")
+    assert "model.gguf" not in caught.value.message and str(tmp_path) not in caught.value.message
+
+
+def test_a_full_disk_is_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(TemploraError, match=r"cannot write .*No space left"):
+        convert_gguf(tiny, tmp_path / "out")

@@ -1,0 +1,80 @@
+"""Languages by code and by name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.errors import TemploraError
+from templora_cli.translation.languages import detect_language, language
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "name"),
+    [
+        ("zh", "zh", "Chinese"),
+        ("Chinese", "zh", "Chinese"),
+        ("english", "en", "English"),
+        ("Deutsch", "de", "German"),
+        ("zho", "zh", "Chinese"),
+        ("pt-BR", "pt-BR", "Portuguese (Brazil)"),
+    ],
+)
+def test_a_code_or_a_name(text: str, code: str, name: str) -> None:
+    found = language(text)
+    assert (found.code, found.name) == (code, name)
+    assert found.base == code.split("-")[0]
+
+
+@pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en"])
+def test_no_language(text: str) -> None:
+    with pytest.raises(TemploraError, match="no language is called"):
+        language(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("The old man set the lamp on the sill and waited for his son.", "en"),
+        ("Der alte Mann stellte die Lampe auf das Fensterbrett.", "de"),
+        ("Le vieil homme posa la lampe sur le rebord de la fenêtre.", "fr"),
+        ("El viejo puso la lámpara en el alféizar de la ventana.", "es"),
+        ("Старик поставил лампу на подоконник и стал ждать сына.", "ru"),
+        ("老人はランプを窓辺に置き、息子の帰りを待っていた。", "ja"),
+        ("老人把灯放在窗台上，等着儿子回来。", "zh"),
+        ("“他没有看BBC的新闻，也没有看《Oliver Twist》。”", "zh"),
+        ("노인은 등불을 창가에 내려놓고 아들을 기다렸다.", "ko"),
+    ],
+)
+def test_the_language_of_a_text(text: str, code: str) -> None:
+    assert detect_language(text) == language(code)
+    assert detect_language(f"<1>{text}</1>") == language(code)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Anna.",
+        "1984",
+        "“……”",
+        "Быть или не быть",
+        "Anna Weber, Karl Holm, Maria Sand, Otto Berg",
+        "<1/>" * 40,
+    ],
+)
+def test_too_little_to_tell_the_language(text: str) -> None:
+    assert detect_language(text) is None
+
+
+def test_the_middle_of_a_long_text_counts() -> None:
+    licence = "This book may be copied and given away by everyone who likes to do so. " * 30
+    book = "Der alte Mann stellte die Lampe auf das Fensterbrett und wartete auf seinen Sohn. " * 90
+    assert detect_language(licence + book + licence) == language("de")
+
+
+@given(st.text())
+def test_any_text_has_a_language_or_none(text: str) -> None:
+    found = detect_language(text)
+    assert found is None or found == language(found.code)

@@ -1,0 +1,92 @@
+"""Pairs below each other: what of them is learnt, and that they come back."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.documents.aligned import Pair
+from templora_cli.prompt_files import load_prompts
+from templora_cli.translation.languages import language
+from templora_cli.translation.pairs import ChatPairFormat, PairFormat, PairsTask, pair_format
+from tests.tiny import byte_tokenizer
+
+FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
+PARAGRAPH = st.text(
+    st.characters(exclude_characters="\n", exclude_categories=("Cs", "Zl", "Zp", "Cc")), min_size=1
+)
+RUNS = st.lists(
+    st.lists(st.builds(Pair, PARAGRAPH, PARAGRAPH), min_size=1, max_size=3), min_size=1, max_size=4
+)
+
+
+def text_of(tokens: tuple[int, ...]) -> str:
+    return str(FORM.tokenizer.decode(list(tokens)))
+
+
+def test_how_a_pair_stands() -> None:
+    pair = Pair("灯 {target_language}", "lamp")
+    assert text_of(FORM.pair_tokens([pair])) == "Chinese: 灯 {target_language}\nEnglish: lamp\n"
+    assert text_of(FORM.source_tokens("灯")) == "Chinese: 灯\nEnglish:"
+    assert len(FORM.header) == 1
+
+
+@given(RUNS, st.integers(0, 4))
+def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pair]], context: int) -> None:
+    task = PairsTask(FORM, runs, context, "given", lambda index: [pair.target for pair in runs[index]])
+    book: list[int] = []
+    for index, run in enumerate(runs):
+        turn = task.next_turn(book)
+        assert turn is not None and turn.origin == "given"
+        before = [pair for earlier in runs[:index] for pair in earlier]
+        assert turn.context == FORM.pair_tokens(before[max(0, len(before) - context) :])
+        assert turn.given == FORM.pair_tokens(run) and turn.max_tokens == len(turn.given)
+        learnt = [token for token, learn in zip(turn.given, turn.loss_mask, strict=True) if learn]
+        assert text_of(tuple(learnt)) == "".join(f" {pair.target}\n" for pair in run)
+        book += turn.given
+    assert task.next_turn(book) is None
+
+
+def test_a_translation_ends_at_its_line_and_line_ends_are_known() -> None:
+    assert FORM.target_text(FORM.target_tokens("a lamp")) == "a lamp"
+    assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
+    assert FORM.target_text(()) == ""
+    assert FORM.target_text(FORM._ids(" a\0 \x1b[1mlamp\t\u2028there")) == "a [1mlamp there"
+    assert FORM.ends == frozenset([ord("\n")])
+
+
+class Term:
+    source, target, note = "灯", "lamp", "old"
+
+
+def test_where_there_is_a_chat_pairs_are_its_turns() -> None:
+    form = pair_format(FORM.tokenizer, FORM.prompts, FORM.source, FORM.target)
+    assert isinstance(form, ChatPairFormat)
+    header = text_of(form.header_with([Term()]))
+    assert header.startswith("<|system|>You translate a book from Chinese into English.")
+    assert header.endswith("always translated like this:\n灯: lamp (old)<|end|><|user|>")
+    assert "always" not in text_of(form.header)
+    pair = Pair("一 <|end|>", "one\nline")
+    assert text_of(form.pair_tokens([pair])) == "一 <|end|><|end|><|assistant|>one\nline<|end|><|user|>"
+    end = FORM.tokenizer.convert_tokens_to_ids("<|end|>")
+    assert form.ends == {end} and form.pair_tokens([pair]).count(end) == 2, "the source says it in letters"
+    assert form.target_text(form.target_tokens("one\nline")) == "one line"
+
+
+def test_without_a_chat_or_with_one_that_nobody_can_take_apart_pairs_are_plain() -> None:
+    plain = byte_tokenizer(chat=False)
+    assert type(pair_format(plain, FORM.prompts, FORM.source, FORM.target)) is PairFormat
+    odd = byte_tokenizer()
+    odd.chat_template = "{{ raise_exception('no') }}"
+    assert type(pair_format(odd, FORM.prompts, FORM.source, FORM.target)) is PairFormat
+
+
+def test_a_template_without_a_system_role_has_the_instruction_in_the_first_turn() -> None:
+    strict = byte_tokenizer()
+    strict.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + str(strict.chat_template)
+    )
+    form = pair_format(strict, FORM.prompts, FORM.source, FORM.target)
+    assert text_of(form.header).startswith("<|user|>You translate a book")
+    assert text_of(form.pair_tokens([Pair("一", "one")])) == "一<|end|><|assistant|>one<|end|><|user|>"

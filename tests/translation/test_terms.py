@@ -1,0 +1,124 @@
+"""Terms that are proposed for a glossary, in small books."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from templora_cli.translation.glossary import Glossary, Term
+from templora_cli.translation.languages import language
+from templora_cli.translation.terms import propose_terms
+
+NOTHING = Glossary()
+
+
+def proposed(lines: list[str], code: str, known: Glossary = NOTHING, limit: int = 20) -> list[str]:
+    return [proposal.source for proposal in propose_terms(lines, language(code), known=known, limit=limit)]
+
+
+ENGLISH = [
+    "Anna Weber walked to the Iron Gate. The gate was shut, and Anna sighed.",
+    "“Where is it?” asked Anna. Nobody at the Iron Gate knew. In the dark, Anna Weber waited.",
+    "Later she told Captain Holm of the Iron Gate, but Holm laughed at Anna's story.",
+    "When Anna came back, Captain Holm had gone. They say Holm went to Ur, and then Anna Weber to Ur.",
+    "Everybody in Ur knew that Holm and Captain Holm's men were there.",
+    "And I said that I'm sure that I'm right, and so I'm here.",
+]
+
+
+def test_names_of_a_language_with_capitals() -> None:
+    found = proposed(ENGLISH, "en")
+    assert set(found) == {"Anna", "Anna Weber", "Iron Gate", "Captain Holm", "Holm", "Ur"}
+    assert found.index("Iron Gate") < found.index("Ur")
+
+
+def test_counts_and_examples() -> None:
+    found = {
+        proposal.source: proposal
+        for proposal in propose_terms(ENGLISH, language("en"), known=NOTHING, limit=9)
+    }
+    assert found["Iron Gate"].count == 3
+    assert found["Ur"].count == 3 and "Ur" in found["Ur"].example
+    assert all(name in proposal.example and len(proposal.example) <= 80 for name, proposal in found.items())
+
+
+def test_what_is_known_is_not_proposed_and_limits_hold() -> None:
+    assert "Anna" not in proposed(ENGLISH, "en", Glossary((Term("Anna", "Anna"),)))
+    assert len(proposed(ENGLISH, "en", limit=2)) == 2
+    assert proposed(ENGLISH, "en", limit=0) == []
+    assert proposed([], "en") == []
+
+
+def test_what_is_written_small_too_is_no_name() -> None:
+    lines = [
+        "It was the Winter when Anna left, a winter of snow.",
+        "At last Winter came, said Anna, and what a winter.",
+    ]
+    assert proposed(lines * 3, "en") == ["Anna"]
+
+
+def test_german_nouns_are_no_names() -> None:
+    lines = [
+        "Da ging Holm durch das Tor, und der Hund lief vor das Tor zu Holm.",
+        "Vor dem Tor stand ein Hund, und weil Holm ihn nicht kannte, bellte der Hund.",
+        "Als der Hund bellte, lachte Holm und schloss das Tor.",
+    ]
+    assert proposed(lines, "de") == ["Holm"]
+
+
+def chinese(names: list[str]) -> list[str]:
+    """A book of sentences around `names`, whose neighbours change."""
+    rnd = random.Random(1)
+    starts = ["", "昨夜", "这时", "没想到", "雨停后", "山下的", "只见", "他看见"]
+    ends = ["说道", "笑了", "走进院子", "的灯灭了", "没有回答", "把门关上", "站在雪里", "看着远山", "已睡了"]
+    lines = []
+    for name in names * 12:
+        lines.append(f"{rnd.choice(starts)}{name}{rnd.choice(ends)}，我对{name}{rnd.choice(ends)}。")
+    return lines
+
+
+def test_names_without_spaces() -> None:
+    names = ["李青禾", "铁雁关", "韩墨", "小陈"]
+    found = proposed(chinese(names), "zh", limit=8)
+    assert set(names) <= set(found)
+    assert not {"青禾", "李青", "雁关"} & set(found)  # halves of names
+
+
+def test_a_part_that_mostly_stands_in_a_longer_name_is_none() -> None:
+    neighbours = zip("近见望登拆守建绕寻画", "高远静空倾残深黑孤冷", strict=True)
+    lines = [f"{before}药塔{after}" for before, after in neighbours]
+    assert "药塔" in proposed(chinese(["李青禾", "韩墨"]) + lines, "zh")
+    found = proposed(chinese(["古药塔", "韩墨", "李青禾", "铁雁关"]) + lines, "zh")
+    assert "古药塔" in found and "药塔" not in found
+
+
+def test_katakana_of_japanese() -> None:
+    lines = [
+        "アンナは笑った。",
+        "窓辺にアンナがいた。",
+        "アンナ・ウェーバーという名だ。",
+        "「アンナ」と呼ぶ。",
+    ]
+    assert proposed(lines, "ja") == ["アンナ"]
+
+
+def test_scripts_that_give_no_sign_give_no_names() -> None:
+    assert proposed(["अन्ना घर गई।"] * 5, "hi") == []
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.text(max_size=30), max_size=8),
+    st.sampled_from(["en", "de", "zh", "ja", "ko", "th", "ar", "ru"]),
+)
+def test_any_book_is_read(lines: list[str], code: str) -> None:
+    text = lines * 4
+    for proposal in propose_terms(text, language(code), known=NOTHING, limit=5):
+        assert proposal.count >= 3 and proposal.source
+
+
+def test_the_same_book_gives_the_same_terms() -> None:
+    lines = chinese(["李青禾", "铁雁关", "韩墨"])
+    assert proposed(lines, "zh") == proposed(list(lines), "zh")
