@@ -42,7 +42,7 @@ def review(
     edit: Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR, and sync afterwards.")] = False,
 ) -> None:
     """Write the pairs of a translation to a file in which a person corrects them."""
-    from templora_cli.documents.text import write_atomically
+    from templora_cli.files import write_atomically
     from templora_cli.translation.review import review_text
 
     with _opened(session) as (book, translated):

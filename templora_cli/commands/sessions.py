@@ -147,7 +147,7 @@ def _export_translation(folder: Path, manifest: Manifest, out: Path | None) -> N
 
 
 def _save(target: Path, content: str | bytes) -> None:
-    from templora_cli.documents.text import write_atomically
+    from templora_cli.files import write_atomically
 
     try:
         write_atomically(target, content)

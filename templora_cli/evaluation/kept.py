@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
+from templora_cli.files import write_atomically
 
 
 class Kept:

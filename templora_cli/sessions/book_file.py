@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from templora_cli.documents.text import book_as, write_atomically
+from templora_cli.documents.text import book_as
 from templora_cli.errors import TemploraError
+from templora_cli.files import write_atomically
 from templora_cli.sessions.checkpoint import read_chunks, set_aside_text
 from templora_cli.sessions.store import Session, free_name
 

@@ -29,8 +29,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from templora_cli.documents.text import sync_folder
 from templora_cli.errors import TemploraError
+from templora_cli.files import sync_folder
 from templora_cli.temp_lora import WritingState
 
 TENSORS = ("adapter.safetensors", "optimizer.safetensors")

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
+from templora_cli.files import write_atomically
 
 FORMAT = 7
 

@@ -17,8 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
-from templora_cli.documents.text import sync_folder, write_atomically
 from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from templora_cli.documents.base import Document, parse_document
-from templora_cli.documents.text import write_atomically
 from templora_cli.errors import TemploraError
+from templora_cli.files import write_atomically
 from templora_cli.sessions.checkpoint import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import free_name, sha256_of

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.documents.text import as_markdown, book_as, read_text, write_atomically
+from templora_cli.documents.text import as_markdown, book_as, read_text
 from templora_cli.errors import TemploraError
+from templora_cli.files import write_atomically
 
 
 def test_byte_order_mark_and_line_ends(tmp_path: Path) -> None:

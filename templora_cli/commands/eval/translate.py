@@ -352,7 +352,7 @@ def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, 
 
 
 def _write_outputs(path: Path, paragraphs: Sequence[Judged]) -> None:
-    from templora_cli.documents.text import write_atomically
+    from templora_cli.files import write_atomically
 
     lines = []
     for one in paragraphs:
