@@ -18,11 +18,14 @@ from benchmarks.sides import Subject, Synthetic
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import compute_alike
-from templora_cli.events import Chunk, ChunkLearnt, ChunkScored, Origin, TextDecoded
+from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
+from templora_cli.learning import learning_of, windows
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.reading import ReadingTask
 from templora_cli.sessions.checkpoint import commit_step, thin
-from templora_cli.temp_lora import Task, WritingState, learning_of, windows, write
+from templora_cli.state import WritingState
+from templora_cli.temp_lora import write
+from templora_cli.turn import Chunk, Task
 
 
 class Loop:

@@ -31,12 +31,16 @@ from templora_cli.documents.text import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_logits, kl_divergence
+from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.objectives import Window
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
-from templora_cli.events import Chunk, ChunkLearnt
+from templora_cli.events import ChunkLearnt
 from templora_cli.novel.task import Goal, NovelTask, novel_header
 from templora_cli.prompt_files import load_prompts
 from templora_cli.reading import reading_tokens
-from templora_cli.temp_lora import Model, Window, WritingState, write
+from templora_cli.state import WritingState
+from templora_cli.temp_lora import write
+from templora_cli.turn import Chunk
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 

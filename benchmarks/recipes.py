@@ -34,10 +34,11 @@ from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.muon import Muon
-from templora_cli.events import Chunk
+from templora_cli.engine.training.objectives import Window
+from templora_cli.learning import learning_rate, windows
 from templora_cli.reading import ReadingTask, reading_tokens
-from templora_cli.temp_lora import Window, WritingState, learning_rate, train_on_chunk, windows
-from templora_cli.turn import Turn
+from templora_cli.state import WritingState
+from templora_cli.turn import Chunk, Turn
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 

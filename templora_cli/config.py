@@ -159,6 +159,9 @@ class GateConfig:
         above=0,
         at_most=100,
     )
+    candidates: int = option(
+        2, "How often a chunk is written at most until it passes", at_least=1, at_most=100
+    )
     # Learning from what one wrote makes more of it likely, and so on: how far that goes has a budget, as in
     # arXiv 2510.16089. Books that held together came to 0.66, one that broke began at 0.9 (docs/quality.md).
     drift: float = option(
@@ -257,6 +260,9 @@ class SessionConfig:
 
     keep_checkpoints: int = option(
         2, "Newest chunks that keep adapter and optimizer on the disk (text is kept for ever)", at_least=1
+    )
+    grid_checkpoints: int = option(
+        12, "Older chunks that keep them too, at even distances over the book, for undoing", at_least=0
     )
 
 

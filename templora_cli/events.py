@@ -18,24 +18,6 @@ Unit = Literal["tokens", "words", "paragraphs"]
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """What one turn of the loop has brought: the unit that is scored, learnt and committed."""
-
-    tokens: tuple[int, ...]
-    text: str
-    loss_mask: tuple[bool, ...] = ()
-    """Which tokens are scored and learnt, at least one; empty for all of them."""
-    corrected: tuple[bool, ...] = ()
-    """Which of them a person put right in what the model wrote; empty for none."""
-    record: Any = None
-    """What the task wants to find again after a resume, a JSON value."""
-    flaw: str | None = None
-    """What the task itself found that makes it unfit to be learnt from, in words."""
-    nlls: tuple[float, ...] = ()
-    """NLL of each token under base + adapter as it was decoded, nats; empty where that is not known."""
-
-
-@dataclass(frozen=True)
 class Event:
     """Base of all events; subclasses hold plain JSON values only."""
 
@@ -89,6 +71,19 @@ class ChunkStarted(Event):
     context_tokens: int
     """How many tokens of the book the model sees (the pinned header not counted)."""
     max_tokens: int
+
+
+@dataclass(frozen=True)
+class SectionCut(Event):
+    """A section of the prompt had no room for all that it holds."""
+
+    index: int
+    """Of the chunk."""
+    section: str
+    shown: int
+    """How many of its items the model sees."""
+    items: int
+    """How many there are."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +167,12 @@ class ChunkLearnt(Event):
     flaw: str | None
     train_losses: tuple[float, ...]
     lr: float | None
-    record: Any = None
+    record: Any
     """What the task keeps of the chunk, a JSON value."""
+    candidate: int
+    """Which of the candidates it was, from 0."""
+    prompt: dict[str, Any]
+    """What the model saw, exactly (`Prompt.as_json`)."""
 
 
 @dataclass(frozen=True)

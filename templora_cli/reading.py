@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from templora_cli.config import DecodeConfig
+from templora_cli.prompt import Prompt
 from templora_cli.text import TextStream, decode
-from templora_cli.turn import Turn
+from templora_cli.turn import Given, given_turn, replayed_turn
 
 
 @dataclass(frozen=True)
 class ReadingTask:
-    """Every chunk is given; the book is finished where the text is. Implements `temp_lora.Task`."""
+    """Every chunk is given; the book is finished where the text is. Implements `turn.Task`."""
 
-    header: tuple[int, ...]
-    """Token ids that are pinned before the window; never empty."""
+    prompt: Callable[[Sequence[int]], Prompt]
+    """What the model sees before the chunk that follows a book."""
     text: tuple[int, ...]
-    config: DecodeConfig
+    chunk_tokens: int
     tokenizer: Any
 
-    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | None:
         """The next chunk of the text."""
-        return given_turn(self.header, book, self.text, self.config)
+        return given_turn(self.prompt, book, self.text, self.chunk_tokens)
+
+    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
+        """See `turn.Task`."""
+        return replayed_turn(self.prompt(book), chunk)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
-        """See `temp_lora.Task`."""
+        """See `turn.Task`."""
         return TextStream(lambda tokens: decode(self.tokenizer, tokens), book).push
-
-
-def given_turn(
-    header: tuple[int, ...], book: Sequence[int], text: tuple[int, ...], config: DecodeConfig
-) -> Turn | None:
-    """The turn that reads what follows `book` in `text`, which begins with it; None at the end."""
-    given = text[len(book) : len(book) + config.chunk_tokens]
-    if not given:
-        return None
-    return Turn(header, window(book, config), "given", given, len(given), lambda chunk: False)
-
-
-def window(book: Sequence[int], config: DecodeConfig) -> tuple[int, ...]:
-    """The last `context_tokens` of the book."""
-    return tuple(book[max(0, len(book) - config.context_tokens) :])
 
 
 def reading_tokens(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

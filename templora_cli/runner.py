@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.sessions.store import Session
-    from templora_cli.temp_lora import Task, WritingState
+    from templora_cli.state import WritingState
     from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.languages import Language
     from templora_cli.translation.task import TranslationTask
+    from templora_cli.turn import Task
 
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -229,7 +230,8 @@ def run_session(
     from templora_cli.engine.models.loading import out_of_memory_hint
     from templora_cli.sessions.checkpoint import restore_latest
     from templora_cli.sessions.recorder import Recorder
-    from templora_cli.temp_lora import WritingState, write
+    from templora_cli.state import WritingState
+    from templora_cli.temp_lora import write
 
     config = from_dict(session.manifest.config, str(session.path / "session.json"))
     state = WritingState.begin(model, config)
@@ -260,16 +262,18 @@ def run_session(
 
 def _task(session: Session, model: LanguageModel, config: Config) -> Task:
     from templora_cli.novel.task import Goal, NovelTask
+    from templora_cli.prompt import fixed
     from templora_cli.reading import ReadingTask
 
     manifest = session.manifest
     if manifest.task == "translation":
         return translation_task(session, model, config)
     header, opening = session.tokens()
+    prompt, size = fixed(header, config.decode.context_tokens), config.decode.chunk_tokens
     if manifest.task in ("ppl", "costs"):
-        return ReadingTask(header, opening, config.decode, model.tokenizer)
+        return ReadingTask(prompt, opening, size, model.tokenizer)
     goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
-    return NovelTask(header, opening, goal, config.decode, model.tokenizer)
+    return NovelTask(prompt, opening, goal, size, model.tokenizer)
 
 
 def translation_task(session: Session, model: LanguageModel, config: Config) -> TranslationTask:

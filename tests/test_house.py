@@ -35,7 +35,6 @@ TABLE: dict[str, set[str]] = {
     "learning": {"torch"},
     "gate": set(),
     "temp_lora": {"torch"},
-    "prompt_files": {"tomli"},
     "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
     "reading": set(),
     "novel": set(),

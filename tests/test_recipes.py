@@ -12,7 +12,7 @@ from benchmarks import recipes
 from templora_cli.config import Config, LearningConfig, ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.temp_lora import Window
+from templora_cli.engine.training.objectives import Window
 from tests.commands.test_eval import TEXT, ppl, rows_of
 
 SMALL = ("--set", "rank=4", "--set", "alpha=4", "--limit-tokens", "256")

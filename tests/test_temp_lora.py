@@ -19,8 +19,8 @@ from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_logits, chunk_nll
+from templora_cli.engine.training.objectives import Window, objective
 from templora_cli.events import (
-    Chunk,
     ChunkLearnt,
     ChunkRejected,
     ChunkScored,
@@ -30,20 +30,13 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
-from templora_cli.novel.task import Goal, NovelTask, opening_tokens
-from templora_cli.temp_lora import (
-    Window,
-    WritingState,
-    decode_chunk,
-    flaw_of,
-    learning_rate,
-    objective,
-    repetition,
-    score_chunk,
-    train_on_chunk,
-    windows,
-    write,
-)
+from templora_cli.gate import flaw_of, repetition
+from templora_cli.learning import learning_rate, windows
+from templora_cli.novel.prompt import opening_tokens
+from templora_cli.novel.task import Goal, NovelTask
+from templora_cli.state import WritingState
+from templora_cli.temp_lora import decode_chunk, score_chunk, write
+from templora_cli.turn import Chunk
 
 WHOLE = LearningConfig(lr=1e-2, epochs=2, context_tokens=2048, window_tokens=0)
 """Whole chunks after the whole context, in two passes, as in the paper."""

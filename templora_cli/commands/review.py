@@ -79,7 +79,8 @@ def sync(
     from templora_cli.documents.text import read_text
     from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.engine.models.loading import out_of_memory_hint
-    from templora_cli.translation.rebuild import rebuild
+    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.sessions.history import first_change, relearn
     from templora_cli.translation.review import corrections_of
     from templora_cli.translation.task import corrected
 
@@ -94,13 +95,16 @@ def sync(
         translate.tell_of_changed_source(book, view)
         config = from_dict(book.manifest.config, str(book.path / "session.json"))
         model = load_as_begun(book, view)
-        records = corrected(translated.records, corrections)
+        before = read_chunks(book.steps)
+        records = corrected([chunk["record"] for chunk in before], corrections)
+        after = [{**chunk, "record": record} for chunk, record in zip(before, records, strict=True)]
         task = runner.translation_task(book, model, config)
         backend = backend_for(model, book.manifest.backend)
         try:
             advice = f"nothing was taken back; {runner.LESS_MEMORY}"
             with out_of_memory_hint(advice):
-                chunks = _follow(rebuild(book, model, backend, config, task, records), view)
+                relearning = relearn(book, task, after, first_change(before, after), model, backend, config)
+                chunks = _follow(relearning, view)
             finished = translated.finished
             goes_on = None if finished else book.resume_command
             view.show(Synced(book.id, len(corrections), chunks, goes_on))

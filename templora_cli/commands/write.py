@@ -135,12 +135,13 @@ def _read_opening(file: Path | None) -> str | None:
 
 def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> runner.NewSession:
     """The session of a novel; `book` is premise, opening, goal, out."""
-    from templora_cli.novel.task import novel_header, opening_tokens
+    from templora_cli.novel.prompt import NovelPrompt, opening_tokens
     from templora_cli.prompt_files import load_prompts
 
     prompts = load_prompts("novel", config.prompts)
     opening = book["opening"]
-    header = novel_header(model.tokenizer, prompts, book["premise"], opened=opening is not None)
+    how = (book["premise"], opening is not None, config.decode.context_tokens)
+    header = NovelPrompt(model.tokenizer, prompts, *how)(()).header
     runner.require_window(model, config, len(header))
     manifest = runner.new_manifest(
         "novel",

@@ -15,7 +15,7 @@ import torch
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.decoding.base import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
-from templora_cli.temp_lora import Model
+from templora_cli.engine.training.model import Model
 
 TRIAL_TOKENS = 64
 """Tokens that are decoded to learn how long one takes."""

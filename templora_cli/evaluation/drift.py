@@ -19,7 +19,8 @@ import torch
 
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.temp_lora import Model, repetition
+from templora_cli.engine.training.model import Model
+from templora_cli.gate import repetition
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 

@@ -10,9 +10,11 @@ import torch
 from templora_cli.config import Config
 from templora_cli.engine.decoding.base import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
+from templora_cli.engine.training.model import Model
 from templora_cli.evaluation.cost import PeakMemory
 from templora_cli.events import ChunkLearnt
-from templora_cli.temp_lora import Model, WritingState, write
+from templora_cli.state import WritingState
+from templora_cli.temp_lora import write
 from templora_cli.translation.task import TranslationTask
 
 TRIAL_TOKENS = 256

@@ -23,8 +23,8 @@ from templora_cli.documents.aligned import Pair
 from templora_cli.engine.decoding.base import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.training.loss import chunk_nll
+from templora_cli.engine.training.model import Model
 from templora_cli.errors import TemploraError
-from templora_cli.temp_lora import Model
 from templora_cli.translation.languages import Language
 from templora_cli.translation.pairs import PairFormat, Tokens
 

@@ -1,6 +1,7 @@
 """`WritingState` to disk and back: one folder a chunk, there whole or not at all.
 
     steps/000012/chunk.json              the chunk: tokens, text, figures
+                 prompt.json             what the model saw before it, as token ids and as text
                  adapter.safetensors     LoRA matrices under their PEFT names, float32
                  optimizer.safetensors   the optimizer's moments under the same names
                  state.json              counters and random states
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from templora_cli.errors import TemploraError
 from templora_cli.files import sync_folder
-from templora_cli.temp_lora import WritingState
+from templora_cli.state import WritingState
 
 TENSORS = ("adapter.safetensors", "optimizer.safetensors")
 THINNED = (*TENSORS, "state.json")
@@ -167,20 +168,34 @@ def _readable(step: Path) -> dict[str, Any] | None:
     return chunk if whole else None
 
 
-def thin(steps: Path, keep: int, *, spread: bool = False) -> None:
-    """Remove the tensors of all but the newest `keep` steps; the text of all of them stays.
+def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
+    """Remove the tensors of steps that need none; the text of all of them stays.
 
-    With `spread` some older ones keep theirs too, ever further apart: about three for every power of four
-    chunks. What cannot be removed now is removed after the next chunk.
+    The newest `keep_checkpoints` keep theirs, and so do at most `grid_checkpoints` at even distances over
+    the book: a distance is a power of two, so a step that has lost its tensors is never asked for again.
+    What cannot be removed now is removed after the next chunk.
     """
     folders = committed_steps(steps)
-    for number, step in enumerate(folders[:-keep], 1):
-        apart = 1 << 2 * ((len(folders) - number + 1).bit_length() - 1 >> 1)
-        if spread and number % apart == 0:
+    apart = grid_distance(len(folders), grid_checkpoints)
+    for number, step in enumerate(folders[:-keep_checkpoints], 1):
+        if apart and number % apart == 0:
             continue
         for name in THINNED:
             with suppress(OSError):
                 (step / name).unlink(missing_ok=True)
+
+
+def grid_distance(chunks: int, checkpoints: int) -> int:
+    """Chunks between checkpoints of the grid: the least power of two with which there are so few; 0 without.
+
+    So a rewind goes too far by at most the share `2 / checkpoints` of the book.
+    """
+    if not checkpoints:
+        return 0
+    apart = 1
+    while chunks // apart > checkpoints:
+        apart *= 2
+    return apart
 
 
 def set_aside_text(steps: Path, index: int) -> str:
@@ -201,7 +216,9 @@ def _name(index: int) -> str:
 
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
-    (folder / "chunk.json").write_text(json.dumps(chunk, ensure_ascii=False), "utf-8")
+    shown, rest = chunk["prompt"], {name: value for name, value in chunk.items() if name != "prompt"}
+    (folder / "chunk.json").write_text(json.dumps(rest, ensure_ascii=False), "utf-8")
+    (folder / "prompt.json").write_text(json.dumps(shown, ensure_ascii=False), "utf-8")
     if state.optimizer is not None:
         save_file(dict(state.adapter), folder / "adapter.safetensors")
         save_file(dict(_moments(state)), folder / "optimizer.safetensors")
@@ -263,7 +280,7 @@ def _checksums(step: Path) -> dict[str, str]:
         sums = json.loads((step / "checksums.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise StepDamaged(f"step {step.name}: checksums.json is missing or damaged") from None
-    allowed = {"chunk.json", *THINNED}
+    allowed = {"chunk.json", "prompt.json", *THINNED}
     if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
         raise StepDamaged(f"step {step.name}: checksums.json is damaged")
     return sums

@@ -21,7 +21,7 @@ from templora_cli.events import (
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.checkpoint import commit_step, read_chunks, thin
 from templora_cli.sessions.store import Session
-from templora_cli.temp_lora import WritingState
+from templora_cli.state import WritingState
 from templora_cli.text import count_words
 
 Chunk = dict[str, Any]
@@ -109,8 +109,7 @@ class Recorder:
             self._tokens += len(event.tokens)
         self.tokens_in_progress = 0
         manifest = self.session.manifest
-        keep, spread = manifest.config["session"]["keep_checkpoints"], manifest.task == "translation"
-        thin(self.session.steps, keep, spread=spread)  # `sync` goes back to an older one
+        thin(self.session.steps, **manifest.config["session"])
         notice = self.book.write()
         self._seconds["commit"] = time.perf_counter() - began
         notices: list[Event] = [] if notice is None else [Notice(notice)]

@@ -10,14 +10,16 @@ from typing import Any, Literal, TypedDict
 
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned import Pair
-from templora_cli.events import Chunk, Event, ParagraphTranslated, TextDecoded
+from templora_cli.events import Event, ParagraphTranslated, TextDecoded
+from templora_cli.prompt import Prompt, Section, build
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.checks import Flaw, flaws_of
 from templora_cli.translation.glossary import Glossary, Term
+from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import parts_of
 from templora_cli.translation.pairs import PairFormat, Tokens
 from templora_cli.translation.review import Correction
-from templora_cli.turn import Decode, Turn, Writer
+from templora_cli.turn import Chunk, Compose, Decode, Part, Writer
 
 TARGET_GROWTH = 1.5
 """Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
@@ -84,6 +86,10 @@ def corrections_in(records: Sequence[Any]) -> list[Correction]:
     ]
 
 
+Check = Callable[[str, str, tuple[Language, Language], list[Term]], list[Flaw]]
+"""From source, target, their languages and the terms in the source to what is wrong."""
+
+
 def _known(paragraph: int, records: Sequence[Any]) -> bool:
     """Has it been translated already, so that it is translated again?"""
     return any(one["paragraph"] == paragraph for record in records for one in record["paragraphs"])
@@ -91,7 +97,7 @@ def _known(paragraph: int, records: Sequence[Any]) -> bool:
 
 @dataclass(frozen=True)
 class TranslationTask:
-    """Gathers paragraphs into chunks, translates and checks each. Implements `temp_lora.Task`."""
+    """Gathers paragraphs into chunks, translates and checks each. Implements `turn.Task`."""
 
     format: PairFormat
     paragraphs: Sequence[tuple[int, str]]
@@ -103,17 +109,13 @@ class TranslationTask:
     """Tokens that end a translation besides those of the format."""
     numbers: Mapping[int, str] = field(default_factory=dict)
     """What a person calls a paragraph, by its place, where that is not the place from 1."""
-    replayed: Sequence[Any] = ()
-    """Records of chunks that are learnt again as they stand, before anything is translated."""
+    check: Check = flaws_of
+    """What is wrong with a translation."""
     _sizes: dict[int, int] = field(default_factory=dict)
 
-    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Turn | None:
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Compose | None:
         """The paragraphs that follow those in `records` and fit into a chunk, one at least."""
-        begin = sum(len(record["paragraphs"]) for record in records)
-        if len(records) < len(self.replayed):
-            record = self.replayed[len(records)]
-            return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._take, record))
-        end = begin
+        begin = end = sum(len(record["paragraphs"]) for record in records)
         size = 0
         while end < len(self.paragraphs) and (
             end == begin or size + self._size(end) <= self.decode.chunk_tokens
@@ -124,17 +126,22 @@ class TranslationTask:
             return None
         return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end], records))
 
-    def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Turn:
+    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Compose:
+        """See `turn.Task`."""
+        begin = sum(len(record["paragraphs"]) for record in records)
+        record = chunk["record"]
+        return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._take, record))
+
+    def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Compose:
         taken = self.paragraphs[begin:end]
-        header = self._header("\n".join(text for _, text in taken))
         first = taken[0][0]
         # What is translated again stands here and there in the book: there is no context to all of it.
         context = () if _known(first, records) else self.format.pair_tokens(self._before(first, records))
-        size = sum(map(self._size, range(begin, end)))
-        return Turn(header, context, "own", (), size, lambda chunk: False, writer=writer)
+        prompt = self.prompt("\n".join(text for _, text in taken), context)
+        return Compose(prompt, sum(map(self._size, range(begin, end))), writer)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
-        """See `temp_lora.Task`."""
+        """See `turn.Task`."""
         return TextStream(lambda tokens: decode(self.format.tokenizer, tokens), book).push
 
     def _size(self, place: int) -> int:
@@ -144,13 +151,19 @@ class TranslationTask:
             self._sizes[place] = source + int(TARGET_GROWTH * source)
         return self._sizes[place]
 
-    def _header(self, text: str) -> Tokens:
+    def prompt(self, text: str, context: Tokens = ()) -> Prompt:
         """With the terms that occur in `text`, as far as they fit into half of the window."""
-        terms = self.glossary.occurring_in(text)
-        most = len(self.format.header) + self.decode.context_tokens // 2
-        while len(header := self.format.header_with(terms)) > most:
-            terms = terms[: len(terms) // 2]
-        return header
+        terms = {f"{term.source}: {term.target}": term for term in self.glossary.occurring_in(text)}
+
+        def layout(shown: Mapping[str, Sequence[str]]) -> Tokens:
+            return self.format.header_with([terms[line] for line in shown.get("glossary", ())])
+
+        return build([Section("glossary", tuple(terms), self.glossary_budget)], layout, context)
+
+    @property
+    def glossary_budget(self) -> int:
+        """Tokens that terms may add to the prompt."""
+        return self.decode.context_tokens // 2
 
     def _before(self, paragraph: int, records: Sequence[Any]) -> list[Pair]:
         """The last good pairs before a paragraph, as many as are asked for and fit into the window."""
@@ -192,13 +205,14 @@ class TranslationTask:
         return self._chunk(record)
 
     def _take(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:
+        """What was translated before, as it stands."""
         yield from ()
         return self._chunk(record["paragraphs"])
 
     def _chunk(self, record: Sequence[Translated]) -> Chunk:
         tokens: Tokens = ()
         mask: list[bool] = []
-        corrected: list[bool] = []
+        by_person: list[bool] = []
         for one in record:
             if one["flaws"]:
                 continue
@@ -207,15 +221,20 @@ class TranslationTask:
                 continue  # more than a step can take: it stands in the book and is not learnt
             tokens += shown + said
             mask += [False] * len(shown) + learnt
-            corrected += [False] * len(shown) + [of_it and one["by"] == "person" for of_it in learnt]
+            by_person += [False] * len(shown) + [of_it and one["by"] == "person" for of_it in learnt]
         return Chunk(
             tokens,
             "".join(f"{one['target']}\n" for one in record),
             tuple(mask),
-            tuple(corrected) if any(corrected) else (),
+            self._parts(mask, by_person) if any(by_person) else (),
             record={"paragraphs": list(record)},
             flaw=None if tokens else self._nothing_learnt(record),
         )
+
+    def _parts(self, mask: Sequence[bool], by_person: Sequence[bool]) -> tuple[Part, ...]:
+        """The model's own text is learnt first, then what a person put right in it."""
+        own = tuple(learnt and not right for learnt, right in zip(mask, by_person, strict=True))
+        return Part("own", own), Part("given", tuple(by_person), self.config.correction_weight)
 
     @staticmethod
     def _nothing_learnt(record: Sequence[Translated]) -> str:
@@ -237,7 +256,7 @@ class TranslationTask:
                 targets.append(Pair(part, target))
                 lost += not ended
             target = self._joined([pair.target for pair in targets])
-            flaws = flaws_of(source, target, languages, terms)
+            flaws = self.check(source, target, languages, terms)
             if lost:
                 flaws = [Flaw("long", "it did not come to an end, and was cut off"), *flaws]
             if best is None or len(flaws) < len(best[1]):

@@ -15,7 +15,7 @@ from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.evaluation.plots import plot_drift
-from templora_cli.temp_lora import WritingState
+from templora_cli.state import WritingState
 
 
 def chunk(index: int, tokens: list[int], text: str, nll: float = 2.0) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import pytest
 
 from templora_cli.config import DecodeConfig
 from templora_cli.errors import TemploraError
-from templora_cli.novel.task import Goal, NovelTask, novel_header, opening_tokens
+from templora_cli.novel.prompt import opening_tokens
+from templora_cli.novel.task import Goal, NovelTask, novel_header
 from templora_cli.prompt_files import load_prompts
 from tests.tiny import byte_tokenizer
 

@@ -26,7 +26,7 @@ from templora_cli.sessions.checkpoint import (
     thin,
     verify_step,
 )
-from templora_cli.temp_lora import WritingState
+from templora_cli.state import WritingState
 
 CONFIG = Config(train=TrainConfig(rank=2, alpha=2))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned import Pair
 from templora_cli.documents.readers.text_file import TextDocument
-from templora_cli.events import Chunk, ParagraphTranslated, TextDecoded
+from templora_cli.events import ParagraphTranslated, TextDecoded
 from templora_cli.prompt_files import load_prompts
 from templora_cli.text import sentences
 from templora_cli.translation import task as translation
@@ -23,7 +23,7 @@ from templora_cli.translation.languages import language
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
 from templora_cli.translation.pairs import PairFormat
 from templora_cli.translation.task import TranslationTask
-from templora_cli.turn import Turn
+from templora_cli.turn import Chunk, Turn
 from tests.tiny import byte_tokenizer
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.drift import Measures
     from templora_cli.render import View
-    from templora_cli.temp_lora import WritingState
+    from templora_cli.state import WritingState
 
 MEASURES = [
     *("repetition_in_chunk", "repetition_in_book", "distinct_3", "compression", "new_words"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from templora_cli.evaluation.perplexity import Score
     from templora_cli.render import View
     from templora_cli.sessions.store import Session
-    from templora_cli.temp_lora import WritingState
+    from templora_cli.state import WritingState
 
 COLUMNS = {
     "book": "book",
@@ -219,7 +219,7 @@ def _run_costed(
     from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.kept import Kept
-    from templora_cli.reading import window
+    from templora_cli.prompt import window
     from templora_cli.sessions.checkpoint import read_chunks
 
     last = (len(tokens) - 1) // config.decode.chunk_tokens
@@ -227,7 +227,7 @@ def _run_costed(
     def after_chunk(index: int, state: WritingState) -> None:
         memory.once(index, lambda: peak.bytes)
         if index == last:
-            prompt = header + window(state.tokens, config.decode)
+            prompt = header + window(state.tokens, config.decode.context_tokens)
             backend = backend_for(model, config.decode.backend)
             trial.once(index, lambda: decode_trial(model, backend, prompt, config.decode))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.translation import Judged, Row
     from templora_cli.render import View
-    from templora_cli.temp_lora import WritingState
+    from templora_cli.state import WritingState
     from templora_cli.translation.languages import Language
     from templora_cli.translation.pairs import PairFormat
 

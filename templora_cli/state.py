@@ -1,0 +1,45 @@
+"""Everything that changes while a book is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from templora_cli.config import Config
+from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.muon import Muon
+
+
+@dataclass
+class WritingState:
+    """A checkpoint is this, and nothing else is."""
+
+    tokens: list[int]
+    """The book: token ids, never re-tokenised text."""
+    chunks: int
+    adapter: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer | None
+    """Its moments; None where nothing is learnt."""
+    sampling: torch.Generator
+    dropout: Tensor
+    """State of the model device's random generator for dropout, uint8."""
+    own_nlls: list[float] = field(default_factory=list)
+    """NLL under the base of each own chunk, nats/token; the gate compares with it."""
+    records: list[Any] = field(default_factory=list)
+    """What the task keeps of each chunk."""
+
+    @classmethod
+    def begin(cls, model: Model, config: Config) -> WritingState:
+        """The state before the first chunk; all randomness follows from `config.seed`."""
+        device = model.device
+        optimizer = None
+        if model.adapter:  # each chunk sets its learning rate
+            make = Muon if config.train.optimizer == "muon" else torch.optim.AdamW
+            optimizer = make(model.adapter.values(), weight_decay=config.train.weight_decay)
+        sampling = torch.Generator(device).manual_seed(config.seed)
+        # Another stream than the sampler's, whatever the seed.
+        dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
+        return cls([], 0, model.adapter, optimizer, sampling, dropout)
