@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Config, Layer, LearningConfig, TrainConfig, for_size, resolve
-from templora_cli.documents.text import read_text
+from templora_cli.documents.utf8_text import read_text
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.engine.training.loss import chunk_nll

@@ -434,9 +434,9 @@ def goal_of(
 
 def check_out(path: Path) -> Path:
     """The absolute path for `--out`. Raises TemploraError where a book cannot be written there."""
-    from templora_cli.documents.text import check_suffix
+    from templora_cli.documents.registry import check_book_suffix
 
-    check_suffix(path)
+    check_book_suffix(path)
     return check_writable(path)
 
 

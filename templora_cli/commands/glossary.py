@@ -36,7 +36,7 @@ def extract(
 ) -> None:
     """Propose names and terms that occur often, for a person to fill in their translations."""
     from templora_cli.commands.translate import source_language
-    from templora_cli.documents.base import read_document
+    from templora_cli.documents.registry import read_document
     from templora_cli.runner import check_writable
     from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.glossary_file import read_glossary, write_glossary

@@ -76,7 +76,7 @@ def sync(
     file of a finished translation follows them at once; `templora resume` goes on with one that
     is not finished.
     """
-    from templora_cli.documents.text import read_text
+    from templora_cli.documents.utf8_text import read_text
     from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.engine.models.loading import out_of_memory_hint
     from templora_cli.sessions.checkpoint import read_chunks

@@ -102,7 +102,8 @@ def export(
     ] = None,
 ) -> None:
     """Write the book so far to a file. - is standard output."""
-    from templora_cli.documents.text import book_as
+    from templora_cli.documents.book import book_of_prose
+    from templora_cli.documents.registry import render_book
     from templora_cli.runner import check_out
     from templora_cli.sessions.checkpoint import readable_text
     from templora_cli.sessions.store import Store
@@ -120,7 +121,7 @@ def export(
         typer.echo(text.strip())
         return
     target = check_out(out or Path(f"{folder.name}.md"))
-    _save(target, book_as(target, text))
+    _save(target, render_book(book_of_prose(text), target))
 
 
 def _readable_manifest(folder: Path) -> Manifest | None:

@@ -78,7 +78,7 @@ def translate(
     where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on, and so
     does the same command given again.
     """
-    from templora_cli.documents.base import read_document
+    from templora_cli.documents.registry import read_document
     from templora_cli.prompt_files import load_prompts
     from templora_cli.translation.session import fingerprint, selected
     from templora_cli.translation.task import MOST_LEARNT

@@ -107,7 +107,7 @@ def read_premise(premise: str | None, file: Path | None, *, required: bool) -> s
 
     Raises TemploraError: two of them, none, or an empty one.
     """
-    from templora_cli.documents.text import checked_text, read_text
+    from templora_cli.documents.utf8_text import checked_text, read_text
 
     if premise is not None and file is not None:
         raise TemploraError("--premise and --premise-file are two premises", "give one of them")
@@ -128,7 +128,7 @@ def read_premise(premise: str | None, file: Path | None, *, required: bool) -> s
 
 
 def _read_opening(file: Path | None) -> str | None:
-    from templora_cli.documents.text import read_text
+    from templora_cli.documents.utf8_text import read_text
 
     return None if file is None else read_text(file)
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from templora_cli.documents.inline import plain
-from templora_cli.errors import TemploraError
-
-_SPLIT = "split it and translate the parts"
 
 Kind = Literal["text", "heading", "item", "cell", "caption", "metadata", "contents"]
 
@@ -66,66 +62,6 @@ class Document(Protocol):
         is valid. `language` is the BCP 47 code of the translations, set where the format has a place for it.
         `bilingual` keeps each source paragraph before its translation. Text comes out as UTF-8.
         """
-
-
-def read_document(path: Path, *, encoding: str | None = None) -> Document:
-    """Read a .txt, .md, .html, .htm, .epub or .docx file.
-
-    `encoding` says what the bytes of a .txt, .md or .html file are, where detection fails or errs.
-    Raises TemploraError: missing, unreadable, too large, and all that `parse_document` raises.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise TemploraError(f"{path} is over {MAX_BYTES >> 20} MB", _SPLIT)
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise TemploraError(f"there is no file {path}", "check the path") from None
-    except OSError as error:
-        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    return parse_document(content, path.suffix, str(path), encoding=encoding)
-
-
-def parse_document(content: bytes, suffix: str, name: str, *, encoding: str | None = None) -> Document:
-    """The document of a file's bytes; `suffix` says the format and `name` names the file in errors.
-
-    Raises TemploraError: an unknown suffix, bytes that are of another format, damaged, protected or empty,
-    an encoding that is unknown or wrong, no words to translate.
-    """
-    from templora_cli.documents.readers import (
-        docx,
-        epub,
-        html,
-        markdown,
-        text_file,  # each imports this module
-    )
-    from templora_cli.documents.signature import check_content
-
-    suffix = suffix.lower()
-    parsers: dict[str, Callable[[], Document]] = {
-        ".txt": lambda: text_file.TextDocument(content, name, encoding),
-        ".md": lambda: markdown.MarkdownDocument(content, name, encoding),
-        ".html": lambda: html.HtmlDocument(content, name, encoding),
-        ".htm": lambda: html.HtmlDocument(content, name, encoding, suffix=".htm"),
-        ".epub": lambda: epub.EpubDocument(content, name),
-        ".docx": lambda: docx.DocxDocument(content, name),
-    }
-    if suffix not in parsers:
-        raise TemploraError(
-            f"{name}: {suffix or 'a file without a suffix'} cannot be read", _convert(parsers)
-        )
-    if encoding is not None and suffix in (".epub", ".docx"):
-        raise TemploraError(f"{name}: an encoding is for text files", "leave it out: the file says its own")
-    check_content(content, suffix, name)
-    if suffix not in (".epub", ".docx") and len(content) > MAX_TEXT_BYTES:
-        raise TemploraError(f"{name} is over {MAX_TEXT_BYTES >> 20} MB of text", _SPLIT)
-    document = parsers[suffix]()
-    if not document.paragraphs:
-        raise TemploraError(f"{name} has no words to translate", "give a file with text in it")
-    return document
-
-
-def _convert(suffixes: Iterable[str]) -> str:
-    return f"convert it to one of {' '.join(suffixes)}, for example with Calibre or LibreOffice"
 
 
 def is_right_to_left(language: str) -> bool:

@@ -6,13 +6,13 @@ import re
 
 from templora_cli.errors import TemploraError
 
+_ZIP = "a zip archive"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
-_ZIPPED = (".epub", ".docx")
 _MARKED = {
-    b"PK\x03\x04": "a zip archive",
+    b"PK\x03\x04": _ZIP,
     b"PK\x05\x06": "an empty zip archive",
     b"%PDF": "a PDF",
     _OLE: "an old Office file",
@@ -29,20 +29,34 @@ _MARKED = {
 _MOBI = b"BOOKMOBI"
 
 
-def check_content(content: bytes, suffix: str, name: str) -> None:
-    """Raise TemploraError where `content` is empty, or plainly no file with this `suffix`."""
+def check_not_empty(content: bytes, name: str) -> None:
+    """Raise TemploraError where there is nothing in `content`; `name` names the file in errors."""
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):
         raise TemploraError(f"{name} is empty", "give a file with text in it")
+
+
+def check_text(content: bytes, suffix: str, name: str) -> None:
+    """Raise TemploraError where `content` is plainly no text."""
     found = _found(content)
-    if suffix == ".docx" and content.startswith(_OLE):
+    if found not in (None, "an HTML page", "a text"):
+        raise TemploraError(f"{name} is {found}, not a text ({suffix})", _hint(found))
+
+
+def check_word(content: bytes, suffix: str, name: str) -> None:
+    """Raise TemploraError where `content` is plainly no Word document, or one with a password."""
+    if content.startswith(_OLE):
         raise TemploraError(
             f"{name} is protected with a password, or an old Word file (.doc)",
             "open it in Word or LibreOffice and save it as .docx without a password",
         )
-    if suffix in _ZIPPED and found != "a zip archive":
-        raise TemploraError(f"{name} is {found or 'no zip archive'}, not {_article(suffix)}", _hint(found))
-    if suffix not in _ZIPPED and found not in (None, "an HTML page", "a text"):
-        raise TemploraError(f"{name} is {found}, not {_article(suffix)}", _hint(found))
+    check_zip(content, suffix, name, "a Word document")
+
+
+def check_zip(content: bytes, suffix: str, name: str, wanted: str) -> None:
+    """Raise TemploraError where `content` is no zip archive, as `wanted` ("an EPUB") would be."""
+    found = _found(content)
+    if found != _ZIP:
+        raise TemploraError(f"{name} is {found or 'no zip archive'}, not {wanted}", _hint(found))
 
 
 def _found(content: bytes) -> str | None:
@@ -55,10 +69,6 @@ def _found(content: bytes) -> str | None:
     if _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")):
         return "an HTML page"
     return None if b"\0" in content[:4096] else "a text"
-
-
-def _article(suffix: str) -> str:
-    return {".epub": "an EPUB", ".docx": "a Word document"}.get(suffix, f"a text ({suffix})")
 
 
 def _hint(found: str | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from templora_cli.documents.text import book_as
+from templora_cli.documents.book import book_of_prose
+from templora_cli.documents.registry import render_book
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.checkpoint import read_chunks, set_aside_text
@@ -46,7 +47,7 @@ class BookFile:
                 self.path.replace(aside)
                 notice = f"{self.path.name} was edited: your version is kept as {aside}"
             if self.text.strip():
-                write_atomically(self.path, book_as(self.path, self.text))
+                write_atomically(self.path, render_book(book_of_prose(self.text), self.path))
         except OSError as error:
             raise TemploraError(
                 f"{self.path} cannot be written: {error.strerror}. The session itself is safe",
@@ -55,4 +56,4 @@ class BookFile:
         return notice
 
     def _renderings(self, path: Path) -> list[bytes]:
-        return [book_as(path, text).encode("utf-8") for text in [*self._own, self.text]]
+        return [render_book(book_of_prose(text), path) for text in [*self._own, self.text]]

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from templora_cli.documents.base import Document, parse_document
+from templora_cli.documents.base import Document
+from templora_cli.documents.registry import parse_document
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.checkpoint import StepDamaged, read_chunks, readable_chunks

@@ -7,10 +7,11 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from templora_cli.documents.base import Document, Paragraph, parse_document
+from templora_cli.documents.base import Document, Paragraph
 from templora_cli.documents.inline import TAG
+from templora_cli.documents.registry import parse_document
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parent / "readers" / "fixtures"
 
 
 def shouted(text: str) -> str:

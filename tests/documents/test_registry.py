@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from templora_cli.documents import base as documents
-from templora_cli.documents.base import Document, parse_document, read_document
+from templora_cli.documents.base import Document
+from templora_cli.documents.book import Book, book_of_prose
+from templora_cli.documents.readers.text_file import TextDocument
+from templora_cli.documents.registry import (
+    FORMATS,
+    FileFormat,
+    check_book_suffix,
+    parse_document,
+    read_document,
+    render_book,
+)
 from templora_cli.errors import TemploraError
 from tests.documents.fake import FIXTURES, docx, epub, p, parsed, run, shouting, texts
 
@@ -70,15 +81,18 @@ def test_files(tmp_path: Path) -> None:
         read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")
 
 
-def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_BYTES", 10)
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("longer than that")
     with pytest.raises(TemploraError, match="is over 0 MB"):
-        read_document(file)
-    monkeypatch.setattr(documents, "MAX_TEXT_BYTES", 10)
+        read_document(file, max_bytes=10)
+    assert texts(read_document(file, max_bytes=16)) == ["longer than that"]
+    content = file.read_bytes()
     with pytest.raises(TemploraError, match="is over 0 MB of text"):
-        parsed(file.read_bytes(), ".txt")
+        parse_document(content, ".txt", "a.txt", max_text_bytes=10)
+    with pytest.raises(TemploraError, match="is a zip archive"):  # which says more than that it is long
+        parse_document(ZIP, ".txt", "a.txt", max_text_bytes=10)
+    assert texts(parse_document(ZIP, ".epub", "a.epub", max_text_bytes=10)), "it holds texts, and is none"
 
 
 SMALL = {
@@ -152,3 +166,83 @@ def test_a_very_long_paragraph_is_one(suffix: str) -> None:
     document = parsed(made[suffix], suffix)
     assert len(document.paragraphs) == 1
     assert texts(parsed(document.render(shouting(document), "de"), suffix)) == [words.strip().upper()]
+
+
+def _check_toy(content: bytes, suffix: str, name: str) -> None:
+    if not content.startswith(b"TOY"):
+        raise TemploraError(f"{name} is no toy", f"give a {suffix}")
+
+
+def _read_toy(content: bytes, suffix: str, name: str, encoding: str | None) -> Document:
+    return TextDocument(content.removeprefix(b"TOY"), name, encoding)
+
+
+def _write_toy(book: Book) -> bytes:
+    return b"TOY" + "|".join(p.text for c in book.chapters for p in c.paragraphs).encode("utf-16")
+
+
+TOY = FileFormat((".toy", ".toys"), _read_toy, is_text=True, check=_check_toy, write=_write_toy)
+TOYS = (*FORMATS, TOY)
+
+
+def test_a_new_format_is_a_row(tmp_path: Path) -> None:
+    file = tmp_path / "a.TOYS"
+    check_book_suffix(file, formats=TOYS)
+    file.write_bytes(render_book(book_of_prose("One\n\nTwo"), file, formats=TOYS))
+    assert texts(read_document(file, formats=TOYS)) == ["One|Two"]
+    assert texts(read_document(file, encoding="utf-16", formats=TOYS)) == ["One|Two"]
+    with pytest.raises(TemploraError, match="is no toy"):
+        parse_document(b"a", ".toy", "a.toy", formats=TOYS)
+    assert texts(parse_document(b"a", ".txt", "a.txt", formats=TOYS)) == ["a"]
+
+
+def test_messages_name_the_formats_that_are_there() -> None:
+    file = Path("dir/a.pdf")
+    for check in (lambda: check_book_suffix(file), lambda: render_book(book_of_prose("a"), file)):
+        with pytest.raises(TemploraError) as caught:
+            check()
+        assert caught.value.message == "a.pdf: a book is written as .md or .txt"
+        assert caught.value.hint == "--out book.md"
+    with pytest.raises(TemploraError, match=r"written as \.md or \.toy or \.toys or \.txt"):
+        check_book_suffix(file, formats=TOYS)
+    with pytest.raises(TemploraError, match=r"a\.epub: a book is written as"):
+        check_book_suffix(Path("a.epub"))  # which is read, and not written
+    with pytest.raises(TemploraError) as caught:
+        parse_document(PDF, ".pdf", "a.pdf")
+    formats = "convert it to one of .txt .md .html .htm .epub .docx, for example with Calibre or LibreOffice"
+    assert caught.value.hint == formats
+    with pytest.raises(TemploraError) as caught:
+        parse_document(PDF, ".pdf", "a.pdf", formats=[TOY])
+    assert "one of .toy .toys, for" in caught.value.hint
+
+
+def test_a_suffix_is_in_one_row() -> None:
+    suffixes = [suffix for row in FORMATS for suffix in row.suffixes]
+    assert len(set(suffixes)) == len(suffixes) and all(s == s.lower() and s[0] == "." for s in suffixes)
+
+
+def test_the_suffix_says_how_a_book_is_written() -> None:
+    book = book_of_prose("a\nb")
+    assert render_book(book, Path("a.md")) == b"a\n\nb\n"
+    assert render_book(book, Path("a.TXT")) == b"a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("used", "loaded"),
+    [
+        ("check_book_suffix(Path('a.md'))", set()),
+        ("render_book(book_of_prose('a'), Path('a.md'))", {"writers.markdown"}),
+        ("parse_document(b'a', '.txt', 'a')", {"readers.text_file", "readers.headings"}),
+    ],
+)
+def test_what_a_row_needs_is_loaded_where_it_is_used(used: str, loaded: set[str]) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom templora_cli.documents.book import book_of_prose\n"
+        "from templora_cli.documents.registry import check_book_suffix, parse_document, render_book\n"
+        f"{used}\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert not modules & {"lxml", "markdown_it", "charset_normalizer"}
+    rooms = ("templora_cli.documents.readers.", "templora_cli.documents.writers.")
+    assert {m.removeprefix("templora_cli.documents.") for m in modules if m.startswith(rooms)} == loaded

@@ -8,7 +8,7 @@ stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,17 @@ class MarkdownDocument:
 
     suffix = ".md"
 
-    def __init__(self, content: bytes, name: str, encoding: str | None = None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        name: str,
+        encoding: str | None = None,
+        *,
+        write_alt: Callable[[str], str] = written_alt,
+    ) -> None:
+        """`write_alt` makes Markdown of what an image shows; prose that it would change is kept from it."""
         self._content = content
+        self._write_alt = write_alt
         self._marked = content.startswith(b"\xef\xbb\xbf")
         self._text = decode(content, name, encoding)
         self._parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -111,7 +120,7 @@ class MarkdownDocument:
             block = self._blocks[index]
             if block.is_alt and has_words(words := plain(one_line(translation))):
                 words = f"{plain(block.inline.text)} / {words}" if bilingual else words
-                yield Splice(block.start, block.end, written_alt(words))
+                yield Splice(block.start, block.end, self._write_alt(words))
 
     def _instead(self, block: _Block, pieces: list[str | Mark[str]]) -> Splice:
         words = self._words(block, pieces).replace("\n", self._line_end + block.next_line)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.base import is_right_to_left
 from templora_cli.errors import TemploraError
 from tests.documents.fake import (
     FIXTURES,
@@ -460,11 +459,3 @@ def test_what_ran_to_the_left_no_longer_does() -> None:
     assert in_arabic(body, "A", language="en") == (
         f"""<w:p><w:pPr><w:bidi w:val="0"/></w:pPr>{run("A", off)}</w:p>"""
     )
-
-
-@pytest.mark.parametrize(
-    ("language", "to_left"),
-    [("ar-EG", True), ("uz-Arab", True), ("ckb", True), ("ks-Deva", False), ("en", False)],
-)
-def test_which_languages_run_to_the_left(language: str, to_left: bool) -> None:
-    assert is_right_to_left(language) == to_left

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.documents.inline import has_words
-from templora_cli.documents.readers.headings import is_chapter_heading
 from tests.documents.fake import parsed, shouted, shouting, texts
 
 WRAPPED = """\
@@ -113,64 +112,6 @@ def test_chapters() -> None:
         ("Chapter 2: Home", 4, 6),
     ]
     assert [p.kind for p in document.paragraphs].count("heading") == 2
-
-
-HEADINGS = """\
-Chapter 12
-CHAPTER XII
-Chapter 12 The House on the Hill
-Chapter 4: Who are you?
-Part Two
-Prologue
-EPILOGUE
-第十二章 风起
-第十二章
-第12章大结局
-第一回\u3000灵根育孕源流出
-序章
-第3話「始まり」
-제 3 장
-제3장 시작
-12화
-Kapitel 3
-3. Kapitel
-Глава 3
-Глава 3. Начало
-ГЛАВА ПЕРВАЯ
-Chapitre II
-Capítulo 7
-Chương 5: Gió
-*** Chapter 1 ***
-"""
-SENTENCES = """\
-Chapter 3 was the one he liked best.
-Chapter 3 He went home.
-Chapter 3 is long
-Part of it
-Teil der Sache
-Part I played in it
-第十二章写得很好，他说。
-第三部分很长。
-第三集的内容是
-第三章是最好的
-Глава семьи
-Chapters 3
-Book
-I. Kapitelchen
-Chapter 3, then the rest,
-He read Chapter 3
-12화면
-"""
-
-
-@pytest.mark.parametrize("line", HEADINGS.splitlines())
-def test_headings(line: str) -> None:
-    assert is_chapter_heading(line)
-
-
-@pytest.mark.parametrize("line", SENTENCES.splitlines())
-def test_sentences_are_no_headings(line: str) -> None:
-    assert not is_chapter_heading(line)
 
 
 def test_a_very_long_paragraph_is_one() -> None:

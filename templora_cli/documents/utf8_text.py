@@ -1,12 +1,10 @@
-"""Plain text and Markdown files."""
+"""Files that must be UTF-8: a text is read, or refused with what to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from templora_cli.errors import TemploraError
-
-SUFFIXES = (".md", ".txt")
 
 
 def read_text(path: Path) -> str:
@@ -24,26 +22,6 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise TemploraError(f"{path} is empty", "give a file with text in it")
     return text
-
-
-def check_suffix(path: Path) -> None:
-    """Raise TemploraError unless `book_as` knows the format of `path`."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise TemploraError(f"{path.name}: a book is written as {' or '.join(SUFFIXES)}", "--out book.md")
-
-
-def book_as(path: Path, text: str) -> str:
-    """The prose `text` in the format that the suffix of `path` asks for."""
-    check_suffix(path)
-    return as_markdown(text) if path.suffix.lower() == ".md" else text.strip() + "\n"
-
-
-def as_markdown(text: str) -> str:
-    """Prose as Markdown paragraphs: Markdown would join lines that are not a blank line apart,
-    and take indented ones for code.
-    """
-    paragraphs = [line.strip() for line in text.split("\n")]
-    return "\n\n".join(p for p in paragraphs if p) + "\n"
 
 
 def checked_text(content: bytes, source: str) -> str:
