@@ -63,6 +63,16 @@ class Notice(Event):
 
 
 @dataclass(frozen=True)
+class Working(Event):
+    """Something slow outside of the loop has begun; it ends with the next event.
+
+    Internal: `--json` does not show it.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True)
 class ChunkStarted(Event):
     """A turn of the loop begins."""
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from templora_cli.prompt import Prompt
+from templora_cli.config import Config
+from templora_cli.errors import TemploraError
+from templora_cli.events import Unit
+from templora_cli.prompt import Prompt, fixed
+from templora_cli.sessions.kind import TaskKind
+from templora_cli.sessions.new import NewSession
+from templora_cli.sessions.store import Session
 from templora_cli.text import TextStream, decode
 from templora_cli.turn import Given, given_turn, replayed_turn
+
+if TYPE_CHECKING:
+    from templora_cli.engine.models.loading import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -43,3 +53,51 @@ def reading_tokens(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[in
     ids = tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
     before = tuple(tokenizer.encode("")[:1])
     return (before, ids) if before else (ids[:1], ids[1:])
+
+
+@dataclass(frozen=True)
+class ReadingRequest:
+    """A text that is read to its end."""
+
+    text: str
+    name: str
+    """What the session is named after."""
+    limit_tokens: int | None = None
+    """Read no more than this."""
+    kind: str = "ppl"
+    measured_by: str | None = None
+
+    def new_session(self, tokenizer: Any, config: Config) -> NewSession:
+        """See `Request.new_session`."""
+        header, tokens = reading_tokens(tokenizer, self.text)
+        tokens = tokens[: self.limit_tokens]
+        if len(tokens) < config.decode.chunk_tokens:
+            raise TemploraError(
+                f"{self.name} has {len(tokens)} tokens, less than a chunk of {config.decode.chunk_tokens}",
+                f"--chunk-tokens {max(8, len(tokens) // 8)}",
+            )
+        return NewSession(
+            self.kind,
+            config,
+            named_after=f"eval {Path(self.name).stem}",
+            goal=(len(tokens), "tokens"),
+            header_tokens=len(header),
+            request={"header": list(header)},
+            given=tokens,
+            source=self.text,
+            measured_by=self.measured_by,
+        )
+
+
+class Reading(TaskKind):
+    """A text that is read, scored and learnt, chunk by chunk."""
+
+    units: tuple[Unit, ...] = ("tokens",)
+
+    def __init__(self, name: str = "ppl") -> None:
+        self.name = name
+
+    def task(self, session: Session, model: LanguageModel, config: Config) -> ReadingTask:
+        """See `TaskKind.task`."""
+        prompt = fixed(tuple(session.manifest.request["header"]), config.decode.context_tokens)
+        return ReadingTask(prompt, session.given_tokens(), config.decode.chunk_tokens, model.tokenizer)

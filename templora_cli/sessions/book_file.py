@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from templora_cli.documents.book import book_of_prose
 from templora_cli.documents.registry import render_book
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
-from templora_cli.sessions.checkpoint import read_chunks, set_aside_text
+from templora_cli.sessions.steps import read_chunks, set_aside_text
 from templora_cli.sessions.store import Session, free_name
 
 
 class BookFile:
     """Writes the book's text to its file and knows what templora itself may have left there."""
 
-    def __init__(self, session: Session) -> None:
-        """For a session whose newest step is good; does nothing without `--out`."""
-        self.session = session
-        manifest = session.manifest
-        # What is translated keeps the form of its source, and `TranslatedBook` writes it.
-        prose = manifest.out is not None and manifest.task != "translation"
-        self.path = Path(manifest.out) if prose and manifest.out else None
+    def __init__(self, session: Session, path: Path) -> None:
+        """For a session whose newest step is good."""
+        self.session, self.path = session, path
         texts = [chunk["text"] for chunk in read_chunks(session.steps)]
         self.text = "".join(texts)
         # It is written after the commit, so a kill may have left it one chunk behind; it is ahead
@@ -38,16 +35,14 @@ class BookFile:
 
         Raises TemploraError where it cannot be written; the session is not touched by that.
         """
-        if self.path is None:
-            return None
         notice = None
         try:
-            if self.path.exists() and self.path.read_bytes() not in self._renderings(self.path):
+            if self.path.exists() and self.path.read_bytes() not in self._renderings():
                 aside = free_name(self.path)
                 self.path.replace(aside)
                 notice = f"{self.path.name} was edited: your version is kept as {aside}"
             if self.text.strip():
-                write_atomically(self.path, render_book(book_of_prose(self.text), self.path))
+                write_atomically(self.path, self._rendered(self.text))
         except OSError as error:
             raise TemploraError(
                 f"{self.path} cannot be written: {error.strerror}. The session itself is safe",
@@ -55,5 +50,8 @@ class BookFile:
             ) from error
         return notice
 
-    def _renderings(self, path: Path) -> list[bytes]:
-        return [render_book(book_of_prose(text), path) for text in [*self._own, self.text]]
+    def _renderings(self) -> Iterator[bytes]:
+        return (self._rendered(text) for text in [*self._own, self.text])
+
+    def _rendered(self, text: str) -> bytes:
+        return render_book(book_of_prose(text), self.path)

@@ -1,14 +1,6 @@
-"""`WritingState` to disk and back: one folder a chunk, there whole or not at all.
+"""`WritingState` to disk and back: one folder a chunk, there whole or not at all (`steps.py` has its form).
 
-    steps/000012/chunk.json              the chunk: tokens, text, figures
-                 prompt.json             what the model saw before it, as token ids and as text
-                 adapter.safetensors     LoRA matrices under their PEFT names, float32
-                 optimizer.safetensors   the optimizer's moments under the same names
-                 state.json              counters and random states
-                 checksums.json          SHA-256 of the files above
-
-A step is written beside its place, flushed to the disk and renamed, so text never runs ahead of
-weights. Old steps are thinned: the newest `keep_checkpoints` stay whole, of the others the text stays.
+A step is written beside its place, flushed to the disk and renamed, so text never runs ahead of weights.
 Tensors are safetensors: nothing here is ever unpickled.
 """
 
@@ -32,16 +24,19 @@ from torch import Tensor
 
 from templora_cli.errors import TemploraError
 from templora_cli.files import sync_folder
+from templora_cli.sessions.steps import (
+    TENSORS,
+    StepDamaged,
+    committed_steps,
+    read_chunks,
+    sha256_of_file,
+    step_name,
+    verify_step,
+)
 from templora_cli.state import WritingState
 
-TENSORS = ("adapter.safetensors", "optimizer.safetensors")
-THINNED = (*TENSORS, "state.json")
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 """What AdamW (the first three) and Muon remember of a parameter."""
-
-
-class StepDamaged(Exception):
-    """A step whose files do not match their checksums, or are not all there."""
 
 
 def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingState) -> int:
@@ -49,7 +44,7 @@ def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingSt
 
     Raises TemploraError where the disk does not take it; then nothing has changed.
     """
-    step, beside = steps / _name(index), steps / f".{_name(index)}.tmp"
+    step, beside = steps / step_name(index), steps / f".{step_name(index)}.tmp"
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -108,113 +103,6 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     state.own_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "own"]
 
 
-def verify_step(step: Path) -> None:
-    """Check every file of a whole (not thinned) step. Raises StepDamaged."""
-    for name, wanted in _checksums(step).items():
-        if not (step / name).is_file():
-            raise StepDamaged(f"step {step.name}: {name} is missing")
-        if _sha256(step / name) != wanted:
-            raise StepDamaged(f"step {step.name}: {name} does not match its checksum")
-
-
-def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]]:
-    """The `chunk.json` of every step in order, each checked. Raises StepDamaged."""
-    folders = committed_steps(steps)
-    if upto is not None:
-        folders = folders[: folders.index(upto) + 1]
-    chunks = []
-    for index, step in enumerate(folders):
-        if step.name != _name(index):
-            raise StepDamaged(f"step {_name(index)} is missing")
-        _verify_chunk(step)
-        chunks.append(json.loads((step / "chunk.json").read_text("utf-8")))
-    return chunks
-
-
-def _verify_chunk(step: Path) -> None:
-    if _sha256(step / "chunk.json") != _checksums(step)["chunk.json"]:
-        raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
-
-
-def readable_text(steps: Path) -> tuple[str, list[str]]:
-    """The book's text as far as it can be read, and what is wrong with it; gaps are marked in it."""
-    texts: list[str] = []
-    problems: list[str] = []
-    for step in committed_steps(steps):
-        chunk = _readable(step)
-        if chunk is None:
-            problems.append(f"step {step.name}: its text is lost")
-            texts.append("\n\n[a chunk is missing here]\n\n")
-            continue
-        texts.append(chunk["text"])
-        try:
-            _verify_chunk(step)
-        except StepDamaged as damage:
-            problems.append(str(damage))
-    return "".join(texts), problems
-
-
-def readable_chunks(steps: Path) -> list[dict[str, Any]]:
-    """Every `chunk.json` that can be read at all, whatever its checksum says."""
-    return [chunk for step in committed_steps(steps) if (chunk := _readable(step)) is not None]
-
-
-def _readable(step: Path) -> dict[str, Any] | None:
-    try:
-        chunk = json.loads((step / "chunk.json").read_text("utf-8"))
-        whole = isinstance(chunk["text"], str) and isinstance(chunk["tokens"], list) and "origin" in chunk
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return chunk if whole else None
-
-
-def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
-    """Remove the tensors of steps that need none; the text of all of them stays.
-
-    The newest `keep_checkpoints` keep theirs, and so do at most `grid_checkpoints` at even distances over
-    the book: a distance is a power of two, so a step that has lost its tensors is never asked for again.
-    What cannot be removed now is removed after the next chunk.
-    """
-    folders = committed_steps(steps)
-    apart = grid_distance(len(folders), grid_checkpoints)
-    for number, step in enumerate(folders[:-keep_checkpoints], 1):
-        if apart and number % apart == 0:
-            continue
-        for name in THINNED:
-            with suppress(OSError):
-                (step / name).unlink(missing_ok=True)
-
-
-def grid_distance(chunks: int, checkpoints: int) -> int:
-    """Chunks between checkpoints of the grid: the least power of two with which there are so few; 0 without.
-
-    So a rewind goes too far by at most the share `2 / checkpoints` of the book.
-    """
-    if not checkpoints:
-        return 0
-    apart = 1
-    while chunks // apart > checkpoints:
-        apart *= 2
-    return apart
-
-
-def set_aside_text(steps: Path, index: int) -> str:
-    """The text of a damaged step that was set aside; "" without one."""
-    chunk = _readable(steps / f"{_name(index)}.damaged")
-    return "" if chunk is None else str(chunk["text"])
-
-
-def committed_steps(steps: Path) -> list[Path]:
-    """The step folders in order."""
-    if not steps.is_dir():
-        return []
-    return sorted(p for p in steps.iterdir() if p.name.isdecimal() and len(p.name) >= 6)
-
-
-def _name(index: int) -> str:
-    return f"{index:06d}"
-
-
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
     shown, rest = chunk["prompt"], {name: value for name, value in chunk.items() if name != "prompt"}
     (folder / "chunk.json").write_text(json.dumps(rest, ensure_ascii=False), "utf-8")
@@ -229,7 +117,7 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
         "dropout": _to_base64(state.dropout),
     }
     (folder / "state.json").write_text(json.dumps(values), "utf-8")
-    checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    checksums = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())}
     (folder / "checksums.json").write_text(json.dumps(checksums, indent=2), "utf-8")
     for file in folder.iterdir():
         with file.open("r+b") as stream:
@@ -268,33 +156,11 @@ def _restore(
 
 
 def _set_aside(step: Path, reason: str) -> str:
-    aside = step.with_name(f"{step.name}.damaged")
+    aside = step.withstep_name(f"{step.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
     sync_folder(step.parent)
     return f"{reason}: going back to what was before it, which is whole; kept as {aside}"
-
-
-def _checksums(step: Path) -> dict[str, str]:
-    try:
-        sums = json.loads((step / "checksums.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise StepDamaged(f"step {step.name}: checksums.json is missing or damaged") from None
-    allowed = {"chunk.json", "prompt.json", *THINNED}
-    if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
-        raise StepDamaged(f"step {step.name}: checksums.json is damaged")
-    return sums
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise StepDamaged(f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _disk_error(error: Exception, steps: Path) -> TemploraError:

@@ -19,14 +19,9 @@ from safetensors import SafetensorError
 from templora_cli.config import Config
 from templora_cli.engine.decoding.base import Backend
 from templora_cli.engine.training.model import Model
-from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted
-from templora_cli.sessions.checkpoint import (
-    StepDamaged,
-    commit_step,
-    committed_steps,
-    restore_step,
-    thin,
-)
+from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
+from templora_cli.sessions.checkpoint import commit_step, restore_step
+from templora_cli.sessions.steps import StepDamaged, committed_steps, thin
 from templora_cli.sessions.store import Session, swap_steps
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
@@ -89,6 +84,7 @@ def relearn(
         shutil.copytree(step, new / step.name, copy_function=_link)
     since = time.perf_counter()
     yield RebuildStarted(session.id, kept, len(chunks) - kept)
+    yield _relearning(kept, kept, len(chunks))
     for event in write(Replay(task, chunks), model, backend, state, config):
         if isinstance(event, Notice):
             yield event
@@ -99,7 +95,13 @@ def relearn(
             thin(new, **asdict(config.session))
             since = time.perf_counter()
             yield ChunkRelearnt(event.index, event.train_losses)
+            yield _relearning(event.index + 1, kept, len(chunks))
     swap_steps(session.path)
+
+
+def _relearning(number: int, kept: int, chunks: int) -> Working:
+    done, in_all = number - kept, chunks - kept
+    return Working(f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}")
 
 
 def state_before(first: int, steps: Path, model: Model, config: Config) -> tuple[WritingState, int]:

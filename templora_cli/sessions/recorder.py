@@ -18,14 +18,13 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
-from templora_cli.sessions.book_file import BookFile
-from templora_cli.sessions.checkpoint import commit_step, read_chunks, thin
+from templora_cli.sessions.checkpoint import commit_step
+from templora_cli.sessions.kind import TaskKind
+from templora_cli.sessions.steps import read_chunks, thin
 from templora_cli.sessions.store import Session
+from templora_cli.sessions.summary import summary_of
 from templora_cli.state import WritingState
 from templora_cli.text import count_words
-
-Chunk = dict[str, Any]
-"""What `chunk.json` holds."""
 
 _PHASE = {
     ChunkRejected: "score",
@@ -37,38 +36,15 @@ _PHASE = {
 }
 
 
-def done(chunks: list[Chunk], task: str, unit: str) -> int:
-    """How much of a goal in "tokens", "words" or "paragraphs" the `chunks` are.
-
-    Of a novel only what the model wrote counts, not the opening; of a text that is read, all.
-    """
-    if unit == "paragraphs":
-        return sum(len(chunk["record"]["paragraphs"]) for chunk in chunks)
-    counted = [chunk for chunk in chunks if _counts(task, chunk["origin"])]
-    if unit == "tokens":
-        return sum(len(chunk["tokens"]) for chunk in counted)
-    return count_words("".join(chunk["text"] for chunk in counted))
-
-
-def _counts(task: str, origin: str) -> bool:
-    return origin == "own" or task != "novel"
-
-
 class Recorder:
     """Commits each learnt chunk, keeps the time of its phases, and keeps the book file up to date."""
 
-    def __init__(self, session: Session, state: WritingState) -> None:
+    def __init__(self, session: Session, kind: TaskKind, state: WritingState) -> None:
         """`session` is locked and `state` is that of its newest step."""
-        self.session = session
-        self.state = state
-        chunks = read_chunks(session.steps)
-        self.book = BookFile(session)
-        task = session.manifest.task
-        self._tokens, self._words_text = (
-            done(chunks, task, "tokens"),
-            "".join(chunk["text"] for chunk in chunks if _counts(task, chunk["origin"])),
-        )
-        self.chunks = len(chunks)
+        self.session, self.kind, self.state = session, kind, state
+        self.chunks: list[dict[str, Any]] = read_chunks(session.steps)
+        """The values of `chunk.json` of all chunks."""
+        self.book = kind.book_file(session)
         self.tokens_in_progress = 0
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
@@ -76,10 +52,17 @@ class Recorder:
     @property
     def done(self) -> int:
         """How much of the goal is there, in its unit."""
-        unit = self.session.manifest.goal_unit
-        if unit == "paragraphs":
-            return sum(len(record["paragraphs"]) for record in self.state.records)
-        return self._tokens if unit == "tokens" else count_words(self._words_text)
+        return self.kind.done(self.chunks, self.session.manifest.goal_unit)
+
+    @property
+    def text(self) -> str:
+        """The text of all chunks."""
+        return "".join(chunk["text"] for chunk in self.chunks)
+
+    def write_book(self) -> list[Event]:
+        """Bring the book file up to date, where there is one; what to tell of it."""
+        notice = self.book.write() if self.book else None
+        return [] if notice is None else [Notice(notice)]
 
     def record(self, event: Event) -> list[Event]:
         """Take in an event of the loop; returns the events to show in its place."""
@@ -99,21 +82,18 @@ class Recorder:
 
     def _commit(self, event: ChunkLearnt) -> list[Event]:
         began = time.perf_counter()
-        words = count_words(event.text)
-        chunk: Chunk = {**asdict(event), "words": words, "seconds": dict(self._seconds)}
-        size = commit_step(self.session.steps, event.index, chunk, self.state)
-        self.chunks += 1
-        self.book.add(event.text)
-        if _counts(self.session.manifest.task, event.origin):
-            self._words_text += event.text
-            self._tokens += len(event.tokens)
+        values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}
+        size = commit_step(self.session.steps, event.index, values, self.state)
+        del values["prompt"]  # in a file of its own
+        self.chunks.append(values)
         self.tokens_in_progress = 0
-        manifest = self.session.manifest
-        thin(self.session.steps, **manifest.config["session"])
-        notice = self.book.write()
+        thin(self.session.steps, **self.session.manifest.config["session"])
+        summary_of(self.chunks, self.kind).save(self.session.path)
+        if self.book:
+            self.book.add(event.text)
+        notices = self.write_book()
         self._seconds["commit"] = time.perf_counter() - began
-        notices: list[Event] = [] if notice is None else [Notice(notice)]
-        return [*notices, self._committed(event, words, size)]
+        return [*notices, self._committed(event, values["words"], size)]
 
     def _committed(self, event: ChunkLearnt, words: int, size: int) -> ChunkCommitted:
         return ChunkCommitted(

@@ -27,14 +27,6 @@ def home() -> Path:
     return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
 
 
-MEASURED_BY = {
-    "costs": "templora eval ppl --against",
-    "drift": "templora eval drift",
-    "pairs": "templora eval translate",
-}
-"""Tasks that are measured between chunks, so that only the command that began them can go on."""
-
-
 @dataclass
 class Session:
     """One book on the disk. Open for writing while it holds its lock."""
@@ -56,8 +48,8 @@ class Session:
     @property
     def resume_command(self) -> str:
         """What goes on with this book."""
-        if command := MEASURED_BY.get(self.manifest.task):
-            return f"{command} (with the same arguments)"
+        if self.manifest.measured_by:
+            return f"{self.manifest.measured_by} (with the same arguments)"
         return f"templora resume {self.id}"
 
     def update(self, **changes: Any) -> None:
@@ -70,8 +62,11 @@ class Session:
             raise of_os_error(error, kept="All committed chunks are safe", hint=hint) from error
         self.manifest = changed
 
-    def tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The token ids of header and opening, as they were when the session began."""
+    def given_tokens(self) -> tuple[int, ...]:
+        """The token ids of what a person wrote first, as they were when the session began.
+
+        Raises TemploraError where they are damaged.
+        """
         path = self.path / "tokens.json"
         text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
         if sha256_of(text) != self.manifest.tokens_sha256:
@@ -79,8 +74,7 @@ class Session:
                 f"session {self.id}: {path} is damaged",
                 f"the text can be saved: templora sessions export {self.id}",
             )
-        values = json.loads(text)
-        return tuple(values["header"]), tuple(values["opening"])
+        return tuple(json.loads(text))
 
     def __enter__(self) -> Session:
         return self
@@ -107,8 +101,7 @@ class Store:
         self,
         manifest: Manifest,
         *,
-        header: tuple[int, ...],
-        opening: tuple[int, ...],
+        given: tuple[int, ...],
         source: str | bytes | None,
         suffix: str = ".txt",
     ) -> Session:
@@ -117,7 +110,7 @@ class Store:
         The session keeps a copy of its `source`, whose name ends in `suffix`.
         """
         path = self.folder / manifest.id
-        tokens = json.dumps({"header": header, "opening": opening})
+        tokens = json.dumps(given)
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
@@ -203,6 +196,7 @@ def swap_steps(path: Path) -> None:
 
     A kill in between leaves `finish_swap` enough to go on.
     """
+    (path / "summary.json").unlink(missing_ok=True)  # of the old ones
     (path / "steps").replace(path / "steps.old")
     (path / "steps.new").replace(path / "steps")
     sync_folder(path)

@@ -1,0 +1,156 @@
+"""The committed chunks of a session on the disk, without their weights: nothing here needs torch.
+
+    steps/000012/chunk.json              the chunk: tokens, text, figures
+                 prompt.json             what the model saw before it, as token ids and as text
+                 adapter.safetensors     LoRA matrices under their PEFT names, float32
+                 optimizer.safetensors   the optimizer's moments under the same names
+                 state.json              counters and random states
+                 checksums.json          SHA-256 of the files above
+
+`checkpoint.py` writes them and takes their weights. Of old steps only some keep their weights; the text of
+all of them stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+TENSORS = ("adapter.safetensors", "optimizer.safetensors")
+THINNED = (*TENSORS, "state.json")
+
+
+class StepDamaged(Exception):
+    """A step whose files do not match their checksums, or are not all there."""
+
+
+def verify_step(step: Path) -> None:
+    """Check every file of a whole (not thinned) step. Raises StepDamaged."""
+    for name, wanted in checksums_of(step).items():
+        if not (step / name).is_file():
+            raise StepDamaged(f"step {step.name}: {name} is missing")
+        if sha256_of_file(step / name) != wanted:
+            raise StepDamaged(f"step {step.name}: {name} does not match its checksum")
+
+
+def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]]:
+    """The `chunk.json` of every step in order, each checked. Raises StepDamaged."""
+    folders = committed_steps(steps)
+    if upto is not None:
+        folders = folders[: folders.index(upto) + 1]
+    chunks = []
+    for index, step in enumerate(folders):
+        if step.name != step_name(index):
+            raise StepDamaged(f"step {step_name(index)} is missing")
+        _verify_chunk(step)
+        chunks.append(json.loads((step / "chunk.json").read_text("utf-8")))
+    return chunks
+
+
+def _verify_chunk(step: Path) -> None:
+    if sha256_of_file(step / "chunk.json") != checksums_of(step)["chunk.json"]:
+        raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
+
+
+def readable_text(steps: Path) -> tuple[str, list[str]]:
+    """The book's text as far as it can be read, and what is wrong with it; gaps are marked in it."""
+    texts: list[str] = []
+    problems: list[str] = []
+    for step in committed_steps(steps):
+        chunk = _readable(step)
+        if chunk is None:
+            problems.append(f"step {step.name}: its text is lost")
+            texts.append("\n\n[a chunk is missing here]\n\n")
+            continue
+        texts.append(chunk["text"])
+        try:
+            _verify_chunk(step)
+        except StepDamaged as damage:
+            problems.append(str(damage))
+    return "".join(texts), problems
+
+
+def readable_chunks(steps: Path) -> list[dict[str, Any]]:
+    """Every `chunk.json` that can be read at all, whatever its checksum says."""
+    return [chunk for step in committed_steps(steps) if (chunk := _readable(step)) is not None]
+
+
+def _readable(step: Path) -> dict[str, Any] | None:
+    try:
+        chunk = json.loads((step / "chunk.json").read_text("utf-8"))
+        whole = isinstance(chunk["text"], str) and isinstance(chunk["tokens"], list) and "origin" in chunk
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return chunk if whole else None
+
+
+def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
+    """Remove the tensors of steps that need none; the text of all of them stays.
+
+    The newest `keep_checkpoints` keep theirs, and so do at most `grid_checkpoints` at even distances over
+    the book: a distance is a power of two, so a step that has lost its tensors is never asked for again.
+    What cannot be removed now is removed after the next chunk.
+    """
+    folders = committed_steps(steps)
+    apart = grid_distance(len(folders), grid_checkpoints)
+    for number, step in enumerate(folders[:-keep_checkpoints], 1):
+        if apart and number % apart == 0:
+            continue
+        for name in THINNED:
+            with suppress(OSError):
+                (step / name).unlink(missing_ok=True)
+
+
+def grid_distance(chunks: int, checkpoints: int) -> int:
+    """Chunks between checkpoints of the grid: the least power of two with which there are so few; 0 without.
+
+    So a rewind goes too far by at most the share `2 / checkpoints` of the book.
+    """
+    if not checkpoints:
+        return 0
+    apart = 1
+    while chunks // apart > checkpoints:
+        apart *= 2
+    return apart
+
+
+def set_aside_text(steps: Path, index: int) -> str:
+    """The text of a damaged step that was set aside; "" without one."""
+    chunk = _readable(steps / f"{step_name(index)}.damaged")
+    return "" if chunk is None else str(chunk["text"])
+
+
+def committed_steps(steps: Path) -> list[Path]:
+    """The step folders in order."""
+    if not steps.is_dir():
+        return []
+    return sorted(p for p in steps.iterdir() if p.name.isdecimal() and len(p.name) >= 6)
+
+
+def step_name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def checksums_of(step: Path) -> dict[str, str]:
+    try:
+        sums = json.loads((step / "checksums.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise StepDamaged(f"step {step.name}: checksums.json is missing or damaged") from None
+    allowed = {"chunk.json", "prompt.json", *THINNED}
+    if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
+        raise StepDamaged(f"step {step.name}: checksums.json is damaged")
+    return sums
+
+
+def sha256_of_file(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise StepDamaged(f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
