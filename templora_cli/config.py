@@ -297,8 +297,21 @@ TABLES: dict[str, type] = {
     "session": SessionConfig,
 }
 
-TASKS: dict[str, dict[str, dict[str, Any]]] = {"translation": {"own": {"context_tokens": 256}}}
+TASKS: dict[str, dict[str, dict[str, Any]]] = {
+    "translation": {"own": {"context_tokens": 256}},
+    "pairs": {"own": {"context_tokens": 256}},
+}
 """Defaults of a task where they are others."""
+
+REPLACED: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
+    "translation": {
+        ("decode", "temperature"): ("translation", "temperature"),
+        ("decode", "repetition_penalty"): ("translation", "repetition_penalty"),
+    }
+}
+"""Settings of a task, as (table, key), and those of its own by which it goes instead: `resolve` puts their
+values in, so that a file may hold both for both kinds of book.
+"""
 
 
 @dataclass(frozen=True)
@@ -320,7 +333,7 @@ class Layer:
 
 
 def resolve(layers: list[Layer], task: str = "novel") -> Config:
-    """Merge `layers` over the defaults for that task, later ones winning.
+    """Merge `layers` over the defaults for that task, later ones winning; then as `REPLACED` says.
 
     A layer that names a recipe starts `[train]`, `[given]`, `[own]` and `[gate]` anew from it, and takes
     its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
@@ -347,6 +360,8 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
         raise TemploraError(message, "templora write --help lists the settings and their ranges")
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
+    for (table, key), (own_table, own_key) in REPLACED.get(task, {}).items():
+        tables[table] = replace(tables[table], **{key: getattr(tables[own_table], own_key)})
     return replace(Config(**tables), **chosen[""])
 
 

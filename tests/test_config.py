@@ -80,15 +80,27 @@ def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
     assert config.train.learn is False, "learning or not is no part of a recipe"
 
 
-def test_a_translation_shows_the_sources_of_what_it_learns() -> None:
+@pytest.mark.parametrize("task", ["translation", "pairs"])
+def test_a_translation_shows_the_sources_of_what_it_learns(task: str) -> None:
     assert resolve([]).own.context_tokens == 0
-    translation = resolve([], "translation")
-    assert translation == replace(resolve([]), own=replace(resolve([]).own, context_tokens=256))
+    translation = resolve([], task)
+    assert translation.own == replace(resolve([]).own, context_tokens=256)
     named = flags({"train": {"recipe": "default"}})
-    assert resolve([named], "translation") == translation
-    assert resolve([flags({"train": {"recipe": "paper"}})], "translation").own.context_tokens == 2048
+    assert resolve([named], task) == translation
+    assert resolve([flags({"train": {"recipe": "paper"}})], task).own.context_tokens == 2048
     asked = flags({"own": {"context_tokens": 8}})
-    assert resolve([named, asked], "translation").own.context_tokens == 8
+    assert resolve([named, asked], task).own.context_tokens == 8
+
+
+def test_a_translation_draws_by_its_own_settings() -> None:
+    asked = flags({"decode": {"temperature": 3, "top_k": 5}, "translation": {"temperature": 0.5}})
+    config = resolve([asked], "translation")
+    assert (config.decode.temperature, config.decode.repetition_penalty) == (0.5, 1.0)
+    assert config.decode.top_k == 5
+    assert from_dict(config.as_dict(), "session.json") == config, "frozen as it was resolved"
+    for task in ("novel", "pairs"):
+        decode = resolve([asked], task).decode
+        assert (decode.temperature, decode.repetition_penalty) == (3.0, 1.1)
 
 
 def test_keys_beside_a_recipe_change_it() -> None:

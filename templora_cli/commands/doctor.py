@@ -13,7 +13,7 @@ import typer
 
 from templora_cli import __version__
 from templora_cli.commands import flags
-from templora_cli.commands.settings import configure, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import print_table
 from templora_cli.errors import TemploraError
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
+@flags.takes_settings(
+    *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
+    *("decode.chunk_tokens", "decode.context_tokens"),
+    prefer="own",
+    task="novel",
+)
 def doctor(
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    no_learn: flags.BaseOnly = False,
-    settings: flags.Settings = None,
-    chunk_tokens: flags.ChunkTokens = None,
-    context_tokens: flags.ContextTokens = None,
+    *,
+    settings: GivenSettings,
     memory: Annotated[
         Optional[str],
         typer.Option(metavar="SIZE", help="Plan for a device with so much memory, such as 8GB."),
@@ -44,16 +44,7 @@ def doctor(
     `write` goes by the same plan. --device cuda --memory 8GB plans for another machine, and a
     folder with nothing but the config.json of a model is enough for --model.
     """
-    flagged = of_flags(
-        model=model,
-        quantize=quantize,
-        device=device,
-        recipe=recipe,
-        no_learn=no_learn,
-        chunk_tokens=chunk_tokens,
-        context_tokens=context_tokens,
-    )
-    config = configure(flagged, settings_of(settings or [], prefer="own"))
+    config = settings.resolve()
     size = None if memory is None else bytes_of(memory)
     folder = _folder(config.model.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -12,7 +12,7 @@ import typer
 
 from templora_cli import runner
 from templora_cli.commands import flags
-from templora_cli.commands.settings import configure, flag, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
@@ -34,6 +34,13 @@ SAMPLE = 200
 """Paragraphs by which the language of a document is told."""
 
 
+@flags.takes_settings(
+    *("translation.context_pairs", "translation.attempts", "translation.correction_weight"),
+    *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
+    *("decode.chunk_tokens", "seed"),
+    prefer="translation",
+    task="translation",
+)
 def translate(
     file: Annotated[Path, typer.Argument(help="What is translated: .txt, .md, .html, .epub or .docx.")],
     target: Annotated[str, typer.Option("--to", help="Language of the translation, as code or name.")],
@@ -58,17 +65,8 @@ def translate(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what it will take, after a short trial.")
     ] = False,
-    context_pairs: Annotated[Optional[int], flag("translation", "context_pairs")] = None,
-    attempts: Annotated[Optional[int], flag("translation", "attempts")] = None,
-    correction_weight: Annotated[Optional[int], flag("translation", "correction_weight")] = None,
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    no_learn: flags.BaseOnly = False,
-    settings: flags.Settings = None,
-    chunk_tokens: flags.ChunkTokens = None,
-    seed: flags.Seed = None,
+    *,
+    settings: GivenSettings,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
 ) -> None:
@@ -83,21 +81,8 @@ def translate(
     from templora_cli.translation.session import fingerprint, selected
     from templora_cli.translation.task import MOST_LEARNT
 
-    given = of_flags(
-        model=model,
-        quantize=quantize,
-        device=device,
-        recipe=recipe,
-        no_learn=no_learn,
-        chunk_tokens=chunk_tokens,
-        context_pairs=context_pairs,
-        attempts=attempts,
-        correction_weight=correction_weight,
-        seed=seed,
-    )
     with open_view(json=json, quiet=quiet, prose=False) as view:
-        chosen = settings_of(settings or [], prefer="translation")
-        config = _decoding(configure(given, chosen, task="translation"))
+        config = settings.resolve()
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _chosen(document, start, end, limit)
@@ -205,13 +190,6 @@ def _print_estimate(
     typer.echo(f"target tokens  about {found.target_tokens:,}")
     typer.echo(f"time           about {hours} h {minutes:02} min, by a trial of {found.tried} paragraphs")
     typer.echo(f"memory         {found.peak_bytes / 1e9:.1f} GB in the trial")
-
-
-def _decoding(config: Config) -> Config:
-    """The settings of decoding, as translation has them."""
-    how = config.translation
-    decode = replace(config.decode, temperature=how.temperature, repetition_penalty=how.repetition_penalty)
-    return replace(config, decode=decode)
 
 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:

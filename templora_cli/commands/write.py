@@ -10,7 +10,7 @@ import typer
 
 from templora_cli import runner
 from templora_cli.commands import flags
-from templora_cli.commands.settings import configure, flag, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 DEFAULT_CHUNKS = 4
 
 
+@flags.takes_settings(
+    *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
+    *("decode.chunk_tokens", "decode.context_tokens", "decode.temperature", "decode.top_p", "decode.min_p"),
+    *("decode.top_k", "decode.repetition_penalty", "seed"),
+    prefer="own",
+    task="novel",
+    help={"train.learn": "Write with the plain base model, for comparison."},
+)
 def write(
     premise: Annotated[
         Optional[str],
@@ -47,25 +55,8 @@ def write(
         Optional[Path],
         typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
     ] = None,
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    no_learn: Annotated[
-        bool,
-        typer.Option(
-            "--no-learn", help="Write with the plain base model, for comparison.", rich_help_panel="Learning"
-        ),
-    ] = False,
-    settings: flags.Settings = None,
-    chunk_tokens: flags.ChunkTokens = None,
-    context_tokens: flags.ContextTokens = None,
-    temperature: Annotated[Optional[float], flag("decode", "temperature")] = None,
-    top_p: Annotated[Optional[float], flag("decode", "top_p")] = None,
-    min_p: Annotated[Optional[float], flag("decode", "min_p")] = None,
-    top_k: Annotated[Optional[int], flag("decode", "top_k")] = None,
-    repetition_penalty: Annotated[Optional[float], flag("decode", "repetition_penalty")] = None,
-    seed: flags.Seed = None,
+    *,
+    settings: GivenSettings,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
 ) -> None:
@@ -74,23 +65,8 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    given = of_flags(
-        model=model,
-        quantize=quantize,
-        device=device,
-        recipe=recipe,
-        no_learn=no_learn,
-        chunk_tokens=chunk_tokens,
-        context_tokens=context_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        min_p=min_p,
-        top_k=top_k,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
     with open_view(json=json, quiet=quiet) as view:
-        config = configure(given, settings_of(settings or [], prefer="own"))
+        config = settings.resolve()
         goal = runner.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
         goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
         text = read_premise(premise, premise_file, required=from_file is None)

@@ -11,7 +11,7 @@ import typer
 from templora_cli import runner
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import form_of, print_rows
-from templora_cli.commands.settings import configure, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import open_view
 from templora_cli.commands.write import new_novel, read_premise
 from templora_cli.config import Config, for_size
@@ -29,6 +29,12 @@ MEASURES = [
 ]
 
 
+@flags.takes_settings(
+    *("model.name", "model.quantize", "model.device", "train.recipe"),
+    *("decode.chunk_tokens", "decode.context_tokens"),
+    prefer="own",
+    task="drift",
+)
 def drift(
     premise: Annotated[Optional[str], typer.Option(help="What is written about.")] = None,
     premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
@@ -39,13 +45,8 @@ def drift(
     ] = None,
     probe_tokens: Annotated[int, typer.Option(help="How much of the probe is scored, in tokens.")] = 2048,
     step: Annotated[int, typer.Option(help="Depth that a row of the table spans, in tokens.")] = 2048,
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    settings: flags.Settings = None,
-    chunk_tokens: flags.ChunkTokens = None,
-    context_tokens: flags.ContextTokens = None,
+    *,
+    settings: GivenSettings,
     json: flags.TableAsJson = False,
     csv: flags.TableAsCsv = False,
     plot: flags.Plot = None,
@@ -70,17 +71,7 @@ def drift(
                 raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
         text = read_premise(premise, premise_file, required=True)
         probe_text = None if probe is None else read_text(probe)
-        config = configure(
-            of_flags(
-                model=model,
-                quantize=quantize,
-                device=device,
-                recipe=recipe,
-                chunk_tokens=chunk_tokens,
-                context_tokens=context_tokens,
-            ),
-            settings_of(settings or [], prefer="own"),
-        )
+        config = settings.resolve()
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}
         folder: Path | None = None
         for seed in range(seeds):

@@ -11,7 +11,7 @@ import typer
 from templora_cli import runner
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
-from templora_cli.commands.settings import configure, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config, for_size, from_dict
 from templora_cli.errors import TemploraError
@@ -44,6 +44,12 @@ COST_COLUMNS = {
 }
 
 
+@flags.takes_settings(
+    *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
+    *("decode.chunk_tokens", "decode.context_tokens", "seed"),
+    prefer="given",
+    task="ppl",
+)
 def ppl(
     files: Annotated[list[Path], typer.Argument(help="Text files, each a book of its own.")],
     limit_tokens: Annotated[
@@ -56,15 +62,8 @@ def ppl(
             help="Also the base alone, with its window and with one of N tokens, and what each way costs.",
         ),
     ] = None,
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    no_learn: flags.BaseOnly = False,
-    settings: flags.Settings = None,
-    chunk_tokens: flags.ChunkTokens = None,
-    context_tokens: flags.ContextTokens = None,
-    seed: flags.Seed = None,
+    *,
+    settings: GivenSettings,
     reference_averaging: Annotated[
         bool,
         typer.Option(
@@ -93,19 +92,7 @@ def ppl(
             raise TemploraError("--csv holds one table, and --against prints two", "--json holds both")
         if plot is not None:
             check_plot(plot)
-        config = configure(
-            of_flags(
-                model=model,
-                quantize=quantize,
-                device=device,
-                recipe=recipe,
-                no_learn=no_learn,
-                chunk_tokens=chunk_tokens,
-                context_tokens=context_tokens,
-                seed=seed,
-            ),
-            settings_of(settings or [], prefer="given"),
-        )
+        config = settings.resolve()
         ways = _ways(config, against or [])
         texts = {path: read_text(path) for path in files}
         folder: Path | None = None

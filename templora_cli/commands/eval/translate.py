@@ -14,7 +14,7 @@ import typer
 from templora_cli import runner
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
-from templora_cli.commands.settings import configure, of_flags, settings_of
+from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
@@ -47,6 +47,11 @@ COLUMNS = {
 }
 
 
+@flags.takes_settings(
+    *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn", "seed"),
+    prefer="given",
+    task="pairs",
+)
 def translate(
     pairs: Annotated[
         Path, typer.Argument(help="Aligned paragraphs: GuoFeng's JSON, or JSON lines of source and target.")
@@ -79,13 +84,8 @@ def translate(
     out: Annotated[
         Optional[Path], typer.Option(help="File (.jsonl) for every paragraph and its translations.")
     ] = None,
-    model: flags.ModelName = None,
-    quantize: flags.Quantize = None,
-    device: flags.Device = None,
-    recipe: flags.Recipe = None,
-    no_learn: flags.BaseOnly = False,
-    settings: flags.Settings = None,
-    seed: flags.Seed = None,
+    *,
+    settings: GivenSettings,
     json: flags.TableAsJson = False,
     csv: flags.TableAsCsv = False,
     quiet: flags.OnlyTables = False,
@@ -111,13 +111,7 @@ def translate(
         languages = _languages(text, source, target)
         if not score_only:
             metrics_for(languages[1], ["a"], bleu=bleu)
-        config = configure(
-            of_flags(
-                model=model, quantize=quantize, device=device, recipe=recipe, no_learn=no_learn, seed=seed
-            ),
-            settings_of(settings or [], prefer="given" if learn_from == "reference" else "own"),
-            task="translation",
-        )
+        config = settings.resolve(prefer="given" if learn_from == "reference" else "own")
         asked = {
             "context_pairs": context_pairs,
             "learn_from": learn_from,
