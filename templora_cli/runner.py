@@ -1,461 +1,337 @@
-"""Driving the loop: what `write` and `resume` have in common once there is a session."""
+"""The programming interface: open or create a session, and run it to its goal, event by event.
+
+Nothing here knows a terminal, a signal or an exit status. `docs/api.md` has an example.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import typer
-
-from templora_cli.commands.terminal import raise_interrupt
-from templora_cli.config import MOST_TOKENS, Config, for_size, from_dict
-from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import ChunkCommitted, Event, Finished, Interrupted, Notice, SessionOpened, Unit
-from templora_cli.render import View
+from templora_cli.config import Config, from_dict
+from templora_cli.errors import TemploraError
+from templora_cli.events import (
+    ChunkCommitted,
+    Event,
+    Interrupted,
+    Notice,
+    SessionOpened,
+    Unit,
+    Working,
+)
+from templora_cli.prepare import ENGINE, Engine, Notify, find_model, load_fitting, nobody, prepare
+from templora_cli.sessions.kind import TaskKind
+from templora_cli.sessions.manifest import Manifest
+from templora_cli.sessions.new import Request
+from templora_cli.sessions.steps import (
+    StepDamaged,
+    committed_steps,
+    read_chunks,
+    readable_chunks,
+    readable_text,
+)
+from templora_cli.sessions.store import Session, Store, now
 
 if TYPE_CHECKING:
-    import torch
-
     from templora_cli.engine.models.loading import LanguageModel
-    from templora_cli.prompt_files import PromptFile
-    from templora_cli.sessions.manifest import Manifest
     from templora_cli.sessions.recorder import Recorder
-    from templora_cli.sessions.store import Session
     from templora_cli.state import WritingState
-    from templora_cli.translation.glossary import Glossary
-    from templora_cli.translation.languages import Language
-    from templora_cli.translation.task import TranslationTask
     from templora_cli.turn import Task
 
+AfterChunk = Callable[[int, "WritingState"], None]
+Length = tuple[int, Literal["words", "tokens", "chunks"]]
+
+NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
     "--quantize nf4, or a smaller --model"
 )
 
 
-def load_model(
-    config: Config,
-    view: View,
-    folder: Path | None = None,
-    *,
-    chunk: int | None = None,
-    hint: str | None = None,
-) -> tuple[Config, Path, LanguageModel]:
-    """Load the model that `config` names, from `folder` where it is known.
+class Run:
+    """A session that is open here, with its model loaded. Leaving its `with` block unlocks the session."""
 
-    Returns the settings too, with those that hang on model and memory chosen, and the folder. `chunk` is
-    the longest one in tokens, where it is not `chunk_tokens`. Raises TemploraError where it cannot fit,
-    with `hint` where the settings are not to be changed any more.
-    """
-    with view.status(f"loading {config.model.name}"):
-        from templora_cli.engine.memory.machine import room_on
-        from templora_cli.engine.memory.planner import gigabytes, settle
-        from templora_cli.engine.models import loading
-        from templora_cli.engine.models.shape import shape_of
+    def __init__(self, session: Session, model: LanguageModel, engine: Engine = ENGINE) -> None:
+        self.session, self.model, self.engine = session, model, engine
+        self.config = from_dict(session.manifest.config, str(session.path / "session.json"))
+        self.kind = engine.kind(session.manifest)
+        self._recorder: Recorder | None = None
 
-        folder = folder or find_model(config, view)
-        plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
-        if plan.is_tight:
-            taken, there = gigabytes(plan.peak), gigabytes(plan.available)
-            tight = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
-            view.show(Notice(tight))
-        model = loading.load(folder, plan.config.model, plan.config.train, seed=config.seed)
-    if plan.backend == "int8":
-        from templora_cli.engine.kernels import numba_kernels
+    def __enter__(self) -> Run:
+        return self
 
-        if not numba_kernels.is_kept():
-            with view.status("compiling for this CPU, once: half a minute"):
-                numba_kernels.prepare()
-    return for_size(plan.config, model.parameters), folder, model
+    def __exit__(self, *error: object) -> None:
+        self.session.lock.release()
 
+    @cached_property
+    def task(self) -> Task:
+        """What is done next. Raises TemploraError where the session's own files are damaged."""
+        return self.kind.task(self.session, self.model, self.config)
 
-def find_model(config: Config, view: View) -> Path:
-    """The folder of the model that `config` names, after getting it where that must be.
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        """The values of the committed chunks. Raises StepDamaged."""
+        return read_chunks(self.session.steps)
 
-    Raises TemploraError as `catalog.resolve` does.
-    """
-    from templora_cli.engine.models import catalog
+    @property
+    def text(self) -> str:
+        """The book so far, as far as it can be read."""
+        return readable_text(self.session.steps)[0]
 
-    return catalog.resolve(config.model.name, lambda text: view.show(Notice(text)))
+    def events(
+        self, stop: threading.Event | None = None, *, after_chunk: AfterChunk | None = None
+    ) -> Generator[Event, None, None]:
+        """Bring the session to its goal, from its newest good step.
 
+        Whoever sets `stop` ends it before the next event: what is not committed is dropped. `after_chunk` is
+        called with the index of each committed chunk and the state after it, also with that of the step that
+        is gone on from (-1 without one): a kill may have come between.
+        Raises TemploraError where disk or memory are not enough; what is committed is safe.
+        """
+        from templora_cli.engine.models.loading import out_of_memory_hint
 
-def require_window(model: LanguageModel, config: Config, header: int, chunk: int | None = None) -> None:
-    """Refuse a window that the model was not made for; `chunk` is the longest one, in tokens."""
-    distilling = [how for how in (config.given, config.own) if how.objective == "distill"]
-    chunk = config.decode.chunk_tokens if chunk is None else chunk
-    for how in distilling if config.train.learn else []:
-        require_positions(model, header, how.teacher_context_tokens, chunk, "teacher_context_tokens =")
-    require_positions(model, header, config.decode.context_tokens, chunk, "--context-tokens")
+        with out_of_memory_hint(f"what is written is safe in session {self.session.id}; {LESS_MEMORY}"):
+            yield from self._events(stop, after_chunk)
 
+    def _events(
+        self, stop: threading.Event | None, after_chunk: AfterChunk | None
+    ) -> Generator[Event, None, None]:
+        from templora_cli.sessions.checkpoint import restore_latest
+        from templora_cli.sessions.recorder import Recorder
+        from templora_cli.state import WritingState
+        from templora_cli.temp_lora import write
 
-def require_positions(model: LanguageModel, header: int, context: int, chunk: int, setting: str) -> None:
-    """Refuse more tokens at once than the model was made for; `setting` is what shortens `context`."""
-    need = header + context + chunk
-    if model.max_positions is not None and need > model.max_positions:
-        raise TemploraError(
-            f"this model reads at most {model.max_positions} tokens; header {header} + context {context} + "
-            f"chunk {chunk} make {need}",
-            f"{setting} {max(0, model.max_positions - header - chunk)}",
-        )
+        if self._recorder is not None and not committed_steps(self.session.steps):
+            self.model = self.engine.load(Path(self.session.manifest.folder), self._as_begun())
+        state = WritingState.begin(self.model, self.config)
+        notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
+        self._recorder = recorder = Recorder(self.session, self.kind, state)
+        backend = self.engine.backend(self.model, self.session.manifest.backend)
+        backend.adapter_changed()
+        if not backend.exact:
+            notices.append(
+                "this backend is not exact: a resumed book may differ from one that was not stopped"
+            )
+        yield self._opened(recorder)
+        yield from map(Notice, notices)
+        yield from recorder.write_book()
 
-
-@dataclass(frozen=True)
-class NewSession:
-    """A session as it would begin."""
-
-    manifest: Manifest
-    header: tuple[int, ...]
-    opening: tuple[int, ...]
-    source: str | bytes | None
-    suffix: str = ".txt"
-    """Of the copy of the source."""
-
-    def create(self) -> Session:
-        """Begin it."""
-        from templora_cli.sessions.store import Store
-
-        tokens = {"header": self.header, "opening": self.opening}
-        return Store().create(self.manifest, **tokens, source=self.source, suffix=self.suffix)
-
-    def go_on(self) -> Session:
-        """The session that has begun with just these settings, to be gone on with, or a new one."""
-        from templora_cli.sessions.store import Store, now
-
-        for begun in Store().manifests():
-            if not isinstance(begun, TemploraError) and self._is_that_of(begun):
-                session = Store().open(begun.id)
-                session.update(opened=now())
-                return session
-        return self.create()
-
-    def _is_that_of(self, begun: Manifest) -> bool:
-        """Would both end with the same figures?"""
-        book = (
-            "task",
-            "premise",
-            "request",
-            "source_sha256",
-            "goal_amount",
-            "goal_unit",
-            "config",
-            "prompts",
-            "out",
-        )
-        run = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
-        return all(_figures_by(begun, name) == _figures_by(self.manifest, name) for name in (*book, *run))
-
-
-def _figures_by(manifest: Manifest, name: str) -> Any:
-    """A field of the manifest, as far as figures hang on it: checkpointed gradients are the same ones."""
-    value = getattr(manifest, name)
-    if name != "config":
-        return value
-    return {**value, "train": {**value["train"], "gradient_checkpointing": None}}
-
-
-def new_manifest(
-    task: str,
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    *,
-    named_after: str,
-    goal: tuple[int, str],
-    source: str | bytes | None,
-    prompts: PromptFile | None = None,
-    premise: str = "",
-    request: dict[str, Any] | None = None,
-    out: Path | None = None,
-) -> Manifest:
-    """The manifest of a session that begins now; its id is made of words of `named_after`.
-
-    Raises TemploraError where the backend that is asked for cannot run the model.
-    """
-    from templora_cli.engine.decoding.choose import backend_name
-    from templora_cli.sessions.manifest import FORMAT, Manifest
-    from templora_cli.sessions.store import Store, now, sha256_of
-
-    return Manifest(
-        format=FORMAT,
-        id=Store().new_id(named_after),
-        task=task,
-        created=now(),
-        opened=now(),
-        model=config.model.name,
-        folder=str(folder.absolute()),
-        config=config.as_dict(),
-        prompts={} if prompts is None else {prompts.name: prompts.sha256},
-        premise=premise,
-        request=request or {},
-        source_sha256=None if source is None else sha256_of(source),
-        tokens_sha256="",  # filled in by the store
-        goal_amount=goal[0],
-        goal_unit=goal[1],
-        out=None if out is None else str(out),
-        backend=backend_name(model, config.decode.backend),
-        **runtime(model),
-    )
-
-
-def write_session(session: Session, model: LanguageModel, view: View) -> None:
-    """Write the session's book to its goal and say so."""
-    run_session(session, model, view, at_end=_finished)
-
-
-def run_session(
-    session: Session,
-    model: LanguageModel,
-    view: View,
-    *,
-    at_end: Callable[[Session, Recorder], Event] | None = None,
-    after_chunk: Callable[[int, WritingState], None] | None = None,
-    task: Task | None = None,
-) -> None:
-    """Bring the session to its goal, from its newest good step. Ctrl-C exits with 130.
-
-    `after_chunk` is called with the index of each committed chunk and the state after it, also with
-    that of the step that is gone on from (-1 without one): a kill may have come between. `task` is for
-    sessions whose own files do not say what to do.
-    """
-
-    def measure(index: int) -> None:
-        if after_chunk is not None:
-            with view.status("measuring"):
+        def measure(index: int) -> Iterator[Event]:
+            if after_chunk is not None:
+                yield Working("measuring")
                 after_chunk(index, state)
 
-    from templora_cli.engine.decoding.choose import backend_for
-    from templora_cli.engine.models.loading import out_of_memory_hint
-    from templora_cli.sessions.checkpoint import restore_latest
-    from templora_cli.sessions.recorder import Recorder
-    from templora_cli.state import WritingState
-    from templora_cli.temp_lora import write
-
-    config = from_dict(session.manifest.config, str(session.path / "session.json"))
-    state = WritingState.begin(model, config)
-    notices = restore_latest(session.steps, state)
-    recorder = Recorder(session, state)
-    backend = backend_for(model, session.manifest.backend)
-    backend.adapter_changed()
-    if not backend.exact:
-        notices.append("this backend is not exact: a resumed book may differ from one that was not stopped")
-    advice = f"what is written is safe in session {session.id}; {LESS_MEMORY}"
-    with interruptible(session, recorder, view), out_of_memory_hint(advice):
-        view.show(opened_event(session, config, recorder))
-        for notice in [*notices, recorder.book.write()]:
-            if notice is not None:
-                view.show(Notice(notice))
-        measure(recorder.chunks - 1)
-        task = task or _task(session, model, config)
-        with closing(write(task, model, backend, state, config)) as events:
-            for event in events:
-                raise_interrupt()
+        yield from measure(len(recorder.chunks) - 1)
+        with closing(write(self.task, self.model, backend, state, self.config)) as loop:
+            for event in loop:
+                if stop is not None and stop.is_set():
+                    yield self.interrupted()
+                    return
                 for shown in recorder.record(event):
-                    view.show(shown)
+                    yield shown
                     if isinstance(shown, ChunkCommitted):
-                        measure(shown.index)
-        if at_end is not None:
-            view.show(at_end(session, recorder))
+                        yield from measure(shown.index)
+        yield from self.end()
 
+    def end(self) -> Iterator[Event]:
+        """What is left to be done when the goal is reached, such as writing a document; the final event."""
+        return self.kind.end(self.session, self.chunks)
 
-def _task(session: Session, model: LanguageModel, config: Config) -> Task:
-    from templora_cli.novel.task import Goal, NovelTask
-    from templora_cli.prompt import fixed
-    from templora_cli.reading import ReadingTask
+    def relearn(
+        self, chunks: Sequence[Mapping[str, Any]], stop: threading.Event | None = None
+    ) -> Iterator[Event]:
+        """Put `chunks` (values of `chunk.json`) in the place of those of the session, and learn them.
 
-    manifest = session.manifest
-    if manifest.task == "translation":
-        return translation_task(session, model, config)
-    header, opening = session.tokens()
-    prompt, size = fixed(header, config.decode.context_tokens), config.decode.chunk_tokens
-    if manifest.task in ("ppl", "costs"):
-        return ReadingTask(prompt, opening, size, model.tokenizer)
-    goal = Goal(manifest.goal_amount, "tokens" if manifest.goal_unit == "tokens" else "words")
-    return NovelTask(prompt, opening, goal, size, model.tokenizer)
+        From the newest checkpoint before the first that differs; nothing is decoded. A stop before its end
+        leaves the session as it was.
+        """
+        from templora_cli.engine.models.loading import out_of_memory_hint
+        from templora_cli.sessions.history import first_change, relearn
 
+        backend = self.engine.backend(self.model, self.session.manifest.backend)
+        first = first_change(self.chunks, chunks)
+        with out_of_memory_hint(f"nothing was taken back; {LESS_MEMORY}"):
+            learning = relearn(self.session, self.task, chunks, first, self.model, backend, self.config)
+            with closing(learning) as events:
+                for event in events:
+                    if stop is not None and stop.is_set():
+                        return
+                    yield event
 
-def translation_task(session: Session, model: LanguageModel, config: Config) -> TranslationTask:
-    """What a session of `templora translate` does, from its own files."""
-    from templora_cli.translation.session import TranslatedBook
-
-    book = TranslatedBook(session.path, session.manifest)
-    prompts = session.manifest.request["prompts"]
-    task = book_task(model, config, prompts, book.languages, book.paragraphs, book.glossary)
-    return replace(task, numbers=book.document.numbers)
-
-
-def book_task(
-    model: LanguageModel,
-    config: Config,
-    prompts: dict[str, dict[str, str]],
-    languages: tuple[Language, Language],
-    paragraphs: Sequence[tuple[int, str]],
-    glossary: Glossary,
-) -> TranslationTask:
-    """The translation of `paragraphs`, each with its place in the document, with the texts of `prompts`."""
-    from templora_cli.prompt_files import PromptFile
-    from templora_cli.translation.pairs import pair_format
-    from templora_cli.translation.task import TranslationTask
-
-    form = pair_format(model.tokenizer, PromptFile("translation", prompts, ""), *languages)
-    stops = frozenset(model.banned_tokens)
-    return TranslationTask(form, paragraphs, glossary, config.decode, config.translation, stops)
-
-
-def opened_event(session: Session, config: Config, recorder: Recorder) -> SessionOpened:
-    """What the session is and how far it has come."""
-    manifest = session.manifest
-    return SessionOpened(
-        session=session.id,
-        path=str(session.path),
-        resume_command=session.resume_command,
-        model=manifest.model,
-        quantize=manifest.quantize,
-        device=manifest.device,
-        dtype=manifest.dtype,
-        recipe=config.train.recipe,
-        learn=config.train.learn,
-        chunk_tokens=config.decode.chunk_tokens,
-        context_tokens=config.decode.context_tokens,
-        goal=manifest.goal_amount,
-        unit=cast("Unit", manifest.goal_unit),
-        chunks=recorder.chunks,
-        tokens=len(recorder.state.tokens),
-        opening_tokens=len(session.tokens()[1]) if manifest.task == "novel" else 0,
-        done=recorder.done,
-    )
-
-
-class interruptible:
-    """Ctrl-C inside it: say what is kept and how to go on, exit with 130.
-
-    An error of a file or stream, such as a full disk under `> book.txt`, becomes a TemploraError.
-    """
-
-    def __init__(self, session: Session, recorder: Recorder, view: View) -> None:
-        self.session, self.recorder, self.view = session, recorder, view
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            kept = f"All committed chunks are safe ({self.recorder.chunks:,})"
-            hint = f"put that right, then: {self.session.resume_command}"
-            raise of_os_error(error, kept=kept, hint=hint) from error
-        if kind is None or not issubclass(kind, (KeyboardInterrupt, BrokenPipeError)):
-            return
-        event = Interrupted(
+    def interrupted(self) -> Interrupted:
+        """What is kept and how to go on, where the run was stopped."""
+        dropped = 0 if self._recorder is None else self._recorder.tokens_in_progress
+        return Interrupted(
             session=self.session.id,
-            chunks=self.recorder.chunks,
-            dropped_tokens=self.recorder.tokens_in_progress,
+            chunks=len(committed_steps(self.session.steps)),
+            dropped_tokens=dropped,
             resume_command=self.session.resume_command,
         )
-        with suppress(BrokenPipeError):
-            self.view.show(event)
-        raise typer.Exit(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
+    def _as_begun(self) -> Config:
+        return as_begun(self.session)
 
-def _finished(session: Session, recorder: Recorder) -> Finished:
-    from templora_cli.text import count_words
-
-    unit = session.manifest.goal_unit
-    more = {"tokens": "--chunks 4", "words": "--words 1000"}[unit]
-    return Finished(
-        session=session.id,
-        chunks=recorder.chunks,
-        tokens=len(recorder.state.tokens),
-        words=count_words(recorder.book.text),
-        resume_command=f"{session.resume_command} {more}",
-        out=session.manifest.out,
-    )
-
-
-def runtime(model: LanguageModel) -> dict[str, Any]:
-    """The fields of a manifest that say on what a session runs."""
-    from importlib.metadata import version
-
-    import torch
-
-    from templora_cli.engine.kernels.nf4 import has_kernels
-
-    names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
-    versions = {name: version(name) for name in names}
-    if model.device.type == "cuda" and has_kernels(model.device):
-        import triton
-
-        versions["triton"] = triton.__version__
-    return {
-        "fingerprint": model.fingerprint,
-        "quantize": model.quantize,
-        "device": model.device.type,
-        "hardware": _hardware(model.device),
-        "dtype": model.dtype,
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }
-
-
-def _hardware(device: torch.device) -> str:
-    """What decides in which order sums are made."""
-    import platform
-
-    import torch
-    from llvmlite.binding import get_host_cpu_name
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    # What torch and numba compile for.
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {get_host_cpu_name()}"
-
-
-def goal_of(
-    words: int | None, tokens: int | None, chunks: int | None, chunk_tokens: int
-) -> tuple[int, str] | None:
-    """The length asked for as (amount, unit), None where no flag was given; chunks count as tokens.
-
-    Raises TemploraError for two lengths at once and for one below 1.
-    """
-    given = {"--words": words, "--tokens": tokens, "--chunks": chunks}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if len(chosen) > 1:
-        raise TemploraError(f"{' and '.join(chosen)} are two lengths", "give one of them")
-    for name, value in chosen.items():
-        if not 1 <= value <= MOST_TOKENS * MOST_TOKENS:
-            raise TemploraError(f"{name} {value}: must be at least 1, and not absurd", f"{name} 1000")
-    if words is not None:
-        return words, "words"
-    if tokens is not None:
-        return tokens, "tokens"
-    return None if chunks is None else (chunks * chunk_tokens, "tokens")
-
-
-def check_out(path: Path) -> Path:
-    """The absolute path for `--out`. Raises TemploraError where a book cannot be written there."""
-    from templora_cli.documents.registry import check_book_suffix
-
-    check_book_suffix(path)
-    return check_writable(path)
-
-
-def check_writable(path: Path) -> Path:
-    """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise TemploraError(f"there is no folder {folder}", f"mkdir -p {path.parent}")
-    try:
-        there = path.exists()
-        # Under the name that a book is written first, which is longer than its own.
-        trial = path.with_name(f".{path.name}.tmp")
-        trial.touch()
-        trial.unlink()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise TemploraError(f"{path} cannot be written: {reason}", "choose another --out") from None
-    if there:
-        raise TemploraError(
-            f"{path} is there already, and templora does not overwrite it", "choose another --out"
+    def _opened(self, recorder: Recorder) -> SessionOpened:
+        """What the session is and how far it has come."""
+        manifest, config = self.session.manifest, self.config
+        return SessionOpened(
+            session=self.session.id,
+            path=str(self.session.path),
+            resume_command=self.session.resume_command,
+            model=manifest.model,
+            quantize=manifest.quantize,
+            device=manifest.device,
+            dtype=manifest.dtype,
+            recipe=config.train.recipe,
+            learn=config.train.learn,
+            chunk_tokens=config.decode.chunk_tokens,
+            context_tokens=config.decode.context_tokens,
+            goal=manifest.goal_amount,
+            unit=cast("Unit", manifest.goal_unit),
+            chunks=len(recorder.chunks),
+            tokens=len(recorder.state.tokens),
+            opening_tokens=self.kind.opening_tokens(self.session),
+            done=recorder.done,
         )
-    return path.absolute()
+
+
+def begin(
+    request: Request,
+    config: Config,
+    *,
+    notify: Notify = nobody,
+    engine: Engine = ENGINE,
+    resume_same: bool = False,
+    folder: Path | None = None,
+) -> Run:
+    """Begin a session for what is asked for, or with `resume_same` go on with one that has begun just so.
+
+    Raises TemploraError as `prepare` does.
+    """
+    prepared = prepare(request, config, notify=notify, engine=engine, folder=folder)
+    return Run(prepared.create(resume_same=resume_same), prepared.model, engine)
+
+
+def resume(
+    reference: str | None = None,
+    *,
+    more: Length | None = None,
+    notify: Notify = nobody,
+    engine: Engine = ENGINE,
+) -> Run:
+    """Open the session with that id, or a unique beginning of one; None is the last.
+
+    `more` is how much further a book is to be written than it has come, finished or not.
+    Raises TemploraError: there is none, another process writes to it, it is finished, it has no length that
+    could be changed, only the command that measures it can go on, its model is another one.
+    """
+    session = Store().open(reference)
+    try:
+        _require_open_end(session, engine.kind(session.manifest), more, notify)
+        run = reopen(session, notify=notify, engine=engine)
+        goal = {} if more is None else _goal_beyond(session, run.kind, *more)
+        session.update(opened=now(), **goal)
+        return run
+    except BaseException:
+        session.lock.release()
+        raise
+
+
+def reopen(session: Session, *, notify: Notify = nobody, engine: Engine = ENGINE) -> Run:
+    """Load the model of an open session as it ran before, not as `auto` would choose today.
+
+    Raises TemploraError where it is another one.
+    """
+    manifest = session.manifest
+    notify(Working(f"loading {manifest.model}"))
+    _use_threads(manifest)
+    config = as_begun(session)
+    folder = Path(manifest.folder)
+    folder = folder if folder.is_dir() else find_model(config, notify)
+    hint = f"nothing is lost: close other programs, then {session.resume_command}"
+    sizes = manifest.longest_chunk, manifest.header_tokens
+    model, _ = load_fitting(config, folder, *sizes, hint, notify, engine)
+    _require_same_model(session, model, notify)
+    return Run(session, model, engine)
+
+
+def as_begun(session: Session) -> Config:
+    """The settings of a session, with the model as it is held, and gradients checkpointed where they must be:
+    they are the same ones.
+    """
+    manifest = session.manifest
+    config = from_dict(manifest.config, str(session.path / "session.json"))
+    held = replace(config.model, quantize=manifest.quantize, device=manifest.device)
+    return replace(config, model=held, train=replace(config.train, gradient_checkpointing="auto"))
+
+
+def _require_open_end(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
+    """Refuse what cannot go on as it is asked."""
+    manifest, command = session.manifest, session.resume_command
+    if manifest.measured_by:  # resumed here, its chunks would go by unmeasured
+        raise TemploraError(f"{session.id} is measured while it is written", command)
+    if more is not None and not kind.can_be_extended:
+        raise TemploraError(f"{session.id} has the length of its text", f"without a length: {command}")
+    if more is None and kind.can_be_extended and _is_finished(session, kind):
+        # A kill between the last commit and the end leaves the file of `--out` one chunk behind.
+        if (book := kind.book_file(session)) and (notice := book.write()):
+            notify(Notice(notice))
+        raise TemploraError(
+            f"{session.id} is finished ({manifest.goal_amount} {manifest.goal_unit})",
+            f"extend it: {command} --chunks 4",
+        )
+
+
+def _is_finished(session: Session, kind: TaskKind) -> bool:
+    manifest = session.manifest
+    try:
+        return kind.done(read_chunks(session.steps), manifest.goal_unit) >= manifest.goal_amount
+    except StepDamaged:
+        return False  # restoring will say what is wrong, and go back to a good step
+
+
+def _goal_beyond(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
+    """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
+    if unit == "chunks":
+        amount, unit = amount * int(session.manifest.config["decode"]["chunk_tokens"]), "tokens"
+    return {"goal_amount": kind.done(readable_chunks(session.steps), unit) + amount, "goal_unit": unit}
+
+
+def _use_threads(manifest: Manifest) -> None:
+    """Sums in floating point depend on how many threads split them."""
+    import torch
+
+    if manifest.device == "cpu":
+        torch.set_num_threads(manifest.threads)
+
+
+def _require_same_model(session: Session, model: LanguageModel, notify: Notify) -> None:
+    """Another model is refused; other libraries and hardware are said: sums may differ in the last bit."""
+    manifest = session.manifest
+    if model.fingerprint != manifest.fingerprint:
+        raise TemploraError(
+            f"{session.id} was begun with another {manifest.model} than the one in {manifest.folder}",
+            "put the model back that it was begun with, or begin a new book: templora write --from",
+        )
+    from templora_cli.engine.decoding.runtime import runtime
+
+    running = runtime(model)
+    began, today = manifest.versions, running["versions"]
+    # One may be missing on either side: Triton counts only where it compiles.
+    changed = [
+        f"{name} {began.get(name, 'none')} -> {today.get(name, 'none')}"
+        for name in dict.fromkeys([*began, *today])
+        if began.get(name) != today.get(name)
+    ]
+    for fact in ("hardware", "dtype"):
+        if running[fact] != (before := getattr(manifest, fact)):
+            changed.append(f"{before} -> {running[fact]}")
+    if changed:
+        facts = ", ".join(changed)
+        told = f"the book was begun with others ({facts}): it goes on, but not necessarily token for token"
+        notify(Notice(told))

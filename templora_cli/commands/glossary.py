@@ -35,9 +35,9 @@ def extract(
     ] = None,
 ) -> None:
     """Propose names and terms that occur often, for a person to fill in their translations."""
+    from templora_cli.commands.arguments import check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
-    from templora_cli.runner import check_writable
     from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
     from templora_cli.translation.terms import propose_terms

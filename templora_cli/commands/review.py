@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from templora_cli import runner
-from templora_cli.commands import translate
-from templora_cli.commands.resume import load_as_begun
-from templora_cli.commands.terminal import open_view, raise_interrupt
-from templora_cli.config import from_dict
+from templora_cli.commands.arguments import check_writable
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.translate import exit_where_some_failed
 from templora_cli.errors import TemploraError
-from templora_cli.events import ChunkRelearnt, Event, Interrupted, Notice, RebuildStarted, Synced
+from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
 
 if TYPE_CHECKING:
     from templora_cli.render import View
+    from templora_cli.runner import Run
     from templora_cli.sessions.store import Session
     from templora_cli.translation.session import TranslatedBook
 
@@ -49,7 +49,7 @@ def review(
         chosen = [line for line in translated.report.lines if only in ("all", line.state)]
         if not chosen:
             raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
-        path = runner.check_writable(out or Path(f"{book.id}.review.txt"))
+        path = check_writable(out or Path(f"{book.id}.review.txt"))
         write_atomically(path, review_text(chosen, book.id))
     typer.echo(str(path))
     if edit:
@@ -77,14 +77,16 @@ def sync(
     is not finished.
     """
     from templora_cli.documents.utf8_text import read_text
-    from templora_cli.engine.decoding.choose import backend_for
-    from templora_cli.engine.models.loading import out_of_memory_hint
-    from templora_cli.sessions.checkpoint import read_chunks
-    from templora_cli.sessions.history import first_change, relearn
     from templora_cli.translation.review import corrections_of
     from templora_cli.translation.task import corrected
 
-    with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+    with (
+        open_view(json=json, quiet=quiet, prose=False) as (view, stop),
+        _opened(session) as (
+            book,
+            translated,
+        ),
+    ):
         path = file or Path(f"{book.id}.review.txt")
         sync_command = _sync_command(book, path)
         lines = {line.paragraph: line for line in translated.report.lines}
@@ -92,52 +94,47 @@ def sync(
         if not corrections:
             view.show(Notice(f"{path} changes and approves nothing"))
             return
-        translate.tell_of_changed_source(book, view)
-        config = from_dict(book.manifest.config, str(book.path / "session.json"))
-        model = load_as_begun(book, view)
-        before = read_chunks(book.steps)
-        records = corrected([chunk["record"] for chunk in before], corrections)
-        after = [{**chunk, "record": record} for chunk, record in zip(before, records, strict=True)]
-        task = runner.translation_task(book, model, config)
-        backend = backend_for(model, book.manifest.backend)
+
+        from templora_cli import runner
+
+        for notice in engine_in_use().kind(book.manifest).notices(book):
+            view.show(Notice(notice))
+        run = runner.reopen(book, notify=view.show, engine=engine_in_use())
+        records = corrected(translated.records, corrections)
+        after = [{**chunk, "record": record} for chunk, record in zip(run.chunks, records, strict=True)]
         try:
-            advice = f"nothing was taken back; {runner.LESS_MEMORY}"
-            with out_of_memory_hint(advice):
-                relearning = relearn(book, task, after, first_change(before, after), model, backend, config)
-                chunks = _follow(relearning, view)
+            chunks = _relearn(run, after, view, stop)
+            if stop.is_set():
+                raise KeyboardInterrupt
             finished = translated.finished
             goes_on = None if finished else book.resume_command
             view.show(Synced(book.id, len(corrections), chunks, goes_on))
-            if finished:
-                translate.write_document(book, view)
+            last = None
+            for last in run.end() if finished else ():
+                view.show(last)
         except KeyboardInterrupt:
             _tell_of_the_stop(book, records, sync_command, view)
             raise
+        exit_where_some_failed(last)
 
 
 def _sync_command(book: Session, path: Path) -> str:
     return f"templora sync {book.id} {shlex.quote(str(path))}"
 
 
-def _follow(rebuilding: Iterator[Event], view: View) -> int:
+def _relearn(run: Run, chunks: Sequence[dict[str, Any]], view: View, stop: threading.Event) -> int:
     """Learn to the end and say where it is; returns how many chunks that were."""
-    done, in_all, doing = 0, 0, "learning the book anew"
-    while True:
-        with view.status(doing):
-            event = next(rebuilding, None)
-        raise_interrupt()
-        if event is None:
-            return in_all
+    learnt = 0
+    for event in run.relearn(chunks, stop):
         view.show(event)
         if isinstance(event, RebuildStarted):
-            in_all = event.chunks
-        done += isinstance(event, ChunkRelearnt)
-        doing = f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}"
+            learnt = event.chunks
+    return learnt
 
 
 def _tell_of_the_stop(book: Session, records: Sequence[Any], sync_command: str, view: View) -> None:
     """Ctrl-C may come before the chunks that were learnt anew are in their place, or after it."""
-    from templora_cli.sessions.checkpoint import read_chunks
+    from templora_cli.sessions.steps import read_chunks
     from templora_cli.sessions.store import finish_swap
 
     finish_swap(book.path)
@@ -159,25 +156,32 @@ def retry(
     quiet: Quiet = False,
 ) -> None:
     """Translate paragraphs again with what the adapter knows by now."""
-    with open_view(json=json, quiet=quiet, prose=False) as view, _opened(session) as (book, translated):
+    with (
+        open_view(json=json, quiet=quiet, prose=False) as (view, stop),
+        _opened(session) as (
+            book,
+            translated,
+        ),
+    ):
         if not translated.finished:
             raise TemploraError(f"{book.id} is not finished", f"first: templora resume {book.id}")
         again = [line.paragraph for line in translated.report.lines if line.state == only]
         if not again:
             raise TemploraError(f"{book.id} has no paragraphs that are {only}", f"templora review {book.id}")
-        model = load_as_begun(book, view)
+
+        from templora_cli import runner
+
+        run = runner.reopen(book, notify=view.show, engine=engine_in_use())
         request = {**book.manifest.request, "again": [*book.manifest.request["again"], *again]}
         book.update(request=request, goal_amount=book.manifest.goal_amount + len(again))
-        translate.finish(book, model, view)
+        exit_where_some_failed(follow(run, run.events(stop), view, stop))
 
 
 @contextmanager
 def _opened(reference: str | None) -> Iterator[tuple[Session, TranslatedBook]]:
     """The session, if it is a translation."""
     from templora_cli.sessions.store import Store
-    from templora_cli.translation.session import TranslatedBook
+    from templora_cli.translation.kind import require_translation
 
     with Store().open(reference) as book:
-        if book.manifest.task != "translation":
-            raise TemploraError(f"{book.id} is no translation", "templora sessions list")
-        yield book, TranslatedBook(book.path, book.manifest)
+        yield book, require_translation(book)

@@ -13,6 +13,7 @@ from templora_cli.commands.terminal import print_table
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
+    from templora_cli.sessions.kind import Export
     from templora_cli.sessions.manifest import Manifest
 
 app = typer.Typer(help="Look at books in progress, and take them out as files.", no_args_is_help=True)
@@ -62,9 +63,10 @@ def list_sessions(json: AsJson = False) -> None:
 @app.command()
 def show(session: Reference = None, json: AsJson = False) -> None:
     """One session: its settings and its chunks with their figures."""
-    from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
     from templora_cli.sessions.manifest import load_manifest
+    from templora_cli.sessions.steps import StepDamaged, read_chunks
     from templora_cli.sessions.store import Store
+    from templora_cli.task_kinds import KINDS
 
     path = Store().find(session)
     manifest = load_manifest(path)
@@ -78,7 +80,8 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         both = {**summary, "path": str(path), "config": manifest.config, "steps": figures}
         typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
         return
-    for name, value in {**summary, "path": str(path), "premise": manifest.premise}.items():
+    kind = KINDS.get(manifest.task)
+    for name, value in {**summary, "path": str(path), **(kind.facts(manifest) if kind else {})}.items():
         typer.echo(f"{name:10} {'-' if value is None else value}")
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
@@ -102,15 +105,15 @@ def export(
     ] = None,
 ) -> None:
     """Write the book so far to a file. - is standard output."""
+    from templora_cli.commands.arguments import check_out
     from templora_cli.documents.book import book_of_prose
     from templora_cli.documents.registry import render_book
-    from templora_cli.runner import check_out
-    from templora_cli.sessions.checkpoint import readable_text
+    from templora_cli.sessions.steps import readable_text
     from templora_cli.sessions.store import Store
 
     folder = Store().find(session)
-    if str(out) != "-" and (manifest := _readable_manifest(folder)) and manifest.task == "translation":
-        _export_translation(folder, manifest, out)
+    if str(out) != "-" and (own := _own_form(folder)) is not None:
+        _export(folder, own, out)
         return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
@@ -124,27 +127,29 @@ def export(
     _save(target, render_book(book_of_prose(text), target))
 
 
-def _readable_manifest(folder: Path) -> Manifest | None:
-    """None where it is damaged: then the text is saved as prose."""
+def _own_form(folder: Path) -> Export | None:
+    """The session as its own kind of file; None where it is prose, or damaged: then it is saved as prose."""
     from templora_cli.sessions.manifest import load_manifest
+    from templora_cli.task_kinds import KINDS
 
     try:
-        return load_manifest(folder)
+        manifest = load_manifest(folder)
     except TemploraError:
         return None
+    kind = KINDS.get(manifest.task)
+    return None if kind is None else kind.export(folder, manifest)
 
 
-def _export_translation(folder: Path, manifest: Manifest, out: Path | None) -> None:
+def _export(folder: Path, own: Export, out: Path | None) -> None:
     """The document with what is translated so far."""
-    from templora_cli.runner import check_writable
-    from templora_cli.translation.session import TranslatedBook
+    from templora_cli.commands.arguments import check_writable
 
-    book = TranslatedBook(folder, manifest)
-    suffix = book.request["suffix"]
-    target = out or Path(f"{folder.name}{suffix}")
-    if target.suffix.lower() != suffix:
-        raise TemploraError(f"{target.name}: this translation is a {suffix}", f"--out {target.stem}{suffix}")
-    _save(check_writable(target), book.rendered(book.readable_records()))
+    target = out or Path(f"{folder.name}{own.suffix}")
+    if target.suffix.lower() != own.suffix:
+        raise TemploraError(
+            f"{target.name}: this translation is a {own.suffix}", f"--out {target.stem}{own.suffix}"
+        )
+    _save(check_writable(target), own.content())
 
 
 def _save(target: Path, content: str | bytes) -> None:
@@ -166,31 +171,30 @@ def _or_null(value: Any) -> Any:
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    from templora_cli.sessions.checkpoint import StepDamaged, read_chunks
-    from templora_cli.sessions.recorder import done
-    from templora_cli.text import count_words
+    """What a list says of a session."""
+    from templora_cli.sessions.steps import StepDamaged
+    from templora_cli.sessions.summary import Summary, read_summary
+    from templora_cli.task_kinds import KINDS
 
-    damaged = False
     try:
-        chunks = read_chunks(folder / "steps")
-    except StepDamaged:
-        chunks, damaged = [], True
-    reached = done(chunks, manifest.task, manifest.goal_unit)
+        found, damaged = read_summary(folder, KINDS[manifest.task]), False
+    except (StepDamaged, KeyError):  # or of a kind that a newer version knows
+        found, damaged = Summary(0, 0, 0, None, {}), True
+    reached = found.done.get(manifest.goal_unit, 0)
     state = f"{reached}/{manifest.goal_amount} {manifest.goal_unit}"
     if reached >= manifest.goal_amount:
         state = "finished"
-    gains = [c["nll_base"] - c["nll_adapter"] for c in chunks if c["nll_adapter"] is not None]
     return {
         "session": manifest.id,
         "state": "damaged" if damaged else state,
-        "words": count_words("".join(chunk["text"] for chunk in chunks)),
-        "tokens": sum(len(chunk["tokens"]) for chunk in chunks),
-        "chunks": len(chunks),
+        "words": found.words,
+        "tokens": found.tokens,
+        "chunks": found.chunks,
         "model": manifest.model,
         "quantize": manifest.quantize,
         "device": manifest.device,
         "learn": manifest.config["train"]["learn"],
-        "gain": sum(gains) / len(gains) if gains else None,
+        "gain": found.gain,
         "created": manifest.created,
         "opened": manifest.opened,
         "out": manifest.out,

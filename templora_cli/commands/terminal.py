@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
 import typer
 from rich import box
 from rich.console import Console
@@ -17,38 +19,36 @@ from rich.table import Table
 from rich.text import Text
 
 from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.events import Event, Interrupted
 from templora_cli.render import JsonView, TerminalView, View, show_error
 
-_interrupted = threading.Event()
-
-
-def _interrupt(number: int, frame: object) -> None:
-    _interrupted.set()
-    raise KeyboardInterrupt
-
-
-def raise_interrupt() -> None:
-    """Raise the KeyboardInterrupt that was lost: Python drops one that comes while an object is finalised."""
-    if _interrupted.is_set():
-        raise KeyboardInterrupt
+if TYPE_CHECKING:
+    from templora_cli.prepare import Engine
+    from templora_cli.runner import Run
 
 
 @contextmanager
-def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
-    """The view that the flags ask for, with `prose` on standard output or without.
+def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[View, threading.Event]]:
+    """The view that the flags ask for, with `prose` on standard output or without, and what Ctrl-C sets.
 
-    Errors inside are shown by it; they and Ctrl-C set the exit status.
+    Ctrl-C raises KeyboardInterrupt too; Python drops one that comes while an object is finalised, and then
+    the run looks at what was set. Errors inside are shown by the view; they and Ctrl-C set the exit status.
     """
-    _interrupted.clear()
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
     # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell's background job is to ignore Ctrl-C
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, interrupt)
     stdout = sys.stdout if prose else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     on_screen = TerminalView(stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
     with JsonView(sys.stdout) if json else on_screen as view:
         try:
-            yield view
+            yield view, stop
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -62,6 +62,39 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[View]:
             except OSError:  # the stream that takes the events may be what has failed
                 show_error(sys.stderr, told)
             raise typer.Exit(2) from None
+
+
+def follow(run: Run, events: Generator[Event, None, None], view: View, stop: threading.Event) -> Event | None:
+    """Show the events of a run to their end; returns the last one.
+
+    Ctrl-C: says what is kept and how to go on, exits with 130. An error of a file or stream, such as a full
+    disk under `> book.txt`, becomes a TemploraError.
+    """
+    last = None
+    try:
+        with closing(events):
+            for event in events:
+                view.show(event)
+                last = event
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        with suppress(BrokenPipeError):
+            view.show(run.interrupted())
+        raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
+    except OSError as error:
+        safe = run.interrupted()
+        kept = f"All committed chunks are safe ({safe.chunks:,})"
+        raise of_os_error(error, kept=kept, hint=f"put that right, then: {safe.resume_command}") from error
+    if isinstance(last, Interrupted):
+        raise typer.Exit(130)
+    return last
+
+
+def engine_in_use() -> Engine:
+    """What runs compute with: the object of the Click context where that is one, else the usual."""
+    from templora_cli.prepare import ENGINE, Engine
+
+    context = click.get_current_context(silent=True)
+    return (context.find_object(Engine) if context else None) or ENGINE
 
 
 @contextmanager

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli import runner
 from templora_cli.commands import flags
+from templora_cli.commands.arguments import check_writable
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.events import Interrupted, Notice, Translated
+from templora_cli.events import Event, Notice, Translated, Working
 
 if TYPE_CHECKING:
     from templora_cli.documents.base import Document
-    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.render import View
-    from templora_cli.sessions.manifest import Manifest
-    from templora_cli.sessions.store import Session
     from templora_cli.translation.glossary import Glossary
+    from templora_cli.translation.kind import TranslationRequest
     from templora_cli.translation.languages import Language
-    from templora_cli.translation.long_paragraphs import CutDocument
 
 SOME_FAILED = 3
 """Exit status where paragraphs are left that fail a check."""
@@ -77,113 +73,52 @@ def translate(
     does the same command given again.
     """
     from templora_cli.documents.registry import read_document
-    from templora_cli.prompt_files import load_prompts
-    from templora_cli.translation.session import fingerprint, selected
-    from templora_cli.translation.task import MOST_LEARNT
 
-    with open_view(json=json, quiet=quiet, prose=False) as view:
+    with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
         config = settings.resolve()
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _chosen(document, start, end, limit)
         terms = _terms(glossary, view)
         book = None if estimate else _out(file, out, languages[1])
-        longest = MOST_LEARNT * config.decode.chunk_tokens
-        config, folder, loaded = runner.load_model(config, view, chunk=longest)
-        cut = _cut(document, loaded, config, languages, view)
-        request = {
-            "path": str(file.absolute()),
-            "suffix": document.suffix,
-            "encoding": encoding,
-            "from": languages[0].code,
-            "to": languages[1].code,
-            "first": cut.place(first),
-            "end": cut.place(last),
-            "bilingual": bilingual,
-            "again": [],
-            "prompts": load_prompts("translation", config.prompts).texts,
-            "paragraphs_sha256": fingerprint(document),
-            "cuts": cut.cuts,
-            "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in terms.terms],
-        }
-        if book is None:
-            _print_estimate(config, loaded, cut, request, terms, view)
-            return
-        content = document.render({}, languages[0].code)  # nothing translated: the bytes as they were read
-        paragraphs = len(selected(cut, request))
-        new = _new_session(config, loaded, folder, content, request, paragraphs, book)
-        if changed := _begun_on_another_version(new.manifest):
-            view.show(Notice(changed))
-        with new.go_on() as session:
-            finish(session, loaded, view)
 
+        from templora_cli import runner
+        from templora_cli.translation.kind import TranslationRequest
 
-def finish(session: Session, model: LanguageModel, view: View) -> None:
-    """Translate what is left, then as `write_document`."""
-    from templora_cli.sessions.checkpoint import committed_steps
-
-    tell_of_changed_source(session, view)
-    runner.run_session(session, model, view)
-    try:
-        write_document(session, view)
-    except KeyboardInterrupt:
-        view.show(Interrupted(session.id, len(committed_steps(session.steps)), 0, session.resume_command))
-        raise
-
-
-def tell_of_changed_source(session: Session, view: View) -> None:
-    """Say so where the file is another one than the session began with, and goes on with."""
-    from templora_cli.translation.session import TranslatedBook
-
-    if TranslatedBook(session.path, session.manifest).source_has_changed:
-        name = Path(session.manifest.request["path"]).name
-        goes_on = "which goes on with its own copy; to translate the new version: templora translate"
-        view.show(Notice(f"{name} has changed since session {session.id} began, {goes_on}"))
-
-
-def write_document(session: Session, view: View) -> None:
-    """Write the translated document and its report. Exits with `SOME_FAILED` where that is so."""
-    from templora_cli.translation.session import TranslatedBook
-
-    book = TranslatedBook(session.path, session.manifest)
-    with view.status("writing the document"):
-        notice = book.write()
-    if notice:
-        view.show(Notice(notice))
-    report = book.report
-    counts = report.counts
-    view.show(
-        Translated(
-            session=session.id,
-            paragraphs=report.paragraphs,
-            **counts,
-            out=str(session.manifest.out),
-            report=str(session.path / "report.html"),
+        request = TranslationRequest(
+            document, file, languages, book, first, last, terms, encoding=encoding, bilingual=bilingual
         )
-    )
-    if counts["failed"]:
+        if estimate:
+            _print_estimate(request, config, view)
+            return
+        if changed := _begun_on_another_version(request):
+            view.show(Notice(changed))
+        engine = engine_in_use()
+        with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
+            exit_where_some_failed(follow(run, run.events(stop), view, stop))
+
+
+def exit_where_some_failed(last: Event | None) -> None:
+    """Exit with `SOME_FAILED` where that is what the last event of a run says."""
+    if isinstance(last, Translated) and last.failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _print_estimate(
-    config: Config,
-    model: LanguageModel,
-    document: Document,
-    request: dict[str, Any],
-    terms: Glossary,
-    view: View,
-) -> None:
-    from templora_cli.engine.decoding.choose import backend_for
+def _print_estimate(request: TranslationRequest, config: Config, view: View) -> None:
     from templora_cli.engine.models.loading import out_of_memory_hint
     from templora_cli.evaluation.estimate import estimate
-    from templora_cli.translation.session import languages_of, selected
+    from templora_cli.prepare import prepare
+    from templora_cli.translation.kind import trial_task
 
-    task = runner.book_task(
-        model, config, request["prompts"], languages_of(request), selected(document, request), terms
-    )
+    engine = engine_in_use()
+    prepared = prepare(request, config, notify=view.show, engine=engine)
+    model, config = prepared.model, prepared.new.config
+    task = trial_task(request, model, config)
     advice = "a smaller --chunk-tokens, --quantize nf4, or a smaller --model"
-    with view.status("translating the first paragraphs"), out_of_memory_hint(advice):
-        found = estimate(task, model, backend_for(model, config.decode.backend), config)
+    view.show(Working("translating the first paragraphs"))
+    with out_of_memory_hint(advice):
+        found = estimate(task, model, engine.backend(model, config.decode.backend), config)
+    view.close()
     hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
     typer.echo(f"paragraphs     {found.paragraphs:,}")
     typer.echo(f"source tokens  {found.source_tokens:,}")
@@ -228,33 +163,6 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
     return first, last if limit is None else min(last, first + limit)
 
 
-def _cut(
-    document: Document,
-    model: LanguageModel,
-    config: Config,
-    languages: tuple[Language, Language],
-    view: View,
-) -> CutDocument:
-    """The document with what is too long for a chunk in parts."""
-    from templora_cli.prompt_files import load_prompts
-    from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-    from templora_cli.translation.pairs import pair_format
-
-    form = pair_format(model.tokenizer, load_prompts("translation", config.prompts), *languages)
-    most = config.decode.chunk_tokens // 2
-    cuts = cuts_of(document.paragraphs, lambda text: len(form.source_tokens(text)), most)
-    cut = CutDocument(document, cuts)
-    if cuts:
-        longest = f"too long for a chunk ({most:,} tokens)"
-        first = int(next(iter(cuts))) + 1
-        parts = len(cut.paragraphs) - len(document.paragraphs) + len(cuts)
-        what = f"paragraph {first} is {longest}"
-        if len(cuts) > 1:
-            what = f"{len(cuts):,} paragraphs are {longest}, paragraph {first} the first of them"
-        view.show(Notice(f"{what}: translated in {parts:,} parts, cut at the ends of sentences"))
-    return cut
-
-
 def _terms(path: Path | None, view: View) -> Glossary:
     from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.glossary_file import read_glossary
@@ -273,55 +181,21 @@ def _out(file: Path, out: Path | None, target: Language) -> Path:
             f"{path.name}: a translation has the form of its source, {file.suffix}",
             f"--out {path.stem}{file.suffix}",
         )
-    return runner.check_writable(path)
+    return check_writable(path)
 
 
-def _begun_on_another_version(manifest: Manifest) -> str | None:
+def _begun_on_another_version(request: TranslationRequest) -> str | None:
     """What to tell where a session that is not finished has the same file as it was earlier."""
-    from templora_cli.sessions.store import Store
+    from templora_cli.sessions.store import Store, sha256_of
     from templora_cli.translation.session import TranslatedBook
 
-    store = Store()
+    store, path, content = Store(), request.path.absolute(), sha256_of(request.content)
     for begun in store.manifests():
         if isinstance(begun, TemploraError) or begun.task != "translation":
             continue
-        path = manifest.request["path"]
-        same = begun.request.get("path") == path and begun.source_sha256 != manifest.source_sha256
+        same = begun.request.get("path") == str(path) and begun.source_sha256 != content
         with suppress(TemploraError):  # a damaged one is not gone on with
             if same and not TranslatedBook(store.folder / begun.id, begun).finished:
                 goes_on = f"which goes on with its own copy: templora resume {begun.id}"
-                return f"{Path(path).name} has changed since session {begun.id} began, {goes_on}"
+                return f"{path.name} has changed since session {begun.id} began, {goes_on}"
     return None
-
-
-def _new_session(
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    content: bytes,
-    request: dict[str, Any],
-    paragraphs: int,
-    out: Path,
-) -> runner.NewSession:
-    from templora_cli.prompt_files import load_prompts
-    from templora_cli.translation.pairs import pair_format
-    from templora_cli.translation.session import languages_of
-    from templora_cli.translation.task import MOST_SEEN
-
-    prompts = load_prompts("translation", config.prompts)
-    form = pair_format(model.tokenizer, prompts, *languages_of(request))
-    header = len(form.header) + config.decode.context_tokens // 2  # the terms of a glossary
-    runner.require_window(model, config, header, chunk=MOST_SEEN * config.decode.chunk_tokens)
-    manifest = runner.new_manifest(
-        "translation",
-        config,
-        model,
-        folder,
-        named_after=Path(request["path"]).stem,
-        goal=(paragraphs, "paragraphs"),
-        source=content,
-        prompts=prompts,
-        request=request,
-        out=out,
-    )
-    return runner.NewSession(manifest, (), (), content, request["suffix"])

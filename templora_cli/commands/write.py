@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from templora_cli import runner
 from templora_cli.commands import flags
+from templora_cli.commands.arguments import check_out, length_of, read_premise
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config
-from templora_cli.errors import TemploraError
-
-if TYPE_CHECKING:
-    from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
 
 DEFAULT_CHUNKS = 4
 
@@ -65,71 +59,21 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    with open_view(json=json, quiet=quiet) as view:
-        config = settings.resolve()
-        goal = runner.goal_of(words, tokens, chunks, config.decode.chunk_tokens)
-        goal = goal or (DEFAULT_CHUNKS * config.decode.chunk_tokens, "tokens")
-        text = read_premise(premise, premise_file, required=from_file is None)
-        opening = _read_opening(from_file)
-        book = runner.check_out(out) if out else None
-        config, folder, loaded = runner.load_model(config, view)
-        new = new_novel(config, loaded, folder, premise=text, opening=opening, goal=goal, out=book)
-        with new.create() as session:
-            runner.write_session(session, loaded, view)
-
-
-def read_premise(premise: str | None, file: Path | None, *, required: bool) -> str:
-    """The premise from the flag, standard input ("-") or a file; "" where none is needed.
-
-    Raises TemploraError: two of them, none, or an empty one.
-    """
-    from templora_cli.documents.utf8_text import checked_text, read_text
-
-    if premise is not None and file is not None:
-        raise TemploraError("--premise and --premise-file are two premises", "give one of them")
-    if file is not None:
-        return read_text(file).strip()
-    if premise is None and not required:
-        return ""
-    if premise is None:
-        raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
-    try:
-        content = sys.stdin.buffer.read() if premise == "-" else premise.encode("utf-8")
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8 come as surrogates
-        raise TemploraError("the premise is not UTF-8", "put it in a file: --premise-file") from None
-    text = checked_text(content, "the premise").strip()
-    if not text:
-        raise TemploraError("the premise is empty", 'templora write --premise "A lighthouse keeper..."')
-    return text
-
-
-def _read_opening(file: Path | None) -> str | None:
     from templora_cli.documents.utf8_text import read_text
 
-    return None if file is None else read_text(file)
+    with open_view(json=json, quiet=quiet) as (view, stop):
+        config = settings.resolve()
+        amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
+        text = read_premise(premise, premise_file, required=from_file is None)
+        opening = None if from_file is None else read_text(from_file)
+        book = check_out(out) if out else None
 
+        from templora_cli import runner
+        from templora_cli.novel.kind import NovelRequest
+        from templora_cli.novel.task import Goal
 
-def new_novel(config: Config, model: LanguageModel, folder: Path, **book: Any) -> runner.NewSession:
-    """The session of a novel; `book` is premise, opening, goal, out."""
-    from templora_cli.novel.prompt import NovelPrompt, opening_tokens
-    from templora_cli.prompt_files import load_prompts
-
-    prompts = load_prompts("novel", config.prompts)
-    opening = book["opening"]
-    how = (book["premise"], opening is not None, config.decode.context_tokens)
-    header = NovelPrompt(model.tokenizer, prompts, *how)(()).header
-    runner.require_window(model, config, len(header))
-    manifest = runner.new_manifest(
-        "novel",
-        config,
-        model,
-        folder,
-        named_after=book["premise"] or opening,
-        goal=book["goal"],
-        source=opening,
-        prompts=prompts,
-        premise=book["premise"],
-        out=book["out"],
-    )
-    tokens = () if opening is None else opening_tokens(model.tokenizer, opening)
-    return runner.NewSession(manifest, header, tokens, opening)
+        tokens_each = config.decode.chunk_tokens
+        goal = Goal(amount * tokens_each, "tokens") if unit == "chunks" else Goal(amount, unit)
+        request = NovelRequest(text, opening, goal, book)
+        with runner.begin(request, config, notify=view.show, engine=engine_in_use()) as run:
+            follow(run, run.events(stop), view, stop)

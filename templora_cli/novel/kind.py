@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 PROMPTS = "novel"
+DEFAULT_GOAL = Goal(4096, "tokens")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class NovelRequest:
     premise: str = ""
     opening: str | None = None
     """Text of a person's that is learnt first and gone on from."""
-    goal: Goal = Goal(4096, "tokens")
+    goal: Goal = DEFAULT_GOAL
     out: Path | None = None
     """File of the book, in a format that can be written."""
     kind: str = "novel"

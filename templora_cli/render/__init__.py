@@ -20,6 +20,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResul
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
+from rich.status import Status
 from rich.text import Text
 from rich.theme import Theme
 
@@ -57,10 +58,6 @@ class View(Protocol):
     def fail(self, error: TemploraError) -> None:
         """Show the error that ends the run."""
 
-    def status(self, text: str) -> AbstractContextManager[None]:
-        """Say what is going on during a slow step outside of the loop."""
-        return nullcontext()
-
     def close(self) -> None:
         """May be called more than once."""
         return None
@@ -74,7 +71,7 @@ class JsonView(View):
 
     def show(self, event: events.Event) -> None:
         """Print the event, unless it is internal."""
-        if not isinstance(event, events.ChunkLearnt):
+        if not isinstance(event, (events.ChunkLearnt, events.Working)):
             self._write(event.as_json())
 
     def fail(self, error: TemploraError) -> None:
@@ -137,12 +134,14 @@ class TerminalView(View):
         self._process = psutil.Process()
         self._mid_line = self._warned = False
         self._region: Region | None = None
+        self._spinner: Status | None = None
         self._size = (0, 0)
         self._lock, self._closed = threading.RLock(), threading.Event()
 
     def show(self, event: events.Event) -> None:
         """Show one event; BrokenPipeError where nobody reads the prose any more."""
         with self._lock:
+            self._show_working(event)
             self._progress.update(event)
             if isinstance(event, events.TextDecoded) and self._on_screen:
                 self._write(harmless(event.text))
@@ -171,25 +170,24 @@ class TerminalView(View):
         self.close()
         show_error(self._stderr, error)
 
-    @contextmanager
-    def status(self, text: str) -> Iterator[None]:
-        """In the status block of an open session, a spinner in a terminal before it, nothing elsewhere."""
-        if self._region is not None:
-            before, self._progress.doing = self._progress.doing, text
-            try:
-                yield
-            finally:
-                self._progress.doing = before
-            return
-        spinner = "dots" if _is_utf(self._stderr) else "line"
-        with self._console.status(Text(self._own(text)), spinner=spinner) if self._live else nullcontext():
-            yield
+    def _show_working(self, event: events.Event) -> None:
+        """What is slow before there is a status block: a spinner in a terminal, nothing elsewhere."""
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+        if isinstance(event, events.Working) and self._live and self._region is None:
+            kind = "dots" if _is_utf(self._stderr) else "line"
+            self._spinner = self._console.status(Text(self._own(event.message)), spinner=kind)
+            self._spinner.start()
 
     def close(self) -> None:
         """Wipe the status, finish the line of prose, show the cursor again."""
         with self._lock:
             self._closed.set()
             region, self._region = self._region, None
+            if self._spinner is not None:
+                self._spinner.stop()
+                self._spinner = None
             try:
                 self._end_line()
             finally:
@@ -289,6 +287,9 @@ class TerminalView(View):
                 yield f"note: {event.message}", "warn"
             case events.ParagraphTranslated():
                 yield from _paragraph_lines(event, self._live)
+            case events.SectionCut():
+                name, place = event.section, now.chunk_name(event.index)
+                yield f"{place}: no room for all of the {name}, {event.shown} of {event.items} shown", "warn"
             case events.ChunkRejected():
                 yield f"{now.chunk_name(event.index)} is written again: {event.flaw}", "warn"
             case events.ChunkScored() if event.flaw:

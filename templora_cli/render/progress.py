@@ -69,6 +69,8 @@ class Progress:
                 self.doing = self._learning(event.epoch + 1) if event.epoch < event.epochs else "saving"
             case events.ChunkLearnt():
                 self.doing = "saving"
+            case events.Working():
+                self.doing = event.message
             case events.ChunkCommitted():
                 self._committed(event)
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import errno
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +154,7 @@ def _restore(
 
 
 def _set_aside(step: Path, reason: str) -> str:
-    aside = step.withstep_name(f"{step.name}.damaged")
+    aside = step.with_name(f"{step.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
     sync_folder(step.parent)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def relearn(
     model: Model,
     backend: Backend,
     config: Config,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Put `chunks` in the place of those of the session; yields what is learnt again.
 
     `first` is the first that differs: learning goes on from the newest checkpoint before it. The new steps

@@ -58,6 +58,10 @@ class TaskKind(ABC):
             return count_words("".join(chunk["text"] for chunk in counted))
         return sum(len(chunk["tokens"]) for chunk in counted)
 
+    def notices(self, session: Session) -> list[str]:
+        """What to tell before a session goes on."""
+        return []
+
     def opening_tokens(self, session: Session) -> int:
         """Tokens of what a person wrote first, which do not count for the goal."""
         return 0

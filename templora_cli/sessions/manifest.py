@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -98,6 +98,8 @@ def load_manifest(folder: Path) -> Manifest:
 @cache
 def _kinds() -> dict[str, tuple[type, ...]]:
     """The JSON types that each field may have; inside tables only the outside is looked at."""
-    hints = get_type_hints(Manifest)
-    kinds = {f.name: get_args(h) if isinstance(h := hints[f.name], UnionType) else (h,) for f in fields(Manifest)}
-    return {name: tuple(get_origin(one) or one for one in some) for name, some in kinds.items()}
+    kinds = {}
+    for name, hint in get_type_hints(Manifest).items():
+        some = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        kinds[name] = tuple(get_origin(one) or one for one in some)
+    return kinds

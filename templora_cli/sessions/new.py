@@ -39,7 +39,11 @@ class NewSession:
     seen_tokens: int | None = None
     """What the model sees at most beside header and context, where that is more than a chunk."""
     hint: str | None = None
-    """What would help where it does not fit into memory or window, where that is no flag of `write`."""
+    """What would help where it does not fit into memory, where that is no flag of `write`."""
+    notices: tuple[str, ...] = ()
+    """What to tell before it begins."""
+    window_hint: str | None = None
+    """The same of the model's window."""
 
     @property
     def longest_chunk(self) -> int:

@@ -131,10 +131,12 @@ def committed_steps(steps: Path) -> list[Path]:
 
 
 def step_name(index: int) -> str:
+    """The name of the folder of a chunk."""
     return f"{index:06d}"
 
 
 def checksums_of(step: Path) -> dict[str, str]:
+    """SHA-256 of each file of a step, as it was when it was committed. Raises StepDamaged."""
     try:
         sums = json.loads((step / "checksums.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -146,6 +148,7 @@ def checksums_of(step: Path) -> dict[str, str]:
 
 
 def sha256_of_file(file: Path) -> str:
+    """In hexadecimal digits. Raises StepDamaged where it cannot be read."""
     digest = hashlib.sha256()
     try:
         with file.open("rb") as stream:

@@ -62,6 +62,14 @@ class Session:
             raise of_os_error(error, kept="All committed chunks are safe", hint=hint) from error
         self.manifest = changed
 
+    def source(self, suffix: str = ".txt") -> bytes:
+        """The session's own copy of what a person wrote. Raises TemploraError where it is damaged."""
+        path = self.path / f"source{suffix}"
+        content = path.read_bytes() if path.is_file() else b""
+        if sha256_of(content) != self.manifest.source_sha256:
+            raise TemploraError(f"session {self.id}: {path} is damaged", "put it back as it was")
+        return content
+
     def given_tokens(self) -> tuple[int, ...]:
         """The token ids of what a person wrote first, as they were when the session began.
 

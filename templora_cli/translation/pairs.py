@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 from templora_cli.documents.aligned import Pair
-from templora_cli.events import Origin
-from templora_cli.prompt import Prompt
 from templora_cli.prompt_files import PromptFile
-from templora_cli.text import TextStream, decode
+from templora_cli.text import decode
 from templora_cli.translation.languages import Language
-from templora_cli.turn import Given
 
 Tokens = tuple[int, ...]
 
@@ -198,64 +195,3 @@ def _rendered(tokenizer: Any, said: list[dict[str, str]], *, prompt: bool) -> st
         if SYSTEM in text:
             return text
     return None
-
-
-@dataclass(frozen=True)
-class PairsTask:
-    """Runs of pairs, each a chunk whose source is shown and whose target is learnt.
-
-    Implements `turn.Task`.
-    """
-
-    format: PairFormat
-    runs: Sequence[Sequence[Pair]]
-    """The pairs of the file; those targets are learnt unless `targets` says otherwise."""
-    context_pairs: int
-    """Pairs before a run that training shows."""
-    origin: Origin
-    targets: Callable[[int], Sequence[str]]
-    """The targets to learn of a run, by its index; asked when the run's turn comes."""
-    _lengths: dict[int, int] = field(default_factory=dict)
-    """Tokens of the runs that were read."""
-
-    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | None:
-        """The run that follows the runs in `book`."""
-        read = 0
-        for index in range(len(self.runs)):
-            if read == len(book):
-                return self._turn(self.format.pair_tokens(self._before(index)), self._learnt(index))
-            if index not in self._lengths:
-                self._lengths[index] = len(self.format.pair_tokens(self._learnt(index)))
-            read += self._lengths[index]
-        return None
-
-    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
-        """See `turn.Task`: what a run brings does not change."""
-        turn = self.next_turn(book, records)
-        assert turn is not None
-        return turn
-
-    def _before(self, index: int) -> list[Pair]:
-        """The last `context_pairs` pairs before run `index`."""
-        pairs: list[Pair] = []
-        while index > 0 and len(pairs) < self.context_pairs:
-            index -= 1
-            pairs = self._learnt(index) + pairs
-        return pairs[max(0, len(pairs) - self.context_pairs) :]
-
-    def _learnt(self, index: int) -> list[Pair]:
-        sources = (pair.source for pair in self.runs[index])
-        return [Pair(*pair) for pair in zip(sources, self.targets(index), strict=True)]
-
-    def _turn(self, context: Tokens, run: Sequence[Pair]) -> Given:
-        given: list[int] = []
-        mask: list[bool] = []
-        for pair in run:
-            shown, said, learnt = self.format.lesson(pair)
-            given += shown + said
-            mask += [False] * len(shown) + learnt
-        return Given(Prompt(self.format.header, context), tuple(given), self.origin, tuple(mask))
-
-    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
-        """See `turn.Task`."""
-        return TextStream(lambda tokens: decode(self.format.tokenizer, tokens), book).push

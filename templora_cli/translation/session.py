@@ -12,8 +12,8 @@ from templora_cli.documents.base import Document
 from templora_cli.documents.registry import parse_document
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
-from templora_cli.sessions.checkpoint import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.manifest import Manifest
+from templora_cli.sessions.steps import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
 from templora_cli.translation.glossary import Glossary, Term, consistency
 from templora_cli.translation.languages import Language, language
@@ -23,7 +23,7 @@ from templora_cli.translation.review import relapses
 from templora_cli.translation.task import best_of, corrections_in
 
 ASKED = frozenset(
-    ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again", "prompts")
+    ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again")
 ) | {"paragraphs_sha256", "cuts"}
 """What the request of a translation's manifest holds."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 
 from templora_cli.commands.eval.drift import drift
-from templora_cli.commands.eval.ppl import finish, ppl
+from templora_cli.commands.eval.ppl import ppl, report_reading
 from templora_cli.commands.eval.translate import translate
 
-__all__ = ["app", "finish"]
+__all__ = ["app", "report_reading"]
 
 app = typer.Typer(help="Measure what learning is worth.", no_args_is_help=True)
 app.command()(ppl)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli import runner
 from templora_cli.commands import flags
+from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import open_view
-from templora_cli.commands.write import new_novel, read_premise
-from templora_cli.config import Config, for_size
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.drift import Measures
     from templora_cli.render import View
+    from templora_cli.runner import Run
     from templora_cli.state import WritingState
 
 MEASURES = [
@@ -62,7 +62,7 @@ def drift(
     from templora_cli.evaluation.drift import by_depth
     from templora_cli.evaluation.plots import check_plot, plot_drift
 
-    with open_view(json=False, quiet=quiet, prose=False) as view:
+    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if plot is not None:
             check_plot(plot)
@@ -73,16 +73,16 @@ def drift(
         probe_text = None if probe is None else read_text(probe)
         config = settings.resolve()
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}
-        folder: Path | None = None
         for seed in range(seeds):
             for name, books in measured.items():
                 train = replace(config.train, learn=name == "learning")
                 one = replace(config, seed=seed, train=train)
                 if not quiet:
                     typer.echo(f"seed {seed}, {name}", err=True)
-                one, folder, loaded = runner.load_model(one, view, folder)
-                config = for_size(config, loaded.parameters)
-                books += _write_measured(one, loaded, folder, view, text, tokens, probe_text, probe_tokens)
+                with _open(one, text, tokens, view) as run:
+                    config = replace(config, given=run.config.given, own=run.config.own)
+                    books += _write_measured(run, view, stop, probe_text, probe_tokens)
+                del run  # a new adapter every time
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)
         named = [(name, row) for pair in pairs for name, row in zip(measured, pair, strict=True)]
@@ -96,34 +96,37 @@ def drift(
             plot_drift(plot, measured, step)
 
 
+def _open(config: Config, premise: str, length: int, view: View) -> Run:
+    """The session that writes one book, a new one or one that was stopped."""
+    from templora_cli import runner
+    from templora_cli.novel.kind import NovelRequest
+    from templora_cli.novel.task import Goal
+
+    # A kind of its own, so that it never goes on with a book that somebody writes.
+    goal, measured_by = Goal(length, "tokens"), "templora eval drift"
+    request = NovelRequest(premise, goal=goal, kind="drift", measured_by=measured_by)
+    return runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True)
+
+
 def _write_measured(
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    view: View,
-    premise: str,
-    length: int,
-    probe: str | None,
-    probe_tokens: int,
+    run: Run, view: View, stop: threading.Event, probe: str | None, probe_tokens: int
 ) -> list[Measures]:
     """Write one book, or find it written, measuring the adapter after each chunk."""
     from templora_cli.evaluation.drift import LiveMeasures, measures_of
     from templora_cli.evaluation.kept import Kept
+    from templora_cli.novel.task import NovelTask
     from templora_cli.reading import reading_tokens
-    from templora_cli.sessions.checkpoint import read_chunks
 
-    goal = (length, "tokens")
-    new = new_novel(config, model, folder, premise=premise, opening=None, goal=goal, out=None)
+    model, task = run.model, run.task
+    assert isinstance(task, NovelTask)
     beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
-    # A kind of its own, so that it never goes on with a book that somebody writes.
-    new = replace(new, manifest=replace(new.manifest, task="drift"))
-    with new.go_on() as session:
-        look = LiveMeasures(model, new.header, (beginning, tokens[:probe_tokens]), config.decode)
-        kept = Kept(session.path / "measured.json")
+    header = task.prompt(()).header
+    look = LiveMeasures(model, header, (beginning, tokens[:probe_tokens]), run.config.decode)
+    kept = Kept(run.session.path / "measured.json")
 
-        def after_chunk(index: int, state: WritingState) -> None:
-            if index >= 0:
-                kept.once(index, lambda: look(state))
+    def after_chunk(index: int, state: WritingState) -> None:
+        if index >= 0:
+            kept.once(index, lambda: look(state))
 
-        runner.run_session(session, model, view, after_chunk=after_chunk)
-        return measures_of(read_chunks(session.steps), kept.values)
+    follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
+    return measures_of(run.chunks, kept.values)

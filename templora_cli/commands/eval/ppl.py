@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli import runner
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import open_view
-from templora_cli.config import Config, for_size, from_dict
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.config import Config, from_dict
 from templora_cli.errors import TemploraError
+from templora_cli.prompt import window
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.evaluation.perplexity import Score
     from templora_cli.render import View
-    from templora_cli.sessions.store import Session
+    from templora_cli.runner import Run
     from templora_cli.state import WritingState
 
 COLUMNS = {
@@ -86,7 +86,7 @@ def ppl(
     from templora_cli.evaluation.perplexity import row, scores_of
     from templora_cli.evaluation.plots import check_plot, plot_perplexity
 
-    with open_view(json=False, quiet=quiet, prose=False) as view:
+    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if csv and against:
             raise TemploraError("--csv holds one table, and --against prints two", "--json holds both")
@@ -95,18 +95,21 @@ def ppl(
         config = settings.resolve()
         ways = _ways(config, against or [])
         texts = {path: read_text(path) for path in files}
-        folder: Path | None = None
+        if limit_tokens is not None and limit_tokens < 1:
+            raise TemploraError(f"--limit-tokens {limit_tokens}: must be at least 1", "--limit-tokens 20000")
         books: dict[str, list[Score]] = {}
         costs: list[dict[str, Any]] = []
         names = _names(files)
         for way, one in ways.items():
             for path, text in texts.items():
-                one, folder, loaded = runner.load_model(one, view, folder)  # a new adapter every time
-                config = for_size(config, loaded.parameters)
-                chunks, cost = _read_book(one, loaded, folder, view, path, text, limit_tokens, bool(against))
-                del loaded
-                scores = scores_of(chunks)
-                if one.train.learn == config.train.learn:
+                run = _open(one, path, text, limit_tokens, measured=bool(against), view=view)
+                config = replace(config, given=run.config.given, own=run.config.own)
+                with run:
+                    cost = _read_book(run, view, stop, measured=bool(against))
+                    scores = scores_of(run.chunks)
+                    learns = run.config.train.learn
+                del run  # a new adapter every time
+                if learns == config.train.learn:
                     books.setdefault(names[path], scores)
                 if cost is not None:
                     whole = row("all", scores)
@@ -140,89 +143,49 @@ def _ways(config: Config, against: list[str]) -> dict[str, Config]:
     return ways
 
 
-def finish(session: Session, model: LanguageModel, view: View) -> None:
-    """Go on with a reading that was stopped, and print its table."""
+def report_reading(run: Run) -> None:
+    """Print the table of a reading that is finished."""
     from templora_cli.evaluation.perplexity import scores_of
-    from templora_cli.sessions.checkpoint import read_chunks
 
-    runner.run_session(session, model, view)
-    config = from_dict(session.manifest.config, str(session.path / "session.json"))
-    scores = scores_of(read_chunks(session.steps))
-    _report({session.id: scores}, config, [], reference=False, form="table")
+    _report({run.session.id: scores_of(run.chunks)}, run.config, [], reference=False, form="table")
 
 
-def _read_book(
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    view: View,
-    path: Path,
-    text: str,
-    limit: int | None,
-    costs: bool,
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Read one book to its end, or find it read; its chunks and, where wanted, what it cost."""
-    from templora_cli.reading import reading_tokens
-    from templora_cli.sessions.checkpoint import read_chunks
+def _open(config: Config, path: Path, text: str, limit: int | None, *, measured: bool, view: View) -> Run:
+    """The session that reads a book, a new one or one that was stopped."""
+    from templora_cli import runner
+    from templora_cli.reading import ReadingRequest
 
-    header, tokens = reading_tokens(model.tokenizer, text)
-    if limit is not None:
-        if limit < 1:
-            raise TemploraError(f"--limit-tokens {limit}: must be at least 1", "--limit-tokens 20000")
-        tokens = tokens[:limit]
-    if len(tokens) < config.decode.chunk_tokens:
-        raise TemploraError(
-            f"{path} has {len(tokens)} tokens, less than a chunk of {config.decode.chunk_tokens}",
-            f"--chunk-tokens {max(8, len(tokens) // 8)}",
-        )
-    runner.require_window(model, config, len(header))
-    task = "costs" if costs else "ppl"
-    manifest = runner.new_manifest(
-        task,
-        config,
-        model,
-        folder,
-        named_after=f"eval {path.stem}",
-        goal=(len(tokens), "tokens"),
-        source=text,
-    )
-    with runner.NewSession(manifest, header, tokens, text).go_on() as session:
-        if not costs:
-            runner.run_session(session, model, view)
-            return read_chunks(session.steps), None
-        cost = _run_costed(session, config, model, view, header, tokens)
-        return read_chunks(session.steps), cost
+    request = ReadingRequest(text, str(path), limit)
+    if measured:
+        request = replace(request, kind="costs", measured_by="templora eval ppl --against")
+    return runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True)
 
 
-def _run_costed(
-    session: Session,
-    config: Config,
-    model: LanguageModel,
-    view: View,
-    header: tuple[int, ...],
-    tokens: tuple[int, ...],
-) -> dict[str, Any]:
-    """Read to the end and take the cost: the peak so far after each chunk, and of the end how it decodes."""
-    from templora_cli.engine.decoding.choose import backend_for
+def _read_book(run: Run, view: View, stop: threading.Event, *, measured: bool) -> dict[str, Any] | None:
+    """Read one book to its end, or find it read; what it cost where that is wanted: the peak so far after
+    each chunk, and of the end how it decodes.
+    """
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.kept import Kept
-    from templora_cli.prompt import window
-    from templora_cli.sessions.checkpoint import read_chunks
 
-    last = (len(tokens) - 1) // config.decode.chunk_tokens
+    if not measured:
+        follow(run, run.events(stop), view, stop)
+        return None
+    session, config, model = run.session, run.config, run.model
+    last = (session.manifest.goal_amount - 1) // config.decode.chunk_tokens
 
     def after_chunk(index: int, state: WritingState) -> None:
         memory.once(index, lambda: peak.bytes)
         if index == last:
+            header = tuple(session.manifest.request["header"])
             prompt = header + window(state.tokens, config.decode.context_tokens)
-            backend = backend_for(model, config.decode.backend)
+            backend = run.engine.backend(model, session.manifest.backend)
             trial.once(index, lambda: decode_trial(model, backend, prompt, config.decode))
 
     trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
     with PeakMemory(model.device) as peak:
-        runner.run_session(session, model, view, after_chunk=after_chunk)
-    chunks, most = read_chunks(session.steps), max(memory.values.values())
-    cost = cost_of(chunks, trial.values[last], most, config.decode.chunk_tokens)
+        follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
+    cost = cost_of(run.chunks, trial.values[last], max(memory.values.values()), config.decode.chunk_tokens)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
 
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import json as json_module
 import shutil
+import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from templora_cli import runner
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.documents.aligned import AlignedText, Pair
-    from templora_cli.engine.models.loading import LanguageModel
+    from templora_cli.documents.aligned import AlignedText
     from templora_cli.evaluation.translation import Judged, Row
     from templora_cli.render import View
+    from templora_cli.runner import Run
     from templora_cli.state import WritingState
     from templora_cli.translation.languages import Language
-    from templora_cli.translation.pairs import PairFormat
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
 """unbabel-comet needs an older transformers than templora, so it lives in an environment of its own."""
@@ -97,13 +96,10 @@ def translate(
     paper (section 4.3). A run that was stopped goes on when the same command is given again.
     """
     from templora_cli.documents.aligned import read_aligned
-    from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.evaluation.translation import comet as comet_of
     from templora_cli.evaluation.translation import metrics_for, table
-    from templora_cli.prompt_files import load_prompts
-    from templora_cli.translation.pairs import pair_format
 
-    with open_view(json=False, quiet=quiet, prose=False) as view:
+    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         tables = form_of(as_json=json, as_csv=csv)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
         named = _named(source, target)
@@ -112,30 +108,28 @@ def translate(
         if not score_only:
             metrics_for(languages[1], ["a"], bleu=bleu)
         config = settings.resolve(prefer="given" if learn_from == "reference" else "own")
-        asked = {
-            "context_pairs": context_pairs,
-            "learn_from": learn_from,
-            "limit_tokens": limit_tokens,
-            "run_pairs": run_pairs,
-            "score_only": score_only,
-            "languages": [language.code for language in languages],
-        }
-        folder = runner.find_model(config, view)
-        form = pair_format(load_tokenizer(folder), load_prompts("translation", config.prompts), *languages)
-        runs = _limited(text.runs, form, limit_tokens)
-        sizes = _Sizes.of(form, runs, context_pairs)
-        config = replace(
-            config, decode=replace(config.decode, chunk_tokens=sizes.mean, context_tokens=sizes.context)
+
+        from templora_cli import runner
+        from templora_cli.translation.aligned import PairsRequest
+
+        request = PairsRequest(
+            text.runs,
+            languages,
+            pairs.stem,
+            "templora eval translate",
+            context_pairs=context_pairs,
+            learn_from=learn_from,
+            limit_tokens=limit_tokens,
+            asked={"run_pairs": run_pairs, "score_only": score_only},
         )
-        hint = "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
-        config, folder, loaded = runner.load_model(config, view, folder, chunk=sizes.run, hint=hint)
-        _require_positions(loaded, config, form, sizes)
-        paragraphs = _translate(config, loaded, folder, view, pairs, form, runs, asked)
+        engine = engine_in_use()
+        with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
+            paragraphs = _translate(run, view, stop)
         if out is not None:
             _write_outputs(out, paragraphs)
         rows = table(paragraphs, languages[1], step=step, bleu=bleu)
         quality = comet_of(comet, paragraphs) if comet else None
-        _report(tables, config, rows, quality)
+        _report(tables, run.config, rows, quality)
 
 
 def _check(
@@ -192,134 +186,40 @@ def _languages(text: AlignedText, source: str | None, target: str | None) -> tup
     return found
 
 
-def _translate(
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    view: View,
-    path: Path,
-    form: PairFormat,
-    runs: Sequence[Sequence[Pair]],
-    asked: dict[str, Any],
-) -> list[Judged]:
+def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
     """Translate and learn run after run, or find it done."""
-    from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.evaluation.kept import Kept
     from templora_cli.evaluation.translation import TranslationProbe, judged
-    from templora_cli.sessions.checkpoint import committed_steps
-    from templora_cli.translation.pairs import PairsTask
+    from templora_cli.sessions.steps import committed_steps
+    from templora_cli.translation.aligned import MEASURED, PairsTask
 
-    from_output = asked["learn_from"] == "output"
+    session, model, task, asked = run.session, run.model, run.task, run.session.manifest.request
+    assert isinstance(task, PairsTask)
+    runs = task.runs
     probe = TranslationProbe(
         model,
-        backend_for(model, config.decode.backend),
-        form,
+        run.engine.backend(model, session.manifest.backend),
+        task.format,
         runs,
         context_pairs=asked["context_pairs"],
-        from_output=from_output,
+        from_output=asked["learn_from"] == "output",
         banned=model.banned_tokens,
         translate=not asked["score_only"],
     )
-    with _new_session(config, model, folder, path, form, runs, asked).go_on() as session:
-        kept = Kept(session.path / "measured.json")
+    kept = Kept(session.path / MEASURED)
 
-        def measure_next(index: int, state: WritingState) -> None:
-            """Called after run `index`; the next one is looked at before it is learnt."""
-            if (following := index + 1) < len(runs):
-                kept.once(following, lambda: probe.measure(following, kept.values))
+    def measure_next(index: int, state: WritingState) -> None:
+        """Called after run `index`; the next one is looked at before it is learnt."""
+        if (following := index + 1) < len(runs):
+            kept.once(following, lambda: probe.measure(following, kept.values))
 
-        def targets(index: int) -> Sequence[str]:
-            if not from_output:
-                return [pair.target for pair in runs[index]]
-            outputs: list[str] = kept.values[index]["adapter" if model.adapter else "base"]["outputs"]
-            return outputs
-
-        origin: Literal["own", "given"] = "own" if from_output else "given"
-        task = PairsTask(form, runs, asked["context_pairs"], origin, targets)
-        if lost := sorted(set(range(len(committed_steps(session.steps)))) - kept.values.keys()):
-            raise TemploraError(
-                f"{kept.path} has no measurement of run {lost[0] + 1}, whose adapter is gone",
-                f"delete {session.path} and give the command again",
-            )
-        runner.run_session(session, model, view, after_chunk=measure_next, task=task)
-        return judged(runs, kept.values)
-
-
-def _limited(runs: Sequence[Sequence[Pair]], form: PairFormat, limit: int | None) -> list[Sequence[Pair]]:
-    """The first runs, to the one in which the references reach `limit` tokens."""
-    kept: list[Sequence[Pair]] = []
-    tokens = 0
-    for run in runs:
-        if limit is not None and tokens >= limit:
-            break
-        kept.append(run)
-        tokens += sum(len(form.target_tokens(pair.target)) for pair in run)
-    return kept
-
-
-def _new_session(
-    config: Config,
-    model: LanguageModel,
-    folder: Path,
-    path: Path,
-    form: PairFormat,
-    runs: Sequence[Sequence[Pair]],
-    asked: dict[str, Any],
-) -> runner.NewSession:
-    source = json_module.dumps(
-        {**asked, "runs": [[asdict(pair) for pair in run] for run in runs]}, ensure_ascii=False, indent=1
-    )
-    tokens = sum(len(form.pair_tokens(run)) for run in runs)
-    manifest = runner.new_manifest(
-        "pairs",
-        config,
-        model,
-        folder,
-        named_after=f"eval {path.stem}",
-        goal=(tokens, "tokens"),
-        source=source,
-        prompts=form.prompts,
-    )
-    return runner.NewSession(manifest, form.header, (), source)
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """Of runs of pairs, in tokens."""
-
-    run: int
-    """The longest one."""
-    mean: int
-    """Of a run: what a screen shows as a chunk."""
-    context: int
-    """The longest context before a run."""
-    together: int
-    """The longest run with its context."""
-    all: int
-
-    @classmethod
-    def of(cls, form: PairFormat, runs: Sequence[Sequence[Pair]], context_pairs: int) -> _Sizes:
-        sizes = [[len(form.pair_tokens([pair])) for pair in run] for run in runs]
-        flat = [size for run in sizes for size in run]
-        begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
-        contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
-        together = max(context + sum(run) for context, run in zip(contexts, sizes, strict=True))
-        mean = max(8, -(-sum(flat) // len(sizes)))
-        return cls(max(map(sum, sizes)), mean, max(contexts), together, sum(flat))
-
-
-def _require_positions(model: LanguageModel, config: Config, form: PairFormat, sizes: _Sizes) -> None:
-    """Refuse runs that are longer than what the model reads."""
-    need = sizes.together
-    if config.train.learn and "distill" in (config.given.objective, config.own.objective):
-        teacher = max(config.given.teacher_context_tokens, config.own.teacher_context_tokens)
-        need = max(need, min(teacher, sizes.all) + sizes.run)
-    need += len(form.header)
-    if model.max_positions is not None and need > model.max_positions:
+    if lost := sorted(set(range(len(committed_steps(session.steps)))) - kept.values.keys()):
         raise TemploraError(
-            f"this model reads at most {model.max_positions} tokens; a run with its context has {need}",
-            "a smaller --context-pairs, or shorter runs (--run-pairs)",
+            f"{kept.path} has no measurement of run {lost[0] + 1}, whose adapter is gone",
+            f"delete {session.path} and give the command again",
         )
+    follow(run, run.events(stop, after_chunk=measure_next), view, stop)
+    return judged(runs, kept.values)
 
 
 def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, float] | None) -> None:

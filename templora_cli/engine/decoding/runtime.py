@@ -1,0 +1,40 @@
+"""What the bits of a run depend on besides its settings: libraries, hardware, threads."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from llvmlite.binding import get_host_cpu_name
+
+from templora_cli.engine.kernels.nf4 import has_kernels
+from templora_cli.engine.models.loading import LanguageModel
+
+
+def runtime(model: LanguageModel) -> dict[str, Any]:
+    """The fields of a manifest that say on what a session runs."""
+    names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
+    versions = {name: version(name) for name in names}
+    if model.device.type == "cuda" and has_kernels(model.device):
+        import triton
+
+        versions["triton"] = triton.__version__
+    return {
+        "fingerprint": model.fingerprint,
+        "quantize": model.quantize,
+        "device": model.device.type,
+        "hardware": _hardware(model.device),
+        "dtype": model.dtype,
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
+
+
+def _hardware(device: torch.device) -> str:
+    """What decides in which order sums are made."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # What torch and numba compile for.
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {get_host_cpu_name()}"

@@ -1,0 +1,215 @@
+"""Before a session begins: the model, whether it fits the machine, and the settings that hang on that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from templora_cli.config import Config, LearningConfig, for_size
+from templora_cli.errors import TemploraError
+from templora_cli.events import Event, Notice, Working
+from templora_cli.sessions.kind import TaskKind
+from templora_cli.sessions.manifest import FORMAT, Manifest
+from templora_cli.sessions.new import NewSession, Request
+from templora_cli.sessions.store import Session, Store, now, sha256_of
+from templora_cli.task_kinds import KINDS
+
+if TYPE_CHECKING:
+    from templora_cli.engine.decoding.base import Backend
+    from templora_cli.engine.models.loading import LanguageModel
+
+Notify = Callable[[Event], None]
+"""Takes what happens before there is a run: notices, and what is slow."""
+
+
+def nobody(event: Event) -> None:
+    """Nobody is told."""
+
+
+def _load(folder: Path, config: Config) -> LanguageModel:
+    from templora_cli.engine.models import loading
+
+    return loading.load(folder, config.model, config.train, seed=config.seed)
+
+
+def _backend(model: LanguageModel, name: str) -> Backend:
+    from templora_cli.engine.decoding.choose import backend_for
+
+    return backend_for(model, name)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs compute with; tests and experiments put something else in its place."""
+
+    load: Callable[[Path, Config], LanguageModel] = _load
+    backend: Callable[[LanguageModel, str], Backend] = _backend
+    kinds: Mapping[str, TaskKind] = field(default_factory=lambda: KINDS)
+
+    def kind(self, manifest: Manifest) -> TaskKind:
+        """That of a session. Raises TemploraError where there is none of that name."""
+        if manifest.task not in self.kinds:
+            raise TemploraError(
+                f"session {manifest.id}: {manifest.task} is a kind of task that this templora does not know",
+                "pip install --upgrade templora",
+            )
+        return self.kinds[manifest.task]
+
+
+ENGINE = Engine()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A session that can begin: its model is loaded, and its settings are chosen."""
+
+    new: NewSession
+    folder: Path
+    model: LanguageModel
+
+    def manifest(self) -> Manifest:
+        """Of the session that begins now.
+
+        Raises TemploraError where the backend that is asked for cannot run the model.
+        """
+        from templora_cli.engine.decoding.choose import backend_name
+        from templora_cli.engine.decoding.runtime import runtime
+
+        new, config = self.new, self.new.config
+        return Manifest(
+            format=FORMAT,
+            id=Store().new_id(new.named_after),
+            task=new.kind,
+            parent=None,
+            created=now(),
+            opened=now(),
+            model=config.model.name,
+            folder=str(self.folder.absolute()),
+            config=config.as_dict(),
+            prompts={prompts.name: prompts.texts for prompts in new.prompts},
+            request=dict(new.request),
+            header_tokens=new.header_tokens,
+            longest_chunk=new.longest_chunk,
+            source_sha256=None if new.source is None else sha256_of(new.source),
+            tokens_sha256="",  # filled in by the store
+            goal_amount=new.goal[0],
+            goal_unit=new.goal[1],
+            take=0,
+            out=None if new.out is None else str(new.out),
+            measured_by=new.measured_by,
+            backend=backend_name(self.model, config.decode.backend),
+            **runtime(self.model),
+        )
+
+    def create(self, *, resume_same: bool) -> Session:
+        """Begin the session; with `resume_same` one that has begun with just these settings goes on."""
+        store, manifest = Store(), self.manifest()
+        for begun in store.manifests() if resume_same else ():
+            if not isinstance(begun, TemploraError) and _is_the_same(begun, manifest):
+                session = store.open(begun.id)
+                session.update(opened=now())
+                return session
+        return store.create(manifest, given=self.new.given, source=self.new.source, suffix=self.new.suffix)
+
+
+BOOK = ("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
+COMPUTED_WITH = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
+
+
+def _is_the_same(one: Manifest, other: Manifest) -> bool:
+    """Would both end with the same figures?"""
+
+    def figures(manifest: Manifest, name: str) -> Any:
+        value = getattr(manifest, name)
+        if name != "config":
+            return value
+        # Checkpointed gradients are the same ones.
+        return {**value, "train": {**value["train"], "gradient_checkpointing": None}}
+
+    return all(figures(one, name) == figures(other, name) for name in (*BOOK, *COMPUTED_WITH))
+
+
+def find_model(config: Config, notify: Notify = nobody) -> Path:
+    """The folder of the model that `config` names, after getting it where that must be.
+
+    Raises TemploraError as `catalog.resolve` does.
+    """
+    from templora_cli.engine.models import catalog
+
+    return catalog.resolve(config.model.name, lambda text: notify(Notice(text)))
+
+
+def prepare(
+    request: Request,
+    config: Config,
+    *,
+    notify: Notify = nobody,
+    engine: Engine = ENGINE,
+    folder: Path | None = None,
+) -> Prepared:
+    """Load the model that `config` names, from `folder` where it is known, for what is asked for.
+
+    Raises TemploraError where it cannot fit into memory or the model's window.
+    """
+    notify(Working(f"loading {config.model.name}"))
+    from templora_cli.engine.models.loading import load_tokenizer
+
+    folder = folder or find_model(config, notify)
+    new = request.new_session(load_tokenizer(folder), config)
+    model, config = load_fitting(
+        new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
+    )
+    new = replace(new, config=config)
+    require_window(model, new)
+    for notice in new.notices:
+        notify(Notice(notice))
+    return Prepared(new, folder, model)
+
+
+def load_fitting(
+    config: Config,
+    folder: Path,
+    chunk: int,
+    header: int,
+    hint: str | None,
+    notify: Notify,
+    engine: Engine,
+) -> tuple[LanguageModel, Config]:
+    """The model, and the settings with those that hang on model and memory chosen."""
+    from templora_cli.engine.memory.machine import room_on
+    from templora_cli.engine.memory.planner import gigabytes, settle
+    from templora_cli.engine.models.shape import shape_of
+
+    plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
+    if plan.is_tight:
+        taken, there = gigabytes(plan.peak), gigabytes(plan.available)
+        told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
+        notify(Notice(told))
+        notify(Working(f"loading {config.model.name}"))
+    model = engine.load(folder, plan.config)
+    if plan.backend == "int8":
+        from templora_cli.engine.kernels import numba_kernels
+
+        if not numba_kernels.is_kept():
+            notify(Working("compiling for this CPU, once: half a minute"))
+            numba_kernels.prepare()
+    return model, for_size(plan.config, model.parameters)
+
+
+def require_window(model: LanguageModel, new: NewSession) -> None:
+    """Refuse a window that the model was not made for."""
+    from templora_cli.engine.training.objectives import OBJECTIVES
+
+    config, most = new.config, model.max_positions
+    recipes: tuple[LearningConfig, ...] = (config.given, config.own) if config.train.learn else ()
+    contexts = [(OBJECTIVES[how.objective].reads(how), "teacher_context_tokens =") for how in recipes]
+    for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:
+        need = new.header_tokens + context + new.longest_seen
+        if most is not None and need > most:
+            raise TemploraError(
+                f"this model reads at most {most} tokens; header {new.header_tokens} + context {context} + "
+                f"chunk {new.longest_seen} make {need}",
+                new.window_hint or f"{setting} {max(0, most - new.header_tokens - new.longest_seen)}",
+            )
