@@ -108,7 +108,7 @@ class Run:
 
         if self._recorder is not None and not committed_steps(self.session.steps):
             self.model = self.engine.load(Path(self.session.manifest.folder), self._as_begun())
-        state = WritingState.begin(self.model, self.config)
+        state = WritingState.begin(self.model, self.config, take=self.session.manifest.take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
         self._recorder = recorder = Recorder(self.session, self.kind, state)
         backend = self.engine.backend(self.model, self.session.manifest.backend)

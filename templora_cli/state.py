@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,9 @@ class WritingState:
     adapter: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer | None
     """Its moments; None where nothing is learnt."""
-    sampling: torch.Generator
+    seed: int
+    take: int
+    """How often the book was taken back: what is written anew is drawn anew."""
     dropout: Tensor
     """State of the model device's random generator for dropout, uint8."""
     own_nlls: list[float] = field(default_factory=list)
@@ -32,14 +35,19 @@ class WritingState:
     """What the task keeps of each chunk."""
 
     @classmethod
-    def begin(cls, model: Model, config: Config) -> WritingState:
-        """The state before the first chunk; all randomness follows from `config.seed`."""
+    def begin(cls, model: Model, config: Config, *, take: int = 0) -> WritingState:
+        """The state before the first chunk; all randomness follows from `config.seed` and `take`."""
         device = model.device
         optimizer = None
         if model.adapter:  # each chunk sets its learning rate
             make = Muon if config.train.optimizer == "muon" else torch.optim.AdamW
             optimizer = make(model.adapter.values(), weight_decay=config.train.weight_decay)
-        sampling = torch.Generator(device).manual_seed(config.seed)
         # Another stream than the sampler's, whatever the seed.
         dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
-        return cls([], 0, model.adapter, optimizer, sampling, dropout)
+        return cls([], 0, model.adapter, optimizer, config.seed, take, dropout)
+
+    def generator(self, candidate: int, device: torch.device) -> torch.Generator:
+        """The random numbers of a candidate for the next chunk: they hang on nothing drawn before."""
+        key = f"{self.seed} {self.chunks} {self.take} {candidate}"
+        number = int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1
+        return torch.Generator(device).manual_seed(number)

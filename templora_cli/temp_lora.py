@@ -13,14 +13,14 @@ and may be copied to the disk.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.base import Backend, Sampler
 from templora_cli.engine.decoding.sampling import GREEDY_BELOW, sampler_for
 from templora_cli.engine.training.loss import chunk_nll, token_nll
 from templora_cli.engine.training.model import Model
@@ -101,7 +101,8 @@ def propose(
     for number in range(config.gate.candidates if again and config.gate.enabled else 1):
         if candidates:
             yield ChunkRejected(state.chunks, str(candidates[-1].flaw))
-        chunk = yield from make_chunk(task, turn, model, backend, state, config)
+        generator = state.generator(number, model.device)
+        chunk = yield from make_chunk(task, turn, model, backend, state, config, generator=generator)
         backend.decoding_ends()
         base, adapter = score_chunk(turn.prompt, chunk, model)
         flaw = flaw_of(turn, chunk, base, state.own_nlls, config)
@@ -117,7 +118,14 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def make_chunk(
-    task: Task, turn: Turn, model: Model, backend: Backend, state: WritingState, config: Config
+    task: Task,
+    turn: Turn,
+    model: Model,
+    backend: Backend,
+    state: WritingState,
+    config: Config,
+    *,
+    generator: torch.Generator,
 ) -> Generator[Event, None, Chunk]:
     """The chunk of a turn: read, composed by the task, or decoded with base + adapter."""
     if isinstance(turn, Given):
@@ -125,27 +133,26 @@ def make_chunk(
         text = "".join(map(to_text, turn.tokens))
         return Chunk(turn.tokens, text, turn.loss_mask, record=turn.record, flaw=turn.flaw)
     if isinstance(turn, Compose):
-        decode = decode_with(turn.prompt, model, backend, state.sampling, config)
+        decode = decode_with(turn.prompt, model, backend, generator, config)
         return (yield from turn.writer(state.chunks, decode))
-    return (yield from decode_chunk(task, turn, model, backend, state, config))
+    sampler = sampler_for(config.decode, generator, model.banned_tokens)
+    return (yield from decode_chunk(turn, state.chunks, task.text_stream(state.tokens), backend, sampler))
 
 
 def decode_chunk(
-    task: Task, turn: Generate, model: Model, backend: Backend, state: WritingState, config: Config
+    turn: Generate, index: int, to_text: Callable[[int], str], backend: Backend, sampler: Sampler
 ) -> Generator[Event, None, Chunk]:
     """Decode a chunk of prose, token by token."""
-    to_text = task.text_stream(state.tokens)
     chunk: list[int] = []
     pieces: list[str] = []
     nlls: list[Tensor] = []
-    sampler = sampler_for(config.decode, state.sampling, model.banned_tokens)
     prompt = turn.prompt.tokens
     for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
         chunk.append(token.id)
         pieces.append(to_text(token.id))
         if token.logits is not None:
             nlls.append(token_nll(token.logits, token.id))
-        yield TextDecoded(state.chunks, pieces[-1], len(chunk))
+        yield TextDecoded(index, pieces[-1], len(chunk))
     said = torch.stack(nlls).tolist() if nlls else ()  # a GPU is not waited for before
     return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(said))
 

@@ -111,7 +111,6 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
     values = {
         "chunks": state.chunks,
         "tokens": len(state.tokens),
-        "sampling": _to_base64(state.sampling.get_state()),
         "dropout": _to_base64(state.dropout),
     }
     (folder / "state.json").write_text(json.dumps(values), "utf-8")
@@ -149,7 +148,6 @@ def _restore(
                     # A copy: load_file maps the file into memory, and the file will be thinned away.
                     state.optimizer.state[parameter][key] = saved.to(place, copy=True)
     state.chunks = values["chunks"]
-    state.sampling.set_state(_from_base64(values["sampling"]))
     state.dropout = _from_base64(values["dropout"])
 
 
