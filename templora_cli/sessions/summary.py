@@ -48,7 +48,7 @@ def read_summary(session: Path, kind: TaskKind) -> Summary:
 
     Raises StepDamaged where the chunks cannot be read.
     """
-    kept = _kept(session, kind)
+    kept = kept_summary(session, kind)
     return summary_of(read_chunks(session / "steps"), kind) if kept is None else kept
 
 
@@ -62,11 +62,11 @@ def keep_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> Non
 
 def mend_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
     """Keep it anew where it is not that of the steps: a kill may have come between the two."""
-    if _kept(session, kind) is None:
+    if kept_summary(session, kind) is None:
         keep_summary(session, chunks, kind)
 
 
-def _kept(session: Path, kind: TaskKind) -> Summary | None:
+def kept_summary(session: Path, kind: TaskKind) -> Summary | None:
     """The one in the folder of the session; None where it is damaged, or that of other steps."""
     try:
         values = json.loads((session / FILE).read_text("utf-8"))
