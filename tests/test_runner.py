@@ -1,0 +1,708 @@
+"""The runner as a library: begun, stopped, gone on with, in threads and processes, without a terminal."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from templora_cli import runner
+from templora_cli.config import Config, from_dict
+from templora_cli.documents.registry import read_document
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.errors import TemploraError
+from templora_cli.events import (
+    ChunkCommitted,
+    ChunkLearnt,
+    ChunkStarted,
+    Event,
+    Finished,
+    Interrupted,
+    Notice,
+    SessionOpened,
+    TextDecoded,
+    TrainStep,
+    Translated,
+    Working,
+)
+from templora_cli.novel.kind import NovelRequest
+from templora_cli.novel.task import Goal
+from templora_cli.prepare import ENGINE, Engine
+from templora_cli.runner import Run
+from templora_cli.sessions.steps import committed_steps, read_chunks
+from templora_cli.sessions.store import Store
+from templora_cli.sessions.summary import kept_summary, summary_of
+from templora_cli.translation.kind import TranslationRequest
+from templora_cli.translation.languages import language
+
+ROOT = Path(__file__).parents[1]
+BOOK = NovelRequest("A storm.", opening="It rained and rained.", goal=Goal(48, "tokens"))
+"""Two given chunks and three of the model's own."""
+
+
+def config_of(model: Path, **changes: Any) -> Config:
+    values = {
+        "model": {"name": str(model), "device": "cpu"},
+        "decode": {"chunk_tokens": 16, "context_tokens": 24},
+        "train": {"rank": 2, "alpha": 2, "dropout": 0.1},
+        "given": {"lr": 1e-2},
+        "own": {"lr": 1e-2},
+        "seed": 5,
+    }
+    for name, value in changes.items():
+        values[name] = {**values[name], **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
+    return from_dict(values, "test")
+
+
+@pytest.fixture
+def config(tiny_model: Path) -> Config:
+    return config_of(tiny_model)
+
+
+def outcome(session: Path) -> dict[str, Any]:
+    """What of a book must be the same, bit for bit: its chunks, and the state after the newest."""
+    chunks = [{**chunk, "seconds": None} for chunk in read_chunks(session / "steps")]
+    last = committed_steps(session / "steps")[-1]
+    tensors = [load_file(last / f"{name}.safetensors") for name in ("adapter", "optimizer")]
+    assert all(tensors)
+    bits = {name: tensor.numpy().tobytes() for part in tensors for name, tensor in part.items()}
+    return {"chunks": chunks, "state": (last / "state.json").read_text(), **bits}
+
+
+def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
+    """The outcome of a book that nothing stops, in a session that is gone again."""
+    with runner.begin(request, config) as run:
+        assert isinstance(list(run.events())[-1], Finished)
+    found = outcome(run.session.path)
+    shutil.rmtree(run.session.path)
+    return found
+
+
+def stopped(run: Run, at: Callable[[Event], bool], **how: Any) -> list[Event]:
+    """Run until an event, at which it is told to stop."""
+    stop = threading.Event()
+    told = []
+    for event in run.events(stop, **how):
+        told.append(event)
+        if at(event):
+            stop.set()
+    return told
+
+
+def first_committed(event: Event) -> bool:
+    return isinstance(event, ChunkCommitted) and event.index == 0
+
+
+def is_free(session: Path) -> bool:
+    """Can it be opened for writing?"""
+    lock = FileLock(session / "lock")
+    lock.acquire(timeout=0)
+    lock.release()
+    return True
+
+
+# --- begin, events, text -----------------------------------------------------------------------------
+
+
+def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[Event] = []
+    with runner.begin(BOOK, config, notify=told.append) as run:
+        assert run.text == "" and run.chunks == []
+        assert not (run.session.path / "steps" / "000000").exists(), "nothing is done before it is asked for"
+        events = list(run.events())
+        chunks, text = run.chunks, run.text
+    assert told[0] == Working(f"loading {config.model.name}")
+    opened, last = events[0], events[-1]
+    assert isinstance(opened, SessionOpened) and (opened.chunks, opened.done, opened.goal) == (0, 0, 48)
+    assert opened.session == run.session.id == Store().find(None).name
+    assert opened.opening_tokens == len("It rained and rained.")
+    assert isinstance(last, Finished) and last.chunks == len(chunks) == 5
+    committed = [event for event in events if isinstance(event, ChunkCommitted)]
+    assert [event.origin for event in committed] == ["given"] * 2 + ["own"] * 3
+    assert "".join(event.text for event in committed) == text == "".join(chunk["text"] for chunk in chunks)
+    assert text.startswith("It rained and rained.")
+    assert not any(isinstance(event, ChunkLearnt) for event in events), "what is shown is what is committed"
+    assert capfd.readouterr() == ("", ""), "it knows no terminal"
+    assert is_free(run.session.path)
+
+
+def test_what_is_measured_after_each_chunk(config: Config) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look(index: int, state: Any) -> None:
+        seen.append((index, len(state.tokens)))
+
+    def measured(event: Event) -> bool:
+        return isinstance(event, Working) and event.message == "measuring" and len(seen) == 2
+
+    with runner.begin(BOOK, config) as run:
+        stopped(run, measured, after_chunk=look)
+    with runner.resume(run.session.id) as run:
+        list(run.events(after_chunk=look))
+    assert seen == [(-1, 0), (0, 16), (1, 21), (1, 21), (2, 37), (3, 53), (4, 69)], "a stop may come between"
+
+
+# --- stopping and going on ---------------------------------------------------------------------------
+
+
+def go_on_here(session: str) -> None:
+    with runner.resume(session) as run:
+        assert isinstance(list(run.events())[-1], Finished)
+
+
+def go_on_in_a_thread(session: str) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            go_on_here(session)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failed, failed
+
+
+def in_another_process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+GO_ON = """
+import sys
+from templora_cli import runner
+with runner.resume(sys.argv[1]) as run:
+    print(*(type(event).__name__ for event in run.events()))
+"""
+
+
+def go_on_in_another_process(session: str) -> None:
+    done = in_another_process(GO_ON, session)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "SessionOpened" and done.stdout.split()[-1] == "Finished"
+
+
+STOPS: dict[str, Callable[[Event], bool]] = {
+    "after the first chunk": first_committed,
+    "while a chunk is decoded": lambda event: isinstance(event, TextDecoded) and event.tokens == 5,
+    "while a chunk is learnt": lambda event: isinstance(event, TrainStep) and event.index == 3,
+    "before the end": lambda event: isinstance(event, ChunkStarted) and event.index == 4,
+}
+
+
+@pytest.mark.parametrize("go_on", [go_on_here, go_on_in_a_thread, go_on_in_another_process])
+@pytest.mark.parametrize("at", STOPS)
+def test_a_book_that_was_stopped_is_the_one_that_was_not(
+    at: str, go_on: Callable[[str], None], config: Config
+) -> None:
+    with runner.begin(BOOK, config) as run:
+        last = stopped(run, STOPS[at])[-1]
+        assert isinstance(last, Interrupted) and last == run.interrupted()
+        assert last.chunks == len(run.chunks) < 5
+        assert last.resume_command == f"templora resume {run.session.id}"
+    go_on(run.session.id)
+    assert outcome(run.session.path) == whole(config)
+    assert kept_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
+
+
+def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
+    stop, events, committed = threading.Event(), list[Event](), threading.Event()
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+
+    def work() -> None:
+        with runner.begin(BOOK, config) as run:
+            for event in run.events(stop):
+                events.append(event)
+                if first_committed(event):
+                    committed.set()
+                    stop.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert committed.wait(60)
+    stop.set()
+    thread.join(60)
+    assert isinstance(events[-1], Interrupted) and events[-1].chunks == 1
+    go_on_here(events[-1].session)
+    assert outcome(Store().find(None)) == whole(config)
+    assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
+
+
+def test_what_was_in_progress_is_told_and_dropped(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        last = stopped(run, STOPS["while a chunk is decoded"])[-1]
+    assert isinstance(last, Interrupted) and (last.chunks, last.dropped_tokens) == (2, 5)
+    assert sorted(path.name for path in run.session.steps.iterdir()) == ["000000", "000001"]
+
+
+def test_ctrl_c_in_the_middle_of_events_leaves_a_session_that_goes_on(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        events = run.events()
+        for event in events:
+            if isinstance(event, TrainStep) and event.index == 2:
+                with pytest.raises(KeyboardInterrupt):
+                    events.throw(KeyboardInterrupt())
+        assert run.interrupted().chunks == 2
+    assert is_free(run.session.path)
+    go_on_here(run.session.id)
+    assert outcome(run.session.path) == whole(config)
+
+
+def test_ctrl_c_of_who_takes_the_events(config: Config) -> None:
+    with pytest.raises(KeyboardInterrupt), runner.begin(BOOK, config) as run:
+        for event in run.events():
+            if isinstance(event, TextDecoded):
+                raise KeyboardInterrupt
+    go_on_here(run.session.id)
+    assert outcome(run.session.path) == whole(config)
+
+
+# --- several times -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["before it is learnt", "when it is learnt"])
+def test_events_again_after_a_stop_before_the_first_chunk(at: str, config: Config) -> None:
+    """The adapter has learnt by then what is not committed."""
+    kind = ChunkStarted if at == "before it is learnt" else TrainStep
+    with runner.begin(BOOK, config) as run:
+        last = stopped(run, lambda event: isinstance(event, kind))[-1]
+        assert isinstance(last, Interrupted) and last.chunks == 0
+        assert isinstance(list(run.events())[-1], Finished)
+    assert outcome(run.session.path) == whole(config)
+
+
+@pytest.mark.parametrize("at", STOPS)
+def test_events_again_after_a_stop(at: str, config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        stopped(run, STOPS[at])
+        assert isinstance(list(run.events())[-1], Finished)
+        again = list(run.events())
+    assert [type(event) for event in again] == [SessionOpened, Finished], "there is nothing left to do"
+    assert outcome(run.session.path) == whole(config)
+
+
+def test_runs_one_after_the_other_do_not_know_of_each_other(config: Config, tiny_base_model: Path) -> None:
+    alone = whole(config)
+    with runner.begin(BOOK, config) as first:
+        stopped(first, first_committed)
+    with runner.begin(BOOK, config_of(tiny_base_model, seed=6, train={"rank": 4})) as other:
+        list(other.events())
+    go_on_here(first.session.id)
+    with runner.begin(BOOK, config) as second:
+        list(second.events())
+    assert outcome(first.session.path) == outcome(second.session.path) == alone
+    assert outcome(other.session.path) != alone
+
+
+def test_a_run_computes_with_the_threads_it_was_begun_with(config: Config) -> None:
+    threads, seen = torch.get_num_threads(), set[int]()
+    try:
+        with runner.begin(BOOK, config) as run:
+            torch.set_num_threads(threads + 1)  # as another run in this process may have it
+            list(run.events(after_chunk=lambda *_: seen.add(torch.get_num_threads())))
+            torch.set_num_threads(threads + 1)
+            for _ in run.relearn(without_the_third(run)):
+                seen.add(torch.get_num_threads())
+        assert seen == {threads}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def without_the_third(run: Run) -> list[dict[str, Any]]:
+    """The chunks, of which the first own one is not to be learnt."""
+    one, two, three, *rest = run.chunks
+    return [one, two, {**three, "flaw": "it is left out"}, *rest]
+
+
+def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) -> None:
+    """The adapter of a run that has come to its end is not that of the beginning."""
+    found = []
+    for anew in (True, False):
+        with runner.begin(BOOK, config) as run:
+            list(run.events())
+            for step in committed_steps(run.session.steps)[:-1]:  # as if they had been thinned
+                (step / "state.json").unlink()
+            chunks = without_the_third(run)
+            if not anew:
+                list(run.relearn(chunks))
+        if anew:
+            with Store().open(run.session.id) as session:
+                list(runner.reopen(session).relearn(chunks))
+        found.append(outcome(run.session.path))
+        assert kept_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
+    assert found[0] == found[1] and found[0]["chunks"][2]["train_losses"] == []
+
+
+def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
+    stop = threading.Event()
+    with runner.begin(BOOK, config) as run:
+        list(run.events())
+        before = outcome(run.session.path)
+        chunks = without_the_third(run)
+        for event in run.relearn(chunks, stop):
+            if isinstance(event, Working):
+                stop.set()
+        assert outcome(run.session.path) == before
+        list(run.relearn(chunks))
+        assert run.chunks[2]["flaw"] == "it is left out" and outcome(run.session.path) != before
+
+
+# --- going on further --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "goal"), [((2, "chunks"), (80, "tokens")), ((20, "tokens"), (68, "tokens"))]
+)
+def test_a_longer_book_is_the_one_that_was_asked_for_at_once(
+    more: runner.Length, goal: tuple[int, Any], config: Config
+) -> None:
+    with runner.begin(BOOK, config) as run:
+        list(run.events())
+    with runner.resume(run.session.id, more=more) as run:
+        assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == goal
+        list(run.events())
+    wanted = whole(config, NovelRequest(BOOK.premise, BOOK.opening, Goal(*goal)))
+    assert outcome(run.session.path) == wanted
+
+
+def test_words_more(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        list(run.events())
+        done = run.kind.done(run.chunks, "words")
+    with runner.resume(more=(3, "words")) as run:
+        assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == (done + 3, "words")
+
+
+def test_without_an_id_it_is_the_last_one(config: Config) -> None:
+    sessions = []
+    for _ in range(2):
+        with runner.begin(BOOK, config) as run:
+            stopped(run, first_committed)
+            sessions.append(run.session.id)
+    with runner.resume() as run:
+        assert run.session.id == sessions[1]
+    with runner.resume(sessions[0]) as run:
+        pass
+    with runner.resume() as run:
+        assert run.session.id == sessions[0], "it was opened last"
+
+
+def test_the_same_again_goes_on(config: Config) -> None:
+    with runner.begin(BOOK, config, resume_same=True) as run:
+        stopped(run, first_committed)
+    with runner.begin(BOOK, config, resume_same=True) as again:
+        assert again.session.id == run.session.id
+        list(again.events())
+    with runner.begin(BOOK, config) as other:
+        assert other.session.id != run.session.id
+    assert outcome(run.session.path) == whole(config)
+
+
+# --- refusals ----------------------------------------------------------------------------------------
+
+REFUSED = """
+import sys
+from templora_cli import runner
+from templora_cli.errors import TemploraError
+try:
+    runner.resume(sys.argv[1])
+except TemploraError as error:
+    print(error.message)
+"""
+
+
+def test_a_session_that_is_open_is_refused_here_and_elsewhere(config: Config) -> None:
+    told = "session {} is being written by another process"
+    with runner.begin(BOOK, config) as run:
+        name = run.session.id
+        elsewhere = in_another_process(REFUSED, name)
+        assert elsewhere.stdout.strip() == told.format(name), elsewhere.stderr
+        with pytest.raises(TemploraError, match=told.format(name)):
+            runner.resume(name)
+        with pytest.raises(TemploraError, match=told.format(name)):
+            runner.begin(BOOK, config, resume_same=True)
+        list(run.events())
+    with runner.resume(name, more=(1, "tokens")):
+        pass
+
+
+def refusal(session: str | None = None, more: runner.Length | None = None) -> TemploraError:
+    with pytest.raises(TemploraError) as caught:
+        runner.resume(session, more=more)
+    assert is_free(Store().find(session)), "it can be opened again"
+    return caught.value
+
+
+def test_a_finished_book_is_not_gone_on_with_unasked(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        list(run.events())
+    name = run.session.id
+    error = refusal()
+    assert error.message == f"{name} is finished (48 tokens)"
+    assert error.hint == f"extend it: templora resume {name} --chunks 4"
+    shutil.rmtree(committed_steps(run.session.steps)[-1])
+    assert not (run.session.path / "book.md").exists()
+    go_on_here(name)
+
+
+def test_a_measured_one_is_left_to_what_measures_it(config: Config) -> None:
+    measured = NovelRequest(
+        "A storm.", goal=Goal(32, "tokens"), kind="drift", measured_by="templora eval drift"
+    )
+    with runner.begin(measured, config) as run:
+        stopped(run, first_committed)
+    for more in (None, (1, "chunks")):
+        error = refusal(more=more)  # type: ignore[arg-type]
+        assert error.message == f"{run.session.id} is measured while it is written"
+        assert error.hint == "templora eval drift (with the same arguments)"
+
+
+def translation(config: Config) -> TranslationRequest:
+    Path("book.txt").write_text("Eins.\n\nZwei ist gut.\n")
+    document, languages = read_document(Path("book.txt")), (language("de"), language("en"))
+    return TranslationRequest(document, Path("book.txt"), languages, Path("out.txt").absolute(), 0, 2)
+
+
+def test_a_translation_has_no_length_to_change(config: Config) -> None:
+    with runner.begin(translation(config), config) as run:
+        name = run.session.id
+    error = refusal(more=(2, "chunks"))
+    assert error.message == f"{name} has the length of its text"
+    assert error.hint == f"without a length: templora resume {name}"
+    with runner.resume() as run:
+        assert isinstance(list(run.events())[-1], Translated)
+    with runner.resume() as run:  # a finished one writes its document again
+        assert isinstance(list(run.events())[-1], Translated)
+
+
+def test_a_session_of_an_unknown_kind(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        run.session.update(task="poem")
+    error = refusal()
+    name = run.session.id
+    assert error.message == f"session {name}: poem is a kind of task that this templora does not know"
+    assert error.hint == "pip install --upgrade templora"
+
+
+def test_a_request_of_an_unknown_kind_leaves_nothing(config: Config) -> None:
+    with pytest.raises(ValueError, match="poem is no kind of task"):
+        runner.begin(NovelRequest("A storm.", kind="poem"), config)
+    assert not Store().folder.exists()
+
+
+def test_another_model_in_the_place_of_the_one_it_was_begun_with(
+    tiny_model: Path, tiny_base_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    with runner.begin(BOOK, config_of(folder)) as run:
+        stopped(run, first_committed)
+    shutil.rmtree(folder)
+    shutil.copytree(tiny_base_model, folder)
+    error = refusal()
+    assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
+
+
+def test_there_is_none() -> None:
+    with pytest.raises(TemploraError, match="there is no session"):
+        runner.resume()
+
+
+def test_settings_that_cannot_be_read_leave_the_session_unlocked(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        changed = {**run.session.manifest.config, "seed": "seven"}
+        run.session.update(config=changed)
+    assert "seed" in refusal().message
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------
+
+
+def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def full(handle: int) -> None:
+        if list(Store().folder.glob("*/steps/.000003.tmp")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    with runner.begin(BOOK, config) as run:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(TemploraError, match="the disk is full") as caught:
+                list(run.events())
+        assert caught.value.hint == f"make room, then: templora resume {run.session.id}"
+        assert len(run.chunks) == run.interrupted().chunks == 3
+        list(run.events())
+    assert outcome(run.session.path) == whole(config)
+
+
+class Telling(EagerBackend):
+    """Keeps what it was shown; one kind of it fails."""
+
+    fails_at = -1
+
+    def __init__(self, model: LanguageModel, name: str) -> None:
+        super().__init__(model.module)
+        self.prompts: list[list[int]] = []
+        made.append(self)
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        self.prompts.append(list(prompt))
+        if len(self.prompts) == self.fails_at:
+            raise MemoryError
+        yield from super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop)
+
+
+made: list[Telling] = []
+
+
+@pytest.fixture(autouse=True)
+def none_made() -> Iterator[None]:
+    yield
+    made.clear()
+
+
+class Large(Telling):
+    fails_at = 2
+
+
+def test_too_little_memory_is_told_with_what_is_safe(config: Config) -> None:
+    with runner.begin(BOOK, config, engine=Engine(backend=Large)) as run:
+        with pytest.raises(TemploraError, match="not enough memory") as caught:
+            list(run.events())
+        assert str(caught.value.hint).startswith(f"what is written is safe in session {run.session.id}; ")
+        assert len(run.chunks) == 3
+
+
+def test_a_damaged_step_is_told_and_written_again(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        stopped(run, lambda event: isinstance(event, ChunkStarted) and event.index == 4)
+    (committed_steps(run.session.steps)[-1] / "adapter.safetensors").write_bytes(b"damaged")
+    with runner.resume() as run:
+        events = list(run.events())
+    (notice,) = [event for event in events if isinstance(event, Notice)]
+    assert "adapter.safetensors does not match its checksum" in notice.message
+    assert events.index(notice) == 1 and outcome(run.session.path) == whole(config)
+
+
+def test_a_backend_that_is_not_exact_is_told(config: Config) -> None:
+    class Inexact(Telling):
+        def __init__(self, model: LanguageModel, name: str) -> None:
+            super().__init__(model, name)
+            self.exact = False
+
+    with runner.begin(BOOK, config, engine=Engine(backend=Inexact)) as run:
+        assert Notice(runner.NOT_EXACT) in list(run.events())
+    assert runner.NOT_EXACT.startswith("this backend is not exact")
+
+
+# --- what the model is shown -------------------------------------------------------------------------
+
+
+def prompts_of(run: Run) -> list[dict[str, Any]]:
+    return [
+        json.loads((step / "prompt.json").read_text("utf-8")) for step in committed_steps(run.session.steps)
+    ]
+
+
+def test_what_is_kept_of_a_prompt_is_what_the_model_was_given(config: Config) -> None:
+    with runner.begin(BOOK, config, engine=Engine(backend=Telling)) as run:
+        list(run.events())
+        own = [
+            prompt
+            for prompt, chunk in zip(prompts_of(run), run.chunks, strict=True)
+            if chunk["origin"] == "own"
+        ]
+    (backend,) = made
+    assert [prompt["header"] + prompt["context"] for prompt in own] == backend.prompts
+    assert len(own) == 3 and [len(prompt["context"]) for prompt in own] == [21, 24, 24]
+    book = [token for chunk in run.chunks for token in chunk["tokens"]]
+    assert own[0]["context"] == book[:21] and own[1]["context"] == book[37 - 24 : 37]
+    for prompt in prompts_of(run):
+        assert prompt["sections"]["premise"] == ["A storm."] and prompt["dropped"] == {}
+        assert "A storm." in run.model.tokenizer.decode(prompt["header"])
+
+
+def test_what_is_kept_of_the_prompt_of_a_translation(config: Config) -> None:
+    with runner.begin(translation(config), config, engine=Engine(backend=Telling)) as run:
+        list(run.events())
+    (prompt, *_) = prompts_of(run)
+    shown = prompt["header"] + prompt["context"]
+    (backend,) = made
+    assert backend.prompts and all(given[: len(shown)] == shown for given in backend.prompts)
+
+
+# --- without a terminal ------------------------------------------------------------------------------
+
+LIGHT = """
+import sys
+import templora_cli.runner
+print(*sorted({"torch", "transformers", "numpy", "typer", "rich", "click"} & sys.modules.keys()))
+"""
+
+
+def test_importing_it_loads_neither_torch_nor_a_terminal() -> None:
+    done = in_another_process(LIGHT)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+APART = {"commands", "render", "cli.py", "__main__.py"}
+FILES = [
+    file
+    for file in sorted((ROOT / "templora_cli").rglob("*.py"))
+    if file.relative_to(ROOT / "templora_cli").parts[0] not in APART
+]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT / "templora_cli")))
+def test_nothing_below_the_commands_exits_or_knows_signals(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {(node.module or "").split(".")[0]}
+        elif isinstance(node, ast.Name):
+            names = {node.id}
+        else:
+            names = {node.attr} if isinstance(node, ast.Attribute) else set()
+        assert not names & {"SystemExit", "Exit", "exit", "_exit", "signal", "typer", "rich", "print"}
+
+
+def test_no_signal_handler_is_changed(config: Config) -> None:
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def changed() -> set[int]:
+        return {number for number in handlers if signal.getsignal(number) != handlers[number]}
+
+    with runner.begin(BOOK, config) as run:
+        for _ in run.events():
+            assert not changed()
+    with runner.resume(more=(1, "tokens")) as run:
+        list(run.events())
+    assert not changed()
+
+
+def test_the_usual_engine_is_what_runs_compute_with(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        assert run.engine is ENGINE
