@@ -182,7 +182,8 @@ def load_fitting(
     from templora_cli.engine.memory.planner import gigabytes, settle
     from templora_cli.engine.models.shape import shape_of
 
-    plan = settle(shape_of(folder), config, room_on(config.model.device), chunk=chunk, hint=hint)
+    room = room_on(config.model.device)
+    plan = settle(shape_of(folder), config, room, header=header, chunk=chunk, hint=hint)
     if plan.is_tight:
         taken, there = gigabytes(plan.peak), gigabytes(plan.available)
         told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
