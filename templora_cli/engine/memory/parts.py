@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.backends import BackendKind
 from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.models.shape import Shape
 from templora_cli.engine.training.loss import FLOAT, logits_bytes
@@ -22,16 +22,10 @@ PHASES: tuple[Phase, ...] = ("load", "decode", "score", "train")
 Parts = dict[str, dict[Phase, int]]
 """Bytes of everything that takes memory, by the phases in which it is there."""
 
-HALF = 2
-"""Bytes of bfloat16, in which the int8 backend keeps keys and values."""
-
 TOKENIZER = 10
 """Bytes that a tokenizer takes in memory for each of its file: 11 and 10 of the embedded models."""
 LIBRARIES = 50_000_000
 """What the libraries load later than at import, on a CPU."""
-COMPILER = 100_000_000
-"""numba, LLVM and what they compiled: 58 MB when they are loaded, 40 MB at the first token. The first run of
-all on a machine compiles in a process of its own, which takes some 0.3 GB, once."""
 HOLES, HOLES_OF_LAYER = 300_000_000, 2
 """glibc's heap after a backward pass: bytes, and times the activations of a layer. Fitted to the runs of
 docs/performance.md, not derived."""
@@ -65,7 +59,7 @@ class Book:
         return self.config.train.rank * sum(sum(linear) for linear in self.shape.linears) * FLOAT
 
 
-def parts_of(book: Book, backend: str) -> Parts:
+def parts_of(book: Book, backend: BackendKind) -> Parts:
     """What the book takes."""
     parts = {**_held(book), **_decoding(book, backend), **_forward(book)}
     if book.config.train.learn:
@@ -93,23 +87,14 @@ def _held(book: Book) -> Parts:
     return parts
 
 
-def _decoding(book: Book, backend: str) -> Parts:
+def _decoding(book: Book, backend: BackendKind) -> Parts:
     """What decoding takes beside its forward passes."""
-    shape, each, parts = book.shape, book.room.bytes_each, Parts()
-    if backend == "int8":
-        packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocabulary * shape.hidden
-        parts["8-bit copy"] = _since("decode", packed)
-        parts["compiler"] = _since("decode", COMPILER)
+    each, taken = book.room.bytes_each, backend.memory(book.shape, book.tokens, book.room.bytes_each)
+    parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
     if book.quantize == "nf4":
-        rows, columns = max(shape.linears, key=lambda linear: linear[0] * linear[1])
+        rows, columns = max(book.shape.linears, key=lambda linear: linear[0] * linear[1])
         parts["unpacked layer"] = _since("decode", rows * columns * each)
-    if backend in PLACES:
-        places = -(-book.tokens // PLACES[backend]) * PLACES[backend]
-        kept_in = HALF if backend == "int8" else each
-        parts["cache"] = {"decode": _cache_bytes(shape, places, kept_in, sliding=False)}
-    else:
-        parts["cache"] = {"decode": _cache_bytes(shape, book.tokens, each, sliding=True)}
-    return parts
+    return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
 
 
 def _forward(book: Book) -> Parts:
@@ -156,12 +141,6 @@ def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
     if quantize == "int8":
         return rest + linear + FLOAT * sum(rows for rows, _ in shape.linears)
     return shape.parameters * each
-
-
-def _cache_bytes(shape: Shape, tokens: int, each: int, *, sliding: bool) -> int:
-    """Keys and values; `sliding` says that a layer with a window keeps no more than that."""
-    places = sum(min(tokens, window) if sliding and window else tokens for window in shape.windows)
-    return 2 * places * shape.groups * shape.head_size * each
 
 
 def _forward_bytes(shape: Shape, tokens: int, each: int, lean: bool) -> int:

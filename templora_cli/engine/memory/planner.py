@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import best_backend
+from templora_cli.engine.decoding.backends import able_backends
 from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.memory.parts import PHASES, Book, Parts, Phase, parts_of
 from templora_cli.engine.models.shape import Shape
@@ -141,9 +141,8 @@ def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> 
     quantize = config.model.quantize
     if quantize == "auto":
         quantize = "nf4" if room.device == "cuda" else "none"
-    best = best_backend(room.device, quantize, decoded=shape.fast, captured=shape.captured)
-    backend = config.decode.backend
-    if backend not in ("eager", best):  # "auto", or one that loading will refuse
-        backend = best
+    able = able_backends(shape.config, room.device, quantize)
+    # Another is asked for where that is "auto", or one that loading will refuse.
+    backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
     parts = parts_of(Book(shape, config, room, chunk, header, quantize), backend)
-    return Plan(config, quantize, backend, room, parts)
+    return Plan(config, quantize, backend.name, room, parts)

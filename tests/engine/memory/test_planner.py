@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfig, OwnConfig, TrainConfig
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
 from templora_cli.engine.memory import machine, planner
 from templora_cli.engine.memory.machine import Room
@@ -96,8 +96,8 @@ def test_an_architecture_of_other_names(tmp_path: Path) -> None:
     GPT2Config(vocab_size=96, n_embd=32, n_layer=3, n_head=4).save_pretrained(tmp_path)
     found = shape_of(tmp_path)
     assert (found.hidden, found.layers, found.heads, found.intermediate) == (32, 3, 4, 128)
-    assert found.linears_each == 4 and not found.fast
-    assert plan(found, whole(), CPU).peak > 0
+    assert found.linears_each == 4
+    assert plan(found, whole(), CPU).backend == "eager"
 
 
 def test_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend.decoder.reserve(28 + 400)
     made = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
-    assert made.backend == "int8" and PLACES["int8"] < 28 + 400
+    assert made.backend == "int8" and BLOCK < 28 + 400
     assert made.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
     copy = backend.decoder.copy.model
@@ -257,8 +257,15 @@ def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
     places = 3328  # a multiple of them
-    assert made.backend == "graph" and places - PLACES["graph"] < HEADER + 2048 + 1024 <= places
+    assert made.backend == "graph" and places - BLOCK < HEADER + 2048 + 1024 <= places
     assert made.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * places
+
+
+def test_a_backend_that_loading_will_refuse_is_not_planned_with(tmp_path: Path) -> None:
+    CONFIGS["llama"]().save_pretrained(tmp_path)
+    found = shape_of(tmp_path)
+    for wanted, room, planned in (("graph", CPU, "int8"), ("int8", GPU, "graph"), ("eager", GPU, "eager")):
+        assert plan(found, whole(decode=DecodeConfig(backend=wanted)), room).backend == planned
 
 
 # --- what is chosen, and what is refused -------------------------------------------------------------
