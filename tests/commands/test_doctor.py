@@ -17,7 +17,7 @@ from templora_cli.config import Config, ModelConfig, TrainConfig
 from templora_cli.engine.decoding import choose
 from templora_cli.engine.decoding.base import Backend
 from templora_cli.engine.memory import machine, planner
-from templora_cli.engine.memory.planner import Room
+from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.engine.models.shape import Shape
@@ -62,7 +62,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64")
     told = figures(*card, "--memory", "8GB")
     assert not told["fits"] and told["advice"] == "--set chunk_tokens=512 --set decode.context_tokens=1024"
-    assert told["available_bytes"] == 8_000_000_000 - planner.CUDA_CONTEXT
+    assert told["available_bytes"] == 8_000_000_000 - machine.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
     shorter = ("--set", "chunk_tokens=512", "--set", "decode.context_tokens=1024")
     assert figures(*card, "--memory", "8GB", *shorter)["fits"]

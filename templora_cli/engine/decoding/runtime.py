@@ -9,13 +9,20 @@ from typing import Any
 import torch
 from llvmlite.binding import get_host_cpu_name
 
+from templora_cli.engine.decoding.choose import backend_kind
 from templora_cli.engine.kernels.nf4 import has_kernels
 from templora_cli.engine.models.loading import LanguageModel
 
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+"""What loads and trains the model, whatever decodes."""
 
-def runtime(model: LanguageModel) -> dict[str, Any]:
-    """The fields of a manifest that say on what a session runs."""
-    names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
+
+def runtime(model: LanguageModel, backend: str) -> dict[str, Any]:
+    """The fields of a manifest that say on what a session runs, which decodes with `backend`.
+
+    Raises TemploraError where that cannot decode this model.
+    """
+    names = (*LIBRARIES, *backend_kind(model, backend).libraries)
     versions = {name: version(name) for name in names}
     if model.device.type == "cuda" and has_kernels(model.device):
         import triton
