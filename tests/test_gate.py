@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from templora_cli.config import GateConfig
 from templora_cli.events import ChunkLearnt, ChunkRejected
-from templora_cli.gate import flaw_of, repetition
+from templora_cli.gate import drift_of, flaw_of, repetition
 from templora_cli.prompt import Prompt
-from templora_cli.turn import Chunk, Generate
+from templora_cli.turn import Chunk, Generate, Given
 from tests.loop import CONFIG, Loop, adapter_of, learnt, same
 
 TURN = Generate(Prompt((1, 2, 3), ()), 12)
@@ -123,6 +123,17 @@ def test_what_the_task_itself_has_found_counts_without_a_gate_too() -> None:
     for enabled in (True, False):
         config = replace(CONFIG, gate=GateConfig(enabled=enabled))
         assert flaw_of(TURN, found, 2.0, [], config) == found.flaw
+
+
+@pytest.mark.parametrize("flaw", [None, "it loops"])
+def test_what_was_judged_before_is_not_judged_again(flaw: str | None) -> None:
+    looping = Chunk(tuple(b"abababababab"), "abababababab", flaw=flaw)
+    fresh = Given(TURN.prompt, looping.tokens, "own", flaw=flaw)
+    again = replace(fresh, judged=True)
+    assert flaw_of(again, looping, math.nan, [2.0] * 9, CONFIG) == flaw
+    assert flaw_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
+    assert drift_of(again, (9.0, 1.0), CONFIG) is None
+    assert drift_of(fresh, (9.0, 1.0), CONFIG) == "the adapter has moved 8.00 nats/token away from the base"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_a_committed_chunk_comes_again_as_it_was(origin: str, flaw: str | None) 
     chunk: dict[str, Any] = {"tokens": [7, 8, 9], "origin": origin, "flaw": flaw, "record": {"a": 1}}
     again = novel.replay(chunk, book, [])
     assert (again.tokens, again.origin, again.flaw, again.record) == ((7, 8, 9), origin, flaw, {"a": 1})
+    assert again.judged and not again.loss_mask
     assert again.prompt == own(novel, book).prompt, "after the prompt of this book, whatever it was once"
 
 

@@ -121,6 +121,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a missing file": lambda step: (step / "adapter.safetensors").unlink(),
     "no checksums": lambda step: (step / "checksums.json").unlink(),
     "damaged text": lambda step: (step / "chunk.json").write_text("{}"),
+    "a prompt that is gone": lambda step: (step / "prompt.json").unlink(),
     "checksums of other files": lambda step: (step / "checksums.json").write_text('{"../x": "y"}'),
 }
 
