@@ -70,6 +70,13 @@ def test_the_hardest_windows_are_those_with_the_highest_loss(tiny_model: Path) -
     assert learnt == variants.hardest(model, windows(*turn)) and len(learnt) == 2
 
 
+def test_a_rate_that_falls_is_that_of_the_loop_and_half_of_it_after_twelve_chunks(tiny_model: Path) -> None:
+    model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
+    rate = variants.VARIANTS["lr=5e-4 decaying"].recipe(model).rate
+    learning, train = LearningConfig(lr=0.4), TrainConfig(warmup_chunks=2)
+    assert [rate(chunk, learning, train) for chunk in (0, 12)] == [0.2, 0.2]
+
+
 def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
     grid(tiny_model, "paper", "lr=5e-4")
     drawn = CliRunner().invoke(recipes.app, ["plot", "grid.jsonl", "--out", "curves.svg", "--step", "64"])
