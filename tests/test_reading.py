@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig
 from templora_cli.reading import ReadingTask, reading_tokens
-from tests.tiny import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 

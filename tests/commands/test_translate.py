@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.events import RebuildStarted
@@ -22,7 +23,6 @@ from templora_cli.translation import session as translated
 from templora_cli.translation import task as translation
 from templora_cli.translation.checks import Flaw
 from tests.commands.test_cli import events_of, message_of, only_session, templora
-from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """

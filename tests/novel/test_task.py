@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig
 from templora_cli.errors import TemploraError
 from templora_cli.novel.prompt import opening_tokens
 from templora_cli.novel.task import Goal, NovelTask, novel_header
 from templora_cli.prompt_files import load_prompts
-from tests.tiny import byte_tokenizer
 
 CHAT = byte_tokenizer()
 CONFIG = DecodeConfig(chunk_tokens=10, context_tokens=16)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned import Pair
 from templora_cli.documents.readers.text_file import TextDocument
@@ -24,7 +25,6 @@ from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
 from templora_cli.translation.pairs import PairFormat
 from templora_cli.translation.task import TranslationTask
 from templora_cli.turn import Chunk, Turn
-from tests.tiny import byte_tokenizer
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))
 Said = Callable[[str, float], str]
