@@ -21,7 +21,7 @@ from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.kernels.nf4 import is_packed, unpacked
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.forward import logits_at
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from tests.engine.decoding.cpu.test_backend import PROMPT, Watching
 from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, adapted

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.__main__ import planned_and_peak
+from benchmarks.memory import planned_and_peak
 from templora_cli.engine.memory.planner import MARGIN
 from templora_cli.engine.models import catalog
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from tests.conftest import USERS_CACHE
 
 pytestmark = pytest.mark.slow

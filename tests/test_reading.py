@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from templora_cli.prompt import fixed
 from templora_cli.reading import ReadingTask, reading_tokens
-from tests.tiny import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from templora_cli import runner
 from templora_cli.cli import app
 from templora_cli.engine.kernels import nf4
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 
 SMALL = ("--chunk-tokens", "16", "--context-tokens", "24")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import message_of, templora
 

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.events import RebuildStarted
 from templora_cli.sessions import recorder
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.translation import session as translated
 from templora_cli.translation import task as translation
 from templora_cli.translation.checks import Flaw
 from tests.commands.test_cli import events_of, message_of, only_session, templora
-from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """
@@ -219,12 +219,13 @@ def test_another_try_as_events(tiny_model: Path) -> None:
 
 def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:
     """Replaying a book in which nothing changed gives the same adapter."""
+    from templora_cli.translation.rebuild import rebuild
+
     from templora_cli import runner
     from templora_cli.config import from_dict
     from templora_cli.engine.decoding.eager import EagerBackend
     from templora_cli.engine.models import loading
     from templora_cli.sessions.store import Store
-    from templora_cli.translation.rebuild import rebuild
 
     translate(tiny_model)
     was = tensors(only_session())

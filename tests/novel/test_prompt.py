@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.errors import TemploraError
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.prompt import longest
 from templora_cli.prompt_files import load_prompts
-from tests.tiny import byte_tokenizer
 
 CHAT = byte_tokenizer()
 TEXTS = load_prompts("novel", "")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.novel.prompt import opening_tokens
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt import fixed
 from templora_cli.turn import Generate, Given
-from tests.tiny import byte_tokenizer
 
 CHAT = byte_tokenizer()
 

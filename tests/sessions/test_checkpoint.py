@@ -19,14 +19,13 @@ from templora_cli.config import Config, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
-from templora_cli.sessions.checkpoint import (
+from templora_cli.sessions.checkpoint import commit_step, restore_latest
+from templora_cli.sessions.steps import (
     StepDamaged,
-    commit_step,
     committed_steps,
     grid_distance,
     read_chunks,
     readable_text,
-    restore_latest,
     thin,
     verify_step,
 )

@@ -18,9 +18,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from benchmarks.tiny_model import save_tiny_model
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from tests.sessions import killing
-from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
 

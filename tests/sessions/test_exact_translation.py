@@ -20,6 +20,7 @@ import pytest
 import torch
 import typer
 
+from benchmarks.tiny_model import byte_tokenizer, save_tiny_model
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.translate import SOME_FAILED, translate
@@ -29,10 +30,9 @@ from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
 from templora_cli.sessions import checkpoint, recorder, store
-from templora_cli.sessions.checkpoint import committed_steps
+from templora_cli.sessions.steps import committed_steps
 from templora_cli.translation import task as translation
 from templora_cli.translation.checks import Flaw
-from tests.tiny import byte_tokenizer, save_tiny_model
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
 """Two chunks, in the first of which something fails."""

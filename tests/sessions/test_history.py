@@ -15,15 +15,9 @@ from templora_cli.config import Config, GateConfig, SessionConfig
 from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted
-from templora_cli.sessions.checkpoint import (
-    commit_step,
-    committed_steps,
-    read_chunks,
-    restore_latest,
-    restore_step,
-    thin,
-)
+from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.history import Replay, first_change, relearn, state_before
+from templora_cli.sessions.steps import committed_steps, read_chunks, thin
 from templora_cli.sessions.store import finish_swap
 from tests.loop import CONFIG, Loop, adapter_of, same
 

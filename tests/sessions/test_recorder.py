@@ -22,9 +22,10 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks, restore_latest
+from templora_cli.sessions.checkpoint import restore_latest
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.recorder import Recorder, done
+from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Session, Store
 from templora_cli.state import WritingState
 from tests.sessions.test_checkpoint import state_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.documents.aligned import Pair
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.languages import language
 from templora_cli.translation.pairs import ChatPairFormat, PairFormat, PairsTask, pair_format
-from tests.tiny import byte_tokenizer
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
 PARAGRAPH = st.text(

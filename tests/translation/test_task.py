@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned import Pair
 from templora_cli.documents.readers.text_file import TextDocument
@@ -28,7 +29,6 @@ from templora_cli.translation.review import Correction
 from templora_cli.translation.task import TranslationTask, corrected
 from templora_cli.turn import Chunk, Compose, Part
 from tests.loop import CONFIG, Loop, learnt
-from tests.tiny import byte_tokenizer
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))
 Said = Callable[[str, float], str]
