@@ -8,21 +8,19 @@ The tiny model says nothing that passes one, and what fails is not learnt.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 from templora_cli import runner
-from templora_cli.commands.resume import load_as_begun
-from templora_cli.commands.terminal import open_view
-from templora_cli.config import from_dict
-from templora_cli.sessions.store import Store
+from templora_cli.prepare import Engine
+from templora_cli.render import JsonView
+from templora_cli.translation.kind import Translation
 
 
 def main(session: str) -> None:
-    with open_view(json=True, quiet=False, prose=False) as view, Store().open(session) as book:
-        model = load_as_begun(book, view)
-        config = from_dict(book.manifest.config, str(book.path / "session.json"))
-        task = replace(runner.translation_task(book, model, config), check=lambda *_: [])
-        runner.run_session(book, model, view, task=task)
+    engine = Engine(kinds={"translation": Translation(check=lambda *_: [])})
+    view = JsonView(sys.stdout)
+    with runner.resume(session, notify=view.show, engine=engine) as run:
+        for event in run.events():
+            view.show(event)
 
 
 if __name__ == "__main__":

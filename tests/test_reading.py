@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.prompt import fixed
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.reading import ReadingTask, reading_tokens
 
 TOKENIZER = byte_tokenizer()

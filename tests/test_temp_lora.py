@@ -20,7 +20,7 @@ from templora_cli.events import (
     TrainStep,
 )
 from templora_cli.prompt import Dropped, Prompt, Section
-from templora_cli.temp_lora import Candidate, choose, decode_chunk, propose, score_chunk
+from templora_cli.temp_lora import Candidate, choose, make_chunk, propose, score_chunk
 from templora_cli.turn import Chunk, Compose, Generate, Given
 from tests.loop import CONFIG, HEADER, WHOLE, Loop, Turns, drained, kinds, learnt, passes_over
 
@@ -103,7 +103,9 @@ def test_what_was_decoded_is_not_read_again_for_its_score(tiny_model: Path) -> N
     turn = loop.next_turn()
     assert isinstance(turn, Generate)
     backend = EagerBackend(loop.model.module)
-    _, chunk = drained(decode_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config))
+    generator = loop.state.generator(0, loop.model.device)
+    made = make_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config, generator=generator)
+    _, chunk = drained(made)
     with torch.no_grad():
         expected = chunk_nll(loop.model.module, HEADER, chunk.tokens).mean().item()
         with loop.model.without_adapter():
