@@ -18,6 +18,7 @@ from templora_cli.task_kinds import KINDS
 
 if TYPE_CHECKING:
     from templora_cli.engine.decoding.base import Backend
+    from templora_cli.engine.memory.machine import Room
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
@@ -40,12 +41,20 @@ def _backend(model: LanguageModel, name: str) -> Backend:
     return backend_for(model, name)
 
 
+def _room(device: str) -> Room:
+    from templora_cli.engine.memory.machine import room_on
+
+    return room_on(device)
+
+
 @dataclass(frozen=True)
 class Engine:
     """What runs compute with; tests and experiments put something else in its place."""
 
     load: Callable[[Path, Config], LanguageModel] = _load
     backend: Callable[[LanguageModel, str], Backend] = _backend
+    room: Callable[[str], Room] = _room
+    """The memory that there is on a device."""
     kinds: Mapping[str, TaskKind] = field(default_factory=lambda: KINDS)
 
     def kind(self, manifest: Manifest) -> TaskKind:
@@ -158,6 +167,8 @@ def prepare(
 
     folder = folder or find_model(config, notify)
     new = request.new_session(load_tokenizer(folder), config)
+    if new.kind not in engine.kinds:
+        raise ValueError(f"{new.kind} is no kind of task that this engine knows")
     model, config = load_fitting(
         new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
     )
@@ -179,11 +190,10 @@ def load_fitting(
 ) -> tuple[LanguageModel, Config]:
     """The model, and the settings with those that hang on model and memory chosen."""
     from templora_cli.engine.decoding.backends import backend_row
-    from templora_cli.engine.memory.machine import room_on
     from templora_cli.engine.memory.planner import gigabytes, settle
     from templora_cli.engine.models.shape import shape_of
 
-    room = room_on(config.model.device)
+    room = engine.room(config.model.device)
     plan = settle(shape_of(folder), config, room, header=header, chunk=chunk, hint=hint)
     if plan.is_tight:
         taken, there = gigabytes(plan.peak), gigabytes(plan.available)

@@ -36,6 +36,7 @@ from templora_cli.sessions.steps import (
     readable_text,
 )
 from templora_cli.sessions.store import Session, Store, now
+from templora_cli.sessions.summary import mend_summary
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -61,6 +62,8 @@ class Run:
         self.config = from_dict(session.manifest.config, str(session.path / "session.json"))
         self.kind = engine.kind(session.manifest)
         self._recorder: Recorder | None = None
+        self._is_fresh = True
+        """Is the adapter as the book began?"""
 
     def __enter__(self) -> Run:
         return self
@@ -95,6 +98,7 @@ class Run:
         """
         from templora_cli.engine.models.loading import out_of_memory_hint
 
+        _use_threads(self.session.manifest)
         with out_of_memory_hint(f"what is written is safe in session {self.session.id}; {LESS_MEMORY}"):
             yield from self._events(stop, after_chunk)
 
@@ -106,17 +110,16 @@ class Run:
         from templora_cli.state import WritingState
         from templora_cli.temp_lora import write
 
-        if self._recorder is not None and not committed_steps(self.session.steps):
-            self.model = self.engine.load(Path(self.session.manifest.folder), self._as_begun())
+        if not committed_steps(self.session.steps):
+            self._begin_afresh()
+        self._is_fresh = False
         state = WritingState.begin(self.model, self.config, take=self.session.manifest.take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
         self._recorder = recorder = Recorder(self.session, self.kind, state)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         backend.adapter_changed()
         if not backend.exact:
-            notices.append(
-                "this backend is not exact: a resumed book may differ from one that was not stopped"
-            )
+            notices.append(NOT_EXACT)
         yield self._opened(recorder)
         yield from map(Notice, notices)
         yield from recorder.write_book()
@@ -153,6 +156,9 @@ class Run:
         from templora_cli.engine.models.loading import out_of_memory_hint
         from templora_cli.sessions.history import first_change, relearn
 
+        _use_threads(self.session.manifest)
+        self._begin_afresh()
+        self._is_fresh = False
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         first = first_change(self.chunks, chunks)
         with out_of_memory_hint(f"nothing was taken back; {LESS_MEMORY}"):
@@ -162,6 +168,7 @@ class Run:
                     if stop is not None and stop.is_set():
                         return
                     yield event
+        mend_summary(self.session.path, self.chunks, self.kind)
 
     def interrupted(self) -> Interrupted:
         """What is kept and how to go on, where the run was stopped."""
@@ -173,8 +180,13 @@ class Run:
             resume_command=self.session.resume_command,
         )
 
-    def _as_begun(self) -> Config:
-        return as_begun(self.session)
+    def _begin_afresh(self) -> None:
+        """Load the model anew where the one that is here has learnt something."""
+        if not self._is_fresh:
+            for holding in ("model", "task", "_recorder"):  # there is not always room for two
+                vars(self).pop(holding, None)
+            self._recorder = None
+            self.model, self._is_fresh = _load(self.session, nobody, self.engine), True
 
     def _opened(self, recorder: Recorder) -> SessionOpened:
         """What the session is and how far it has come."""
@@ -247,17 +259,21 @@ def reopen(session: Session, *, notify: Notify = nobody, engine: Engine = ENGINE
 
     Raises TemploraError where it is another one.
     """
-    manifest = session.manifest
-    notify(Working(f"loading {manifest.model}"))
-    _use_threads(manifest)
-    config = as_begun(session)
+    notify(Working(f"loading {session.manifest.model}"))
+    _use_threads(session.manifest)
+    return Run(session, _load(session, notify, engine), engine)
+
+
+def _load(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
+    """The model of a session as it began. Raises TemploraError as `reopen` does."""
+    manifest, config = session.manifest, as_begun(session)
     folder = Path(manifest.folder)
     folder = folder if folder.is_dir() else find_model(config, notify)
     hint = f"nothing is lost: close other programs, then {session.resume_command}"
     sizes = manifest.longest_chunk, manifest.header_tokens
     model, _ = load_fitting(config, folder, *sizes, hint, notify, engine)
     _require_same_model(session, model, notify)
-    return Run(session, model, engine)
+    return model
 
 
 def as_begun(session: Session) -> Config:
@@ -278,7 +294,8 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
     if more is not None and not kind.can_be_extended:
         raise TemploraError(f"{session.id} has the length of its text", f"without a length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
-        # A kill between the last commit and the end leaves the file of `--out` one chunk behind.
+        # A kill between the last commit and the end leaves summary and file of `--out` one chunk behind.
+        mend_summary(session.path, read_chunks(session.steps), kind)
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
         raise TemploraError(

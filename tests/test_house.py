@@ -57,7 +57,7 @@ TABLE: dict[str, set[str]] = {
     "render": {"rich", "psutil"},
     "prepare": set(),
     "runner": {"torch"},
-    "commands": {"torch", "typer", "click", "rich", "tomli", "platformdirs"},
+    "commands": {"torch", "typer", "rich", "tomli", "platformdirs"},
     "cli": {"typer"},
     "__main__": set(),
 }

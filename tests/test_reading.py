@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.prompt import fixed
 from benchmarks.tiny_model import byte_tokenizer
+from templora_cli.prompt import fixed
 from templora_cli.reading import ReadingTask, reading_tokens
 
 TOKENIZER = byte_tokenizer()

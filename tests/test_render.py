@@ -118,7 +118,7 @@ def texts(view: render.View, pieces: list[str]) -> None:
 STARTED = events.ChunkStarted(0, "own", 0, 100)
 FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt")
 INTERRUPTED = events.Interrupted("quiet-harbour", 3, 17, COMMAND)
-LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5)
+LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5, None, 0, {})
 
 
 # Prose on a screen
@@ -315,11 +315,13 @@ def test_what_is_done_between_chunks_is_told() -> None:
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(committed())
-        with view.status("measuring"):
-            view.show(events.Notice("x"))
-            assert "measuring" in "\n".join(terminal.screen())
+        view.show(events.Working("measuring"))
+        assert "measuring" in "\n".join(terminal.screen())
+        view.show(events.Working("measuring more"))
+        assert "measuring more" in "\n".join(terminal.screen())
         view.show(events.Notice("y"))
-        assert "measuring" not in "\n".join(terminal.screen())
+        screen = "\n".join(terminal.screen())
+        assert "measuring" not in screen and "starting the next chunk" in screen
 
 
 def test_time_left_is_told_once_there_is_a_basis() -> None:
@@ -417,7 +419,8 @@ def test_a_run_in_a_terminal() -> None:
 
 def test_a_run_in_a_log_file() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
-    with TerminalView(stdout, stderr) as view, view.status("loading"):
+    with TerminalView(stdout, stderr) as view:
+        view.show(events.Working("loading"))
         view.show(opened(quantize="nf4", chunks=1, tokens=100, done=100))
         view.show(STARTED)
         texts(view, ["The lamp\n"])
@@ -507,8 +510,8 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
 def test_quiet_leaves_only_errors_on_standard_error() -> None:
     stdout, stderr = io.StringIO(), Terminal()
     with TerminalView(stdout, stderr, quiet=True) as view:
-        with view.status("loading"):
-            view.show(opened())
+        view.show(events.Working("loading"))
+        view.show(opened())
         texts(view, ["Tide."])
         for event in (events.Notice("x"), committed(), FINISHED):
             view.show(event)
@@ -587,17 +590,40 @@ def test_a_reader_that_went_away_is_the_commands_business(make: object) -> None:
         view.show(committed())
 
 
+def comes_to_show(terminal: Terminal, text: str) -> bool:
+    """In its first line, which a thread draws."""
+    until = time.monotonic() + 10
+    while text not in "".join(terminal.screen()[:1]) and time.monotonic() < until:
+        time.sleep(0.01)
+    return text in "".join(terminal.screen()[:1])
+
+
 def test_a_slow_step_is_shown_in_a_terminal_only() -> None:
     terminal, file = Terminal(), io.StringIO()
-    with TerminalView(terminal, terminal).status("loading [b]smollm2[/b] ..."):
-        until = time.monotonic() + 10
-        while not terminal.screen() and time.monotonic() < until:
-            time.sleep(0.01)
-        assert "loading [b]smollm2[/b] ..." in terminal.screen()[0]
-    assert terminal.screen() == []
-    with TerminalView(file, file).status("loading"), JsonView(file).status("loading"):
-        pass
+    loading = events.Working("loading [b]smollm2[/b] ...")
+    with TerminalView(terminal, terminal) as view:
+        view.show(loading)
+        assert comes_to_show(terminal, "loading [b]smollm2[/b] ...")
+        view.show(events.Working("compiling"))
+        assert comes_to_show(terminal, "compiling") and "loading" not in terminal.screen()[0]
+        view.show(events.Notice("x"))
+        assert terminal.screen() == ["note: x"]
+        view.show(loading)
+    assert terminal.screen() == ["note: x"], "the terminal is given back"
+    with TerminalView(file, file) as view, JsonView(file) as lines:
+        view.show(loading)
+        lines.show(loading)
     assert file.getvalue() == ""
+
+
+def test_what_the_model_is_not_shown_is_told() -> None:
+    stderr = io.StringIO()
+    with TerminalView(io.StringIO(), stderr) as view:
+        view.show(opened())
+        view.show(STARTED)
+        view.show(events.SectionCut(0, "glossary", 3, 7))
+    told = "chunk 1 of 5: no room for all of the glossary, 3 of 7 shown"
+    assert stderr.getvalue().splitlines()[-1] == told
 
 
 # Errors
@@ -652,6 +678,6 @@ def test_the_document_has_every_event_and_field_and_no_other() -> None:
         assert section.startswith(f"`{example['event']}`\n")
         documented[example["event"]] = names
     assert documented.pop("error") == ["message", "hint"]
-    shown = set(events.Event.__subclasses__()) - {events.ChunkLearnt}
+    shown = set(events.Event.__subclasses__()) - {events.ChunkLearnt, events.Working}
     snake = {re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in shown}
     assert documented == {name: [field.name for field in fields(kind)] for name, kind in snake.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands.terminal import print_table
+from templora_cli.commands.terminal import engine_in_use, print_table
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     from templora_cli.sessions.manifest import load_manifest
     from templora_cli.sessions.steps import StepDamaged, read_chunks
     from templora_cli.sessions.store import Store
-    from templora_cli.task_kinds import KINDS
 
     path = Store().find(session)
     manifest = load_manifest(path)
@@ -80,7 +79,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         both = {**summary, "path": str(path), "config": manifest.config, "steps": figures}
         typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
         return
-    kind = KINDS.get(manifest.task)
+    kind = engine_in_use().kinds.get(manifest.task)
     for name, value in {**summary, "path": str(path), **(kind.facts(manifest) if kind else {})}.items():
         typer.echo(f"{name:10} {'-' if value is None else value}")
     print_table(
@@ -130,13 +129,12 @@ def export(
 def _own_form(folder: Path) -> Export | None:
     """The session as its own kind of file; None where it is prose, or damaged: then it is saved as prose."""
     from templora_cli.sessions.manifest import load_manifest
-    from templora_cli.task_kinds import KINDS
 
     try:
         manifest = load_manifest(folder)
     except TemploraError:
         return None
-    kind = KINDS.get(manifest.task)
+    kind = engine_in_use().kinds.get(manifest.task)
     return None if kind is None else kind.export(folder, manifest)
 
 
@@ -174,10 +172,9 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """What a list says of a session."""
     from templora_cli.sessions.steps import StepDamaged
     from templora_cli.sessions.summary import Summary, read_summary
-    from templora_cli.task_kinds import KINDS
 
     try:
-        found, damaged = read_summary(folder, KINDS[manifest.task]), False
+        found, damaged = read_summary(folder, engine_in_use().kinds[manifest.task]), False
     except (StepDamaged, KeyError):  # or of a kind that a newer version knows
         found, damaged = Summary(0, 0, 0, None, {}), True
     reached = found.done.get(manifest.goal_unit, 0)

@@ -8,10 +8,10 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import typer
 from rich import box
 from rich.console import Console
@@ -89,12 +89,24 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
     return last
 
 
-def engine_in_use() -> Engine:
-    """What runs compute with: the object of the Click context where that is one, else the usual."""
-    from templora_cli.prepare import ENGINE, Engine
+_engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
 
-    context = click.get_current_context(silent=True)
-    return (context.find_object(Engine) if context else None) or ENGINE
+
+@contextmanager
+def computing_with(engine: Engine | None) -> Iterator[None]:
+    """Let the commands that are called inside compute with `engine`; None is the usual."""
+    before = _engine.set(engine)
+    try:
+        yield
+    finally:
+        _engine.reset(before)
+
+
+def engine_in_use() -> Engine:
+    """What the runs of a command compute with."""
+    from templora_cli.prepare import ENGINE
+
+    return _engine.get() or ENGINE
 
 
 @contextmanager

@@ -40,9 +40,13 @@ class Progress:
     committed_at: float = 0.0
     """When the newest chunk was committed, or the session opened."""
     first_token_at: float = 0.0
+    doing_before: str | None = None
+    """What goes on again when something slow beside it ends."""
 
     def update(self, event: events.Event) -> None:
         """Take `event` in."""
+        if self.doing_before is not None:
+            self.doing, self.doing_before = self.doing_before, None
         match event:
             case events.SessionOpened():
                 self.opened, self.committed, self.done = event, event.chunks, event.done
@@ -70,7 +74,7 @@ class Progress:
             case events.ChunkLearnt():
                 self.doing = "saving"
             case events.Working():
-                self.doing = event.message
+                self.doing_before, self.doing = self.doing, event.message
             case events.ChunkCommitted():
                 self._committed(event)
 

@@ -22,7 +22,7 @@ from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.steps import read_chunks, thin
 from templora_cli.sessions.store import Session
-from templora_cli.sessions.summary import summary_of
+from templora_cli.sessions.summary import keep_summary, mend_summary
 from templora_cli.state import WritingState
 from templora_cli.text import count_words
 
@@ -44,6 +44,7 @@ class Recorder:
         self.session, self.kind, self.state = session, kind, state
         self.chunks: list[dict[str, Any]] = read_chunks(session.steps)
         """The values of `chunk.json` of all chunks."""
+        mend_summary(session.path, self.chunks, kind)
         self.book = kind.book_file(session)
         self.tokens_in_progress = 0
         self._seconds: dict[str, float] = {}
@@ -88,7 +89,7 @@ class Recorder:
         self.chunks.append(values)
         self.tokens_in_progress = 0
         thin(self.session.steps, **self.session.manifest.config["session"])
-        summary_of(self.chunks, self.kind).save(self.session.path)
+        keep_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)
         notices = self.write_book()

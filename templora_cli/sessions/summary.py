@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,10 +29,6 @@ class Summary:
     done: dict[str, int]
     """How much of the goal is there, by unit."""
 
-    def save(self, session: Path) -> None:
-        """Keep it in the folder of the session."""
-        write_atomically(session / FILE, json.dumps(asdict(self)))
-
 
 def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
     """The summary of these chunks."""
@@ -51,10 +48,39 @@ def read_summary(session: Path, kind: TaskKind) -> Summary:
 
     Raises StepDamaged where the chunks cannot be read.
     """
+    kept = kept_summary(session, kind)
+    return summary_of(read_chunks(session / "steps"), kind) if kept is None else kept
+
+
+def keep_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
+    """Keep the summary of `chunks`, all that the session has, in its folder."""
+    values = asdict(summary_of(chunks, kind))
+    with suppress(OSError):  # without it a list reads the chunks; a full disk is told of the next one
+        values["bytes"] = _bytes_of_chunks(session)
+        write_atomically(session / FILE, json.dumps(values))
+
+
+def mend_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
+    """Keep it anew where it is not that of the steps: a kill may have come between the two."""
+    if kept_summary(session, kind) is None:
+        keep_summary(session, chunks, kind)
+
+
+def kept_summary(session: Path, kind: TaskKind) -> Summary | None:
+    """The one in the folder of the session; None where it is damaged, or that of other steps."""
     try:
-        kept = Summary(**json.loads((session / FILE).read_text("utf-8")))
-        if kept.chunks == len(committed_steps(session / "steps")) and kept.done.keys() == set(kind.units):
+        values = json.loads((session / FILE).read_text("utf-8"))
+        size = values.pop("bytes")
+        kept = Summary(**values)
+        counts = [size, kept.chunks, kept.tokens, kept.words, *kept.done.values()]
+        whole = all(type(count) is int for count in counts) and isinstance(kept.gain, float | None)
+        if whole and size == _bytes_of_chunks(session) and kept.done.keys() == set(kind.units):
             return kept
-    except (OSError, ValueError, TypeError, AttributeError):
-        pass  # a kill may have come between a step and its summary
-    return summary_of(read_chunks(session / "steps"), kind)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        pass
+    return None
+
+
+def _bytes_of_chunks(session: Path) -> int:
+    """Bytes of all `chunk.json`: they tell other chunks from those of a summary, and are not read for it."""
+    return sum((step / "chunk.json").stat().st_size for step in committed_steps(session / "steps"))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,9 +20,13 @@ import torch
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from templora_cli import runner
 from templora_cli.cli import app
-from templora_cli.engine.kernels import nf4
+from templora_cli.commands.terminal import computing_with
+from templora_cli.config import Config
+from templora_cli.engine.decoding import runtime
+from templora_cli.engine.decoding.base import Backend, Sampler, Stop, TokenOut
+from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 
@@ -33,8 +38,9 @@ def small_adapter(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
 
 
-def templora(*arguments: str | Path, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+def templora(*arguments: str | Path, stdin: str | None = None, engine: Engine | None = None) -> Result:
+    with computing_with(engine):
+        result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         # As cli.main() does for what a command raises outside of a view.
         from templora_cli.errors import TemploraError
@@ -44,11 +50,13 @@ def templora(*arguments: str | Path, stdin: str | None = None) -> Result:
     return result
 
 
-def write(model: Path, *arguments: str | Path, stdin: str | None = None) -> Result:
+def write(
+    model: Path, *arguments: str | Path, stdin: str | None = None, engine: Engine | None = None
+) -> Result:
     premise = (
         () if "--from" in arguments or stdin or "--premise-file" in arguments else ("--premise", "A storm.")
     )
-    return templora("write", "--model", model, *SMALL, *premise, *arguments, stdin=stdin)
+    return templora("write", "--model", model, *SMALL, *premise, *arguments, stdin=stdin, engine=engine)
 
 
 def events_of(result: Result) -> list[dict[str, Any]]:
@@ -264,11 +272,11 @@ def test_a_compiler_that_is_gone_is_said(tiny_model: Path, monkeypatch: pytest.M
     """A token of a GPU is another one, in its last bits, where Triton does not compile."""
     pytest.importorskip("triton")
     model = Mock(device=torch.device("cuda", 0), fingerprint="", quantize="nf4", dtype="bfloat16")
-    monkeypatch.setattr(runner, "_hardware", lambda device: "")
+    monkeypatch.setattr(runtime, "_hardware", lambda device: "")
     told = []
     for compiles in (True, False):
-        monkeypatch.setattr(nf4, "has_kernels", lambda device, compiles=compiles: compiles)
-        told.append(runner.runtime(model)["versions"])
+        monkeypatch.setattr(runtime, "has_kernels", lambda device, compiles=compiles: compiles)
+        told.append(runtime.runtime(model)["versions"])
     assert told[0]["triton"] and told[0] == {**told[1], "triton": told[0]["triton"]}
     write(tiny_model, "--chunks", "1")
     with Store().open(None) as session:
@@ -315,27 +323,33 @@ def test_ctrl_c_keeps_what_is_committed_and_says_how_to_go_on(tiny_model: Path) 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_python_drops_is_not_lost(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_that_python_drops_is_not_lost(tiny_model: Path) -> None:
     class Finalised:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)  # the handler runs here, and what it raises is ignored
 
-    from templora_cli.engine.decoding.sampling import HostSampler
+    class Counting:
+        """Ctrl-C comes with the twentieth token."""
+
+        def __init__(self, backend: Backend) -> None:
+            self.backend, self.exact = backend, backend.exact
+            self.chunk_begins, self.decoding_ends = backend.chunk_begins, backend.decoding_ends
+            self.adapter_changed = backend.adapter_changed
+
+        def decode(
+            self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+        ) -> Iterator[TokenOut]:
+            for token in self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
+                drawn.append(token.id)
+                if len(drawn) == 20:
+                    Finalised()
+                yield token
 
     heed_interrupts()
-    draw, drawn = HostSampler.draw, []
-
-    def counted(self: HostSampler, ids: Any, logits: Any) -> int:
-        drawn.append(0)
-        if len(drawn) == 20:
-            Finalised()
-        return draw(self, ids, logits)
-
-    monkeypatch.setattr(HostSampler, "draw", counted)
-    result = write(tiny_model, "--chunks", "4")
+    drawn: list[int] = []
+    engine = Engine(backend=lambda model, name: Counting(ENGINE.backend(model, name)))
+    result = write(tiny_model, "--chunks", "4", engine=engine)
     assert result.exit_code == 130, result.stderr
     assert len(drawn) == 20 and len(committed_steps(only_session() / "steps")) == 1
 
@@ -390,19 +404,37 @@ def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
 # --- files and streams that fail ---------------------------------------------------------------------
 
 
-def full(*_: Any, **__: Any) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_full_disk_is_no_matter_for_what_only_a_list_reads(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_at(".summary.json.tmp", monkeypatch)
+    assert write(tiny_model, "--chunks", "2").exit_code == 0
+    assert not (only_session() / "summary.json").exists()
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert row["state"] == "finished" and row["chunks"] == 2
 
 
-@pytest.mark.parametrize("fails", ["os.fsync", "templora_cli.sessions.checkpoint._write_files"])
+def full_at(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full whenever such a file of a session is about to be safe."""
+    fsync = os.fsync
+
+    def full(handle: int) -> None:
+        if list(Store().folder.glob(f"*/{written}")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+@pytest.mark.parametrize("written", [".session.json.tmp", "steps/.*.tmp/adapter.safetensors"])
 def test_a_full_disk_keeps_what_is_committed(
-    fails: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    written: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = write(tiny_model, "--chunks", "3", "-q").stdout
     write(tiny_model, "--chunks", "1")
     name = only_session().name
     with monkeypatch.context() as patch:
-        patch.setattr(fails, full)
+        full_at(written, patch)
         result = templora("resume", "--chunks", "2")
     assert result.exit_code == 2
     assert "full" in result.stderr or "No space left" in result.stderr
@@ -496,10 +528,14 @@ def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
     assert "reads at most 4096 tokens" in result.stderr and "hint: --context-tokens 3" in result.stderr
 
 
-def test_a_backend_that_cannot_run_the_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("templora_cli.engine.decoding.choose.has_fast_decoder", lambda config: False)
+def test_a_backend_that_cannot_run_the_model(tiny_model: Path) -> None:
+    def load(folder: Path, config: Config) -> LanguageModel:
+        model = ENGINE.load(folder, config)
+        model.module.config.hidden_act = "relu"  # none of those that the int8 backend computes
+        return model
+
     Path("templora.toml").write_text('[decode]\nbackend = "int8"\n')
-    result = write(tiny_model)
+    result = write(tiny_model, engine=Engine(load=load))
     assert result.exit_code == 2 and "the int8 backend decodes llama" in result.stderr.replace("\n", " ")
     assert not Store().folder.exists(), "no session is left that could not go on"
 

@@ -11,18 +11,14 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
-from templora_cli import runner
 from templora_cli.commands.doctor import bytes_of
-from templora_cli.config import Config, ModelConfig, TrainConfig
-from templora_cli.engine.decoding import choose
+from templora_cli.config import Config
 from templora_cli.engine.decoding.base import Backend
-from templora_cli.engine.memory import machine, planner
-from templora_cli.engine.memory.machine import Room
-from templora_cli.engine.models import loading
+from templora_cli.engine.memory import machine
 from templora_cli.engine.models.loading import LanguageModel
-from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
-from templora_cli.sessions.manifest import Manifest, load_manifest
+from templora_cli.prepare import ENGINE, Engine
+from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import message_of, only_session, small_adapter, templora, write
 
@@ -88,20 +84,20 @@ def test_a_model_that_is_not_here() -> None:
 # --- write --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def little(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the machine have only so many bytes beside what this process holds."""
-
-    def only(free: int) -> None:
-        here = machine.room_on("cpu")
-        monkeypatch.setattr(machine, "room_on", lambda wanted: replace(here, free=free, held=here.libraries))
-
-    return only
+def little(free: int, **parts: Any) -> Engine:
+    """On a machine that has only so many bytes beside what this process holds."""
+    here = machine.room_on("cpu")
+    return Engine(room=lambda device: replace(here, free=free, held=here.libraries), **parts)
 
 
-def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path, little: Any) -> None:
-    little(0)
-    done = write(tiny_model)
+def only_just(model: Path, **parts: Any) -> Engine:
+    """On one where a small book fits, and not by much."""
+    peak = figures("--model", model, "--chunk-tokens", "16", "--context-tokens", "24")["peak_bytes"]
+    return little(int(peak * 1.05) - machine.room_on("cpu").libraries, **parts)
+
+
+def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path) -> None:
+    done = write(tiny_model, engine=little(0))
     first, second = done.stderr.splitlines()[-2:]
     assert done.exit_code == 2
     # How much hangs on what the tests before it have loaded into this process.
@@ -109,12 +105,9 @@ def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path, li
     assert second.startswith("hint: ") and list(Store().manifests()) == []
 
 
-def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(
-    tiny_model: Path, little: Any
-) -> None:
+def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(tiny_model: Path) -> None:
     assert write(tiny_model, "--chunks", "1").exit_code == 0
-    little(0)
-    done = templora("resume", "--chunks", "1")
+    done = templora("resume", "--chunks", "1", engine=little(0))
     name = only_session().name
     assert done.exit_code == 2 and "not enough memory" in done.stderr
     assert done.stderr.splitlines()[-1] == (
@@ -122,10 +115,8 @@ def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(
     )
 
 
-def test_a_book_that_only_just_fits_is_told(tiny_model: Path, little: Any) -> None:
-    peak = figures("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24")["peak_bytes"]
-    little(int(peak * 1.05) - machine.room_on("cpu").libraries)
-    done = write(tiny_model, "--chunks", "1")
+def test_a_book_that_only_just_fits_is_told(tiny_model: Path) -> None:
+    done = write(tiny_model, "--chunks", "1", engine=only_just(tiny_model))
     assert done.exit_code == 0 and re.search(r"memory is tight: about \d\.\d\d GB", done.stderr)
     assert load_manifest(only_session()).config["train"]["gradient_checkpointing"] == "on"
 
@@ -138,50 +129,41 @@ def test_a_session_holds_what_auto_came_to(tiny_model: Path) -> None:
     assert (manifest.quantize, manifest.backend) == ("none", "int8")
 
 
-def test_a_resume_decodes_as_the_session_began(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resume_decodes_as_the_session_began(tiny_model: Path) -> None:
     assert write(tiny_model, "--chunks", "1").exit_code == 0
     asked: list[str] = []
-    chosen = choose.backend_for
 
-    def spy(model: LanguageModel, wanted: str) -> Backend:
-        asked.append(wanted)
-        return chosen(model, wanted)
+    def backend(model: LanguageModel, name: str) -> Backend:
+        asked.append(name)
+        return ENGINE.backend(model, name)
 
-    monkeypatch.setattr(choose, "backend_for", spy)
-    assert templora("resume", "--chunks", "1").exit_code == 0
+    Path("templora.toml").write_text('[decode]\nbackend = "eager"\n')
+    assert templora("resume", "--chunks", "1", engine=Engine(backend=backend)).exit_code == 0
     assert asked == ["int8"]
 
 
-def test_a_resume_checkpoints_where_memory_has_become_scarce(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resume_checkpoints_where_memory_has_become_scarce(tiny_model: Path) -> None:
     assert write(tiny_model, "--chunks", "1").exit_code == 0
     assert load_manifest(only_session()).config["train"]["gradient_checkpointing"] == "off"
-    plan, load = planner._plan, loading.load
     loaded: list[str] = []
 
-    def scarce(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> planner.Plan:
-        made = plan(shape, config, room, chunk, header)
-        enough = config.train.gradient_checkpointing == "on"
-        return made if enough else replace(made, room=replace(room, free=0, held=0))
+    def load(folder: Path, config: Config) -> LanguageModel:
+        loaded.append(config.train.gradient_checkpointing)
+        return ENGINE.load(folder, config)
 
-    def spy(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
-        loaded.append(train.gradient_checkpointing)
-        return load(folder, config, train, seed=seed)
-
-    monkeypatch.setattr(planner, "_plan", scarce)
-    monkeypatch.setattr(loading, "load", spy)
-    assert templora("resume", "--chunks", "1").exit_code == 0
+    scarce = only_just(tiny_model, load=load)
+    assert templora("resume", "--chunks", "1", engine=scarce).exit_code == 0
     assert loaded == ["on"]
 
 
 def test_the_same_command_goes_on_with_a_session_that_checkpoints(tiny_model: Path) -> None:
-    assert write(tiny_model, "--chunks", "1").exit_code == 0
-    begun = load_manifest(only_session())
-
-    def same(**train: Any) -> bool:
-        config = {**begun.config, "train": {**begun.config["train"], **train}}
-        manifest: Manifest = replace(begun, config=config)
-        return runner.NewSession(manifest, (), (), None)._is_that_of(begun)
-
-    assert same(gradient_checkpointing="on") and not same(rank=3)
+    Path("book.txt").write_text("The keeper went up the stairs. " * 3)
+    small = ("--chunk-tokens", "16", "--context-tokens", "24", "-q")
+    command = ("eval", "ppl", "book.txt", "--model", tiny_model, *small)
+    assert templora(*command, engine=only_just(tiny_model)).exit_code == 0
+    begun = only_session()
+    assert load_manifest(begun).config["train"]["gradient_checkpointing"] == "on"
+    assert templora(*command).exit_code == 0
+    assert templora(*command, "--set", "rank=3").exit_code == 0
+    others = [path for path in Store().folder.iterdir() if path != begun]
+    assert [load_manifest(path).config["train"]["rank"] for path in others] == [3]

@@ -18,8 +18,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.tiny_model import save_tiny_model
 from templora_cli.sessions.steps import committed_steps, read_chunks
+from templora_cli.sessions.summary import kept_summary, summary_of
+from templora_cli.task_kinds import KINDS
 from tests.sessions import killing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
@@ -36,6 +37,7 @@ lr = 1e-2
 lr = 1e-2
 [session]
 keep_checkpoints = 1
+grid_checkpoints = 0
 """
 
 
@@ -110,7 +112,7 @@ def only_session(home: Path) -> Path:
 
 
 def assert_same_book(home: Path, reference: Path) -> None:
-    """Tokens, adapter, optimizer, random states and book file are equal, bit for bit."""
+    """Tokens, adapter, optimizer, random states, book file and summary are equal, bit for bit."""
     assert (home / "book.txt").read_bytes() == (reference / "book.txt").read_bytes()
     assert not list(home.glob("book.edited*")), "its own book file is no edit of a person"
     ours, theirs = (only_session(h) / "steps" for h in (home, reference))
@@ -118,6 +120,7 @@ def assert_same_book(home: Path, reference: Path) -> None:
     assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
     timeless = [[{k: v for k, v in c.items() if k != "seconds"} for c in cs] for cs in (chunks, expected)]
     assert timeless[0] == timeless[1]
+    assert kept_summary(ours.parent, KINDS["novel"]) == summary_of(expected, KINDS["novel"])
     last, expected_last = committed_steps(ours)[-1], committed_steps(theirs)[-1]
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, wanted = load_file(last / name), load_file(expected_last / name)
@@ -159,6 +162,7 @@ def test_killed_at_every_point(runs: Runs, reference: tuple[Path, Path], tmp_pat
     assert {"open", "os.rename", "before", "in", "TextDecoded", "TrainStep", "ChunkLearnt"} <= kinds
     passed = {names[point] for point in points}
     assert {"os.remove optimizer.safetensors", "os.rename .book.txt.tmp"} <= passed
+    assert "os.rename .summary.json.tmp" in passed
 
 
 def test_a_process_that_is_killed_after_each_commit(
@@ -176,7 +180,7 @@ def test_a_process_that_is_killed_after_each_commit(
 def test_the_book_depends_on_what_is_restored(
     runs: Runs, reference: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The comparison above would notice: every random state moves from chunk to chunk."""
+    """The comparison above would notice: dropout draws on, and each chunk has numbers of its own."""
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     assert runs.run(stopped, kill_at=("ChunkStarted", 3)) == -signal.SIGKILL
@@ -185,4 +189,6 @@ def test_the_book_depends_on_what_is_restored(
         for home in (stopped, reference[0])
     )
     assert later["chunks"] == earlier["chunks"] + 1
-    assert earlier["sampling"] != later["sampling"] and earlier["dropout"] != later["dropout"]
+    assert earlier["dropout"] != later["dropout"]
+    *_, one, other = read_chunks(only_session(reference[0]) / "steps")
+    assert one["origin"] == other["origin"] == "own" and one["tokens"] != other["tokens"]

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,23 @@ import torch
 import typer
 
 from benchmarks.tiny_model import byte_tokenizer, save_tiny_model
+from templora_cli import prepare, runner
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
+from templora_cli.commands.terminal import computing_with
 from templora_cli.commands.translate import SOME_FAILED, translate
+from templora_cli.config import Config
 from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.models import loading
+from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
-from templora_cli.sessions import checkpoint, recorder, store
-from templora_cli.sessions.steps import committed_steps
-from templora_cli.translation import task as translation
+from templora_cli.prepare import ENGINE, Engine
+from templora_cli.sessions import checkpoint, recorder
+from templora_cli.sessions.steps import THINNED, committed_steps
+from templora_cli.task_kinds import KINDS
 from templora_cli.translation.checks import Flaw
+from templora_cli.translation.kind import Translation
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
 """Two chunks, in the first of which something fails."""
@@ -53,6 +58,7 @@ lr = 1e-2
 backend = "eager"
 [session]
 keep_checkpoints = 1
+grid_checkpoints = 3
 """
 PROMPTS = """
 [pair]
@@ -130,12 +136,24 @@ class Place:
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.model = folder, model
+        self.engine = Engine(Once(), Loud, kinds=kinds_with(bad))
+
+    def run(self, command: Callable[[], None]) -> int:
+        """Its exit status."""
+        try:
+            with computing_with(self.engine):
+                command()
+        except typer.Exit as end:
+            return end.exit_code
+        except KeyboardInterrupt:  # before there is a view that says so
+            return 130
+        return 0
 
     def watched(self, command: Callable[[], None], interrupt_at: int | None = None) -> Watch:
         watch = Watch(self.folder, interrupt_at)
         watching.append(watch)
         try:
-            status = run(command)
+            status = self.run(command)
         finally:
             watching.clear()
         assert status in ((0, SOME_FAILED) if interrupt_at is None else (130,))
@@ -156,7 +174,7 @@ class Place:
     def begin(self, text: str) -> None:
         """A translation that is finished."""
         (self.folder / "book.txt").write_text(text)
-        assert run(self.translate) == SOME_FAILED
+        assert self.run(self.translate) == SOME_FAILED
 
     def correct(self, numbers: dict[int, str]) -> None:
         """Write what a person says of some paragraphs (from 1) to `corrected.txt`."""
@@ -191,7 +209,7 @@ class Place:
         """All that a user finds at the end; what is left for later chunks to thin away apart."""
         (session,) = self.sessions()
         *older, _ = committed_steps(session / "steps")
-        left = {str((step / name).relative_to(self.folder)) for step in older for name in checkpoint.THINNED}
+        left = {str((step / name).relative_to(self.folder)) for step in older for name in THINNED}
         left |= {str((session / name).relative_to(self.folder)) for name in ("lock", "out.sha256")}
         begun = {path for path in self.folder.glob("home/sessions/*") if not (path / "session.json").exists()}
         found = {}
@@ -203,15 +221,49 @@ class Place:
         return found
 
 
-def run(command: Callable[[], None]) -> int:
-    """Its exit status."""
-    try:
-        command()
-    except typer.Exit as end:
-        return end.exit_code
-    except KeyboardInterrupt:  # before there is a view that says so
-        return 130
-    return 0
+class Once:
+    """Loads a model; the second time it is the same one, with its adapter as it began."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[Path, tuple[LanguageModel, dict[str, torch.Tensor]]] = {}
+
+    def __call__(self, folder: Path, config: Config) -> LanguageModel:
+        if folder not in self.loaded:
+            model = ENGINE.load(folder, config)
+            began = {name: weight.detach().clone() for name, weight in model.adapter.items()}
+            self.loaded[folder] = model, began
+        model, began = self.loaded[folder]
+        with torch.no_grad():
+            for name, weight in model.adapter.items():
+                weight.copy_(began[name])
+        return model
+
+
+TOKENIZER = byte_tokenizer()
+
+
+class Loud(EagerBackend):
+    """In place of the tiny model's noise: the source in capitals, and a token that is truly decoded."""
+
+    def __init__(self, model: LanguageModel, name: str) -> None:
+        assert name == "eager"
+        super().__init__(model.module)
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        said = str(TOKENIZER.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
+        yield from map(TokenOut, said.encode())
+        yield from super().decode(prompt, sampler=sampler, max_tokens=1, stop=stop)
+        yield TokenOut(TOKENIZER.eos_token_id)
+
+
+def bad(source: str, *_: Any) -> list[Flaw]:
+    return [Flaw("numbers", "it is bad")] if "schlecht" in source else []
+
+
+def kinds_with(check: Callable[..., list[Flaw]]) -> dict[str, Any]:
+    return {**KINDS, "translation": Translation(check=check)}
 
 
 @pytest.fixture(scope="module")
@@ -231,53 +283,18 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("TEMPLORA_HOME", str(folder / "home"))
     monkeypatch.setenv("TEMPLORA_DEBUG", "1")  # errors as exceptions
     _still(monkeypatch)
-    _quick(monkeypatch)
-    _loud(monkeypatch)
     _in_the_middle(monkeypatch)
     return Place(folder, tiny)
 
 
 def _still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock stands still, so that two disks are equal where nothing else is different."""
+    """The clock stands still, so that two disks are equal where nothing else is different; none is waited
+    for.
+    """
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(store, "now", lambda: "2026-01-01T00:00:00+00:00")
-
-
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model is read once, and nothing waits for a disk."""
-    load = loading.load
-    loaded: dict[Path, tuple[loading.LanguageModel, dict[str, torch.Tensor]]] = {}
-
-    def once(folder: Path, *how: Any, **more: Any) -> loading.LanguageModel:
-        if folder not in loaded:
-            model = load(folder, *how, **more)
-            loaded[folder] = model, {name: weight.detach().clone() for name, weight in model.adapter.items()}
-        model, began = loaded[folder]
-        with torch.no_grad():
-            for name, weight in model.adapter.items():
-                weight.copy_(began[name])
-        return model
-
-    monkeypatch.setattr(loading, "load", once)
+    for module in (prepare, runner):
+        monkeypatch.setattr(module, "now", lambda: "2026-01-01T00:00:00+00:00")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the tiny model's noise: the source in capitals, and a token that is truly decoded."""
-    tokenizer = byte_tokenizer()
-    decode = EagerBackend.decode
-
-    def loud(
-        self: EagerBackend, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
-        said = str(tokenizer.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
-        yield from map(TokenOut, said.encode())
-        yield from decode(self, prompt, sampler=sampler, max_tokens=1, stop=stop)
-        yield TokenOut(tokenizer.eos_token_id)
-
-    monkeypatch.setattr(EagerBackend, "decode", loud)
-    flaw = Flaw("numbers", "it is bad")
-    monkeypatch.setattr(translation, "flaws_of", lambda source, *_: [flaw] if "schlecht" in source else [])
 
 
 def _in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +330,7 @@ def stop_everywhere(place: Place, command: Callable[[], None], again: Callable[[
         stopped.setdefault(copied(place.folder), f"{point} (Ctrl-C)")
     for disk, point in stopped.items():
         put_back(disk, place.folder)
-        assert run(again) in (0, SOME_FAILED)
+        assert place.run(again) in (0, SOME_FAILED)
         assert place.outcome() == wanted, f"stopped before {point}"
     return watch
 
@@ -323,6 +340,7 @@ def test_a_translation_that_is_stopped_anywhere(place: Place) -> None:
     passed = watch.last.keys()
     assert {"ChunkStarted", "in the middle of optimizer.safetensors", "os.rename .000001.tmp"} <= passed
     assert {"os.rename .session.json.tmp", "os.rename .book (English).txt.tmp"} <= passed
+    assert "os.rename .summary.json.tmp" in passed
 
 
 def test_a_sync_that_is_stopped_anywhere(place: Place) -> None:
@@ -332,17 +350,18 @@ def test_a_sync_that_is_stopped_anywhere(place: Place) -> None:
     watch = stop_everywhere(place, place.sync, place.sync)
     passed = watch.last.keys()
     assert {"os.link adapter.safetensors", "os.rename steps", "os.rename steps.new"} <= passed
+    assert {"os.remove summary.json", "os.rename .summary.json.tmp"} <= passed
     now = place.outcome()
     assert now != was
     for disk, point in watch.copies.items():
         put_back(disk, place.folder)
-        run(place.go_on)
+        place.run(place.go_on)
         assert place.outcome() in (was, now), f"stopped before {point}"
 
 
-def test_another_try_that_is_stopped_anywhere(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_try_that_is_stopped_anywhere(place: Place) -> None:
     place.begin(BOOK + MORE)
-    monkeypatch.setattr(translation, "flaws_of", lambda *_: [])
+    place.engine = replace(place.engine, kinds=kinds_with(lambda *_: []))
     watch = stop_everywhere(place, place.retry, place.retry)
     assert {"os.remove optimizer.safetensors", "os.rename .000003.tmp"} <= watch.last.keys()
 
@@ -352,6 +371,6 @@ def test_a_document_whose_writing_is_killed_twice_is_no_edit_of_a_person(place: 
     place.correct({3: "Three is good."})
     for command in (place.sync, place.go_on):
         put_back(place.watched(command).last["open .book (English).txt.tmp"], place.folder)
-    run(place.go_on)
+    place.run(place.go_on)
     assert "Three is good." in (place.folder / "book (English).txt").read_text()
     assert not list(place.folder.glob("*.edited-*"))

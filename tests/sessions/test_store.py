@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from dataclasses import replace
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.sessions import manifest as manifests
 from templora_cli.sessions.manifest import FORMAT, Manifest, load_manifest
-from templora_cli.sessions.store import Session, Store
+from templora_cli.sessions.steps import committed_steps
+from templora_cli.sessions.store import Session, Store, sha256_of, swap_steps
 
 VALUES: dict[str, Any] = {
     "format": FORMAT,
     "task": "novel",
+    "parent": None,
     "created": "2026-01-01T00:00:00+00:00",
     "model": "tiny",
     "folder": "/models/tiny",
@@ -31,28 +33,32 @@ VALUES: dict[str, Any] = {
     "prompts": {},
     "hardware": "x86_64 AVX2",
     "backend": "int8",
-    "premise": "A storm.",
-    "request": {},
+    "request": {"premise": "A storm.", "opened": False},
+    "header_tokens": 2,
+    "longest_chunk": 8,
     "source_sha256": None,
     "tokens_sha256": "",
     "goal_amount": 10,
     "goal_unit": "tokens",
+    "take": 0,
     "out": None,
+    "measured_by": None,
 }
 
 
 def create(name: str, opened: str = "2026-01-01") -> Session:
-    manifest = Manifest(id=name, opened=opened, **VALUES)
-    return Store().create(manifest, header=(1, 2), opening=(3,), source="x")
+    manifest = Manifest(**{**VALUES, "id": name, "opened": opened, "source_sha256": sha256_of("x")})
+    return Store().create(manifest, given=(3, 1), source="x")
 
 
 def test_a_session_comes_back_as_it_was_begun() -> None:
     with create("storm-1a2b") as session:
-        assert session.tokens() == ((1, 2), (3,))
+        assert session.given_tokens() == (3, 1)
     with Store().open("storm-1a2b") as again:
         assert again.manifest == session.manifest and again.manifest.tokens_sha256
-        assert again.tokens() == session.tokens()
-        assert (again.path / "source.txt").read_text() == "x"
+        assert again.given_tokens() == session.given_tokens()
+        assert json.loads((again.path / "tokens.json").read_text()) == [3, 1]
+        assert (again.path / "source.txt").read_text() == "x" and again.source() == b"x"
 
 
 def test_unique_beginnings() -> None:
@@ -109,7 +115,7 @@ def test_one_writer_at_a_time() -> None:
 def test_a_session_that_was_killed_while_it_was_made_is_none() -> None:
     folder = Store().folder / "half-0000"
     folder.mkdir(parents=True)
-    (folder / "tokens.json").write_text("{}")
+    (folder / "tokens.json").write_text("[]")
     assert list(Store().manifests()) == []
 
 
@@ -118,96 +124,77 @@ def change(session: Session, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_a_newer_format_is_refused() -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=FORMAT + 1)
-    with pytest.raises(TemploraError, match="written by a newer templora") as caught:
+def test_a_session_that_cannot_be_read_is_told_after_those_that_can() -> None:
+    for name in ("storm-1a2b", "other-0000"):
+        create(name).lock.release()
+    with Store().open("storm-1a2b") as session:
+        change(session, format=FORMAT + 1, opened="2099")
+    with pytest.raises(TemploraError, match="written by a newer templora"):
         Store().open("storm-1a2b")
-    assert caught.value.hint == "pip install --upgrade templora"
-    create("other-0000").lock.release()
     good, bad = Store().manifests()
     assert isinstance(good, Manifest) and isinstance(bad, TemploraError)
+    (session.path / "session.json").write_text("{")
+    for _ in range(2):  # and the lock is free again
+        with pytest.raises(TemploraError, match="session storm-1a2b"):
+            Store().open("storm-1a2b")
 
 
-def test_older_formats_are_migrated_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=1, premise=None)
-    monkeypatch.setattr(manifests, "FORMAT", 3)
-    monkeypatch.setattr(
-        manifests,
-        "MIGRATIONS",
-        [
-            lambda values: {**values, "format": 2, "premise": "two"},
-            lambda values: {**values, "format": 3, "premise": values["premise"] + " three"},
-        ],
-    )
-    assert load_manifest(session.path).premise == "two three"
-
-
-def test_a_session_from_before_gate_and_windows_goes_on_without_them() -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=1, config={"decode": {"top_p": 0.5}, "given": {"lr": 0.25}})
-    config = from_dict(load_manifest(session.path).config, "session.json")
-    assert not config.gate.enabled and config.decode.top_p == 0.5
-    assert (config.given.window_tokens, config.own.window_tokens, config.given.lr) == (0, 0, 0.25)
-
-
-def test_a_session_from_before_the_int8_backend_goes_on_with_the_one_it_began_with() -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=3, config={"decode": {"top_p": 0.5}})
-    config = from_dict(load_manifest(session.path).config, "session.json")
-    assert (config.decode.backend, config.decode.top_p) == ("eager", 0.5)
-
-
-def test_a_translation_from_before_long_paragraphs_were_cut_goes_on_without() -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=4, task="translation", request={"path": "book.txt"})
-    assert load_manifest(session.path).request == {"path": "book.txt", "cuts": {}}
-
-
-@pytest.mark.parametrize(("decode", "backend"), [({"backend": "eager"}, "eager"), ({}, "auto")])
-def test_a_session_from_before_it_said_what_decodes_goes_on_with_what_was_asked_for(
-    decode: dict[str, str], backend: str
-) -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=6, config={"decode": decode})
-    manifest = load_manifest(session.path)
-    assert manifest.backend == backend and manifest.config["gate"] == {"drift": 100}
-
-
-@pytest.mark.parametrize(
-    ("train", "named"), [({"gradient_checkpointing": False}, "off"), ({"rank": 2}, "on")]
-)
-def test_a_session_from_before_auto_goes_on_checkpointing_as_it_began(
-    train: dict[str, Any], named: str
-) -> None:
-    with create("storm-1a2b") as session:
-        change(session, format=4, config={"train": train, "decode": {"top_p": 0.5}})
-    config = from_dict(load_manifest(session.path).config, "session.json")
-    assert (config.train.gradient_checkpointing, config.decode.top_p) == (named, 0.5)
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}']
-)
-def test_a_damaged_manifest(content: str) -> None:
-    with create("storm-1a2b") as session:
-        (session.path / "session.json").write_text(content)
-    with pytest.raises(TemploraError, match="session storm-1a2b"):
-        Store().open("storm-1a2b")
-    with pytest.raises(TemploraError, match="session storm-1a2b"):  # and the lock is free again
-        Store().open("storm-1a2b")
-
-
-def test_damaged_values_and_tokens() -> None:
-    with create("storm-1a2b") as session:
-        change(session, goal_amount=None, threads="two")
-    with pytest.raises(TemploraError, match="damaged at goal_amount, threads"):
-        Store().open("storm-1a2b")
+def test_given_text_that_was_damaged() -> None:
     with create("calm-0000") as session:
-        (session.path / "tokens.json").write_text('{"header": [1, 3], "opening": [3]}')
-        with pytest.raises(TemploraError, match=r"tokens\.json is damaged"):
-            session.tokens()
+        (session.path / "tokens.json").write_text("[3, 2]")
+        with pytest.raises(TemploraError, match=r"tokens\.json is damaged") as caught:
+            session.given_tokens()
+        assert caught.value.hint == "the text can be saved: templora sessions export calm-0000"
+        (session.path / "source.txt").unlink()
+        with pytest.raises(TemploraError, match=r"source\.txt is damaged"):
+            session.source()
+
+
+def test_what_changes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with create("storm-1a2b") as session:
+        session.update(goal_amount=20)
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(TemploraError, match="No space left") as caught:
+            session.update(goal_amount=30)
+        assert session.manifest.goal_amount == 20
+    assert caught.value.hint == "make room, then: templora resume storm-1a2b"
+    assert load_manifest(session.path) == session.manifest
+
+
+def test_a_session_that_is_measured_is_gone_on_with_by_what_measures_it() -> None:
+    with create("storm-1a2b") as session:
+        assert session.resume_command == "templora resume storm-1a2b"
+        session.update(measured_by="templora eval drift")
+        assert session.resume_command == "templora eval drift (with the same arguments)"
+
+
+# --- other steps in the place of those that are there -----------------------------------------------
+
+
+@pytest.mark.parametrize("killed_before", ["steps", "steps.new", "steps.old", "summary.json", ""])
+def test_a_swap_that_is_killed_anywhere_leaves_the_one_or_the_other(killed_before: str) -> None:
+    with create("storm-1a2b") as session:
+        path = session.path
+    (path / "steps" / "000000").mkdir()
+    (path / "summary.json").write_text("{}")
+    (path / "steps.new" / "000001").mkdir(parents=True)
+    if killed_before not in ("", "summary.json"):
+        (path / "summary.json").unlink()
+    if killed_before in ("steps.new", "steps.old"):
+        (path / "steps").rename(path / "steps.old")
+    if killed_before == "steps.old":
+        (path / "steps.new").rename(path / "steps")
+    if not killed_before:
+        swap_steps(path)
+    Store().open("storm-1a2b").lock.release()
+    taken_back = killed_before in ("", "steps.new", "steps.old")
+    assert [step.name for step in committed_steps(path / "steps")] == [f"{int(taken_back):06d}"]
+    assert not list(path.glob("steps.*")) and (path / "summary.json").exists() == (
+        killed_before == "summary.json"
+    )
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,8 +211,3 @@ def test_ids_can_be_typed_and_are_unique() -> None:
     assert store.new_id("灯台の話").startswith("book-")
     assert store.new_id("../../etc/passwd").startswith("passwd-")
     assert len({store.new_id("a storm") for _ in range(50)}) > 40
-
-
-def test_manifests_are_values() -> None:
-    manifest = Manifest(id="a", opened="b", **VALUES)
-    assert replace(manifest, out="c").out == "c" and manifest.out is None

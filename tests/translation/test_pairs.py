@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.documents.aligned import Pair
 from templora_cli.prompt_files import load_prompts
-from templora_cli.translation.languages import language
 from templora_cli.translation.aligned import PairsTask
+from templora_cli.translation.languages import language
 from templora_cli.translation.pairs import ChatPairFormat, PairFormat, pair_format
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
