@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any
 
@@ -22,12 +23,6 @@ def runtime(model: LanguageModel, backend: str) -> dict[str, Any]:
 
     Raises TemploraError where that cannot decode this model.
     """
-    names = (*LIBRARIES, *backend_kind(model, backend).libraries)
-    versions = {name: version(name) for name in names}
-    if model.device.type == "cuda" and has_kernels(model.device):
-        import triton
-
-        versions["triton"] = triton.__version__
     return {
         "fingerprint": model.fingerprint,
         "quantize": model.quantize,
@@ -35,8 +30,23 @@ def runtime(model: LanguageModel, backend: str) -> dict[str, Any]:
         "hardware": _hardware(model.device),
         "dtype": model.dtype,
         "threads": torch.get_num_threads(),
-        "versions": versions,
+        "versions": versions_of((*LIBRARIES, *backend_kind(model, backend).libraries), model.device),
     }
+
+
+def versions_of(
+    libraries: Iterable[str],
+    device: torch.device,
+    *,
+    compiles: Callable[[torch.device], bool] = has_kernels,
+) -> dict[str, str]:
+    """The versions of the libraries; Triton's among them where it compiles for the device."""
+    versions = {name: version(name) for name in libraries}
+    if device.type == "cuda" and compiles(device):
+        import triton
+
+        versions["triton"] = triton.__version__
+    return versions
 
 
 def _hardware(device: torch.device) -> str:
