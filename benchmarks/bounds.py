@@ -16,10 +16,20 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 TRIALS = 10
-READ_BYTES = 1 << 29
-"""Of the tensor that is read: many times the caches of a CPU or a GPU."""
-PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
-"""Rows and columns of the matrices that are multiplied."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what a machine is measured by."""
+
+    read_bytes: int
+    """Of the tensor that is read: many times the caches."""
+    rows: int
+    """And columns of the matrices that are multiplied."""
+
+
+SIZES = {"cpu": Sizes(1 << 29, 2048), "cuda": Sizes(1 << 29, 8192)}
+"""By the kind of device."""
 
 Form = Literal["live", "merged", "int8"]
 """How a decoded token finds the weights: base and adapter side by side as the model holds them, the base
@@ -38,17 +48,16 @@ def clock_on(device: torch.device) -> Callable[[], float]:
     return clock
 
 
-def read_bandwidth(device: torch.device) -> float:
-    """Bytes a second that are read from the device's memory, at best."""
-    block = torch.ones(READ_BYTES // 4, device=device)
-    return READ_BYTES / min(_seconds(reduce, device) for reduce in (block.sum, block.amax))
+def read_bandwidth(device: torch.device, size: int) -> float:
+    """Bytes a second that are read from the device's memory, at best, from `size` of them."""
+    block = torch.ones(size // 4, device=device)
+    return size / min(_seconds(reduce, device) for reduce in (block.sum, block.amax))
 
 
-def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+def product_rate(device: torch.device, dtype: torch.dtype, rows: int) -> float:
     """Floating-point operations a second of a product of square matrices, at best."""
-    size = PRODUCT_SIZE[device.type]
-    matrix = torch.ones(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / _seconds(lambda: matrix @ matrix, device)
+    matrix = torch.ones(rows, rows, device=device, dtype=dtype)
+    return 2 * rows**3 / _seconds(lambda: matrix @ matrix, device)
 
 
 def _seconds(work: Callable[[], Tensor], device: torch.device) -> float:

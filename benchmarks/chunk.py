@@ -7,10 +7,10 @@ turns, so that what else the machine does falls on all of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -18,20 +18,14 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from benchmarks.sides import (
-    SIDES,
-    Checkpointing,
-    Cost,
-    Device,
-    Subject,
-    Synthetic,
-    begin,
-    find_model,
-    one_chunk,
-    rates,
-    token_ids,
-)
+from benchmarks.sides import SIDES, begin, find_model, one_chunk, rates, token_ids
+from benchmarks.subject import Checkpointing, Cost, Device, Subject, Synthetic
 from templora_cli.errors import TemploraError
+
+Start = Callable[[], Executor]
+"""Begins a process that does one thing after the other."""
+Rates = Callable[[Device], dict[str, Any]]
+"""What a machine is and could do, as `sides.rates` says it."""
 
 PHASES = ("prompt", "decode", "score", "train", "commit")
 WARM_UP_TOKENS = 16
@@ -69,15 +63,17 @@ def process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, get_context("spawn"))
 
 
-def measure(subject: Subject, ids: list[int], names: list[str], rounds: int) -> dict[str, Measured]:
+def measure(
+    subject: Subject, ids: list[int], names: Sequence[str], rounds: int, start: Start = process
+) -> dict[str, Measured]:
     """`rounds` chunks a side, in turns, after one that is not counted. A side that fails is left out."""
     context, size = subject.context_tokens, subject.chunk_tokens
     measured = {name: Measured() for name in names}
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(process()) for name in names}
+        processes = {name: stack.enter_context(start()) for name in names}
         for round_ in range(-1, rounds):
-            start = max(0, round_) * size
-            prompt, given = ids[start : start + context], ids[start + context :][:size]
+            place = max(0, round_) * size
+            prompt, given = ids[place : place + context], ids[place + context :][:size]
             for name in [name for name, side in measured.items() if side.error is None]:
                 typer.echo(f"{name}: {f'chunk {round_ + 1}' if round_ >= 0 else 'loading'}", err=True)
                 try:
@@ -91,6 +87,59 @@ def measure(subject: Subject, ids: list[int], names: list[str], rounds: int) -> 
                     measured[name].error = f"{type(error).__name__}: {error}"
                     processes[name].shutdown()
     return measured
+
+
+def compare(
+    subject: Subject,
+    model: str,
+    names: Sequence[str],
+    rounds: int,
+    book: Path | None = None,
+    *,
+    start: Start = process,
+    measure_machine: Rates = rates,
+) -> dict[str, Any]:
+    """What `--json` keeps: settings, machine, and the report of each side.
+
+    The folder of `subject` is that of `model`, unless it is synthetic. Raises typer.BadParameter for what
+    cannot be measured.
+    """
+    if unknown := set(names) - SIDES.keys():
+        raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+    if subject.synthetic and book:
+        raise typer.BadParameter("a synthetic model has no tokenizer for --book")
+    with start() as helper:
+        count = subject.context_tokens + rounds * subject.chunk_tokens
+        subject, ids = with_text(helper, subject, model, book, count)
+        before = helper.submit(measure_machine, subject.device).result()
+        measured = measure(subject, ids, names, rounds, start)
+        after = helper.submit(measure_machine, subject.device).result()
+    # On a machine that does other things too, the better of two is nearer to what it could do.
+    machine = {**after, **{key: max(before[key], after[key]) for key in ("read_bandwidth", "product_rate")}}
+    settings = {
+        "model": f"synthetic {subject.synthetic}" if subject.synthetic else model,
+        "chunk_tokens": subject.chunk_tokens,
+        "context_tokens": subject.context_tokens,
+        "rounds": rounds,
+        "checkpointing": subject.checkpointing,
+        "prompts": "random tokens" if book is None else book.name,
+    }
+    return {"settings": settings, "machine": machine, "sides": report_of(measured, machine)}
+
+
+def with_text(
+    helper: Executor, subject: Subject, model: str, book: Path | None, count: int
+) -> tuple[Subject, list[int]]:
+    """The subject with the folder of its model, and so many tokens; the process `helper` finds both."""
+    try:
+        if not subject.synthetic:
+            subject = replace(subject, folder=helper.submit(find_model, model).result())
+        ids = helper.submit(token_ids, subject.folder, subject.synthetic, book, count).result()
+    except TemploraError as error:
+        raise typer.BadParameter(f"{error.message} ({error.hint})") from None
+    if len(ids) < count:
+        raise typer.BadParameter(f"{book} has {len(ids):,} tokens, and {count:,} are needed")
+    return subject, ids
 
 
 def report_of(measured: dict[str, Measured], machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -197,39 +246,8 @@ def chunk(
 ) -> None:
     """What a chunk costs beside the paper's public code, in turns, and against the machine's bounds."""
     names = list(dict.fromkeys(side or usual_sides()))
-    if unknown := set(names) - SIDES.keys():
-        raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
-    if synthetic and book:
-        raise typer.BadParameter("a synthetic model has no tokenizer for --book")
-    count = context_tokens + rounds * chunk_tokens
-    with process() as helper:
-        try:
-            folder = None if synthetic else helper.submit(find_model, model).result()
-            ids = helper.submit(token_ids, folder, synthetic, book, count).result()
-        except TemploraError as error:
-            raise typer.BadParameter(f"{error.message} ({error.hint})") from None
-        if len(ids) < count:
-            raise typer.BadParameter(f"{book} has {len(ids):,} tokens, and {count:,} are needed")
-        before = helper.submit(rates, device).result()
-        measured = measure(
-            Subject(device, folder, synthetic, context_tokens, chunk_tokens, checkpointing),
-            ids,
-            names,
-            rounds,
-        )
-        after = helper.submit(rates, device).result()
-    # On a machine that does other things too, the better of two is nearer to what it could do.
-    machine = {**after, **{key: max(before[key], after[key]) for key in ("read_bandwidth", "product_rate")}}
-    settings = {
-        "model": f"synthetic {synthetic}" if synthetic else model,
-        "chunk_tokens": chunk_tokens,
-        "context_tokens": context_tokens,
-        "rounds": rounds,
-        "checkpointing": checkpointing,
-        "prompts": "random tokens" if book is None else book.name,
-    }
-    report = report_of(measured, machine)
+    subject = Subject(device, None, synthetic, context_tokens, chunk_tokens, checkpointing)
+    raw = compare(subject, model, names, rounds, book)
     if json_file is not None:
-        raw = {"settings": settings, "machine": machine, "sides": report}
         json_file.write_text(json.dumps(raw, indent=1) + "\n", "utf-8")
-    show(settings, machine, report)
+    show(**raw)

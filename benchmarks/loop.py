@@ -11,18 +11,22 @@ from pathlib import Path
 from templora_cli.engine.models import loading  # isort: skip  # it sets what torch's allocator reads
 
 import torch
+from transformers import PretrainedConfig
 
 from benchmarks import synthetic
 from benchmarks.bounds import Form, Work, step_flops
-from benchmarks.sides import Subject, Synthetic
+from benchmarks.subject import Subject
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import compute_alike
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
 from templora_cli.learning import learning_of, windows
 from templora_cli.novel.task import Goal, NovelTask
+from templora_cli.prompt import fixed
 from templora_cli.reading import ReadingTask
-from templora_cli.sessions.checkpoint import commit_step, thin
+from templora_cli.sessions.checkpoint import commit_step
+from templora_cli.sessions.steps import thin
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.turn import Chunk, Task
@@ -60,7 +64,7 @@ class Loop:
                 if not event.train_losses:
                     raise RuntimeError("nothing was learnt of this chunk")
                 commit_step(self.steps, event.index, asdict(event), self.state)
-                thin(self.steps, self.config.session.keep_checkpoints)
+                thin(self.steps, **asdict(self.config.session))
         first, last = arrivals[min(1, len(arrivals) - 1)], arrivals[-1]
         return {
             "prompt": first - began,
@@ -72,25 +76,36 @@ class Loop:
 
     def _task(self, prompt: Sequence[int], given: Sequence[int]) -> Task:
         # The prompt is as long on all sides: its first token is the header.
-        header, text, decode = tuple(prompt[:1]), tuple(prompt[1:]), self.config.decode
+        decode, text = self.config.decode, tuple(prompt[1:])
+        before = fixed(tuple(prompt[:1]), decode.context_tokens)
         if self.origin == "given":
-            return ReadingTask(header, text + tuple(given), decode, self.model.tokenizer)
-        return NovelTask(header, text, Goal(len(given), "tokens"), decode, self.model.tokenizer)
+            return ReadingTask(before, text + tuple(given), decode.chunk_tokens, self.model.tokenizer)
+        goal = Goal(len(given), "tokens")
+        return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer)
 
     def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
         """Passes over such a chunk, and the floating-point operations that they need together."""
         self.state.tokens[:] = prompt[1:]
         turn = self._task(prompt, given).next_turn(self.state.tokens, ())
         assert turn is not None
-        learning = learning_of(turn, self.config)
+        learning = learning_of(turn.origin, self.config)
         work = Work.of(self.module)
-        steps = windows(turn, Chunk(tuple(given), ""), self.state, learning)
+        steps = windows(turn, Chunk(tuple(given), ""), self.state.tokens, learning)
         once = sum(step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps)
         return learning.epochs, learning.epochs * once
 
 
 def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -> Loop:
     """The loop over that model with a recipe, whatever the settings of the machine's user."""
+    config = config_of(subject, recipe, backend)
+    if subject.synthetic:
+        return Loop(synthetic_model(synthetic.CONFIGS[subject.synthetic], config), config, origin)
+    assert subject.folder is not None
+    return Loop(loading.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
+
+
+def config_of(subject: Subject, recipe: str, backend: str = "auto") -> Config:
+    """The settings of a side; what hangs on the model's size is not chosen yet."""
     values = {
         "model": {"device": subject.device},
         "train": {"recipe": recipe, "gradient_checkpointing": subject.checkpointing},
@@ -102,20 +117,14 @@ def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -
         # A chunk that it refuses is written twice and not learnt, and would cost something else.
         "gate": {"enabled": False},
     }
-    config = resolve([Layer.of_file("benchmark", values)])
-    if subject.synthetic:
-        return Loop(synthetic_model(subject.synthetic, config), config, origin)
-    assert subject.folder is not None
-    return Loop(loading.load(subject.folder, config.model, config.train, seed=config.seed), config, origin)
+    return resolve([Layer.of_file("benchmark", values)])
 
 
-def synthetic_model(name: Synthetic, config: Config) -> loading.LanguageModel:
-    """What `models.load` would make of random weights; its tokenizer knows bytes only."""
-    from tests.tiny import byte_tokenizer
-
+def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.LanguageModel:
+    """What `loading.load` would make of random weights; its tokenizer knows bytes only."""
     device = torch.device(config.model.device)
     compute_alike(device, strictly=True)
-    base = synthetic.load(name, device)
+    base = synthetic.load(shape, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
     module, adapter = loading.with_adapter(base, config.train, config.seed)
     quantize = "nf4" if base.is_loaded_in_4bit else "none"

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from unittest import mock
 
 import torch
 import typer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from templora_cli import temp_lora
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Layer, LearningConfig, for_size, resolve
 from templora_cli.documents.utf8_text import read_text
@@ -32,37 +29,42 @@ from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_logits, kl_divergence
 from templora_cli.engine.training.model import Model
-from templora_cli.engine.training.objectives import Window
+from templora_cli.engine.training.objectives import Loss, NegativeLogLikelihood, Window
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.events import ChunkLearnt
-from templora_cli.novel.task import Goal, NovelTask, novel_header
+from templora_cli.learning import RECIPE, Recipe, windows
+from templora_cli.novel.prompt import NovelPrompt
+from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt_files import load_prompts
 from templora_cli.reading import reading_tokens
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
-from templora_cli.turn import Chunk
+from templora_cli.turn import Chunk, Turn
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
-Objective = Callable[[Window, Model, LearningConfig], Any]
 PREMISE = "A lighthouse keeper finds a letter in a bottle, written in his own hand."
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe: settings as `--set` takes them and, for what is no setting, a change to the loop."""
+    """A recipe: settings as `--set` takes them and, for what is no setting, what is put in its place."""
 
     settings: tuple[str, ...] = ()
-    change: Callable[[], AbstractContextManager[object]] = nullcontext
+    recipe: Recipe = RECIPE
 
 
-def kl_budget(nats: float) -> Callable[[], AbstractContextManager[object]]:
+@dataclass(frozen=True)
+class KlBudget(NegativeLogLikelihood):
     """Where base + adapter have moved further than `nats` a token from the base, a step goes back.
 
     The budget is that of arXiv 2510.16089; there updates are refused, here the KL divergence is the loss.
     """
 
-    def objective(window: Window, model: Model, learning: LearningConfig) -> Callable[[], Tensor]:
+    nats: float
+
+    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss:
+        """See `Objective.loss`."""
         prompt = window.header + window.context
         model.module.eval()
         with torch.no_grad(), model.without_adapter():
@@ -71,27 +73,22 @@ def kl_budget(nats: float) -> Callable[[], AbstractContextManager[object]]:
         def loss() -> Tensor:
             logits = chunk_logits(model.module, prompt, window.tokens)
             moved = kl_divergence(base, logits).mean()
-            if moved.item() > nats:
+            if moved.item() > self.nats:
                 return moved
             return cross_entropy(logits, torch.tensor(list(window.tokens), device=logits.device))
 
         return loss
 
-    return lambda: mock.patch.object(temp_lora, "objective", objective)
+
+def kl_within(nats: float) -> Recipe:
+    return Recipe(objectives={"nll": KlBudget(nats)})
 
 
-def replayed() -> AbstractContextManager[object]:
+def with_opening(turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig) -> list[Window]:
     """The first chunk, which the base wrote, is learnt again with each later one."""
-    windows = temp_lora.windows
-
-    def with_opening(
-        turn: temp_lora.Turn, chunk: Chunk, state: WritingState, learning: LearningConfig
-    ) -> list[Window]:
-        opening = tuple(state.tokens[: len(chunk.tokens)])
-        again = [Window(turn.header, (), (), opening, ())] if opening else []
-        return windows(turn, chunk, state, learning) + again
-
-    return mock.patch.object(temp_lora, "windows", with_opening)
+    opening = tuple(book[: len(chunk.tokens)])
+    again = [Window(turn.prompt.header, (), (), opening, ())] if opening else []
+    return windows(turn, chunk, book, learning) + again
 
 
 WHOLE = ("own.epochs=2", "own.window_tokens=0", "own.context_tokens=2048")
@@ -114,11 +111,11 @@ VARIANTS: dict[str, Variant] = {
         for lr in ("1e-5", "2e-5", "4e-5")
     },
     "nll 2e-5, no context": Variant(("own.lr=2e-5", "own.context_tokens=0")),
-    "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5", *WHOLE), replayed),
+    "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5", *WHOLE), Recipe(windows=with_opening)),
     "nll 2e-4": Variant(("own.lr=2e-4", *WHOLE)),
-    "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4", *WHOLE), kl_budget(0.05)),
-    "nll 2e-4, KL within 0.02": Variant(("own.lr=2e-4", *WHOLE), kl_budget(0.02)),
-    "nll 5e-5, KL within 0.02": Variant(("own.lr=5e-5", *WHOLE), kl_budget(0.02)),
+    "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4", *WHOLE), kl_within(0.05)),
+    "nll 2e-4, KL within 0.02": Variant(("own.lr=2e-4", *WHOLE), kl_within(0.02)),
+    "nll 5e-5, KL within 0.02": Variant(("own.lr=5e-5", *WHOLE), kl_within(0.02)),
     "distill 2e-4, teacher 2048": Variant((*DISTILL, "own.teacher_context_tokens=2048")),
     "distill 2e-4, teacher 4096": Variant((*DISTILL, "own.teacher_context_tokens=4096")),
     # A student that sees a quarter of the window learns from the first chunk on what stands in the rest.
@@ -145,20 +142,21 @@ def write_book(
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
     config = for_size(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
-    header = novel_header(model.tokenizer, prompts, PREMISE, opened=False)
-    task = NovelTask(header, (), Goal(tokens, "tokens"), config.decode, model.tokenizer)
+    prompt = NovelPrompt(model.tokenizer, prompts, PREMISE, False, config.decode.context_tokens)
+    task = NovelTask(prompt, (), Goal(tokens, "tokens"), config.decode.chunk_tokens, model.tokenizer)
     beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())
-    look = LiveMeasures(model, header, (beginning, held_out[: probe[1] if probe else 0]), config.decode)
+    held_out = held_out[: probe[1] if probe else 0]
+    look = LiveMeasures(model, prompt(()).header, (beginning, held_out), config.decode)
     state = WritingState.begin(model, config)
     first = look(state)["probe"]
     chunks: list[dict[str, Any]] = []
     live: dict[int, Any] = {}
     began = time.perf_counter()
-    with variant.change():
-        for event in write(task, model, backend_for(model, config.decode.backend), state, config):
-            if isinstance(event, ChunkLearnt):
-                chunks.append({**asdict(event), "index": event.index})
-                live[event.index] = look(state)
+    backend = backend_for(model, config.decode.backend)
+    for event in write(task, model, backend, state, config, recipe=variant.recipe):
+        if isinstance(event, ChunkLearnt):
+            chunks.append(asdict(event))
+            live[event.index] = look(state)
     measured = [asdict(one) for one in measures_of(chunks, live)]
     kept = [{key: chunk[key] for key in ("text", "flaw", "train_losses", "nll_adapter")} for chunk in chunks]
     return {

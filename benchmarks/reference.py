@@ -19,7 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from benchmarks import synthetic
 from benchmarks.bounds import Form, Work, step_flops
-from benchmarks.sides import Subject
+from benchmarks.subject import Subject
 
 RANK = ALPHA = 64
 DROPOUT = 0.05
@@ -111,7 +111,7 @@ def load(subject: Subject, *, merge: bool) -> Reference:
     """Over that model; on a GPU, unless it is synthetic, in bfloat16, as in the paper's code."""
     device = torch.device(subject.device)
     if subject.synthetic:
-        return Reference(synthetic.load(subject.synthetic, device), merge=merge)
+        return Reference(synthetic.load(synthetic.CONFIGS[subject.synthetic], device), merge=merge)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     module = AutoModelForCausalLM.from_pretrained(subject.folder, dtype=dtype, device_map={"": device})
     return Reference(module, merge=merge)

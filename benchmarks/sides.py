@@ -9,11 +9,14 @@ import logging
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.machine import machine, peak_resident
+from benchmarks.subject import Cost, Device, Subject, Synthetic
+
+if TYPE_CHECKING:
+    from benchmarks.bounds import Sizes
 
 SIDES = {
     "reference": "the paper's code: merge, generate, unmerge, two passes over the whole sequence",
@@ -23,61 +26,6 @@ SIDES = {
     "paper": "templora with --recipe paper",
     "given": "templora's recipe for given text, which is read and learnt",
 }
-
-Device = Literal["cpu", "cuda"]
-Checkpointing = Literal["on", "off"]
-Synthetic = Literal["135m", "1b", "7b", "14b"]
-"""A name in `synthetic.CONFIGS`."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model that all sides run, and how."""
-
-    device: Device
-    folder: Path | None
-    """Of the model; None where it is synthetic."""
-    synthetic: Synthetic | None
-    context_tokens: int
-    chunk_tokens: int
-    checkpointing: Checkpointing = "off"
-    """Of gradients, in templora's sides."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one chunk on one side."""
-
-    seconds: dict[str, float]
-    """By phase; what makes the weights ready for decoding is in "prompt"."""
-    decoded_tokens: int
-    read_bytes: float
-    """Of weights, adapter and cache for a decoded token, the mean over all but the first."""
-    passes: int
-    train_flops: int
-    """That the passes together need (`bounds.step_flops`)."""
-    peak_bytes: int
-    """Of the process so far: its resident memory or, on a GPU, torch's allocations there."""
-
-    @property
-    def total(self) -> float | None:
-        """Seconds of the whole chunk; None where nothing was written."""
-        return sum(self.seconds.values()) if self.decoded_tokens else None
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Of decoding after the first token."""
-        return (self.decoded_tokens - 1) / self.seconds["decode"] if self.decoded_tokens else None
-
-    @property
-    def train(self) -> float:
-        """Seconds of all passes."""
-        return self.seconds["train"]
-
-    @property
-    def train_pass(self) -> float:
-        """Seconds of one."""
-        return self.train / self.passes
 
 
 class Side(Protocol):
@@ -136,21 +84,24 @@ def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
     )
 
 
-def rates(device: Device) -> dict[str, Any]:
-    """What the machine is, and what it could do: bytes and floating-point operations a second."""
+def rates(device: Device, sizes: Sizes | None = None) -> dict[str, Any]:
+    """What the machine is, and what it could do: bytes and floating-point operations a second.
+
+    `sizes` are those of the trials; by default those of `bounds.SIZES`.
+    """
     import torch
 
-    from benchmarks.bounds import product_rate, read_bandwidth
+    from benchmarks.bounds import SIZES, product_rate, read_bandwidth
 
     on_gpu = device == "cuda"
-    place = torch.device(device)
+    place, sizes = torch.device(device), sizes or SIZES[device]
     return {
         "machine": machine(),
         "device": torch.cuda.get_device_name() if on_gpu else torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "read_bandwidth": read_bandwidth(place),
-        "product_rate": product_rate(place, torch.bfloat16 if on_gpu else torch.float32),
+        "read_bandwidth": read_bandwidth(place, sizes.read_bytes),
+        "product_rate": product_rate(place, torch.bfloat16 if on_gpu else torch.float32, sizes.rows),
     }
 
 

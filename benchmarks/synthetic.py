@@ -9,7 +9,7 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
-from benchmarks.sides import Synthetic
+from benchmarks.subject import Synthetic
 
 POSITIONS = 32_768
 
@@ -44,10 +44,10 @@ CONFIGS: dict[Synthetic, PretrainedConfig] = {
 }
 
 
-def load(name: Synthetic, device: torch.device) -> Any:
-    """The shape `name`, held as templora holds a base: float32 on the CPU, NF4 over bfloat16 on a GPU."""
+def load(config: PretrainedConfig, device: torch.device) -> Any:
+    """A model held as templora holds a base: float32 on the CPU, NF4 over bfloat16 on a GPU."""
     gpu = device.type == "cuda"
-    return build(CONFIGS[name], device, torch.bfloat16 if gpu else torch.float32, nf4=gpu)
+    return build(config, device, torch.bfloat16 if gpu else torch.float32, nf4=gpu)
 
 
 def build(config: PretrainedConfig, device: torch.device, dtype: torch.dtype, *, nf4: bool) -> Any:

@@ -17,14 +17,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.command import TEMPLORA
 from templora_cli.documents.aligned import Pair, read_aligned
 from templora_cli.evaluation.translation import Judged
 from templora_cli.evaluation.translation import table as rows_of
@@ -34,7 +34,6 @@ from templora_cli.translation.languages import language
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
-TEMPLORA = [sys.executable, "-m", "templora_cli"]
 WAYS = ("off", "own", "corrected")
 EVERY = 10
 """Each so many-th paragraph is corrected."""
@@ -129,11 +128,19 @@ def _followed(command: list[str], stop_after: int | None) -> tuple[list[dict[str
     return events, process.returncode != 130
 
 
-def correct(session: str, book: Sequence[Pair], review: Path, every: int) -> None:
+def run_templora(arguments: Sequence[str]) -> None:
+    subprocess.run([*TEMPLORA, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def correct(
+    session: str,
+    book: Sequence[Pair],
+    review: Path,
+    every: int,
+    templora: Callable[[Sequence[str]], None] = run_templora,
+) -> None:
     """What a person does in between: each so many-th paragraph becomes what was published."""
-    subprocess.run(
-        [*TEMPLORA, "review", session, "--out", str(review)], check=True, stdout=subprocess.DEVNULL
-    )
+    templora(["review", session, "--out", str(review)])
     lines = review.read_text("utf-8").splitlines()
     number = -1
     for place, line in enumerate(lines):
@@ -142,7 +149,7 @@ def correct(session: str, book: Sequence[Pair], review: Path, every: int) -> Non
         if line.startswith("> ") and number % every == 0:
             lines[place] = f"> {' '.join(book[number].target.split())}"
     review.write_text("\n".join(lines) + "\n", "utf-8")
-    subprocess.run([*TEMPLORA, "sync", session, str(review)], check=True, stdout=subprocess.DEVNULL)
+    templora(["sync", session, str(review)])
     review.unlink()
 
 

@@ -365,6 +365,14 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
     return replace(Config(**tables), **chosen[""])
 
 
+def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
+    """The configuration for that task from values nested as in TOML, whatever the files of the user say.
+
+    Raises TemploraError as `resolve` does.
+    """
+    return resolve([Layer.of_file("settings", values)], task)
+
+
 def for_size(config: Config, parameters: int) -> Config:
     """`config` with every rate of 0 replaced by that for a base of so many parameters."""
     lr = rate_for_size(parameters, config.train.optimizer)

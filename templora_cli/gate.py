@@ -8,7 +8,7 @@ from itertools import compress
 from statistics import median
 
 from templora_cli.config import Config
-from templora_cli.turn import Chunk, Turn
+from templora_cli.turn import Chunk, Given, Turn
 
 MEMORY = 8
 """Own chunks whose NLL the gate compares a new one with."""
@@ -28,7 +28,7 @@ def flaw_of(
     gate = config.gate
     if turn.origin == "given":
         return None
-    if chunk.flaw or not gate.enabled:
+    if chunk.flaw or not gate.enabled or _judged(turn):
         return chunk.flaw
     if not chunk.text.strip():
         return "it is empty"
@@ -51,11 +51,15 @@ def drift_of(turn: Turn, score: tuple[float, float | None], config: Config) -> s
     Nothing else would come out of a second attempt.
     """
     base, adapter = score
-    if turn.origin == "given" or not config.gate.enabled or adapter is None:
+    if turn.origin == "given" or not config.gate.enabled or _judged(turn) or adapter is None:
         return None
     if (gain := base - adapter) <= config.gate.drift:
         return None
     return f"the adapter has moved {gain:.2f} nats/token away from the base"
+
+
+def _judged(turn: Turn) -> bool:
+    return isinstance(turn, Given) and turn.judged
 
 
 def repetition(window: Sequence[int], chunk: Sequence[int], n: int = 4) -> float:

@@ -18,7 +18,7 @@ from templora_cli.task_kinds import KINDS
 
 if TYPE_CHECKING:
     from templora_cli.engine.decoding.base import Backend
-    from templora_cli.engine.memory.planner import Room
+    from templora_cli.engine.memory.machine import Room
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
@@ -109,7 +109,7 @@ class Prepared:
             out=None if new.out is None else str(new.out),
             measured_by=new.measured_by,
             backend=backend_name(self.model, config.decode.backend),
-            **runtime(self.model),
+            **runtime(self.model, config.decode.backend),
         )
 
     def create(self, *, resume_same: bool) -> Session:
@@ -189,23 +189,21 @@ def load_fitting(
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
     """The model, and the settings with those that hang on model and memory chosen."""
+    from templora_cli.engine.decoding.backends import backend_row
     from templora_cli.engine.memory.planner import gigabytes, settle
     from templora_cli.engine.models.shape import shape_of
 
     room = engine.room(config.model.device)
-    plan = settle(shape_of(folder), config, room, chunk=chunk, hint=hint)
+    plan = settle(shape_of(folder), config, room, header=header, chunk=chunk, hint=hint)
     if plan.is_tight:
         taken, there = gigabytes(plan.peak), gigabytes(plan.available)
         told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
         notify(Notice(told))
         notify(Working(f"loading {config.model.name}"))
     model = engine.load(folder, plan.config)
-    if plan.backend == "int8":
-        from templora_cli.engine.kernels import numba_kernels
-
-        if not numba_kernels.is_kept():
-            notify(Working("compiling for this CPU, once: half a minute"))
-            numba_kernels.prepare()
+    if compiling := backend_row(plan.backend).preparation():
+        notify(Working("compiling for this CPU, once: half a minute"))
+        compiling()
     return model, for_size(plan.config, model.parameters)
 
 

@@ -337,7 +337,7 @@ def _require_same_model(session: Session, model: LanguageModel, notify: Notify) 
         )
     from templora_cli.engine.decoding.runtime import runtime
 
-    running = runtime(model)
+    running = runtime(model, manifest.backend)
     began, today = manifest.versions, running["versions"]
     # One may be missing on either side: Triton counts only where it compiles.
     changed = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from templora_cli.config import Config
 from templora_cli.engine.training.model import Model
-from templora_cli.engine.training.muon import Muon
+from templora_cli.engine.training.optimizers import OPTIMIZERS
 
 
 @dataclass
@@ -40,8 +40,8 @@ class WritingState:
         device = model.device
         optimizer = None
         if model.adapter:  # each chunk sets its learning rate
-            make = Muon if config.train.optimizer == "muon" else torch.optim.AdamW
-            optimizer = make(model.adapter.values(), weight_decay=config.train.weight_decay)
+            make = OPTIMIZERS[config.train.optimizer].make
+            optimizer = make(model.adapter.values(), config.train.weight_decay)
         # Another stream than the sampler's, whatever the seed.
         dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
         return cls([], 0, model.adapter, optimizer, config.seed, take, dropout)

@@ -68,6 +68,8 @@ class Given:
     flaw: str | None = None
     """Why a committed chunk is not learnt from."""
     record: Any = None
+    judged: bool = False
+    """Has the gate said its word, which is `flaw`? When a chunk was decoded its score was another."""
 
     @property
     def max_tokens(self) -> int:
@@ -129,4 +131,5 @@ def given_turn(
 
 def replayed_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
     """A committed chunk of prose again, by the recipe of its origin, after `prompt`."""
-    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], flaw=chunk["flaw"], record=chunk["record"])
+    kept = {"flaw": chunk["flaw"], "record": chunk["record"], "judged": True}
+    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], **kept)

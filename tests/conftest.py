@@ -15,7 +15,7 @@ import torch
 if not torch.cuda.is_available():  # Triton reads it when transformers imports it
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from tests.tiny import save_tiny_model
+from benchmarks.tiny_model import save_tiny_model
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """For the slow tests, which would otherwise fetch the embedded model every time."""

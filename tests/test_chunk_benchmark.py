@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
+import typer
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 from typer.testing import CliRunner
 
-from benchmarks import bounds, chunk, loop, reference, sides, synthetic
+from benchmarks import bounds, loop, synthetic
 from benchmarks.__main__ import app
-from benchmarks.chunk import Measured, measure, medians, ratios, report_of, show, usual_sides
+from benchmarks.chunk import (
+    Measured,
+    compare,
+    measure,
+    medians,
+    process,
+    ratios,
+    report_of,
+    show,
+    usual_sides,
+)
 from benchmarks.reference import Reference
-from benchmarks.sides import Cost, Subject, Synthetic
+from benchmarks.sides import begin, one_chunk, rates
+from benchmarks.subject import Cost, Subject, Synthetic
+from templora_cli.config import SessionConfig
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.sessions.checkpoint import committed_steps, read_chunks
+from templora_cli.sessions.steps import committed_steps, read_chunks
 
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TINY = LlamaConfig(
     vocab_size=384,
@@ -33,6 +50,7 @@ TINY = LlamaConfig(
     num_attention_heads=4,
     num_key_value_heads=2,
     tie_word_embeddings=True,
+    attn_implementation="eager",  # torch counts the operations of no other one on a CPU
 )
 # Its weights by hand: query and out, key and value, gate, up and down, of two layers; and the head.
 FIRST_INPUTS = 64 * 64 + 2 * 64 * 32
@@ -44,18 +62,16 @@ ADAPTER_INPUTS = 3 * RANK * 64
 ADAPTER = 2 * RANK * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
 
 
-@pytest.fixture
-def small_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine is measured in milliseconds."""
-    monkeypatch.setattr(bounds, "READ_BYTES", 1 << 20)
-    monkeypatch.setitem(bounds.PRODUCT_SIZE, "cpu", 64)
+SMALL = bounds.Sizes(read_bytes=1 << 20, rows=64)
+"""The machine is measured in milliseconds."""
 
 
-@pytest.fixture
-def in_threads(monkeypatch: pytest.MonkeyPatch, small_trials: None) -> None:
-    """The sides are threads of this process, which has torch already."""
-    monkeypatch.setattr(chunk, "process", lambda: ThreadPoolExecutor(1))
-    monkeypatch.setattr(sides, "_sides", {})
+def thread() -> ThreadPoolExecutor:
+    """In place of a process: this one has torch already."""
+    return ThreadPoolExecutor(1)
+
+
+compare_here = partial(compare, start=thread, measure_machine=partial(rates, sizes=SMALL))
 
 
 def plain(folder: Path) -> Any:
@@ -124,8 +140,7 @@ def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model
     assert sequence.tolist() != [by_hand(1.0, settings.eos_token_id)]
 
 
-def test_operations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TINY, "_attn_implementation", "eager")  # the others are not counted on a CPU
+def test_operations_are_those_that_torch_counts() -> None:
     made = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False), dropout=0.0)
     work = bounds.Work.of(made.module)
     assert (work.blocks, work.head, work.adapter) == (BLOCKS, HEAD, ADAPTER)
@@ -167,9 +182,9 @@ def test_bytes_of_the_cache_are_those_that_the_layers_see() -> None:
     assert bounds.cache_bytes(work, 4, 1, itemsize=2) == 0
 
 
-def test_the_machine_is_measured(small_trials: None) -> None:
-    rate = bounds.product_rate(CPU, torch.float32)
-    assert 1e8 < bounds.read_bandwidth(CPU) < 1e13 and 1e8 < rate < 1e15
+def test_the_machine_is_measured() -> None:
+    found = rates("cpu", SMALL)
+    assert 1e8 < found["read_bandwidth"] < 1e13 and 1e8 < found["product_rate"] < 1e15
 
 
 @pytest.mark.parametrize("nf4", [False, True])
@@ -204,7 +219,9 @@ def test_every_shape_has_a_name() -> None:
 
 
 def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
-    side = loop.load(Subject("cpu", tiny_model, None, 32, 24), "default", "own")
+    subject = Subject("cpu", tiny_model, None, 32, 24)
+    side = loop.load(subject, "default", "own")
+    side.config = replace(side.config, session=SessionConfig(keep_checkpoints=2, grid_checkpoints=0))
     before = {name: weight.clone() for name, weight in side.state.adapter.items()}
     for _ in range(4):
         seconds = side.chunk(list(range(1, 33)), list(range(24)), time.perf_counter)
@@ -213,7 +230,7 @@ def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
     chunks = read_chunks(side.steps)
     assert [len(chunk["tokens"]) for chunk in chunks] == [24] * 4 and chunks[0]["origin"] == "own"
     whole = [step for step in committed_steps(side.steps) if (step / "adapter.safetensors").exists()]
-    assert len(whole) == side.config.session.keep_checkpoints
+    assert len(whole) == 2
 
 
 def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None:
@@ -227,9 +244,9 @@ def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None
     assert flops == passes * steps
 
 
-def test_a_loop_over_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(synthetic.CONFIGS, "135m", TINY)
-    side = loop.load(Subject("cpu", None, "135m", 16, 8), "paper", "own")
+def test_a_loop_over_random_weights() -> None:
+    config = loop.config_of(Subject("cpu", None, "135m", 16, 8), "paper")
+    side = loop.Loop(loop.synthetic_model(TINY, config), config, "own")
     side.chunk(list(range(1, 17)), list(range(8)), time.perf_counter)
     assert len(side.state.tokens) == 15 + 8 and side.config.train.recipe == "paper"
     assert side.config.own.lr == 5e-5 and side.config.train.dropout == 0.05
@@ -258,14 +275,13 @@ def test_medians_shares_and_ratios() -> None:
     assert medians(read, machine)["total"] is None and "total" not in ratios(read, slow)
 
 
-def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -> None:
-    arguments = ["chunk", "--model", str(tiny_model), "--chunk-tokens", "24", "--context-tokens", "32"]
-    Path("book.txt").write_text("The lamp burns all night over the bay. " * 4, "utf-8")
-    arguments += ["--rounds", "2", "--book", "book.txt", "--json", "raw.json"]
-    arguments += [part for name in ("live", "eager", *usual_sides()) for part in ("--side", name)]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    raw = json.loads(Path("raw.json").read_text())
+def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    book = Path("book.txt")
+    book.write_text("The lamp burns all night over the bay. " * 4, "utf-8")
+    subject = Subject("cpu", None, None, context_tokens=32, chunk_tokens=24)
+    raw = compare_here(subject, str(tiny_model), ["live", "eager", *usual_sides()], rounds=2, book=book)
+    show(**json.loads(json.dumps(raw)))
+    tables = capsys.readouterr().out
     assert raw["settings"] == {
         "model": str(tiny_model),
         "chunk_tokens": 24,
@@ -291,7 +307,7 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -
         assert all(
             (side[key] is not None) == written for key in ("total", "tokens_per_second", "decode_share")
         )
-        assert f"\n| {name} |" in result.stdout
+        assert f"\n| {name} |" in tables
     assert raw["sides"].keys() == wanted.keys()
     merged, live = (raw["sides"][name]["costs"][0]["read_bytes"] for name in ("reference", "live"))
     assert live > merged
@@ -300,12 +316,10 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, in_threads: None) -
     }
 
 
-def test_a_side_that_fails_is_left_out(
-    tiny_model: Path, in_threads: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_side_that_fails_is_left_out(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # A chunk of 4 tokens is below what templora allows, and all the same to the reference.
     subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=4)
-    measured = measure(subject, list(range(20)), ["live", "default"], rounds=1)
+    measured = measure(subject, list(range(20)), ["live", "default"], rounds=1, start=thread)
     assert len(measured["live"].costs) == 1 and measured["live"].error is None
     assert not measured["default"].costs and "chunk_tokens" in str(measured["default"].error)
     machine = {"machine": "", "device": "", "torch": "", "threads": 1, "read_bandwidth": 1, "product_rate": 1}
@@ -314,46 +328,40 @@ def test_a_side_that_fails_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("wanted", "said"),
     [
-        (["--side", "fastest"], "no side fastest"),
-        (["--synthetic", "7b", "--book", "book.txt"], "no tokenizer"),
-        (["--book", "book.txt", "--chunk-tokens", "4096"], "are needed"),
-        (["--model", "no-such-model"], "no-such-model"),
+        ({"names": ["fastest"]}, "no side fastest"),
+        ({"subject": Subject("cpu", None, "7b", 8, 8)}, "no tokenizer"),
+        ({"subject": Subject("cpu", None, None, 8, 4096)}, "are needed"),
+        ({"model": "no-such-model"}, "no-such-model"),
     ],
 )
-def test_what_cannot_be_measured_is_said(
-    tiny_model: Path, in_threads: None, arguments: list[str], said: str
-) -> None:
-    Path("book.txt").write_text("The lamp burns.", "utf-8")
-    result = CliRunner().invoke(app, ["chunk", "--model", str(tiny_model), *arguments])
-    assert result.exit_code == 2 and said in result.output
+def test_what_cannot_be_measured_is_said(tiny_model: Path, wanted: dict[str, Any], said: str) -> None:
+    book = Path("book.txt")
+    book.write_text("The lamp burns.", "utf-8")
+    usual = {"subject": Subject("cpu", None, None, 8, 8), "model": str(tiny_model), "names": ["live"]}
+    with pytest.raises(typer.BadParameter, match=said):
+        compare_here(**{**usual, **wanted}, rounds=1, book=book)
 
 
-def loaded_with(module: str) -> set[str]:
-    """What the import of a module of benchmarks loads, those of its own kind followed."""
-    file = Path(reference.__file__).with_name(f"{module}.py")
-    found: set[str] = set()
-    for node in ast.parse(file.read_text("utf-8")).body if file.exists() else []:
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    for name in list(found):
-        if name.startswith("benchmarks."):
-            found |= loaded_with(name.split(".")[1])
-    return found
+def test_the_command_refuses_what_cannot_be_measured() -> None:
+    result = CliRunner().invoke(app, ["chunk", "--side", "fastest"])
+    assert result.exit_code == 2 and "no side fastest" in result.output
 
 
-def test_what_templora_sets_for_torch_does_not_reach_the_reference() -> None:
-    assert {"torch", "bitsandbytes.nn.Linear4bit"} <= loaded_with("reference")
-    assert not [name for name in loaded_with("reference") if name.startswith("templora_cli")]
-    assert "typer" in loaded_with("__main__")
-    assert not [name for name in loaded_with("__main__") if name.startswith(("torch", "templora_cli.engine"))]
+def test_a_command_loads_nothing_heavy_before_it_starts_its_processes() -> None:
+    script = "import sys, benchmarks.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    loaded = done.stdout.split()
+    assert "benchmarks.sides" in loaded
+    assert not [name for name in loaded if name.startswith(("torch", "templora_cli.engine"))]
 
 
-def test_a_side_is_a_process_of_its_own(tiny_model: Path) -> None:
+def test_the_reference_is_a_process_that_templora_does_not_reach(tiny_model: Path) -> None:
     subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=8)
-    measured = measure(subject, list(range(16)), ["reference"], rounds=1)
-    assert [cost.decoded_tokens for cost in measured["reference"].costs] == [8]
-    assert "reference" not in sides._sides
+    with process() as one:
+        one.submit(begin, "reference", subject).result()
+        assert one.submit(one_chunk, "reference", list(range(8)), list(range(8))).result().decoded_tokens == 8
+        loaded = one.submit(eval, "list(__import__('sys').modules)").result()
+    assert "torch" in loaded and "bitsandbytes" in loaded
+    assert not [name for name in loaded if name.startswith("templora_cli")]

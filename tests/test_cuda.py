@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from templora_cli.cli import app
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cuda.backend import GraphBackend
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
 from templora_cli.engine.decoding.eager import EagerBackend
@@ -84,7 +84,7 @@ def test_a_token_of_every_family_in_few_launches(name: str) -> None:
     pytest.importorskip("triton")
     module = adapted(name).cuda()
     decoder = CapturedDecoder(module, fused=True)
-    start = PLACES["graph"] - 2
+    start = BLOCK - 2
     ids = (IDS * 10)[: start + 5]
     ours = [decoder.logits_after(ids[:start])] + [decoder.logits_after([token]) for token in ids[start:]]
     theirs, _ = logits_at(module, ids, range(start - 1, len(ids)))

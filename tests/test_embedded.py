@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.__main__ import planned_and_peak
+from benchmarks.memory import planned_and_peak
 from templora_cli.engine.memory.planner import MARGIN
 from templora_cli.engine.models import catalog
 from templora_cli.sessions.steps import committed_steps, read_chunks

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.config import DecodeConfig
+from benchmarks.tiny_model import byte_tokenizer
+from templora_cli.prompt import fixed
 from templora_cli.reading import ReadingTask, reading_tokens
-from tests.tiny import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 
@@ -15,12 +15,15 @@ TOKENIZER = byte_tokenizer()
 @given(st.integers(1, 200), st.integers(8, 40), st.integers(0, 60))
 def test_the_text_is_read_once_and_whole(length: int, chunk: int, context: int) -> None:
     text = tuple(range(length))
-    task = ReadingTask((300,), text, DecodeConfig(chunk_tokens=chunk, context_tokens=context), TOKENIZER)
+    task = ReadingTask(fixed((300,), context), text, chunk, TOKENIZER)
     book: list[int] = []
     while (turn := task.next_turn(book)) is not None:
-        assert turn.header == (300,) and turn.max_tokens == len(turn.given) <= chunk
-        assert turn.context == tuple(book[max(0, len(book) - context) :])
-        book += turn.given
+        assert turn.prompt.header == (300,) and turn.max_tokens == len(turn.tokens) <= chunk
+        assert turn.prompt.context == tuple(book[max(0, len(book) - context) :])
+        committed = {"tokens": list(turn.tokens), "origin": "given", "flaw": None, "record": None}
+        again = task.replay(committed, book, [])
+        assert (again.prompt, again.tokens, again.origin) == (turn.prompt, turn.tokens, turn.origin)
+        book += turn.tokens
     assert tuple(book) == text
 
 

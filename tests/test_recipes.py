@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import recipes
-from templora_cli.config import Config, LearningConfig, ModelConfig, TrainConfig
+from benchmarks import recipes, variants
+from templora_cli.config import LearningConfig, ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.objectives import Window
+from templora_cli.learning import windows
+from templora_cli.prompt import Prompt
+from templora_cli.turn import Chunk, Given
 from tests.commands.test_eval import TEXT, ppl, rows_of
 
 SMALL = ("--set", "rank=4", "--set", "alpha=4", "--limit-tokens", "256")
@@ -35,7 +38,7 @@ def book() -> None:
 def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
     for name in ("paper", "lr=5e-4"):
         result = grid(tiny_model, name)[-1]
-        settings = [part for text in recipes.VARIANTS[name].settings for part in ("--set", text)]
+        settings = [part for text in variants.VARIANTS[name].settings for part in ("--set", text)]
         row = rows_of(ppl(tiny_model, "--json", *settings, *SMALL))[-1]
         assert recipes.change(result) == pytest.approx(row["change"], abs=1e-3)
 
@@ -57,9 +60,21 @@ def test_the_hardest_windows_are_those_with_the_highest_loss(tiny_model: Path) -
     model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
     made = [Window((1,), (), (), tokens, ()) for tokens in (tuple(b"eeee"), tuple(b"\x00\x01\x02\x03"), (5,))]
     nlls = [chunk_nll(model.module, (1,), window.tokens).mean().item() for window in made]
-    kept = recipes.hardest(model, made)
+    kept = variants.hardest(model, made)
     assert len(kept) == 2 and made[nlls.index(min(nlls))] not in kept
     assert kept == [window for window in made if window in kept], "in their order"
+
+    text = tuple(b"eeee\x00\x01\x02\x03the lamp")
+    turn = Given(Prompt((1,), (2, 3)), text), Chunk(text, ""), (2, 3), LearningConfig(window_tokens=4)
+    learnt = variants.VARIANTS["lr=2e-4 window=128 hardest half"].recipe(model).windows(*turn)
+    assert learnt == variants.hardest(model, windows(*turn)) and len(learnt) == 2
+
+
+def test_a_rate_that_falls_is_that_of_the_loop_and_half_of_it_after_twelve_chunks(tiny_model: Path) -> None:
+    model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
+    rate = variants.VARIANTS["lr=5e-4 decaying"].recipe(model).rate
+    learning, train = LearningConfig(lr=0.4), TrainConfig(warmup_chunks=2)
+    assert [rate(chunk, learning, train) for chunk in (0, 12)] == [0.2, 0.2]
 
 
 def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
@@ -78,18 +93,9 @@ def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
 
 
 def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
-    for name, variant in recipes.VARIANTS.items():
+    for name, variant in variants.VARIANTS.items():
         given = recipes.config_of(variant.settings, (32, 48)).given
         if name.startswith(("default", "paper")):
             continue
         assert given.epochs == (1 if "epochs=1" in name else given.epochs if "epochs=" in name else 2), name
         assert (given.window_tokens > 0) == ("window=" in name), name
-
-
-def test_the_loop_is_left_as_it_was(tiny_model: Path) -> None:
-    from templora_cli import temp_lora
-    from templora_cli.engine.training.loss import chunk_nll
-
-    grid(tiny_model, "lr=2e-4 epochs=2 frozen context", "lr=5e-4 decaying")
-    assert temp_lora.chunk_nll is chunk_nll
-    assert temp_lora.learning_rate(9, LearningConfig(lr=0.5), Config().train) == 0.5

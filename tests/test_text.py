@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.text import TextStream, count_words
-from tests.tiny import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner
 
 from benchmarks import translated
@@ -38,19 +38,18 @@ def test_what_any_way_had_corrected_is_left_out_of_all(tmp_path: Path) -> None:
     assert [row.split(" | ")[-1] for row in rows[2:]] == ["0 of 10 |"] * 2
 
 
-def test_a_person_corrects_each_so_many_th_paragraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_corrects_each_so_many_th_paragraph(tmp_path: Path) -> None:
     said: list[str] = []
 
-    def run(command: list[str], **_: Any) -> None:
-        file = Path(command[-1])
-        if "review" in command:
+    def templora(arguments: Sequence[str]) -> None:
+        file = Path(arguments[-1])
+        if arguments[0] == "review":
             file.write_text("".join(f"\n@{n + 1} [0] good\n< s\n> t{n}\n" for n in range(12)), "utf-8")
         else:
             said.extend(line for line in file.read_text("utf-8").splitlines() if line.startswith(">"))
 
-    monkeypatch.setattr(translated.subprocess, "run", run)
     book = [Pair("s", text) for text in PAPERS]
-    translated.correct("storm-1a2b", book, tmp_path / "review.txt", every=10)
+    translated.correct("storm-1a2b", book, tmp_path / "review.txt", every=10, templora=templora)
     wanted = [f"> t{n}" for n in range(12)]
     wanted[0], wanted[10] = f"> {PAPERS[0]}", f"> {PAPERS[10]}"
     assert said == wanted

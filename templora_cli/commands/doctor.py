@@ -19,7 +19,8 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
-    from templora_cli.engine.memory.planner import Plan, Room
+    from templora_cli.engine.memory.machine import Room
+    from templora_cli.engine.memory.planner import Plan
 
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 
@@ -48,13 +49,13 @@ def doctor(
     size = None if memory is None else bytes_of(memory)
     folder = _folder(config.model.name)
 
-    from templora_cli.engine.memory.planner import advice, plan
+    from templora_cli.engine.memory.planner import USUAL_HEADER, advice, plan
     from templora_cli.engine.models.shape import shape_of
 
     shape = shape_of(folder)
     room = _room(config, size)
-    made = plan(shape, config, room)
-    help_ = None if made.fits else advice(shape, config, room)
+    made = plan(shape, config, room, header=USUAL_HEADER)
+    help_ = None if made.fits else advice(shape, config, room, header=USUAL_HEADER)
     facts = {**_machine(room, imagined=size is not None), **_chosen(made, shape.parameters)}
     if json:
         typer.echo(json_module.dumps({**facts, **_figures(made), "advice": help_}, indent=2))
@@ -128,7 +129,7 @@ def _chosen(made: Plan, parameters: int) -> dict[str, Any]:
 
 
 def _figures(made: Plan) -> dict[str, Any]:
-    from templora_cli.engine.memory.planner import PHASES
+    from templora_cli.engine.memory.parts import PHASES
 
     return {
         "parts_bytes": made.parts,
@@ -140,7 +141,7 @@ def _figures(made: Plan) -> dict[str, Any]:
 
 
 def _print_parts(made: Plan) -> None:
-    from templora_cli.engine.memory.planner import PHASES
+    from templora_cli.engine.memory.parts import PHASES
 
     def cells(sizes: list[int]) -> list[str]:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]

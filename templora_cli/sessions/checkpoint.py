@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS
 from templora_cli.errors import TemploraError
 from templora_cli.files import sync_folder
 from templora_cli.sessions.steps import (
@@ -32,9 +33,6 @@ from templora_cli.sessions.steps import (
     verify_step,
 )
 from templora_cli.state import WritingState
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
-"""What AdamW (the first three) and Muon remember of a parameter."""
 
 
 def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingState) -> int:
@@ -122,7 +120,7 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
 
 
 def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:
-    """The optimizer's state by parameter name and `MOMENTS`."""
+    """The optimizer's state by parameter name and key."""
     assert state.optimizer is not None
     for name, parameter in state.adapter.items():
         for key, value in state.optimizer.state[parameter].items():
@@ -142,9 +140,9 @@ def _restore(
             parameter.copy_(adapter[name])
             if state.optimizer is None:
                 continue
-            for key in MOMENTS:
+            for key in (*COUNTERS, *MOMENTS):
                 if (saved := moments.get(f"{name}.{key}")) is not None:
-                    place = saved.device if key == "step" else parameter.device  # AdamW counts on the CPU
+                    place = saved.device if key in COUNTERS else parameter.device
                     # A copy: load_file maps the file into memory, and the file will be thinned away.
                     state.optimizer.state[parameter][key] = saved.to(place, copy=True)
     state.chunks = values["chunks"]

@@ -107,7 +107,7 @@ def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
 def grid_distance(chunks: int, checkpoints: int) -> int:
     """Chunks between checkpoints of the grid: the least power of two with which there are so few; 0 without.
 
-    So a rewind goes too far by at most the share `2 / checkpoints` of the book.
+    So a rewind goes too far by less than the share `2 / (checkpoints + 1)` of the book: 2/13 with twelve.
     """
     if not checkpoints:
         return 0

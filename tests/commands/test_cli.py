@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -268,16 +267,16 @@ def test_other_hardware_and_versions_are_said(tiny_model: Path) -> None:
     assert "not necessarily token for token" in told
 
 
-def test_a_compiler_that_is_gone_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_is_gone_is_said(tiny_model: Path) -> None:
     """A token of a GPU is another one, in its last bits, where Triton does not compile."""
     pytest.importorskip("triton")
-    model = Mock(device=torch.device("cuda", 0), fingerprint="", quantize="nf4", dtype="bfloat16")
-    monkeypatch.setattr(runtime, "_hardware", lambda device: "")
-    told = []
-    for compiles in (True, False):
-        monkeypatch.setattr(runtime, "has_kernels", lambda device, compiles=compiles: compiles)
-        told.append(runtime.runtime(model)["versions"])
-    assert told[0]["triton"] and told[0] == {**told[1], "triton": told[0]["triton"]}
+    gpu = torch.device("cuda", 0)
+    compiled, without = (
+        runtime.versions_of(["torch"], gpu, compiles=lambda device, it_does=it_does: it_does)
+        for it_does in (True, False)
+    )
+    assert compiled["triton"] and compiled == {**without, "triton": compiled["triton"]}
+    assert "triton" not in runtime.versions_of(["torch"], torch.device("cpu"), compiles=lambda device: True)
     write(tiny_model, "--chunks", "1")
     with Store().open(None) as session:
         session.update(versions={**session.manifest.versions, "triton": "3.6.0"})

@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 from templora_cli.commands.doctor import bytes_of
 from templora_cli.config import Config
 from templora_cli.engine.decoding.base import Backend
-from templora_cli.engine.memory import machine, planner
+from templora_cli.engine.memory import machine
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.prepare import ENGINE, Engine
@@ -58,7 +58,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64")
     told = figures(*card, "--memory", "8GB")
     assert not told["fits"] and told["advice"] == "--set chunk_tokens=512 --set decode.context_tokens=1024"
-    assert told["available_bytes"] == 8_000_000_000 - planner.CUDA_CONTEXT
+    assert told["available_bytes"] == 8_000_000_000 - machine.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
     shorter = ("--set", "chunk_tokens=512", "--set", "decode.context_tokens=1024")
     assert figures(*card, "--memory", "8GB", *shorter)["fits"]

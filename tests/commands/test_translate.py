@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import Result
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
 from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
@@ -29,7 +30,6 @@ from templora_cli.translation.kind import Translation
 from templora_cli.translation.task import best_of
 from tests.commands import test_cli
 from tests.commands.test_cli import events_of, message_of, only_session
-from tests.tiny import byte_tokenizer
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """

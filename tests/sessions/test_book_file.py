@@ -25,7 +25,8 @@ def session(tiny_model: Path) -> Session:
     made = Store().create(manifest, header=(1,), opening=(), source=None)
     state = state_of(tiny_model)
     for index, text in enumerate(("One. ", "Two. ")):
-        commit_step(made.steps, index, {"text": text, "tokens": [index], "origin": "own"}, state)
+        chunk = {"text": text, "tokens": [index], "origin": "own", "prompt": {}}
+        commit_step(made.steps, index, chunk, state)
     return made
 
 

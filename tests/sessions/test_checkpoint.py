@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import errno
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from templora_cli.config import Config, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
-from templora_cli.sessions.checkpoint import (
+from templora_cli.sessions.checkpoint import commit_step, restore_latest
+from templora_cli.sessions.steps import (
     StepDamaged,
-    commit_step,
     committed_steps,
+    grid_distance,
     read_chunks,
     readable_text,
-    restore_latest,
     thin,
     verify_step,
 )
@@ -53,7 +56,8 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     state.chunks += 1
     text = f"Text {state.chunks}. "
     origin = "given" if state.chunks == 3 else "own"
-    chunk = {"tokens": tokens, "text": text, "origin": origin, "nll_base": state.chunks / 4}
+    chunk = {"tokens": tokens, "text": text, "origin": origin, "nll_base": state.chunks / 4, "record": None}
+    chunk["prompt"] = {"header": [1], "context": tokens, "sections": {"premise": ["A storm."]}, "dropped": {}}
     if origin == "own":
         state.own_nlls.append(state.chunks / 4)
     commit_step(steps, state.chunks - 1, chunk, state)
@@ -98,10 +102,11 @@ def test_without_learning_a_step_has_no_tensors(tiny_model: Path, steps: Path) -
     config = Config(train=TrainConfig(learn=False))
     state = state_of(tiny_model, config)
     state.chunks = 1
-    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own", "nll_base": 2.0}, state)
+    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own", "nll_base": 2.0, "prompt": {}}, state)
     assert sorted(p.name for p in (steps / "000000").iterdir()) == [
         "checksums.json",
         "chunk.json",
+        "prompt.json",
         "state.json",
     ]
     assert restore_latest(steps, state_of(tiny_model, config)) == []
@@ -115,6 +120,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a missing file": lambda step: (step / "adapter.safetensors").unlink(),
     "no checksums": lambda step: (step / "checksums.json").unlink(),
     "damaged text": lambda step: (step / "chunk.json").write_text("{}"),
+    "a prompt that is gone": lambda step: (step / "prompt.json").unlink(),
     "checksums of other files": lambda step: (step / "checksums.json").write_text('{"../x": "y"}'),
 }
 
@@ -205,9 +211,9 @@ def test_old_steps_keep_their_text_only(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for _ in range(4):
         advance(state, steps)
-    thin(steps, 2)
+    thin(steps, keep_checkpoints=2, grid_checkpoints=0)
     kept = [sorted(p.name for p in step.iterdir()) for step in committed_steps(steps)]
-    assert kept[:2] == [["checksums.json", "chunk.json"]] * 2
+    assert kept[:2] == [["checksums.json", "chunk.json", "prompt.json"]] * 2
     assert all("adapter.safetensors" in names for names in kept[2:])
     assert readable_text(steps) == ("Text 1. Text 2. Text 3. Text 4. ", [])
     verify_step(steps / "000003")
@@ -267,19 +273,72 @@ def test_nothing_is_pickled(tiny_model: Path, steps: Path) -> None:
             json.loads(file.read_text())
 
 
-def test_a_translation_keeps_older_checkpoints_ever_further_apart(tmp_path: Path) -> None:
-    whole: list[int] = []
-    for number in range(1, 301):
-        step = tmp_path / f"{number - 1:06d}"
-        step.mkdir()
-        (step / "state.json").write_text("{}")
-        before = set(whole)
-        thin(tmp_path, 2, spread=True)
-        whole = [int(s.parent.name) + 1 for s in sorted(tmp_path.glob("*/state.json"))]
-        assert set(whole) <= before | {number}, "what is gone is gone"
-        assert whole[-2:] == [n for n in (number - 1, number) if n > 0]
-        for age in (8, 40, 200):
-            if age < number:
-                nearest = max((n for n in whole if n <= number - age), default=0)
-                assert number - age - nearest < 4 * (age + 1)
-    assert len(whole) <= 14
+def test_what_the_model_saw_is_kept_beside_the_chunk_for_ever(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    for _ in range(3):
+        advance(state, steps)
+    thin(steps, keep_checkpoints=1, grid_checkpoints=0)
+    for number, step in enumerate(committed_steps(steps)):
+        shown = json.loads((step / "prompt.json").read_text())
+        assert shown["context"] == [number * 10 + i for i in range(3)]
+        assert shown["sections"] == {"premise": ["A storm."]}
+        assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is read with every book"
+    flip(steps / "000002" / "prompt.json")
+    with pytest.raises(StepDamaged, match=r"prompt\.json does not match"):
+        verify_step(steps / "000002")
+
+
+def needed(chunks: int, keep: int, grid: int) -> set[int]:
+    """The steps, by how many chunks they know, that keep their tensors in a book of so many."""
+    apart = grid_distance(chunks, grid)
+    return set(range(max(1, chunks - keep + 1), chunks + 1)) | set(
+        range(apart, chunks + 1, apart) if apart else ()
+    )
+
+
+def with_tensors(steps: Path) -> set[int]:
+    return {int(file.parent.name) + 1 for file in steps.glob("*/state.json")}
+
+
+@settings(max_examples=20)
+@given(chunks=st.integers(1, 90), keep=st.integers(1, 4), grid=st.integers(0, 14))
+def test_while_a_book_grows_it_has_the_tensors_that_it_needs_and_no_others(
+    chunks: int, keep: int, grid: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, chunks + 1):
+            step = Path(folder) / f"{number - 1:06d}"
+            step.mkdir()
+            (step / "state.json").write_text("{}")
+            thin(Path(folder), keep_checkpoints=keep, grid_checkpoints=grid)
+            assert with_tensors(Path(folder)) == needed(number, keep, grid)
+
+
+@given(chunks=st.integers(1, 10**6), keep=st.integers(1, 4), grid=st.integers(0, 40))
+def test_a_step_that_has_lost_its_tensors_is_never_needed_again(chunks: int, keep: int, grid: int) -> None:
+    assert needed(chunks + 1, keep, grid) <= needed(chunks, keep, grid) | {chunks + 1}
+    assert len(needed(chunks, keep, grid)) <= keep + grid
+
+
+@given(chunks=st.integers(1, 10**6), grid=st.integers(1, 40), data=st.data())
+def test_a_rewind_goes_too_far_by_a_bounded_share_of_the_book(
+    chunks: int, grid: int, data: st.DataObject
+) -> None:
+    """To any number of its chunks: at most 2 / (grid + 1) of the book less a chunk."""
+    to = data.draw(st.integers(0, chunks))
+    too_far = to % grid_distance(chunks, grid)
+    assert too_far <= max(0, 2 * chunks / (grid + 1) - 1)
+
+
+def test_with_twelve_checkpoints_a_rewind_goes_at_most_a_sixth_of_the_book_too_far() -> None:
+    """2/13 of it, less a chunk, which books of 13 * 2**n chunks reach."""
+    worst = [
+        max(to - max((n for n in needed(chunks, 2, 12) if n <= to), default=0) for to in range(chunks + 1))
+        for chunks in range(1, 420)
+    ]
+    assert all(too_far <= max(0, 2 * n / 13 - 1) < n / 6 for n, too_far in enumerate(worst, 1))
+    assert worst[103] == 15 == 2 * 104 / 13 - 1
+
+
+def test_without_a_grid_only_the_newest_are_kept() -> None:
+    assert needed(100, 3, 0) == {98, 99, 100}

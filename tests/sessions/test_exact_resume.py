@@ -18,11 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.tiny_model import save_tiny_model
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.summary import kept_summary, summary_of
 from templora_cli.task_kinds import KINDS
 from tests.sessions import killing
-from tests.tiny import save_tiny_model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
 

@@ -20,6 +20,7 @@ import pytest
 import torch
 import typer
 
+from benchmarks.tiny_model import byte_tokenizer, save_tiny_model
 from templora_cli import prepare, runner
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
@@ -37,7 +38,6 @@ from templora_cli.sessions.steps import THINNED, committed_steps
 from templora_cli.task_kinds import KINDS
 from templora_cli.translation.checks import Flaw
 from templora_cli.translation.kind import Translation
-from tests.tiny import byte_tokenizer, save_tiny_model
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
 """Two chunks, in the first of which something fails."""

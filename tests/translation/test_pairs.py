@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.documents.aligned import Pair
 from templora_cli.prompt_files import load_prompts
+from templora_cli.translation.aligned import PairsTask
 from templora_cli.translation.languages import language
-from templora_cli.translation.pairs import ChatPairFormat, PairFormat, PairsTask, pair_format
-from tests.tiny import byte_tokenizer
+from templora_cli.translation.pairs import ChatPairFormat, PairFormat, pair_format
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
 PARAGRAPH = st.text(
@@ -39,11 +40,12 @@ def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pa
         turn = task.next_turn(book)
         assert turn is not None and turn.origin == "given"
         before = [pair for earlier in runs[:index] for pair in earlier]
-        assert turn.context == FORM.pair_tokens(before[max(0, len(before) - context) :])
-        assert turn.given == FORM.pair_tokens(run) and turn.max_tokens == len(turn.given)
-        learnt = [token for token, learn in zip(turn.given, turn.loss_mask, strict=True) if learn]
+        assert turn.prompt.context == FORM.pair_tokens(before[max(0, len(before) - context) :])
+        assert turn.tokens == FORM.pair_tokens(run) and turn.max_tokens == len(turn.tokens)
+        learnt = [token for token, learn in zip(turn.tokens, turn.loss_mask, strict=True) if learn]
         assert text_of(tuple(learnt)) == "".join(f" {pair.target}\n" for pair in run)
-        book += turn.given
+        assert task.replay({"tokens": list(turn.tokens)}, book, []) == turn
+        book += turn.tokens
     assert task.next_turn(book) is None
 
 

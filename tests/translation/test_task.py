@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned import Pair
 from templora_cli.documents.readers.text_file import TextDocument
-from templora_cli.events import ParagraphTranslated, TextDecoded
+from templora_cli.events import ParagraphTranslated, SectionCut, TextDecoded
+from templora_cli.prompt import Dropped
 from templora_cli.prompt_files import load_prompts
 from templora_cli.text import sentences
 from templora_cli.translation import task as translation
@@ -21,29 +24,26 @@ from templora_cli.translation.checks import Flaw
 from templora_cli.translation.glossary import Glossary, Term
 from templora_cli.translation.languages import language
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-from templora_cli.translation.pairs import PairFormat
-from templora_cli.translation.task import TranslationTask
-from templora_cli.turn import Chunk, Turn
-from tests.tiny import byte_tokenizer
+from templora_cli.translation.pairs import PairFormat, pair_format
+from templora_cli.translation.review import Correction
+from templora_cli.translation.task import TranslationTask, corrected
+from templora_cli.turn import Chunk, Compose, Part
+from tests.loop import CONFIG, Loop, learnt
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))
 Said = Callable[[str, float], str]
 
 
-@pytest.fixture(autouse=True)
-def only_a_question_mark_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_a_question_mark_is_wrong(source: str, target: str, *others: object) -> list[Flaw]:
     """The checks have tests of their own."""
-
-    def flaws_of(source: str, target: str, *others: object) -> list[Flaw]:
-        return [Flaw("numbers", "it asks")] * target.count("?")
-
-    monkeypatch.setattr(translation, "flaws_of", flaws_of)
+    return [Flaw("numbers", "it asks")] * target.count("?")
 
 
 def task(*texts: str, size: int = 400, terms: Sequence[Term] = (), **config: Any) -> TranslationTask:
     decode = DecodeConfig(chunk_tokens=size, context_tokens=400)
-    how = TranslationConfig(**config)
-    return TranslationTask(FORM, list(enumerate(texts, 10)), Glossary(tuple(terms)), decode, how, frozenset())
+    how, glossary = TranslationConfig(**config), Glossary(tuple(terms))
+    check = only_a_question_mark_is_wrong
+    return TranslationTask(FORM, list(enumerate(texts, 10)), glossary, decode, how, frozenset(), check=check)
 
 
 class Translator:
@@ -65,8 +65,8 @@ def text_of(tokens: Sequence[int]) -> str:
     return str(FORM.tokenizer.decode(list(tokens)))
 
 
-def write(turn: Turn | None, translator: Translator) -> tuple[Chunk, list[ParagraphTranslated]]:
-    assert turn is not None and turn.writer is not None
+def write(turn: Compose | None, translator: Translator) -> tuple[Chunk, list[ParagraphTranslated]]:
+    assert turn is not None
     events = []
     writing = turn.writer(0, translator)
     try:
@@ -150,9 +150,9 @@ def test_the_window_holds_the_last_pairs_that_passed() -> None:
     ]
     turn = book.next_turn([], [{"paragraphs": done[:1]}, {"paragraphs": done[1:]}])
     assert turn is not None
-    assert turn.context == FORM.pair_tokens([Pair("eins", "one"), Pair("zwei", "two")])
+    assert turn.prompt.context == FORM.pair_tokens([Pair("eins", "one"), Pair("zwei", "two")])
     shorter = task("eins", "zwei", "drei", "vier", context_pairs=1).next_turn([], [{"paragraphs": done}])
-    assert shorter is not None and shorter.context == FORM.pair_tokens([Pair("zwei", "two")])
+    assert shorter is not None and shorter.prompt.context == FORM.pair_tokens([Pair("zwei", "two")])
 
 
 def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
@@ -172,7 +172,7 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
     turn = book.next_turn([], [{"paragraphs": done}])
     translator = Translator(shout)
     write(turn, translator)
-    assert turn is not None and turn.context == ()
+    assert turn is not None and turn.prompt.context == ()
     contexts = [Pair("eins", "one")], [Pair("zwei", "ZWEI"), Pair("drei", "three")]
     assert translator.prompts == [
         text_of(FORM.pair_tokens(pairs) + FORM.source_tokens(source))
@@ -183,7 +183,91 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
 def test_terms_that_occur_stand_before_the_pairs() -> None:
     terms = [Term("Turm", "tower"), Term("Meer", "sea")]
     turn = task("Der Turm steht.", terms=terms).next_turn([])
-    assert turn is not None and turn.header == FORM.header + FORM.pair_tokens([Pair("Turm", "tower")])
+    assert turn is not None and turn.prompt.header == FORM.header + FORM.pair_tokens([Pair("Turm", "tower")])
+
+
+TOWNS = [Term(f"Ort{one}", f"Town{one}", "far" if one in "bdf" else "") for one in "abcdefgh"]
+
+
+@pytest.mark.parametrize("form", [FORM, pair_format(FORM.tokenizer, FORM.prompts, FORM.source, FORM.target)])
+@given(st.lists(st.sampled_from(TOWNS), unique=True), st.integers(0, 500))
+def test_terms_have_half_of_the_window_and_the_first_of_them_stay(
+    form: PairFormat, terms: list[Term], window: int
+) -> None:
+    book = replace(task("x", terms=terms), format=form)
+    book = replace(book, decode=replace(book.decode, context_tokens=window))
+    prompt = book.prompt(" ".join(term.source for term in terms), (7, 8))
+    shown = sum(len(section.items) for section in prompt.sections)
+    assert prompt.header == form.header_with(terms[:shown]) and prompt.context == (7, 8)
+    assert len(prompt.header) <= len(form.header) + book.glossary_budget == len(form.header) + window // 2
+    if shown < len(terms):
+        assert len(form.header_with(terms[: shown + 1])) > len(form.header) + book.glossary_budget
+        assert prompt.dropped == (Dropped("glossary", shown, len(terms)),)
+    else:
+        assert prompt.dropped == ()
+
+
+def test_of_a_glossary_that_is_too_long_the_loop_says_what_was_cut(tiny_model: Path) -> None:
+    book = task("OrtA und OrtB und OrtC.", terms=[Term(f"Ort{one}", f"Town{one}") for one in "ABC"])
+    room = len(FORM.pair_tokens([Pair("OrtA", "TownA")] * 2))
+    book = replace(book, decode=replace(book.decode, context_tokens=2 * room))
+    loop = Loop(tiny_model, 0, config=replace(CONFIG, decode=book.decode), task=book)
+    loop.backend.enqueue(" TownA.\n")
+    events = loop.run()
+    assert [e for e in events if isinstance(e, SectionCut)] == [SectionCut(0, "glossary", 2, 3)]
+    (committed,) = [chunk.prompt for chunk in learnt(events)]
+    assert committed["sections"] == {"glossary": ["OrtA: TownA", "OrtB: TownB"]}
+    assert committed["dropped"] == {"glossary": 1}
+
+
+def test_what_is_committed_is_what_every_paragraph_saw_and_then_its_own_part(tiny_model: Path) -> None:
+    book = task("eins", "zwei", "drei", size=50, terms=[Term("zwei", "two")])
+    loop = Loop(tiny_model, 0, config=replace(CONFIG, decode=book.decode), task=book)
+    loop.backend.enqueue(" one\n", " two\n", " three\n")
+    chunks = learnt(loop.run())
+    committed = [(*chunk.prompt["header"], *chunk.prompt["context"]) for chunk in chunks]
+    seen = [tuple(prompt) for prompt in loop.backend.prompts]
+    pairs = [Pair("eins", "one"), Pair("zwei", "two")]
+    parts = [FORM.source_tokens(source) for source in ("eins", "zwei", "drei")]
+    assert len(chunks) == 3 and seen == [shown + part for shown, part in zip(committed, parts, strict=True)]
+    assert committed == [
+        FORM.header,
+        FORM.header + FORM.pair_tokens([Pair("zwei", "two"), pairs[0]]),
+        FORM.header + FORM.pair_tokens(pairs),
+    ]
+
+
+def as_committed(chunk: Chunk, flaw: str | None = None) -> dict[str, Any]:
+    return {"tokens": list(chunk.tokens), "origin": "own", "record": chunk.record, "flaw": flaw}
+
+
+def test_a_committed_chunk_comes_again_and_nothing_is_decoded() -> None:
+    book = task("eins", "schlecht", "drei", size=80)
+    records: list[Any] = []
+    while (turn := book.next_turn([], records)) is not None:
+        chunk, _ = write(turn, Translator(lambda source, _: "?" if source[0] == "s" else source.upper()))
+        again = book.replay(as_committed(chunk), [], records)
+        assert again.prompt == turn.prompt and again.max_tokens == turn.max_tokens
+        assert write(again, Translator(lambda *said: pytest.fail("decoded"))) == (chunk, [])
+        records.append(chunk.record)
+    assert len(records) > 1
+
+
+def test_what_a_person_put_right_comes_again_as_theirs() -> None:
+    book = task("eins", "zwei", "drei", correction_weight=4)
+    chunk, _ = write(book.next_turn([]), Translator(lambda source, _: "?" if source == "drei" else "x"))
+    assert chunk.parts == ()
+    (record,) = corrected([chunk.record], [Correction(11, "x", "two"), Correction(12, "?", "three")])
+    again, _ = write(book.replay({**as_committed(chunk), "record": record}, [], []), Translator(shout))
+    own, right = again.parts
+    assert (own, right) == (Part("own", own.loss_mask), Part("given", right.loss_mask, 4))
+
+    def learnt_of(part: Part) -> str:
+        return text_of([t for t, of_it in zip(again.tokens, part.loss_mask, strict=True) if of_it])
+
+    assert (learnt_of(own), learnt_of(right)) == (" x\n", " two\n three\n")
+    assert again.flaw is None and again.text == "x\ntwo\nthree\n"
+    assert [one["by"] for one in again.record["paragraphs"]] == ["model", "person", "person"]
 
 
 @given(st.text("ab. 。", min_size=0, max_size=3000))
@@ -230,7 +314,7 @@ def test_pieces_are_joined_as_the_language_does() -> None:
     for code, joined in (("en", "EINS. ZWEI."), ("ja", "EINS.ZWEI.")):
         form = PairFormat(FORM.tokenizer, FORM.prompts, language("de"), language(code))
         said = task("Eins. Zwei.", attempts=2)
-        book = TranslationTask(form, said.paragraphs, said.glossary, said.decode, said.config, frozenset())
+        book = replace(said, format=form)
         pieces = Translator(lambda source, _: "?" if source == "Eins. Zwei." else source.upper())
         assert write(book.next_turn([]), pieces)[0].record["paragraphs"][0]["target"] == joined
 
@@ -242,5 +326,5 @@ def test_from_a_language_without_spaces_markup_gets_its_own() -> None:
         ("de", "has<1>12</1>levels (<2>x</2>)."),
     ):
         form = PairFormat(FORM.tokenizer, FORM.prompts, language(code), language("en"))
-        book = TranslationTask(form, said.paragraphs, said.glossary, said.decode, said.config, frozenset())
+        book = replace(said, format=form)
         assert book._spaced("has<1>12</1>levels (<2>x</2>).") == joined

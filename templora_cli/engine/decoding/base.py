@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-PLACES = {"int8": 256, "graph": 256}
-"""By which the buffers of a backend's keys and values grow; a graph is captured anew each time."""
+BLOCK = 256
+"""Places by which buffers of keys and values grow; a graph is captured anew each time."""
 
 
 class TokenOut(NamedTuple):
@@ -53,12 +54,3 @@ class Backend(Protocol):
 
     def adapter_changed(self) -> None:
         """The adapter's weights were written in place, by training or by restoring."""
-
-
-def best_backend(device: str, quantize: str, *, decoded: bool, captured: bool) -> str:
-    """The name of the fastest for a model that is so held; `decoded` and `captured` are what
-    `families.has_fast_decoder` and `families.can_be_captured` say of it.
-    """
-    if device == "cuda" and captured and quantize != "int8":  # whose products ask the device for values
-        return "graph"
-    return "int8" if device == "cpu" and decoded and quantize == "none" else "eager"

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from llvmlite.binding import get_host_cpu_name
 
+from templora_cli.engine.decoding.choose import backend_kind
 from templora_cli.engine.kernels.nf4 import has_kernels
 from templora_cli.engine.models.loading import LanguageModel
 
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+"""What loads and trains the model, whatever decodes."""
 
-def runtime(model: LanguageModel) -> dict[str, Any]:
-    """The fields of a manifest that say on what a session runs."""
-    names = ("torch", "transformers", "peft", "bitsandbytes", "numba", "llvmlite")
-    versions = {name: version(name) for name in names}
-    if model.device.type == "cuda" and has_kernels(model.device):
-        import triton
 
-        versions["triton"] = triton.__version__
+def runtime(model: LanguageModel, backend: str) -> dict[str, Any]:
+    """The fields of a manifest that say on what a session runs, which decodes with `backend`.
+
+    Raises TemploraError where that cannot decode this model.
+    """
     return {
         "fingerprint": model.fingerprint,
         "quantize": model.quantize,
@@ -28,8 +30,23 @@ def runtime(model: LanguageModel) -> dict[str, Any]:
         "hardware": _hardware(model.device),
         "dtype": model.dtype,
         "threads": torch.get_num_threads(),
-        "versions": versions,
+        "versions": versions_of((*LIBRARIES, *backend_kind(model, backend).libraries), model.device),
     }
+
+
+def versions_of(
+    libraries: Iterable[str],
+    device: torch.device,
+    *,
+    compiles: Callable[[torch.device], bool] = has_kernels,
+) -> dict[str, str]:
+    """The versions of the libraries; Triton's among them where it compiles for the device."""
+    versions = {name: version(name) for name in libraries}
+    if device.type == "cuda" and compiles(device):
+        import triton
+
+        versions["triton"] = triton.__version__
+    return versions
 
 
 def _hardware(device: torch.device) -> str:

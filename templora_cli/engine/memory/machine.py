@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import psutil
 import torch
 
-from templora_cli.engine.memory.planner import CUDA_CONTEXT, Room
 from templora_cli.engine.models.loading import device_of, dtype_of
 
 CGROUPS = Path("/sys/fs/cgroup")
+CUDA_CONTEXT = 600_000_000
+"""What a process takes of a GPU before its first tensor. A usual figure, not measured here."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """The device that a book is to run on, and how much of it is free."""
+
+    device: str
+    """"cpu" or "cuda"."""
+    dtype: str
+    """What the model computes in there: "float32", "bfloat16" or "float16"."""
+    free: int
+    """Bytes that this process may still take."""
+    total: int
+    held: int = 0
+    """Bytes that it holds already."""
+    libraries: int = 0
+    """Bytes that the libraries take there before a model is loaded; a GPU's are not in `free`."""
+
+    @property
+    def bytes_each(self) -> int:
+        """Of a number that the model computes with."""
+        return 4 if self.dtype == "float32" else 2
 
 
 def room_on(wanted: str) -> Room:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from templora_cli.engine.kernels.families import can_be_captured, has_fast_decoder, has_plain_head
+from templora_cli.engine.kernels.families import has_plain_head
 from templora_cli.engine.models.loading import readable_errors
 
 
@@ -40,14 +40,12 @@ class Shape:
     """Are queries and keys normed?"""
     windows: tuple[int | None, ...]
     """How many tokens each layer sees; None for all of them."""
-    fast: bool
-    """Has the int8 backend a forward pass for it?"""
-    captured: bool
-    """Can the graph backend decode it?"""
     plain_head: bool
     """Can the loss be taken in slices of the logits?"""
     tokenizer_bytes: int
     """Of its file."""
+    config: Any = field(repr=False, compare=False)
+    """transformers', which backends are chosen by."""
 
     @property
     def linears_each(self) -> int:
@@ -103,10 +101,9 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
-        fast=has_fast_decoder(config),
-        captured=can_be_captured(config),
         plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
+        config=config,
     )
 
 

@@ -15,6 +15,10 @@ Mask = Sequence[bool]
 
 SLICE = 1 << 24
 """Logits that there are at once: 64 MB in float32."""
+FLOAT = 4
+"""Bytes of float32, in which adapter, optimizer and losses are on every device."""
+SLICED_COPIES = 2
+"""Of a slice of the logits, in float32: itself and what is made of it."""
 
 
 def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:
@@ -50,6 +54,16 @@ def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int],
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of each row, in nats, from log-probabilities and logits [n, V]; [n]."""
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)
+
+
+def logits_bytes(counting: int, vocabulary: int, copies: int, *, sliced: bool) -> int:
+    """Bytes of the logits that there are at once for a loss over so many tokens.
+
+    `copies` of all of them, in float32, where they cannot be taken in slices.
+    """
+    if sliced:
+        counting, copies = min(counting, max(1, SLICE // vocabulary)), SLICED_COPIES
+    return copies * counting * vocabulary * FLOAT
 
 
 def _counting(

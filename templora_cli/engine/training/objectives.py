@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from templora_cli.config import LearningConfig
-from templora_cli.engine.training.loss import chunk_logits, chunk_nll, kl_divergence
+from templora_cli.engine.training.loss import FLOAT, chunk_logits, chunk_nll, kl_divergence, logits_bytes
 from templora_cli.engine.training.model import Model
 
 Loss = Callable[[], Tensor]
@@ -34,6 +34,33 @@ class Window:
     loss_mask: tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class StepSizes:
+    """What decides the memory of a training step, in tokens or, where it is said, in bytes."""
+
+    header: int
+    chunk: int
+    """The longest one."""
+    counting: int
+    """Tokens of the chunk that one step learns."""
+    vocabulary: int
+    sliced: bool
+    """Can the loss be taken in slices of the logits?"""
+    kept: int
+    """Activations that are kept for the backward pass, bytes."""
+    backward: int
+    """What that makes beside them, bytes."""
+    forward: Callable[[int], int]
+    """Bytes of the activations of a forward pass without gradients over so many tokens."""
+
+
+class StepMemory(NamedTuple):
+    """Bytes at the peak of a training step, beside what is held all the time."""
+
+    activations: int
+    logits: int
+
+
 class Objective(Protocol):
     """How (context -> tokens) is learnt."""
 
@@ -43,9 +70,15 @@ class Objective(Protocol):
     def reads(self, learning: LearningConfig) -> int:
         """Tokens of the book before a chunk that it reads beside those that training shows."""
 
+    def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
+        """What a step takes."""
+
 
 class NegativeLogLikelihood:
     """The paper's objective (section 3.2): negative log-likelihood of the chunk after its context."""
+
+    copies = 3
+    """Of the logits, where they are not taken in slices: their log-softmax, and the gradients of both."""
 
     def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`."""
@@ -56,11 +89,19 @@ class NegativeLogLikelihood:
         """See `Objective.reads`."""
         return 0
 
+    def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
+        """See `Objective.memory`. The logits are gone before the first layer's gradients come."""
+        logits = logits_bytes(sizes.counting, sizes.vocabulary, self.copies, sliced=sizes.sliced)
+        return StepMemory(sizes.kept + max(0, sizes.backward - logits), logits)
+
 
 class Distill:
     """Context distillation: the base, which sees `teacher_context_tokens` of the book, teaches base +
     adapter, which see the short context.
     """
+
+    copies = 4
+    """Of the student's logits, which are there whole: as those of nll, and the divergence."""
 
     def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`.
@@ -81,6 +122,12 @@ class Distill:
     def reads(self, learning: LearningConfig) -> int:
         """See `Objective.reads`."""
         return learning.teacher_context_tokens
+
+    def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
+        """See `Objective.memory`. The teacher's logits are there for all windows of the chunk."""
+        taught = sizes.forward(sizes.header + learning.teacher_context_tokens + sizes.chunk)
+        whole, rows = (tokens * sizes.vocabulary * FLOAT for tokens in (sizes.chunk, sizes.counting))
+        return StepMemory(max(taught, sizes.kept), whole + max(self.copies * rows, sizes.backward))
 
 
 OBJECTIVES: dict[str, Objective] = {"nll": NegativeLogLikelihood(), "distill": Distill()}

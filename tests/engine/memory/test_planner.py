@@ -14,10 +14,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfig, OwnConfig, TrainConfig
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
 from templora_cli.engine.memory import machine, planner
-from templora_cli.engine.memory.planner import MARGIN, PHASES, Plan, Room, advice, plan, settle
+from templora_cli.engine.memory.machine import Room
+from templora_cli.engine.memory.parts import PHASES, Book, layer_bytes
+from templora_cli.engine.memory.planner import MARGIN, Plan, advice, settle
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.shape import Shape, shape_of
 from templora_cli.engine.training.lean import make_lean
@@ -27,6 +29,11 @@ from tests.engine.decoding.cpu.test_decoder import CONFIGS
 
 CPU = Room("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
 GPU = Room("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
+HEADER = 128
+
+
+def plan(shape: Shape, config: Config, room: Room, *, header: int = HEADER) -> Plan:
+    return planner.plan(shape, config, room, header=header)
 
 
 def lora(rank: int, dropout: float = 0.0) -> LoraConfig:
@@ -89,8 +96,8 @@ def test_an_architecture_of_other_names(tmp_path: Path) -> None:
     GPT2Config(vocab_size=96, n_embd=32, n_layer=3, n_head=4).save_pretrained(tmp_path)
     found = shape_of(tmp_path)
     assert (found.hidden, found.layers, found.heads, found.intermediate) == (32, 3, 4, 128)
-    assert found.linears_each == 4 and not found.fast
-    assert plan(found, whole(), CPU).peak > 0
+    assert found.linears_each == 4
+    assert plan(found, whole(), CPU).backend == "eager"
 
 
 def test_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend.decoder.reserve(28 + 400)
     made = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
-    assert made.backend == "int8" and PLACES["int8"] < 28 + 400
+    assert made.backend == "int8" and BLOCK < 28 + 400
     assert made.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
     copy = backend.decoder.copy.model
@@ -167,9 +174,9 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     logits = tokens * config.vocab_size * 4
     own = OwnConfig(context_tokens=0, window_tokens=0)
     decode = DecodeConfig(chunk_tokens=tokens, context_tokens=0)
-    made = plan(shape_of(tmp_path), Config(decode=decode, train=train, own=own), CPU, header=0)
-    layers = planner._layer_bytes(shape_of(tmp_path), made.config, CPU, tokens) * 3
-    assert sum(kept.values()) - logits == pytest.approx(layers, rel=0.05)
+    asked_for = Config(decode=decode, train=train, own=own)
+    book = Book(shape_of(tmp_path), asked_for, CPU, chunk=tokens, header=0, quantize="none")
+    assert sum(kept.values()) - logits == pytest.approx(3 * layer_bytes(book, tokens), rel=0.05)
     loss.backward()
 
 
@@ -179,6 +186,14 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
 def test_the_peak_is_that_of_the_dearest_phase(seven: Shape) -> None:
     made = plan(seven, whole(), GPU)
     assert made.peak == max(made.phase(phase) for phase in PHASES) < sum(map(made.phase, PHASES))
+
+
+def test_a_longer_header_takes_more(seven: Shape) -> None:
+    made, longer = (plan(seven, whole(), GPU, header=header) for header in (HEADER, HEADER + 1000))
+    for phase in PHASES[1:]:
+        assert longer.phase(phase) > made.phase(phase)
+    with pytest.raises(TemploraError, match="not enough memory"):
+        settle(seven, whole(), room_of(made.peak), header=HEADER + 1000)
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
@@ -234,7 +249,7 @@ def test_a_layer_with_a_window_keeps_no_more(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     found = shape_of(tmp_path)
     cache = plan(found, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
-    tokens = planner.HEADER + 2048 + 1024
+    tokens = HEADER + 2048 + 1024
     assert cache == 2 * 2 * 16 * 4 * (24 + tokens + 24)
 
 
@@ -242,8 +257,15 @@ def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
     places = 3328  # a multiple of them
-    assert made.backend == "graph" and places - PLACES["graph"] < planner.HEADER + 2048 + 1024 <= places
+    assert made.backend == "graph" and places - BLOCK < HEADER + 2048 + 1024 <= places
     assert made.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * places
+
+
+def test_a_backend_that_loading_will_refuse_is_not_planned_with(tmp_path: Path) -> None:
+    CONFIGS["llama"]().save_pretrained(tmp_path)
+    found = shape_of(tmp_path)
+    for wanted, room, planned in (("graph", CPU, "int8"), ("int8", GPU, "graph"), ("eager", GPU, "eager")):
+        assert plan(found, whole(decode=DecodeConfig(backend=wanted)), room).backend == planned
 
 
 # --- what is chosen, and what is refused -------------------------------------------------------------
@@ -270,13 +292,13 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
 def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shape) -> None:
     peak = plan(seven, whole(), room_of(0)).peak
     with pytest.raises(TemploraError) as caught:
-        settle(seven, whole(), room_of(peak - 1))
+        settle(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
         f"not enough memory: to decode takes {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
     assert caught.value.hint == "--set chunk_tokens=512 --set decode.context_tokens=1024"
-    assert settle(seven, whole(), room_of(peak)).peak == peak
+    assert settle(seven, whole(), room_of(peak), header=HEADER).peak == peak
 
 
 @pytest.mark.parametrize(
@@ -300,11 +322,11 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
 def test_advice_is_the_fewest_changes_that_help(config: Config, of: Config, hint: str, seven: Shape) -> None:
     free = plan(seven, of, room_of(0)).peak
     assert not plan(seven, config, room_of(free)).fits
-    assert advice(seven, config, room_of(free)) == hint
+    assert advice(seven, config, room_of(free), header=HEADER) == hint
 
 
 def test_where_nothing_helps_a_smaller_model_does(seven: Shape) -> None:
-    assert "smaller --model" in advice(seven, whole(), room_of(10**9))
+    assert "smaller --model" in advice(seven, whole(), room_of(10**9), header=HEADER)
 
 
 def test_what_the_process_holds_already_is_not_taken_twice(shape: Shape) -> None:

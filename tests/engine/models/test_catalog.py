@@ -18,12 +18,12 @@ from filelock import FileLock
 from huggingface_hub import errors as hub_errors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.tiny_model import save_tiny_model
 from templora_cli.engine.models import catalog, wheels
 from templora_cli.engine.models.catalog import Alias, Wheel
 from templora_cli.engine.models.gguf import convert_gguf
 from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_gguf import wheel_of, write_tiny_gguf
-from tests.tiny import save_tiny_model
 
 ROOT = Path(__file__).parents[2]
 HUB_ID = "someone/some-model_1.5"

@@ -19,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.blocks import Block, Norm, angles_of, layers_of
 from templora_cli.engine.kernels import numba_kernels
 from templora_cli.engine.kernels.families import ACTIVATIONS, activation_of
@@ -31,8 +31,12 @@ Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Decoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
-    def __init__(self, module: nn.Module, pack: Pack) -> None:
-        """Of a float32 model on the CPU whose configuration `has_fast_decoder` allows."""
+    def __init__(self, module: nn.Module, pack: Pack, *, block: int = BLOCK) -> None:
+        """Of a float32 model on the CPU whose configuration `has_fast_decoder` allows.
+
+        `block` is by how many places the buffers of keys and values grow.
+        """
+        self.block = block
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         self.model = model
         self.embed = model.model.embed_tokens
@@ -92,7 +96,7 @@ class Decoder:
         """See `cached.Decoder.reserve`; what the first `length` have left is kept."""
         if tokens <= self._keys.shape[-1]:
             return
-        places = -(-tokens // PLACES["int8"]) * PLACES["int8"]
+        places = -(-tokens // self.block) * self.block
         for name in ("_keys", "_values"):
             old: Tensor = getattr(self, name)
             grown = old.new_empty(*old.shape[:-1], places)

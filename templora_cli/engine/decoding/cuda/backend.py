@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cached import CachedBackend
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
 from templora_cli.engine.decoding.cuda.fused import can_be_fused
@@ -14,7 +15,7 @@ class GraphBackend(CachedBackend):
 
     decoder: CapturedDecoder
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, block: int = BLOCK) -> None:
         """`module` is a model whose configuration `families.can_be_captured` allows, on any device."""
-        on_gpu = next(module.parameters()).is_cuda
-        super().__init__(module, CapturedDecoder(module, fused=on_gpu and can_be_fused(module)))
+        fused = next(module.parameters()).is_cuda and can_be_fused(module)
+        super().__init__(module, CapturedDecoder(module, fused=fused, block=block))

@@ -17,7 +17,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, StaticLayer
 
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cuda.fused import FusedToken
 from templora_cli.engine.training.forward import logits_at
 
@@ -28,9 +28,11 @@ WARM_UP = 2
 class CapturedDecoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
-    def __init__(self, module: nn.Module, *, fused: bool) -> None:
-        """`fused` lets a token go through `fused.FusedToken`, which has to know the model."""
-        self.module = module
+    def __init__(self, module: nn.Module, *, fused: bool, block: int = BLOCK) -> None:
+        """`fused` lets a token go through `fused.FusedToken`, which has to know the model; `block` is by how
+        many places the buffers of keys and values grow.
+        """
+        self.module, self.block = module, block
         self.length = 0
         self._fused = FusedToken(module) if fused else None
         self._layers: list[StaticLayer] = []
@@ -112,7 +114,7 @@ class CapturedDecoder:
         if self._layers and tokens <= self._layers[0].max_cache_len:
             return
         config: Any = self.module.config
-        places = -(-tokens // PLACES["graph"]) * PLACES["graph"]
+        places = -(-tokens // self.block) * self.block
         old, self._layers = self._layers, [StaticLayer(places) for _ in range(config.num_hidden_layers)]
         self._counted = self._captured = None
         if self._fused is not None:

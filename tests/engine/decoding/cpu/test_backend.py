@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import PLACES
+from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
 from templora_cli.engine.decoding.eager import EagerBackend
@@ -136,9 +136,9 @@ def test_auto_takes_it_where_it_can(model: LanguageModel) -> None:
 
 def test_room_for_keys_and_values_comes_at_once_and_goes(model: LanguageModel) -> None:
     backend = Int8Backend(model.module)
-    stream = backend.decode(PROMPT, sampler=Watching(), max_tokens=2 * PLACES["int8"], stop=lambda _: False)
+    stream = backend.decode(PROMPT, sampler=Watching(), max_tokens=2 * BLOCK, stop=lambda _: False)
     next(stream)
-    assert backend.decoder._keys.shape[-1] >= len(PROMPT) + 2 * PLACES["int8"]
+    assert backend.decoder._keys.shape[-1] >= len(PROMPT) + 2 * BLOCK
     said = drawn(backend)
     backend.decoding_ends()
     assert backend.decoder._keys.numel() == backend.decoder._values.numel() == 0

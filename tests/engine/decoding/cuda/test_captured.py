@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import PLACES
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.decoding.cuda.backend import GraphBackend
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
@@ -30,9 +30,9 @@ def model(tiny_model: Path) -> LanguageModel:
     return loading.load(tiny_model, ModelConfig(), TrainConfig(rank=4, alpha=4), seed=0)
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PLACES, "graph", 64)
+def decoder_of(module: nn.Module) -> CapturedDecoder:
+    """In blocks that the tests fill."""
+    return CapturedDecoder(module, fused=False, block=64)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -40,7 +40,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_logits_are_those_of_transformers(name: str) -> None:
     """A prompt at once, then token by token, past the windows of the layers that slide and past a block."""
     module = adapted(name)
-    decoder = CapturedDecoder(module, fused=False)
+    decoder = decoder_of(module)
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
     theirs, _ = logits_at(module, IDS, range(39, len(IDS)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
@@ -50,7 +50,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
 @torch.no_grad()
 def test_what_is_taken_back_does_not_count(name: str) -> None:
     module = adapted(name)
-    decoder = CapturedDecoder(module, fused=False)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:50])
     decoder.logits_after([IDS[50]])
     decoder.length = 30
@@ -63,7 +63,7 @@ def test_what_is_taken_back_does_not_count(name: str) -> None:
 @torch.no_grad()
 def test_a_token_can_be_captured(name: str) -> None:
     """Nothing in it asks the device for a value, which a graph could not answer."""
-    decoder = CapturedDecoder(adapted(name), fused=False)
+    decoder = decoder_of(adapted(name))
     decoder.logits_after(IDS[:40])
     with FakeTensorMode(allow_non_fake_inputs=True):
         assert decoder._next().shape == (96,)
@@ -75,7 +75,7 @@ def test_a_token_that_asks_would_be_noticed() -> None:
         LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
     )
     assert not can_be_captured(module.config)
-    decoder = CapturedDecoder(module.eval(), fused=False)
+    decoder = decoder_of(module.eval())
     with torch.no_grad():
         decoder.logits_after(IDS[:40])
         with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(DataDependentOutputException):
@@ -84,7 +84,7 @@ def test_a_token_that_asks_would_be_noticed() -> None:
 
 def test_tokens_are_those_of_the_eager_backend(model: LanguageModel) -> None:
     """Also where the adapter has been written to, and a prompt begins like the text before it."""
-    backend = GraphBackend(model.module)
+    backend = GraphBackend(model.module, block=64)
     for seed, prompt in enumerate((PROMPT, PROMPT, [*PROMPT[:20], 65, 66], PROMPT[:5])):
         if seed != 2:
             change(model, seed)

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 pytest.importorskip("triton")
 
-from templora_cli.engine.decoding.base import PLACES
 from templora_cli.engine.decoding.cuda import fused
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
 from templora_cli.engine.decoding.cuda.fused import Projection, can_be_fused
@@ -30,7 +29,6 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tests/test_cu
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that tiny models need several."""
-    monkeypatch.setitem(PLACES, "graph", 32)
     monkeypatch.setattr(fused, "SHRINK_BLOCK", 16)
     monkeypatch.setattr(fused, "TILE", fused.Tile(rows=16, words=4, warps=1))
     monkeypatch.setattr(triton_kernels, "SPLIT", 32)
@@ -43,7 +41,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
     """After a prompt, past the windows of the layers that slide, past a split and past a block of places."""
     module = adapted(name)
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     ours = [decoder.logits_after(IDS[:62])] + [decoder.logits_after([token]) for token in IDS[62:66]]
     theirs, _ = logits_at(module, IDS[:66], range(61, 66))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
@@ -52,7 +50,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
 @torch.no_grad()
 def test_what_is_taken_back_does_not_count() -> None:
     module = adapted("gemma3")
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     decoder.logits_after(IDS[:50])
     decoder.logits_after([IDS[50]])
     decoder.length = 30
@@ -67,7 +65,7 @@ def test_more_room_changes_no_bit() -> None:
     """A resumed session reserves other places than one that went on."""
     logits = []
     for room in (0, 300):
-        decoder = CapturedDecoder(adapted("mistral, sliding"), fused=True)
+        decoder = CapturedDecoder(adapted("mistral, sliding"), fused=True, block=32)
         decoder.reserve(room)
         decoder.logits_after(IDS[:40])
         logits.append(decoder.logits_after([IDS[40]]))
@@ -77,7 +75,7 @@ def test_more_room_changes_no_bit() -> None:
 @torch.no_grad()
 def test_the_adapter_is_live() -> None:
     module = adapted("llama")
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     decoder.logits_after(IDS[:20])
     before = decoder.logits_after([IDS[20]])
     for name, parameter in module.named_parameters():
@@ -91,7 +89,7 @@ def test_the_adapter_is_live() -> None:
 @torch.no_grad()
 def test_without_the_adapter_the_base_answers(fused_token: bool) -> None:
     module = adapted("llama")
-    decoder = CapturedDecoder(module, fused=fused_token)
+    decoder = CapturedDecoder(module, fused=fused_token, block=32)
     for start, base in ((0, False), (30, True), (0, False)):
         ids, decoder.length = IDS[start : start + 22], 0
         with module.disable_adapter() if base else nullcontext():  # type: ignore[operator]
@@ -108,7 +106,7 @@ def test_sixteen_bits(name: str) -> None:
     for key, parameter in module.named_parameters():
         if "lora_" in key:
             parameter.data = parameter.data.float()
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     decoder.logits_after(IDS[:20])
     ours, theirs = decoder.logits_after([IDS[20]]).float(), logits_at(module, IDS[:21], [20])[0][0].float()
     assert (ours - theirs).norm() < 0.005 * theirs.norm()
@@ -121,7 +119,7 @@ def test_sizes_that_are_no_powers_of_two() -> None:
     lora = LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
     module = get_peft_model(base, lora).eval()
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     decoder.logits_after(IDS[:20])
     ours = decoder.logits_after([IDS[20]])
     torch.testing.assert_close(ours, logits_at(module, IDS[:21], [20])[0][0], rtol=1e-4, atol=1e-4)
@@ -131,7 +129,7 @@ def test_sizes_that_are_no_powers_of_two() -> None:
 def test_a_model_without_an_adapter() -> None:
     module = adapted("qwen3").merge_and_unload()  # type: ignore[operator]
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=True, block=32)
     decoder.logits_after(IDS[:20])
     ours = decoder.logits_after([IDS[20]])
     torch.testing.assert_close(ours, logits_at(module, IDS[:21], [20])[0][0], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,162 @@
+"""A loop over the tiny model whose text is told: for tests of the algorithm and of what is built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.models import loading
+from templora_cli.engine.training.model import Model
+from templora_cli.events import ChunkLearnt, Event, TextDecoded
+from templora_cli.learning import RECIPE, Recipe
+from templora_cli.novel.prompt import opening_tokens
+from templora_cli.novel.task import Goal, NovelTask
+from templora_cli.prompt import fixed
+from templora_cli.state import WritingState
+from templora_cli.temp_lora import write
+from templora_cli.turn import Task, Turn
+
+WHOLE = LearningConfig(lr=1e-2, epochs=2, context_tokens=2048, window_tokens=0)
+"""Whole chunks after the whole context, in two passes, as in the paper."""
+CONFIG = Config(
+    decode=DecodeConfig(chunk_tokens=12, context_tokens=20),
+    train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
+    given=WHOLE,
+    own=WHOLE,
+    seed=3,
+)
+HEADER = (1, 2, 3)
+
+Result = TypeVar("Result")
+
+
+class FakeBackend:
+    """Writes what it was told to write."""
+
+    exact = True
+
+    def __init__(self) -> None:
+        self.queue: list[list[int]] = []
+        self.prompts: list[Sequence[int]] = []
+        self.changes = self.beginnings = self.ends = 0
+
+    def enqueue(self, *chunks: str) -> FakeBackend:
+        self.queue += [list(chunk.encode()) for chunk in chunks]
+        return self
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        self.prompts.append(prompt)
+        for token in self.queue.pop(0)[:max_tokens]:
+            yield TokenOut(token)
+
+    def chunk_begins(self) -> None:
+        self.beginnings += 1
+
+    def decoding_ends(self) -> None:
+        self.ends += 1
+
+    def adapter_changed(self) -> None:
+        self.changes += 1
+
+
+class Loop:
+    """A loop over the tiny model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        goal: int,
+        *,
+        opening: str = "",
+        config: Config = CONFIG,
+        recipe: Recipe = RECIPE,
+        task: Task | None = None,
+    ) -> None:
+        self.config, self.recipe = config, recipe
+        self.model = loading.load(folder, config.model, config.train, seed=config.seed)
+        self.task = task or novel(self.model.tokenizer, goal, opening, config)
+        self.state = WritingState.begin(self.model, config)
+        self.backend = FakeBackend()
+
+    def stream(self) -> Generator[Event, None, None]:
+        return write(self.task, self.model, self.backend, self.state, self.config, recipe=self.recipe)
+
+    def run(self) -> list[Event]:
+        return list(self.stream())
+
+    def next_turn(self) -> Turn:
+        turn = self.task.next_turn(self.state.tokens, self.state.records)
+        assert turn is not None
+        return turn
+
+
+def novel(tokenizer: object, goal: int, opening: str = "", config: Config = CONFIG) -> NovelTask:
+    """After a header of three tokens; the goal is in tokens."""
+    prompt = fixed(HEADER, config.decode.context_tokens)
+    given = opening_tokens(tokenizer, opening)
+    return NovelTask(prompt, given, Goal(goal, "tokens"), config.decode.chunk_tokens, tokenizer)
+
+
+class Turns:
+    """A task of these turns, one after the other."""
+
+    def __init__(self, *turns: Turn, like: Task) -> None:
+        self.turns, self.like = turns, like
+
+    def next_turn(self, book: Sequence[int], records: Sequence[object]) -> Turn | None:
+        return self.turns[len(records)] if len(records) < len(self.turns) else None
+
+    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
+        return self.like.text_stream(book)
+
+
+def kinds(events: Sequence[Event]) -> list[str]:
+    return [type(event).__name__ for event in events if not isinstance(event, TextDecoded)]
+
+
+def learnt(events: Sequence[Event]) -> list[ChunkLearnt]:
+    return [event for event in events if isinstance(event, ChunkLearnt)]
+
+
+def drained(stream: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
+    """What a generator yields, and what it returns at its end."""
+    events = []
+    try:
+        while True:
+            events.append(next(stream))
+    except StopIteration as end:
+        return events, end.value
+
+
+@contextmanager
+def passes_over(model: Model) -> Iterator[list[tuple[bool, list[int]]]]:
+    """The passes that the model makes inside: was it for gradients, and the token ids that it read."""
+    passes: list[tuple[bool, list[int]]] = []
+
+    def seen(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
+        passes.append((torch.is_grad_enabled(), kwargs["input_ids"][0].tolist()))
+
+    body = model.module.get_base_model().model
+    hook = body.register_forward_pre_hook(seen, with_kwargs=True)
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
+
+def adapter_of(state: WritingState) -> dict[str, torch.Tensor]:
+    """A copy."""
+    return {name: weight.detach().clone() for name, weight in state.adapter.items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

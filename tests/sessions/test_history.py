@@ -1,0 +1,303 @@
+"""Learning a book again: bit for bit what it would be had it been like that, and whole wherever it stops."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templora_cli.config import Config, GateConfig, SessionConfig
+from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted
+from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
+from templora_cli.sessions.history import Replay, first_change, relearn, state_before
+from templora_cli.sessions.steps import committed_steps, read_chunks, thin
+from templora_cli.sessions.store import finish_swap
+from tests.loop import CONFIG, Loop, adapter_of, same
+
+OPENING = "It was a dark night."
+"""Two chunks."""
+OWN = 4
+"""Chunks of the model's own that follow."""
+LENGTH = 2 + OWN
+
+
+@dataclass
+class Book:
+    """A novel on the disk with what made it; stands for a session too."""
+
+    path: Path
+    model: Path
+    config: Config
+    id: str = "storm-1a2b"
+    scores: list[ChunkScored] = field(default_factory=list)
+
+    @property
+    def steps(self) -> Path:
+        return self.path / "steps"
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        return read_chunks(self.steps)
+
+    def loop(self) -> Loop:
+        """With a new model and a state that knows nothing yet; its backend has nothing to say."""
+        return Loop(self.model, 12 * OWN, opening=OPENING, config=self.config)
+
+    def write(self, backend: type[EagerBackend] = EagerBackend) -> Book:
+        loop = self.loop()
+        loop.backend = backend(loop.model.module)  # type: ignore[assignment]
+        return self._committed(loop)
+
+    def replay(self, chunks: Sequence[dict[str, Any]]) -> Book:
+        """From the start, as if they had always been the book."""
+        loop = self.loop()
+        loop.task = Replay(loop.task, chunks)
+        return self._committed(loop)
+
+    def _committed(self, loop: Loop) -> Book:
+        for event in loop.stream():
+            if isinstance(event, ChunkScored):
+                self.scores.append(event)
+            if isinstance(event, ChunkLearnt):
+                commit_step(self.steps, event.index, asdict(event), loop.state)
+                thin(self.steps, **asdict(self.config.session))
+        return self
+
+    def relearn(self, chunks: Sequence[dict[str, Any]], first: int) -> Iterator[Event]:
+        loop = self.loop()
+        return relearn(self, loop.task, chunks, first, loop.model, loop.backend, self.config)  # type: ignore[arg-type]
+
+    def learnt(self) -> tuple[object, ...]:
+        """Adapter, moments and dropout after its last chunk, bit for bit; text, prompts and scores."""
+        last = committed_steps(self.steps)[-1]
+        tensors = [(last / name).read_bytes() for name in ("adapter.safetensors", "optimizer.safetensors")]
+        dropout = json.loads((last / "state.json").read_text())["dropout"]
+        said = ("origin", "tokens", "text", "record", "flaw", "nll_base", "train_losses", "lr", "repetition")
+        chunks = [[chunk[name] for name in said] for chunk in self.chunks]
+        prompts = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(self.steps)]
+        return *tensors, dropout, chunks, prompts
+
+
+@pytest.fixture
+def book(tiny_model: Path, tmp_path: Path) -> Book:
+    """Sampled, after an opening, with dropout; checkpoints after its fourth and its last chunk."""
+    sparse = replace(CONFIG, session=SessionConfig(keep_checkpoints=1, grid_checkpoints=2))
+    made = Book(tmp_path / "book", tiny_model, sparse).write()
+    assert [chunk["origin"] for chunk in made.chunks] == ["given"] * 2 + ["own"] * OWN
+    assert [len(list(step.glob("*.safetensors"))) for step in committed_steps(made.steps)] == [
+        *[0, 0, 0, 2, 0, 2]
+    ]
+    return made
+
+
+@pytest.mark.parametrize(("first", "kept"), [(0, 0), (3, 0), (4, 4), (5, 4), (LENGTH, LENGTH)])
+def test_what_did_not_change_is_learnt_again_bit_for_bit(book: Book, first: int, kept: int) -> None:
+    before, chunks = book.learnt(), book.chunks
+    events = list(book.relearn(chunks, first))
+    assert events == [
+        RebuildStarted(book.id, kept, LENGTH - kept),
+        *[ChunkRelearnt(n, tuple(chunks[n]["train_losses"])) for n in range(kept, LENGTH)],
+    ]
+    assert book.learnt() == before
+
+
+def otherwise(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The chunk is what a person says."""
+    said = {**chunks[number], "origin": "given", "tokens": list(b"He stayed."), "flaw": None}
+    return [*chunks[:number], said, *chunks[number + 1 :]]
+
+
+@pytest.mark.parametrize("number", [0, 2, 4, 5])
+def test_a_change_is_learnt_as_if_it_had_always_been_there(book: Book, number: int, tmp_path: Path) -> None:
+    before, changed = book.learnt(), otherwise(book.chunks, number)
+    assert first_change(book.chunks, changed) == number
+    list(book.relearn(changed, number))
+    always = replace(book, path=tmp_path / "always").replay(changed)
+    assert book.learnt() == always.learnt()
+    assert book.learnt()[0] != before[0]
+    assert book.chunks[number]["text"].endswith("He stayed."), "after a byte that it completes, perhaps"
+
+
+def test_later_prompts_show_the_change(book: Book) -> None:
+    list(book.relearn(otherwise(book.chunks, 2), 2))
+    shown = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(book.steps)]
+    tokens = [chunk["tokens"] for chunk in book.chunks]
+    assert tokens[2] == list(b"He stayed.")
+    for number in range(LENGTH):
+        text = [token for chunk in tokens[:number] for token in chunk]
+        assert shown[number]["context"] == text[-20:]
+
+
+@pytest.mark.parametrize("left", [5, 4, 2, 0])
+def test_what_is_undone_was_never_there(book: Book, left: int, tmp_path: Path) -> None:
+    shorter = book.chunks[:left]
+    assert first_change(book.chunks, shorter) == left
+    list(book.relearn(shorter, left))
+    assert len(book.chunks) == left
+    if left:
+        assert book.learnt() == replace(book, path=tmp_path / "never").replay(shorter).learnt()
+
+
+def test_a_book_goes_on_from_what_was_learnt_again(book: Book) -> None:
+    list(book.relearn(otherwise(book.chunks, 4), 4))
+    loop = book.loop()
+    assert restore_latest(book.steps, loop.state) == []
+    assert loop.state.chunks == LENGTH and len(loop.state.records) == LENGTH
+    assert loop.state.tokens == [token for chunk in book.chunks for token in chunk["tokens"]]
+    assert loop.state.own_nlls == [c["nll_base"] for c in book.chunks if c["origin"] == "own"]
+
+
+class Flattened(EagerBackend):
+    """Reports other logits than the model's, as one with an 8-bit copy of it does."""
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        for token in super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
+            assert token.logits is not None
+            yield TokenOut(token.id, token.logits * 0.5)
+
+
+def test_what_was_learnt_is_learnt_again_whatever_its_score_is_now(tiny_model: Path, tmp_path: Path) -> None:
+    """A chunk that was decoded has the score of its decoding; when it comes again there is another."""
+
+    def gains(made: Book) -> list[float]:
+        return [one.nll_base - (one.nll_adapter or 0) for one in made.scores[2:]]
+
+    free = replace(CONFIG, gate=GateConfig(drift=100))
+    decoded = Book(tmp_path / "free", tiny_model, free).write(Flattened)
+    read = gains(replace(decoded, path=tmp_path / "read", scores=[]).replay(decoded.chunks))
+    between = (max(gains(decoded)) + max(read)) / 2
+    assert max(gains(decoded)) < between < max(read)
+    close = replace(CONFIG, gate=GateConfig(drift=between))
+    book = Book(tmp_path / "book", tiny_model, close).write(Flattened)
+    before = book.learnt()
+    assert all(chunk["train_losses"] for chunk in book.chunks)
+    list(book.relearn(book.chunks, 0))
+    assert book.learnt() == before
+
+
+def test_what_was_not_learnt_is_not_learnt_when_it_comes_again(book: Book) -> None:
+    changed = [{**chunk, "flaw": "it loops"} if n == 4 else chunk for n, chunk in enumerate(book.chunks)]
+    events = list(book.relearn(changed, first_change(book.chunks, changed)))
+    losses = {event.index: event.train_losses for event in events if isinstance(event, ChunkRelearnt)}
+    assert losses[4] == () and losses[5]
+    assert [chunk["flaw"] for chunk in book.chunks] == [chunk["flaw"] for chunk in changed]
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        ({"tokens": [7]}, 1),
+        ({"origin": "given"}, 1),
+        ({"record": {"paragraphs": []}}, 1),
+        ({"flaw": "it loops"}, 1),
+        ({"nll_base": 9.0, "text": "x", "train_losses": [], "seconds": {}}, 3),
+    ],
+)
+def test_a_chunk_has_changed_where_it_brings_something_else(change: dict[str, Any], number: int) -> None:
+    chunk = {"origin": "own", "tokens": [1, 2], "record": None, "flaw": None, "nll_base": 2.0}
+    assert first_change([chunk] * 3, [chunk, {**chunk, **change}, chunk]) == number
+    assert first_change([chunk] * 3, [chunk] * 2) == first_change([chunk] * 2, [chunk] * 3) == 2
+    assert first_change([], []) == 0
+
+
+@pytest.mark.parametrize(("first", "known"), [(6, 6), (5, 4), (4, 4), (3, 0), (0, 0)])
+def test_learning_goes_on_from_the_newest_state_that_does_not_know_the_change(
+    book: Book, first: int, known: int, tmp_path: Path
+) -> None:
+    loop = book.loop()
+    state, kept = state_before(first, book.steps, loop.model, book.config)
+    assert (kept, state.chunks, len(state.records)) == (known, known, known)
+    assert state.tokens == [token for chunk in book.chunks[:known] for token in chunk["tokens"]]
+    then = book.loop().state
+    if known:
+        steps = committed_steps(book.steps)
+        restore_step(book.steps, steps[known - 1], then)
+    assert same(adapter_of(state), adapter_of(then))
+
+
+def test_a_checkpoint_that_is_damaged_is_passed_over(book: Book) -> None:
+    adapter = book.steps / "000003" / "adapter.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:-4] + b"hurt")
+    before = book.learnt()
+    loop = book.loop()
+    assert state_before(5, book.steps, loop.model, book.config)[1] == 0
+    list(book.relearn(book.chunks, 5))
+    assert book.learnt() == before
+
+
+Disk = dict[str, bytes | None]
+"""Every file below a folder with its content, and every folder, with None."""
+
+
+def disk_of(folder: Path) -> Disk:
+    found = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def put(disk: Disk, folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in disk.items():
+        if content is None:
+            (folder / name).mkdir()
+        else:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
+watching: list[tuple[Path, list[Disk]]] = []
+"""The folder that is watched and how it was before each change; a hook of the interpreter stays for ever."""
+
+
+def on_event(event: str, args: tuple[Any, ...]) -> None:
+    if watching and event in CHANGES and (event != "open" or (args[1] or "r")[0] != "r"):
+        watched = watching.pop()  # copying opens files too
+        watched[1].append(disk_of(watched[0]))
+        watching.append(watched)
+
+
+sys.addaudithook(on_event)
+
+
+def test_a_kill_leaves_the_book_as_it_was_or_as_it_is_to_be(book: Book, tmp_path: Path) -> None:
+    before, copies = disk_of(book.path), []
+    changed = otherwise(book.chunks, 4)
+    watching.append((book.path, copies))
+    try:
+        list(book.relearn(changed, 4))
+    finally:
+        watching.clear()
+    after = disk_of(book.path)
+    ends = []
+    for number, disk in enumerate([*copies, after]):
+        folder = put(disk, tmp_path / str(number))
+        finish_swap(folder)
+        ends.append(disk_of(folder))
+        assert ends[-1] in (before, after), "the one or the other, and nothing beside it"
+    assert ends == [before] * ends.count(before) + [after] * ends.count(after)
+    assert sum("steps" not in disk for disk in copies) == 1, "it may come between the two renames"
+    assert any("steps.new" in disk and "steps" in disk for disk in copies)
+    assert any("steps.old" in disk and "steps" in disk for disk in copies)
+
+
+def test_what_stops_the_learning_changes_nothing(book: Book) -> None:
+    before = disk_of(book.path)
+    learning = book.relearn(otherwise(book.chunks, 2), 2)
+    for event in learning:
+        if isinstance(event, ChunkRelearnt) and event.index == 3:
+            break
+    learning.close()  # type: ignore[attr-defined]
+    assert disk_of(book.steps) == {
+        name.removeprefix("steps/"): content for name, content in before.items() if name.startswith("steps/")
+    }
+    assert list(book.relearn(book.chunks, LENGTH)) == [RebuildStarted(book.id, LENGTH, 0)], "begun anew"
+    assert disk_of(book.path) == before

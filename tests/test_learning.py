@@ -1,0 +1,214 @@
+"""What is learnt of a chunk: windows, parts, passes, rates, dropout, and what may not be learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from templora_cli.config import LearningConfig, TrainConfig, TranslationConfig
+from templora_cli.engine.training.loss import chunk_nll
+from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.objectives import Loss, Window
+from templora_cli.events import ChunkScored, Event, Notice, TrainStep
+from templora_cli.learning import Recipe, learn_chunk, learning_rate, lessons, windows
+from templora_cli.prompt import Prompt
+from templora_cli.turn import Chunk, Generate, Given, Part
+from tests.loop import CONFIG, HEADER, WHOLE, Loop, adapter_of, kinds, learnt, passes_over, same
+
+TURN = Generate(Prompt((1,), (2, 3)), 12)
+
+
+def test_training_shows_at_most_its_own_context(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 36, config=replace(CONFIG, own=replace(WHOLE, context_tokens=5)))
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
+    with passes_over(loop.model) as passes:
+        loop.run()
+    book = loop.state.tokens
+    contexts = [], book[7:12], book[19:24]
+    read = [[*HEADER, *context, *book[12 * i : 12 * i + 11]] for i, context in enumerate(contexts)]
+    assert [ids for training, ids in passes if training] == [ids for ids in read for _ in range(2)]
+
+
+def test_a_pass_that_is_not_finite_leaves_the_adapter(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    events: list[Event] = []
+    parameter = next(p for n, p in loop.model.adapter.items() if "lora_B" in n)
+    for event in loop.stream():
+        events.append(event)
+        if isinstance(event, ChunkScored) and event.index == 1:
+            hook = parameter.register_hook(lambda gradient: gradient * float("nan"))
+            before = adapter_of(loop.state)
+    hook.remove()
+    assert any(isinstance(e, Notice) and "chunk 2: pass 1 of 2" in e.message for e in events)
+    assert learnt(events)[1].train_losses == () and learnt(events)[1].lr is None
+    assert same(adapter_of(loop.state), before)
+    assert all(p.grad is None for p in loop.model.adapter.values())
+
+
+def test_the_process_generator_is_neither_used_nor_moved(tiny_model: Path) -> None:
+    outcomes = []
+    for seed in (1, 2):
+        loop = Loop(tiny_model, 24)
+        loop.backend.enqueue("Hello there.", "More of it..")
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        outcomes.append([e.train_losses for e in learnt(loop.run())])
+        assert torch.equal(torch.get_rng_state(), state)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_dropout_draws_anew_in_every_pass(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    loop.backend.enqueue("Hello there.")
+    before = loop.state.dropout.clone()
+    loop.run()
+    assert not torch.equal(loop.state.dropout, before)
+
+
+def test_the_rate_grows_to_its_value_and_is_never_nothing() -> None:
+    learning, train = LearningConfig(lr=1.0), TrainConfig(warmup_chunks=4)
+    assert [learning_rate(i, learning, train) for i in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert learning_rate(0, learning, TrainConfig(warmup_chunks=0)) == 1.0
+
+
+def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    rates = []
+    for event in loop.stream():
+        if isinstance(event, TrainStep):
+            assert loop.state.optimizer is not None
+            rates.append((event.lr, loop.state.optimizer.param_groups[0]["lr"]))
+    assert rates == [(5e-3, 5e-3)] * 2 + [(1e-2, 1e-2)] * 2
+
+
+def test_given_and_own_text_are_learnt_each_in_its_way(tiny_model: Path) -> None:
+    config = replace(CONFIG, given=LearningConfig(lr=2e-3, epochs=3), own=LearningConfig(lr=4e-3, epochs=1))
+    loop = Loop(tiny_model, 12, opening="It was a dar", config=config)
+    loop.backend.enqueue("k night then")
+    given, own = learnt(loop.run())
+    assert (given.origin, len(given.train_losses), given.lr) == ("given", 3, 1e-3)
+    assert (own.origin, len(own.train_losses), own.lr) == ("own", 1, 4e-3)
+
+
+def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
+    adapters = []
+    for checkpointing in ("on", "off"):
+        train = TrainConfig(rank=4, alpha=4, dropout=0.3, gradient_checkpointing=checkpointing)
+        loop = Loop(tiny_model, 24, config=replace(CONFIG, train=train))
+        loop.backend.enqueue("Hello there.", "More of it..")
+        loop.run()
+        adapters.append(adapter_of(loop.state))
+    assert same(*adapters), "a session may go on with either"
+
+
+def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
+    """`learn_chunk` alone can be driven by anyone with a model and a turn."""
+    loop = Loop(tiny_model, 12)
+    chunk = Chunk((72, 73, 74), "")
+    steps = list(learn_chunk(loop.next_turn(), chunk, loop.model, loop.state, CONFIG))
+    assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
+
+
+def test_a_mask_says_what_of_a_chunk_is_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 12)
+    chunk = Chunk(tuple(b"Hello there."), "", (False,) * 6 + (True,) * 6)
+    turn = Given(Prompt(HEADER, ()), chunk.tokens, loss_mask=chunk.loss_mask)
+    with torch.no_grad():
+        expected = chunk_nll(loop.model.module, HEADER, chunk.tokens)[6:].mean().item()
+    config = replace(CONFIG, train=replace(CONFIG.train, dropout=0.0))
+    (first, *_) = learn_chunk(turn, chunk, loop.model, loop.state, config)
+    assert isinstance(first, TrainStep) and first.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_model: Path) -> None:
+    learning = replace(WHOLE, window_tokens=5, context_tokens=4)
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, own=learning))
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx")
+    steps = []
+    assert loop.state.optimizer is not None
+    loop.state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    events = loop.run()
+    assert len(steps) == 2 * 2 * 3, "two chunks, two passes, three windows"
+    assert kinds(events).count("TrainStep") == 4
+    chunk = Chunk(tuple(range(10, 22)), "")
+    first, second, third = windows(TURN, chunk, [8, 9], learning)
+    assert (first.context, first.tokens) == ((2, 3), (10, 11, 12, 13, 14))
+    assert (second.context, second.tokens) == ((11, 12, 13, 14), (15, 16, 17, 18, 19))
+    assert (third.tokens, third.book) == ((20, 21), (8, 9, *range(10, 20)))
+    masked = replace(chunk, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
+    assert [w.tokens[-1] for w in windows(TURN, masked, [8, 9], learning)] == [14, 21]
+    (whole,) = windows(TURN, replace(chunk, tokens=(10, 11)), [8, 9], LearningConfig())
+    assert whole.tokens == (10, 11)
+
+
+OWN, RIGHT = (True, False, True, False), (False, False, False, True)
+MIXED = Chunk((10, 11, 12, 13), "", (True, False, True, True), (Part("own", OWN), Part("given", RIGHT, 3)))
+"""A person has put the last token right."""
+
+
+def test_each_part_of_a_chunk_is_learnt_by_the_recipe_of_whoever_wrote_it() -> None:
+    config = replace(CONFIG, given=LearningConfig(lr=1.0, epochs=2), own=LearningConfig(lr=2.0, epochs=5))
+    own, right = lessons(TURN, MIXED, config, None)
+    assert (own[0].loss_mask, own[1]) == (OWN, config.own)
+    assert (right[0].loss_mask, right[1]) == (RIGHT, replace(config.given, epochs=6)), "three for each pass"
+    (only,) = lessons(TURN, MIXED, config, "it loops")
+    assert only == right, "a flaw of the model's does not keep a person's words from being learnt"
+    nothing = replace(MIXED, parts=(Part("own", (False,) * 4), Part("given", RIGHT)))
+    assert [chunk.loss_mask for chunk, _ in lessons(TURN, nothing, config, None)] == [RIGHT]
+    assert lessons(TURN, replace(MIXED, parts=()), config, "it loops") == []
+
+
+def test_corrections_are_learnt_after_the_rest_each_at_its_rate(tiny_model: Path) -> None:
+    config = replace(
+        CONFIG,
+        train=replace(CONFIG.train, warmup_chunks=0),
+        given=LearningConfig(lr=1e-3, epochs=1),
+        own=LearningConfig(lr=2e-3, epochs=2),
+        translation=TranslationConfig(correction_weight=7),
+    )
+    loop = Loop(tiny_model, 12, config=config)
+    told = list(learn_chunk(TURN, MIXED, loop.model, loop.state, config))
+    steps = [(e.epoch, e.epochs, e.lr) for e in told if isinstance(e, TrainStep)]
+    assert steps == [(1, 2, 2e-3), (2, 2, 2e-3), (1, 3, 1e-3), (2, 3, 1e-3), (3, 3, 1e-3)]
+
+
+class Told:
+    """An objective that keeps what it was asked for; it learns no window that begins with `skip`."""
+
+    def __init__(self, skip: int | None = None) -> None:
+        self.windows: list[Window] = []
+        self.skip = skip
+
+    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
+        self.windows.append(window)
+        if window.tokens[0] == self.skip:
+            return None
+        return lambda: sum(weight.square().mean() for weight in model.adapter.values())
+
+    def reads(self, learning: LearningConfig) -> int:
+        return 0
+
+
+def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: Path) -> None:
+    config = replace(CONFIG, own=replace(WHOLE, objective="told", window_tokens=6, epochs=1))
+    told = Told(skip=ord("H"))
+    recipe = Recipe(
+        {"told": told},
+        lambda turn, chunk, book, learning: windows(turn, chunk, book, learning)[::-1],
+        lambda chunk, learning, train: 0.25,
+    )
+    loop = Loop(tiny_model, 24, config=config, recipe=recipe)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    steps = []
+    assert loop.state.optimizer is not None
+    loop.state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    chunks = learnt(loop.run())
+    asked = [bytes(window.tokens) for window in told.windows]
+    assert asked == [b"there.", b"Hello ", b"f it..", b"More o"]
+    assert len(steps) == 3, "where there is nothing to learn from a window no step is made"
+    assert [chunk.lr for chunk in chunks] == [0.25, 0.25]
