@@ -213,7 +213,8 @@ def require_window(model: LanguageModel, new: NewSession) -> None:
 
     config, most = new.config, model.max_positions
     recipes: tuple[LearningConfig, ...] = (config.given, config.own) if config.train.learn else ()
-    contexts = [(OBJECTIVES[how.objective].reads(how), "teacher_context_tokens =") for how in recipes]
+    reads = (OBJECTIVES[how.objective].reads(how) for how in recipes)
+    contexts = [(most_read, "teacher_context_tokens =") for most_read in reads if most_read]
     for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:
         need = new.header_tokens + context + new.longest_seen
         if most is not None and need > most:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def outcome(session: Path) -> dict[str, Any]:
     return {"chunks": chunks, "state": (last / "state.json").read_text(), **bits}
 
 
+@cache
 def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
     """The outcome of a book that nothing stops, in a session that is gone again."""
     with runner.begin(request, config) as run:

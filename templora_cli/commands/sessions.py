@@ -145,7 +145,7 @@ def _export(folder: Path, own: Export, out: Path | None) -> None:
     target = out or Path(f"{folder.name}{own.suffix}")
     if target.suffix.lower() != own.suffix:
         raise TemploraError(
-            f"{target.name}: this translation is a {own.suffix}", f"--out {target.stem}{own.suffix}"
+            f"{target.name}: {folder.name} is saved as {own.suffix}", f"--out {target.stem}{own.suffix}"
         )
     _save(check_writable(target), own.content())
 
@@ -173,17 +173,18 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.steps import StepDamaged
     from templora_cli.sessions.summary import Summary, read_summary
 
-    try:
-        found, damaged = read_summary(folder, engine_in_use().kinds[manifest.task]), False
-    except (StepDamaged, KeyError):  # or of a kind that a newer version knows
-        found, damaged = Summary(0, 0, 0, None, {}), True
-    reached = found.done.get(manifest.goal_unit, 0)
-    state = f"{reached}/{manifest.goal_amount} {manifest.goal_unit}"
-    if reached >= manifest.goal_amount:
-        state = "finished"
+    found, kind = Summary(0, 0, 0, None, {}), engine_in_use().kinds.get(manifest.task)
+    if kind is None:
+        state = "unknown"
+    else:
+        try:
+            found = read_summary(folder, kind)
+            state = _state(found.done.get(manifest.goal_unit, 0), manifest)
+        except StepDamaged:
+            state = "damaged"
     return {
         "session": manifest.id,
-        "state": "damaged" if damaged else state,
+        "state": state,
         "words": found.words,
         "tokens": found.tokens,
         "chunks": found.chunks,
@@ -196,6 +197,11 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "opened": manifest.opened,
         "out": manifest.out,
     }
+
+
+def _state(reached: int, manifest: Manifest) -> str:
+    goal = manifest.goal_amount
+    return "finished" if reached >= goal else f"{reached}/{goal} {manifest.goal_unit}"
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:

@@ -1,0 +1,298 @@
+"""The table of kinds: each builds its task from its session alone, and a new one needs no other file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templora_cli import runner
+from templora_cli.config import Config
+from templora_cli.documents.aligned import Pair
+from templora_cli.documents.registry import read_document
+from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.errors import TemploraError
+from templora_cli.events import ChunkCommitted, ChunkStarted, Event, Notice, SessionOpened
+from templora_cli.novel.kind import NovelRequest
+from templora_cli.novel.task import Goal
+from templora_cli.prepare import Engine, prepare
+from templora_cli.prompt import Prompt, fixed
+from templora_cli.reading import ReadingRequest
+from templora_cli.sessions.kind import Export, TaskKind
+from templora_cli.sessions.manifest import Manifest, load_manifest
+from templora_cli.sessions.new import NewSession, Request
+from templora_cli.sessions.steps import read_chunks, readable_chunks
+from templora_cli.sessions.store import Session, Store
+from templora_cli.task_kinds import KINDS
+from templora_cli.text import TextStream, decode
+from templora_cli.translation.aligned import PairsRequest
+from templora_cli.translation.kind import TranslationRequest
+from templora_cli.translation.languages import language
+from templora_cli.turn import Generate, Given
+from tests.commands.test_cli import message_of, templora
+from tests.test_runner import config_of, first_committed, outcome, stopped
+
+LANGUAGES = (language("de"), language("en"))
+PROSE = "The keeper went up the stairs. The keeper went down the stairs."
+
+
+@pytest.fixture
+def config(tiny_model: Path) -> Config:
+    return config_of(tiny_model)
+
+
+# --- the kinds that there are ------------------------------------------------------------------------
+
+
+def novel() -> NovelRequest:
+    return NovelRequest("A storm.", "It rained.", Goal(32, "tokens"), Path("novel.md").absolute())
+
+
+def drift() -> NovelRequest:
+    return NovelRequest("A storm.", goal=Goal(32, "tokens"), kind="drift", measured_by="templora eval drift")
+
+
+def costs() -> ReadingRequest:
+    return ReadingRequest(PROSE, "book.txt", kind="costs", measured_by="templora eval ppl --against")
+
+
+def translation() -> TranslationRequest:
+    path = Path("book.txt")
+    path.write_text("Eins.\n\nZwei ist gut.\n")
+    return TranslationRequest(read_document(path), path, LANGUAGES, Path("out.txt").absolute(), 0, 2)
+
+
+def pairs() -> PairsRequest:
+    runs = [[Pair("die lampe", "the lamp"), Pair("das meer", "the sea")], [Pair("ein sturm", "a storm")]]
+    return PairsRequest(runs, LANGUAGES, "pairs", "templora eval translate")
+
+
+REQUESTS: dict[str, Callable[[], Request]] = {
+    "novel": novel,
+    "translation": translation,
+    "ppl": lambda: ReadingRequest(PROSE, "book.txt"),
+    "costs": costs,
+    "drift": drift,
+    "pairs": pairs,
+}
+
+
+def test_the_table_names_them_by_their_names() -> None:
+    assert KINDS.keys() == REQUESTS.keys() and all(kind.name == name for name, kind in KINDS.items())
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> None:
+    prepared = prepare(REQUESTS[name](), config)
+    with prepared.create(resume_same=False) as begun:
+        path = begun.path
+    Path("book.txt").unlink(missing_ok=True)
+    elsewhere = shutil.move(path, path.with_name("elsewhere"))
+    with Store().open("elsewhere") as session:
+        manifest, kind = session.manifest, KINDS[session.manifest.task]
+        task = kind.task(session, prepared.model, prepared.new.config)
+        turn = task.next_turn((), ())
+        assert turn is not None and turn.prompt.header and not turn.prompt.context
+        assert len(turn.prompt.header) <= manifest.header_tokens
+        assert 0 < turn.max_tokens <= manifest.longest_chunk
+        assert turn.origin == ("own" if name in ("translation", "drift") else "given")
+        assert manifest.goal_unit in kind.units and manifest.goal_amount > 0
+        assert kind.notices(session) == [] and kind.done([], manifest.goal_unit) == 0
+        assert kind.opening_tokens(session) == (len("It rained.") if name == "novel" else 0)
+        assert (kind.book_file(session) is None) == (name != "novel")
+        assert kind.facts(manifest) == ({"premise": "A storm."} if name in ("novel", "drift") else {})
+    assert (kind.export(elsewhere, manifest) is None) == (name != "translation")
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_session_of_each_kind_runs_stops_and_goes_on(name: str, config: Config) -> None:
+    """The figures of a run that was stopped are those of one that was not."""
+    with runner.begin(REQUESTS[name](), config) as whole:
+        events = list(whole.events())
+    opened, wanted = events[0], outcome(whole.session.path)
+    assert isinstance(opened, SessionOpened) and opened.unit == whole.session.manifest.goal_unit
+    (*_, last) = [event for event in events if isinstance(event, ChunkCommitted)]
+    assert last.done >= opened.goal
+    for folder in ("novel.md", "out.txt"):
+        Path(folder).unlink(missing_ok=True)
+    with runner.begin(REQUESTS[name](), config) as run:
+        stopped(run, first_committed)
+    with Store().open(run.session.id) as session:  # as the command does that measures it, or `resume`
+        list(runner.reopen(session).events())
+    assert outcome(run.session.path) == wanted
+    summary = templora("sessions", "list", "--json")
+    assert {row["state"] for row in json.loads(summary.stdout)} == {"finished"}
+
+
+def learnt(session: Path) -> dict[str, Any]:
+    """An outcome without what is only measured: what was decoded has met the adapter token by token."""
+    found = outcome(session)
+    return {**found, "chunks": [{**chunk, "nll_adapter": None} for chunk in found["chunks"]]}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_chunk_of_each_kind_is_learnt_again_as_it_was(name: str, config: Config) -> None:
+    with runner.begin(REQUESTS[name](), config) as run:
+        list(run.events())
+        before = learnt(run.session.path)
+        for step in run.session.steps.iterdir():  # as if they had been thinned
+            (step / "state.json").unlink()
+        list(run.relearn(run.chunks))
+        assert learnt(run.session.path) == before
+
+
+# --- one more ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VerseTask:
+    """Verses of eight tokens, after a first one that is given. Implements `turn.Task`."""
+
+    prompt: Callable[[Sequence[int]], Prompt]
+    first: tuple[int, ...]
+    verses: int
+    tokenizer: Any
+
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
+        if not records:
+            return Given(self.prompt(book), self.first, record={"verse": 1})
+        return Generate(self.prompt(book), 8) if len(records) < self.verses else None
+
+    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
+        return Given(self.prompt(book), tuple(chunk["tokens"]), chunk["origin"], record=chunk["record"])
+
+    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
+        return TextStream(lambda tokens: decode(self.tokenizer, tokens), book).push
+
+
+@dataclass(frozen=True)
+class VersesRequest:
+    """A poem of so many verses."""
+
+    first: str
+    verses: int
+
+    def new_session(self, tokenizer: Any, config: Config) -> NewSession:
+        if self.verses < 1:
+            raise TemploraError("a poem without verses", "one verse at least")
+        return NewSession(
+            "verses",
+            config,
+            named_after=f"poem {self.first}",
+            goal=(self.verses, "verses"),  # type: ignore[arg-type]
+            header_tokens=1,
+            request={"verses": self.verses},
+            given=tuple(tokenizer.encode(self.first, add_special_tokens=False)),
+            source=self.first,
+            chunk_tokens=8,
+            notices=("it will not rhyme",),
+        )
+
+
+class Verses(TaskKind):
+    """Counts what it writes in verses, and has a file of its own form."""
+
+    name = "verses"
+    units = ("verses",)  # type: ignore[assignment]
+
+    def task(self, session: Session, model: LanguageModel, config: Config) -> VerseTask:
+        prompt = fixed((10,), config.decode.context_tokens)
+        verses = session.manifest.request["verses"]
+        return VerseTask(prompt, session.given_tokens(), verses, model.tokenizer)
+
+    def done(self, chunks: Sequence[Mapping[str, Any]], unit: str) -> int:
+        assert unit == "verses"
+        return len(chunks)
+
+    def notices(self, session: Session) -> list[str]:
+        return ["a poem is not prose"]
+
+    def end(self, session: Session, chunks: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+        (session.path / "poem.txt").write_text("".join(chunk["text"] for chunk in chunks), "utf-8")
+        yield Notice(f"{len(chunks)} verses are written")
+
+    def facts(self, manifest: Manifest) -> dict[str, str]:
+        return {"verses": str(manifest.request["verses"])}
+
+    def export(self, folder: Path, manifest: Manifest) -> Export:
+        def content() -> bytes:
+            verses = [chunk["text"] for chunk in readable_chunks(folder / "steps")]
+            return json.dumps(verses).encode()
+
+        return Export(".poem", content)
+
+
+POEMS = Engine(kinds={"verses": Verses(), "novel": KINDS["novel"]})
+POEM = VersesRequest("The sea, the sea.", 3)
+
+
+def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
+    told: list[Event] = []
+    with runner.begin(POEM, config, engine=POEMS, notify=told.append) as run:
+        events = list(run.events())
+        assert [
+            (event.total_tokens, event.done) for event in events if isinstance(event, ChunkCommitted)
+        ] == [
+            (17, 1),
+            (25, 2),
+            (33, 3),
+        ]
+    assert Notice("it will not rhyme") in told
+    opened, notice, *_, last = events
+    assert isinstance(opened, SessionOpened) and (opened.goal, opened.unit) == (3, "verses")
+    assert (notice, last) == (Notice("a poem is not prose"), Notice("3 verses are written"))
+    assert run.text.startswith("The sea, the sea.") and run.session.id.startswith("poem-")
+    assert (run.session.path / "poem.txt").read_text("utf-8") == run.text
+    wanted = outcome(run.session.path)
+    for stop in (first_committed, lambda event: isinstance(event, ChunkStarted) and event.index == 2):
+        with runner.begin(POEM, config, engine=POEMS) as again:
+            stopped(again, stop)
+        with runner.resume(again.session.id, engine=POEMS) as again:
+            list(again.events())
+        assert outcome(again.session.path) == wanted
+    with pytest.raises(TemploraError, match="has the length of its text"):
+        runner.resume(more=(2, "chunks"), engine=POEMS)
+
+
+def test_the_commands_know_it_too(config: Config) -> None:
+    with runner.begin(POEM, config, engine=POEMS) as run:
+        stopped(run, first_committed)
+    name = run.session.id
+    (row,) = json.loads(templora("sessions", "list", "--json", engine=POEMS).stdout)
+    assert (row["session"], row["state"], row["chunks"], row["tokens"]) == (name, "1/3 verses", 1, 17)
+    resumed = templora("resume", engine=POEMS)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr
+    texts = [chunk["text"] for chunk in read_chunks(run.session.steps)]
+    assert len(texts) == 3 and resumed.stdout == "".join(texts[1:])
+    shown = templora("sessions", "show", engine=POEMS).stdout
+    assert "state      finished" in shown and "verses     3" in shown
+    exported = templora("sessions", "export", engine=POEMS)
+    assert exported.stdout.strip() == str(Path(f"{name}.poem").absolute())
+    assert json.loads(Path(f"{name}.poem").read_text()) == texts
+    other = templora("sessions", "export", "--out", "a.md", engine=POEMS)
+    assert f"a.md: {name} is saved as .poem" in message_of(other)
+
+
+def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
+    with runner.begin(POEM, config, engine=POEMS) as run:
+        list(run.events())
+    name = run.session.id
+    assert load_manifest(run.session.path).task == "verses"
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert (row["session"], row["state"]) == (name, "unknown")
+    resumed = templora("resume")
+    assert resumed.exit_code == 2 and "verses is a kind of task that this templora does not" in resumed.stderr
+    assert "state      unknown" in templora("sessions", "show").stdout
+    assert templora("sessions", "export", "--out", "-").stdout.strip() == run.text.strip()
+
+
+def test_what_a_request_refuses_leaves_nothing(config: Config) -> None:
+    with pytest.raises(TemploraError, match="a poem without verses"):
+        runner.begin(VersesRequest("x", 0), config, engine=POEMS)
+    assert not Store().folder.exists()
