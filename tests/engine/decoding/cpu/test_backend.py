@@ -14,7 +14,7 @@ from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.sampling import Sampler
+from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
@@ -38,7 +38,7 @@ def change(model: LanguageModel, seed: int) -> None:
 def drawn(
     backend: Int8Backend | EagerBackend, prompt: Sequence[int] = PROMPT, *, tokens: int = 30
 ) -> list[int]:
-    sampler = Sampler(DecodeConfig(), torch.Generator().manual_seed(1), ())
+    sampler = sampler_for(DecodeConfig(), torch.Generator().manual_seed(1), ())
     return [
         token.id for token in backend.decode(prompt, sampler=sampler, max_tokens=tokens, stop=lambda _: False)
     ]
@@ -120,7 +120,7 @@ def test_a_prompt_is_read_from_where_it_differs(
 
 
 def test_gradients_are_on_between_its_tokens(model: LanguageModel) -> None:
-    sampler = Sampler(DecodeConfig(), torch.Generator(), ())
+    sampler = sampler_for(DecodeConfig(), torch.Generator(), ())
     for _ in Int8Backend(model.module).decode(PROMPT, sampler=sampler, max_tokens=2, stop=lambda _: False):
         assert torch.is_grad_enabled()
 

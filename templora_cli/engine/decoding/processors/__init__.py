@@ -1,0 +1,17 @@
+"""The list of what stands between logits and a token.
+
+A new one is a file here, a row in the list and a field of `DecodeConfig`.
+"""
+
+from __future__ import annotations
+
+from templora_cli.engine.decoding.processors.banned import Banned
+from templora_cli.engine.decoding.processors.base import Processor
+from templora_cli.engine.decoding.processors.min_p import MinP
+from templora_cli.engine.decoding.processors.repetition_penalty import RepetitionPenalty
+from templora_cli.engine.decoding.processors.temperature import Temperature
+from templora_cli.engine.decoding.processors.top_k import TopK
+from templora_cli.engine.decoding.processors.top_p import TopP
+
+PROCESSORS: tuple[type[Processor], ...] = (RepetitionPenalty, Banned, Temperature, TopK, TopP, MinP)
+"""In the order of `generate()`: those of scores, then the cuts."""
