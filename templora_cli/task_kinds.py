@@ -1,22 +1,65 @@
-"""The kinds of tasks that a session can be: a row each. A new kind is a room of its own and a row here."""
+"""The kinds of tasks that a session can be: a row each. A new kind is a room of its own and a row here.
+
+The room of a kind is imported when the kind is asked for: a command that looks at sessions loads no more.
+"""
 
 from __future__ import annotations
 
-from templora_cli.novel.kind import Novel
-from templora_cli.reading import Reading
-from templora_cli.sessions.kind import TaskKind
-from templora_cli.translation.aligned import Pairs
-from templora_cli.translation.kind import Translation
+from collections.abc import Callable, Iterator, Mapping
 
-KINDS: dict[str, TaskKind] = {
-    kind.name: kind
-    for kind in (
-        Novel("novel"),
-        Translation("translation"),
-        Reading("ppl"),
-        # What evaluations read and write, each by a command that measures between the chunks.
-        Reading("costs"),
-        Novel("drift"),
-        Pairs("pairs"),
-    )
+from templora_cli.sessions.kind import TaskKind
+
+
+def _novel(name: str) -> TaskKind:
+    from templora_cli.novel.kind import Novel
+
+    return Novel(name)
+
+
+def _reading(name: str) -> TaskKind:
+    from templora_cli.reading import Reading
+
+    return Reading(name)
+
+
+def _translation(name: str) -> TaskKind:
+    from templora_cli.translation.kind import Translation
+
+    return Translation(name)
+
+
+def _pairs(name: str) -> TaskKind:
+    from templora_cli.translation.aligned import Pairs
+
+    return Pairs(name)
+
+
+ROWS: dict[str, Callable[[str], TaskKind]] = {
+    "novel": _novel,
+    "translation": _translation,
+    "ppl": _reading,
+    # What evaluations read and write, each by a command that measures between the chunks.
+    "costs": _reading,
+    "drift": _novel,
+    "pairs": _pairs,
 }
+"""By the names that manifests have."""
+
+
+class Kinds(Mapping[str, TaskKind]):
+    """The kinds of some rows."""
+
+    def __init__(self, rows: Mapping[str, Callable[[str], TaskKind]]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> TaskKind:
+        return self._rows[name](name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+KINDS = Kinds(ROWS)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from templora_cli.documents.book import book_of_prose
-from templora_cli.documents.registry import render_book
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
@@ -54,4 +52,7 @@ class BookFile:
         return (self._rendered(text) for text in [*self._own, self.text])
 
     def _rendered(self, text: str) -> bytes:
+        from templora_cli.documents.book import book_of_prose  # who only looks at sessions renders none
+        from templora_cli.documents.registry import render_book
+
         return render_book(book_of_prose(text), self.path)

@@ -76,7 +76,7 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / "session.json"
     saved = f"its text is still there: templora sessions export {folder.name}"
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_bytes())
         version = int(values["format"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TemploraError(f"session {folder.name}: {path} is damaged or missing", saved) from None
@@ -89,9 +89,8 @@ def load_manifest(folder: Path) -> Manifest:
     known = _kinds()
     if missing := known.keys() - values.keys():
         raise TemploraError(f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}", saved)
-    wrong = [name for name, kinds in sorted(known.items()) if not isinstance(values[name], kinds)]
-    if wrong:
-        raise TemploraError(f"session {folder.name}: {path} is damaged at {', '.join(wrong)}", saved)
+    if wrong := [name for name, kinds in known.items() if not isinstance(values[name], kinds)]:
+        raise TemploraError(f"session {folder.name}: {path} is damaged at {', '.join(sorted(wrong))}", saved)
     return Manifest(**{name: values[name] for name in known})
 
 

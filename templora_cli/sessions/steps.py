@@ -127,7 +127,12 @@ def committed_steps(steps: Path) -> list[Path]:
     """The step folders in order."""
     if not steps.is_dir():
         return []
-    return sorted(p for p in steps.iterdir() if p.name.isdecimal() and len(p.name) >= 6)
+    return sorted(path for path in steps.iterdir() if is_step(path.name))
+
+
+def is_step(name: str) -> bool:
+    """Is a folder of that name a committed step?"""
+    return name.isdecimal() and len(name) >= 6
 
 
 def step_name(index: int) -> str:

@@ -186,7 +186,10 @@ class Store:
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return [p for p in self.folder.iterdir() if (p / "session.json").exists()]
+        # In strings: there may be thousands, and a path is dearer than the question whether it is there.
+        with os.scandir(self.folder) as entries:
+            found = [e.path for e in entries if os.path.exists(f"{e.path}/session.json")]  # noqa: PTH110
+        return [Path(path) for path in found]
 
 
 def now() -> str:

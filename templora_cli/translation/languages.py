@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import langcodes
-
 from templora_cli.errors import TemploraError
 
 SURE = 0.9
@@ -50,6 +48,8 @@ def language(text: str) -> Language:
 
     Raises TemploraError where there is none.
     """
+    import langcodes  # a twentieth of a second, which light commands need not spend
+
     known = None
     if langcodes.tag_is_valid(text):
         known = langcodes.get(text)
