@@ -17,6 +17,7 @@ from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cuda.backend import GraphBackend
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
+from templora_cli.engine.decoding.cuda.fused import FusedToken
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.kernels.nf4 import is_packed, unpacked
 from templora_cli.engine.models import loading
@@ -83,7 +84,7 @@ def test_a_token_of_every_family_in_few_launches(name: str) -> None:
     """Compiled, past windows and a block of places; in float32, so that rounding hides nothing."""
     pytest.importorskip("triton")
     module = adapted(name).cuda()
-    decoder = CapturedDecoder(module, fused=True)
+    decoder = CapturedDecoder(module, fused=FusedToken(module))
     start = BLOCK - 2
     ids = (IDS * 10)[: start + 5]
     ours = [decoder.logits_after(ids[:start])] + [decoder.logits_after([token]) for token in ids[start:]]

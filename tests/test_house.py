@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "templora_cli"
 
 TORCH = {"torch", "numpy"}
-MODELS = TORCH | {"transformers", "peft", "bitsandbytes"}
 TABLE: dict[str, set[str]] = {
     # A file or room, and the packages that it may import besides the standard library. A line may import
     # from the lines above it and from itself.
@@ -35,11 +34,30 @@ TABLE: dict[str, set[str]] = {
     "documents.registry": set(),
     "documents": set(),
     "engine.determinism": {"torch"},
-    "engine.kernels": MODELS | {"numba", "llvmlite", "triton"},
-    "engine.training": MODELS,
-    "engine.models": MODELS | {"filelock", "platformdirs", "safetensors", "gguf", "huggingface_hub"},
-    "engine.decoding": MODELS | {"numba", "llvmlite", "triton"},
-    "engine.memory": TORCH | {"psutil"},
+    "engine.kernels.families": set(),
+    "engine.kernels.triton_kernels": {"triton"},
+    "engine.kernels.nf4": {"torch", "bitsandbytes"},
+    "engine.kernels": {"numpy", "numba", "llvmlite"},
+    "engine.training": {"torch", "peft", "bitsandbytes"},
+    "engine.models.folders": {"filelock", "platformdirs"},
+    "engine.models.wheels": set(),
+    "engine.models.gguf": {"torch", "transformers", "gguf"},
+    "engine.models.catalog": {"transformers", "huggingface_hub"},
+    "engine.models": {"torch", "transformers", "peft"},
+    "engine.decoding.base": {"torch"},
+    "engine.decoding.processors": TORCH,
+    "engine.decoding.sampling": TORCH,
+    "engine.decoding.blocks": {"torch"},
+    "engine.decoding.cached": {"torch"},
+    "engine.decoding.cpu": TORCH | {"peft", "numba"},
+    "engine.decoding.cuda": {"torch", "transformers", "peft"},
+    "engine.decoding.eager": {"torch"},
+    "engine.decoding.backends": {"torch"},
+    "engine.decoding.choose": set(),
+    "engine.decoding.runtime": {"torch", "llvmlite", "triton"},
+    "engine.decoding": set(),
+    "engine.memory.machine": {"torch", "psutil"},
+    "engine.memory": set(),
     "engine": set(),
     "prompt": set(),
     "prompt_files": {"tomli"},

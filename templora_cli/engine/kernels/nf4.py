@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ SCALED = 64
 SCALES = 256
 """Scales that share one of theirs, where they are in 8 bits."""
 UNPACKED = 64
-"""Groups of `SCALED` weights that a program of `gpu_kernels.unpack` unpacks."""
+"""Groups of `SCALED` weights that a program of `triton_kernels.unpack` unpacks."""
 
 
 class Packed(NamedTuple):
@@ -39,16 +40,26 @@ class Packed(NamedTuple):
 
 @cache
 def has_kernels(device: torch.device) -> bool:
-    """Does Triton compile `gpu_kernels` for this GPU here? Without one they are interpreted, slowly.
+    """See `compiles_for`, which is tried once."""
+    return compiles_for(device)
+
+
+def compiles_for(
+    device: torch.device,
+    *,
+    find: Callable[[str], object] = find_spec,
+    capability: Callable[[torch.device], tuple[int, int]] = torch.cuda.get_device_capability,
+) -> bool:
+    """Does Triton compile `triton_kernels` for this GPU here? Without one they are interpreted, slowly.
 
     It comes with torch's builds for CUDA on Linux, and wants a compute capability of 8, a C compiler and
     Python's headers: so one kernel is tried.
     """
-    if find_spec("triton") is None:
+    if find("triton") is None:
         return False
     if device.type != "cuda":
         return True
-    if torch.cuda.get_device_capability(device) < (8, 0):
+    if capability(device) < (8, 0):
         return False
     from templora_cli.engine.kernels.triton_kernels import unpack
 

@@ -2,7 +2,7 @@
 
 numba keeps what it compiled as Python keeps its bytecode, beside the file or in the user's cache folder, and
 trusts it as much. The process that compiles links its functions from other pieces than those that load what
-it kept, and so computes other last bits. A resumed session must not: `keep_by_another_process` compiles where
+it kept, and so computes other last bits. A resumed session must not: `compile_once` compiles where
 nothing is computed.
 """
 
@@ -83,10 +83,28 @@ def is_kept(function: Any, signature: tuple[Any, ...]) -> bool:
         return False
 
 
-def keep_by_another_process(
-    function: Any, signature: tuple[Any, ...], compiling: Callable[[], object]
+def compile_once(
+    function: Any,
+    signature: tuple[Any, ...],
+    compiling: Callable[[], object],
+    *,
+    run: Callable[..., object] = subprocess.run,
 ) -> None:
-    """Call `compiling`, a function of a module, in a process of its own, so that `function` is kept.
+    """Let another process compile `function` for arguments of these types, where that has not been done.
+
+    `compiling`, a function of a module, does it. Where nothing can be kept this process compiles it, as all
+    others do: they compute alike too. `run` starts the process.
+    """
+    if not is_kept(function, signature):
+        _keep_by_another_process(function, signature, compiling, run)
+        if not is_kept(function, signature):
+            compiling()
+
+
+def _keep_by_another_process(
+    function: Any, signature: tuple[Any, ...], compiling: Callable[[], object], run: Callable[..., object]
+) -> None:
+    """Call `compiling` in a process of its own, so that `function` is kept.
 
     Where it is not, this process does not keep it either: one that loads it would compute otherwise.
     """
@@ -96,6 +114,6 @@ def keep_by_another_process(
     name, module = compiling.__name__, compiling.__module__
     code = f"import sys; sys.path[:] = sys.argv[1:]; from {module} import {name}; {name}()"
     command = [sys.executable, "-c", code, *sys.path]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if not is_kept(function, signature):
         function._cache = NullCache()

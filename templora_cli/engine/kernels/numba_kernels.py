@@ -166,14 +166,8 @@ def is_kept() -> bool:
 
 
 def prepare() -> None:
-    """Let another process compile `token`, where that has not been done: half a minute, once on a machine.
-
-    Where nothing can be kept this process compiles it, as all others do: they compute alike too.
-    """
-    if not is_kept():
-        numba_cache.keep_by_another_process(token, _signature(), compile_token)
-        if not is_kept():
-            compile_token()
+    """Compile `token` where that has not been done: half a minute, once on a machine."""
+    numba_cache.compile_once(token, _signature(), compile_token)
 
 
 def compile_token() -> None:

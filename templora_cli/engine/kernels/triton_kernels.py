@@ -9,10 +9,6 @@ values are nor on what else runs.
 import triton
 import triton.language as tl
 
-SPLIT = 256
-"""Keys that one program of `attend` looks at."""
-KEYS_AT_ONCE = 64
-
 
 @triton.jit
 def _place(at, n, PLANES: tl.constexpr):

@@ -38,8 +38,8 @@ class Room:
         return 4 if self.dtype == "float32" else 2
 
 
-def room_on(wanted: str) -> Room:
-    """What there is on the device that `[model] device` asks for.
+def room_on(wanted: str, cgroups: Path = CGROUPS) -> Room:
+    """What there is on the device that `[model] device` asks for; `cgroups` says what a container may use.
 
     Raises TemploraError where there is no such device.
     """
@@ -49,7 +49,7 @@ def room_on(wanted: str) -> Room:
         free, total = torch.cuda.mem_get_info(device)
         return Room("cuda", dtype, free, total, held=torch.cuda.memory_reserved(device))
     memory = psutil.virtual_memory()
-    limit, used = _cgroup()
+    limit, used = _cgroup(cgroups)
     free = min(memory.available, max(0, limit - used))
     return Room(
         "cpu",
@@ -75,7 +75,7 @@ def _libraries() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _cgroup(root: Path = CGROUPS) -> tuple[int, int]:
+def _cgroup(root: Path) -> tuple[int, int]:
     """Bytes that the container may use, and uses; a limit above any memory where there is none.
 
     Pages of files that the system would take back do not count.

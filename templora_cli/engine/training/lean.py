@@ -10,6 +10,7 @@ in bfloat16 there. transformers' RMSNorm is six operations, torch's one on a GPU
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,19 +20,25 @@ from torch import Tensor, nn
 
 from templora_cli.engine.kernels.nf4 import unpacked
 
+Draw = Callable[[Tensor, float], Tensor]
+"""Which numbers of x [n, in] a dropout leaves: 1, and 0 for those that it takes; uint8, [n, in]."""
+
 MANY = 64
 """Rows of x from which on a weight in 4 bits is unpacked for them."""
 
 
-def make_lean(model: nn.Module) -> None:
-    """Let those layers of PEFT's `model` that are known here compute the same in fewer operations."""
+def make_lean(model: nn.Module, draw: Draw | None = None) -> None:
+    """Let those layers of PEFT's `model` that are known here compute the same in fewer operations.
+
+    `draw` says what dropout leaves, in place of random numbers.
+    """
     on_gpu = next(model.parameters()).is_cuda
     for module in model.modules():
         if isinstance(module, LoraLayer) and type(base := module.get_base_layer()) in (nn.Linear, Linear4bit):
             # On some CPUs bitsandbytes packs a weight anew when it first computes without gradients, in a way
             # that nothing unpacks.
             base.support_avx512bf16_for_cpu = False
-            module.forward = AdaptedLinear(module)
+            module.forward = AdaptedLinear(module, draw or drawn)
         elif on_gpu and hasattr(module, "variance_epsilon") and type(module).__name__.endswith("RMSNorm"):
             module.forward = PlainNorm(module)
 
@@ -50,8 +57,9 @@ class PlainNorm:
 class AdaptedLinear:
     """The forward pass of a layer of PEFT's, with one adapter."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, draw: Draw) -> None:
         (name,) = layer.active_adapters
+        self.draw = draw
         self.layer = weakref.proxy(layer)  # which holds this: a model that is dropped goes at once
         self.base = layer.get_base_layer()
         self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
@@ -64,7 +72,7 @@ class AdaptedLinear:
             return _plain(self.base, x)
         kept, scaling = None, self.scaling
         if self.layer.training and self.dropout:
-            kept, scaling = _kept(_rows(x), self.dropout), scaling / (1 - self.dropout)
+            kept, scaling = self.draw(_rows(x), self.dropout), scaling / (1 - self.dropout)
         return _Adapted.apply(x, kept, self.base, self.a, self.b, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -106,8 +114,8 @@ class _Adapted(torch.autograd.Function):
         return of_x, None, None, of_a.to(ctx.precision), of_b.to(ctx.precision), None
 
 
-def _kept(x: Tensor, dropout: float) -> Tensor:
-    """Which numbers of x [n, in] a dropout leaves: 1, and 0 for those it takes; uint8, [n, in].
+def drawn(x: Tensor, dropout: float) -> Tensor:
+    """See `Draw`.
 
     torch's own takes 5 ns for each of them on a CPU. Here four share a draw of 64 bits, so the share that is
     taken is a multiple of 1/65,536.

@@ -21,10 +21,18 @@ SLICED_COPIES = 2
 """Of a slice of the logits, in float32: itself and what is made of it."""
 
 
-def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:
+def chunk_nll(
+    module: nn.Module,
+    prompt: Sequence[int],
+    chunk: Sequence[int],
+    mask: Mask = (),
+    *,
+    at_once: int = SLICE,
+) -> Tensor:
     """Negative log-likelihood of each token of `chunk` that counts, after what stands before it, in nats.
 
     `mask` names those that count, by default all [len(chunk)]; the result is float32, [those that count].
+    No more than `at_once` logits are there at once, where the model lets them be taken in slices.
     The prompt has no labels, as in the paper (section 3.2): it is context, not something to learn.
     """
     ids, places, wanted = _counting(module, prompt, chunk, mask)
@@ -34,7 +42,8 @@ def chunk_nll(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], ma
     if head is None:
         return cross_entropy(logits_at(module, ids, places)[0].float(), wanted, reduction="none")
     hidden = hidden_at(module, ids, places)
-    return _SlicedNll.apply(hidden, head.weight, head.bias, wanted)  # type: ignore[no-any-return, no-untyped-call]
+    rows = max(1, at_once // len(head.weight))
+    return _SlicedNll.apply(hidden, head.weight, head.bias, wanted, rows)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def token_nll(logits: Tensor, token: int) -> Tensor:
@@ -84,8 +93,9 @@ class _SlicedNll(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor) -> Tensor:
-        rows = max(1, SLICE // len(weight))
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor, rows: int
+    ) -> Tensor:
         nlls: list[Tensor] = []
         gradients: list[Tensor] = []
         for some, tokens in zip(torch.split(hidden, rows), torch.split(wanted, rows), strict=True):
@@ -101,6 +111,6 @@ class _SlicedNll(torch.autograd.Function):
         return torch.cat(nlls)
 
     @staticmethod
-    def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * of_nll[:, None]).to(gradient.dtype), None, None, None
+        return (gradient * of_nll[:, None]).to(gradient.dtype), None, None, None, None

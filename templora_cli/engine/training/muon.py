@@ -32,7 +32,9 @@ class Muon(torch.optim.Optimizer):
         lr: float = 1e-3,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        at_once: int = AT_ONCE,
     ) -> None:
+        self.at_once = at_once
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -44,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     batches[tuple(sorted(parameter.shape))].append(parameter)
             for (rows, columns), parameters in batches.items():
-                size = max(1, AT_ONCE // (rows * columns))
+                size = max(1, self.at_once // (rows * columns))
                 for start in range(0, len(parameters), size):
                     self._update(parameters[start : start + size], group)
 

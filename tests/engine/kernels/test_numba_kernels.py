@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -81,44 +83,69 @@ def test_the_first_process_on_a_machine_says_what_later_ones_say(tmp_path: Path)
     assert first[0] == "0" and told_by_a_new_process(tmp_path) == first
 
 
-def test_another_process_compiles_from_where_this_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-    monkeypatch.setattr(numba_cache, "is_kept", lambda *_: False)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
-    monkeypatch.setattr(
-        numba_kernels.token, "_cache", numba_kernels.token._cache
-    )  # put back when the test ends
-    here: list[object] = []
-    monkeypatch.setattr(numba_kernels.token, "compile", here.append)
-    numba_kernels.prepare()
-    ((python, *_, code),) = [command[:3] for command in commands]
-    assert python == sys.executable and "compile_token()" in code and commands[0][3:] == sys.path
-    assert isinstance(numba_kernels.token._cache, NullCache), (
-        "it did not: nor does this one keep what it compiles"
-    )
-    assert here == [numba_kernels._signature()], "before the first token, while the screen says so"
-    numba_kernels.prepare()
-    assert len(commands) == 1, "nothing would be kept of it"
-
-
 def double(x: np.ndarray) -> np.ndarray:
     return x * np.float32(2)
 
 
-def test_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
-    assert numba_cache.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+def triple(x: np.ndarray) -> np.ndarray:
+    return x * np.float32(3)
 
 
-def test_no_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*arguments: object) -> None:
-        raise RuntimeError("cannot cache function: no locator available")
+def never_called() -> None:
+    pytest.fail("this process compiles what another one did")
 
-    monkeypatch.setattr(numba_cache, "_Kept", none)
-    assert numba_cache.kernel(double)(np.ones(2, np.float32)).tolist() == [2, 2]
+
+def test_another_process_compiles_from_where_this_one_looks() -> None:
+    commands: list[list[str]] = []
+    signature, kernel = (numba.float32[::1],), numba_cache.kernel(double)
+    here: list[int] = []
+
+    def compile_here() -> None:
+        here.append(1)
+
+    def run(command: list[str], **options: object) -> None:
+        commands.append(command)
+
+    def prepare() -> None:
+        numba_cache.compile_once(kernel, signature, compile_here, run=run)
+
+    prepare()
+    ((python, *_, code),) = [command[:3] for command in commands]
+    assert python == sys.executable and "compile_here()" in code and commands[0][3:] == sys.path
+    assert here == [1], "it did not: this one does, before the first token, while the screen says so"
+    assert isinstance(kernel._cache, NullCache), "and keeps nothing of it"  # type: ignore[attr-defined]
+    prepare()
+    assert len(commands) == 1, "nothing would be kept of it"
+
+
+def test_what_another_process_compiled_is_not_compiled_again() -> None:
+    kernel, values = numba_cache.kernel(triple), np.ones(2, np.float32)
+    signature = (numba.typeof(values),)
+    numba_cache.compile_once(kernel, signature, never_called, run=lambda *_, **__: kernel(values))
+    assert numba_cache.is_kept(kernel, signature)
+    numba_cache.compile_once(kernel, signature, never_called, run=lambda *_, **__: never_called())
+
+
+def test_a_full_disk_costs_only_time() -> None:
+    class Full:
+        def load(self, key: object) -> None:
+            return None
+
+        def save(self, key: object, data: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    kernel = numba_cache.kernel(double)
+    kernel._cache._cache_file = Full()  # type: ignore[attr-defined]
+    assert kernel(np.ones(2, np.float32)).tolist() == [2, 2]
+
+
+def test_no_folder_to_keep_it_in() -> None:
+    """As of code that came from no file."""
+    namespace: dict[str, Any] = {}
+    exec("def half(x):\n    return x / 2", namespace)
+    kernel = numba_cache.kernel(namespace["half"])
+    assert isinstance(kernel._cache, NullCache)
+    assert kernel(np.ones(2, np.float32)).tolist() == [0.5, 0.5]
 
 
 @given(st.lists(st.floats(-200, 0, width=32), min_size=1, max_size=70))

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfig, OwnConfig, TrainConfig
 from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
-from templora_cli.engine.memory import machine, planner
+from templora_cli.engine.memory import planner
 from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.memory.parts import PHASES, Book, layer_bytes
 from templora_cli.engine.memory.planner import MARGIN, Plan, advice, settle
@@ -332,23 +332,3 @@ def test_where_nothing_helps_a_smaller_model_does(seven: Shape) -> None:
 def test_what_the_process_holds_already_is_not_taken_twice(shape: Shape) -> None:
     made = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
     assert made.available == 4 * 10**9 and made.peak < 2 * 10**9
-
-
-# --- the machine -------------------------------------------------------------------------------------
-
-
-def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
-    assert machine._cgroup(tmp_path) == (1 << 62, 0), "no container"
-    (tmp_path / "memory.max").write_text("8000\n")
-    (tmp_path / "memory.current").write_text("5000\n")
-    (tmp_path / "memory.stat").write_text("anon 3000\ninactive_file 1500\n")
-    assert machine._cgroup(tmp_path) == (8000, 3500)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine._cgroup(tmp_path)[0] == 1 << 62
-
-
-def test_the_room_of_this_machine_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cgroup", lambda: (5000, 2000))
-    here = machine.room_on("cpu")
-    assert (here.device, here.dtype, here.free, here.total) == ("cpu", "float32", 3000, 5000)
-    assert here.held > 10**8 and here.libraries > 10**8

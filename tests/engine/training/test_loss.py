@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
-from templora_cli.engine.training import loss
 from templora_cli.engine.training.forward import frozen_head
-from templora_cli.engine.training.loss import chunk_logits, chunk_nll
+from templora_cli.engine.training.loss import _SlicedNll, chunk_logits, chunk_nll
 from tests.engine.decoding.cpu.test_decoder import CONFIGS
 
 PROMPT, CHUNK = [5, 9, 20, 33, 40], [7, 8, 9]
@@ -38,12 +38,6 @@ def learning(tiny_model: Path) -> nn.Module:
     return loaded.module
 
 
-@pytest.fixture
-def small_slices(learning: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two tokens of the tiny model each."""
-    monkeypatch.setattr(loss, "SLICE", 2 * learning.config.vocab_size)
-
-
 def by_the_library(module: nn.Module, labels: list[int]) -> Tensor:
     return module(input_ids=torch.tensor([PROMPT + CHUNK]), labels=torch.tensor([labels])).loss
 
@@ -60,14 +54,16 @@ def test_only_what_counts_is_scored(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("mask", [(), (True, False, True)])
-def test_gradients_are_the_librarys(learning: nn.Module, mask: tuple[bool, ...], small_slices: None) -> None:
+def test_gradients_are_the_librarys(learning: nn.Module, mask: tuple[bool, ...]) -> None:
+    """Also in slices of two tokens."""
     assert frozen_head(learning) is not None
     adapter = [p for p in learning.parameters() if p.requires_grad]
     labels = [t if not mask or mask[i] else -100 for i, t in enumerate(CHUNK)]
     by_the_library(learning, [-100] * len(PROMPT) + labels).backward()
     wanted = [p.grad.clone() for p in adapter if p.grad is not None]
     learning.zero_grad()
-    chunk_nll(learning, PROMPT, CHUNK, mask).mean().backward()
+    two = 2 * learning.config.vocab_size
+    chunk_nll(learning, PROMPT, CHUNK, mask, at_once=two).mean().backward()
     assert len(wanted) == len(adapter)
     for weight, gradient in zip(adapter, wanted, strict=True):
         torch.testing.assert_close(weight.grad, gradient)
@@ -94,9 +90,7 @@ def test_slices_are_the_whole(tokens: int, slice_rows: int, biased: bool, seed: 
     )
     whole = cross_entropy(nn.functional.linear(one, weight, bias), wanted, reduction="none")
     (whole * scale).sum().backward()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss, "SLICE", 11 * slice_rows)
-        sliced = loss._SlicedNll.apply(other, weight, bias, wanted)
+    sliced = _SlicedNll.apply(other, weight, bias, wanted, slice_rows)
     (sliced * scale).sum().backward()
     torch.testing.assert_close(sliced, whole)
     torch.testing.assert_close(other.grad, one.grad)
@@ -129,20 +123,26 @@ def test_logits_exist_for_what_counts_only(module: nn.Module) -> None:
     assert shapes == [3, 2]
 
 
-def test_a_slice_is_all_that_there_is(learning: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "SLICE", 2 * learning.config.vocab_size)
-    made: list[int] = []
-    linear = nn.functional.linear
+class Watching(TorchFunctionMode):
+    """Of how many tokens there are logits [n, V] at once."""
 
-    def spy(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        out = linear(x, weight, bias)
-        if len(weight) == learning.config.vocab_size:
-            made.append(out.numel() // len(weight))
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.made: list[int] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = function(*args, **(kwargs or {}))
+        if function is nn.functional.linear and out.shape[-1] == self.vocabulary:
+            self.made.append(out.numel() // self.vocabulary)
         return out
 
-    monkeypatch.setattr(nn.functional, "linear", spy)
-    chunk_nll(learning, PROMPT, [7, 8, 9, 10, 11])
-    assert made == [2, 2, 1]
+
+def test_a_slice_is_all_that_there_is(learning: nn.Module) -> None:
+    vocabulary = learning.config.vocab_size
+    with Watching(vocabulary) as watching:
+        chunk_nll(learning, PROMPT, [7, 8, 9, 10, 11], at_once=2 * vocabulary)
+    assert watching.made == [2, 2, 1]
 
 
 def test_an_architecture_that_cannot_keep_logits_back(module: nn.Module) -> None:

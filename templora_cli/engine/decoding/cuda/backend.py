@@ -7,7 +7,7 @@ from torch import nn
 from templora_cli.engine.decoding.base import BLOCK
 from templora_cli.engine.decoding.cached import CachedBackend
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
-from templora_cli.engine.decoding.cuda.fused import can_be_fused
+from templora_cli.engine.decoding.cuda.fused import FusedToken, can_be_fused
 
 
 class GraphBackend(CachedBackend):
@@ -17,5 +17,6 @@ class GraphBackend(CachedBackend):
 
     def __init__(self, module: nn.Module, *, block: int = BLOCK) -> None:
         """`module` is a model whose configuration `families.can_be_captured` allows, on any device."""
-        fused = next(module.parameters()).is_cuda and can_be_fused(module)
+        on_gpu = next(module.parameters()).is_cuda
+        fused = FusedToken(module) if on_gpu and can_be_fused(module) else None
         super().__init__(module, CapturedDecoder(module, fused=fused, block=block))

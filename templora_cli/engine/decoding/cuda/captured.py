@@ -28,13 +28,13 @@ WARM_UP = 2
 class CapturedDecoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
-    def __init__(self, module: nn.Module, *, fused: bool, block: int = BLOCK) -> None:
-        """`fused` lets a token go through `fused.FusedToken`, which has to know the model; `block` is by how
-        many places the buffers of keys and values grow.
+    def __init__(self, module: nn.Module, *, fused: FusedToken | None, block: int = BLOCK) -> None:
+        """`fused` is what a token goes through where there is one for the model; `block` is by how many
+        places the buffers of keys and values grow.
         """
         self.module, self.block = module, block
         self.length = 0
-        self._fused = FusedToken(module) if fused else None
+        self._fused = fused
         self._layers: list[StaticLayer] = []
         """Keys and values, all with room for as many places, also where a layer sees fewer: one that slides
         moves them about as the text goes on, and no graph can follow."""

@@ -1,13 +1,14 @@
 """A token of Llama and its relatives on a GPU in few launches: what `captured` takes its graph of if it can.
 
 The forward pass of transformers launches over 100 kernels a block with an adapter, and most take less time
-than it takes to begin one. Here they are eleven (`gpu_kernels`). The base stays as it is held, in NF4 or
+than it takes to begin one. Here they are eleven (`triton_kernels`). The base stays as it is held, in NF4 or
 unquantised; the adapter is read where training writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,24 +21,30 @@ from templora_cli.engine.kernels.families import ACTIVATIONS, activation_of, has
 from templora_cli.engine.kernels.nf4 import has_kernels, is_packed, packed
 
 
-class Tile(NamedTuple):
-    """What one program of `gpu_kernels.project` reads at a time."""
+class Sizes(NamedTuple):
+    """How much programs of `triton_kernels` read at a time."""
 
-    rows: int
-    words: int
-    """Of eight weights."""
-    warps: int
+    rows: int = 2
+    """Of a matrix, by `project`."""
+    words: int = 128
+    """Of eight weights, by `project`."""
+    warps: int = 1
+    """Of `project`."""
+    numbers: int = 4096
+    """Of a vector, by `shrink` and `add_normed`."""
+    split: int = 256
+    """Keys, by a program of `attend` in all."""
+    keys: int = 64
+    """Of them at once."""
 
 
-TILE = Tile(2, 128, 1)
-SHRINK_BLOCK = 4096
-"""Numbers that a program of `gpu_kernels.shrink` reads at a time."""
+SIZES = Sizes()
 
 
-def can_be_fused(module: nn.Module) -> bool:
+def can_be_fused(module: nn.Module, compiles: Callable[[torch.device], bool] = has_kernels) -> bool:
     """Are there kernels for the device, and do they know this model as it is held?"""
     model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
-    if not has_fast_decoder(model.config) or not has_kernels(model.device):
+    if not has_fast_decoder(model.config) or not compiles(model.device):
         return False
     if not all(map(_are_alike, _groups(model))):
         return False
@@ -93,8 +100,8 @@ def _kind(linear: Any) -> Kind | None:
 
 
 class Part(NamedTuple):
-    """A linear layer as `gpu_kernels.project` takes it. Where a flag says that it does not read one of these,
-    the weight stands for it."""
+    """A linear layer as `triton_kernels.project` takes it. Where a flag says that it does not read one of
+    these, the weight stands for it."""
 
     weight: Tensor
     scales: Tensor
@@ -116,7 +123,8 @@ def _part(base: Any, b: Tensor | None) -> Part:
 class Projection:
     """Linear layers with their adapters that share an input, at most three."""
 
-    def __init__(self, modules: Sequence[Any]) -> None:
+    def __init__(self, modules: Sequence[Any], sizes: Sizes = SIZES) -> None:
+        self.sizes = sizes
         bases = [_base(module) for module in modules]
         one = bases[0]
         self.columns = one.in_features
@@ -141,7 +149,8 @@ class Projection:
 
         t = torch.empty(max(1, len(self.a) * self.rank), device=x.device, dtype=torch.float32)
         normed = x if norm is None else torch.empty_like(x)
-        programs = len(self.a) * self.rank + (0 if norm is None else -(-self.columns // SHRINK_BLOCK))
+        block = self.sizes.numbers
+        programs = len(self.a) * self.rank + (0 if norm is None else -(-self.columns // block))
         if programs:
             a = [*self.a, *[self.a[-1] if self.a else x] * 3][:3]
             weight, eps = (x, 0.0) if norm is None else (norm.weight, norm.eps)
@@ -151,7 +160,7 @@ class Projection:
                 PARTS=len(self.a),
                 NORMED=norm is not None,
                 PLANES=self.nf4,
-                BLOCK=SHRINK_BLOCK,
+                BLOCK=block,
                 num_warps=16 if norm is None else 4,
             )
         return normed, t
@@ -173,7 +182,7 @@ class Projection:
 
         x, t = self.shrunk(x, norm)
         rows = self.rows[:1] if gated is not None else self.rows
-        programs = sum(-(-count // TILE.rows) for count in rows)
+        programs = sum(-(-count // self.sizes.rows) for count in rows)
         project[(programs,)](
             *(x, *self.parts, t, self.scaling, *self.tables, out if added is None else added, out),
             n=self.columns,
@@ -186,9 +195,9 @@ class Projection:
             ACTIVATION=gated or 0,
             ADD=added is not None,
             PLANES=self.nf4,
-            ROWS=TILE.rows,
-            WORDS=TILE.words,
-            num_warps=TILE.warps,
+            ROWS=self.sizes.rows,
+            WORDS=self.sizes.words,
+            num_warps=self.sizes.warps,
         )
         return out
 
@@ -196,13 +205,14 @@ class Projection:
 class FusedToken:
     """The logits after one token, by the weights of a model that `can_be_fused`."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, sizes: Sizes = SIZES) -> None:
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
-        self.model = model
+        self.model, self.sizes = model, sizes
         layers = list(layers_of(model))
         self.kinds = sorted({kind for _, kind, _ in layers})
         self.blocks = [
-            FusedBlock(layer, model.config, self.kinds.index(kind), window) for layer, kind, window in layers
+            FusedBlock(layer, model.config, self.kinds.index(kind), window, sizes)
+            for layer, kind, window in layers
         ]
         self.norm = Norm(model.model.norm)
         self._angles: list[tuple[Tensor, Tensor]] = []
@@ -221,14 +231,15 @@ class FusedToken:
         x = self.model.model.embed_tokens(token)[0, 0]
         for block, kept in zip(self.blocks, layers, strict=True):
             x = block(x, place, kept.keys, kept.values, *self._angles[block.kind])
-        return self.model.lm_head(_normed(self.norm, x))  # type: ignore[no-any-return]
+        return self.model.lm_head(_normed(self.norm, x, self.sizes.numbers))  # type: ignore[no-any-return]
 
 
 class FusedBlock(Block[Projection]):
     """A block as one token goes through it."""
 
-    def __init__(self, layer: Any, config: Any, kind: int, window: int | None) -> None:
-        super().__init__(layer, config, window, Projection)
+    def __init__(self, layer: Any, config: Any, kind: int, window: int | None, sizes: Sizes) -> None:
+        super().__init__(layer, config, window, partial(Projection, sizes=sizes))
+        self.sizes = sizes
         self.kind, self.activation = kind, ACTIVATIONS[activation_of(config)]
 
     def __call__(
@@ -246,21 +257,16 @@ class FusedBlock(Block[Projection]):
         out = torch.empty_like(x)
         if norm is None:
             return projection(made, None, out, added=x)
-        return _added(x, norm, projection(made, None, out))
+        return _added(x, norm, projection(made, None, out), self.sizes.numbers)
 
     def _attention(
         self, x: Tensor, place: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
     ) -> Tensor:
-        from templora_cli.engine.kernels.triton_kernels import (
-            KEYS_AT_ONCE,
-            SPLIT,
-            attend,
-            gather_heads,
-            place_heads,
-        )
+        from templora_cli.engine.kernels.triton_kernels import attend, gather_heads, place_heads
 
         heads, groups, size, places = self.heads, self.groups, self.size, keys.shape[2]
-        window, splits = self.window or 0, -(-places // SPLIT)
+        split, at_once = self.sizes.split, self.sizes.keys
+        window, splits = self.window or 0, -(-places // split)
 
         def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.empty(shape, device=x.device, dtype=dtype)
@@ -283,44 +289,44 @@ class FusedBlock(Block[Projection]):
             SIZES=max(16, _power(size)),
             HEADS=heads // groups,
             SHARING=max(16, _power(heads // groups)),
-            SPLIT=SPLIT,
-            KEYS_AT_ONCE=KEYS_AT_ONCE if size <= 128 else KEYS_AT_ONCE // 2,
+            SPLIT=split,
+            KEYS_AT_ONCE=at_once if size <= 128 else at_once // 2,
             PRECISION="ieee" if x.dtype == torch.float32 else "tf32",  # of float32 alone
         )
         gather_heads[(heads,)](
             *(sums, highest, totals, place, window, attended, splits),
             SIZE=size,
             SIZES=max(16, _power(size)),
-            SPLIT=SPLIT,
+            SPLIT=split,
             PLANES=self.out.nf4,
         )
         return attended
 
 
-def _normed(norm: Norm, x: Tensor) -> Tensor:
+def _normed(norm: Norm, x: Tensor, block: int) -> Tensor:
     """RMSNorm, [n] -> [n]."""
     from templora_cli.engine.kernels.triton_kernels import shrink
 
     normed = torch.empty_like(x)
-    shrink[(-(-len(x) // SHRINK_BLOCK),)](
+    shrink[(-(-len(x) // block),)](
         *(x, norm.weight, norm.eps, x, x, x, normed, x, len(x)),
         RANK=0,
         PARTS=0,
         NORMED=True,
         PLANES=False,
-        BLOCK=SHRINK_BLOCK,
+        BLOCK=block,
         num_warps=4,
     )
     return normed
 
 
-def _added(x: Tensor, norm: Norm, y: Tensor) -> Tensor:
+def _added(x: Tensor, norm: Norm, y: Tensor, block: int) -> Tensor:
     """x and the norm of y, [n]."""
     from templora_cli.engine.kernels.triton_kernels import add_normed
 
     out = torch.empty_like(x)
-    programs = -(-len(x) // SHRINK_BLOCK)
-    add_normed[(programs,)](*(x, y, norm.weight, norm.eps, out, len(x)), BLOCK=SHRINK_BLOCK, num_warps=4)
+    programs = -(-len(x) // block)
+    add_normed[(programs,)](*(x, y, norm.weight, norm.eps, out, len(x)), BLOCK=block, num_warps=4)
     return out
 
 

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import BLOCK
+from templora_cli.engine.decoding.base import BLOCK, Backend
+from templora_cli.engine.decoding.cached import CachedBackend
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.decoding.cpu.backend import Int8Backend
+from templora_cli.engine.decoding.cpu.decoder import Decoder
+from templora_cli.engine.decoding.cpu.quantize import rounded
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.models import loading
@@ -35,9 +38,7 @@ def change(model: LanguageModel, seed: int) -> None:
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-def drawn(
-    backend: Int8Backend | EagerBackend, prompt: Sequence[int] = PROMPT, *, tokens: int = 30
-) -> list[int]:
+def drawn(backend: Backend, prompt: Sequence[int] = PROMPT, *, tokens: int = 30) -> list[int]:
     sampler = sampler_for(DecodeConfig(), torch.Generator().manual_seed(1), ())
     return [
         token.id for token in backend.decode(prompt, sampler=sampler, max_tokens=tokens, stop=lambda _: False)
@@ -93,30 +94,29 @@ def test_a_chunk_does_not_hang_on_those_before_it(model: LanguageModel) -> None:
     assert all(torch.equal(*pair) for pair in zip(fresh.logits, used.logits, strict=True))
 
 
-def test_a_prompt_is_read_from_where_it_differs(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backend = Int8Backend(model.module)
-    read: list[int] = []
-    logits_after = backend.decoder.logits_after
+class Reading(Decoder):
+    """Tells how many tokens it reads at a time."""
 
-    def counted(ids: Sequence[int]) -> Tensor:
-        read.append(len(ids))
-        return logits_after(ids)
+    def logits_after(self, ids: Sequence[int]) -> Tensor:
+        self.read = [*getattr(self, "read", []), len(ids)]
+        return super().logits_after(ids)
 
-    monkeypatch.setattr(backend.decoder, "logits_after", counted)
+
+def test_a_prompt_is_read_from_where_it_differs(model: LanguageModel) -> None:
+    decoder = Reading(model.module, rounded)
+    backend = CachedBackend(model.module, decoder)
     said = drawn(backend, tokens=3)
-    assert read == [len(PROMPT), 1, 1]
-    read.clear()
+    assert decoder.read == [len(PROMPT), 1, 1]
+    decoder.read.clear()
     drawn(backend, [*PROMPT, *said, 70, 71], tokens=1)
-    assert read == [3], "the third token was drawn and never read"
-    read.clear()
+    assert decoder.read == [3], "the third token was drawn and never read"
+    decoder.read.clear()
     again = drawn(backend, [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
-    assert read[0] == 6
+    assert decoder.read[0] == 6
     assert again == drawn(Int8Backend(model.module), [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
-    read.clear()
+    decoder.read.clear()
     drawn(backend, PROMPT[:5], tokens=1)
-    assert read == [1], "the logits after the last token have to be computed"
+    assert decoder.read == [1], "the logits after the last token have to be computed"
 
 
 def test_gradients_are_on_between_its_tokens(model: LanguageModel) -> None:

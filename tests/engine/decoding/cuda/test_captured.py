@@ -32,7 +32,7 @@ def model(tiny_model: Path) -> LanguageModel:
 
 def decoder_of(module: nn.Module) -> CapturedDecoder:
     """In blocks that the tests fill."""
-    return CapturedDecoder(module, fused=False, block=64)
+    return CapturedDecoder(module, fused=None, block=64)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

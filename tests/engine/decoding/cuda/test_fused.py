@@ -15,24 +15,22 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 pytest.importorskip("triton")
 
-from templora_cli.engine.decoding.cuda import fused
 from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
-from templora_cli.engine.decoding.cuda.fused import Projection, can_be_fused
-from templora_cli.engine.kernels import nf4, triton_kernels
-from templora_cli.engine.kernels.nf4 import packed
+from templora_cli.engine.decoding.cuda.fused import FusedToken, Projection, Sizes, can_be_fused
+from templora_cli.engine.kernels import triton_kernels
+from templora_cli.engine.kernels.nf4 import compiles_for, packed
 from templora_cli.engine.training.forward import logits_at
 from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tests/test_cuda.py runs them compiled")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that tiny models need several."""
-    monkeypatch.setattr(fused, "SHRINK_BLOCK", 16)
-    monkeypatch.setattr(fused, "TILE", fused.Tile(rows=16, words=4, warps=1))
-    monkeypatch.setattr(triton_kernels, "SPLIT", 32)
-    monkeypatch.setattr(triton_kernels, "KEYS_AT_ONCE", 16)
+SMALL = Sizes(rows=16, words=4, warps=1, numbers=16, split=32, keys=16)
+"""So that tiny models need several programs."""
+
+
+def decoder_of(module: nn.Module) -> CapturedDecoder:
+    return CapturedDecoder(module, fused=FusedToken(module, SMALL), block=32)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -41,7 +39,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
     """After a prompt, past the windows of the layers that slide, past a split and past a block of places."""
     module = adapted(name)
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     ours = [decoder.logits_after(IDS[:62])] + [decoder.logits_after([token]) for token in IDS[62:66]]
     theirs, _ = logits_at(module, IDS[:66], range(61, 66))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=1e-4, atol=1e-4)
@@ -50,7 +48,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
 @torch.no_grad()
 def test_what_is_taken_back_does_not_count() -> None:
     module = adapted("gemma3")
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:50])
     decoder.logits_after([IDS[50]])
     decoder.length = 30
@@ -65,7 +63,7 @@ def test_more_room_changes_no_bit() -> None:
     """A resumed session reserves other places than one that went on."""
     logits = []
     for room in (0, 300):
-        decoder = CapturedDecoder(adapted("mistral, sliding"), fused=True, block=32)
+        decoder = decoder_of(adapted("mistral, sliding"))
         decoder.reserve(room)
         decoder.logits_after(IDS[:40])
         logits.append(decoder.logits_after([IDS[40]]))
@@ -75,7 +73,7 @@ def test_more_room_changes_no_bit() -> None:
 @torch.no_grad()
 def test_the_adapter_is_live() -> None:
     module = adapted("llama")
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:20])
     before = decoder.logits_after([IDS[20]])
     for name, parameter in module.named_parameters():
@@ -89,7 +87,7 @@ def test_the_adapter_is_live() -> None:
 @torch.no_grad()
 def test_without_the_adapter_the_base_answers(fused_token: bool) -> None:
     module = adapted("llama")
-    decoder = CapturedDecoder(module, fused=fused_token, block=32)
+    decoder = decoder_of(module) if fused_token else CapturedDecoder(module, fused=None, block=32)
     for start, base in ((0, False), (30, True), (0, False)):
         ids, decoder.length = IDS[start : start + 22], 0
         with module.disable_adapter() if base else nullcontext():  # type: ignore[operator]
@@ -106,7 +104,7 @@ def test_sixteen_bits(name: str) -> None:
     for key, parameter in module.named_parameters():
         if "lora_" in key:
             parameter.data = parameter.data.float()
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:20])
     ours, theirs = decoder.logits_after([IDS[20]]).float(), logits_at(module, IDS[:21], [20])[0][0].float()
     assert (ours - theirs).norm() < 0.005 * theirs.norm()
@@ -119,7 +117,7 @@ def test_sizes_that_are_no_powers_of_two() -> None:
     lora = LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
     module = get_peft_model(base, lora).eval()
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:20])
     ours = decoder.logits_after([IDS[20]])
     torch.testing.assert_close(ours, logits_at(module, IDS[:21], [20])[0][0], rtol=1e-4, atol=1e-4)
@@ -129,7 +127,7 @@ def test_sizes_that_are_no_powers_of_two() -> None:
 def test_a_model_without_an_adapter() -> None:
     module = adapted("qwen3").merge_and_unload()  # type: ignore[operator]
     assert can_be_fused(module)
-    decoder = CapturedDecoder(module, fused=True, block=32)
+    decoder = decoder_of(module)
     decoder.logits_after(IDS[:20])
     ours = decoder.logits_after([IDS[20]])
     torch.testing.assert_close(ours, logits_at(module, IDS[:21], [20])[0][0], rtol=1e-4, atol=1e-4)
@@ -148,14 +146,11 @@ def test_what_the_kernels_do_not_know_is_not_fused() -> None:
     assert not can_be_fused(eight), "a layer of another type"
 
 
-def test_a_gpu_that_triton_does_not_compile_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = nf4.has_kernels.__wrapped__
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert tried(torch.device("cpu")) and not tried(torch.device("cuda"))
-    monkeypatch.setattr(nf4, "find_spec", lambda name: None)
-    assert not tried(torch.device("cpu")), "without Triton"
-    monkeypatch.setattr(fused, "has_kernels", lambda device: False)
-    assert not can_be_fused(adapted("llama"))
+def test_a_gpu_that_triton_does_not_compile_for() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert compiles_for(cpu) and not compiles_for(gpu, capability=lambda device: (7, 5))
+    assert not compiles_for(cpu, find=lambda name: None), "without Triton"
+    assert not can_be_fused(adapted("llama"), lambda device: False)
 
 
 # --- NF4 ---------------------------------------------------------------------------------------------
@@ -192,11 +187,11 @@ def in_planes(x: Tensor) -> Tensor:
 def test_a_product_in_four_bits(dtype: torch.dtype, nested: bool) -> None:
     layers = [four_bit(rows, dtype, nested=nested, seed=rows) for rows in (40, 24, 24)]
     x = torch.randn(COLUMNS, generator=torch.Generator().manual_seed(0)).to(dtype)
-    ours = Projection(layers)(in_planes(x), None, torch.empty(88))
+    ours = Projection(layers, SMALL)(in_planes(x), None, torch.empty(88))
     theirs = torch.cat([exact(layer, x) for layer in layers]).float()
     # What bitsandbytes unpacks is rounded to 16 bits before it is multiplied, and what is here is not.
     assert (ours - theirs).norm() < (3e-3 if dtype == torch.bfloat16 else 4e-4) * theirs.norm()
-    gated = Projection(layers[1:])(in_planes(x), None, torch.empty(24), gated=0)
+    gated = Projection(layers[1:], SMALL)(in_planes(x), None, torch.empty(24), gated=0)
     wanted = in_planes(silu(theirs[40:64]) * theirs[64:])
     assert (gated - wanted).norm() < (6e-3 if dtype == torch.bfloat16 else 1e-3) * wanted.norm()
 
