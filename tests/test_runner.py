@@ -192,15 +192,10 @@ def in_another_process(script: str, *arguments: str) -> subprocess.CompletedProc
 GO_ON = """
 import sys
 from templora_cli import runner
-with runner.resume(sys.argv[1]) as run:
-    print(*(type(event).__name__ for event in run.events()))
+for session in sys.argv[1:]:
+    with runner.resume(session) as run:
+        print(*(type(event).__name__ for event in run.events()))
 """
-
-
-def go_on_in_another_process(session: str) -> None:
-    done = in_another_process(GO_ON, session)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "SessionOpened" and done.stdout.split()[-1] == "Finished"
 
 
 STOPS: dict[str, Callable[[Event], bool]] = {
@@ -211,7 +206,7 @@ STOPS: dict[str, Callable[[Event], bool]] = {
 }
 
 
-@pytest.mark.parametrize("go_on", [go_on_here, go_on_in_a_thread, go_on_in_another_process])
+@pytest.mark.parametrize("go_on", [go_on_here, go_on_in_a_thread])
 @pytest.mark.parametrize("at", STOPS)
 def test_a_book_that_was_stopped_is_the_one_that_was_not(
     at: str, go_on: Callable[[str], None], config: Config
@@ -224,6 +219,19 @@ def test_a_book_that_was_stopped_is_the_one_that_was_not(
     go_on(run.session.id)
     assert outcome(run.session.path) == whole(config)
     assert kept_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
+
+
+def test_another_process_goes_on_too(config: Config) -> None:
+    sessions = []
+    for at in STOPS.values():
+        with runner.begin(BOOK, config) as run:
+            stopped(run, at)
+        sessions.append(run.session.path)
+    done = in_another_process(GO_ON, *(session.name for session in sessions))
+    assert done.returncode == 0, done.stderr
+    for session, line in zip(sessions, done.stdout.splitlines(), strict=True):
+        assert line.split()[0] == "SessionOpened" and line.split()[-1] == "Finished"
+        assert outcome(session) == whole(config)
 
 
 def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
