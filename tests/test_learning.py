@@ -206,9 +206,9 @@ def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: 
     loop.backend.enqueue("Hello there.", "More of it..")
     steps = []
     assert loop.state.optimizer is not None
-    loop.state.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    loop.state.optimizer.register_step_post_hook(lambda one, *_: steps.append(one.param_groups[0]["lr"]))
     chunks = learnt(loop.run())
     asked = [bytes(window.tokens) for window in told.windows]
     assert asked == [b"there.", b"Hello ", b"f it..", b"More o"]
-    assert len(steps) == 3, "where there is nothing to learn from a window no step is made"
+    assert steps == [0.25] * 3, "where there is nothing to learn from a window no step is made"
     assert [chunk.lr for chunk in chunks] == [0.25, 0.25]

@@ -84,7 +84,8 @@ def relearn(
         shutil.copytree(step, new / step.name, copy_function=_link)
     since = time.perf_counter()
     yield RebuildStarted(session.id, kept, len(chunks) - kept)
-    yield _relearning(kept, kept, len(chunks))
+    if kept < len(chunks):
+        yield _relearning(kept, kept, len(chunks))
     for event in write(Replay(task, chunks), model, backend, state, config):
         if isinstance(event, Notice):
             yield event
@@ -95,13 +96,13 @@ def relearn(
             thin(new, **asdict(config.session))
             since = time.perf_counter()
             yield ChunkRelearnt(event.index, event.train_losses)
-            yield _relearning(event.index + 1, kept, len(chunks))
+            if event.index + 1 < len(chunks):
+                yield _relearning(event.index + 1, kept, len(chunks))
     swap_steps(session.path)
 
 
 def _relearning(number: int, kept: int, chunks: int) -> Working:
-    done, in_all = number - kept, chunks - kept
-    return Working(f"learning the book anew, chunk {min(done + 1, in_all)} of {in_all}")
+    return Working(f"learning the book anew, chunk {number - kept + 1} of {chunks - kept}")
 
 
 def state_before(first: int, steps: Path, model: Model, config: Config) -> tuple[WritingState, int]:

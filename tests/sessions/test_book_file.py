@@ -12,6 +12,7 @@ from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import Session, Store, now
+from templora_cli.task_kinds import KINDS
 from tests.sessions.test_checkpoint import state_of
 from tests.sessions.test_store import VALUES
 
@@ -22,7 +23,7 @@ BOOK = Path("book.txt")
 def session(tiny_model: Path) -> Session:
     """A session with the chunks "One. " and "Two. " whose book goes to book.txt."""
     manifest = Manifest(**{**VALUES, "id": "a-book", "opened": now(), "out": str(BOOK.absolute())})
-    made = Store().create(manifest, header=(1,), opening=(), source=None)
+    made = Store().create(manifest, given=(), source=None)
     state = state_of(tiny_model)
     for index, text in enumerate(("One. ", "Two. ")):
         chunk = {"text": text, "tokens": [index], "origin": "own", "prompt": {}}
@@ -31,7 +32,7 @@ def session(tiny_model: Path) -> Session:
 
 
 def test_it_holds_the_book(session: Session) -> None:
-    book = BookFile(session)
+    book = BookFile(session, BOOK)
     assert book.write() is None and BOOK.read_text() == "One. Two.\n"
     book.add("Three.")
     assert book.write() is None and BOOK.read_text() == "One. Two. Three.\n"
@@ -40,20 +41,20 @@ def test_it_holds_the_book(session: Session) -> None:
 @pytest.mark.parametrize("left", ["One.\n", "One. Two.\n"])
 def test_what_a_kill_has_left_is_no_edit(session: Session, left: str) -> None:
     BOOK.write_text(left)
-    assert BookFile(session).write() is None
+    assert BookFile(session, BOOK).write() is None
     assert [path.name for path in Path().iterdir()] == ["book.txt"]
 
 
 def test_a_file_ahead_of_a_damaged_step_is_no_edit(session: Session) -> None:
-    assert BookFile(session).write() is None
+    assert BookFile(session, BOOK).write() is None
     (session.steps / "000001").rename(session.steps / "000001.damaged")
-    assert BookFile(session).write() is None and BOOK.read_text() == "One.\n"
+    assert BookFile(session, BOOK).write() is None and BOOK.read_text() == "One.\n"
 
 
 def test_edits_are_kept_under_another_name_each_time(session: Session) -> None:
     for number in (1, 2):
         BOOK.write_text(f"Mine {number}.")
-        notice = BookFile(session).write()
+        notice = BookFile(session, BOOK).write()
         assert notice is not None and f"book.edited-{number}.txt" in notice
         assert Path(f"book.edited-{number}.txt").read_text() == f"Mine {number}."
     assert BOOK.read_text() == "One. Two.\n"
@@ -62,10 +63,13 @@ def test_edits_are_kept_under_another_name_each_time(session: Session) -> None:
 def test_a_file_that_cannot_be_written_says_that_the_session_is_safe(session: Session) -> None:
     BOOK.mkdir()
     with pytest.raises(TemploraError, match="The session itself is safe") as caught:
-        BookFile(session).write()
+        BookFile(session, BOOK).write()
     assert caught.value.hint == f"make room, then: {session.resume_command}"
 
 
 def test_without_a_file_nothing_is_written(session: Session) -> None:
+    """A translation keeps the form of its source and is written at its end."""
+    assert KINDS["novel"].book_file(session) is not None
+    assert KINDS["translation"].book_file(session) is None
     session.manifest = replace(session.manifest, out=None)
-    assert BookFile(session).write() is None and not BOOK.exists()
+    assert KINDS["novel"].book_file(session) is None
