@@ -126,7 +126,7 @@ class ParagraphTranslated(Event):
 
 @dataclass(frozen=True)
 class ChunkRejected(Event):
-    """The chunk as it was decoded is unfit to be learnt from; it is decoded again, once."""
+    """The chunk as it was decoded is unfit to be learnt from; it is decoded again."""
 
     index: int
     flaw: str

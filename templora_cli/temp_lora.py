@@ -98,7 +98,7 @@ def propose(
     candidates: list[Candidate] = []
     # Greedy would say the same again, and what is composed in parts has tried them again already.
     again = isinstance(turn, Generate) and config.decode.temperature >= GREEDY_BELOW
-    for number in range(config.gate.candidates if again and config.gate.enabled else 1):
+    for number in range(config.gate.candidates if again else 1):
         if candidates:
             yield ChunkRejected(state.chunks, str(candidates[-1].flaw))
         generator = state.generator(number, model.device)
