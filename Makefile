@@ -1,17 +1,22 @@
 # make demo   everything from a bare checkout to a short story
-# make test   install the test tools, run the checks and the fast tests
+# make quick  the tests that take no time: under a minute
+# make test   install the test tools, run the checks and all tests but the slow ones
+# make slow   the tests on the embedded model: minutes
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
-.PHONY: demo test lint slow bench clean
+.PHONY: demo quick test lint slow bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/templora models pull smollm2-135m
 	$(BIN)/templora write --chunks 3 --chunk-tokens 256 --context-tokens 1024 --seed 7 \
 		--premise "A lighthouse keeper finds a letter in a bottle, written in his own hand."
+
+quick: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not full and not slow"
 
 # A process a core with one thread each: the models of the tests are too small for more.
 test: $(VENV)/.tested lint

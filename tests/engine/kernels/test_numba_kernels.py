@@ -66,7 +66,7 @@ print(sum(numba_kernels.token.stats.cache_misses.values()), digest)
 
 def told_by_a_new_process(cache: Path | None = None) -> list[str]:
     environment = {**os.environ, **({"NUMBA_CACHE_DIR": str(cache)} if cache else {})}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", TOKEN], env=environment, cwd=root, stdout=subprocess.PIPE)
     return done.stdout.decode().split()
 

@@ -26,7 +26,7 @@ from templora_cli.engine.models.gguf import convert_gguf
 from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_gguf import wheel_of, write_tiny_gguf
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HUB_ID = "someone/some-model_1.5"
 
 

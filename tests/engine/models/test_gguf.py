@@ -103,7 +103,7 @@ def test_nothing_is_printed_and_settings_come_back(tiny: Path, tmp_path: Path) -
         [sys.executable, "-c", script, str(tiny), str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -130,7 +130,7 @@ def test_threads_are_as_many_as_torch_has() -> None:
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
-    command, root = [sys.executable, "-c", script], Path(__file__).parents[2]
+    command, root = [sys.executable, "-c", script], Path(__file__).parents[4]
     out = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     assert out.stdout.split() == ["1", "1"], out.stderr
 
