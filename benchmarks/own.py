@@ -29,7 +29,8 @@ from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_logits, kl_divergence
 from templora_cli.engine.training.model import Model
-from templora_cli.engine.training.objectives import Loss, NegativeLogLikelihood, Window
+from templora_cli.engine.training.nll import NegativeLogLikelihood
+from templora_cli.engine.training.objective import Loss, Window
 from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.events import ChunkLearnt
 from templora_cli.learning import RECIPE, Recipe, windows

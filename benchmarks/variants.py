@@ -19,7 +19,8 @@ from templora_cli.engine.training.forward import logits_at
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.muon import Muon
-from templora_cli.engine.training.objectives import Loss, NegativeLogLikelihood, Window
+from templora_cli.engine.training.nll import NegativeLogLikelihood
+from templora_cli.engine.training.objective import Loss, Window
 from templora_cli.learning import RECIPE, Recipe, learning_rate, windows
 from templora_cli.turn import Chunk, Turn
 

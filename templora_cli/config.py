@@ -144,8 +144,8 @@ class TrainConfig:
 class GateConfig:
     """`[gate]`: which chunks of the model's own are too bad to learn from. Text of a person passes.
 
-    A chunk that fails is written again once, with other draws. If that fails too it stays in the book,
-    marked, and is not learnt: one learnt loop makes the next likelier (arXiv 2404.02305).
+    A chunk that fails is written again, with other draws. If all fail the last stays in the book, marked, and
+    is not learnt: one learnt loop makes the next likelier (arXiv 2404.02305).
     """
 
     enabled: bool = option(True, "Off learns from whatever comes out")

@@ -1,6 +1,6 @@
 """What happens while a book is written, as immutable values.
 
-`temp_lora.py` yields these, `sessions/` commits them, `render.py` shows them, and `--json` prints
+`temp_lora.py` yields these, `sessions/` commits them, `render/` shows them, and `--json` prints
 them one a line (`docs/events.md` is the stable description of that form).
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Literal
 Origin = Literal["own", "given"]
 """Who wrote a chunk: the model ("own") or a person ("given")."""
 
-Unit = Literal["tokens", "words", "paragraphs"]
-"""What the length of a book is counted in."""
+Unit = str
+"""What the length of a book is counted in: "tokens", "words", "paragraphs", or a word of the kind's own."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class TrainStep(Event):
 
 @dataclass(frozen=True)
 class ChunkLearnt(Event):
-    """The state is whole again and can be committed: text, adapter, optimizer, random states.
+    """The state is whole again and can be committed: text, adapter, optimizer, random state.
 
     Internal: the loop is suspended here while `sessions/` writes the step. `--json` shows
     `ChunkCommitted` in its place.
@@ -228,8 +228,8 @@ class Finished(Event):
     chunks: int
     tokens: int
     words: int
-    resume_command: str
-    """The command that would write on."""
+    resume_command: str | None
+    """The command that would write on; None where it cannot be made longer."""
     out: str | None
 
 

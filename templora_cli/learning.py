@@ -13,7 +13,8 @@ import torch
 
 from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.training.model import Model
-from templora_cli.engine.training.objectives import OBJECTIVES, Loss, Objective, Window
+from templora_cli.engine.training.objective import Loss, Objective, Window
+from templora_cli.engine.training.objectives import OBJECTIVES
 from templora_cli.events import Event, Notice, Origin, TrainStep
 from templora_cli.prompt import window
 from templora_cli.state import WritingState

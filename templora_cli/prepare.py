@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config, LearningConfig, for_size
+from templora_cli.config import Config, LearningConfig, for_size, settings
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.sessions.kind import TaskKind
@@ -64,7 +64,14 @@ class Engine:
                 f"session {manifest.id}: {manifest.task} is a kind of task that this templora does not know",
                 "pip install --upgrade templora",
             )
-        return self.kinds[manifest.task]
+        kind = self.kinds[manifest.task]
+        lacking = [*(kind.asked - manifest.request.keys()), *(kind.prompts - manifest.prompts.keys())]
+        if lacking:
+            raise TemploraError(
+                f"session {manifest.id}: session.json lacks {', '.join(sorted(lacking))} of its request",
+                f"its text is still there: templora sessions export {manifest.id}",
+            )
+        return kind
 
 
 ENGINE = Engine()
@@ -118,7 +125,11 @@ class Prepared:
         for begun in store.manifests() if resume_same else ():
             if not isinstance(begun, TemploraError) and _is_the_same(begun, manifest):
                 session = store.open(begun.id)
-                session.update(opened=now())
+                try:
+                    session.update(opened=now())
+                except BaseException:
+                    session.lock.release()
+                    raise
                 return session
         return store.create(manifest, given=self.new.given, source=self.new.source, suffix=self.new.suffix)
 
@@ -152,20 +163,21 @@ def find_model(config: Config, notify: Notify = nobody) -> Path:
 
 def prepare(
     request: Request,
-    config: Config,
+    config: Config | Mapping[str, Any],
     *,
     notify: Notify = nobody,
     engine: Engine = ENGINE,
-    folder: Path | None = None,
 ) -> Prepared:
-    """Load the model that `config` names, from `folder` where it is known, for what is asked for.
+    """Load the model that `config` names for what is asked for; see `runner.begin`.
 
     Raises TemploraError where it cannot fit into memory or the model's window.
     """
+    if not isinstance(config, Config):
+        config = settings(config, request.kind)
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
 
-    folder = folder or find_model(config, notify)
+    folder = find_model(config, notify)
     new = request.new_session(load_tokenizer(folder), config)
     if new.kind not in engine.kinds:
         raise ValueError(f"{new.kind} is no kind of task that this engine knows")

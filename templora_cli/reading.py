@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.events import Unit
+from templora_cli.events import Event, Unit
 from templora_cli.prompt import Prompt, fixed
-from templora_cli.sessions.kind import TaskKind
+from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.text import TextStream, decode
@@ -93,6 +93,7 @@ class Reading(TaskKind):
     """A text that is read, scored and learnt, chunk by chunk."""
 
     units: tuple[Unit, ...] = ("tokens",)
+    asked = frozenset(("header",))
 
     def __init__(self, name: str = "ppl") -> None:
         self.name = name
@@ -101,3 +102,7 @@ class Reading(TaskKind):
         """See `TaskKind.task`."""
         prompt = fixed(tuple(session.manifest.request["header"]), config.decode.context_tokens)
         return ReadingTask(prompt, session.given_tokens(), config.decode.chunk_tokens, model.tokenizer)
+
+    def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
+        """See `TaskKind.end`: the table of what was read says it."""
+        yield from ()

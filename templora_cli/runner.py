@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from templora_cli.config import Config, from_dict
 from templora_cli.errors import TemploraError
@@ -21,7 +21,6 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
-    Unit,
     Working,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, find_model, load_fitting, nobody, prepare
@@ -35,7 +34,7 @@ from templora_cli.sessions.steps import (
     readable_chunks,
     readable_text,
 )
-from templora_cli.sessions.store import Session, Store, now
+from templora_cli.sessions.store import Session, Store, finish_swap, now
 from templora_cli.sessions.summary import mend_summary
 
 if TYPE_CHECKING:
@@ -110,11 +109,14 @@ class Run:
         from templora_cli.state import WritingState
         from templora_cli.temp_lora import write
 
-        if not committed_steps(self.session.steps):
-            self._begin_afresh()
-        self._is_fresh = False
-        state = WritingState.begin(self.model, self.config, take=self.session.manifest.take)
+        finish_swap(self.session.path)  # that of a `relearn` that was stopped
+        take = self.session.manifest.take
+        state = WritingState.begin(self.model, self.config, take=take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
+        if not state.chunks and not self._is_fresh:
+            self._begin_afresh()
+            state = WritingState.begin(self.model, self.config, take=take)
+        self._is_fresh = False
         self._recorder = recorder = Recorder(self.session, self.kind, state)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         backend.adapter_changed()
@@ -139,7 +141,8 @@ class Run:
                     yield shown
                     if isinstance(shown, ChunkCommitted):
                         yield from measure(shown.index)
-        yield from self.end()
+        if not self.session.manifest.measured_by:  # whoever measures says what comes of it
+            yield from self.end()
 
     def end(self) -> Iterator[Event]:
         """What is left to be done when the goal is reached, such as writing a document; the final event."""
@@ -147,7 +150,7 @@ class Run:
 
     def relearn(
         self, chunks: Sequence[Mapping[str, Any]], stop: threading.Event | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Put `chunks` (values of `chunk.json`) in the place of those of the session, and learn them.
 
         From the newest checkpoint before the first that differs; nothing is decoded. A stop before its end
@@ -157,8 +160,10 @@ class Run:
         from templora_cli.sessions.history import first_change, relearn
 
         _use_threads(self.session.manifest)
+        finish_swap(self.session.path)
         self._begin_afresh()
         self._is_fresh = False
+        book = self.kind.book_file(self.session)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         first = first_change(self.chunks, chunks)
         with out_of_memory_hint(f"nothing was taken back; {LESS_MEMORY}"):
@@ -169,13 +174,19 @@ class Run:
                         return
                     yield event
         mend_summary(self.session.path, self.chunks, self.kind)
+        if book is not None:
+            book.replace(self.text)
+            if notice := book.write():
+                yield Notice(notice)
 
     def interrupted(self) -> Interrupted:
         """What is kept and how to go on, where the run was stopped."""
-        dropped = 0 if self._recorder is None else self._recorder.tokens_in_progress
+        chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
+        # A stop may come between the step and the recorder's knowing of it.
+        dropped = recorder.tokens_in_progress if recorder and len(recorder.chunks) == chunks else 0
         return Interrupted(
             session=self.session.id,
-            chunks=len(committed_steps(self.session.steps)),
+            chunks=chunks,
             dropped_tokens=dropped,
             resume_command=self.session.resume_command,
         )
@@ -204,7 +215,7 @@ class Run:
             chunk_tokens=config.decode.chunk_tokens,
             context_tokens=config.decode.context_tokens,
             goal=manifest.goal_amount,
-            unit=cast("Unit", manifest.goal_unit),
+            unit=manifest.goal_unit,
             chunks=len(recorder.chunks),
             tokens=len(recorder.state.tokens),
             opening_tokens=self.kind.opening_tokens(self.session),
@@ -214,18 +225,18 @@ class Run:
 
 def begin(
     request: Request,
-    config: Config,
+    config: Config | Mapping[str, Any],
     *,
     notify: Notify = nobody,
     engine: Engine = ENGINE,
     resume_same: bool = False,
-    folder: Path | None = None,
 ) -> Run:
     """Begin a session for what is asked for, or with `resume_same` go on with one that has begun just so.
 
+    `config` is one for that kind of task (`config.settings`), or its values nested as in TOML.
     Raises TemploraError as `prepare` does.
     """
-    prepared = prepare(request, config, notify=notify, engine=engine, folder=folder)
+    prepared = prepare(request, config, notify=notify, engine=engine)
     return Run(prepared.create(resume_same=resume_same), prepared.model, engine)
 
 
@@ -292,7 +303,7 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
     if manifest.measured_by:  # resumed here, its chunks would go by unmeasured
         raise TemploraError(f"{session.id} is measured while it is written", command)
     if more is not None and not kind.can_be_extended:
-        raise TemploraError(f"{session.id} has the length of its text", f"without a length: {command}")
+        raise TemploraError(f"{session.id} cannot be made longer", f"without a length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
         # A kill between the last commit and the end leaves summary and file of `--out` one chunk behind.
         mend_summary(session.path, read_chunks(session.steps), kind)

@@ -11,7 +11,7 @@ import torch
 from templora_cli.config import LearningConfig, TrainConfig, TranslationConfig
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.model import Model
-from templora_cli.engine.training.objectives import Loss, Window
+from templora_cli.engine.training.objective import Loss, Window
 from templora_cli.events import ChunkScored, Event, Notice, TrainStep
 from templora_cli.learning import Recipe, learn_chunk, learning_rate, lessons, windows
 from templora_cli.prompt import Prompt

@@ -14,7 +14,8 @@ from benchmarks import own
 from templora_cli import cli
 from templora_cli.config import Config
 from templora_cli.engine.models import loading
-from templora_cli.engine.training.objectives import OBJECTIVES, Window
+from templora_cli.engine.training.objective import Window
+from templora_cli.engine.training.objectives import OBJECTIVES
 
 SIZES = ("--tokens", "96", "--chunk-tokens", "32", "--context-tokens", "32")
 

@@ -65,9 +65,8 @@ def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None
     assert not Store().folder.exists(), "there is no session yet"
 
 
-def test_a_folder_that_is_known_is_not_looked_for(config: Config, tiny_model: Path) -> None:
+def test_a_model_that_is_nowhere(config: Config) -> None:
     nowhere = replace(config, model=replace(config.model, name="nowhere/at-all"))
-    assert prepare(BOOK, nowhere, folder=tiny_model).folder == tiny_model
     with pytest.raises(TemploraError, match="nowhere/at-all"):
         prepare(BOOK, nowhere)
     with pytest.raises(TemploraError, match="nowhere/at-all"):

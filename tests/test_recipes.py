@@ -12,7 +12,7 @@ from benchmarks import recipes, variants
 from templora_cli.config import LearningConfig, ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.engine.training.objectives import Window
+from templora_cli.engine.training.objective import Window
 from templora_cli.learning import windows
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, Given

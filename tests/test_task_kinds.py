@@ -83,7 +83,7 @@ REQUESTS: dict[str, Callable[[], Request]] = {
 
 
 def test_the_table_names_them_by_their_names() -> None:
-    assert KINDS.keys() == REQUESTS.keys() and all(kind.name == name for name, kind in KINDS.items())
+    assert KINDS.keys() >= REQUESTS.keys() and all(kind.name == name for name, kind in KINDS.items())
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -255,7 +255,7 @@ def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
         with runner.resume(again.session.id, engine=POEMS) as again:
             list(again.events())
         assert outcome(again.session.path) == wanted
-    with pytest.raises(TemploraError, match="has the length of its text"):
+    with pytest.raises(TemploraError, match="cannot be made longer"):
         runner.resume(more=(2, "chunks"), engine=POEMS)
 
 

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
@@ -125,10 +125,11 @@ def _sync_command(book: Session, path: Path) -> str:
 def _relearn(run: Run, chunks: Sequence[dict[str, Any]], view: View, stop: threading.Event) -> int:
     """Learn to the end and say where it is; returns how many chunks that were."""
     learnt = 0
-    for event in run.relearn(chunks, stop):
-        view.show(event)
-        if isinstance(event, RebuildStarted):
-            learnt = event.chunks
+    with closing(run.relearn(chunks, stop)) as events:
+        for event in events:
+            view.show(event)
+            if isinstance(event, RebuildStarted):
+                learnt = event.chunks
     return learnt
 
 

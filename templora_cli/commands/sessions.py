@@ -74,13 +74,15 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         chunks = read_chunks(path / "steps")
     except StepDamaged as damage:
         raise TemploraError(f"session {path.name}: {damage}", f"templora resume {path.name}") from None
+    kind = engine_in_use().kinds.get(manifest.task)
+    facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
     if json:
         figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
-        both = {**summary, "path": str(path), "config": manifest.config, "steps": figures}
+        told = {**summary, "path": str(path), **facts}
+        both = {**told, "config": manifest.config, "steps": figures}
         typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
         return
-    kind = engine_in_use().kinds.get(manifest.task)
-    for name, value in {**summary, "path": str(path), **(kind.facts(manifest) if kind else {})}.items():
+    for name, value in {**summary, "path": str(path), **facts}.items():
         typer.echo(f"{name:10} {'-' if value is None else value}")
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
@@ -191,7 +193,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "model": manifest.model,
         "quantize": manifest.quantize,
         "device": manifest.device,
-        "learn": manifest.config["train"]["learn"],
+        "learn": manifest.config.get("train", {}).get("learn"),
         "gain": found.gain,
         "created": manifest.created,
         "opened": manifest.opened,

@@ -11,7 +11,7 @@ from typing import Any
 import tomli
 from platformdirs import user_config_path
 
-from templora_cli.config import REPLACED, TABLES, Config, Layer, resolve
+from templora_cli.config import REPLACED, TABLES, Config, DecodeConfig, Layer, resolve
 from templora_cli.errors import TemploraError
 
 PROJECT_FILE = "templora.toml"
@@ -30,6 +30,10 @@ OWNERS: dict[str, tuple[str, str, str]] = {"translation": ("translation", "trans
 """Tables that do nothing but in one task, the command of that task, and what it is called with."""
 
 LIKELIEST = ("eval translate takes the likeliest token", "leave it out")
+NOT_SAMPLING = ("chunk_tokens", "context_tokens", "backend")
+SAMPLING = [field.name for field in fields(DecodeConfig) if field.name not in NOT_SAMPLING]
+"""Settings of `[decode]` that say how a token is drawn."""
+
 WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
     "drift": {
         ("train", "learn"): ("eval drift writes with learning and without", "leave it out"),
@@ -39,11 +43,7 @@ WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
         ("translation", "context_pairs"): ("eval translate has a flag for it", "--context-pairs {value}"),
         ("decode", "chunk_tokens"): ("eval translate learns run by run", "--run-pairs 16"),
         ("decode", "context_tokens"): ("eval translate shows pairs", "--context-pairs 3"),
-        ("decode", "temperature"): LIKELIEST,
-        ("decode", "top_p"): LIKELIEST,
-        ("decode", "min_p"): LIKELIEST,
-        ("decode", "top_k"): LIKELIEST,
-        ("decode", "repetition_penalty"): LIKELIEST,
+        **{("decode", name): LIKELIEST for name in SAMPLING},
     },
 }
 """Settings that do nothing in a task: why, and what to say instead."""

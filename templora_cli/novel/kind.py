@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
+from templora_cli.documents.registry import check_book_suffix
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Finished, Unit
+from templora_cli.events import Unit
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt import longest
@@ -19,7 +19,6 @@ from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
-from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -45,6 +44,8 @@ class NovelRequest:
         """See `Request.new_session`."""
         if not self.premise and not self.opening:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
+        if self.out is not None:
+            check_book_suffix(self.out)
         texts = load_prompts(PROMPTS, config.prompts)
         prompt = _prompt(tokenizer, texts, self.premise, self.opening is not None, config)
         return NewSession(
@@ -57,7 +58,7 @@ class NovelRequest:
             prompts=(texts,),
             given=() if self.opening is None else opening_tokens(tokenizer, self.opening),
             source=self.opening,
-            out=self.out,
+            out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
         )
 
@@ -66,6 +67,8 @@ class Novel(TaskKind):
     """A book that the model writes; an opening of a person's does not count for its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words")
+    asked = frozenset(("premise", "opened"))
+    prompts = frozenset((PROMPTS,))
     can_be_extended = True
 
     def __init__(self, name: str = "novel") -> None:
@@ -94,21 +97,9 @@ class Novel(TaskKind):
         out = session.manifest.out
         return None if out is None else BookFile(session, Path(out))
 
-    def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
-        """See `TaskKind.end`."""
-        more = "--words 1000" if session.manifest.goal_unit == "words" else "--chunks 4"
-        yield Finished(
-            session=session.id,
-            chunks=len(chunks),
-            tokens=sum(len(chunk["tokens"]) for chunk in chunks),
-            words=count_words("".join(chunk["text"] for chunk in chunks)),
-            resume_command=f"{session.resume_command} {more}",
-            out=session.manifest.out,
-        )
-
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """See `TaskKind.facts`."""
-        return {"premise": manifest.request["premise"]}
+        return {"premise": str(manifest.request.get("premise", ""))}
 
 
 def _prompt(tokenizer: Any, texts: PromptFile, premise: str, opened: bool, config: Config) -> NovelPrompt:

@@ -171,6 +171,8 @@ class TerminalView(View):
 
     def _show_working(self, event: events.Event) -> None:
         """What is slow before there is a status block: a spinner in a terminal, nothing elsewhere."""
+        if isinstance(event, events.Notice):
+            return  # of what is going on
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
@@ -306,7 +308,8 @@ class TerminalView(View):
                     yield f"mean gain over the last chunks: {in_nats(gain)}", "said"
                 yield from [(now.warning, "warn")] if now.warning else []
                 yield from [(f"written to {event.out}", "path")] if event.out else []
-                yield from [("to write on:", "said"), (event.resume_command, "command")]
+                if event.resume_command:
+                    yield from [("to write on:", "said"), (event.resume_command, "command")]
             case events.Translated():
                 yield from [*blank, *_translated_lines(event)]
             case events.Synced():

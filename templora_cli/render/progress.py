@@ -131,9 +131,9 @@ class Progress:
     @property
     def done_now(self) -> int:
         """How much of the goal is there, the chunk in progress included (its words are a guess)."""
-        if self._in("paragraphs"):
-            return self.done + self.chunk_paragraphs
-        return self.done + (self.chunk_words if self._in("words") else self.chunk_tokens)
+        if self._in("words"):
+            return self.done + self.chunk_words
+        return self.done + (self.chunk_tokens if self._in("tokens") else self.chunk_paragraphs)
 
     @property
     def seconds_left(self) -> float | None:

@@ -28,6 +28,10 @@ class BookFile:
         self._own = [self.text]
         self.text += text
 
+    def replace(self, text: str) -> None:
+        """The book has become another one, as by undoing; `write` brings it into the file."""
+        self._own, self.text = [self.text], text
+
     def write(self) -> str | None:
         """Bring the file up to date; returns what to tell of a version that was edited and set aside.
 

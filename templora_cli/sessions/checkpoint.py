@@ -35,10 +35,13 @@ from templora_cli.sessions.steps import (
 from templora_cli.state import WritingState
 
 
-def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingState) -> int:
+def commit_step(
+    steps: Path, index: int, chunk: dict[str, Any], state: WritingState, *, beside_others: bool = False
+) -> int:
     """Write step `index` in one atomic rename; returns its size in bytes.
 
-    Raises TemploraError where the disk does not take it; then nothing has changed.
+    Raises TemploraError where the disk does not take it; then nothing has changed. Where the steps are made
+    `beside_others`, it says that those are as they were.
     """
     step, beside = steps / step_name(index), steps / f".{step_name(index)}.tmp"
     try:
@@ -50,7 +53,7 @@ def commit_step(steps: Path, index: int, chunk: dict[str, Any], state: WritingSt
         beside.replace(step)
         sync_folder(steps)
     except (OSError, SafetensorError) as error:
-        raise _disk_error(error, steps) from error
+        raise _disk_error(error, steps, beside_others) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return size
@@ -157,11 +160,16 @@ def _set_aside(step: Path, reason: str) -> str:
     return f"{reason}: going back to what was before it, which is whole; kept as {aside}"
 
 
-def _disk_error(error: Exception, steps: Path) -> TemploraError:
+def _disk_error(error: Exception, steps: Path, beside_others: bool) -> TemploraError:
     session = steps.parent.name
     # safetensors reports the operating system's error as text only.
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     what = "the disk is full" if full else str(error)
+    if beside_others:
+        return TemploraError(
+            f"nothing was taken back: {what}. Session {session} is as it was",
+            "make room, and give the command again",
+        )
     return TemploraError(
         f"chunk could not be saved: {what}. Everything up to the chunk before is safe in {steps.parent}",
         f"make room, then: templora resume {session}",

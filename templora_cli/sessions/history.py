@@ -92,7 +92,7 @@ def relearn(
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
-            commit_step(new, event.index, chunk, state)
+            commit_step(new, event.index, chunk, state, beside_others=True)
             thin(new, **asdict(config.session))
             since = time.perf_counter()
             yield ChunkRelearnt(event.index, event.train_losses)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
-from templora_cli.events import Event, Unit
+from templora_cli.events import Event, Finished, Unit
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import Session
@@ -40,6 +40,10 @@ class TaskKind(ABC):
     """As manifests have it."""
     units: tuple[Unit, ...]
     """What the length of its books may be counted in."""
+    asked: frozenset[str] = frozenset()
+    """Keys of the request in a manifest that its sessions cannot do without."""
+    prompts: frozenset[str] = frozenset()
+    """The prompt files that they cannot do without."""
     can_be_extended = False
     """May a finished book be written on, to a length that is said?"""
 
@@ -72,7 +76,15 @@ class TaskKind(ABC):
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """What is left to be done when the goal is reached, such as writing a document; the final event."""
-        yield from ()
+        more = "--words 1000" if session.manifest.goal_unit == "words" else "--chunks 4"
+        yield Finished(
+            session=session.id,
+            chunks=len(chunks),
+            tokens=sum(len(chunk["tokens"]) for chunk in chunks),
+            words=count_words("".join(chunk["text"] for chunk in chunks)),
+            resume_command=f"{session.resume_command} {more}" if self.can_be_extended else None,
+            out=session.manifest.out,
+        )
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """What `sessions show` says of it beside what all sessions have."""

@@ -17,10 +17,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of `session.json`. Only `opened`, `goal_*`, `take` and `out` change after the beginning."""
+    """The whole of `session.json`. `opened`, the goal, and what a retry adds to `request` change later."""
 
     format: int
     id: str
+    """The name of its folder, whatever the file says."""
     task: str
     """The kind of task, by its name in `task_kinds.py`."""
     parent: str | None
@@ -91,7 +92,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise TemploraError(f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}", saved)
     if wrong := [name for name, kinds in known.items() if not isinstance(values[name], kinds)]:
         raise TemploraError(f"session {folder.name}: {path} is damaged at {', '.join(sorted(wrong))}", saved)
-    return Manifest(**{name: values[name] for name in known})
+    return Manifest(**{**{name: values[name] for name in known}, "id": folder.name})
 
 
 @cache

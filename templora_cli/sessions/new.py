@@ -43,7 +43,7 @@ class NewSession:
     notices: tuple[str, ...] = ()
     """What to tell before it begins."""
     window_hint: str | None = None
-    """The same of the model's window."""
+    """What would help where it does not fit into the model's window."""
 
     @property
     def longest_chunk(self) -> int:
@@ -58,6 +58,10 @@ class NewSession:
 
 class Request(Protocol):
     """What a user asks for: each kind of task has one of its own."""
+
+    @property
+    def kind(self) -> str:
+        """The name of its row in `task_kinds.py`."""
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """The session that would do it with a model's tokenizer.

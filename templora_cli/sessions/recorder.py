@@ -6,6 +6,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from templora_cli.config import from_dict
+from templora_cli.errors import TemploraError
 from templora_cli.events import (
     ChunkCommitted,
     ChunkLearnt,
@@ -46,6 +48,8 @@ class Recorder:
         """The values of `chunk.json` of all chunks."""
         mend_summary(session.path, self.chunks, kind)
         self.book = kind.book_file(session)
+        config = from_dict(session.manifest.config, str(session.path / "session.json"))
+        self._kept = asdict(config.session)
         self.tokens_in_progress = 0
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
@@ -54,11 +58,6 @@ class Recorder:
     def done(self) -> int:
         """How much of the goal is there, in its unit."""
         return self.kind.done(self.chunks, self.session.manifest.goal_unit)
-
-    @property
-    def text(self) -> str:
-        """The text of all chunks."""
-        return "".join(chunk["text"] for chunk in self.chunks)
 
     def write_book(self) -> list[Event]:
         """Bring the book file up to date, where there is one; what to tell of it."""
@@ -82,13 +81,15 @@ class Recorder:
         return [event]
 
     def _commit(self, event: ChunkLearnt) -> list[Event]:
+        if not self.session.lock.is_locked:  # another process may write to it by now
+            raise TemploraError(f"session {self.session.id} was closed", self.session.resume_command)
         began = time.perf_counter()
         values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}
         size = commit_step(self.session.steps, event.index, values, self.state)
         del values["prompt"]  # in a file of its own
         self.chunks.append(values)
         self.tokens_in_progress = 0
-        thin(self.session.steps, **self.session.manifest.config["session"])
+        thin(self.session.steps, **self._kept)
         keep_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)

@@ -4,7 +4,7 @@
                  prompt.json             what the model saw before it, as token ids and as text
                  adapter.safetensors     LoRA matrices under their PEFT names, float32
                  optimizer.safetensors   the optimizer's moments under the same names
-                 state.json              counters and random states
+                 state.json              counters and the random state of dropout
                  checksums.json          SHA-256 of the files above
 
 `checkpoint.py` writes them and takes their weights. Of old steps only some keep their weights; the text of

@@ -100,8 +100,6 @@ class Sizes:
     """Of a run: what a screen shows as a chunk."""
     context: int
     """The longest context before a run."""
-    together: int
-    """The longest run with its context."""
     all: int
 
     @classmethod
@@ -111,9 +109,8 @@ class Sizes:
         flat = [size for run in sizes for size in run]
         begins = [sum(map(len, sizes[:index])) for index in range(len(sizes))]
         contexts = [sum(flat[max(0, begin - context_pairs) : begin]) for begin in begins]
-        together = max(context + sum(run) for context, run in zip(contexts, sizes, strict=True))
         mean = max(8, -(-sum(flat) // len(sizes)))
-        return cls(max(map(sum, sizes)), mean, max(contexts), together, sum(flat))
+        return cls(max(map(sum, sizes)), mean, max(contexts), sum(flat))
 
 
 @dataclass(frozen=True)
@@ -131,6 +128,7 @@ class PairsRequest:
     """End after the run in which the references reach this many tokens."""
     asked: Mapping[str, Any] = field(default_factory=dict)
     """What else the figures hang on."""
+    kind: str = "pairs"
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`. Chunk and context of the settings become those of the runs."""
@@ -139,6 +137,9 @@ class PairsRequest:
         runs = limited(self.runs, form, self.limit_tokens)
         sizes = Sizes.of(form, runs, self.context_pairs)
         decode = replace(config.decode, chunk_tokens=sizes.mean, context_tokens=sizes.context)
+        teacher = min(config.given.teacher_context_tokens, sizes.all)
+        given = replace(config.given, teacher_context_tokens=teacher)
+        own = replace(config.own, teacher_context_tokens=min(config.own.teacher_context_tokens, sizes.all))
         request = {
             **self.asked,
             "context_pairs": self.context_pairs,
@@ -148,8 +149,8 @@ class PairsRequest:
         }
         listed = [[asdict(pair) for pair in run] for run in runs]
         return NewSession(
-            "pairs",
-            replace(config, decode=decode),
+            self.kind,
+            replace(config, decode=decode, given=given, own=own),
             named_after=f"eval {self.name}",
             goal=(sum(len(form.pair_tokens(run)) for run in runs), "tokens"),
             header_tokens=len(form.header),
@@ -158,8 +159,6 @@ class PairsRequest:
             source=json.dumps({"runs": listed}, ensure_ascii=False, indent=1),
             measured_by=self.measured_by,
             chunk_tokens=sizes.run,
-            # The longest run may stand after a shorter context than the longest.
-            seen_tokens=sizes.together - sizes.context,
             hint="shorter runs (--run-pairs), --quantize nf4, or a smaller --model",
             window_hint="a smaller --context-pairs, or shorter runs (--run-pairs)",
         )
@@ -181,6 +180,8 @@ class Pairs(TaskKind):
     """Aligned text that is translated, measured and learnt run by run."""
 
     units: tuple[Unit, ...] = ("tokens",)
+    asked = frozenset(("languages", "context_pairs", "learn_from"))
+    prompts = frozenset((PROMPTS,))
 
     def __init__(self, name: str = "pairs") -> None:
         self.name = name

@@ -22,7 +22,7 @@ from templora_cli.translation.glossary import Glossary
 from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
 from templora_cli.translation.pairs import PairFormat, pair_format
-from templora_cli.translation.session import TranslatedBook, fingerprint, selected
+from templora_cli.translation.session import ASKED, TranslatedBook, fingerprint, selected
 from templora_cli.translation.task import MOST_LEARNT, MOST_SEEN, Check, TranslationTask
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class TranslationRequest:
     encoding: str | None = None
     """That of the file, where the user says it."""
     bilingual: bool = False
+    kind: str = "translation"
 
     @property
     def content(self) -> bytes:
@@ -76,7 +77,7 @@ class TranslationRequest:
             "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in self.glossary.terms],
         }
         return NewSession(
-            "translation",
+            self.kind,
             config,
             named_after=self.path.stem,
             goal=(len(selected(cut, request)), "paragraphs"),
@@ -113,6 +114,8 @@ class Translation(TaskKind):
     """A document that is translated paragraph by paragraph."""
 
     units: tuple[Unit, ...] = ("paragraphs",)
+    asked = ASKED
+    prompts = frozenset((PROMPTS,))
 
     def __init__(self, name: str = "translation", *, check: Check = flaws_of) -> None:
         """`check` says what is wrong with a translation."""

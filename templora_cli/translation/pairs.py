@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from templora_cli.chat import render_chat
 from templora_cli.documents.aligned import Pair
 from templora_cli.prompt_files import PromptFile
 from templora_cli.text import decode
@@ -179,19 +180,10 @@ def _template_parts(tokenizer: Any) -> tuple[str, str, str, str] | None:
 
 
 def _rendered(tokenizer: Any, said: list[dict[str, str]], *, prompt: bool) -> str | None:
-    # A template that can think is asked not to: the translation follows at once.
-    # And one that tells the date has the same one every day.
-    settings: dict[str, Any] = {"tokenize": False, "add_generation_prompt": prompt, "enable_thinking": False}
-    settings["date_string"] = "26 Jul 2024"
     first, *others = said
     merged = {"role": "user", "content": f"{SYSTEM}\n\n{first['content']}"}
     for messages in ([{"role": "system", "content": SYSTEM}, *said], [merged, *others]):
-        try:
-            text = str(tokenizer.apply_chat_template(messages, **settings))
-        except Exception as error:  # jinja's TemplateError: templates without a system role raise their own
-            if type(error).__module__.split(".")[0] != "jinja2":
-                raise
-            continue
-        if SYSTEM in text:
-            return text
+        text = render_chat(tokenizer, messages, tokenize=False, add_generation_prompt=prompt)
+        if text is not None and SYSTEM in text:
+            return str(text)
     return None

@@ -70,7 +70,7 @@ def test_a_resumed_evaluation_prints_its_table(tiny_model: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split("\t")[-1] == "change %"
     longer = templora("resume", "--chunks", "2")
-    assert longer.exit_code == 2 and "has the length of its text" in longer.stderr
+    assert longer.exit_code == 2 and "cannot be made longer" in longer.stderr
 
 
 def test_other_settings_are_another_run(tiny_model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -201,16 +202,17 @@ def test_messages_name_the_formats_that_are_there() -> None:
     for check in (lambda: check_book_suffix(file), lambda: render_book(book_of_prose("a"), file)):
         with pytest.raises(TemploraError) as caught:
             check()
-        assert caught.value.message == "a.pdf: a book is written as .md or .txt"
+        assert re.fullmatch(r"a\.pdf: a book is written as .*\.md.* or .*", caught.value.message)
         assert caught.value.hint == "--out book.md"
-    with pytest.raises(TemploraError, match=r"written as \.md or \.toy or \.toys or \.txt"):
+    with pytest.raises(TemploraError, match=r"written as .*\.toy or \.toys or "):
         check_book_suffix(file, formats=TOYS)
     with pytest.raises(TemploraError, match=r"a\.epub: a book is written as"):
         check_book_suffix(Path("a.epub"))  # which is read, and not written
     with pytest.raises(TemploraError) as caught:
         parse_document(PDF, ".pdf", "a.pdf")
-    formats = "convert it to one of .txt .md .html .htm .epub .docx, for example with Calibre or LibreOffice"
-    assert caught.value.hint == formats
+    formats = re.fullmatch(r"convert it to one of (.*), for example with .*", str(caught.value.hint))
+    assert formats and formats[1].split() == [suffix for row in FORMATS for suffix in row.suffixes]
+    assert {".txt", ".md", ".html", ".htm", ".epub", ".docx"} <= set(formats[1].split())
     with pytest.raises(TemploraError) as caught:
         parse_document(PDF, ".pdf", "a.pdf", formats=[TOY])
     assert "one of .toy .toys, for" in caught.value.hint

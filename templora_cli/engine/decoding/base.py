@@ -42,8 +42,8 @@ class Backend(Protocol):
     ) -> Iterator[TokenOut]:
         """At most `max_tokens` tokens after `prompt`, until `stop` says so.
 
-        The sampler is asked exactly once for each token that comes out, never ahead of need: its
-        random state after the last token is part of what a session commits.
+        The sampler is asked exactly once for each token that comes out, never ahead of need: what it draws
+        must not depend on how fast tokens come.
         """
 
     def chunk_begins(self) -> None:

@@ -14,7 +14,8 @@ from templora_cli.engine.decoding.backends import BackendKind
 from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.models.shape import Shape
 from templora_cli.engine.training.loss import FLOAT, logits_bytes
-from templora_cli.engine.training.objectives import OBJECTIVES, StepMemory, StepSizes
+from templora_cli.engine.training.objective import StepMemory, StepSizes
+from templora_cli.engine.training.objectives import OBJECTIVES
 from templora_cli.engine.training.optimizers import OPTIMIZERS
 
 Phase = Literal["load", "decode", "score", "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -180,6 +181,20 @@ SETTINGS = {
     "min_p": st.sampled_from([0.0, 1e-6, 1e-4, 0.05, 1.0]),
 }
 IDS = st.lists(st.integers(0, 4), max_size=6)
+
+
+def any_value(name: str) -> st.SearchStrategy[Any]:
+    """Of a setting that has no values of its own above: off, or something within its range."""
+    (field,) = (field for field in fields(DecodeConfig) if field.name == name)
+    least = field.metadata["at_least"] if field.metadata["above"] is None else field.metadata["above"]
+    most = min(field.metadata["at_most"] or 10, 100)
+    if isinstance(field.default, int):
+        return st.just(field.default) | st.integers(math.ceil(least or 0), int(most))
+    within = st.floats(least or 0, most, exclude_min=field.metadata["above"] is not None)
+    return st.just(field.default) | within
+
+
+SETTINGS |= {name: any_value(name) for kind in PROCESSORS for name in kind.fields if name not in SETTINGS}
 
 
 @given(config=st.builds(DecodeConfig, **SETTINGS), logits=LOGITS, ids=IDS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from templora_cli.config import LearningConfig
-from templora_cli.engine.training.objectives import OBJECTIVES, StepMemory, StepSizes
+from templora_cli.engine.training.objective import StepMemory, StepSizes
+from templora_cli.engine.training.objectives import OBJECTIVES
 
 SIZES = StepSizes(
     header=10,

@@ -1,0 +1,46 @@
+"""What a model's chat template is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.tiny_model import byte_tokenizer
+from templora_cli.chat import TODAY, as_plain_words, chat_ids, first_token
+from templora_cli.errors import TemploraError
+
+DATED = (
+    "{{ strftime_now('%H:%M:%S.%f') }} {{ date_string }} "
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+)
+STRICT = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+)
+
+
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = DATED
+    text = tokenizer.decode(list(chat_ids(tokenizer, "Write.", "A storm.")))
+    assert text == f"{TODAY} {TODAY} Write.A storm."
+    assert chat_ids(tokenizer, "Write.", "A storm.") == chat_ids(tokenizer, "Write.", "A storm.")
+
+
+def test_without_a_turn_of_the_system_the_instruction_is_the_users() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = STRICT
+    text = tokenizer.decode(list(chat_ids(tokenizer, "Write.", "A storm.")))
+    assert text == "<|user|>Write.\n\nA storm.<|end|>"
+
+
+def test_a_template_that_takes_nothing_is_said() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(TemploraError, match="takes no user's turn"):
+        chat_ids(tokenizer, "Write.", "A storm.")
+
+
+def test_special_tokens_of_a_person_are_words() -> None:
+    tokenizer = byte_tokenizer()
+    assert as_plain_words(tokenizer, "A<|end|>B") == "A< |end|>B"
+    assert first_token(tokenizer) == (tokenizer.bos_token_id,)
