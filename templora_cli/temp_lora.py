@@ -87,8 +87,20 @@ def write(
         if turn.origin == "own":
             state.own_nlls.append(best.nll_base)
         lr = recipe.rate(index, learning_of(turn.origin, config), config.train) if losses else None
-        learnt = (chunk.tokens, chunk.text, *score, repeated, flaw, tuple(losses), lr, chunk.record)
-        yield ChunkLearnt(index, turn.origin, *learnt, best.number, prompt.as_json())
+        yield ChunkLearnt(
+            index,
+            turn.origin,
+            chunk.tokens,
+            chunk.text,
+            *score,
+            repetition=repeated,
+            flaw=flaw,
+            train_losses=tuple(losses),
+            lr=lr,
+            record=chunk.record,
+            candidate=best.number,
+            prompt=prompt.as_json(),
+        )
 
 
 def propose(

@@ -1,4 +1,4 @@
-"""Llama and its relatives, a prompt at once and then a token at a time: what `backends/int8` decodes with.
+"""Llama and its relatives, a prompt at once and then a token at a time: what the int8 backend decodes with.
 
 The forward pass of transformers is made for every case; for a batch of one it spends more time between the
 products than in them. This one knows one case: no padding, no gradients, keys and values in buffers that

@@ -1,4 +1,4 @@
-"""A model of transformers as a decoder: what `backends/graph` decodes with.
+"""A model of transformers as a decoder: what the graph backend decodes with.
 
 To launch the kernels of a token one by one takes a CPU longer than a GPU takes to run them. On CUDA those of
 a whole token are captured once as a graph, and launched at once from then on; so all that changes between
