@@ -125,7 +125,18 @@ def _chosen(made: Plan, parameters: int) -> dict[str, Any]:
         "chunk_tokens": config.decode.chunk_tokens,
         "context_tokens": config.decode.context_tokens,
         "gradient_checkpointing": config.train.gradient_checkpointing,
+        "disk": _disk(made),
     }
+
+
+def _disk(made: Plan) -> str:
+    """What the checkpoints of a long book take."""
+    each = sum(max(made.parts[name].values()) for name in ("adapter", "optimizer") if name in made.parts)
+    if not each:
+        return "text only: nothing is learnt"
+    kept = made.config.session
+    most = kept.keep_checkpoints + kept.grid_checkpoints
+    return f"{most * each / 1e9:.1f} GB at most: {most} checkpoints of {each / 1e9:.2f} GB"
 
 
 def _figures(made: Plan) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     done = templora("doctor", "--model", tiny_model, "--chunk-tokens", "64")
     assert done.exit_code == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
-    for name in ("device", "cores", "memory", "versions", "model", "quantize", "backend"):
+    for name in ("device", "cores", "memory", "versions", "model", "quantize", "backend", "disk"):
         assert any(line.startswith(f"{name} ") for line in lines), name
     assert "gradient_checkpointing off" in lines and "chunk_tokens           64" in lines
     assert "GB\tload\tdecode\tscore\ttrain" in lines
