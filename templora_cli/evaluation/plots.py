@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError
-from templora_cli.evaluation.drift import Measures, by_depth
 from templora_cli.evaluation.perplexity import Score, row
+
+if TYPE_CHECKING:
+    from templora_cli.evaluation.drift import Measures
 
 FORMATS = (".png", ".svg")
 
@@ -58,6 +61,8 @@ PANELS = {
 def plot_drift(path: Path, measured: Mapping[str, Sequence[Measures]], step: int) -> None:
     """The measures of books written with learning and without, against depth; a panel for each."""
     from matplotlib.figure import Figure
+
+    from templora_cli.evaluation.drift import by_depth
 
     figure = Figure(figsize=(9, 7.5), layout="constrained")
     styles = {"learning": "C0", "off": "0.55"}

@@ -59,7 +59,6 @@ def drift(
     stopped goes on when the same command is given again.
     """
     from templora_cli.documents.utf8_text import read_text
-    from templora_cli.evaluation.drift import by_depth
     from templora_cli.evaluation.plots import check_plot, plot_drift
 
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
@@ -72,6 +71,9 @@ def drift(
         text = read_premise(premise, premise_file, required=True)
         probe_text = None if probe is None else read_text(probe)
         config = settings.resolve()
+
+        from templora_cli.evaluation.drift import by_depth
+
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}
         for seed in range(seeds):
             for name, books in measured.items():

@@ -96,8 +96,6 @@ def translate(
     paper (section 4.3). A run that was stopped goes on when the same command is given again.
     """
     from templora_cli.documents.aligned import read_aligned
-    from templora_cli.evaluation.translation import comet as comet_of
-    from templora_cli.evaluation.translation import metrics_for, table
 
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         tables = form_of(as_json=json, as_csv=csv)
@@ -105,6 +103,10 @@ def translate(
         named = _named(source, target)
         text = read_aligned(pairs, run_pairs=run_pairs, languages=named)
         languages = _languages(text, source, target)
+
+        from templora_cli.evaluation.translation import comet as comet_of
+        from templora_cli.evaluation.translation import metrics_for, table
+
         if not score_only:
             metrics_for(languages[1], ["a"], bleu=bleu)
         config = settings.resolve(prefer="given" if learn_from == "reference" else "own")

@@ -1,0 +1,105 @@
+"""Commands that only look at sessions, and errors that need no model, load nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_cli import templora
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+from templora_cli.cli import main
+status = 0
+try:
+    main()
+except SystemExit as end:
+    status = end.code or 0
+heavy = {"torch", "transformers", "peft", "bitsandbytes", "numba", "safetensors"} & sys.modules.keys()
+print(status, *sorted(heavy), file=sys.stderr)
+"""
+LIGHT = {
+    "--help": 0,
+    "write --help": 0,
+    "sessions list": 0,
+    "sessions list --json": 0,
+    "sessions show": 0,
+    "sessions show {novel}": 0,
+    "sessions show {novel} --json": 0,
+    "sessions path": 0,
+    "sessions export {novel} --out book.md": 0,
+    "sessions export {novel} --out -": 0,
+    "sessions export {translation}": 0,
+    "models list": 0,
+    "review {translation} --out review.txt": 0,
+    "write": 2,
+    "write --premise": 2,
+    "write --premise a --words 0": 2,
+    "write --premise a --out book.pdf": 2,
+    "write --premise a --set top_p=7": 2,
+    "write --premise a --set nothing=1": 2,
+    "write --from nowhere.txt": 2,
+    "translate nowhere.txt --to en": 2,
+    "translate book.txt --to nolanguage": 2,
+    "translate book.txt --from de --to en --set decode.temperature=1": 2,
+    "resume nosuch": 2,
+    "resume {translation} --words 5": 2,
+    "resume {novel}": 2,
+    "review {novel}": 2,
+    "sync {translation} nowhere.txt": 2,
+    "retry {novel}": 2,
+    "eval ppl nowhere.txt": 2,
+    "eval drift": 2,
+    "eval translate nowhere.json": 2,
+    "glossary extract nowhere.txt": 2,
+}
+"""Each with its exit status."""
+
+
+@pytest.fixture(scope="module")
+def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with a home in it, and the names of a finished novel and a finished translation."""
+    folder = tmp_path_factory.mktemp("light")
+    (folder / "book.txt").write_text("Der Turm steht am Meer.\n\nDas Meer ist still.\n", "utf-8")
+    small = ("--model", tiny_model, "--chunk-tokens", "64")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEMPLORA_HOME", str(folder / "home"))
+        patch.setenv("TEMPLORA_CONFIG", str(folder / "none.toml"))
+        patch.chdir(folder)
+        arguments = ("translate", "book.txt", "--from", "de", "--to", "en", "--attempts", "1", "--quiet")
+        assert templora(*arguments, *small, "--set", "decode.context_tokens=64").exit_code in (0, 3)
+        names = {"translation": next((folder / "home" / "sessions").iterdir()).name}
+        novel = ("write", "--premise", "A storm.", "--chunks", "1", "--context-tokens", "64", "--quiet")
+        assert templora(*novel, *small).exit_code == 0
+        found = {path.name for path in (folder / "home" / "sessions").iterdir()}
+        names["novel"] = (found - {names["translation"]}).pop()
+    return folder, names
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_nothing_heavy_is_loaded(command: str, written: tuple[Path, dict[str, str]]) -> None:
+    folder, names = written
+    environment = {
+        **os.environ,
+        "TEMPLORA_HOME": str(folder / "home"),
+        "TEMPLORA_CACHE": str(folder / "cache"),
+        "TEMPLORA_CONFIG": str(folder / "none.toml"),
+        "HF_HOME": str(folder / "hub"),
+        "PYTHONPATH": str(ROOT),
+    }
+    arguments = command.format(**names).split()
+    for left in ("book.md", "review.txt", f"{names['translation']}.txt"):
+        (folder / left).unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1] == str(LIGHT[command]), done.stderr[-600:]
