@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from templora_cli.config import MOST_TOKENS
 from templora_cli.errors import TemploraError
 
-Length = tuple[int, Literal["words", "tokens", "chunks"]]
+if TYPE_CHECKING:
+    from templora_cli.runner import Length
 
 
 def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Length | None:

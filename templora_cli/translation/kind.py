@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +124,16 @@ class Translation(TaskKind):
         """See `TaskKind.task`."""
         book = TranslatedBook(session.path, session.manifest)
         texts = PromptFile(PROMPTS, session.manifest.prompts[PROMPTS], "")
-        made = partial(task_of, model=model, config=config, texts=texts, check=self.check)
-        return made(book.languages, book.paragraphs, book.glossary, numbers=book.document.numbers)
+        return task_of(
+            book.languages,
+            book.paragraphs,
+            book.glossary,
+            model=model,
+            config=config,
+            texts=texts,
+            numbers=book.document.numbers,
+            check=self.check,
+        )
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
@@ -172,10 +179,16 @@ def task_of(
     check: Check = flaws_of,
 ) -> TranslationTask:
     """The translation of `paragraphs`, each with its place in the document, with texts of a prompt file."""
-    form = pair_format(model.tokenizer, texts, *languages)
-    stops = frozenset(model.banned_tokens)
-    how = (config.decode, config.translation, stops)
-    return TranslationTask(form, paragraphs, glossary, *how, numbers=numbers, check=check)
+    return TranslationTask(
+        pair_format(model.tokenizer, texts, *languages),
+        paragraphs,
+        glossary,
+        config.decode,
+        config.translation,
+        frozenset(model.banned_tokens),
+        numbers=numbers,
+        check=check,
+    )
 
 
 def trial_task(request: TranslationRequest, model: LanguageModel, config: Config) -> TranslationTask:
@@ -184,8 +197,15 @@ def trial_task(request: TranslationRequest, model: LanguageModel, config: Config
     form = pair_format(model.tokenizer, texts, *request.languages)
     cut = request.cut(form, config)
     places = {"first": cut.place(request.first), "end": cut.place(request.end), "again": []}
-    made = partial(task_of, model=model, config=config, texts=texts, numbers=cut.numbers)
-    return made(request.languages, selected(cut, places), request.glossary)
+    return task_of(
+        request.languages,
+        selected(cut, places),
+        request.glossary,
+        model=model,
+        config=config,
+        texts=texts,
+        numbers=cut.numbers,
+    )
 
 
 def require_translation(session: Session) -> TranslatedBook:
