@@ -55,6 +55,9 @@ class Kinds(Mapping[str, TaskKind]):
     def __getitem__(self, name: str) -> TaskKind:
         return self._rows[name](name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows  # without making it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def home() -> Path:
@@ -149,11 +151,12 @@ class Store:
 
     def find(self, reference: str | None) -> Path:
         """The folder of the session with this id or unique beginning of one; None is the last session."""
+        if reference is None and (last := self._last()) is not None:
+            return self.folder / last
         ids = sorted(path.name for path in self._folders())
         if not ids:
             raise TemploraError(f"there is no session in {self.folder}", 'templora write --premise "..."')
-        if reference is None:
-            return self.folder / self._last()
+        assert reference is not None
         matches = [reference] if reference in ids else [i for i in ids if i.startswith(reference)]
         if len(matches) == 1 and reference:
             return self.folder / matches[0]
@@ -176,12 +179,13 @@ class Store:
         yield from sorted(good, key=lambda m: m.opened, reverse=True)
         yield from bad
 
-    def _last(self) -> str:
+    def _last(self) -> str | None:
+        """The id of the session that was opened last; None where there is none."""
         for manifest in self.manifests():
             if isinstance(manifest, TemploraError):
                 raise manifest
             return manifest.id
-        raise AssertionError("asked only where there are sessions")
+        return None
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -234,6 +238,8 @@ def free_name(path: Path) -> Path:
 
 def _locked(path: Path) -> FileLock:
     # The operating system drops the lock when the process ends, however it ends.
+    from filelock import FileLock, Timeout  # who only looks at sessions locks none
+
     lock = FileLock(path / "lock")
     try:
         lock.acquire(timeout=0)

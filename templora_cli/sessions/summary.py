@@ -67,15 +67,19 @@ def mend_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> Non
         keep_summary(session, chunks, kind)
 
 
-def kept_summary(session: Path, kind: TaskKind) -> Summary | None:
-    """The one in the folder of the session; None where it is damaged, or that of other steps."""
+def kept_summary(session: Path, kind: TaskKind | None = None) -> Summary | None:
+    """The one in the folder of the session; None where it is damaged, or that of other steps.
+
+    Also where it lacks units of `kind`: a list asks without, and spares itself the room of a kind.
+    """
     try:
         values = json.loads((session / FILE).read_text("utf-8"))
         size = values.pop("bytes")
         kept = Summary(**values)
         counts = [size, kept.chunks, kept.tokens, kept.words, *kept.done.values()]
         whole = all(type(count) is int for count in counts) and isinstance(kept.gain, float | None)
-        if whole and size == _bytes_of_chunks(session) and kept.done.keys() == set(kind.units):
+        known = kind is None or kept.done.keys() == set(kind.units)
+        if whole and known and size == _bytes_of_chunks(session):
             return kept
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         pass
