@@ -1,5 +1,5 @@
 # make demo   everything from a bare checkout to a short story
-# make quick  the tests that take no time: under a minute
+# make quick  the tests that begin no processes and write no whole books
 # make test   install the test tools, run the checks and all tests but the slow ones
 # make slow   the tests on the embedded model: minutes
 
