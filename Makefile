@@ -8,6 +8,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
+# The tests begin hundreds of processes. Without bytecode on disk each would compile the package for itself.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo quick test lint slow bench clean
 
 demo: $(VENV)/.installed

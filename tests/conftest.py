@@ -52,24 +52,19 @@ def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("tiny-base"), chat=False, seed=1)
 
 
-FULL = (
-    *(
-        "commands/",
-        "engine/decoding/cpu/",
-        "engine/decoding/cuda/",
-        "engine/kernels/",
-        "engine/models/test_gguf",
-    ),
-    *("evaluation/", "sessions/test_exact", "sessions/test_history", "sessions/test_manifest", "test_api"),
-    *("test_runner", "test_task_kinds", "test_prepare", "test_readme", "test_recipes", "test_own_recipes"),
-    *("test_chunk_benchmark", "test_startup", "test_depth", "test_wheel", "engine/test_heap"),
-)
-"""Tests that begin processes, compile kernels, or write whole books: `make quick` leaves them out."""
+FULL = """
+    commands/ engine/decoding/cpu/ engine/decoding/cuda/ engine/decoding/test_sampling engine/kernels/
+    engine/models/test_gguf engine/models/test_loading engine/test_heap evaluation/
+    sessions/test_checkpoint sessions/test_exact sessions/test_history sessions/test_manifest
+    test_api test_chunk_benchmark test_depth test_own_recipes test_prepare test_readme test_recipes
+    test_runner test_startup test_task_kinds test_wheel translation/test_task
+"""
+"""What begins processes, compiles kernels, writes whole books or takes long: `make quick` leaves it out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark them."""
     tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).as_posix().startswith(FULL):
+        if item.path.relative_to(tests).as_posix().startswith(tuple(FULL.split())):
             item.add_marker(pytest.mark.full)
