@@ -85,11 +85,13 @@ def kl_within(nats: float) -> Recipe:
     return Recipe(objectives={"nll": KlBudget(nats)})
 
 
-def with_opening(turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig) -> list[Window]:
+def with_opening(
+    turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig, extra_context_tokens: int
+) -> list[Window]:
     """The first chunk, which the base wrote, is learnt again with each later one."""
     opening = tuple(book[: len(chunk.tokens)])
     again = [Window(turn.prompt.header, (), (), opening, ())] if opening else []
-    return windows(turn, chunk, book, learning) + again
+    return windows(turn, chunk, book, learning, extra_context_tokens) + again
 
 
 WHOLE = ("generated.epochs=2", "generated.window_tokens=0", "generated.context_tokens=2048")

@@ -1,4 +1,4 @@
-"""The gate: which chunks of the model's own are too bad to be learnt from. What a person wrote passes."""
+"""The gate rejects generated chunks that must not be learnt. Human text always passes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from templora_cli.config import Config
 from templora_cli.turn import Chunk, Given, Turn
 
 MEMORY = 8
-"""Own chunks whose NLL the gate compares a new one with."""
+"""The gate compares the NLL of a chunk with that of this many generated chunks before it."""
 NEEDS = 3
-"""Own chunks before it compares at all."""
+"""Generated chunks that it needs before it compares."""
 
 
 def rejection_reason_of(
     turn: Turn, chunk: Chunk, nll_base: float, generated_nlls: Sequence[float], config: Config
 ) -> str | None:
-    """What makes an own chunk unfit to be learnt from, in words; None where nothing does.
+    """Why a generated chunk must not be learnt, in words; None if it may be.
 
-    A loop is cheap for the base and glued words are dear, so an NLL that leaves the range of the
-    chunks before it (`generated_nlls`, nats/token) either way is a sign of both. They count whether they
-    passed or not, so that a lasting change of the text is accepted in the end.
+    A loop has a low NLL under the base and garbled text a high one, so the gate rejects a chunk whose NLL is
+    far from the median of recent chunks (`generated_nlls`, nats/token). Rejected chunks count towards that
+    median, so a lasting change of the text is accepted in the end.
     """
     gate = config.gate
     if turn.origin == "human":
@@ -33,22 +33,22 @@ def rejection_reason_of(
     if not chunk.text.strip():
         return "it is empty"
     if not math.isfinite(nll_base):
-        return "its NLL under the base is not finite"
+        return "its NLL under the base is NaN or infinite"
     written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
     if (repeated := repetition([], written)) > gate.repetition:
-        return f"it loops: {repeated:.0%} of it stood there before"
+        return f"it loops: {repeated:.0%} of its 4-grams are repeated"
     recent = [nll for nll in generated_nlls[-MEMORY:] if math.isfinite(nll)]
     if len(recent) < NEEDS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
-        return None  # the mean of a few tokens says little
+        return None  # the mean of a few tokens is too noisy
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
-        return f"its NLL under the base is {nll_base:.2f} nats/token, that of those before it {usual:.2f}"
+        return f"its NLL under the base is {nll_base:.2f} nats/token, while recent chunks have {usual:.2f}"
     return None
 
 
 def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
-    """The gate, where it is the adapter that has gone too far: in words; None where it has not.
+    """Why the adapter is too far from the base to learn this chunk, in words; None if it is not.
 
-    Nothing else would come out of a second attempt.
+    A second attempt would not help: the adapter would be the same.
     """
     base, adapter = score
     if turn.origin == "human" or not config.gate.enabled or _judged(turn) or adapter is None:
@@ -63,7 +63,7 @@ def _judged(turn: Turn) -> bool:
 
 
 def repetition(window: Sequence[int], chunk: Sequence[int], n: int = 4) -> float:
-    """Share of the chunk's n-grams that stood before, in the window or earlier in the chunk; 0 to 1."""
+    """Share (0 to 1) of the chunk's n-grams that occur before it in the window, or earlier in the chunk."""
     text = [*window, *chunk]
     grams = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
     ending_in_chunk = grams[max(0, len(window) - n + 1) :]

@@ -1,5 +1,6 @@
-"""What is learnt of a chunk, and how: passes over (context -> chunk), loss on the chunk only (paper, section
-3.2), by the recipe of whoever wrote it.
+"""Learning a chunk: passes over (context -> chunk) with the loss on the chunk only (paper, section 3.2).
+
+Human and generated text have settings of their own (`[human]`, `[generated]`).
 """
 
 from __future__ import annotations
@@ -21,32 +22,38 @@ from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Turn
 
 
-def windows(turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig) -> list[Window]:
-    """The chunk in windows of `window_tokens`, each after what stands before it; whole where that is 0."""
+def windows(
+    turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig, extra_context_tokens: int = 0
+) -> list[Window]:
+    """Split the chunk into windows of `window_tokens`, each with its context; 0 makes one window.
+
+    `book` is the text before the chunk. A window also gets `extra_context_tokens` of it, for objectives that
+    read more than training shows.
+    """
     size = learning.window_tokens or len(chunk.tokens)
-    seen = window(book, learning.teacher_context_tokens)
-    made = []
+    longer = window(book, extra_context_tokens)
+    examples = []
     for start in range(0, len(chunk.tokens), size):
         tokens, mask = chunk.tokens[start : start + size], chunk.loss_mask[start : start + size]
         before = chunk.tokens[:start]
         if not chunk.loss_mask or any(mask):
             context = window(turn.prompt.context + before, learning.context_tokens)
-            made.append(Window(turn.prompt.header, context, seen + before, tokens, mask))
-    return made
+            examples.append(Window(turn.prompt.header, context, longer + before, tokens, mask))
+    return examples
 
 
 def learning_rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
-    """The rate for chunk number `chunk` (from 0): constant after a linear warm-up that starts above 0."""
-    assert learning.lr > 0, "the rate was not chosen (config.for_size)"
+    """The learning rate for chunk number `chunk`, from 0: constant after a linear warm-up."""
+    assert learning.lr > 0, "the rate is not resolved (config.with_learning_rates)"
     return learning.lr * min(1.0, (chunk + 1) / max(1, train.warmup_chunks))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parts of learning that an experiment may replace."""
+    """The parts of learning that an experiment may replace (`benchmarks/generated_text.py` has examples)."""
 
     objectives: Mapping[str, Objective] = field(default_factory=lambda: OBJECTIVES)
-    windows: Callable[[Turn, Chunk, Sequence[int], LearningConfig], list[Window]] = windows
+    windows: Callable[[Turn, Chunk, Sequence[int], LearningConfig, int], list[Window]] = windows
     rate: Callable[[int, LearningConfig, TrainConfig], float] = learning_rate
 
 
@@ -54,14 +61,14 @@ RECIPE = Recipe()
 
 
 def learning_config(origin: Origin, config: Config) -> LearningConfig:
-    """Own text is not given text: samples of the model's own bring nothing new, and are learnt otherwise."""
+    """The settings for text of this origin."""
     return config.human if origin == "human" else config.generated
 
 
 def training_examples(
     turn: Turn, chunk: Chunk, config: Config, rejection_reason: str | None
 ) -> list[tuple[Chunk, LearningConfig]]:
-    """What is learnt of a chunk, and how. Of one with a `rejection_reason` only what a person wrote in it."""
+    """The parts of a chunk to learn, with their settings. Of a rejected chunk only human parts are learnt."""
     if not chunk.parts:
         return [] if rejection_reason else [(chunk, learning_config(turn.origin, config))]
     chosen = []
@@ -83,42 +90,41 @@ def learn_chunk(
     rejection_reason: str | None = None,
     recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, list[float]]:
-    """Learn what is to be learnt of the chunk, which is not yet in `state`; returns the loss of each pass."""
+    """Learn a chunk that is not yet in `state`. Returns the mean loss of each pass."""
     losses: list[float] = []
-    for training_example, learning in (
-        training_examples(turn, chunk, config, rejection_reason) if state.optimizer is not None else ()
-    ):
+    if state.optimizer is None:
+        return losses
+    for example, learning in training_examples(turn, chunk, config, rejection_reason):
         rate = recipe.rate(state.chunks, learning, config.train)
         objective = recipe.objectives[learning.objective]
-        steps = [
-            loss
-            for one in recipe.windows(turn, training_example, state.tokens, learning)
-            if (loss := objective.loss(one, model, learning)) is not None
-        ]
-        losses += yield from _passes(steps, learning.epochs, rate, model, state)
+        extra = objective.extra_context_tokens(learning)
+        windows = recipe.windows(turn, example, state.tokens, learning, extra)
+        steps = [objective.loss(window, model, learning) for window in windows]
+        useful = [step for step in steps if step is not None]
+        losses += yield from _passes(useful, learning.epochs, rate, model, state)
     return losses
 
 
 def _passes(
     steps: Sequence[Loss], epochs: int, rate: float, model: AdaptedModel, state: WritingState
 ) -> Generator[Event, None, list[float]]:
-    """Passes over all `steps`; returns the mean loss of each."""
+    """Take `epochs` passes over `steps`. Returns the mean loss of each pass."""
     losses: list[float] = []
     assert state.optimizer is not None
     state.optimizer.param_groups[0]["lr"] = rate
     for epoch in range(1, epochs + 1 if steps else 1):
-        found = [train_step(loss, model, state) for loss in steps]
-        if not all(map(math.isfinite, found)):
-            left_out = f"pass {epoch} of {epochs}" + (" and those after it" if epoch < epochs else "")
-            yield Notice(f"chunk {state.chunks + 1}: {left_out} left out, the gradients are not finite")
+        step_losses = [train_step(loss, model, state) for loss in steps]
+        if not all(map(math.isfinite, step_losses)):
+            skipped = f"pass {epoch} of {epochs}" + (" and later passes" if epoch < epochs else "")
+            yield Notice(f"chunk {state.chunks + 1}: {skipped} skipped because of NaN or infinite gradients")
             break
-        losses.append(math.fsum(found) / len(found))
+        losses.append(math.fsum(step_losses) / len(step_losses))
         yield TrainStep(state.chunks, epoch, epochs, losses[-1], rate)
     return losses
 
 
 def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -> float:
-    """One step of the optimizer; returns the loss before it, or NaN where it or a gradient is not finite."""
+    """One optimizer step. Returns the loss before it, or NaN if the loss or a gradient is not finite."""
     assert state.optimizer is not None
     model.module.train()
     with _dropout_random(state, model.device):
@@ -126,7 +132,7 @@ def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -
         loss.backward()  # type: ignore[no-untyped-call]
     model.module.eval()
     finite = math.isfinite(loss.item()) and _finite_gradients(state)
-    if finite:  # one step that is not would turn the whole adapter into NaN
+    if finite:  # one bad step would turn the whole adapter into NaN
         state.optimizer.step()
     state.optimizer.zero_grad()
     return loss.item() if finite else math.nan
@@ -134,7 +140,7 @@ def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -
 
 @contextmanager
 def _dropout_random(state: WritingState, device: torch.device) -> Iterator[None]:
-    """Let dropout draw from the state's own stream, and leave the process's generators untouched."""
+    """Draw dropout masks from the random stream in `state`; leave the generators of the process untouched."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         if on_cuda:

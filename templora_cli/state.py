@@ -1,4 +1,4 @@
-"""Everything that changes while a book is written."""
+"""All state that changes while a book is written."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from templora_cli.engine.training.optimizers import OPTIMIZERS
 
 @dataclass
 class WritingState:
-    """A checkpoint is this, and nothing else is."""
+    """The whole content of a checkpoint."""
 
     tokens: list[int]
-    """The book: token ids, never re-tokenised text."""
+    """The book as token ids. They are never made from its text again, which could give other tokens."""
     chunks: int
     adapter: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer | None
-    """Its moments; None where nothing is learnt."""
+    """Holds the optimizer's moments; None without learning."""
     seed: int
     take: int
-    """How often the book was taken back: what is written anew is drawn anew."""
+    """How many times the book was rewound. Chunks that are written again get new random numbers."""
     dropout: Tensor
-    """State of the model device's random generator for dropout, uint8."""
+    """State of the random generator for dropout on the model's device, uint8."""
     generated_nlls: list[float] = field(default_factory=list)
-    """NLL under the base of each own chunk, nats/token; the gate compares with it."""
+    """NLL of each generated chunk under the base, nats/token, for the gate."""
     records: list[Any] = field(default_factory=list)
-    """What the task keeps of each chunk."""
+    """What the task stored with each chunk, a JSON value each."""
 
     @classmethod
     def begin(cls, model: AdaptedModel, config: Config, *, take: int = 0) -> WritingState:
@@ -42,12 +42,12 @@ class WritingState:
         if model.adapter:  # each chunk sets its learning rate
             make = OPTIMIZERS[config.train.optimizer].make
             optimizer = make(model.adapter.values(), config.train.weight_decay)
-        # Another stream than the sampler's, whatever the seed.
+        # Never the same stream as the sampler's, whatever the seed.
         dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
         return cls([], 0, model.adapter, optimizer, config.seed, take, dropout)
 
     def generator(self, candidate: int, device: torch.device) -> torch.Generator:
-        """The random numbers of a candidate for the next chunk: they hang on nothing drawn before."""
+        """The random generator of a candidate for the next chunk. It does not depend on earlier draws."""
         key = f"{self.seed} {self.chunks} {self.take} {candidate}"
         number = int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1
         return torch.Generator(device).manual_seed(number)

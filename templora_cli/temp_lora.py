@@ -1,13 +1,13 @@
 """Temp-LoRA (Wang, Ma, Cai, arXiv 2401.11504): write a book and learn it while it is written.
 
-A context window forgets. What leaves it is kept in a LoRA adapter that is trained, during generation,
-on each chunk of text just produced, and is thrown away with the book. One turn of `write` is one chunk:
+A context window forgets. Temp-LoRA stores the text that leaves the window in a LoRA adapter: it is trained on
+each chunk as soon as the chunk is written, and thrown away with the book. One turn of `write` is one chunk:
 
     prompt -> propose -> score -> choose -> learn -> (the caller commits) -> next
 
-The loop is a generator of events. It knows neither files nor terminal nor what is written: a task says what
-comes next (`turn.py`), and the caller drives it. While it is suspended at `ChunkLearnt` the state is whole
-and may be copied to the disk.
+The loop is a generator of events. It knows no files, no terminal and no kind of text: a task says what comes
+next (`turn.py`), and the caller drives the loop. While the loop is suspended at `ChunkLearnt` the state is
+complete and may be saved.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Task, Tur
 
 @dataclass(frozen=True)
 class Candidate:
-    """A chunk as it was proposed, and what was found of it."""
+    """A proposed chunk with its scores."""
 
     number: int
     chunk: Chunk
     nll_base: float
-    """Mean NLL under the base, nats a token."""
+    """Mean NLL under the base, nats/token."""
     nll_adapter: float | None
-    """The same under base and adapter, before the chunk is learnt; None where nothing is learnt."""
+    """Mean NLL under base + adapter before the chunk is learnt; None without learning."""
     rejection_reason: str | None
-    """Why it may not be learnt from, in words."""
+    """Why the gate rejects it, in words; None if it passes."""
 
 
 def write(
@@ -63,7 +63,7 @@ def write(
     *,
     recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, None]:
-    """The whole algorithm (paper, section 3.2 and Algorithm 1), from `state` to the end of the book."""
+    """Write from `state` to the end of the book: the whole algorithm (paper, section 3.2, Algorithm 1)."""
     while (turn := task.next_turn(state.tokens, state.records)) is not None:
         index, prompt = state.chunks, turn.prompt
         yield ChunkStarted(index, turn.origin, len(prompt.context), turn.max_tokens)
@@ -108,9 +108,9 @@ def write(
 def propose(
     task: Task, turn: Turn, model: AdaptedModel, backend: Backend, state: WritingState, config: Config
 ) -> Generator[Event, None, list[Candidate]]:
-    """Candidates for the chunk, each from its own random numbers, to the first that passes the gate."""
+    """Make candidates for the chunk, each with its own random numbers, until one passes the gate."""
     candidates: list[Candidate] = []
-    # Greedy would say the same again, and what is composed in parts has tried them again already.
+    # Greedy decoding would repeat itself, and a composed chunk has retried its parts already.
     again = isinstance(turn, Generate) and config.decode.temperature >= GREEDY_BELOW
     for number in range(config.gate.candidates if again else 1):
         if candidates:
@@ -127,7 +127,7 @@ def propose(
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The one that passed the gate, which is the last; where none did, the last is kept and marked."""
+    """The last candidate: the only one that passed the gate, or, if none did, one that will not be learnt."""
     return candidates[-1]
 
 
@@ -141,7 +141,7 @@ def make_chunk(
     *,
     generator: torch.Generator,
 ) -> Generator[Event, None, Chunk]:
-    """The chunk of a turn: read, composed by the task, or decoded with base + adapter."""
+    """Make the chunk of a turn: read it, let the task compose it, or decode it with base + adapter."""
     if isinstance(turn, Given):
         to_text = task.text_stream(state.tokens)
         text = "".join(map(to_text, turn.tokens))
@@ -158,7 +158,7 @@ def make_chunk(
 def decode_chunk(
     turn: Generate, index: int, to_text: Callable[[int], str], backend: Backend, sampler: Sampler
 ) -> Generator[Event, None, Chunk]:
-    """Decode a chunk of prose, token by token."""
+    """Decode a chunk of prose token by token."""
     chunk: list[int] = []
     pieces: list[str] = []
     nlls: list[Tensor] = []
@@ -169,14 +169,14 @@ def decode_chunk(
         if token.logits is not None:
             nlls.append(token_nll(token.logits, token.id))
         yield TextDecoded(index, pieces[-1], len(chunk))
-    said = torch.stack(nlls).tolist() if nlls else ()  # a GPU is not waited for before
-    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(said))
+    values = torch.stack(nlls).tolist() if nlls else ()  # one wait for the GPU, not one per token
+    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(values))
 
 
 def decode_with(
     prompt: Prompt, model: AdaptedModel, backend: Backend, generator: torch.Generator, config: Config
 ) -> Decode:
-    """Decoding for a task that composes its chunk, after `prompt` and with numbers of `generator`."""
+    """The `Decode` function for a `Compose` turn: after `prompt`, with random numbers from `generator`."""
 
     def decode(
         after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
@@ -194,10 +194,10 @@ def decode_with(
 
 
 def score_chunk(prompt: Prompt, chunk: Chunk, model: AdaptedModel) -> tuple[float, float | None]:
-    """Mean NLL of the chunk under base and under adapter, nats a token, before it is learnt.
+    """Mean NLL of the chunk before it is learnt, nats/token: under the base, and under base + adapter.
 
-    The difference is the live measure of what the adapter gives. NaN for a chunk without tokens. What was
-    decoded token by token has met base + adapter already: no second pass is made over it.
+    Their difference shows how much the adapter helps. NaN for a chunk without tokens. A chunk that was
+    decoded token by token has its NLLs under base + adapter already and needs no second pass.
     """
     model.module.eval()
 

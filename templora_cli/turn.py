@@ -1,7 +1,7 @@
-"""What a task asks of one turn of the loop, and what the turn brings.
+"""Turns: a task asks the loop for one chunk at a time, in one of three ways.
 
-A turn is one of three: text that is there already (`Given`), prose that the model decodes (`Generate`), or a
-chunk that a writer of the task's makes in parts, such as paragraphs below their sources (`Compose`).
+`Given` is text that exists already. `Generate` is prose that the model decodes. `Compose` is a chunk that the
+task builds from several decoded parts, such as paragraphs with their translations.
 """
 
 from __future__ import annotations
@@ -16,60 +16,60 @@ from templora_cli.prompt import Prompt
 
 @dataclass(frozen=True)
 class ChunkPart:
-    """Tokens of a chunk that are learnt by the recipe of one origin."""
+    """Tokens of a chunk that have the same author, and so the same learning settings."""
 
     origin: Origin
     loss_mask: tuple[bool, ...]
-    """Which tokens of the chunk those are."""
+    """Which tokens of the chunk belong to the part."""
     passes: int = 1
-    """For each pass of the recipe."""
+    """How many times the configured number of passes is taken over the part."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one turn of the loop has brought: the unit that is scored, learnt and committed."""
+    """The text of one turn: the unit that is scored, learnt and committed."""
 
     tokens: tuple[int, ...]
     text: str
     loss_mask: tuple[bool, ...] = ()
-    """Which tokens are scored and learnt, at least one; empty for all of them."""
+    """Which tokens are scored and learnt, at least one; empty for all."""
     parts: tuple[ChunkPart, ...] = ()
-    """What is learnt by which recipe; empty where all of it is learnt by that of the turn's origin."""
+    """Parts with different authors; empty if all of the chunk has the origin of its turn."""
     record: Any = None
-    """What the task wants to find again after a resume, a JSON value."""
+    """Data of the task that is stored with the chunk, a JSON value."""
     rejection_reason: str | None = None
-    """What the task itself found that makes it unfit to be learnt from, in words."""
+    """Why the task itself rejects the chunk for learning, in words."""
     nlls: tuple[float, ...] = ()
-    """NLL of each token under base + adapter as it was decoded, nats; empty where that is not known."""
+    """NLL of each token under base + adapter when it was decoded, nats; empty if unknown."""
 
 
 class Decode(Protocol):
-    """Decoding as a task may ask for it, with base + adapter and the candidate's own random numbers."""
+    """Decoding for a `Compose` turn, with base + adapter and the random generator of the candidate."""
 
     def __call__(
         self, after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
     ) -> Iterator[int]:
-        """The tokens that follow the prompt and `after`, to the first of `ends` with it."""
+        """Yield the tokens that follow the prompt and `after`, up to and including the first of `ends`."""
 
 
 Writer = Callable[[int, Decode], Generator[Event, None, Chunk]]
-"""Writes chunk number n in parts."""
+"""Composes the chunk with this number, from 0."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A chunk that is there already: what a person wrote, or a committed chunk that is learnt again."""
+    """A chunk that exists already: human text, or a committed chunk that is learnt again."""
 
     prompt: Prompt
     tokens: tuple[int, ...]
     origin: Origin = "human"
-    """Who wrote it: it is learnt by `[human]` or by `[generated]`."""
+    """The author: `[human]` or `[generated]` says how it is learnt."""
     loss_mask: tuple[bool, ...] = ()
     rejection_reason: str | None = None
-    """Why a committed chunk is not learnt from."""
+    """Why a committed chunk is not learnt."""
     record: Any = None
     judged: bool = False
-    """Has the gate decided already, as `rejection_reason` says? When it was decoded the score was another."""
+    """Has the gate decided already? When the chunk was decoded its score was different."""
 
     @property
     def max_tokens(self) -> int:
@@ -91,11 +91,11 @@ class Generate:
 
 @dataclass(frozen=True)
 class Compose:
-    """A chunk that `writer` makes in parts, decoding after a prompt that they share."""
+    """A chunk that `writer` builds from parts, each decoded after the same prompt."""
 
     prompt: Prompt
     max_tokens: int
-    """The length that is expected."""
+    """The expected length."""
     writer: Writer
     origin: Origin = "generated"
 
@@ -104,32 +104,30 @@ Turn = Given | Generate | Compose
 
 
 class Task(Protocol):
-    """What to write next: a room of its own for each kind (`task_kinds.py`)."""
+    """Decides what comes next. `task_kinds.py` lists the kinds of tasks."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Turn | None:
-        """The turn that continues `book`, or None when the book is finished.
-
-        `records` are those of the chunks so far.
-        """
+        """The turn that continues `book`, or None when it is finished. `records` are those of its chunks."""
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Turn:
-        """The turn that brings a committed `chunk` (the values of its `chunk.json`) again after `book`:
-        nothing is decoded, and what was not learnt is not learnt.
+        """The turn that repeats a committed `chunk` (the values of its `chunk.json`) after `book`.
+
+        Nothing is decoded, and a chunk that was not learnt is not learnt now.
         """
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
-        """A function from the tokens that follow `book`, one at a time, to their text."""
+        """A function that decodes the tokens after `book`, one at a time, to text."""
 
 
 def given_turn(
     prompt: Callable[[Sequence[int]], Prompt], book: Sequence[int], text: tuple[int, ...], chunk_tokens: int
 ) -> Given | None:
-    """The turn that reads what follows `book` in `text`, which begins with it; None at the end."""
+    """The next chunk of `text`, of which `book` is the beginning; None at its end."""
     tokens = text[len(book) : len(book) + chunk_tokens]
     return Given(prompt(book), tokens) if tokens else None
 
 
 def replay_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
-    """A committed chunk of prose again, by the recipe of its origin, after `prompt`."""
-    kept = {"rejection_reason": chunk["rejection_reason"], "record": chunk["record"], "judged": True}
-    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], **kept)
+    """A committed chunk of prose once more, after `prompt`."""
+    decided = {"rejection_reason": chunk["rejection_reason"], "record": chunk["record"], "judged": True}
+    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], **decided)

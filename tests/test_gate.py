@@ -26,7 +26,7 @@ def test_a_chunk_that_loops_is_written_again(tiny_model: Path) -> None:
     loop.backend.enqueue("abababababab", "Hello there.")
     events = loop.run()
     (rejected,) = [e for e in events if isinstance(e, ChunkRejected)]
-    assert rejected.index == 0 and rejected.rejection_reason == "it loops: 78% of it stood there before"
+    assert rejected.index == 0 and rejected.rejection_reason == "it loops: 78% of its 4-grams are repeated"
     (chunk,) = learnt(events)
     assert chunk.text == "Hello there." and chunk.rejection_reason is None and chunk.train_losses
     assert loop.state.tokens == [ord(c) for c in "Hello there."]
@@ -60,7 +60,7 @@ def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: floa
     loop.state.generated_nlls += [100.0] * 3 + [usual] * 8
     loop.backend.enqueue("Hello there.", "More of it..")
     (chunk,) = learnt(loop.run())
-    assert f"that of those before it {usual:.2f}" in (chunk.rejection_reason or "")
+    assert f"while recent chunks have {usual:.2f}" in (chunk.rejection_reason or "")
     assert loop.state.generated_nlls[11:] == [chunk.nll_base], "a lasting change is accepted in the end"
     fewer = Loop(tiny_model, 12)
     fewer.state.generated_nlls += [usual] * 2
@@ -69,10 +69,10 @@ def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: floa
 
 
 def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure() -> None:
-    assert "not finite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
+    assert "NaN or infinite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
     nlls = [2.0] * 3 + [math.nan] * 5
     assert rejection_reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
-    assert "that of those before it 2.00" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
+    assert "while recent chunks have 2.00" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
     assert rejection_reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
         "two tokens say little"
     )

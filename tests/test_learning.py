@@ -138,10 +138,10 @@ def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_mode
     assert len(steps) == 2 * 2 * 3, "two chunks, two passes, three windows"
     assert kinds(events).count("TrainStep") == 4
     chunk = Chunk(tuple(range(10, 22)), "")
-    first, second, third = windows(TURN, chunk, [8, 9], learning)
+    first, second, third = windows(TURN, chunk, [8, 9], learning, 2)
     assert (first.context, first.tokens) == ((2, 3), (10, 11, 12, 13, 14))
     assert (second.context, second.tokens) == ((11, 12, 13, 14), (15, 16, 17, 18, 19))
-    assert (third.tokens, third.book) == ((20, 21), (8, 9, *range(10, 20)))
+    assert (third.tokens, third.longer_context) == ((20, 21), (8, 9, *range(10, 20)))
     masked = replace(chunk, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
     assert [w.tokens[-1] for w in windows(TURN, masked, [8, 9], learning)] == [14, 21]
     (whole,) = windows(TURN, replace(chunk, tokens=(10, 11)), [8, 9], LearningConfig())
@@ -199,7 +199,7 @@ class Told:
             return None
         return lambda: sum(weight.square().mean() for weight in model.adapter.values())
 
-    def reads(self, learning: LearningConfig) -> int:
+    def extra_context_tokens(self, learning: LearningConfig) -> int:
         return 0
 
 
@@ -208,7 +208,7 @@ def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: 
     told = Told(skip=ord("H"))
     recipe = Recipe(
         {"told": told},
-        lambda turn, chunk, book, learning: windows(turn, chunk, book, learning)[::-1],
+        lambda *arguments: windows(*arguments)[::-1],
         lambda chunk, learning, train: 0.25,
     )
     loop = Loop(tiny_model, 24, config=config, recipe=recipe)

@@ -496,13 +496,13 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
         view.show(opened())
         view.show(STARTED)
         texts(view, ["The tide", " the tide"])
-        view.show(events.ChunkRejected(0, "it loops: 81% of it stood there before"))
+        view.show(events.ChunkRejected(0, "it loops: 81% of its 4-grams are repeated"))
         texts(view, ["The lamp"])
         view.close()
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
         "The tide the tide",
-        "chunk 1 of 5 is written again: it loops: 81% of it stood there before",
+        "chunk 1 of 5 is written again: it loops: 81% of its 4-grams are repeated",
         "The lamp",
     ]
 

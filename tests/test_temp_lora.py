@@ -202,7 +202,7 @@ def test_candidates_that_do_not_pass_are_told_as_they_are_rejected(tiny_model: P
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
     failed_checks, candidates = proposed(loop)
-    assert failed_checks == ["it loops: 78% of it stood there before", "it is empty"]
+    assert failed_checks == ["it loops: 78% of its 4-grams are repeated", "it is empty"]
     assert [one.rejection_reason for one in candidates] == [*failed_checks, None]
     assert [one.number for one in candidates] == [0, 1, 2]
     assert choose(candidates) is candidates[2]

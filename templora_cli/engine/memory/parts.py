@@ -178,16 +178,16 @@ def _step(workload: Workload, how: LearningConfig) -> StepMemory:
     shape, each = workload.shape, workload.device_memory.bytes_each
     tokens = _trained_tokens(workload, how)
     layer, backward = layer_bytes(workload, tokens), _backward_bytes(workload, tokens)
-    kept = shape.num_layers * layer
+    activations = shape.num_layers * layer
     if workload.config.train.gradient_checkpointing == "on":
-        kept, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
+        activations, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
     sizes = StepSizes(
         header=workload.header,
         chunk=workload.chunk,
-        counting=min(how.window_tokens or workload.chunk, workload.chunk),
-        vocabulary=shape.vocab_size,
-        sliced=shape.plain_head,
-        kept=kept,
+        scored=min(how.window_tokens or workload.chunk, workload.chunk),
+        vocab_size=shape.vocab_size,
+        model_can_slice=shape.plain_head,
+        activations=activations,
         backward=backward,
         forward=lambda tokens: _forward_bytes(shape, tokens, each, fused=True),
     )

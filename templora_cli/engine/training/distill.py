@@ -1,4 +1,4 @@
-"""Context distillation: what has left the window is taught by the base that still sees it."""
+"""Context distillation: the base with a longer context teaches base + adapter with a shorter one."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from templora_cli.engine.training.objective import Loss, StepMemory, StepSizes, 
 
 
 class Distill:
-    """Context distillation: the base, which sees `teacher_context_tokens` of the book, teaches base +
-    adapter, which see the short context.
+    """Context distillation: the teacher is the base with `teacher_context_tokens` of the book, the student is
+    base + adapter with the training context.
     """
 
-    copies = 4
-    """Of the student's logits, which are there whole: as those of nll, and the divergence."""
+    logit_copies = 4
+    """Of the student's logits, all rows at once: the three of nll, and the divergence."""
 
     def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`.
 
-        Where nothing has left the window yet the teacher has nothing to teach: an optimizer that scales its
-        steps would make whole ones out of rounding errors.
+        None while the teacher sees no more than the student: the loss would be rounding errors, which Adam
+        would scale to full steps.
         """
         prompt, tokens, mask = window.header + window.context, window.tokens, window.loss_mask
-        seen = window.book[max(0, len(window.book) - learning.teacher_context_tokens) :]
-        longer = window.header + seen
+        start = max(0, len(window.longer_context) - learning.teacher_context_tokens)
+        longer = window.header + window.longer_context[start:]
         if len(longer) <= len(prompt):
             return None
         model.module.eval()
@@ -34,12 +34,13 @@ class Distill:
             teacher = chunk_logits(model.module, longer, tokens, mask).log_softmax(-1)
         return lambda: kl_divergence(teacher, chunk_logits(model.module, prompt, tokens, mask)).mean()
 
-    def reads(self, learning: LearningConfig) -> int:
-        """See `Objective.reads`."""
+    def extra_context_tokens(self, learning: LearningConfig) -> int:
+        """See `Objective.extra_context_tokens`."""
         return learning.teacher_context_tokens
 
     def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
-        """See `Objective.memory`. The teacher's logits are there for all windows of the chunk."""
-        taught = sizes.forward(sizes.header + learning.teacher_context_tokens + sizes.chunk)
-        whole, rows = (tokens * sizes.vocabulary * FLOAT for tokens in (sizes.chunk, sizes.counting))
-        return StepMemory(max(taught, sizes.kept), whole + max(self.copies * rows, sizes.backward))
+        """See `Objective.memory`. The teacher's logits of all windows are held until the chunk is learnt."""
+        teacher_pass = sizes.forward(sizes.header + learning.teacher_context_tokens + sizes.chunk)
+        teacher, student = (tokens * sizes.vocab_size * FLOAT for tokens in (sizes.chunk, sizes.scored))
+        logits = teacher + max(self.logit_copies * student, sizes.backward)
+        return StepMemory(max(teacher_pass, sizes.activations), logits)

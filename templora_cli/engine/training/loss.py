@@ -1,4 +1,4 @@
-"""The loss of a chunk: logits exist for the tokens that count only, and a slice of them at a time."""
+"""Losses of a chunk. Logits are computed for scored tokens only, and where possible a slice at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from templora_cli.engine.training.forward import frozen_head, hidden_at, logits_
 Mask = Sequence[bool]
 
 SLICE = 1 << 24
-"""Logits that there are at once: 64 MB in float32."""
+"""Logits that exist at once: 64 MB in float32."""
 FLOAT = 4
-"""Bytes of float32, in which adapter, optimizer and losses are on every device."""
+"""Bytes of a float32. Adapter, optimizer and losses are float32 on every device."""
 SLICED_COPIES = 2
-"""Of a slice of the logits, in float32: itself and what is made of it."""
+"""float32 copies of a slice of logits: itself and its softmax."""
 
 
 def chunk_nll(
@@ -29,11 +29,10 @@ def chunk_nll(
     *,
     at_once: int = SLICE,
 ) -> Tensor:
-    """Negative log-likelihood of each token of `chunk` that counts, after what stands before it, in nats.
+    """Negative log-likelihood of each scored token of `chunk`, in nats: float32, [scored].
 
-    `mask` names those that count, by default all [len(chunk)]; the result is float32, [those that count].
-    No more than `at_once` logits are there at once, where the model lets them be taken in slices.
-    The prompt has no labels, as in the paper (section 3.2): it is context, not something to learn.
+    `mask` [len(chunk)] says which tokens are scored; empty for all. At most `at_once` logits exist at a time
+    if the model allows slices. The prompt is context and has no labels (paper, section 3.2).
     """
     ids, positions, targets = _loss_targets(module, prompt, chunk, mask)
     if not positions:
@@ -47,17 +46,22 @@ def chunk_nll(
 
 
 def token_nll(logits: Tensor, token: int) -> Tensor:
-    """Negative log-likelihood of a token by the logits [V] for its place, in nats; [], on their device."""
+    """Negative log-likelihood of a token under the logits [V] of its position, in nats; a scalar tensor."""
     return -logits.float().log_softmax(-1)[token]
 
 
 def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:
-    """The logits that predict each token of `chunk` that counts, teacher-forced; float32, [those, V].
+    """The teacher-forced logits of each scored token of `chunk`: float32, [scored, V].
 
-    The prompt must hold at least one token.
+    `scored_tokens` returns the targets in the same order. The prompt must have at least one token.
     """
     ids, positions, _ = _loss_targets(module, prompt, chunk, mask)
     return logits_at(module, ids, positions)[0].float()
+
+
+def scored_tokens(chunk: Sequence[int], mask: Mask = ()) -> list[int]:
+    """The tokens of `chunk` that `mask` selects; all of them where it is empty."""
+    return [token for i, token in enumerate(chunk) if not mask or mask[i]]
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
@@ -65,31 +69,28 @@ def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)
 
 
-def logits_bytes(counting: int, vocabulary: int, copies: int, *, sliced: bool) -> int:
-    """Bytes of the logits that there are at once for a loss over so many tokens.
-
-    `copies` of all of them, in float32, where they cannot be taken in slices.
-    """
+def logits_bytes(scored: int, vocab_size: int, copies: int, *, sliced: bool) -> int:
+    """Bytes of the logits that a loss over `scored` tokens holds at once: `copies` in float32, or a slice."""
     if sliced:
-        counting, copies = min(counting, max(1, SLICE // vocabulary)), SLICED_COPIES
-    return copies * counting * vocabulary * FLOAT
+        scored, copies = min(scored, max(1, SLICE // vocab_size)), SLICED_COPIES
+    return copies * scored * vocab_size * FLOAT
 
 
 def _loss_targets(
     module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask
 ) -> tuple[list[int], list[int], Tensor]:
-    """What the model has to read, the places in it that predict what counts, and the tokens that do."""
-    counting = [i for i in range(len(chunk)) if not mask or mask[i]]
-    read = [*prompt, *chunk[: counting[-1] if counting else 0]]
-    targets = torch.tensor([chunk[i] for i in counting], device=next(module.parameters()).device)
-    return read, [len(prompt) - 1 + i for i in counting], targets
+    """The input ids, the positions in them that predict the scored tokens, and those tokens."""
+    scored = [i for i in range(len(chunk)) if not mask or mask[i]]
+    ids = [*prompt, *chunk[: scored[-1] if scored else 0]]
+    targets = torch.tensor(scored_tokens(chunk, mask), device=next(module.parameters()).device)
+    return ids, [len(prompt) - 1 + i for i in scored], targets
 
 
 class _SlicedNll(torch.autograd.Function):
-    """Cross-entropy behind an output head that does not learn, without its logits [n, V].
+    """Cross-entropy after a frozen output head, without ever holding all logits [n, V].
 
-    The gradient of the hidden states is (softmax - wanted) times the head, so it is taken with the loss,
-    slice by slice, and only scaled in the backward pass.
+    The gradient of the hidden states is (softmax - one-hot target) times the head. It is computed with the
+    loss, slice by slice; the backward pass only scales it.
     """
 
     @staticmethod

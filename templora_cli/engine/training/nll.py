@@ -11,19 +11,19 @@ from templora_cli.engine.training.objective import Loss, StepMemory, StepSizes, 
 class NegativeLogLikelihood:
     """The paper's objective (section 3.2): negative log-likelihood of the chunk after its context."""
 
-    copies = 3
-    """Of the logits, where they are not taken in slices: their log-softmax, and the gradients of both."""
+    logit_copies = 3
+    """Where the model cannot slice: the log-softmax of the logits, and the gradients of both."""
 
     def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`."""
         prompt, tokens, mask = window.header + window.context, window.tokens, window.loss_mask
         return lambda: chunk_nll(model.module, prompt, tokens, mask).mean()
 
-    def reads(self, learning: LearningConfig) -> int:
-        """See `Objective.reads`."""
+    def extra_context_tokens(self, learning: LearningConfig) -> int:
+        """See `Objective.extra_context_tokens`."""
         return 0
 
     def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
-        """See `Objective.memory`. The logits are gone before the first layer's gradients come."""
-        logits = logits_bytes(sizes.counting, sizes.vocabulary, self.copies, sliced=sizes.sliced)
-        return StepMemory(sizes.kept + max(0, sizes.backward - logits), logits)
+        """See `Objective.memory`. The logits are freed before the layers' gradients are allocated."""
+        logits = logits_bytes(sizes.scored, sizes.vocab_size, self.logit_copies, sliced=sizes.model_can_slice)
+        return StepMemory(sizes.activations + max(0, sizes.backward - logits), logits)

@@ -1,7 +1,6 @@
-"""What a training step minimises, and what it learns from.
+"""The interface of an objective: the loss of a training step, and the context and memory that it needs.
 
-An objective says what its loss is and what it needs: how much of the book it reads at once, which the window
-check asks, and what it holds in memory, which the planner asks.
+The window check asks how much of the book an objective reads, and the planner how much memory it takes.
 """
 
 from __future__ import annotations
@@ -16,57 +15,62 @@ from templora_cli.config import LearningConfig
 from templora_cli.engine.training.adapted_model import AdaptedModel
 
 Loss = Callable[[], Tensor]
-"""The loss of a step, mean over the tokens that count, in nats; called once for each pass."""
+"""Computes the loss of a step: the mean over its scored tokens, in nats. Called once per pass."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one step learns: (context -> tokens), a part of a chunk or the whole of it."""
+    """The training example of one step (context -> tokens): a part of a chunk, or all of it."""
 
     header: tuple[int, ...]
     context: tuple[int, ...]
-    """What training shows before the tokens."""
-    book: tuple[int, ...]
-    """What stands before them in the book, as far as a teacher sees."""
+    """The tokens of the book that training shows before `tokens`."""
+    longer_context: tuple[int, ...]
+    """As many tokens of the book before `tokens` as the objective asked for (`extra_context_tokens`)."""
     tokens: tuple[int, ...]
     loss_mask: tuple[bool, ...]
+    """Which of `tokens` are scored, at least one; empty for all."""
 
 
 @dataclass(frozen=True)
 class StepSizes:
-    """What decides the memory of a training step, in tokens or, where it is said, in bytes."""
+    """The sizes that decide how much memory a training step takes."""
 
     header: int
+    """Tokens of the prompt before the book."""
     chunk: int
-    """The longest one."""
-    counting: int
-    """Tokens of the chunk that one step learns."""
-    vocabulary: int
-    sliced: bool
-    """Can the loss be taken in slices of the logits?"""
-    kept: int
-    """Activations that are kept for the backward pass, bytes."""
+    """Tokens of the longest chunk."""
+    scored: int
+    """Tokens of the chunk whose loss one step takes."""
+    vocab_size: int
+    model_can_slice: bool
+    """Can this model compute a few rows of logits at a time, as `loss.chunk_nll` does?"""
+    activations: int
+    """Bytes of activations saved for the backward pass."""
     backward: int
-    """What that makes beside them, bytes."""
+    """Bytes that the backward pass allocates beside them."""
     forward: Callable[[int], int]
-    """Bytes of the activations of a forward pass without gradients over so many tokens."""
+    """Bytes of activations of a forward pass without gradients, by its number of tokens."""
 
 
 class StepMemory(NamedTuple):
-    """Bytes at the peak of a training step, beside what is held all the time."""
+    """Bytes at the peak of a training step. Model, adapter, gradients and optimizer are not counted here."""
 
     activations: int
     logits: int
 
 
 class Objective(Protocol):
-    """How (context -> tokens) is learnt."""
+    """How a training example (context -> tokens) is learnt."""
 
     def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
-        """The loss of a step over `window`; None where there is nothing to learn from it."""
+        """The loss of a step over `window`; None where it would teach nothing, and the step is skipped."""
 
-    def reads(self, learning: LearningConfig) -> int:
-        """Tokens of the book before a chunk that it reads beside those that training shows."""
+    def extra_context_tokens(self, learning: LearningConfig) -> int:
+        """Tokens of the book that the loss reads before a chunk, beyond the training context; 0 for none."""
 
     def memory(self, sizes: StepSizes, learning: LearningConfig) -> StepMemory:
-        """What a step takes."""
+        """The memory of one step, for the planner.
+
+        `activations` includes `sizes.backward`, less any logits that are freed before it is allocated.
+        """

@@ -11,10 +11,10 @@ from templora_cli.engine.training.objectives import OBJECTIVES
 SIZES = StepSizes(
     header=10,
     chunk=64,
-    counting=16,
-    vocabulary=1000,
-    sliced=False,
-    kept=10**6,
+    scored=16,
+    vocab_size=1000,
+    model_can_slice=False,
+    activations=10**6,
     backward=10**5,
     forward=lambda tokens: 1000 * tokens,
 )
@@ -24,8 +24,8 @@ def test_logits_of_nll_are_gone_before_the_layers_gradients_come() -> None:
     nll, learning = OBJECTIVES["nll"], LearningConfig()
     assert nll.memory(SIZES, learning) == StepMemory(10**6, 3 * 16 * 1000 * 4)
     assert nll.memory(replace(SIZES, backward=500_000), learning).activations == 10**6 + 500_000 - 192_000
-    long = replace(SIZES, vocabulary=1 << 20, counting=1000, backward=0)
-    assert nll.memory(replace(long, sliced=True), learning).logits == 2 * 16 * (1 << 20) * 4
+    long = replace(SIZES, vocab_size=1 << 20, scored=1000, backward=0)
+    assert nll.memory(replace(long, model_can_slice=True), learning).logits == 2 * 16 * (1 << 20) * 4
 
 
 def test_a_teacher_reads_its_context_and_its_logits_are_there_for_the_whole_chunk() -> None:
@@ -34,5 +34,5 @@ def test_a_teacher_reads_its_context_and_its_logits_are_there_for_the_whole_chun
     assert made == StepMemory(1000 * (10 + 2000 + 64), 64 * 1000 * 4 + 4 * 16 * 1000 * 4)
     assert distill.memory(replace(SIZES, backward=10**7), learning).logits == 64 * 1000 * 4 + 10**7
     short = LearningConfig(teacher_context_tokens=0)
-    assert distill.memory(SIZES, short).activations == SIZES.kept
-    assert distill.reads(learning) == 2000
+    assert distill.memory(SIZES, short).activations == SIZES.activations
+    assert distill.extra_context_tokens(learning) == 2000
