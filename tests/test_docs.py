@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +72,25 @@ def test_every_page_of_the_laboratory_is_in_its_index() -> None:
     lab = ROOT / "docs" / "lab"
     listed = set(links((lab / "README.md").read_text("utf-8")))
     assert {page.name for page in lab.glob("*.md")} - {"README.md"} <= listed
+
+
+@pytest.mark.full
+def test_the_program_that_counts_alarms_runs(tmp_path: Path) -> None:
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "checks.md").read_text("utf-8"), re.DOTALL
+    )
+    pairs = tmp_path / "pairs.jsonl"
+    source = "他在灯塔里住了七年。"
+    both = ({"source": source, "target": target} for target in ("He lived there for seven years.", source))
+    pairs.write_text("\n".join(map(json.dumps, both)), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(pairs), "zh", "en"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout == "2 {'echo': 1}\n"
 
 
 @pytest.mark.parametrize(
