@@ -18,12 +18,12 @@ MAX_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
 MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
-"""Parameters of SmolLM2-135M, and rates that suit it for given text in one pass (docs/quality.md)."""
+"""Parameters of SmolLM2-135M, and rates that suit given text in one pass (docs/lab/given-text-recipe.md)."""
 PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
 GENERATED_LR_SHARE = 0.04
 """Of the rate for given text, which suits text of the model's own. Measured with AdamW at 0.135 billion
-parameters (docs/quality.md) and assumed elsewhere.
+parameters (docs/lab/own-text.md) and assumed elsewhere.
 """
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
@@ -43,7 +43,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "gate": {"enabled": False},
     },
-    # The defaults of the dataclasses below; docs/quality.md has what they were chosen by.
+    # The defaults of the dataclasses below; docs/lab/README.md says where each was chosen.
     "default": {},
 }
 
@@ -155,7 +155,7 @@ class GateConfig:
     """
 
     enabled: bool = option(True, "Off learns from whatever comes out")
-    # Chunks of people's books: 99 % are below 0.09, the most is 0.28, a refrain (docs/quality.md).
+    # Chunks of people's books: 99 % are below 0.09, the most is 0.28, a refrain (docs/lab/gate.md).
     repetition: float = option(
         0.3, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
     )
@@ -169,7 +169,8 @@ class GateConfig:
         2, "How often a chunk is written at most until it passes", at_least=1, at_most=100
     )
     # Learning from what one wrote makes more of it likely, and so on: how far that goes has a budget, as in
-    # arXiv 2510.16089. Books that held together came to 0.66, one that broke began at 0.9 (docs/quality.md).
+    # arXiv 2510.16089. Books that held together came to 0.66, one that broke to 0.79 and more
+    # (docs/lab/gate.md).
     drift: float = option(
         0.75,
         "How much likelier than the base the adapter may find a chunk and still learn it, nats/token",
@@ -223,11 +224,9 @@ class HumanConfig(LearningConfig):
 
 @dataclass(frozen=True)
 class GeneratedConfig(LearningConfig):
-    """`[generated]`: how a chunk is learnt that the model wrote.
-
-    It brings every bias of the sampler, so the rate that 0 chooses is `GENERATED_LR_SHARE` of that for human
-    text. It is learnt without the text before it: half the work, and nearly as much is remembered
-    (docs/quality.md).
+    """`[generated]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
+    that 0 chooses is `GENERATED_LR_SHARE` of that for given text. Prose of its own is learnt without what stood
+    before it: half the work, and nearly as much is remembered (docs/lab/own-text.md).
     """
 
     context_tokens: int = option(
@@ -396,7 +395,7 @@ def with_learning_rates(config: Config, parameters: int) -> Config:
 def learning_rate_for(parameters: int, optimizer: str) -> float:
     """The learning rate for given text on a base of so many parameters, to two figures.
 
-    A power law through what was measured on 0.135 billion parameters (docs/quality.md) and what the
+    A power law through what was measured on 0.135 billion parameters (docs/lab/depth.md) and what the
     paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
     """
     fast, slow = MEASURED_LR[optimizer], PAPER_LR[optimizer]

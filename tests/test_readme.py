@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tomli
@@ -18,16 +17,6 @@ def test_the_help_is_that_of_the_commands(number: int) -> None:
     shown = blocks(README.read_text("utf-8"))
     assert len(shown) == len(COMMANDS)
     assert shown[number] == block(COMMANDS[number]), "python -m tests.readme writes it anew"
-
-
-@pytest.mark.parametrize(
-    "page", [README, *sorted((README.parent / "docs").glob("*.md"))], ids=lambda p: p.name
-)
-def test_no_page_is_unfinished(page: Path) -> None:
-    text = page.read_text("utf-8")
-    assert not re.search(r"@@|TODO|FIXME|XXX", text)
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (page.parent / target).exists(), f"{page.name} points to {target}"
 
 
 def test_the_settings_shown_are_valid_and_the_defaults() -> None:

@@ -1,7 +1,7 @@
 """Checks of a translated paragraph: nothing is silently left untranslated, lost or made up.
 
 All of them compare two strings, without a model. Their limits were set on the human translation of
-GuoFeng 102 and looked at on 161: see `docs/checks.md`.
+GuoFeng 102 and looked at on 161: see `docs/lab/checks.md`.
 """
 
 from __future__ import annotations

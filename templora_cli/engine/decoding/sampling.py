@@ -123,7 +123,7 @@ class DeviceSampler(Sampler):
 
 
 class HostSampler(Sampler):
-    """With numpy, for logits of a CPU: half as long a token as with torch (docs/performance.md)."""
+    """With numpy, for logits of a CPU: half as long a token as with torch (docs/lab/decoding-cpu.md)."""
 
     @torch.no_grad()
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:

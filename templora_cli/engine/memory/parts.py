@@ -1,7 +1,7 @@
 """What everything takes of memory that a book takes, by the phases in which it is there.
 
 Arithmetic over a model's `Shape` and the settings. A phase takes what is held all the time and its own.
-docs/performance.md has plans beside measured peaks. What was not measured stands here with what it rests on.
+docs/lab/memory.md has plans beside measured peaks. What was not measured stands here with what it rests on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIBRARIES = 50_000_000
 """What the libraries load later than at import, on a CPU."""
 HOLES, HOLES_OF_LAYER = 300_000_000, 2
 """glibc's heap after a backward pass: bytes, and times the activations of a layer. Fitted to the runs of
-docs/performance.md, not derived."""
+docs/lab/memory.md, not derived."""
 LOGITS_SCORED = 2
 """float32 copies of the logits of a chunk whose likelihood is taken: themselves and their log-softmax."""
 
