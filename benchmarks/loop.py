@@ -91,10 +91,8 @@ class Loop:
         learning = learning_config(turn.origin, self.config)
         work = Work.of(self.module)
         steps = windows(turn, Chunk(tuple(given), ""), self.state.tokens, learning)
-        get_or_compute = sum(
-            step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps
-        )
-        return learning.epochs, learning.epochs * get_or_compute
+        flops = sum(step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps)
+        return learning.epochs, learning.epochs * flops
 
 
 def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -> Loop:

@@ -3,7 +3,7 @@
     python -m benchmarks.recipes grid BOOK.txt --limit-tokens 12288 --only paper --only lr=2e-4
 
 Each recipe reads the same chunks with the same context through the loop's own training, as `templora eval
-ppl` does, but the base is scored get_or_compute for all of them. One line of JSON a recipe goes to `--out`;
+ppl` does, but the base is scored once for all of them. One line of JSON a recipe goes to `--out`;
 `python -m benchmarks.recipes table grid.jsonl` makes one table of several files. What wins here belongs in
 `templora_cli/config.py`, after a confirmation on another book.
 """

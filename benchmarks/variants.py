@@ -84,8 +84,10 @@ def hardest(model: AdaptedModel, windows: list[Window]) -> list[Window]:
 def hardest_half(model: AdaptedModel) -> Recipe:
     """Only the hardest windows of a chunk are learnt."""
 
-    def chosen(turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig) -> list[Window]:
-        return hardest(model, windows(turn, chunk, book, learning))
+    def chosen(
+        turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig, extra: int = 0
+    ) -> list[Window]:
+        return hardest(model, windows(turn, chunk, book, learning, extra))
 
     return Recipe(windows=chosen)
 

@@ -227,8 +227,8 @@ def require_window(model: LanguageModel, new: NewSession) -> None:
 
     config, most = new.config, model.max_positions
     recipes: tuple[LearningConfig, ...] = (config.human, config.generated) if config.train.learn else ()
-    reads = (OBJECTIVES[how.objective].reads(how) for how in recipes)
-    contexts = [(most_read, "teacher_context_tokens =") for most_read in reads if most_read]
+    extra = (OBJECTIVES[how.objective].extra_context_tokens(how) for how in recipes)
+    contexts = [(tokens, "teacher_context_tokens =") for tokens in extra if tokens]
     for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:
         need = new.header_tokens + context + new.longest_seen
         if most is not None and need > most:

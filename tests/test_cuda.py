@@ -43,15 +43,15 @@ def templora(*arguments: str) -> Path:
 def test_nf4_by_default_and_exact_after_a_resume(backend: str, tiny_model: Path) -> None:
     write = ("write", "--model", str(tiny_model), "--premise", "A storm.", "--chunk-tokens", "32")
     write += ("--set", f"decode.backend={backend}")
-    get_or_compute = templora(*write, "--chunks", "4")
+    uninterrupted = templora(*write, "--chunks", "4")
     templora(*write, "--chunks", "2")
     twice = templora("resume", "--chunks", "2")
-    manifest = json.loads((get_or_compute / "session.json").read_text())
+    manifest = json.loads((uninterrupted / "session.json").read_text())
     assert (manifest["device"], manifest["quantize"]) == ("cuda", "nf4")
-    assert [c["tokens"] for c in read_chunks(get_or_compute / "steps")] == [
+    assert [c["tokens"] for c in read_chunks(uninterrupted / "steps")] == [
         c["tokens"] for c in read_chunks(twice / "steps")
     ]
-    ours, theirs = (committed_steps(book / "steps")[-1] for book in (twice, get_or_compute))
+    ours, theirs = (committed_steps(book / "steps")[-1] for book in (twice, uninterrupted))
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, wanted = load_file(ours / name), load_file(theirs / name)
         assert all(torch.equal(tensors[key], wanted[key]) for key in wanted), name

@@ -189,9 +189,9 @@ def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
 
 
 def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:
-    get_or_compute = write(tiny_model, "--chunks", "3", "-q").stdout
+    uninterrupted = write(tiny_model, "--chunks", "3", "-q").stdout
     twice = write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout
-    assert get_or_compute.replace("\n", "") == twice.replace("\n", "")
+    assert uninterrupted.replace("\n", "") == twice.replace("\n", "")
 
 
 def test_a_session_in_use_is_refused_by_name(tiny_model: Path) -> None:
@@ -212,7 +212,7 @@ def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tiny_base_
 
 
 def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
-    get_or_compute = write(tiny_model, "--chunks", "4", "-q").stdout
+    uninterrupted = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "3")
     step = committed_steps(only_session() / "steps")[-1]
     (step / "adapter.safetensors").write_bytes(b"damaged")
@@ -220,17 +220,17 @@ def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "adapter.safetensors does not match its checksum" in result.stderr.replace("\n", " ")
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == get_or_compute.replace("\n", "")
+    assert text.replace("\n", "") == uninterrupted.replace("\n", "")
 
 
 def test_a_damaged_last_chunk_does_not_shorten_what_is_asked_for(tiny_model: Path) -> None:
-    get_or_compute = write(tiny_model, "--chunks", "4", "-q").stdout
+    uninterrupted = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "2")
     (committed_steps(only_session() / "steps")[-1] / "chunk.json").write_text("{")
     result = templora("resume", "--chunks", "3", "-q")
     assert result.exit_code == 0, result.stderr
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == get_or_compute.replace("\n", ""), "three more than the one that is good"
+    assert text.replace("\n", "") == uninterrupted.replace("\n", ""), "three more than the one that is good"
 
 
 def test_a_book_that_was_finished_but_for_its_file(tiny_model: Path) -> None:
@@ -429,7 +429,7 @@ def full_at(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_keeps_what_is_committed(
     written: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get_or_compute = write(tiny_model, "--chunks", "3", "-q").stdout
+    uninterrupted = write(tiny_model, "--chunks", "3", "-q").stdout
     write(tiny_model, "--chunks", "1")
     name = only_session().name
     with monkeypatch.context() as patch:
@@ -442,7 +442,7 @@ def test_a_full_disk_keeps_what_is_committed(
     again = templora("resume", name, "--chunks", "2", "-q")
     assert again.exit_code == 0, again.stderr
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == get_or_compute.replace("\n", "")
+    assert text.replace("\n", "") == uninterrupted.replace("\n", "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -23,10 +23,8 @@ def chunk(index: int, tokens: list[int], text: str, nll: float = 2.0) -> dict[st
 
 
 def test_repetition_in_the_chunk_and_in_the_book() -> None:
-    get_or_compute, again, loop = list(range(20)), list(range(20)), [1, 2, 3, 4] * 5
-    first, second, third = measures_of(
-        [chunk(0, get_or_compute, "a"), chunk(1, again, "a"), chunk(2, loop, "a")], {}
-    )
+    first, again, loop = list(range(20)), list(range(20)), [1, 2, 3, 4] * 5
+    first, second, third = measures_of([chunk(0, first, "a"), chunk(1, again, "a"), chunk(2, loop, "a")], {})
     assert (first.repetition_in_chunk, first.repetition_in_book) == (0, 0)
     assert second.repetition_in_chunk == 0 and second.repetition_in_book == pytest.approx(17 / 20)
     assert third.repetition_in_chunk == pytest.approx(13 / 17)
