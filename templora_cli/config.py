@@ -1,8 +1,8 @@
-"""Every setting, with its default, its meaning and its range, in one place.
+"""All settings with their defaults, meanings and ranges.
 
-A configuration is built from layers, later ones winning: the defaults, the user's config file,
-`templora.toml` of the working folder, the flags of the command line. All mistakes of all layers are
-reported together, each with the place where it stands.
+A configuration is built from layers; a later layer overrides an earlier one: defaults, the user's config
+file, `templora.toml` in the working folder, flags. All errors of all layers are reported together, each with
+its source.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, get_type_hints
 from templora_cli.errors import TemploraError
 
 MAX_TOKENS = 1 << 24
-"""Larger than any window; keeps figures that are typing errors out of the machine's integers."""
+"""An upper limit for counts of tokens, larger than any context window; it catches typing errors."""
 
 MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
-"""Parameters of SmolLM2-135M, and rates that suit given text in one pass (docs/lab/given-text-recipe.md)."""
+"""Parameters of SmolLM2-135M, and its best rates for human text (docs/lab/given-text-recipe.md)."""
 PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
-"""Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
+"""Parameters and rate of the paper's Llama-2 (section 4.1); for Muon, the rate with equal steps."""
 GENERATED_LR_SHARE = 0.04
-"""Of the rate for given text, which suits text of the model's own. Measured with AdamW at 0.135 billion
-parameters (docs/lab/own-text.md) and assumed elsewhere.
+"""The learning rate for generated text, as a share of that for human text. Measured with AdamW at 0.135
+billion parameters (docs/lab/own-text.md) and assumed elsewhere.
 """
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
@@ -60,120 +60,121 @@ def option(
     above: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A dataclass field whose meaning and range travel with it, into `--help` and into the checks."""
+    """A dataclass field with its help text and range, for `--help`, the documents and validation."""
     limits = {"at_least": at_least, "at_most": at_most, "above": above, "choices": choices}
     return field(default=default, metadata={"help": help, **limits})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`[model]`: which base model, and how it is held in memory."""
+    """`[model]`: the base model, and how it is loaded."""
 
     name: str = option("smollm2-135m", "Alias, Hugging Face id, local folder or .gguf file")
     quantize: str = option(
         "auto",
-        "How the base is held: nf4 (4-bit), int8 (8-bit), none (full precision) or auto (nf4 on a GPU, "
-        "none on a CPU)",
+        "Precision of the base model: nf4 (4-bit), int8 (8-bit), none (full precision) or auto (nf4 on a "
+        "GPU, none on a CPU)",
         choices=("auto", "nf4", "int8", "none"),
     )
     device: str = option(
         "auto",
-        "Where it runs: cpu, cuda or auto (a CUDA GPU where there is one)",
+        "Device: cpu, cuda or auto (cuda if there is a CUDA GPU)",
         choices=("auto", "cpu", "cuda"),
     )
 
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """`[decode]`: the chunk, the window, and how a token is drawn."""
+    """`[decode]`: chunk, window and sampling."""
 
     chunk_tokens: int = option(
-        1024, "Tokens in a chunk, the unit that is learnt", at_least=8, at_most=MAX_TOKENS
+        1024, "Tokens in a chunk, the unit of text that is learnt", at_least=8, at_most=MAX_TOKENS
     )
     context_tokens: int = option(
         2048,
-        "Tokens of the book that the model sees while it writes a chunk",
+        "Tokens of the book in the prompt of a chunk",
         at_least=0,
         at_most=MAX_TOKENS,
     )
     temperature: float = option(
-        0.8, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10
+        0.8, "Sampling temperature; below 0.01 the most likely token is taken", at_least=0, at_most=10
     )
     top_p: float = option(
-        0.95, "Draw from the likeliest tokens that hold this share of probability", above=0, at_most=1
+        0.95, "Sample from the most likely tokens that together have this probability", above=0, at_most=1
     )
     min_p: float = option(
         0.0,
-        "Leave out tokens below this share of the likeliest one's probability; 0 is off",
+        "Exclude tokens below this share of the probability of the most likely token; 0 is off",
         at_least=0,
         at_most=1,
     )
     top_k: int = option(
-        0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0, at_most=MAX_TOKENS
+        0, "Sample from this many of the most likely tokens; 0 is off", at_least=0, at_most=MAX_TOKENS
     )
     repetition_penalty: float = option(
-        1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
+        1.1, "Values above 1 make tokens of the window less likely; 1 is off", at_least=0.1, at_most=10
     )
     backend: str = option(
         "auto",
-        "How tokens come out: int8 (from an 8-bit copy, on a CPU), graph (captured, on a GPU), "
-        "eager (from the model itself) or auto",
+        "Decoding backend: int8 (8-bit copy of the model, on a CPU), graph (CUDA graph, on a GPU), "
+        "eager (the model itself) or auto",
         choices=("auto", "int8", "graph", "eager"),
     )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`[train]`: the temporary LoRA and how it learns a chunk (paper, sections 3.2 and 4.1)."""
+    """`[train]`: the temporary LoRA adapter and its optimizer (paper, sections 3.2 and 4.1)."""
 
     recipe: str = option(
-        "default", "How the adapter learns: default or paper (the published settings)", choices=tuple(RECIPES)
+        "default", "Learning settings: default or paper (the published settings)", choices=tuple(RECIPES)
     )
-    learn: bool = option(True, "Off writes with the plain base model")
+    learn: bool = option(True, "Learn each chunk; off writes with the plain base model")
     rank: int = option(64, "Rank of the adapter", at_least=1, at_most=4096)
     alpha: int = option(
-        64, "Scale of the adapter: its output is multiplied by alpha / rank", at_least=1, at_most=65536
+        64, "Scale of the adapter; its output is multiplied by alpha / rank", at_least=1, at_most=65536
     )
-    dropout: float = option(0.0, "Dropout before the adapter, in training", at_least=0, at_most=0.99)
-    warmup_chunks: int = option(2, "Chunks over which the rate grows to its value", at_least=0)
-    optimizer: str = option("adamw", "What turns gradients into steps: adamw or muon", choices=OPTIMIZERS)
-    weight_decay: float = option(0.0, "Weight decay, decoupled from the gradients", at_least=0, at_most=1)
+    dropout: float = option(0.0, "Dropout before the adapter during training", at_least=0, at_most=0.99)
+    warmup_chunks: int = option(2, "Chunks over which the learning rate rises to its full value", at_least=0)
+    optimizer: str = option("adamw", "Optimizer: adamw or muon", choices=OPTIMIZERS)
+    weight_decay: float = option(
+        0.0, "Weight decay, decoupled from the gradients as in AdamW", at_least=0, at_most=1
+    )
     gradient_checkpointing: str = option(
         "auto",
-        "Recompute activations in the backward pass, a third more time and a fraction of the memory: on, off "
-        "or auto (on where the memory demands it)",
+        "Recompute activations in the backward pass, which takes a third more time and far less memory: on, "
+        "off or auto (on if memory is short)",
         choices=("auto", "on", "off"),
     )
 
 
 @dataclass(frozen=True)
 class GateConfig:
-    """`[gate]`: which chunks of the model's own are too bad to learn from. Text of a person passes.
+    """`[gate]`: which generated chunks are not learnt. Human text always passes.
 
-    A chunk that fails is written again, with other draws. If all fail the last stays in the book, marked, and
-    is not learnt: one learnt loop makes the next likelier (arXiv 2404.02305).
+    A rejected chunk is written again with other random numbers. If all candidates are rejected, the last one
+    stays in the book, marked, and is not learnt: learning one loop makes the next more likely (arXiv
+    2404.02305).
     """
 
-    enabled: bool = option(True, "Off learns from whatever comes out")
-    # Chunks of people's books: 99 % are below 0.09, the most is 0.28, a refrain (docs/lab/gate.md).
+    enabled: bool = option(True, "Check generated chunks; off learns all of them")
+    # In human books 99 % of chunks are below 0.09; the maximum is 0.28, a refrain (docs/lab/gate.md).
     repetition: float = option(
-        0.3, "Share of a chunk's 4-grams that stood earlier in it, above which it loops", above=0, at_most=1
+        0.3, "Reject a chunk in which more than this share of 4-grams is repeated", above=0, at_most=1
     )
     nll_range: float = option(
         1.0,
-        "How far a chunk's NLL under the base may lie from the median of those before it, nats/token",
+        "Reject a chunk if its NLL under the base differs from that of recent chunks by more, nats/token",
         above=0,
         at_most=100,
     )
-    candidates: int = option(
-        2, "How often a chunk is written at most until it passes", at_least=1, at_most=100
-    )
-    # Learning from what one wrote makes more of it likely, and so on: how far that goes has a budget, as in
+    candidates: int = option(2, "Maximum number of candidates for a chunk", at_least=1, at_most=100)
+    # Learning generated text makes more of the same likely, and so on. A budget limits that, as in
     # arXiv 2510.16089. Books that held together came to 0.66, one that broke to 0.79 and more
     # (docs/lab/gate.md).
     drift: float = option(
         0.75,
-        "How much likelier than the base the adapter may find a chunk and still learn it, nats/token",
+        "Do not learn a chunk if the adapter's NLL is lower than the base's by more than this, nats/token",
         above=0,
         at_most=100,
     )
@@ -184,34 +185,37 @@ OBJECTIVES = ("nll", "distill")
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """What `[human]` and `[generated]` have in common: how a chunk is learnt.
+    """The settings that `[human]` and `[generated]` share: how a chunk is learnt.
 
-    The objective `nll` is the paper's: negative log-likelihood of the chunk. `distill` learns what has
-    left the window: the base that still sees the longer context is the teacher, base and adapter with the
-    short one are the student, and the loss is the KL divergence between them. Its target is always the
-    base's own distribution, so what the sampler did to the text is not learnt.
+    The objective `nll` is the paper's: negative log-likelihood of the chunk. `distill` is context
+    distillation: the base with a longer context is the teacher, base + adapter with the training context is
+    the student, and the loss is the KL divergence between them. Its target is the distribution of the base,
+    so the effects of sampling on the text are not learnt.
     """
 
-    objective: str = option("nll", "What is minimised: nll (the paper's) or distill", choices=OBJECTIVES)
+    objective: str = option("nll", "Training objective; nll is the paper's", choices=OBJECTIVES)
     lr: float = option(
-        0.0, "Learning rate after the warm-up; 0 chooses it by the size of the base", at_least=0, at_most=1
+        0.0,
+        "Learning rate after the warm-up; 0 chooses it by the size of the base model",
+        at_least=0,
+        at_most=1,
     )
     epochs: int = option(1, "Passes over each chunk", at_least=1, at_most=100)
     context_tokens: int = option(
         256,
-        "Tokens before what is learnt that training shows, of those that decoding saw",
+        "Tokens of context before a training window, at most those of the prompt",
         at_least=0,
         at_most=MAX_TOKENS,
     )
     window_tokens: int = option(
         256,
-        "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk",
+        "Tokens of a chunk in one training step; 0 for the whole chunk",
         at_least=0,
         at_most=MAX_TOKENS,
     )
     teacher_context_tokens: int = option(
         4096,
-        "Tokens before the chunk that the teacher of distill sees",
+        "Tokens of the book before the chunk that the teacher of distill reads",
         at_least=0,
         at_most=MAX_TOKENS,
     )
@@ -219,19 +223,21 @@ class LearningConfig:
 
 @dataclass(frozen=True)
 class HumanConfig(LearningConfig):
-    """`[human]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
+    """`[human]`: how text that a person wrote is learnt."""
 
 
 @dataclass(frozen=True)
 class GeneratedConfig(LearningConfig):
-    """`[generated]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
-    that 0 chooses is `GENERATED_LR_SHARE` of that for given text. Prose of its own is learnt without what stood
-    before it: half the work, and nearly as much is remembered (docs/lab/own-text.md).
+    """`[generated]`: how text that the model wrote is learnt.
+
+    Such text carries the biases of sampling, so an `lr` of 0 chooses `GENERATED_LR_SHARE` of the rate for
+    human text. Prose is learnt without context: half the work, and almost as much is remembered
+    (docs/lab/own-text.md).
     """
 
     context_tokens: int = option(
         0,
-        "Tokens before what is learnt that training shows; 256 in a translation, whose sources stand there",
+        "Tokens of context before a training window; 256 for translations, because the sources are in it",
         at_least=0,
         at_most=MAX_TOKENS,
     )
@@ -239,37 +245,37 @@ class GeneratedConfig(LearningConfig):
 
 @dataclass(frozen=True)
 class TranslationConfig:
-    """`[translation]`: how a paragraph is translated; what it shares with writing is in `[decode]`."""
+    """`[translation]`: how paragraphs are translated. `[decode]` has the settings shared with writing."""
 
     context_pairs: int = option(
-        3, "Paragraphs before one, with their translations, that the model sees", at_least=0, at_most=1000
+        3, "Earlier paragraphs in the prompt, with their translations", at_least=0, at_most=1000
     )
     attempts: int = option(
-        3, "How often a paragraph is translated at most until it passes its checks", at_least=1, at_most=100
+        3, "Maximum number of attempts until a paragraph passes its checks", at_least=1, at_most=100
     )
     correction_weight: int = option(
-        1, "Passes over what a person corrected, for each pass over given text", at_least=1, at_most=100
+        1, "Passes over corrections for each pass over other human text", at_least=1, at_most=100
     )
     temperature: float = option(
-        0.0, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10
+        0.0, "Sampling temperature; below 0.01 the most likely token is taken", at_least=0, at_most=10
     )
     retry_temperature: float = option(
-        0.7, "How freely they are drawn where the first attempt failed", at_least=0, at_most=10
+        0.7, "Sampling temperature after the first attempt has failed", at_least=0, at_most=10
     )
     repetition_penalty: float = option(
-        1.0, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
+        1.0, "Values above 1 make tokens of the window less likely; 1 is off", at_least=0.1, at_most=10
     )
 
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """`[session]`: what is kept on the disk."""
+    """`[session]`: what is saved on disk."""
 
     keep_checkpoints: int = option(
-        2, "Newest chunks that keep adapter and optimizer on the disk (text is kept for ever)", at_least=1
+        2, "Newest chunks for which adapter and optimizer stay on disk; text always does", at_least=1
     )
     grid_checkpoints: int = option(
-        12, "Older chunks that keep them too, at even distances over the book, for undoing", at_least=0
+        12, "Older chunks, evenly spaced, for which they stay too; for rewinding", at_least=0
     )
 
 
@@ -285,11 +291,11 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     translation: TranslationConfig = field(default_factory=TranslationConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
-    seed: int = option(0, "Seed of all that is drawn", at_least=0, at_most=2**63 - 1)
-    prompts: str = option("", "Folder of prompt files that replace the packaged ones, file by file")
+    seed: int = option(0, "Seed of all random numbers", at_least=0, at_most=2**63 - 1)
+    prompts: str = option("", "Folder with prompt files that replace the packaged ones, file by file")
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested plain values, as `session.json` holds them; `from_dict` takes them back."""
+        """The settings as nested plain values, as in `session.json`; `from_dict` reads them."""
         return asdict(self)
 
 
@@ -308,7 +314,7 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "translation": {"generated": {"context_tokens": 256}},
     "pairs": {"generated": {"context_tokens": 256}},
 }
-"""Defaults of a task where they are others."""
+"""Defaults that are different for a task."""
 
 TASK_OVERRIDES: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "translation": {
@@ -316,31 +322,31 @@ TASK_OVERRIDES: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
         ("decode", "repetition_penalty"): ("translation", "repetition_penalty"),
     }
 }
-"""Settings of a task, as (table, key), and those of its own by which it goes instead: `resolve` puts their
-values in, so that a file may hold both for both kinds of book.
+"""Settings (table, key) that a task replaces with those of its own table. `resolve` copies their values, so
+that one file can configure both novels and translations.
 """
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one source: `values` nested as in TOML, `place(table, key)` for messages."""
+    """Settings from one source: `values` nested as in TOML; `label(table, key)` names one in messages."""
 
     values: Mapping[str, Any]
-    place: Callable[[str, str], str]
+    label: Callable[[str, str], str]
 
     @staticmethod
     def of_file(name: str, values: Mapping[str, Any]) -> Layer:
-        """Settings of a TOML file; a mistake in `[decode] top_p` is named `name: [decode] top_p`."""
+        """Settings of a TOML file, labelled like `name: [decode] top_p`."""
         return Layer(values, lambda table, key: f"{name}: {f'[{table}] ' if table else ''}{key}")
 
     @staticmethod
     def of_flags(values: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> Layer:
-        """Settings of the command line; `names` maps (table, key) to the flag that sets it."""
+        """Settings of the command line; `names` maps (table, key) to the flag as typed."""
         return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
 
 
 def resolve(layers: list[Layer], task: str = "novel") -> Config:
-    """Merge `layers` over the defaults for that task, later ones winning; then as `TASK_OVERRIDES` says.
+    """Merge `layers` over the defaults of the task, in order, then apply `TASK_OVERRIDES`.
 
     A layer that names a recipe resets `[train]`, `[human]`, `[generated]` and `[gate]` to that recipe, and
     takes its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
@@ -353,7 +359,8 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
     for layer in layers:
         checked = _checked(layer, issues)
         if "recipe" in checked["train"]:
-            kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
+            unaffected = ("learn", "gradient_checkpointing")
+            kept = {k: v for k, v in chosen["train"].items() if k in unaffected}
             recipe = RECIPES[checked["train"]["recipe"]]
             chosen["train"] = {**kept, **recipe.get("train", {})}
             for name in ("human", "generated", "gate"):
@@ -373,7 +380,7 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
 
 
 def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
-    """The configuration for that task from values nested as in TOML, whatever the files of the user say.
+    """The configuration of a task from values nested as in TOML. The user's files are not read.
 
     Raises TemploraError as `resolve` does.
     """
@@ -381,7 +388,7 @@ def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
 
 
 def with_learning_rates(config: Config, parameters: int) -> Config:
-    """`config` with every rate of 0 replaced by that for a base of so many parameters."""
+    """Replace each learning rate of 0 by the default for a base with this number of parameters."""
     lr = learning_rate_for(parameters, config.train.optimizer)
     human, generated = config.human, config.generated
     generated_lr = float(f"{GENERATED_LR_SHARE * lr:.1e}")
@@ -393,10 +400,10 @@ def with_learning_rates(config: Config, parameters: int) -> Config:
 
 
 def learning_rate_for(parameters: int, optimizer: str) -> float:
-    """The learning rate for given text on a base of so many parameters, to two figures.
+    """The default learning rate for human text on a base with this number of parameters, to two digits.
 
-    A power law through what was measured on 0.135 billion parameters (docs/lab/depth.md) and what the
-    paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
+    A power law through the best measured rate at 0.135 billion parameters (docs/lab/depth.md) and the
+    paper's rate at 7 billion.
     """
     fast, slow = MEASURED_LR[optimizer], PAPER_LR[optimizer]
     exponent = math.log(slow / fast) / math.log(PAPER_PARAMETERS / MEASURED_PARAMETERS)
@@ -404,18 +411,18 @@ def learning_rate_for(parameters: int, optimizer: str) -> float:
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
-    """The configuration that `as_dict` wrote; `source` names it in messages."""
+    """The configuration from the values of `as_dict`; `source` names it in messages."""
     return resolve([Layer.of_file(source, values)])
 
 
 def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
-    """The good values of a layer by table ("" for the top level); what is wrong goes to `issues`."""
+    """The valid values of a layer by table ("" for the top level); errors are added to `issues`."""
     good: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
     for name, value in layer.values.items():
         if name not in TABLES:
             _check(Config, "", name, value, layer, good[""], issues)
         elif not isinstance(value, Mapping):
-            issues.append(f"{layer.place('', name)}: is a table of settings, not {value!r}")
+            issues.append(f"{layer.label('', name)}: must be a table of settings, not {value!r}")
         else:
             for key, setting in value.items():
                 _check(TABLES[name], name, key, setting, layer, good[name], issues)
@@ -426,29 +433,29 @@ def _check(
     owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[str]
 ) -> None:
     known = {f.name: f for f in fields(owner) if "help" in f.metadata}
-    place = layer.place(table, key)
+    label = layer.label(table, key)
     if key not in known:
-        places = sorted([*known, *(TABLES if owner is Config else ())])
-        issues.append(f"{place}: unknown; known here: {', '.join(places)}")
+        names = sorted([*known, *(TABLES if owner is Config else ())])
+        issues.append(f"{label}: unknown setting; possible are {', '.join(names)}")
         return
-    wanted = get_type_hints(owner)[key]
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    expected = get_type_hints(owner)[key]
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     choices = known[key].metadata["choices"] or ()
     if isinstance(value, bool) and "on" in choices:
         value = "on" if value else "off"
-    if type(value) is not wanted and not choices:
-        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
-        issues.append(f"{place} = {value!r}: must be {kind}")
+    if type(value) is not expected and not choices:
+        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[expected]
+        issues.append(f"{label} = {value!r}: must be {kind}")
         return
     if problem := _outside(value, known[key].metadata):
-        issues.append(f"{place} = {value!r}: {problem}")
+        issues.append(f"{label} = {value!r}: {problem}")
         return
     good[key] = value
 
 
 def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:
-    """What the range of a field has against `value`, or None."""
+    """Why `value` is outside of the range of a field; None if it is inside."""
     if limits["choices"] is not None:
         return None if value in limits["choices"] else f"must be one of {', '.join(limits['choices'])}"
     if isinstance(value, float) and not math.isfinite(value):

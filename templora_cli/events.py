@@ -1,7 +1,7 @@
-"""What happens while a book is written, as immutable values.
+"""Events: immutable values that report progress while a book is written.
 
-`temp_lora.py` yields these, `sessions/` commits them, `render/` shows them, and `--json` prints
-them one a line (`docs/events.md` is the stable description of that form).
+`temp_lora.py` yields them, `sessions/` commits them, `render/` shows them, and `--json` prints one per line
+(`docs/events.md` describes that format).
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Origin = Literal["generated", "human"]
-"""Who wrote a chunk: the model ("own") or a person ("given")."""
+"""The author of a chunk: the model ("generated") or a person ("human")."""
 
 Unit = str
-"""What the length of a book is counted in: "tokens", "words", "paragraphs", or a word of the kind's own."""
+"""The unit of a book's length: "tokens", "words", "paragraphs", or another that a task kind defines."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events; subclasses hold plain JSON values only."""
+    """Base class of all events. Their fields are plain JSON values."""
 
     def as_json(self) -> dict[str, Any]:
-        """The event as a JSON object: its snake-case name under "event", then its fields."""
+        """The event as a JSON object: its name in snake case under "event", then its fields."""
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         return {"event": name, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class SessionOpened(Event):
-    """The first event of every run, notices apart: what is written, with what, where it is kept."""
+    """The first event of every run, apart from notices: the session, its model and its settings."""
 
     session: str
     path: str
@@ -43,30 +43,30 @@ class SessionOpened(Event):
     chunk_tokens: int
     context_tokens: int
     goal: int
-    """The length at which the book is finished, counted in `unit`."""
+    """The length of the finished book, in `unit`."""
     unit: Unit
     chunks: int
-    """Chunks that the session already holds."""
+    """Chunks in the session so far."""
     tokens: int
-    """Tokens that the book already holds, the opening among them."""
+    """Tokens in the book so far, including the opening."""
     opening_tokens: int
-    """Tokens of what a person wrote first, 0 without; they are learnt and do not count for the goal."""
+    """Tokens of the human opening, 0 without one. They are learnt, and do not count towards the goal."""
     done: int
-    """How much of `goal` is already there, in `unit`."""
+    """Progress towards `goal`, in `unit`."""
 
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """Something that the user should know but that stops nothing."""
+    """Information for the user that does not stop the run."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Working(Event):
-    """Something slow outside of the loop has begun; it ends with the next event.
+    """A slow step outside of the loop has begun; it ends with the next event.
 
-    Internal: `--json` does not show it.
+    Internal: `--json` does not print it.
     """
 
     message: str
@@ -79,26 +79,26 @@ class ChunkStarted(Event):
     index: int
     origin: Origin
     context_tokens: int
-    """How many tokens of the book the model sees (the pinned header not counted)."""
+    """Tokens of the book in the prompt; the header is not counted."""
     max_tokens: int
 
 
 @dataclass(frozen=True)
 class SectionCut(Event):
-    """A section of the prompt had no room for all that it holds."""
+    """A section of the prompt was shortened to fit."""
 
     index: int
-    """Of the chunk."""
+    """Index of the chunk."""
     section: str
     shown: int
-    """How many of its items the model sees."""
+    """Number of its items in the prompt."""
     items: int
-    """How many there are."""
+    """Number of its items in all."""
 
 
 @dataclass(frozen=True)
 class TextDecoded(Event):
-    """Some prose came out. The texts of a chunk, joined, are the chunk's text."""
+    """A piece of prose was decoded. The pieces of a chunk, joined, are its text."""
 
     index: int
     text: str
@@ -108,43 +108,43 @@ class TextDecoded(Event):
 
 @dataclass(frozen=True)
 class ParagraphTranslated(Event):
-    """A paragraph has its translation, good or not."""
+    """A paragraph was translated. It may have failed its checks."""
 
     index: int
-    """Of its chunk."""
+    """Index of its chunk."""
     paragraph: int
-    """Its place in the document, from 0; parts of one that was cut have a place each."""
+    """Its index in the document, from 0. Parts of a long paragraph that was split have an index each."""
     number: str
-    """What a person calls it: "13" is the 13th of the file, "13.1" a part of it."""
+    """Its number for people: "13" is the 13th paragraph of the file, "13.1" its first part."""
     source: str
     target: str
     attempts: int
-    """How often it was translated."""
+    """Number of attempts."""
     failed_checks: tuple[str, ...]
-    """What its checks still find, in words; empty where it is good."""
+    """Checks that its translation fails, in words; empty if it is good."""
 
 
 @dataclass(frozen=True)
 class ChunkRejected(Event):
-    """The chunk as it was decoded is unfit to be learnt from; it is decoded again."""
+    """The gate rejected the decoded chunk; it is decoded again."""
 
     index: int
     rejection_reason: str
-    """What is wrong with it, in words."""
+    """Why, in words."""
 
 
 @dataclass(frozen=True)
 class ChunkScored(Event):
-    """The finished chunk under base and adapter, before it is learnt; NLL in nats a token."""
+    """Scores of the finished chunk before it is learnt. NLLs are in nats/token."""
 
     index: int
     nll_base: float
     nll_adapter: float | None
-    """None where nothing is learnt (`--no-learn`)."""
+    """NLL under base + adapter; None with `--no-learn`."""
     repetition: float
-    """Share of the chunk's 4-grams that stood before in the window or in the chunk itself."""
+    """Share of the chunk's 4-grams that occur before it in the window, or earlier in the chunk."""
     rejection_reason: str | None
-    """Why it is kept but not learnt from; None where it is."""
+    """Why the chunk is not learnt; None if it is."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,16 @@ class TrainStep(Event):
     epoch: int
     epochs: int
     loss: float
-    """Mean of what is minimised, in nats/token, with dropout, each window before its own step."""
+    """Mean training loss in nats/token, with dropout; the loss of each window is taken before its step."""
     lr: float
 
 
 @dataclass(frozen=True)
 class ChunkLearnt(Event):
-    """The state is whole again and can be committed: text, adapter, optimizer, random state.
+    """The chunk is learnt and the state is complete: text, adapter, optimizer, random generators.
 
-    Internal: the loop is suspended here while `sessions/` writes the step. `--json` shows
-    `ChunkCommitted` in its place.
+    Internal: the loop is suspended here while `sessions/` commits the step. `--json` prints `ChunkCommitted`
+    instead.
     """
 
     index: int
@@ -178,16 +178,16 @@ class ChunkLearnt(Event):
     train_losses: tuple[float, ...]
     lr: float | None
     record: Any
-    """What the task keeps of the chunk, a JSON value."""
+    """Data that the task stores with the chunk, a JSON value."""
     candidate: int
-    """Which of the candidates it was, from 0."""
+    """Number of the chosen candidate, from 0."""
     prompt: dict[str, Any]
-    """What the model saw, exactly (`Prompt.as_json`)."""
+    """The exact prompt (`Prompt.as_json`)."""
 
 
 @dataclass(frozen=True)
 class ChunkCommitted(Event):
-    """The chunk is on the disk with all the state that goes with it. Nothing can take it back."""
+    """The chunk and all state after it are saved on disk."""
 
     index: int
     origin: Origin
@@ -199,96 +199,96 @@ class ChunkCommitted(Event):
     nll_base: float
     nll_adapter: float | None
     gain: float | None
-    """`nll_base - nll_adapter`, nats a token: above 0 where the adapter expected the chunk better.
+    """`nll_base - nll_adapter` in nats/token; above 0 if the adapter predicted the chunk better.
 
-    A chunk that was sampled from base + adapter favours the adapter by construction, so on own text
-    the gain says how far the adapter has moved, on given text how much it helps.
+    A generated chunk was sampled from base + adapter and favours the adapter by construction: its gain shows
+    how far the adapter has moved from the base. On human text the gain shows how much the adapter helps.
     """
     repetition: float
     rejection_reason: str | None
-    """Why it is kept but not learnt from; None where it is."""
+    """Why the chunk is not learnt; None if it is."""
     train_losses: tuple[float, ...]
-    """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
+    """Mean loss of each pass, in order; empty if nothing was learnt."""
     lr: float | None
     seconds: dict[str, float]
-    """Wall-clock seconds by phase: decode, score, train, commit."""
+    """Wall-clock seconds of each phase: decode, score, train, commit."""
     total_tokens: int
-    """Tokens of the book so far, the opening among them."""
+    """Tokens in the book so far, including the opening."""
     done: int
-    """How much of the goal is there, in its unit."""
+    """Progress towards the goal, in its unit."""
     step_bytes: int
-    """Size of the committed step on the disk."""
+    """Size of the committed step on disk, in bytes."""
 
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The book has its length."""
+    """The book has reached its goal."""
 
     session: str
     chunks: int
     tokens: int
     words: int
     resume_command: str | None
-    """The command that would write on; None where it cannot be made longer."""
+    """The command that would continue the book; None if it cannot be extended."""
     out: str | None
 
 
 @dataclass(frozen=True)
 class TranslationFinished(Event):
-    """Every paragraph that was asked for has its translation, good or not."""
+    """Every requested paragraph was translated. Some may have failed their checks."""
 
     session: str
     paragraphs: int
     good: int
-    """Paragraphs that passed their checks at once."""
+    """Paragraphs that passed their checks at the first attempt."""
     retried: int
-    """Paragraphs that passed them after they were translated again."""
+    """Paragraphs that passed them at a later attempt."""
     corrected: int
-    """Paragraphs that a person has corrected or approved."""
+    """Paragraphs that a person corrected or approved."""
     failed: int
-    """Paragraphs that still fail a check: marked in the report, and never learnt from."""
+    """Paragraphs that still fail a check. They are marked in the report and never learnt."""
     out: str
     """The translated document."""
     report: str
-    """The page with source, translation and flags side by side."""
+    """The report: a page with source, translation and failed checks side by side."""
 
 
 @dataclass(frozen=True)
 class RebuildStarted(Event):
-    """Chunks of a translation are about to be learnt anew, with what a person corrected in them."""
+    """Chunks of a translation are about to be learnt again with a person's corrections."""
 
     session: str
     first: int
-    """The first of them."""
+    """Index of the first of them."""
     chunks: int
-    """How many there are."""
+    """Number of chunks to learn again."""
 
 
 @dataclass(frozen=True)
 class ChunkRelearnt(Event):
-    """A chunk is learnt anew. It takes its place when all of them are."""
+    """A chunk was learnt again. The new chunks replace the old ones when all are learnt."""
 
     index: int
     train_losses: tuple[float, ...]
-    """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
+    """Mean loss of each pass, in order; empty if nothing was learnt."""
 
 
 @dataclass(frozen=True)
 class Synced(Event):
-    """What a person corrected stands in the session, and the adapter has learnt it."""
+    """Corrections are saved in the session, and the adapter has learnt them."""
 
     session: str
     paragraphs: int
-    """How many were corrected or approved."""
+    """Number of paragraphs corrected or approved."""
     chunks: int
-    """How many were learnt anew."""
+    """Number of chunks learnt again."""
     resume_command: str | None
-    """The command that goes on; None where the translation is finished and its document follows at once."""
+    """The command that continues; None if the translation is finished and its document follows at once."""
 
 
 @dataclass(frozen=True)
 class Interrupted(Event):
-    """Ctrl-C: the chunk in progress is dropped, everything committed stays."""
+    """The run was interrupted. The chunk in progress is lost; everything committed is safe."""
 
     session: str
     chunks: int

@@ -1,6 +1,6 @@
-"""The prompt of a turn: sections with budgets and priorities, then the window, the last tokens of the book.
+"""The prompt of a turn: sections with budgets and priorities, followed by the window (the end of the book).
 
-A prompt is built for each turn. What of it was shown is committed with the chunk; what had no room is said.
+A prompt is built for each turn and committed with its chunk. Items that did not fit are reported.
 """
 
 from __future__ import annotations
@@ -13,72 +13,74 @@ from typing import Any
 from templora_cli.errors import TemploraError
 
 Layout = Callable[[Mapping[str, Sequence[str]]], tuple[int, ...]]
-"""From the items of each section that are shown to the token ids of all of them, as the model reads them."""
+"""Renders the items of all sections to token ids."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the prompt that is not the book."""
+    """A part of the prompt other than the book."""
 
     name: str
-    """Such as "instruction", "plan", "ledger", "glossary": one word that a person understands."""
+    """One plain word, such as "instruction", "plan", "ledger" or "glossary"."""
     items: tuple[str, ...]
-    """What it holds, the most important first: what has no room goes from the end, one item at a time."""
+    """Its content, the most important item first. Items that do not fit are dropped from the end."""
     budget: int | None = None
-    """Tokens that it may add to the prompt; None for as many as it has."""
+    """Maximum number of tokens that it may add to the prompt; None for no limit."""
     priority: int | None = None
-    """Where all sections together have no room, the one with the lowest gives way first; None never does."""
+    """If all sections together do not fit, the section with the lowest priority is shortened first; None
+    never is.
+    """
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What of a section had no room."""
+    """A section that was shortened."""
 
     section: str
     shown: int
-    """Items that are shown."""
+    """Number of items in the prompt."""
     items: int
-    """Items that there are."""
+    """Number of items in all."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model sees before a chunk."""
+    """The tokens that the model reads before a chunk."""
 
     header: tuple[int, ...]
-    """The sections as token ids. Never empty."""
+    """The rendered sections. Never empty."""
     context: tuple[int, ...]
     """The window: the last tokens of the book."""
     sections: tuple[Section, ...] = ()
-    """What the header shows, as text."""
+    """The sections with the items that fit, as text."""
     dropped: tuple[Dropped, ...] = ()
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """All of it."""
+        """Header and window."""
         return self.header + self.context
 
     def as_json(self) -> dict[str, Any]:
-        """As it is committed with its chunk."""
+        """The prompt as a JSON object, as it is committed with its chunk."""
         return {
             "header": list(self.header),
             "context": list(self.context),
             "sections": {section.name: list(section.items) for section in self.sections},
-            "dropped": {one.section: one.items - one.shown for one in self.dropped},
+            "dropped": {cut.section: cut.items - cut.shown for cut in self.dropped},
         }
 
 
 def build(
     sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, max_tokens: int | None = None
 ) -> Prompt:
-    """The prompt with as much of each section as its budget and `max_tokens` for all of them allow.
+    """Build the prompt, shortening sections to their budgets and to `max_tokens` for the whole header.
 
-    Raises TemploraError where what may not be cut has no room.
+    Raises TemploraError if the sections that may not be shortened do not fit.
     """
     items = {section.name: section.items for section in sections}
 
     def fit(section: Section, most: int, without: int = 0) -> None:
-        """Keep the first items with which the whole has at most so many tokens beside `without` them."""
+        """Drop items from the end until the layout, less `without` tokens, has at most `most` tokens."""
         whole = items[section.name]
 
         def size(count: int) -> int:
@@ -97,7 +99,7 @@ def build(
             header = layout(items)
     if max_tokens is not None and len(header) > max_tokens:
         raise TemploraError(
-            f"instruction and premise have {len(header)} tokens, and there is room for {max_tokens}",
+            f"instruction and premise have {len(header)} tokens, but only {max_tokens} fit",
             "a shorter premise, or a larger --context-tokens",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])
@@ -115,16 +117,16 @@ def _priority(section: Section) -> int:
 
 
 def longest(sections: Sequence[Section], layout: Layout) -> int:
-    """Tokens of a header whose sections fill their budgets: what the planner and the window check count."""
+    """Tokens of a header whose sections fill their budgets, for the planner and the window check."""
     fixed = {section.name: section.items if section.budget is None else () for section in sections}
     return len(layout(fixed)) + sum(section.budget or 0 for section in sections)
 
 
 def window(book: Sequence[int], tokens: int) -> tuple[int, ...]:
-    """The last so many tokens of the book."""
+    """The last `tokens` tokens of the book."""
     return tuple(book[max(0, len(book) - tokens) :])
 
 
 def fixed(header: tuple[int, ...], context_tokens: int) -> Callable[[Sequence[int]], Prompt]:
-    """Prompts whose header is the same before every chunk."""
+    """A prompt builder with the same header for every chunk."""
     return lambda book: Prompt(header, window(book, context_tokens))

@@ -125,7 +125,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
         "templora.toml: [decode] chunk: unknown",
         "templora.toml: [generated] lr = 'fast': must be a number",
         "templora.toml: colour: unknown",
-        "templora.toml: model: is a table of settings",
+        "templora.toml: model: must be a table of settings",
         "--chunk-tokens = 0: must be at least 8",
         "--no-learn = 1: must be true or false",
     ):
