@@ -1,12 +1,12 @@
-"""What goes wrong in a way that the person at the keyboard can mend."""
+"""Errors that the user can fix."""
 
 from __future__ import annotations
 
 
 class TemploraError(Exception):
-    """A mistake or a lack that the user can put right: shown as one line, without a traceback.
+    """An error that the user can fix. It is shown as one line, without a traceback.
 
-    `hint` says what to do next, if possible as a command that can be pasted.
+    `hint` says what to do next, if possible as a command to paste.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -16,7 +16,7 @@ class TemploraError(Exception):
 
 
 def of_os_error(error: OSError, *, kept: str = "", hint: str | None = None) -> TemploraError:
-    """What the operating system refused (a full disk, a missing right), and what is `kept` in spite of it."""
+    """An error of the operating system (full disk, no permission). `kept` says what is safe nevertheless."""
     reason = error.strerror or str(error) or type(error).__name__
     where = f"{error.filename}: " if error.filename else ""
     return TemploraError(f"{where}{reason}{f'. {kept}' if kept else ''}", hint)

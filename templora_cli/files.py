@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file is complete or not there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content`, a text as UTF-8, beside `path` and rename it there: `path` is never half written.
+    """Write `content` (text as UTF-8) to a temporary file and rename it to `path`, which is never half
+    written.
 
-    Raises OSError (such as a full disk), with `path` as it was.
+    Raises OSError, for example if the disk is full; `path` is then unchanged.
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""Tokens to text as they come, and counting words."""
+"""Text from tokens as they are decoded; sentences; counting words."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Decode = Callable[[Sequence[int]], str]
-"""Token ids to text, the whole sequence at once."""
+"""Decodes a sequence of token ids to text."""
 
 _MEMORY = 8
-"""Tokens of the past that a token's text can depend on (a leading space, bytes of one character)."""
+"""Earlier tokens that the text of a token can depend on (a leading space, bytes of one character)."""
 
 _REPLACEMENT = "\ufffd"
 
@@ -20,17 +20,17 @@ _WORD = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 
 
 def count_words(text: str) -> int:
-    """Words of `text`: runs without white space, and each Chinese or Japanese character."""
+    """Number of words: runs without white space, and each Chinese or Japanese character."""
     return sum(1 for match in _WORD.finditer(text) if any(c.isalnum() for c in match.group()))
 
 
 def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """Token ids to text, as it stands in the book."""
+    """Decode token ids to text as it is in the book, without special tokens."""
     return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-# What ends a sentence, with the quotes and brackets that close after it. Of scripts with spaces one must
-# follow; abbreviations are not known, so a piece may be shorter than a sentence.
+# The end of a sentence, with closing quotes and brackets. In scripts with spaces a space must follow.
+# Abbreviations are not recognised, so a piece may be shorter than a sentence.
 _CLOSING = r"""["'”’»)\]」』】）]*"""
 _SENTENCE = re.compile(rf"[。！？…]+{_CLOSING}\s*|[.!?…]+{_CLOSING}\s+")
 
@@ -46,31 +46,31 @@ def sentences(text: str) -> list[str]:
 
 
 class TextStream:
-    """The text of tokens as they come, one at a time; joined, it is the text of them all.
+    """Decodes tokens one at a time; the pieces, joined, are the text of all tokens.
 
-    A token's text depends on its neighbours: a character may be spread over several tokens (its
-    bytes), and some tokenizers drop a leading space. So a few tokens are decoded together with their
-    past and the difference is handed out; what is not whole yet is held back.
+    The text of a token depends on its neighbours: the bytes of a character may be spread over several tokens,
+    and some tokenizers drop a leading space. So a token is decoded together with a few before it and the
+    difference is returned. Incomplete characters are held back.
     """
 
     def __init__(self, decode: Decode, past: Sequence[int] = ()) -> None:
-        """Begin after the tokens `past`, so that a book goes on as if it had never stopped."""
+        """Start after the tokens `past`, as if they had been pushed."""
         self._decode = decode
         self._ids: list[int] = []
-        self._told = 0  # tokens of _ids whose text has been handed out
+        self._returned = 0  # tokens of _ids whose text was returned
         tail = 4 * _MEMORY
         while tail < len(past) and not decode(past[-tail:]).strip(_REPLACEMENT):
-            tail *= 2  # broken bytes all the way: the stream has held them back since before that
+            tail *= 2  # incomplete bytes only: the stream has held them back since an earlier token
         for token in past[-tail:]:
             self.push(token)
 
     def push(self, token: int) -> str:
-        """The text that `token` completes; empty while a character is not whole."""
+        """The text that `token` completes; empty while a character is incomplete."""
         self._ids.append(token)
         now = self._decode(self._ids)
         if now.endswith(_REPLACEMENT):
             return ""
-        text = now[len(self._decode(self._ids[: self._told])) :]
+        text = now[len(self._decode(self._ids[: self._returned])) :]
         del self._ids[:-_MEMORY]
-        self._told = len(self._ids)
+        self._returned = len(self._ids)
         return text

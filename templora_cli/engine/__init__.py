@@ -1,7 +1,7 @@
-"""The model room: finding and loading models, how a token is drawn, the loss, and the backends.
+"""The engine: models, memory, decoding and training.
 
-Importing this package sets three environment variables and glibc's allocator, so it has to come before
-torch does.
+Importing this package sets three environment variables and configures glibc's allocator, so it must be
+imported before torch.
 """
 
 import ctypes
@@ -9,26 +9,27 @@ import logging
 import os
 import sys
 
-# Large CPU tensors on 2 MB pages. Without it, glibc's heap is left full of holes by the backward
-# pass: one training step of SmolLM2-135M (2048 tokens, checkpointed) peaks at 5.8 GB instead of
-# 3.0 GB, and is no faster. Read by torch at its first allocation; no effect elsewhere than on Linux.
+# Large CPU tensors on 2 MB pages. Without them the backward pass fragments glibc's heap: one training step
+# of SmolLM2-135M (2048 tokens, checkpointed) peaks at 5.8 GB instead of 3.0 GB, and is no faster. torch reads
+# the variable at its first allocation; it has an effect on Linux only.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# How often a thread of GNU's OpenMP that waits for another looks before it sleeps. A token has 151 such
-# waits, and to be woken takes longer than most of them: with 100 it took up to twice the time. By itself a
-# thread looks for milliseconds, and where other programs take the cores the other cannot come meanwhile.
+# How often a waiting thread of GNU OpenMP polls before it sleeps. Decoding a token has 151 such waits, most
+# shorter than the time to wake a thread: with 100 polls a token took up to twice as long. By default a thread
+# polls for milliseconds; while other programs are busy that takes the core from the thread it waits for.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# cuBLAS is deterministic only with a workspace of fixed size; read when its handle is made.
+# cuBLAS is deterministic only with a workspace of fixed size. It reads this when its handle is created.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-# It advises, whenever it is imported, to install kernels from a hub.
+# On import it recommends to install kernels from a hub.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed, rather than give the end of its heap back whenever that is free.
+    """Make glibc retain freed memory instead of returning the end of its heap to the system.
 
-    What comes next would pay for the same pages again: a quarter of a training step over 2,048 tokens. The
-    heap has tensors of up to 32 MB then, the most that glibc allows; it would be 128 KB if nothing were said.
+    The next allocation would have to fault in the same pages again: a quarter of the time of a training step
+    over 2,048 tokens. The heap then holds tensors of up to 32 MB, the most that glibc allows, instead of 128
+    KB.
     """
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none

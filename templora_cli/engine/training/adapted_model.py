@@ -1,4 +1,4 @@
-"""A model as the algorithm sees it: a frozen base with the temporary adapter on it."""
+"""The model as the algorithm sees it: a frozen base with the temporary adapter."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import nn
 
 
 class AdaptedModel(Protocol):
-    """The base model with the temporary adapter on it."""
+    """A frozen base model with the temporary LoRA adapter."""
 
     module: nn.Module
     adapter: dict[str, nn.Parameter]
-    """The LoRA matrices by their PEFT names, float32; empty where nothing is to be learnt."""
+    """The LoRA matrices by their PEFT names, float32; empty without learning."""
 
     @property
     def banned_tokens(self) -> Sequence[int]:
-        """Tokens that prose never holds: end of text and the other special ones."""
+        """Tokens that are never generated: end of text and other special tokens."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and where random numbers are drawn."""
+        """The device of the weights and of the random generators."""
 
     def without_adapter(self) -> AbstractContextManager[object]:
-        """Inside it the plain base model answers."""
+        """A context in which the adapter is disabled."""

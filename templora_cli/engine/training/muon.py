@@ -1,9 +1,9 @@
-"""Muon: momentum whose matrices are made orthogonal before they are applied.
+"""Muon: an optimizer that orthogonalises the momentum of each matrix before the update.
 
 Jordan et al. 2024 (github.com/KellerJordan/Muon), with the scale of Liu et al. (arXiv 2502.16982), which
-makes an update's elements as large as AdamW's at 0.2 times the rate. torch has one too
-(`torch.optim.Muon`), but it computes in bfloat16, which is hundreds of times slower on CPUs without units
-for it, and takes one matrix at a time, which is dear for the many thin ones of an adapter.
+gives updates the size of AdamW's at 0.2 times the rate. `torch.optim.Muon` computes in bfloat16, which is
+hundreds of times slower on CPUs without bfloat16 units, and updates one matrix at a time, which is slow for
+the many thin matrices of an adapter.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 AT_ONCE = 1 << 24
-"""Elements that are made orthogonal in one batch; bounds the memory of a step."""
+"""Elements in one batch of matrices; bounds the memory of a step."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the Newton-Schulz polynomial: they bring singular values to about 1 in five steps, not exactly to it."""
+"""The Newton-Schulz polynomial: five steps bring singular values close to 1, not exactly to 1."""
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only. `state[p]["momentum"]` is all that it remembers of a parameter."""
+    """Updates matrices only. Its whole state of a parameter is `state[p]["momentum"]`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update each parameter that has a gradient."""
         for group in self.param_groups:
             batches: defaultdict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
@@ -51,14 +51,14 @@ class Muon(torch.optim.Optimizer):
                     self._update(parameters[start : start + size], group)
 
     def _update(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Update parameters of the same shape, or of one that lies on its side."""
-        keep, lr = group["momentum"], group["lr"]
+        """Update parameters of the same shape; some may be transposed."""
+        beta, lr = group["momentum"], group["lr"]
         updates = []
         for parameter in parameters:
             assert parameter.grad is not None
-            kept = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-            kept.mul_(keep).add_(parameter.grad)
-            update = parameter.grad.add(kept, alpha=keep)  # Nesterov's
+            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            momentum.mul_(beta).add_(parameter.grad)
+            update = parameter.grad.add(momentum, alpha=beta)  # Nesterov's
             updates.append(update if _is_wide(parameter) else update.T)
         for parameter, update in zip(parameters, orthogonal(torch.stack(updates)), strict=True):
             parameter.mul_(1 - lr * group["weight_decay"])
@@ -67,7 +67,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The matrices [n, rows, columns >= rows] with all singular values near 1; a matrix of zeros stays so."""
+    """Matrices [n, rows, columns >= rows] with all singular values moved close to 1; zeros stay zeros."""
     a, b, c = COEFFICIENTS
     x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""The table of objectives. A new one is a file beside this one and a row."""
+"""The table of objectives. A new objective is a new file in this folder and a row here."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from templora_cli.engine.training.nll import NegativeLogLikelihood
 from templora_cli.engine.training.objective import Objective
 
 OBJECTIVES: dict[str, Objective] = {"nll": NegativeLogLikelihood(), "distill": Distill()}
-"""By their names in `[human]` and `[generated]`."""
+"""Objectives by their name in `[human]` and `[generated]`."""

@@ -1,4 +1,4 @@
-"""What turns gradients into steps: a table of optimizers, and what each keeps of a parameter."""
+"""The table of optimizers, with the state that each stores per parameter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from templora_cli.engine.training.muon import Muon
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """An optimizer, what a checkpoint holds of it, and what the planner asks about it."""
+    """An optimizer: how it is made, which state a checkpoint saves, and how much memory it takes."""
 
     make: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
-    """Of parameters and weight decay; each chunk sets the learning rate."""
+    """Makes it from parameters and weight decay; each chunk sets the learning rate."""
     moments: tuple[str, ...]
-    """Keys of its state that are as large as the parameter, in float32, on its device."""
+    """State tensors with the shape of the parameter: float32, on its device."""
     counters: tuple[str, ...] = ()
-    """Keys of its state that are single numbers, on the CPU."""
+    """State tensors with a single number, on the CPU."""
     scratch: int = 0
-    """Copies of all parameters that a step makes on a GPU beside them; on a CPU it takes them one by one."""
+    """Copies of all parameters that a step makes on a GPU; on a CPU parameters are updated one by one."""
 
 
 OPTIMIZERS = {
@@ -36,8 +36,8 @@ OPTIMIZERS = {
         lambda parameters, decay: Muon(parameters, weight_decay=decay), moments=("momentum",)
     ),
 }
-"""By their names in `[train]`."""
+"""Optimizers by their name in `[train]`."""
 
 MOMENTS = tuple(key for kind in OPTIMIZERS.values() for key in kind.moments)
 COUNTERS = tuple(key for kind in OPTIMIZERS.values() for key in kind.counters)
-"""Keys that the state of some optimizer has."""
+"""All state keys of all optimizers."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from templora_cli.engine.training.fused_lora import PlainNorm, drawn, fuse_lora_layers
+from templora_cli.engine.training.fused_lora import FusedRMSNorm, fuse_lora_layers, random_mask
 from templora_cli.engine.training.loss import chunk_nll
 from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS
 
@@ -74,9 +74,9 @@ def test_dropout_takes_its_share(dropout: float) -> None:
     x = torch.empty(301, 333)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        first, second = (drawn(x, dropout).view(-1) for _ in range(2))
+        first, second = (random_mask(x, dropout).view(-1) for _ in range(2))
         torch.manual_seed(1)
-        again = drawn(x, dropout)
+        again = random_mask(x, dropout)
     taken = 1 - torch.stack([first, second]).float()
     assert taken.unique().tolist() == [0.0, 1.0]
     chance = (dropout * (1 - dropout) / len(first)) ** 0.5
@@ -132,7 +132,7 @@ def test_without_the_adapter_the_base_answers() -> None:
 def test_a_norm() -> None:
     norm, x = LlamaRMSNorm(24, eps=1e-3), torch.randn(2, 5, 24)
     norm.weight.data += torch.randn(24)
-    torch.testing.assert_close(PlainNorm(norm)(x), norm(x))
+    torch.testing.assert_close(FusedRMSNorm(norm)(x), norm(x))
 
 
 def test_a_model_that_is_dropped_goes_at_once() -> None:
