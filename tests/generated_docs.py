@@ -1,7 +1,7 @@
 """What stands between marks in the pages of docs/ is made from the code: `python -m tests.generated_docs`.
 
-<!-- made: decode -->
-the rows of the table `[decode]`
+<!-- made: [decode] -->
+the settings of that table
 <!-- end -->
 """
 
@@ -71,7 +71,7 @@ def table(*rows: tuple[str, ...]) -> str:
 
 
 def settings_table(name: str, owner: type) -> str:
-    """The settings of a table of TOML; of the top level where the name is "top"."""
+    """The settings of a table of TOML; of the top level where it has no name."""
     rows = [
         (
             f"`{field.name}`",
@@ -81,7 +81,7 @@ def settings_table(name: str, owner: type) -> str:
             field.metadata["help"],
         )
         for field in fields(owner)
-        if (setting := ("" if name == "top" else name, field.name)) in FIELDS
+        if (setting := (name, field.name)) in FIELDS
     ]
     return table(("setting", "default", "may be", "flag", "meaning"), *rows)
 
@@ -131,11 +131,11 @@ def rates() -> str:
 
 def made(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]]:
     """All that is made, by the names in the marks."""
-    owners = {"top": Config, **TABLES}
     return {
         "links": links,
         "commands": lambda: "".join(section(name, help_of(name)) for name in COMMANDS),
-        **{name: partial(settings_table, name, owner) for name, owner in owners.items()},
+        "top": partial(settings_table, "", Config),
+        **{f"[{name}]": partial(settings_table, name, owner) for name, owner in TABLES.items()},
         "paper": partial(differences, RECIPES["paper"], "default", "paper"),
         "tasks": partial(differences, TASKS["translation"], "write", "translate"),
         "rates": rates,
@@ -148,7 +148,7 @@ def renewed(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
     def fill(mark: re.Match[str]) -> str:
         return f"{mark[1]}{parts[mark[2]]()}{mark[3]}"
 
-    return re.sub(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
+    return re.sub(r"(<!-- made: (\S+) -->\n).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
