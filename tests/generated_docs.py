@@ -22,7 +22,15 @@ import typer
 from templora_cli.cli import app
 from templora_cli.commands.flags import flags_of
 from templora_cli.commands.settings import FIELDS, flag_name
-from templora_cli.config import MOST_TOKENS, OWN_SHARE, RECIPES, TABLES, TASKS, Config, rate_for_size
+from templora_cli.config import (
+    GENERATED_LR_SHARE,
+    MAX_TOKENS,
+    RECIPES,
+    TABLES,
+    TASK_DEFAULTS,
+    Config,
+    learning_rate_for,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 BILLIONS = (0.135, 0.6, 4, 7, 14)
@@ -105,7 +113,7 @@ def range_of(field: Field[Any]) -> str:
     most = limits["at_most"]
     low = str(limits["at_least"]) if limits["above"] is None else f"above {limits['above']}"
     # Bounds as high as that only keep out typing errors.
-    return f"{low} or more" if most is None or most >= MOST_TOKENS else f"{low} to {most}"
+    return f"{low} or more" if most is None or most >= MAX_TOKENS else f"{low} to {most}"
 
 
 def differences(values: Mapping[str, Mapping[str, Any]], *names: str) -> str:
@@ -121,9 +129,9 @@ def differences(values: Mapping[str, Mapping[str, Any]], *names: str) -> str:
 
 def rates() -> str:
     """The learning rates that 0 stands for, with AdamW."""
-    given = {size: rate_for_size(int(size * 1e9), "adamw") for size in BILLIONS}
+    given = {size: learning_rate_for(int(size * 1e9), "adamw") for size in BILLIONS}
     rows = [
-        (f"{size} billion", f"{rate:g}", f"{float(f'{OWN_SHARE * rate:.1e}'):g}")
+        (f"{size} billion", f"{rate:g}", f"{float(f'{GENERATED_LR_SHARE * rate:.1e}'):g}")
         for size, rate in given.items()
     ]
     return table(("parameters of the model", "a person's text", "the model's own text"), *rows)
@@ -137,7 +145,7 @@ def made(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]
         "top": partial(settings_table, "", Config),
         **{f"[{name}]": partial(settings_table, name, owner) for name, owner in TABLES.items()},
         "paper": partial(differences, RECIPES["paper"], "default", "paper"),
-        "tasks": partial(differences, TASKS["translation"], "write", "translate"),
+        "tasks": partial(differences, TASK_DEFAULTS["translation"], "write", "translate"),
         "rates": rates,
     }
 
