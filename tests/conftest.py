@@ -56,7 +56,7 @@ FULL = """
     commands/ engine/decoding/cpu/ engine/decoding/cuda/ engine/decoding/test_sampling engine/kernels/
     engine/models/test_gguf engine/models/test_loading engine/test_heap evaluation/
     sessions/test_checkpoint sessions/test_exact sessions/test_history sessions/test_manifest
-    test_api test_chunk_benchmark test_depth test_own_recipes test_prepare test_readme test_recipes
+    test_api test_chunk_benchmark test_depth test_generated_docs test_own_recipes test_prepare test_recipes
     test_runner test_startup test_task_kinds test_wheel translation/test_task
 """
 """What begins processes, compiles kernels, writes whole books or takes long: `make quick` leaves it out."""

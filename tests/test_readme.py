@@ -1,26 +1,58 @@
-"""What the README shows is what the commands say."""
+"""The README and the pages of docs/: their commands can be typed, and their settings are valid."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli
+import typer
 
-from templora_cli.config import Config, Layer, resolve
-from tests.readme import COMMANDS, README, block, blocks
+from templora_cli.cli import app
+from templora_cli.commands.flags import flags_of
+from templora_cli.config import Layer, resolve
+from tests.generated_docs import COMMANDS, DOCS
+
+README = DOCS.parent / "README.md"
+PAGES = [README, DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
-@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[c or "templora" for c in COMMANDS])
-def test_the_help_is_that_of_the_commands(number: int) -> None:
-    shown = blocks(README.read_text("utf-8"))
-    assert len(shown) == len(COMMANDS)
-    assert shown[number] == block(COMMANDS[number]), "python -m tests.readme writes it anew"
+def blocks(page: Path, language: str) -> list[str]:
+    """What stands between fences of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_settings_shown_are_valid_and_the_defaults() -> None:
-    (shown,) = re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
-    config = resolve([Layer.of_file("README.md", tomli.loads(shown))])
-    assert config.seed == 7
-    assert replace(config, seed=Config().seed) == Config()
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each templora command of a page."""
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["templora"]:
+                yield words
+
+
+def test_the_readme_is_short() -> None:
+    assert 7_000 <= len(README.read_bytes()) <= 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS.parent).as_posix())
+def test_the_commands_shown_can_be_typed(page: Path) -> None:
+    for words in commands(page):
+        parsed: Any = typer.main.get_command(app)
+        name, *rest = words
+        while hasattr(parsed, "commands"):
+            name = f"{name} {rest[0]}"
+            parsed = parsed.commands[rest.pop(0)]
+        values = parsed.make_context(name, rest).params
+        if (flags := flags_of(COMMANDS[name])) is not None:
+            flags.given(values).resolve()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS.parent).as_posix())
+def test_the_settings_shown_are_valid(page: Path) -> None:
+    for shown in blocks(page, "toml"):
+        resolve([Layer.of_file(page.name, tomli.loads(shown))])
