@@ -192,7 +192,7 @@ def test_events_are_told_a_line_each(tiny_model: Path) -> None:
     told = [event for event in events if event["event"] == "paragraph_translated"]
     assert [(one["paragraph"], one["source"]) for one in told] == [(0, "Chapter 1"), (1, "Eins ist gut.")]
     assert events[0]["unit"] == "paragraphs" and events[0]["goal"] == 2
-    assert events[-1]["event"] == "translated" and events[-1]["good"] == 2
+    assert events[-1]["event"] == "translation_finished" and events[-1]["good"] == 2
 
 
 def correct(numbers: dict[int, str]) -> Path:
@@ -236,7 +236,7 @@ def test_a_sync_as_events(tiny_model: Path) -> None:
     assert templora("resume").exit_code == 3
     path.unlink()
     last = events_of(templora("sync", only_session().name, correct({5: "Three is bad."}), "--json"))[-1]
-    assert (last["event"], last["corrected"], last["failed"]) == ("translated", 2, 0)
+    assert (last["event"], last["corrected"], last["failed"]) == ("translation_finished", 2, 0)
 
 
 def test_another_try_as_events(tiny_model: Path) -> None:
@@ -245,7 +245,7 @@ def test_another_try_as_events(tiny_model: Path) -> None:
     assert events[0]["event"] == "session_opened" and (events[0]["goal"], events[0]["done"]) == (7, 6)
     [told] = [event for event in events if event["event"] == "paragraph_translated"]
     assert told["paragraph"] == 4 and told["failed_checks"] == ["it is bad"]
-    assert events[-1]["event"] == "translated" and events[-1]["failed"] == 1
+    assert events[-1]["event"] == "translation_finished" and events[-1]["failed"] == 1
 
 
 def test_what_is_rebuilt_is_what_would_have_been_learnt(tiny_model: Path) -> None:

@@ -86,7 +86,7 @@ def test_paragraphs_are_translated_one_after_the_other_and_learnt_together() -> 
     translator = Translator(shout)
     chunk, told = write(task("eins", "zwei").next_turn([]), translator)
     pairs = [AlignedPair("eins", "EINS"), AlignedPair("zwei", "ZWEI")]
-    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n" and chunk.failure is None
+    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n" and chunk.rejection_reason is None
     learnt = [token for token, learn in zip(chunk.tokens, chunk.loss_mask, strict=True) if learn]
     assert text_of(learnt) == " EINS\n ZWEI\n"
     assert translator.prompts[1] == text_of(FORM.pair_tokens(pairs[:1]) + FORM.source_tokens("zwei"))
@@ -130,7 +130,7 @@ def test_a_chunk_of_which_nothing_passed_is_not_learnt() -> None:
     assert (
         one.attempts == 1
         and chunk.tokens == ()
-        and chunk.failure == "none of its paragraphs passed its checks"
+        and chunk.rejection_reason == "none of its paragraphs passed its checks"
     )
 
 
@@ -279,7 +279,7 @@ def test_what_a_person_put_right_comes_again_as_theirs() -> None:
         return text_of([t for t, of_it in zip(again.tokens, part.loss_mask, strict=True) if of_it])
 
     assert (learnt_of(own), learnt_of(right)) == (" x\n", " two\n three\n")
-    assert again.failure is None and again.text == "x\ntwo\nthree\n"
+    assert again.rejection_reason is None and again.text == "x\ntwo\nthree\n"
     assert [one["by"] for one in again.record["paragraphs"]] == ["model", "person", "person"]
 
 
@@ -300,7 +300,7 @@ def test_a_paragraph_of_200_000_characters_is_learnt_chunk_by_chunk() -> None:
     records: list[Any] = []
     while (turn := book.next_turn([], records)) is not None:
         chunk, _ = write(turn, Translator(shout))
-        assert chunk.failure is None and len(chunk.tokens) <= translation.MAX_LEARNT * 4000
+        assert chunk.rejection_reason is None and len(chunk.tokens) <= translation.MAX_LEARNT * 4000
         records.append(chunk.record)
     assert len(records) > 90
     done = translation.best_of(records)

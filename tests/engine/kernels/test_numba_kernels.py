@@ -53,10 +53,10 @@ import hashlib
 import torch
 from tests.engine.decoding.cpu.test_decoder import IDS, adapted
 from templora_cli.engine.kernels import numba_kernels
-from templora_cli.engine.decoding.cpu.int8_decoder import Decoder
+from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
 from templora_cli.engine.decoding.cpu.quantize import rounded
 torch.set_num_threads(1)
-decoder = Decoder(adapted("llama"), rounded)
+decoder = Int8Decoder(adapted("llama"), rounded)
 with torch.no_grad():
     logits = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
 digest = hashlib.sha256(torch.stack(logits).numpy().tobytes()).hexdigest()

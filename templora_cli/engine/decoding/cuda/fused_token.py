@@ -286,7 +286,7 @@ class FusedBlock(TransformerBlock[Projection]):
         attend[(groups, splits)](
             *(queries, keys, values, place, window, self.scaling, sums, highest, totals, places, splits),
             SIZE=size,
-            LAUNCH_SIZES=max(16, _power(size)),
+            SIZES=max(16, _power(size)),
             HEADS=heads // groups,
             SHARING=max(16, _power(heads // groups)),
             SPLIT=split,
@@ -296,7 +296,7 @@ class FusedBlock(TransformerBlock[Projection]):
         gather_heads[(heads,)](
             *(sums, highest, totals, place, window, attended, splits),
             SIZE=size,
-            LAUNCH_SIZES=max(16, _power(size)),
+            SIZES=max(16, _power(size)),
             SPLIT=split,
             PLANES=self.out.nf4,
         )

@@ -125,8 +125,8 @@ def test_threads_are_as_many_as_torch_has() -> None:
     script = (
         "import torch, numba; torch.set_num_threads(1)\n"
         "from tests.engine.decoding.cpu.test_decoder import adapted, as_it_is\n"
-        "from templora_cli.engine.decoding.cpu.int8_decoder import Decoder\n"
-        "decoder = Decoder(adapted('llama'), as_it_is); decoder.logits_after([5])\n"
+        "from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder\n"
+        "decoder = Int8Decoder(adapted('llama'), as_it_is); decoder.logits_after([5])\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
