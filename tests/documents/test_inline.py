@@ -7,19 +7,19 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.inline import Inline, Mark, inline_of, markup_of, one_line, plain
+from templora_cli.documents.inline import Inline, Mark, number_markup, one_line, strip_tags, tags_of
 
 Pieces = list[str | Mark[str]]
 
 
 def inline(*pieces: str) -> Inline[str]:
     """Of pieces such as "<em>", "</em>", "<br/>", "words"."""
-    return inline_of([_mark(piece) if re.match("</?[a-z]", piece) else piece for piece in pieces])
+    return number_markup([_mark(piece) if re.match("</?[a-z]", piece) else piece for piece in pieces])
 
 
 def _mark(raw: str) -> Mark[str]:
     form = "close" if raw.startswith("</") else "void" if raw.endswith("/>") else "open"
-    return Mark(form, raw, link=raw.startswith("<a"), spare=raw == "<br/>", anchor=" id" in raw)  # type: ignore[arg-type]
+    return Mark(form, raw, is_link=raw.startswith("<a"), is_optional=raw == "<br/>", is_anchor=" id" in raw)  # type: ignore[arg-type]
 
 
 def written(pieces: list[str | Mark[str]] | None) -> str:
@@ -29,7 +29,7 @@ def written(pieces: list[str | Mark[str]] | None) -> str:
 def test_markup_inside_is_numbered() -> None:
     seen = inline("so ", "<em>", "much", "</em>", " of", "<img/>", " it\n  again")
     assert seen.text == "so <1>much</1> of<2/> it again"
-    assert written(seen.place("VON<2/> IHM <1>SO</1> VIEL")) == "VON<img/> IHM <em>SO</em> VIEL"
+    assert written(seen.restore_markup("VON<2/> IHM <1>SO</1> VIEL")) == "VON<img/> IHM <em>SO</em> VIEL"
 
 
 def test_markup_at_the_ends_and_around_the_whole_is_not_seen() -> None:
@@ -42,25 +42,25 @@ def test_markup_at_the_ends_and_around_the_whole_is_not_seen() -> None:
 def test_elements_that_begin_and_end_together_are_one_tag() -> None:
     seen = inline("a ", "<b>", "<i>", "b", "</i>", "</b>", " c")
     assert seen.text == "a <1>b</1> c"
-    assert written(seen.place("c <1>b</1>")) == "c <b><i>b</i></b>"
+    assert written(seen.restore_markup("c <1>b</1>")) == "c <b><i>b</i></b>"
 
 
 def test_an_element_without_words_is_one_void_and_keeps_the_blank_in_it() -> None:
     seen = inline("a", "<b>", " ", "</b>", "b", "<i>", "<img/>", "</i>", "<br/>", "c")
     assert seen.text == "a<1/> b<2/>c"
-    assert written(seen.place("x")) == "x<b></b><i><img/></i>"  # a line break may go, an image not
+    assert written(seen.restore_markup("x")) == "x<b></b><i><img/></i>"  # a line break may go, an image not
 
 
 def test_text_that_looks_like_a_tag_is_text() -> None:
     seen = inline("press <1> or ", "<b>", "<2>", "</b>", " now")
     assert seen.literals == {1, 2} and seen.text == "press <1> or <3><2></3> now"
-    assert written(seen.place("drück <1>, <3>dann</3> <2> <4>")) == "drück <1>, <b>dann</b> <2> "
+    assert written(seen.restore_markup("drück <1>, <3>dann</3> <2> <4>")) == "drück <1>, <b>dann</b> <2> "
 
 
 def test_tags_as_models_write_them() -> None:
     seen = inline("a ", "<b>", "b", "</b>", " c", "<img/>", " d")
-    assert written(seen.place("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
-    assert written(seen.place("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
+    assert written(seen.restore_markup("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
+    assert written(seen.restore_markup("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
 
 
 def test_tags_that_do_not_match_are_mended() -> None:
@@ -78,17 +78,17 @@ def test_tags_that_do_not_match_are_mended() -> None:
         "<1/>a": "a<img/>",
         "<0>a<01>b</1>": "a<b>b</b><img/>",
     }.items():
-        assert written(seen.place(broken)) == mended, broken
+        assert written(seen.restore_markup(broken)) == mended, broken
 
 
 def test_a_link_never_stands_in_a_link_and_what_is_pointed_at_stays() -> None:
     seen = inline("<a>", "a", "</a>", " ", "<a>", "b", "</a>", "c ", "<b id>", "d", "</b>", "e")
-    assert written(seen.place("<1>x <2>y</2></1>")) == "<a>x y</a><b id></b>"
+    assert written(seen.restore_markup("<1>x <2>y</2></1>")) == "<a>x y</a><b id></b>"
 
 
 def test_an_answer_without_words_is_no_translation() -> None:
-    assert inline("a", "<img/>", "b").place(" <1/> ") is None
-    assert inline("a").place("") is None
+    assert inline("a", "<img/>", "b").restore_markup(" <1/> ") is None
+    assert inline("a").restore_markup("") is None
 
 
 def test_line_breaks_and_forbidden_characters_go_and_hard_spaces_stay() -> None:
@@ -97,10 +97,10 @@ def test_line_breaks_and_forbidden_characters_go_and_hard_spaces_stay() -> None:
 
 def test_markup_of_and_plain() -> None:
     text = "a <1>b</1> c<2/>. 1 < 2, I <3 it"
-    assert markup_of(text) == ("<1>", "</1>", "<2/>")
-    assert plain(text) == "a b c. 1 < 2, I <3 it"
-    assert plain("<1>12</1><2/>The <3>End</3><4/>") == "12 The End"
-    assert markup_of("< 1 >x</1 >") == ("<1>", "</1>")
+    assert tags_of(text) == ("<1>", "</1>", "<2/>")
+    assert strip_tags(text) == "a b c. 1 < 2, I <3 it"
+    assert strip_tags("<1>12</1><2/>The <3>End</3><4/>") == "12 The End"
+    assert tags_of("< 1 >x</1 >") == ("<1>", "</1>")
 
 
 def test_nesting_of_any_depth() -> None:
@@ -127,11 +127,11 @@ def nested(draw: st.DrawFn, depth: int = 4) -> list[str]:
 @given(nested())
 def test_the_paragraphs_own_text_gives_the_paragraph_back(pieces: list[str]) -> None:
     seen = inline(*pieces)
-    placed = seen.place(seen.text)
+    placed = seen.restore_markup(seen.text)
     if placed is None:
-        assert not plain(seen.text)
+        assert not strip_tags(seen.text)
         return
-    again = inline_of([*seen.lead, *placed, *seen.trail])
+    again = number_markup([*seen.lead, *placed, *seen.trail])
     assert again.text == seen.text or "<a>" in pieces  # a link in a link is dropped
     if "<a>" not in pieces:
         assert written([m for m in placed if isinstance(m, Mark)]) == "".join(
@@ -163,7 +163,7 @@ def test_broken_tags_always_give_balanced_markup_and_lose_nothing(
     pieces: list[str], answer: list[str]
 ) -> None:
     seen = inline(*pieces)
-    placed = seen.place("".join([*answer, "word"]))
+    placed = seen.restore_markup("".join([*answer, "word"]))
     assert placed is not None and balanced([*seen.lead, *placed, *seen.trail])
     images = [p for p in (*seen.lead, *placed, *seen.trail) if isinstance(p, Mark) and p.raw == "<img/>"]
     assert len(images) == pieces.count("<img/>")

@@ -13,8 +13,14 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
-from templora_cli.documents.inline import has_words, one_line, plain
+from templora_cli.documents.document import (
+    Kind,
+    ReadParagraph,
+    chapter_starts,
+    is_right_to_left,
+    split_into_chapters,
+)
+from templora_cli.documents.inline import has_words, one_line, strip_tags
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.docx_description import (
     FALLBACK,
@@ -63,17 +69,17 @@ class DocxDocument:
         self._styles = self._read_styles()
         self._places: list[_DocxLocation] = []
         self._linked: dict[_DocxLocation, int] = {}
-        found: list[Found] = []
+        found: list[ReadParagraph] = []
         for part in self._parts.get(_CORE, [])[:1]:
             for index, element in enumerate(_titles(self._parsed(part))):
                 if has_words(element.text or ""):
-                    found.append(Found(" ".join(element.text.split()), "metadata"))
+                    found.append(ReadParagraph(" ".join(element.text.split()), "metadata"))
                     self._places.append(_DocxLocation(part, index))
         for kind in _PROSE:
             for part in self._parts.get(kind, []):
                 self._read_part(part, found)
         found = self._with_links(found)
-        self.paragraphs, self.chapters = in_chapters(found, chapter_starts(found))
+        self.paragraphs, self.chapters = split_into_chapters(found, chapter_starts(found))
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`. Parts without a translation come out as they were."""
@@ -82,7 +88,7 @@ class DocxDocument:
             by_part[self._places[index].part][self._places[index].number] = text
         for place, index in self._linked.items():
             if index in translations:
-                by_part[place.part][place.number] = plain(translations[index])
+                by_part[place.part][place.number] = strip_tags(translations[index])
         core = self._parts.get(_CORE, [""])[0]
         changed: dict[str, Element] = {}
         for part, texts in by_part.items():
@@ -135,7 +141,7 @@ class DocxDocument:
                 styles[key] = _Style(name.lower(), _value(style, "basedOn"), level, item)
         return styles
 
-    def _read_part(self, part: str, found: list[Found]) -> None:
+    def _read_part(self, part: str, found: list[ReadParagraph]) -> None:
         root = self._parsed(part)
         if not str(root.tag).startswith(W):
             raise TemploraError(
@@ -149,13 +155,13 @@ class DocxDocument:
             )
         for index, paragraph in enumerate(_paragraphs(root)):
             if isinstance(paragraph, Description):
-                found.append(Found(paragraph.text, "caption"))
+                found.append(ReadParagraph(paragraph.text, "caption"))
                 self._places.append(_DocxLocation(part, index))
                 continue
             words = words_of(paragraph)
             if words is not None and has_words(words.inline.text):
                 kind, level = self._kind(paragraph)
-                found.append(Found(words.inline.text, kind, level))
+                found.append(ReadParagraph(words.inline.text, kind, level))
                 self._places.append(_DocxLocation(part, index))
 
     def _kind(self, paragraph: Element) -> tuple[Kind, int]:
@@ -192,7 +198,7 @@ class DocxDocument:
             key = chain[-1].parent
         return chain
 
-    def _with_links(self, found: list[Found]) -> list[Found]:
+    def _with_links(self, found: list[ReadParagraph]) -> list[ReadParagraph]:
         """`found` without entries of a table of contents that are a heading's text."""
         kept: list[int] = []
         headings: dict[str, int] = {}
@@ -244,7 +250,7 @@ def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bo
             done |= describe(paragraphs[index], text, bilingual)
             continue
         words = words_of(paragraphs[index])
-        placed = words.inline.place(text) if words is not None else None
+        placed = words.inline.restore_markup(text) if words is not None else None
         if words is not None and placed is not None:
             written = (write_beside if bilingual else write)(paragraphs[index], words, placed)
             set_direction(written, to_left)
@@ -261,7 +267,7 @@ def _titles(core: Element) -> list[Element]:
 def _translate_titles(core: Element, texts: Mapping[int, str], bilingual: bool) -> bool:
     done = False
     for index, text in texts.items():
-        words = plain(one_line(text))
+        words = strip_tags(one_line(text))
         if words:
             element = _titles(core)[index]
             element.text = f"{element.text} / {words}" if bilingual else words
@@ -291,4 +297,4 @@ def _heading_number(style: str) -> int | None:
 
 
 def _key(text: str) -> str:
-    return "".join(plain(text).split()).casefold()
+    return "".join(strip_tags(text).split()).casefold()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from templora_cli.documents.inline import has_words, is_description, one_line, plain
+from templora_cli.documents.inline import has_words, is_translatable_description, one_line, strip_tags
 
 Element = Any
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -45,14 +45,14 @@ def descriptions_of(element: Element) -> Iterator[Description]:
     for attribute in ("title", "descr") if element.tag == _DRAWING else ("alt",):
         text = element.get(attribute, "")
         guessed = any(match.end() == len(text) for match in _GUESSED.finditer(text))
-        if is_description(text) and not guessed and text not in texts:
+        if is_translatable_description(text) and not guessed and text not in texts:
             texts.append(text)
             yield Description(element, attribute)
 
 
 def describe(description: Description, translation: str, bilingual: bool) -> bool:
     """Put a translation in its place and in that of its copies; whether it has words."""
-    source, words = description.text, plain(one_line(translation))
+    source, words = description.text, strip_tags(one_line(translation))
     if not has_words(words):
         return False
     value = f"{source} / {words}" if bilingual else words

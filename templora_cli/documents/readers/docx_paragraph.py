@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from templora_cli.documents.inline import Inline, LoneTag, Mark, inline_of
+from templora_cli.documents.inline import Inline, LoneTag, Mark, number_markup
 
 Element = Any
 """Of lxml, which has no types."""
@@ -88,7 +88,7 @@ def words_of(paragraph: Element) -> Words | None:
     ends: tuple[list[DocxPiece], list[DocxPiece]] = [], []
     atoms = _with_fields(list(_atoms(paragraph, None, ends)))
     base = _settle(atoms)
-    inline = inline_of(_pieces(atoms, base))
+    inline = number_markup(_pieces(atoms, base))
     voids = (tag for tag in inline.tags.values() if isinstance(tag, LoneTag))
     if any(mark.raw.half for void in voids for mark in void.marks):
         return None
@@ -113,7 +113,7 @@ def write_beside(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]
     pieces = [
         piece
         for piece in (*words.inline.lead, *placed, *words.inline.trail)
-        if isinstance(piece, str) or piece.form != "void" or piece.spare
+        if isinstance(piece, str) or piece.form != "void" or piece.is_optional
     ]
     copied = [
         Mark(p.form, Raw(tuple(_copied(p.raw.parts)), _copy_of(p.raw.container), p.raw.rpr))
@@ -312,12 +312,12 @@ def _pieces(atoms: list[_Atom], base: dict[Container | None, str]) -> Iterator[s
                     if container in base
                     else None
                 )
-                yield Mark("open", Raw(container=container, rpr=rpr), link=True)
+                yield Mark("open", Raw(container=container, rpr=rpr), is_link=True)
         if own is not None and own != look:
             look = own
             yield Mark("open", Raw(rpr=atom.rpr))
         if atom.parts:
-            yield Mark("void", Raw(tuple(atom.parts), half=atom.half), spare=_is_line_break(atom))
+            yield Mark("void", Raw(tuple(atom.parts), half=atom.half), is_optional=_is_line_break(atom))
         else:
             yield atom.text
     if look is not None:

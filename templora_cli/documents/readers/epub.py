@@ -7,8 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from templora_cli.documents.document import Found, Kind, Start, chapter_level, in_chapters
-from templora_cli.documents.inline import markup_of, plain
+from templora_cli.documents.document import (
+    ChapterStart,
+    Kind,
+    ReadParagraph,
+    chapter_level,
+    split_into_chapters,
+)
+from templora_cli.documents.inline import strip_tags, tags_of
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.epub_package import (
     Labels,
@@ -42,16 +48,16 @@ class EpubDocument:
         self._package = package_of(self._archive, name)
         self._encodings: dict[str, str] = {}
         self._files: dict[str, Page | Labels] = {}
-        self._found: list[Found] = []
+        self._found: list[ReadParagraph] = []
         self._places: list[_EpubLocation] = []
         self._linked: dict[_EpubLocation, int] = {}
         """What takes the translation of a paragraph elsewhere."""
         self._known: dict[str, int] = {}
         """Titles and headings by their words."""
         title = self._read_metadata()
-        starts = self._read_pages() or [Start(0, title)]
+        starts = self._read_pages() or [ChapterStart(0, title)]
         self._read_contents()
-        self.paragraphs, self.chapters = in_chapters(self._found, starts)
+        self.paragraphs, self.chapters = split_into_chapters(self._found, starts)
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`."""
@@ -83,15 +89,15 @@ class EpubDocument:
         file = self._files[place.file]
         if isinstance(file, Page):
             entry = file.blocks[place.number].inline.text
-            if markup_of(entry) == markup_of(self._found[index].text):
+            if tags_of(entry) == tags_of(self._found[index].text):
                 return translation
-        return plain(translation)
+        return strip_tags(translation)
 
     def _text(self, path: str) -> str:
         text, self._encodings[path] = xml_text(self._archive.read(path), f"{self._name}, {path},")
         return text
 
-    def _add(self, place: _EpubLocation, found: Found) -> int:
+    def _add(self, place: _EpubLocation, found: ReadParagraph) -> int:
         self._found.append(found)
         self._places.append(place)
         return len(self._found) - 1
@@ -101,11 +107,11 @@ class EpubDocument:
         labels = metadata_of(self._text(self._package.opf))
         self._files[self._package.opf] = labels
         for index, text in enumerate(labels.texts):
-            number = self._add(_EpubLocation(self._package.opf, index), Found(text, "metadata"))
+            number = self._add(_EpubLocation(self._package.opf, index), ReadParagraph(text, "metadata"))
             self._known.setdefault(_key(text), number)
         return labels.texts[0] if labels.texts else ""
 
-    def _read_pages(self) -> list[Start]:
+    def _read_pages(self) -> list[ChapterStart]:
         """Adds the prose of the pages, and returns where chapters begin."""
         ranges: list[tuple[str, int, int]] = []
         page_titles: list[tuple[_EpubLocation, str]] = []
@@ -120,7 +126,7 @@ class EpubDocument:
                 if block.kind == "metadata":
                     page_titles.append((_EpubLocation(path, index), text))
                     continue
-                number = self._add(_EpubLocation(path, index), Found(text, block.kind, block.level))
+                number = self._add(_EpubLocation(path, index), ReadParagraph(text, block.kind, block.level))
                 if block.kind == "heading":
                     self._known[_key(text)] = self._known_heading(_key(text), number)
             ranges.append((path, first, len(self._found)))
@@ -147,7 +153,7 @@ class EpubDocument:
                 if number is None and kind == "metadata":
                     continue  # the title of a page, which nobody reads
                 if number is None or not self._fits(file, index, number):
-                    number = self._add(_EpubLocation(path, index), Found(entry, "contents"))
+                    number = self._add(_EpubLocation(path, index), ReadParagraph(entry, "contents"))
                     self._known.setdefault(_key(entry), number)
                 else:
                     self._linked[_EpubLocation(path, index)] = number
@@ -156,10 +162,10 @@ class EpubDocument:
         """An entry with a link around some of its words needs a translation that has the tags of it."""
         if isinstance(file, Labels):
             return True
-        tags = markup_of(file.blocks[index].inline.text)
-        return not tags or tags == markup_of(self._found[number].text)
+        tags = tags_of(file.blocks[index].inline.text)
+        return not tags or tags == tags_of(self._found[number].text)
 
-    def _starts(self, ranges: list[tuple[str, int, int]]) -> list[Start]:
+    def _starts(self, ranges: list[tuple[str, int, int]]) -> list[ChapterStart]:
         """Chapters begin with pages that have a heading or an entry in a table of contents, and at headings
         as high as those that most pages begin with."""
         toc: dict[str, str] = {}
@@ -170,17 +176,17 @@ class EpubDocument:
             [i for i in range(first, end) if self._found[i].kind == "heading"] for _, first, end in ranges
         ]
         level = self._level([inside[0] for inside in headings if inside])
-        starts: list[Start] = []
+        starts: list[ChapterStart] = []
         for (path, first, end), inside in zip(ranges, headings, strict=True):
             if first == end:
                 continue
             if inside or path in toc or not toc or not starts:
-                title = plain(self._found[inside[0]].text) if inside else toc.get(path) or _stem(path)
-                starts.append(Start(first, title))
+                title = strip_tags(self._found[inside[0]].text) if inside else toc.get(path) or _stem(path)
+                starts.append(ChapterStart(first, title))
             for i in inside[1:]:
                 before = self._found[starts[-1].first : i]  # a part and its first chapter begin together
                 if self._found[i].level <= level and any(f.kind != "heading" for f in before):
-                    starts.append(Start(i, plain(self._found[i].text)))
+                    starts.append(ChapterStart(i, strip_tags(self._found[i].text)))
         return starts
 
     def _level(self, firsts: list[int]) -> int:
@@ -199,7 +205,7 @@ def _entries(file: Page | Labels) -> list[tuple[str, Kind]]:
 
 def _key(text: str) -> str:
     """The words of a title, as far as blanks, capitals and markup do not matter."""
-    return "".join(plain(text).split()).casefold()
+    return "".join(strip_tags(text).split()).casefold()
 
 
 def _stem(path: str) -> str:

@@ -11,15 +11,15 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from templora_cli.documents.document import is_right_to_left
-from templora_cli.documents.inline import has_words, plain
+from templora_cli.documents.inline import has_words, strip_tags
 from templora_cli.documents.markup import (
-    Element,
+    ElementRange,
     Splice,
-    attribute,
+    apply_splices,
+    attribute_value,
     attributes_of,
     elements_of,
     escape,
-    spliced,
 )
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.errors import TemploraError
@@ -74,27 +74,27 @@ def package_of(archive: Archive, name: str) -> Package:
     if _CONTAINER not in archive:
         raise TemploraError(f"{name} is no EPUB: it has no {_CONTAINER}", _AGAIN)
     container = xml_text(archive.read(_CONTAINER), f"{name}, {_CONTAINER},").text
-    paths = (attribute(root.tag, "full-path") for root in elements_of(container, {"rootfile"}))
+    paths = (attribute_value(root.tag, "full-path") for root in elements_of(container, {"rootfile"}))
     opf = next((path for path in paths if path), None)
     if opf is None or opf not in archive:
         raise TemploraError(f"{name} has no package file ({opf or 'none is named'})", _AGAIN)
     text = xml_text(archive.read(opf), f"{name}, {opf},").text
-    items = {attribute(item.tag, "id"): item.tag for item in elements_of(text, {"item"})}
+    items = {attribute_value(item.tag, "id"): item.tag for item in elements_of(text, {"item"})}
     spine = _spine(archive, name, opf, text, items)
-    nav = next((t for t in items.values() if "nav" in (attribute(t, "properties") or "").split()), None)
-    ncx = next((t for t in items.values() if "dtbncx" in (attribute(t, "media-type") or "")), None)
+    nav = next((t for t in items.values() if "nav" in (attribute_value(t, "properties") or "").split()), None)
+    ncx = next((t for t in items.values() if "dtbncx" in (attribute_value(t, "media-type") or "")), None)
     return Package(opf, spine, *(_present(archive, opf, tag) for tag in (nav, ncx)))
 
 
 def _spine(archive: Archive, name: str, opf: str, text: str, items: Mapping[str | None, str]) -> list[str]:
     paths: dict[str, None] = {}
     for reference in elements_of(text, {"itemref"}):
-        identifier = attribute(reference.tag, "idref")
+        identifier = attribute_value(reference.tag, "idref")
         tag = items.get(identifier)
-        path = None if tag is None else resolved(opf, attribute(tag, "href") or "")
+        path = None if tag is None else resolved(opf, attribute_value(tag, "href") or "")
         if tag is None or path is None or path not in archive:
             raise TemploraError(f"{name}: the page {path or identifier} is named and not there", _AGAIN)
-        kind = attribute(tag, "media-type") or ""
+        kind = attribute_value(tag, "media-type") or ""
         if "html" in kind or "oeb1" in kind:
             paths[path] = None
     if not paths:
@@ -103,7 +103,7 @@ def _spine(archive: Archive, name: str, opf: str, text: str, items: Mapping[str 
 
 
 def _present(archive: Archive, opf: str, tag: str | None) -> str | None:
-    path = resolved(opf, attribute(tag, "href") or "") if tag else None
+    path = resolved(opf, attribute_value(tag, "href") or "") if tag else None
     return path if path is not None and path in archive else None
 
 
@@ -124,9 +124,9 @@ def _check_rights(archive: Archive, name: str) -> None:
         algorithm = ""
         for element in elements_of(text, {"encryptionmethod", "cipherreference"}):
             if element.name == "encryptionmethod":
-                algorithm = attribute(element.tag, "algorithm") or ""
+                algorithm = attribute_value(element.tag, "algorithm") or ""
             elif algorithm not in _FONT_ALGORITHMS:
-                path = (attribute(element.tag, "uri") or "").lower()
+                path = (attribute_value(element.tag, "uri") or "").lower()
                 protected = protected or not path.endswith(_FONTS)
     if protected:
         raise TemploraError(
@@ -137,7 +137,7 @@ def _check_rights(archive: Archive, name: str) -> None:
 class Labels:
     """Elements of an OPF or NCX that hold nothing but text: `texts`, and the file with some replaced."""
 
-    def __init__(self, text: str, elements: list[Element]) -> None:
+    def __init__(self, text: str, elements: list[ElementRange]) -> None:
         self.text = text
         self._elements = [e for e in elements if has_words(_words(text, e))]
         self.texts = [_words(text, element) for element in self._elements]
@@ -147,14 +147,14 @@ class Labels:
         splices = []
         for index, translation in translations.items():
             element = self._elements[index]
-            words = escape(plain(translation))
+            words = escape(strip_tags(translation))
             if words:
                 start = element.end if bilingual else element.start
                 splices.append(Splice(start, element.end, f" / {words}" if bilingual else words))
-        return spliced(self.text, splices)
+        return apply_splices(self.text, splices)
 
 
-def _words(text: str, element: Element) -> str:
+def _words(text: str, element: ElementRange) -> str:
     """The text of an element on one line; nothing if there is markup in it, escaped or not."""
     words = " ".join(unescape(text[element.start : element.end]).split())
     return "" if "<" in words else words
@@ -182,20 +182,20 @@ def with_language(opf: str, language: str, *, bilingual: bool) -> str:
         # may be columns of Japanese.
         turned = is_right_to_left(language) != is_right_to_left(old)
         for spine in elements_of(opf, {"spine"}) if turned else ():
-            if (attribute(package.tag, "version") or "").startswith("3"):
+            if (attribute_value(package.tag, "version") or "").startswith("3"):
                 direction = "rtl" if is_right_to_left(language) else "ltr"
                 splices += _attribute_set(spine, "page-progression-direction", direction, add=True)
-    return spliced(opf, splices)
+    return apply_splices(opf, splices)
 
 
-def _with_one_more(opf: str, element: Element, language: str) -> str:
+def _with_one_more(opf: str, element: ElementRange, language: str) -> str:
     end = opf.index(">", element.end) + 1
     closing = opf[element.end : end]
     name = closing[2:-1].strip()
-    return spliced(opf, [Splice(end, end, f"<{name}>{escape(language)}{closing}")])
+    return apply_splices(opf, [Splice(end, end, f"<{name}>{escape(language)}{closing}")])
 
 
-def _attribute_set(element: Element, name: str, value: str, *, add: bool) -> list[Splice]:
+def _attribute_set(element: ElementRange, name: str, value: str, *, add: bool) -> list[Splice]:
     """Change an attribute of an element with content, or `add` it where it is not there."""
     begin = element.start - len(element.tag)
     for found in attributes_of(element.tag):
@@ -221,7 +221,9 @@ def toc_titles(path: str, text: str) -> dict[str, str]:
         if element.name == "text":
             label = _words(text, element)
             continue
-        target = resolved(path, attribute(element.tag, "src" if element.name == "content" else "href") or "")
+        target = resolved(
+            path, attribute_value(element.tag, "src" if element.name == "content" else "href") or ""
+        )
         if element.name == "a":
             label = " ".join(unescape(re.sub(r"<[^>]*>", "", text[element.start : element.end])).split())
         if target is not None:

@@ -6,10 +6,16 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
-from templora_cli.documents.document import Chapter, Found, Paragraph, chapter_starts, in_chapters
+from templora_cli.documents.document import (
+    Chapter,
+    Paragraph,
+    ReadParagraph,
+    chapter_starts,
+    split_into_chapters,
+)
 from templora_cli.documents.encoding import decode
-from templora_cli.documents.inline import plain
-from templora_cli.documents.markup import Splice, Token, attributes_of, spliced, tokens_of
+from templora_cli.documents.inline import strip_tags
+from templora_cli.documents.markup import Splice, Token, apply_splices, attributes_of, tokens_of
 from templora_cli.documents.readers.page import Page
 
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}?\bcharset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
@@ -32,19 +38,19 @@ class HtmlDocument:
         headings: dict[str, int] = {}
         for index, block in enumerate(self._page.blocks):
             if block.kind == "heading":
-                headings.setdefault(plain(block.inline.text), index)
+                headings.setdefault(strip_tags(block.inline.text), index)
         self._title_of = {
-            index: headings[plain(block.inline.text)]
+            index: headings[strip_tags(block.inline.text)]
             for index, block in enumerate(self._page.blocks)
-            if block.kind == "metadata" and plain(block.inline.text) in headings
+            if block.kind == "metadata" and strip_tags(block.inline.text) in headings
         }
         self._own = [i for i in range(len(self._page.blocks)) if i not in self._title_of]
 
     @cached_property
     def _in_chapters(self) -> tuple[tuple[Paragraph, ...], tuple[Chapter, ...]]:
         blocks = [self._page.blocks[index] for index in self._own]
-        found = [Found(block.inline.text, block.kind, block.level) for block in blocks]
-        return in_chapters(found, chapter_starts(found))
+        found = [ReadParagraph(block.inline.text, block.kind, block.level) for block in blocks]
+        return split_into_chapters(found, chapter_starts(found))
 
     @property
     def paragraphs(self) -> tuple[Paragraph, ...]:
@@ -61,7 +67,7 @@ class HtmlDocument:
         of_blocks = {self._own[index]: text for index, text in translations.items()}
         for title, heading in self._title_of.items():
             if heading in of_blocks:
-                of_blocks[title] = plain(of_blocks[heading])
+                of_blocks[title] = strip_tags(of_blocks[heading])
         text = self._page.render(of_blocks, language, bilingual=bilingual)
         if text == self._page.text:
             return self._content
@@ -95,7 +101,7 @@ def _saying_utf_8(text: str) -> str:
             splices += _charset_splices(raw, token)
         elif raw.startswith("<?xml") and (match := re.search(r"encoding\s*=\s*[\"']([\w-]+)", raw)):
             splices.append(Splice(token.start + match.start(1), token.start + match.end(1), "UTF-8"))
-    return spliced(text, splices)
+    return apply_splices(text, splices)
 
 
 def _charset_splices(raw: str, token: Token) -> list[Splice]:

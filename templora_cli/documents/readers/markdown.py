@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
-from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters
+from templora_cli.documents.document import Kind, ReadParagraph, chapter_starts, split_into_chapters
 from templora_cli.documents.encoding import decode
-from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, one_line, plain
-from templora_cli.documents.markup import Splice, spliced
+from templora_cli.documents.inline import (
+    Inline,
+    Mark,
+    has_words,
+    is_translatable_description,
+    number_markup,
+    one_line,
+    strip_tags,
+)
+from templora_cli.documents.markup import Splice, apply_splices
 from templora_cli.documents.readers.markdown_inline import (
     FOOTNOTE,
     alt_of,
@@ -83,12 +91,12 @@ class MarkdownDocument:
         found = _LINE.search(self._text)
         self._line_end = found[0] if found else "\n"
         self._blocks = self._read(self._text)
-        paragraphs = [Found(block.inline.text, block.kind, block.level) for block in self._blocks]
-        self.paragraphs, self.chapters = in_chapters(paragraphs, chapter_starts(paragraphs))
+        paragraphs = [ReadParagraph(block.inline.text, block.kind, block.level) for block in self._blocks]
+        self.paragraphs, self.chapters = split_into_chapters(paragraphs, chapter_starts(paragraphs))
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`. Each translation is one line, but for line breaks; the file comes out in UTF-8."""
-        described = spliced(self._text, self._alts(translations, bilingual=bilingual))
+        described = apply_splices(self._text, self._alts(translations, bilingual=bilingual))
         prose = [index for index, block in enumerate(self._blocks) if not block.is_alt]
         read = self._blocks if described == self._text else self._read(described)
         # The same prose, at other offsets; if ever it is another, alt texts are worth less.
@@ -97,14 +105,14 @@ class MarkdownDocument:
             described, blocks = self._text, [self._blocks[index] for index in prose]
         splices = []
         for index, block in zip(prose, blocks, strict=True):
-            placed = block.inline.place(translations.get(index, ""))
+            placed = block.inline.restore_markup(translations.get(index, ""))
             if placed is None:
                 continue
             pieces = [*block.inline.lead, *placed, *block.inline.trail]
             splices.append(self._beside(block, pieces) if bilingual else self._instead(block, pieces))
         if described == self._text and not splices:
             return self._content
-        text = spliced(described, splices)
+        text = apply_splices(described, splices)
         return b"\xef\xbb\xbf" * self._marked + text.encode("utf-8", "replace")
 
     def _read(self, text: str) -> list[_MarkdownBlock]:
@@ -118,8 +126,8 @@ class MarkdownDocument:
         """What images show, in both languages where it is `bilingual`."""
         for index, translation in translations.items():
             block = self._blocks[index]
-            if block.is_alt and has_words(words := plain(one_line(translation))):
-                words = f"{plain(block.inline.text)} / {words}" if bilingual else words
+            if block.is_alt and has_words(words := strip_tags(one_line(translation))):
+                words = f"{strip_tags(block.inline.text)} / {words}" if bilingual else words
                 yield Splice(block.start, block.end, self._write_alt(words))
 
     def _instead(self, block: _MarkdownBlock, pieces: list[str | Mark[str]]) -> Splice:
@@ -129,7 +137,9 @@ class MarkdownDocument:
     def _beside(self, block: _MarkdownBlock, pieces: list[str | Mark[str]]) -> Splice:
         """The translation in a paragraph of its own, without images and notes; after a break in a cell."""
         note = any(isinstance(p, Mark) and FOOTNOTE.match(p.raw) for p in block.inline.lead)
-        kept = [p for p in pieces if isinstance(p, str) or p.form != "void" or p.spare or p.raw[0] == "`"]
+        kept = [
+            p for p in pieces if isinstance(p, str) or p.form != "void" or p.is_optional or p.raw[0] == "`"
+        ]
         words = self._words(block, kept).strip()
         if block.kind == "cell":
             return Splice(block.end, block.end, f"<br>{words}")
@@ -153,7 +163,7 @@ class MarkdownDocument:
 
     def _reads_as(self, text: str, pieces: list[str | Mark[str]]) -> bool:
         tokens = self._parser.parseInline(masked(text), self._definitions)[0].children or []
-        return inline_of_tokens(tokens).text == inline_of(pieces).text
+        return inline_of_tokens(tokens).text == number_markup(pieces).text
 
 
 class _Reader:
@@ -209,13 +219,19 @@ class _Reader:
     def _alts(self, token: Token, block: _MarkdownBlock) -> Iterator[_MarkdownBlock]:
         """What the images in a block show, where it is said in words and nothing goes by them."""
         for image in token.children or ():
-            if image.type != "image" or is_named_by_alt(image) or not is_description(alt := alt_of(image)):
+            if (
+                image.type != "image"
+                or is_named_by_alt(image)
+                or not is_translatable_description(alt := alt_of(image))
+            ):
                 continue
             first = image.meta["start"] + 1
             last = first + 1 + len(image.content)
             start, end = self._within(token, block, first), self._within(token, block, last)
             if start is not None and end is not None:
-                yield _MarkdownBlock(start + 1, end, inline_of([alt]), "caption", 0, "", "", end, is_alt=True)
+                yield _MarkdownBlock(
+                    start + 1, end, number_markup([alt]), "caption", 0, "", "", end, is_alt=True
+                )
 
     def _within(self, token: Token, block: _MarkdownBlock, at: int) -> int | None:
         """Where a sign of the content of `token`, which is that of `block`, stands in the text."""

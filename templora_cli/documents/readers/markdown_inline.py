@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it.rules_inline import image
 
-from templora_cli.documents.inline import Inline, Mark, inline_of
+from templora_cli.documents.inline import Inline, Mark, number_markup
 
 if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
@@ -53,7 +53,7 @@ def is_named_by_alt(token: Token) -> bool:
 
 def inline_of_tokens(tokens: list[Token]) -> Inline[str]:
     """The numbered paragraph of the children of an inline token."""
-    return inline_of(_paired(list(_pieces(tokens))))
+    return number_markup(_paired(list(_pieces(tokens))))
 
 
 def _pieces(tokens: list[Token]) -> Iterator[str | Mark[str]]:
@@ -71,7 +71,7 @@ def _pieces(tokens: list[Token]) -> Iterator[str | Mark[str]]:
             skip_to = index + 3
         elif token.type == "link_open":
             links.append(token)
-            yield Mark("open", "[", link=True)
+            yield Mark("open", "[", is_link=True)
         elif token.type == "link_close":
             attributes = links.pop().attrs
             yield Mark("close", f"]{target(str(attributes['href']), attributes.get('title'))}")
@@ -100,7 +100,7 @@ def _mark(token: Token) -> Mark[str]:
         alt = unmasked(token.content)
         return Mark("void", f"![{alt}]{target(str(token.attrs['src']), token.attrs.get('title'))}")
     if token.type == "hardbreak":
-        return Mark("void", "\\\n", spare=True)
+        return Mark("void", "\\\n", is_optional=True)
     if token.type == "code_inline":
         content = unmasked(token.content)
         pad = " " if content[:1] in ("`", " ") or content[-1:] in ("`", " ") else ""
@@ -114,11 +114,13 @@ def _mark(token: Token) -> Mark[str]:
 def _html_mark(raw: str) -> Mark[str]:
     match = _HTML_TAG.fullmatch(raw)
     if match is None:
-        return Mark("void", raw, hidden=True)
+        return Mark("void", raw, is_hidden=True)
     name = match[2].lower()
     if match[3] or name in ("br", "img", "hr", "wbr", "input"):
-        return Mark("void", raw, spare=name in ("br", "wbr"))
-    return Mark("close" if match[1] else "open", raw, link=name == "a", anchor=" id" in raw or " name" in raw)
+        return Mark("void", raw, is_optional=name in ("br", "wbr"))
+    return Mark(
+        "close" if match[1] else "open", raw, is_link=name == "a", is_anchor=" id" in raw or " name" in raw
+    )
 
 
 def _paired(pieces: list[str | Mark[str]]) -> list[str | Mark[str]]:

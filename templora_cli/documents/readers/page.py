@@ -13,15 +13,22 @@ from html import unescape
 from itertools import accumulate
 
 from templora_cli.documents.document import Kind, is_right_to_left
-from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, plain
+from templora_cli.documents.inline import (
+    Inline,
+    Mark,
+    has_words,
+    is_translatable_description,
+    number_markup,
+    strip_tags,
+)
 from templora_cli.documents.markup import (
     Splice,
     Token,
-    attribute,
+    apply_splices,
+    attribute_value,
     attributes_of,
     element_names,
     escape,
-    spliced,
     tokens_of,
 )
 
@@ -94,18 +101,18 @@ class Page:
         for index, translation in translations.items():
             block = self.blocks[index]
             if block.is_attribute and has_words(translation):
-                words = plain(translation)
-                words = f"{plain(block.inline.text)} / {words}" if bilingual else words
+                words = strip_tags(translation)
+                words = f"{strip_tags(block.inline.text)} / {words}" if bilingual else words
                 quoted = self.text[block.start - 1] in "\"'"
                 value = escape(words).replace('"', "&quot;").replace("'", "&#39;")
                 splices.append(Splice(block.start, block.end, value if quoted else f'"{value}"'))
-        return spliced(self.text, splices)
+        return apply_splices(self.text, splices)
 
     def _translated(self, translations: Mapping[int, str], language: str, *, bilingual: bool) -> str:
         splices = []
         for index, translation in sorted(translations.items()):
             block = self.blocks[index]
-            placed = block.inline.place(translation)
+            placed = block.inline.restore_markup(translation)
             if placed is None or block.is_attribute:
                 continue
             splices.append(
@@ -113,7 +120,7 @@ class Page:
             )
         if splices and not bilingual:
             splices += self._language(language)
-        return spliced(self.text, splices)
+        return apply_splices(self.text, splices)
 
     def _instead(self, block: PageBlock, placed: list[str | Mark[str]]) -> Splice:
         pieces = [*block.inline.lead, *placed, *block.inline.trail]
@@ -124,7 +131,7 @@ class Page:
         element where a second one could break a list, a table or a table of contents."""
         inline = block.inline
         if block.kind == "metadata" or self._entries:
-            source = inline.place(inline.text) or []
+            source = inline.restore_markup(inline.text) or []
             return self._instead(block, [*source, " / ", *map(_copy, placed)])
         words = _written([_copy(piece) for piece in (*inline.lead, *placed, *inline.trail)]).strip()
         lang = f'{"xml:lang" if self.xml else "lang"}="{escape(language)}"'
@@ -144,11 +151,11 @@ class Page:
         root = next((t for t in self._tokens if t.name == "html" and t.kind == "open"), None)
         if root is None:
             return
-        old = attribute(self._raw(root), "lang")
+        old = attribute_value(self._raw(root), "lang")
         to_left = is_right_to_left(language)
         wrong, right = ("ltr", "rtl") if to_left else ("rtl", "ltr")
         added = "" if old is not None else f' {"xml:lang" if self.xml else "lang"}="{escape(language)}"'
-        added += ' dir="rtl"' if to_left and attribute(self._raw(root), "dir") is None else ""
+        added += ' dir="rtl"' if to_left and attribute_value(self._raw(root), "dir") is None else ""
         yield Splice(root.end - 1, root.end - 1, added)
         for token in self._tokens:
             if token.kind != "open" or token.name not in _BLOCKS:
@@ -220,17 +227,17 @@ def _is_opaque(text: str, tokens: list[Token], first: int, last: int) -> bool:
     if token.name in _NO_PROSE:
         return True
     tag = text[token.start : token.end]
-    if "translate" in tag and attribute(tag, "translate") == "no":
+    if "translate" in tag and attribute_value(tag, "translate") == "no":
         return True
     if token.name == "nav":
-        return "page-list" in (attribute(tag, "type") or "")
+        return "page-list" in (attribute_value(tag, "type") or "")
     if token.name not in ("a", "sup") or tokens[last].start - token.end > 500:
         return False
     if "noteref" in tag:
         return True
     # a number or a star that leads to a note; a year in a link is text
     words = "".join(text[t.start : t.end] for t in tokens[first:last] if t.kind == "text")
-    leads = token.name == "sup" or "#" in (attribute(tag, "href") or "")
+    leads = token.name == "sup" or "#" in (attribute_value(tag, "href") or "")
     return leads and 0 < len(words.strip()) <= _NOTE_MARK_CHARS and not has_words(unescape(words))
 
 
@@ -283,7 +290,7 @@ def _block(
     """The block of the tokens in `span`; None if there is nothing to translate in it."""
     if not any(tokens[i].kind in ("text", "cdata") for i in span):
         return None
-    inline = inline_of(_pieces(text, tokens, span, partners))
+    inline = number_markup(_pieces(text, tokens, span, partners))
     if not has_words(inline.text):
         return None
     before, after = span.start - 1, span.stop
@@ -298,14 +305,14 @@ def _descriptions(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
         if token.kind not in ("open", "empty") or token.name not in ("img", "meta"):
             continue
         tag = text[token.start : token.end]
-        if token.name == "meta" and (attribute(tag, "name") or "").lower() != "description":
+        if token.name == "meta" and (attribute_value(tag, "name") or "").lower() != "description":
             continue
         kind: Kind = "caption" if token.name == "img" else "metadata"
         for found in attributes_of(tag):
             if found.name.lower() == ("alt" if token.name == "img" else "content"):
-                inline: Inline[str] = inline_of([found.value])
+                inline: Inline[str] = number_markup([found.value])
                 start, end = token.start + found.start, token.start + found.end
-                if is_description(found.value):
+                if is_translatable_description(found.value):
                     yield PageBlock(start, end, inline, kind, 0, None, is_attribute=True)
 
 
@@ -323,10 +330,10 @@ def _pieces(
         elif token.name in _READINGS or token.name in _TRANSPARENT:
             continue
         elif token.kind == "other":
-            yield Mark("void", raw, hidden=True)
+            yield Mark("void", raw, is_hidden=True)
         elif token.kind == "open" and index in partners:
-            yield Mark("open", raw, link=token.name == "a", anchor=" id" in raw or " name" in raw)
+            yield Mark("open", raw, is_link=token.name == "a", is_anchor=" id" in raw or " name" in raw)
         elif token.kind == "close" and index in closing:
             yield Mark("close", raw)
         else:
-            yield Mark("void", raw, spare=token.name == "br")
+            yield Mark("void", raw, is_optional=token.name == "br")

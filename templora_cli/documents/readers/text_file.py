@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from templora_cli.documents.document import Found, chapter_starts, in_chapters
+from templora_cli.documents.document import ReadParagraph, chapter_starts, split_into_chapters
 from templora_cli.documents.encoding import decode
 from templora_cli.documents.inline import TAG, has_words, one_line
-from templora_cli.documents.markup import Splice, spliced
+from templora_cli.documents.markup import Splice, apply_splices
 from templora_cli.documents.readers.headings import is_chapter_heading
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
@@ -60,10 +60,12 @@ class TextDocument:
         spans = (span for block in blocks for span in _spans(block, width))
         self._spans = [span for span in spans if has_words(span.text)]
         found = [
-            Found(span.text, "heading", 1) if is_chapter_heading(span.text) else Found(span.text, "text")
+            ReadParagraph(span.text, "heading", 1)
+            if is_chapter_heading(span.text)
+            else ReadParagraph(span.text, "text")
             for span in self._spans
         ]
-        self.paragraphs, self.chapters = in_chapters(found, chapter_starts(found))
+        self.paragraphs, self.chapters = split_into_chapters(found, chapter_starts(found))
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
         """See `Document`. Each translation is one line; the file comes out in UTF-8."""
@@ -79,7 +81,7 @@ class TextDocument:
                 splices.append(Splice(span.start, span.end, words))
         if not splices:
             return self._content
-        return b"\xef\xbb\xbf" * self._marked + spliced(self._text, splices).encode("utf-8")
+        return b"\xef\xbb\xbf" * self._marked + apply_splices(self._text, splices).encode("utf-8")
 
     def _apart(self, span: _TextSpan) -> str:
         """What parts a translation from its source here: line ends, and the indent of the source."""
