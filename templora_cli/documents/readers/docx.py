@@ -24,9 +24,9 @@ from templora_cli.documents.inline import has_words, one_line, strip_tags
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.docx_description import (
     FALLBACK,
-    TAGS,
+    DESCRIBED_TAGS,
     Description,
-    describe,
+    translate_description,
     descriptions_of,
 )
 from templora_cli.documents.readers.docx_direction import set_columns, set_direction
@@ -103,7 +103,7 @@ class DocxDocument:
             return self._content
         if not bilingual:
             self._set_language(changed, language)
-        return self._archive.written({part: _serialised(root) for part, root in changed.items()})
+        return self._archive.rebuild({part: _serialised(root) for part, root in changed.items()})
 
     def _content_types(self) -> dict[str, list[str]]:
         """Names of parts by the end of their content type."""
@@ -235,7 +235,7 @@ def _paragraphs(root: Element) -> list[Element | Description]:
     """In document order, those in text boxes too, and what drawings show behind the paragraphs that hold
     them; not the second copy of a text box for old programs."""
     found: list[Element | Description] = []
-    for element in root.iter(f"{W}p", *TAGS):
+    for element in root.iter(f"{W}p", *DESCRIBED_TAGS):
         if next(element.iterancestors(FALLBACK), None) is None:
             found += [element] if element.tag == f"{W}p" else descriptions_of(element)
     return found
@@ -247,7 +247,7 @@ def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bo
     done = False
     for index, text in texts.items():
         if isinstance(paragraphs[index], Description):
-            done |= describe(paragraphs[index], text, bilingual)
+            done |= translate_description(paragraphs[index], text, bilingual)
             continue
         words = words_of(paragraphs[index])
         placed = words.inline.restore_markup(text) if words is not None else None

@@ -82,7 +82,7 @@ class EpubDocument:
         }
         if "mimetype" not in self._archive:
             content["mimetype"] = b"application/epub+zip"
-        return self._archive.written(content, stored_first="mimetype")
+        return self._archive.rebuild(content, stored_first="mimetype")
 
     def _label(self, place: _EpubLocation, index: int, translation: str) -> str:
         """The translation of a heading for an entry: with its tags if the entry has the same."""
