@@ -23,7 +23,7 @@ from templora_cli.documents.registry import (
     render_book,
 )
 from templora_cli.errors import TemploraError
-from tests.documents.fake import FIXTURES, docx, epub, p, parsed, run, shouting, texts
+from tests.documents.fake import FIXTURES, docx, epub, p, parse, run, shout_all, texts
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3"
 ERROR_PAGE = b"<!DOCTYPE html><html><head><title>404</title></head><body>Not found</body></html>"
@@ -32,7 +32,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100
 
 
 @pytest.mark.parametrize(
-    ("suffix", "content", "complaint"),
+    ("suffix", "content", "message"),
     [
         *((suffix, b"", "is empty") for suffix in (".txt", ".md", ".html", ".epub", ".docx")),
         (".txt", b"\xef\xbb\xbf \n\t", "is empty"),
@@ -60,8 +60,8 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100
         ("", b"a", "a file without a suffix cannot be read"),
     ],
 )
-def test_refused(suffix: str, content: bytes, complaint: str) -> None:
-    with pytest.raises(TemploraError, match=complaint) as caught:
+def test_refused(suffix: str, content: bytes, message: str) -> None:
+    with pytest.raises(TemploraError, match=message) as caught:
         parse_document(content, suffix, f"dir/book{suffix}")
     assert caught.value.hint and caught.value.message.startswith(f"dir/book{suffix}")
     assert "\n" not in caught.value.message + caught.value.hint
@@ -107,30 +107,30 @@ SMALL = {
 
 @pytest.fixture(params=SMALL)
 def small(request: pytest.FixtureRequest) -> Document:
-    return parsed(SMALL[request.param], request.param)
+    return parse(SMALL[request.param], request.param)
 
 
 def test_what_is_not_translated_stays(small: Document) -> None:
     content = small.render({}, "de")
     for nothing in ({0: ""}, {1: " \n"}, {0: "<1/>"}):
         assert small.render(nothing, "de") == content, nothing
-    assert texts(parsed(small.render({1: "Zwei"}, "de"), small.suffix)) == ["One", "Zwei"]
+    assert texts(parse(small.render({1: "Zwei"}, "de"), small.suffix)) == ["One", "Zwei"]
 
 
 def test_a_document_renders_again_and_again(small: Document) -> None:
     first = small.render({0: "Eins"}, "de")
-    small.render(shouting(small), "fr", bilingual=True)
+    small.render(shout_all(small), "fr", bilingual=True)
     assert small.render({0: "Eins"}, "de") == first
 
 
 def test_both_languages_are_paragraphs(small: Document) -> None:
     out = small.render({0: "Eins & <so>", 1: "Zwei"}, "de", bilingual=True)
-    assert texts(parsed(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
+    assert texts(parse(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
 
 
 def test_control_characters_and_line_breaks_do_no_harm(small: Document) -> None:
     out = small.render({0: "Ei\0ns\x0b\u2028\ud800 da\r\n\n# so", 1: "a & b < c > d"}, "de")
-    assert texts(parsed(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
+    assert texts(parse(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
 
 
 def test_every_paragraph_is_in_one_chapter() -> None:
@@ -149,8 +149,8 @@ def test_three_hundred_chapters_take_seconds() -> None:
     chapter = "".join(f"<p>A sentence with <em>some</em> markup, number {i}.</p>\n" for i in range(60))
     content = epub(*[f"<h1>Chapter {i}</h1>{chapter}" for i in range(300)])
     start = time.perf_counter()
-    document = parsed(content, ".epub")
-    document.render(shouting(document), "de")
+    document = parse(content, ".epub")
+    document.render(shout_all(document), "de")
     assert len(document.chapters) == 300 and len(document.paragraphs) == 300 * 61 + 1
     assert time.perf_counter() - start < 30  # 2 s on an idle core
 
@@ -164,9 +164,9 @@ def test_a_very_long_paragraph_is_one(suffix: str) -> None:
         ".epub": epub(f"<p>{words}</p>", metadata=""),
         ".docx": docx(p(run(words))),
     }
-    document = parsed(made[suffix], suffix)
+    document = parse(made[suffix], suffix)
     assert len(document.paragraphs) == 1
-    assert texts(parsed(document.render(shouting(document), "de"), suffix)) == [words.strip().upper()]
+    assert texts(parse(document.render(shout_all(document), "de"), suffix)) == [words.strip().upper()]
 
 
 def _check_toy(content: bytes, suffix: str, name: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from templora_cli.documents.inline import has_words, is_translatable_description, one_line, strip_tags
+from templora_cli.documents.readers.docx_fragments import Element
 
-Element = Any
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 FALLBACK = f"{_MC}Fallback"
 """A copy of a drawing or text box, for programs that do not know the new form."""
@@ -40,7 +40,7 @@ class Description(NamedTuple):
 
 
 def descriptions_of(element: Element) -> Iterator[Description]:
-    """The descriptions of an element with one of `DESCRIBED_TAGS`; a title equal to the description counts once."""
+    """The descriptions of an element with one of `DESCRIBED_TAGS`, without duplicates."""
     texts = []
     for attribute in ("title", "descr") if element.tag == _DRAWING else ("alt",):
         text = element.get(attribute, "")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from templora_cli.documents.markup import element_names
-
-Element = Any
-W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+from templora_cli.documents.readers.docx_fragments import Element, W
 
 _AFTER_BIDI = element_names(
     "adjustRightInd snapToGrid spacing ind contextualSpacing mirrorIndents suppressOverlap jc textDirection "
@@ -55,7 +51,7 @@ def set_columns(paragraph: Element, right_to_left: bool) -> None:
 
 
 def _set_property(properties: Element, name: str, after: frozenset[str], on: bool) -> None:
-    """Set a property. "Off" is written only where the source set it, which then overrides the style."""
+    """Set a property. "Off" is written, so that no style switches it on, but only if the source had it."""
     element = properties.find(f"{W}{name}")
     if element is None and on:
         element = properties.makeelement(f"{W}{name}")

@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from templora_cli.documents.inline import strip_tags
 from templora_cli.documents.readers.markdown import MarkdownDocument
-from tests.documents.fake import FIXTURES, parsed, shouted, shouting, texts
+from tests.documents.fake import FIXTURES, parse, shout, shout_all, texts
 
 
 def seen(text: str) -> list[str]:
-    return texts(parsed(text, ".md"))
+    return texts(parse(text, ".md"))
 
 
 def translated(text: str, *translations: str, bilingual: bool = False) -> str:
-    return parsed(text, ".md").render(dict(enumerate(translations)), "de", bilingual=bilingual).decode()
+    return parse(text, ".md").render(dict(enumerate(translations)), "de", bilingual=bilingual).decode()
 
 
 def test_the_fixture_comes_back() -> None:
     content = (FIXTURES / "lighthouse.md").read_bytes()
-    document = parsed(content, ".md")
+    document = parse(content, ".md")
     assert document.render({}, "de") == content
-    out = document.render(shouting(document), "de")
-    assert texts(parsed(out, ".md")) == [shouted(text) for text in texts(document)]
+    out = document.render(shout_all(document), "de")
+    assert texts(parse(out, ".md")) == [shout(text) for text in texts(document)]
     before, after = content.decode().split("\n"), out.decode().split("\n")
     for kept in (
         "title: The Lamp at Gull Point",
@@ -64,14 +64,14 @@ def test_the_fixture_comes_back() -> None:
     ],
 )
 def test_what_is_prose(text: str, paragraphs: list[str]) -> None:
-    document = parsed(text, ".md")
+    document = parse(text, ".md")
     assert texts(document) == paragraphs
     assert document.render({}, "de") == text.encode()
-    assert texts(parsed(document.render(shouting(document), "de"), ".md")) == [shouted(p) for p in paragraphs]
+    assert texts(parse(document.render(shout_all(document), "de"), ".md")) == [shout(p) for p in paragraphs]
 
 
 def test_kinds() -> None:
-    document = parsed("# a\n\nb\n\n- c\n\n| d |\n|---|\n", ".md")
+    document = parse("# a\n\nb\n\n- c\n\n| d |\n|---|\n", ".md")
     assert [p.kind for p in document.paragraphs] == ["heading", "text", "item", "cell"]
 
 
@@ -131,7 +131,7 @@ IMAGE = "![A *red*\n  boat](<a b.png> 'No')"
 
 
 def test_what_an_image_shows_is_translated_beside_the_prose_around_it() -> None:
-    document = parsed(f"- See {IMAGE} there\n\nb", ".md")
+    document = parse(f"- See {IMAGE} there\n\nb", ".md")
     assert [(p.kind, p.text) for p in document.paragraphs] == [
         ("item", "See <1/> there"),
         ("caption", "A red boat"),
@@ -159,7 +159,7 @@ def test_images_without_words(image: str) -> None:
 )
 def test_an_image_whose_definition_goes_by_what_it_shows_keeps_it(image: str, alts: list[str]) -> None:
     text = f"a {image} *b*\n\n[e]: f 'g'\n"
-    document = parsed(text, ".md")
+    document = parse(text, ".md")
     assert [p.text for p in document.paragraphs if p.kind == "caption"] == alts
     said = {i: "C D" for i, p in enumerate(document.paragraphs) if p.kind == "caption"}
     assert document.render(said, "de").decode() == text.replace("c d", "C D")
@@ -173,14 +173,14 @@ def test_an_image_whose_definition_goes_by_what_it_shows_keeps_it(image: str, al
     "words", ["a | b", "a]b", "a](b)", "`a", "a\\", "\\`a", "<b>a", "'>a", "[^1] a", "&amp; a", "a*b*"]
 )
 def test_what_looks_like_markup_in_what_an_image_shows_is_text(words: str, around: str) -> None:
-    document = parsed(around.format("` <i t='[![c](d)](e) ![c](d)"), ".md")
+    document = parse(around.format("` <i t='[![c](d)](e) ![c](d)"), ".md")
     alts = [i for i, p in enumerate(document.paragraphs) if p.kind == "caption"]
     out = document.render(dict.fromkeys(alts, words), "de").decode()
-    assert [p.text for p in parsed(out, ".md").paragraphs if p.kind == "caption"] == [words, words], out
+    assert [p.text for p in parse(out, ".md").paragraphs if p.kind == "caption"] == [words, words], out
 
 
 def test_an_image_before_the_first_heading_is_no_chapter() -> None:
-    document = parsed("![The cover](a)\n\n# One\n\nb\n\n# Two\n", ".md")
+    document = parse("![The cover](a)\n\n# One\n\nb\n\n# Two\n", ".md")
     assert [c.title for c in document.chapters] == ["One", "Two"]
 
 
@@ -216,14 +216,14 @@ AROUND = ["{}\n", "# {}\n", "- {}\n", "> {}\n", "1. {}\n", "| {} |\n|---|\n"]
 @given(st.lists(st.tuples(inline(), st.sampled_from(AROUND)), min_size=1, max_size=3))
 def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]]) -> None:
     text = "\n".join(["end\n", *(around.format(inner) for inner, around in blocks), "[r]: s\n"])
-    document = parsed(text, ".md")
+    document = parse(text, ".md")
     assert document.render({}, "de") == text.encode()
-    again = texts(parsed(document.render(shouting(document), "de"), ".md"))
+    again = texts(parse(document.render(shout_all(document), "de"), ".md"))
 
     def words(text: str) -> str:  # where tags cross each other, their ends part words or do not
         return strip_tags(text).replace(" ", "")
 
-    assert [words(t) for t in again] == [words(shouted(t)) for t in texts(document)]
+    assert [words(t) for t in again] == [words(shout(t)) for t in texts(document)]
 
 
 @given(
@@ -233,9 +233,9 @@ def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]
 def test_broken_tags_lose_no_image(words: str, answer: list[str]) -> None:
     images = words.count("![i](j)")
     assume(words.count("![") == images + words.count("![i\\|k]["))  # and no link behind a "!"
-    document = parsed(f"end {words} end", ".md")
+    document = parse(f"end {words} end", ".md")
     out = document.render({0: "".join([*answer, "x"])}, "de").decode()
-    assert out.count("![i](j)") == images and len(texts(parsed(out, ".md"))) == 1 + images
+    assert out.count("![i](j)") == images and len(texts(parse(out, ".md"))) == 1 + images
 
 
 def test_an_alt_text_that_would_change_the_prose_stays() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from templora_cli.documents.markup import attributes_of, elements_of, tokens_of
 from templora_cli.documents.readers.page import Page
-from tests.documents.fake import page, shouted
+from tests.documents.fake import page, shout
 
 
 def seen(body: str) -> list[str]:
@@ -20,7 +20,7 @@ def seen(body: str) -> list[str]:
 
 def rendered(body: str, *, xml: bool = True, bilingual: bool = False, language: str = "de") -> str:
     document = Page(body, xml=xml)
-    translations = {i: shouted(block.inline.text) for i, block in enumerate(document.blocks)}
+    translations = {i: shout(block.inline.text) for i, block in enumerate(document.blocks)}
     return document.render(translations, language, bilingual=bilingual)
 
 
@@ -229,7 +229,7 @@ def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: st
     out = rendered(source, bilingual=bilingual)
     ET.fromstring(out.encode())
     if not bilingual:
-        assert seen(out) == [shouted(text) for text in seen(source)]
+        assert seen(out) == [shout(text) for text in seen(source)]
 
 
 @given(
