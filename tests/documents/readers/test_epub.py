@@ -12,7 +12,7 @@ import pytest
 
 from templora_cli.documents.document import MAX_TEXT_BYTES
 from templora_cli.documents.readers.archive import Archive
-from templora_cli.documents.readers.epub_package import resolved
+from templora_cli.documents.readers.epub_package import resolve_href
 from templora_cli.errors import TemploraError
 from tests.documents.fake import FIXTURES, epub, opf, page, parse, shout, shout_all, texts, unzipped, zipped
 
@@ -21,7 +21,7 @@ EPUBCHECK = shutil.which("epubcheck")
 
 
 def check(content: bytes, tmp_path: Path) -> None:
-    """Fails with what epubcheck finds; skips without it."""
+    """Fail with the errors of epubcheck; skip without it."""
     if EPUBCHECK is None or shutil.which("java") is None:
         pytest.skip("needs epubcheck and java")
     file = tmp_path / "book.epub"
@@ -35,13 +35,13 @@ def check(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BOOKS)
-def test_nothing_translated_is_the_same_file(name: str) -> None:
+def test_without_translations_the_file_stays_the_same(name: str) -> None:
     content = (FIXTURES / name).read_bytes()
     assert parse(content, ".epub").render({}, "de") == content
 
 
 @pytest.mark.parametrize("name", BOOKS)
-def test_every_paragraph_is_accounted_for_and_all_else_stays(name: str) -> None:
+def test_every_paragraph_is_translated_and_all_else_stays(name: str) -> None:
     content = (FIXTURES / name).read_bytes()
     document = parse(content, ".epub")
     out = document.render(shout_all(document), "de")
@@ -108,7 +108,7 @@ ITEMS = (
 )
 
 
-def test_entries_of_contents_take_the_translations_of_headings() -> None:
+def test_entries_of_contents_get_the_translations_of_headings() -> None:
     content = epub(
         "<h1>One <em>&amp;</em> all</h1><p>a</p>",
         "<h1><i>Two</i> halves</h1><p>b</p>",
@@ -144,7 +144,7 @@ def test_titles_and_descriptions_are_metadata() -> None:
     assert "<dc:description>Kurz &amp; &lt; gut</dc:description>" in out
 
 
-def test_chapters_are_pages_or_their_headings() -> None:
+def test_chapters_begin_at_pages_and_headings() -> None:
     content = epub(
         "<p>before</p>",
         "<h2>One</h2><p>a</p>",
@@ -171,12 +171,12 @@ def test_a_part_and_its_first_chapter_begin_together() -> None:
     assert [c.title for c in pages.chapters] == ["Part I", "Two", "Three", "Four"]
 
 
-def test_pages_without_headings_are_chapters_by_the_contents() -> None:
+def test_pages_without_headings_are_chapters_if_the_contents_list_them() -> None:
     content = epub("<p>a</p>", "<p>b</p>", "<p>c</p>", entries={"OEBPS/nav.xhtml": NAV}, extra=ITEMS)
     assert [c.title for c in parse(content, ".epub").chapters] == ["One & all", "Another entry"]
 
 
-def test_both_languages_stand_in_the_book() -> None:
+def test_bilingual_books_contain_both_languages() -> None:
     document = parse(epub("<h1>One</h1><p id='i'>a</p>"), ".epub")
     out = unzipped(document.render({0: "Ein Buch", 2: "ä"}, "de", bilingual=True))
     assert b"<p id='i'>a</p>\n<p xml:lang=\"de\">\xc3\xa4</p>" in out["OEBPS/p0.xhtml"]
@@ -184,7 +184,7 @@ def test_both_languages_stand_in_the_book() -> None:
     assert b"<dc:language>en</dc:language><dc:language>de</dc:language>" in out["OEBPS/content.opf"]
 
 
-def test_pages_in_other_encodings_come_out_in_them() -> None:
+def test_pages_keep_their_encoding() -> None:
     utf_16 = page("<p>a</p>").replace('encoding="utf-8"', 'encoding="utf-16"').encode("utf-16")
     latin = page("<p>é</p>").replace('encoding="utf-8"', 'encoding="iso-8859-1"').encode("latin-1")
     document = parse(epub("", "", entries={"OEBPS/p0.xhtml": utf_16, "OEBPS/p1.xhtml": latin}), ".epub")
@@ -205,7 +205,7 @@ def encrypted(algorithm: str, uri: str) -> bytes:
     return epub("<p>a</p>", entries={"META-INF/encryption.xml": text})
 
 
-def test_obfuscated_fonts_are_no_encryption() -> None:
+def test_obfuscated_fonts_are_accepted() -> None:
     assert parse(encrypted("http://www.idpf.org/2008/embedding", "OEBPS/a.otf"), ".epub").paragraphs
     assert parse(encrypted("http://www.w3.org/2001/04/xmlenc#aes128-cbc", "a.woff2"), ".epub").paragraphs
 
@@ -220,21 +220,21 @@ SPINE = opf(["p0.xhtml"])
         (encrypted("http://www.w3.org/2001/04/xmlenc#aes128-cbc", "OEBPS/p0.xhtml"), "is encrypted"),
         (epub("<p>a</p>", entries={"META-INF/rights.xml": "<rights/>"}), "is encrypted"),
         (ONE[:-60], "is damaged"),
-        (ONE.replace(b"OEBPS/p0.xhtml", b"OEBPS/q0.xhtml"), "page OEBPS/p0.xhtml is named and not there"),
+        (ONE.replace(b"OEBPS/p0.xhtml", b"OEBPS/q0.xhtml"), "page OEBPS/p0.xhtml is listed, but missing"),
         (zipped({"mimetype": "application/epub+zip"}), "has no META-INF/container.xml"),
         (epub("<p>a</p>", entries={"META-INF/container.xml": "<container/>"}), "no package file"),
         (zipped({k: v for k, v in unzipped(ONE).items() if "opf" not in k}), "no package file"),
         (epub("<p>a</p>", entries={"OEBPS/content.opf": "<package/>"}), "no pages of text"),
         (
             epub("<p>a</p>", entries={"OEBPS/content.opf": SPINE.replace('idref="p0"', 'idref="q"')}),
-            "page q is named",
+            "page q is listed",
         ),
         (
             epub("<p>a</p>", entries={"OEBPS/content.opf": SPINE.replace("p0.x", "../../p0.x")}),
-            "named and not",
+            "listed, but missing",
         ),
-        (epub("<p>a</p>", entries={"OEBPS/p0.xhtml": b"<p>\xff</p>"}), "is not in utf-8"),
-        (epub("<p>* * *</p>", metadata=""), "has no words to translate"),
+        (epub("<p>a</p>", entries={"OEBPS/p0.xhtml": b"<p>\xff</p>"}), "cannot be decoded as utf-8"),
+        (epub("<p>* * *</p>", metadata=""), "has no words in it"),
     ],
 )
 def test_books_that_cannot_be_read(content: bytes, message: str) -> None:
@@ -243,7 +243,7 @@ def test_books_that_cannot_be_read(content: bytes, message: str) -> None:
     assert caught.value.hint and "a book.epub" in caught.value.message and "\n" not in caught.value.message
 
 
-def test_damage_inside_the_archive_is_named() -> None:
+def test_damage_inside_the_archive_is_reported() -> None:
     content = epub("<p>" + "abc " * 500 + "</p>")
     at = content.index(b"OEBPS/p0.xhtml") + 40
     with pytest.raises(TemploraError, match="is damaged"):
@@ -251,10 +251,10 @@ def test_damage_inside_the_archive_is_named() -> None:
 
 
 def test_links_stay_inside_the_archive() -> None:
-    assert resolved("OEBPS/content.opf", "a%20b.xhtml#x") == "OEBPS/a b.xhtml"
-    assert resolved("OEBPS/content.opf", "../c.xhtml") == "c.xhtml"
+    assert resolve_href("OEBPS/content.opf", "a%20b.xhtml#x") == "OEBPS/a b.xhtml"
+    assert resolve_href("OEBPS/content.opf", "../c.xhtml") == "c.xhtml"
     for href in ("../../etc/passwd", "/etc/passwd", "http://x/y.xhtml", "file:///etc/passwd", "#x", ""):
-        assert resolved("OEBPS/content.opf", href) is None, href
+        assert resolve_href("OEBPS/content.opf", href) is None, href
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused() -> None:
@@ -289,9 +289,9 @@ def test_three_hundred_chapters(tmp_path: Path) -> None:
     )
     source = tmp_path / "book.md"
     source.write_text("---\ntitle: Long\nlang: en\n---\n\n" + "".join(chapters))
-    made = tmp_path / "made.epub"
-    subprocess.run(["pandoc", "--toc", "-o", made, source], check=True)
-    document = parse(made.read_bytes(), ".epub")
+    built = tmp_path / "built.epub"
+    subprocess.run(["pandoc", "--toc", "-o", built, source], check=True)
+    document = parse(built.read_bytes(), ".epub")
     assert len([c for c in document.chapters if c.title.startswith("Chapter ")]) == 300
     assert len([p for p in document.paragraphs if p.kind == "heading"]) == 301
     out = document.render(shout_all(document), "de")
@@ -303,7 +303,7 @@ def test_three_hundred_chapters(tmp_path: Path) -> None:
     check(out, tmp_path)
 
 
-def test_damaged_lzma_is_told_as_damage() -> None:
+def test_damaged_lzma_is_reported_as_damage() -> None:
     out = BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a", b"a lamp " * 400)
@@ -313,29 +313,29 @@ def test_damaged_lzma_is_told_as_damage() -> None:
         Archive(bytes(content), "book.epub").read("a")
 
 
-def direction_of(spine: str, language: str, *, version: str = "3.0", was: str = "en") -> str:
-    """What becomes of the tag of the spine."""
-    package = opf(["p0.xhtml"]).replace('version="3.0"', f'version="{version}" xml:lang="{was}"')
-    package = package.replace("<spine>", spine).replace("<dc:language>en", f"<dc:language>{was}")
+def spine_after(spine: str, language: str, *, version: str = "3.0", source: str = "en") -> str:
+    """The tag of the spine after translation."""
+    package = opf(["p0.xhtml"]).replace('version="3.0"', f'version="{version}" xml:lang="{source}"')
+    package = package.replace("<spine>", spine).replace("<dc:language>en", f"<dc:language>{source}")
     document = parse(epub("<h1>One</h1><p>a</p>", entries={"OEBPS/content.opf": package}), ".epub")
     out = unzipped(document.render(shout_all(document), language))["OEBPS/content.opf"].decode()
     assert f'xml:lang="{language}"' in out and f"<dc:language>{language}</dc:language>" in out
     return out[out.index("<spine") : out.index("<itemref")]
 
 
-def test_pages_turn_as_the_language_is_written() -> None:
+def test_the_page_direction_follows_the_language() -> None:
     to_left, to_right = (f'<spine page-progression-direction="{way}">' for way in ("rtl", "ltr"))
-    assert direction_of("<spine>", "ar") == to_left
-    assert direction_of('<spine toc="ncx" page-progression-direction="ltr">', "he") == (
+    assert spine_after("<spine>", "ar") == to_left
+    assert spine_after('<spine toc="ncx" page-progression-direction="ltr">', "he") == (
         '<spine toc="ncx" page-progression-direction="rtl">'
     )
-    assert direction_of("<spine>", "ar", version="2.0") == "<spine>"
-    assert direction_of("<spine>", "de") == "<spine>"
-    assert direction_of(to_left, "en", was="ar") == to_right
-    assert direction_of(to_left, "en", was="ja") == to_left, "columns, maybe"
+    assert spine_after("<spine>", "ar", version="2.0") == "<spine>"
+    assert spine_after("<spine>", "de") == "<spine>"
+    assert spine_after(to_left, "en", source="ar") == to_right
+    assert spine_after(to_left, "en", source="ja") == to_left, "may be vertical"
 
 
-def test_pages_of_a_language_from_right_to_left_say_so() -> None:
+def test_pages_state_a_right_to_left_language() -> None:
     document = parse(epub("<h1>One</h1><p>a</p>"), ".epub")
     out = unzipped(document.render(shout_all(document), "ar"))["OEBPS/p0.xhtml"].decode()
     assert 'lang="ar" xml:lang="ar" dir="rtl">' in out
