@@ -68,7 +68,7 @@ BAD = {
     "half a character": (['{"source": "a", "target": "\\ud800"}'], 'line 1: "target" contains half'),
     "a number": ([{"source": "a", "target": 3}], r'line 1 has no text "target"'),
     "three languages": ([{"zh": "a", "en": "b", "de": "c"}], "cannot tell the source"),
-    "no object": (["3"], r'line 1 has no text "source"'),
+    "not an object": (["3"], r'line 1 has no text "source"'),
 }
 
 

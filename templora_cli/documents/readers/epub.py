@@ -153,19 +153,19 @@ class EpubDocument:
             if path is None:
                 continue
             text = self._text(path)
-            file = ncx_labels(text) if path == self._package.ncx else Page(text, xml=True, entries=True)
+            file = ncx_labels(text) if path == self._package.ncx else Page(text, xml=True, is_contents=True)
             self._files[path] = file
             for index, (entry, kind) in enumerate(_entries(file)):
                 paragraph_index = self._index_by_title.get(_title_key(entry))
                 if paragraph_index is None and kind == "metadata":
                     continue  # the title of a page, which readers never see
-                if paragraph_index is None or not self._has_same_tags(file, index, paragraph_index):
+                if paragraph_index is None or not self._can_link(file, index, paragraph_index):
                     paragraph_index = self._add(_EpubLocation(path, index), ReadParagraph(entry, "contents"))
                     self._index_by_title.setdefault(_title_key(entry), paragraph_index)
                 else:
                     self._linked_entries[_EpubLocation(path, index)] = paragraph_index
 
-    def _has_same_tags(self, file: Page | Labels, index: int, paragraph_index: int) -> bool:
+    def _can_link(self, file: Page | Labels, index: int, paragraph_index: int) -> bool:
         """Whether the translation of a paragraph has all tags that an entry needs."""
         if isinstance(file, Labels):
             return True

@@ -333,7 +333,7 @@ def test_tables_lists_notes_headers() -> None:
     assert b'w:val="en-US" w:eastAsia="zh-Hans"' in out["word/styles.xml"]
 
 
-def test_both_languages() -> None:
+def test_bilingual_documents_have_both_languages() -> None:
     section = '<w:p><w:pPr><w:numPr><w:numId w:val="3"/></w:numPr><w:sectPr/></w:pPr>'
     body = f"{section}{run('a')}{NOTE}{run(' b')}</w:p>"
     assert translate_body(body, "x<1/> y", bilingual=True) == (

@@ -9,7 +9,7 @@ from tests.documents.fake import FIXTURES, parse, shout, shout_all, texts
 PAGE = '<!DOCTYPE html><html lang=en><meta charset="{}"><title>T</title><h1>A</h1><p>é 漢<p>b</html>'
 
 
-def test_the_fixture_comes_back() -> None:
+def test_the_fixture_is_translated_and_all_else_stays() -> None:
     content = (FIXTURES / "pandoc.html").read_bytes()
     document = parse(content, ".html")
     assert document.render({}, "de") == content
@@ -38,7 +38,7 @@ def test_unclosed_tags_and_the_language() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "encoding"),
+    ("declared", "encoding"),
     [
         ("gb2312", "gb18030"),
         ("Shift_JIS", "cp932"),
@@ -47,15 +47,15 @@ def test_unclosed_tags_and_the_language() -> None:
         ("nonsense", "utf-8"),
     ],
 )
-def test_the_encoding_that_a_page_says_it_has(said: str, encoding: str) -> None:
-    text = PAGE.format(said).replace("é ", "")
+def test_a_declared_encoding_is_used(declared: str, encoding: str) -> None:
+    text = PAGE.format(declared).replace("é ", "")
     document = parse(text.encode(encoding), ".html")
     assert document.render({}, "de") == text.encode(encoding)
     out = document.render({3: "ü"}, "de").decode("utf-8")
     assert "<p>漢" in out and "<p>ü" in out and 'charset="utf-8"' in out.lower()
 
 
-def test_old_declarations_and_other_marks() -> None:
+def test_other_declarations_and_byte_order_marks() -> None:
     text = '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"><p>“é” a</p>'
     out = parse(text.encode("cp1252"), ".html").render({0: "漢"}, "zh").decode()
     assert out == '<meta http-equiv="Content-Type" content="text/html; charset=utf-8"><p>漢</p>'
@@ -66,12 +66,12 @@ def test_old_declarations_and_other_marks() -> None:
     assert "<p>漢" in parse("<p>é</p>".encode("utf-16"), ".html").render({0: "漢"}, "zh").decode()
 
 
-def test_a_title_that_is_a_heading_takes_its_translation() -> None:
+def test_a_title_that_repeats_a_heading_gets_its_translation() -> None:
     document = parse("<title>A  b</title><h1>A <i>b</i></h1>", ".html")
     assert texts(document) == ["A <1>b</1>"]
     assert document.render({0: "C <1>d</1>"}, "de") == b"<title>C d</title><h1>C <i>d</i></h1>"
 
 
-def test_both_languages() -> None:
+def test_bilingual_files_have_both_languages() -> None:
     out = parse("<p>a</p><li>b", ".html").render({0: "A", 1: "B"}, "de", bilingual=True)
     assert out == b'<p>a</p>\n<p lang="de">A</p><li>b<br><span lang="de">B</span>'

@@ -25,11 +25,11 @@ water as that in one place.
 """
 
 
-def seen(text: str) -> list[str]:
+def read_texts(text: str) -> list[str]:
     return texts(parse(text, ".txt"))
 
 
-def test_lines_that_are_broken_at_a_width() -> None:
+def test_wrapped_lines_are_joined() -> None:
     document = parse(WRAPPED, ".txt")
     assert texts(document) == [
         "CHAPTER I. The Road",
@@ -53,7 +53,7 @@ def test_a_wrapped_chinese_text() -> None:
         "只有窗外的雨还在下，下得很慢很慢，像是永远不会停下来的",
         "样子。",
     ]
-    assert seen("\n".join([*lines, *lines])) == ["".join(lines).strip()] * 2
+    assert read_texts("\n".join([*lines, *lines])) == ["".join(lines).strip()] * 2
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_wrapped_chinese_text() -> None:
         "one\rtwo\rthree",
     ],
 )
-def test_a_paragraph_a_line(text: str) -> None:
+def test_each_line_is_a_paragraph_in_other_texts(text: str) -> None:
     document = parse(text, ".txt")
     assert texts(document) == [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     assert document.render({}, "de") == text.encode()
@@ -83,20 +83,20 @@ def test_indents_blank_lines_and_symbols_stay() -> None:
     )
 
 
-def test_what_looks_like_a_tag_is_text_here_and_made_up_tags_go() -> None:
+def test_tags_in_the_source_are_text_and_invented_tags_are_removed() -> None:
     document = parse("Press <1>\n\nNow\n", ".txt")
     assert (
         document.render({0: "Drücke <1>", 1: "<1>Jetzt\n!</1>"}, "de").decode() == "Drücke <1>\n\nJetzt !\n"
     )
 
 
-def test_both_languages() -> None:
+def test_bilingual_files_have_both_languages() -> None:
     text = "  One\r\n  Two\r\n\r\nThree"
     out = parse(text, ".txt").render({0: "Eins", 1: "Zwei", 2: "Drei"}, "de", bilingual=True)
     assert out.decode() == "  One\r\n  Eins\r\n  Two\r\n  Zwei\r\n\r\nThree\r\n\r\nDrei"
 
 
-def test_a_byte_order_mark_stays_and_other_encodings_come_out_as_utf_8() -> None:
+def test_a_byte_order_mark_stays_and_other_encodings_become_utf_8() -> None:
     assert parse(b"\xef\xbb\xbfOne\n", ".txt").render({0: "Eins"}, "de") == b"\xef\xbb\xbfEins\n"
     content = "Über\nallem".encode("utf-16")
     document = parse(content, ".txt")
@@ -114,9 +114,9 @@ def test_chapters() -> None:
     assert [p.kind for p in document.paragraphs].count("heading") == 2
 
 
-def test_a_very_long_paragraph_is_one() -> None:
+def test_a_very_long_paragraph_stays_whole() -> None:
     text = "word " * 40_000
-    assert len(seen(text)) == 1 and len(seen("字" * 200_000)) == 1
+    assert len(read_texts(text)) == 1 and len(read_texts("字" * 200_000)) == 1
 
 
 LINES = st.lists(
@@ -129,7 +129,7 @@ LINES = st.lists(
 
 
 @given(LINES, st.sampled_from(["\n", "\r\n", "\r"]))
-def test_any_lines_come_back(lines: list[str], line_end: str) -> None:
+def test_any_lines_read_back_as_the_translation(lines: list[str], line_end: str) -> None:
     text = line_end.join(["End.", *lines])
     document = parse(text, ".txt")
     assert document.render({}, "de") == text.encode()
