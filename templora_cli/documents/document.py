@@ -113,7 +113,7 @@ def chapter_starts(paragraphs: Sequence[ReadParagraph]) -> list[ChapterStart]:
 def split_into_chapters(
     read_paragraphs: Sequence[ReadParagraph], starts: Sequence[ChapterStart]
 ) -> tuple[tuple[Paragraph, ...], tuple[Chapter, ...]]:
-    """Paragraphs and chapters; the first chapter begins at the first paragraph, whatever its start says."""
+    """Paragraphs and chapters. The first chapter begins at paragraph 0, even if its start is later."""
     firsts = [0, *(start.first for start in starts[1:])]
     bounds = zip(starts, firsts, [*firsts[1:], len(read_paragraphs)], strict=True)
     chapters = [Chapter(start.title, first, end) for start, first, end in bounds if end > first]

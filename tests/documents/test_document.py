@@ -58,5 +58,5 @@ def test_paragraphs_and_chapters_agree(read: list[ReadParagraph]) -> None:
     ("language", "expected"),
     [("ar-EG", True), ("uz-Arab", True), ("ckb", True), ("ks-Deva", False), ("en", False)],
 )
-def test_right_to_left_languages(language: str, expected: bool) -> None:
+def test_right_to_left_languages_are_recognised(language: str, expected: bool) -> None:
     assert is_right_to_left(language) == expected

@@ -64,7 +64,7 @@ def test_tags_may_contain_blanks_and_full_width_brackets() -> None:
     assert join(paragraph.restore_markup("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
 
 
-def test_mismatched_tags_are_mended() -> None:
+def test_mismatched_tags_are_repaired() -> None:
     paragraph = inline("a ", "<b>", "b", "</b>", " ", "<i>", "c", "</i>", "<img/>", " d")
     assert paragraph.text == "a <1>b</1> <2>c</2><3/> d"
     for broken, repaired in {

@@ -82,7 +82,7 @@ def test_files_are_read_in_their_encoding(tmp_path: Path) -> None:
         read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")
 
 
-def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+def test_files_over_the_size_limit_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("longer than that")
     with pytest.raises(TemploraError, match="is over 0 MB"):
@@ -128,7 +128,7 @@ def test_bilingual_files_read_as_paragraphs_of_both_languages(small: Document) -
     assert texts(parse(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
 
 
-def test_control_characters_and_line_breaks_do_no_harm(small: Document) -> None:
+def test_control_characters_and_line_breaks_are_removed(small: Document) -> None:
     out = small.render({0: "Ei\0ns\x0b\u2028\ud800 da\r\n\n# so", 1: "a & b < c > d"}, "de")
     assert texts(parse(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
 

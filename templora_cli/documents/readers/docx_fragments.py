@@ -114,7 +114,7 @@ def _run_fragments(run: Element, container: Container | None, markers: Markers) 
 
 
 def _format_key(rpr: Element | None) -> str:
-    """Equal for formats that look the same: it ignores languages and the marks of spell checkers."""
+    """A key for formats that look the same; it ignores languages and the marks of spell checkers."""
     if rpr is None:
         return ""
     return "\n".join(sorted(_element_key(child) for child in rpr if child.tag not in _NO_FORMAT))

@@ -54,9 +54,9 @@ class EpubDocument:
         """Paragraphs that are not yet split into chapters."""
         self._locations: list[_EpubLocation] = []
         self._linked_entries: dict[_EpubLocation, int] = {}
-        """Index of the paragraph whose translation an entry gets."""
+        """The index of the paragraph that provides the translation of an entry."""
         self._index_by_title: dict[str, int] = {}
-        """Index of the paragraph of a title or heading, by `_title_key`."""
+        """The index of the paragraph of a title or heading, by `_title_key`."""
         title = self._read_metadata()
         starts = self._read_pages() or [ChapterStart(0, title)]
         self._read_contents()

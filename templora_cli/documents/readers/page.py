@@ -75,7 +75,7 @@ class Page:
     """An HTML or XHTML text; `blocks` are its prose and descriptions, in order."""
 
     def __init__(self, text: str, *, xml: bool, is_contents: bool = False) -> None:
-        """`is_contents` marks a table of contents: two languages then share a line."""
+        """With `is_contents`, a table of contents: two languages then share a line."""
         self.text = text
         self.xml = xml
         self._is_contents = is_contents

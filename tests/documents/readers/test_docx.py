@@ -107,7 +107,7 @@ def test_elements_that_are_not_text_stay() -> None:
     )
 
 
-def test_links_and_the_formats_inside_them() -> None:
+def test_formats_inside_links_get_tags() -> None:
     body = p(run("See "), LINK.format(run("the ", "<w:u/>") + run("first", "<w:u/><w:b/>")), run(" one"))
     assert read_texts(body) == ["See <1><2>the </2>first</1> one"]
     simple = p(run("See "), LINK.format(run("this", "<w:u/>")), run(" one"))
@@ -135,7 +135,7 @@ def test_fields_stay_whole_and_hyperlink_fields_are_translated() -> None:
     ).replace("now", "jetzt")
 
 
-def test_a_field_across_two_paragraphs() -> None:
+def test_a_field_across_two_paragraphs_stays() -> None:
     begin = FIELD.format("begin") + CODE.format("TOC") + FIELD.format("separate")
     body = (
         p(begin, run("One"), style="V1") + p(run("a"), FIELD.format("end"), run("b")) + p(FIELD.format("end"))
@@ -185,7 +185,7 @@ def test_comments_and_bookmarks_stay() -> None:
     assert sorted(order, key=out.index) == order and all(out.count(f"{name}") == 1 for name in order)
 
 
-def test_content_controls_and_text_boxes() -> None:
+def test_content_controls_and_text_boxes_are_translated() -> None:
     sdt = f'<w:sdt><w:sdtPr><w:id w:val="1"/></w:sdtPr><w:sdtContent>{run("b")}</w:sdtContent></w:sdt>'
     assert translate_body(p(run("a "), sdt, run(" c")), "x <1>y</1> z") == p(
         run("x "), sdt.replace(">b<", ">y<"), run(" z")
@@ -242,7 +242,7 @@ def test_the_description_of_a_drawing_is_a_paragraph_of_its_own() -> None:
     assert "cNvPr" not in translate_body(body, "Da <1/>", bilingual=True).split("</w:p>")[1]
 
 
-def test_titles_and_descriptions_of_drawings_with_the_same_id() -> None:
+def test_titles_and_descriptions_of_drawings_are_separate_paragraphs() -> None:
     body = p(drawing('title="A boat" descr="A red one"'), drawing('title="A cat" descr="A cat"'))
     assert read_texts(body) == ["A boat", "A red one", "A cat"]
     assert translate_body(body, "Ein Boot", "Ein rotes", "Katze") == p(
@@ -287,7 +287,7 @@ def test_the_fallback_of_a_drawing_gets_the_same_description() -> None:
     assert translate_body(alone, "", "Ein Boot") == alone.replace("A boat", "Ein Boot")
 
 
-def test_drawings_in_headers_and_text_boxes() -> None:
+def test_drawings_in_headers_and_text_boxes_are_translated() -> None:
     inside = p(run("inside"), drawing('descr="In it"'))
     box = f"<w:txbxContent>{inside}</w:txbxContent>"
     header = part("hdr", p(drawing('descr="On top"')))
@@ -303,7 +303,7 @@ def test_a_translation_is_not_marked_as_the_source_language() -> None:
     assert out == p(run("b", '<w:rFonts w:ascii="F"/>'))
 
 
-def test_tables_lists_notes_headers() -> None:
+def test_tables_lists_notes_and_headers_are_read() -> None:
     table = f"<w:tbl><w:tr><w:tc>{p(run('cell'))}</w:tc></w:tr></w:tbl>"
     item = (
         '<w:p><w:pPr><w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr></w:pPr>'
@@ -365,7 +365,7 @@ def test_tracked_changes_are_refused(change: str) -> None:
         (docx("")[:-40], "is damaged"),
     ],
 )
-def test_files_that_cannot_be_read(content: bytes, message: str) -> None:
+def test_unreadable_files_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(TemploraError, match=message) as caught:
         parse(content, ".docx")
     assert caught.value.hint

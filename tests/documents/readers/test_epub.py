@@ -237,7 +237,7 @@ SPINE = opf(["p0.xhtml"])
         (epub("<p>* * *</p>", metadata=""), "has no words in it"),
     ],
 )
-def test_books_that_cannot_be_read(content: bytes, message: str) -> None:
+def test_unreadable_books_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(TemploraError, match=message) as caught:
         parse(content, ".epub")
     assert caught.value.hint and "a book.epub" in caught.value.message and "\n" not in caught.value.message
@@ -281,7 +281,7 @@ def test_the_same_translations_give_the_same_bytes() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pandoc") is None, reason="needs pandoc")
-def test_three_hundred_chapters(tmp_path: Path) -> None:
+def test_three_hundred_chapters_are_translated(tmp_path: Path) -> None:
     chapters = (
         f"# Chapter {i}: of *things*\n\nIt was day {i}, and **nobody** came.[^{i}]\n\n- an item & more\n\n"
         f'"Well," she said, "see [the first](#chapter-1-of-things)."\n\n[^{i}]: Note {i} &lt;b>.\n\n'

@@ -57,7 +57,7 @@ He read Chapter 3
 
 
 @pytest.mark.parametrize("line", HEADINGS.splitlines())
-def test_headings(line: str) -> None:
+def test_headings_are_detected(line: str) -> None:
     assert is_chapter_heading(line)
 
 
@@ -86,7 +86,7 @@ def test_ornaments_alone_are_not_a_heading(line: str) -> None:
 
 
 @given(st.integers(1, 9999))
-def test_any_chapter_number(number: int) -> None:
+def test_any_chapter_number_is_detected(number: int) -> None:
     assert is_chapter_heading(f"Chapter {number}") and is_chapter_heading(f"第{number}章")
     assert not is_chapter_heading(f"Chapter {number}th of many")
 

@@ -23,7 +23,7 @@ def test_the_fixture_is_translated_and_all_else_stays() -> None:
     assert b"<title>THE LAMP AT GULL POINT</title>" in out and b"code stays as it is" in out
 
 
-def test_unclosed_tags_and_the_language() -> None:
+def test_unclosed_tags_are_read_and_the_language_is_set() -> None:
     document = parse(PAGE.format("utf-8"), ".htm")
     assert document.suffix == ".htm"
     assert [(p.kind, p.text) for p in document.paragraphs] == [
@@ -55,7 +55,7 @@ def test_a_declared_encoding_is_used(declared: str, encoding: str) -> None:
     assert "<p>漢" in out and "<p>ü" in out and 'charset="utf-8"' in out.lower()
 
 
-def test_other_declarations_and_byte_order_marks() -> None:
+def test_other_declarations_and_byte_order_marks_are_used() -> None:
     text = '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"><p>“é” a</p>'
     out = parse(text.encode("cp1252"), ".html").render({0: "漢"}, "zh").decode()
     assert out == '<meta http-equiv="Content-Type" content="text/html; charset=utf-8"><p>漢</p>'

@@ -70,12 +70,12 @@ def test_prose_is_read_and_translated(text: str, paragraphs: list[str]) -> None:
     assert texts(parse(document.render(shout_all(document), "de"), ".md")) == [shout(p) for p in paragraphs]
 
 
-def test_kinds() -> None:
+def test_paragraphs_have_kinds() -> None:
     document = parse("# a\n\nb\n\n- c\n\n| d |\n|---|\n", ".md")
     assert [p.kind for p in document.paragraphs] == ["heading", "text", "item", "cell"]
 
 
-def test_line_ends_quotes_and_reference_links() -> None:
+def test_line_ends_and_quotes_stay_and_reference_links_become_inline() -> None:
     text = "> - See [it][x]\\\r\n>   and more,\r\n>   and on.\r\n\r\n[x]: http://y 'z'\r\n"
     assert translate(text, "Sieh <1>es</1><2/>und <mehr>") == (
         "> - Sieh [es](http://y \"z\")\\\r\n>   und \\<mehr>\r\n\r\n[x]: http://y 'z'\r\n"
@@ -117,7 +117,7 @@ def test_markup_in_a_translation_is_escaped(words: str, around: str) -> None:
     assert read_texts(out) == [words], out
 
 
-def test_emphasis_where_asterisks_do_not_work() -> None:
+def test_emphasis_becomes_html_where_asterisks_do_not_work() -> None:
     out = translate("He *said* so", "他说<1>“这样”</1>了")
     assert out == "他说<em>“这样”</em>了"
     assert read_texts(out) == ["他说<1>“这样”</1>了"]

@@ -76,7 +76,7 @@ def test_a_note_mark_is_one_tag_and_never_lost(mark: str) -> None:
     assert document.render({0: "Er sagte es."}, "de") == f"<p>Er sagte es.{mark}</p>"
 
 
-def test_kinds_and_levels() -> None:
+def test_blocks_have_kinds_and_levels() -> None:
     body = (
         "<title>a</title><h1>b</h1><p>c</p><ul><li><p>d</p></li></ul><table><caption>e</caption><tr><td>f</td>"
         "</tr></table><blockquote><h3>g</h3></blockquote><p>h"
@@ -184,7 +184,7 @@ def test_tokens_add_up_to_the_text() -> None:
         assert "".join(text[t.start : t.end] for t in tokens_of(text)) == text
 
 
-def test_attributes() -> None:
+def test_attributes_are_read() -> None:
     tag = """<a b c='d "e"' f = g epub:type="x &amp; y" />"""
     assert [(a.name, a.value) for a in attributes_of(tag)] == [
         ("b", ""),
@@ -194,7 +194,7 @@ def test_attributes() -> None:
     ]
 
 
-def test_elements_of_xml() -> None:
+def test_elements_of_xml_are_found() -> None:
     elements = list(elements_of('<a><x:b c="1"/><b>t</b><!--<b/>--></a>', {"b"}))
     assert [(e.name, e.start, e.end) for e in elements] == [("b", 15, 15), ("b", 18, 19)]
 
@@ -304,7 +304,7 @@ def test_a_comment_at_the_end_stays_after_an_image() -> None:
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
 @example(["a red boat", "<img alt=", "<p>", "<!--", ">"])
-def test_broken_tags_around_a_description(pieces: list[str]) -> None:
+def test_broken_tags_around_a_description_lose_no_block(pieces: list[str]) -> None:
     page = Page("".join(pieces), xml=False)
     translations = dict.fromkeys(range(len(page.blocks)), "so \"it\" 'is' > & <")
     assert len(Page(page.render(translations, "de"), xml=False).blocks) == len(page.blocks)

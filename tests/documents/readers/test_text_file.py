@@ -47,7 +47,7 @@ def test_wrapped_lines_are_joined() -> None:
     assert "side. That was the end.\n\nWeg.\n\n" in both and "   O road, O road,\n   O Weg\n   where" in both
 
 
-def test_a_wrapped_chinese_text() -> None:
+def test_wrapped_chinese_lines_are_joined() -> None:
     lines = [
         "　　他走进房间的时候，灯已经熄了，屋里没有一点声音，",
         "只有窗外的雨还在下，下得很慢很慢，像是永远不会停下来的",
@@ -104,7 +104,7 @@ def test_a_byte_order_mark_stays_and_other_encodings_become_utf_8() -> None:
     assert document.render({1: "x"}, "de") == "Über\nx".encode()
 
 
-def test_chapters() -> None:
+def test_chapters_begin_at_headings() -> None:
     document = parse("Before.\nChapter 1\nOne.\nTwo.\nChapter 2: Home\nThree.\n", ".txt")
     assert [(c.title, c.first, c.end) for c in document.chapters] == [
         ("", 0, 1),

@@ -65,7 +65,7 @@ def em(text: str) -> Span:
         ([em("a"), Span(" b", emphasis=True, strong=True)], "*a* ***b***"),
     ],
 )
-def test_emphasis(spans: list[Span], markdown: str) -> None:
+def test_emphasis_is_written_as_asterisks_or_tags(spans: list[Span], markdown: str) -> None:
     assert words(*spans) == markdown
 
 
