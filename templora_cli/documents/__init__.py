@@ -1,1 +1,1 @@
-"""Reading and writing files of text: bytes on one side, paragraphs on the other."""
+"""Reads files of text as paragraphs, and writes paragraphs to files."""

@@ -1,4 +1,4 @@
-"""A book that is to be written to a file: what every writer is given, whatever its format."""
+"""A book to write to a file: the input of the writers of all formats."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(r"\S(?:[^\n]*\S)?")
-"""A line that is not blank, without the white space at its ends."""
+"""A line that is not blank, without white space at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words that look alike, on one line; the spans of a paragraph, joined, are all its words."""
+    """Text in one style, without line breaks; the spans of a paragraph, joined, are its text."""
 
     text: str
     emphasis: bool = False
@@ -20,27 +20,27 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class BookParagraph:
-    """A paragraph, verse or line of dialogue; without white space at its ends, and never empty."""
+    """A paragraph, verse or line of dialogue: never empty, without white space at its ends."""
 
     spans: tuple[Span, ...]
     gap: str = "\n\n"
-    """The white space after what comes before it in its chapter, for a format that keeps blank lines and
-    indents: it holds a line end. Of the first paragraph of a chapter it means nothing."""
+    """The white space between this paragraph and the one before it, with at least one line end, for formats
+    that keep blank lines and indents. Ignored for the first paragraph of a chapter."""
 
     @property
     def text(self) -> str:
-        """The words alone."""
+        """The text without its style."""
         return "".join(span.text for span in self.spans)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneBreak:
-    """Where time or place change between two paragraphs; each format has its own sign for it."""
+    """A change of time or place between two paragraphs; each format has its own sign for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BookChapter:
-    """A chapter; `title` is "" where it has none, as all of a book that is not divided."""
+    """A chapter; `title` is "" if it has none. A book without chapters is one chapter without a title."""
 
     title: str
     paragraphs: tuple[BookParagraph | SceneBreak, ...]
@@ -48,7 +48,7 @@ class BookChapter:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A whole book; `title`, `author` and `language` (a BCP 47 code) are "" where they are not known."""
+    """A whole book; `title`, `author` and `language` (a BCP 47 code) are "" if they are unknown."""
 
     title: str
     author: str
@@ -57,10 +57,9 @@ class Book:
 
 
 def book_of_prose(text: str, title: str = "", author: str = "", language: str = "") -> Book:
-    """Prose, as a model writes it, as a book of one chapter: each line that is not blank is a paragraph.
+    """Prose from a model as a book of one chapter; each line that is not blank is a paragraph.
 
-    Nothing is interpreted: a line that begins with "#" is words, and so are asterisks. No white space is
-    lost but that at the ends of `text`.
+    Markup is not interpreted: "#" and asterisks are text. Only white space at the ends of `text` is lost.
     """
     paragraphs = []
     end = 0

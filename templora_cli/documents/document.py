@@ -1,4 +1,4 @@
-"""A document as a sequence of paragraphs, and the same document with their translations."""
+"""A document as a sequence of paragraphs, and its rendering with translations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from templora_cli.documents.inline import plain
+from templora_cli.documents.inline import strip_tags
 
 Kind = Literal["text", "heading", "item", "cell", "caption", "metadata", "contents"]
 
 MAX_BYTES = 1 << 29
-"""Of a file, and of all that an archive holds unpacked, pictures too."""
+"""Limit for a file, and for the unpacked content of an archive, including pictures."""
 MAX_TEXT_BYTES = 1 << 26
-"""Of one text: far more than any book."""
+"""Limit for one text: far more than any book."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Paragraph:
     """A paragraph as a model sees it."""
 
     text: str
-    """One line, blanks collapsed; markup inside it as numbered tags, `so <1>much</1> of it<2/>`."""
+    """One line with single blanks; markup inside it as numbered tags, `so <1>much</1> of it<2/>`."""
     kind: Kind
-    """"contents" is an entry of a table of contents that is no heading's text."""
+    """"contents" is an entry of a table of contents that does not repeat a heading."""
     chapter: int
     """Index into `chapters`."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A run of paragraphs, `first` to before `end`; every paragraph is in one. `title` may be empty."""
+    """Paragraphs `first` to `end` (exclusive). Every paragraph is in one chapter. `title` may be empty."""
 
     title: str
     first: int
@@ -40,27 +40,27 @@ class Chapter:
 
 
 class Document(Protocol):
-    """A file that was read, with what is in it to translate."""
+    """A file that was read, as paragraphs to translate."""
 
     @property
     def suffix(self) -> str:
-        """The format, as ".epub"."""
+        """The suffix of the format: ".epub"."""
 
     @property
     def paragraphs(self) -> Sequence[Paragraph]:
-        """All that is to be translated, in reading order."""
+        """All text to translate, in reading order."""
 
     @property
     def chapters(self) -> Sequence[Chapter]:
-        """Where chapters begin and end in `paragraphs`."""
+        """The chapters of `paragraphs`."""
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
-        """The file with `translations`: index of a paragraph to its text, with the paragraph's tags.
+        """The file with `translations`, which map the index of a paragraph to its text with tags.
 
-        A paragraph that has no translation, or a blank one, stays as it is; without any the
-        bytes are those that were read. Tags that do not match are mended as far as can be: what comes out
-        is valid. `language` is the BCP 47 code of the translations, set where the format has a place for it.
-        `bilingual` keeps each source paragraph before its translation. Text comes out as UTF-8.
+        A paragraph without a translation, or with a blank one, stays as it is; without any translation the
+        result is the original bytes. Mismatched tags are repaired, so the result is always valid. `language`
+        is the BCP 47 code of the translations and is set if the format can state it. `bilingual` keeps
+        each source paragraph before its translation. Text is written as UTF-8.
         """
 
 
@@ -72,52 +72,54 @@ def is_right_to_left(language: str) -> bool:
     return main in ("ar", "ckb", "dv", "fa", "he", "ks", "nqo", "pnb", "ps", "sd", "syr", "ug", "ur", "yi")
 
 
-class Found(NamedTuple):
-    """A paragraph before it is known which chapter it is in."""
+class ReadParagraph(NamedTuple):
+    """A paragraph as a reader finds it, not yet assigned to a chapter."""
 
     text: str
     kind: Kind
     level: int = 0
-    """Of a heading: 1 is the highest, 0 for titles of whole works; 0 for everything else."""
+    """Level of a heading: 1 is the highest, 0 the title of a whole work. 0 for other kinds."""
 
 
-class Start(NamedTuple):
-    """A chapter begins at the paragraph with this index."""
+class ChapterStart(NamedTuple):
+    """The title of a chapter and the index of its first paragraph."""
 
     first: int
     title: str
 
 
-def chapter_level(found: Iterable[Found]) -> int:
-    """The level of headings that begin chapters: the highest that is there twice, or the highest."""
-    levels = Counter(f.level for f in found if f.kind == "heading")
+def chapter_level(paragraphs: Iterable[ReadParagraph]) -> int:
+    """The level of headings that begin chapters: the highest that occurs twice, else the highest."""
+    levels = Counter(p.level for p in paragraphs if p.kind == "heading")
     return min((level for level, count in levels.items() if count > 1), default=min(levels, default=0))
 
 
-def chapter_starts(found: Sequence[Found]) -> list[Start]:
-    """Where headings as high as `chapter_level` or higher begin chapters. What comes before the first is a
-    chapter too, unless it is titles of the whole, or what an image above them shows."""
-    level = chapter_level(found)
+def chapter_starts(paragraphs: Sequence[ReadParagraph]) -> list[ChapterStart]:
+    """The chapters that begin at headings of `chapter_level` or higher.
+
+    Paragraphs before the first heading are a chapter too, unless they are only metadata and captions.
+    """
+    level = chapter_level(paragraphs)
     starts = [
-        Start(index, plain(f.text))
-        for index, f in enumerate(found)
-        if f.kind == "heading" and f.level <= level
+        ChapterStart(index, strip_tags(p.text))
+        for index, p in enumerate(paragraphs)
+        if p.kind == "heading" and p.level <= level
     ]
-    if starts and all(f.kind in ("metadata", "caption") for f in found[: starts[0].first]):
+    if starts and all(p.kind in ("metadata", "caption") for p in paragraphs[: starts[0].first]):
         return starts
-    return [Start(0, ""), *starts]
+    return [ChapterStart(0, ""), *starts]
 
 
-def in_chapters(
-    found: Sequence[Found], starts: Sequence[Start]
+def split_into_chapters(
+    read_paragraphs: Sequence[ReadParagraph], starts: Sequence[ChapterStart]
 ) -> tuple[tuple[Paragraph, ...], tuple[Chapter, ...]]:
-    """Paragraphs and chapters; the first start is taken to stand before the first paragraph."""
+    """Paragraphs and chapters. The first chapter begins at paragraph 0, even if its start is later."""
     firsts = [0, *(start.first for start in starts[1:])]
-    bounds = zip(starts, firsts, [*firsts[1:], len(found)], strict=True)
+    bounds = zip(starts, firsts, [*firsts[1:], len(read_paragraphs)], strict=True)
     chapters = [Chapter(start.title, first, end) for start, first, end in bounds if end > first]
     paragraphs = [
-        Paragraph(f.text, f.kind, number)
-        for number, chapter in enumerate(chapters)
-        for f in found[chapter.first : chapter.end]
+        Paragraph(p.text, p.kind, index)
+        for index, chapter in enumerate(chapters)
+        for p in read_paragraphs[chapter.first : chapter.end]
     ]
     return tuple(paragraphs), tuple(chapters)

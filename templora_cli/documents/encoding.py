@@ -1,4 +1,4 @@
-"""The encoding of a text file: told by the user, marked in the file, or recognised."""
+"""Decodes text files: by the encoding from the user, a byte order mark, or detection."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 from templora_cli.errors import TemploraError
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_SAMPLE = 20_000  # characters
+_SAMPLE_CHARS = 20_000
 
-# Letters that make up half of any text in the language; rare ones tell little, and a detector that
-# counts on them misreads a heading and two sentences, which is all that some chapters give.
+# Letters that make up half of any text in the language. Rare letters say little: a detector that relies on
+# them misreads a heading and two sentences, and some chapters have no more.
 _CHINESE = (
     "，。、：；？！“”‘’（）《》「」『』…—的一是不了在人有我他她你这那着个上们来到时大地为子中说生年就和出也里后自以"
     "会家可下而过天去能对小多然于心学么之都好看起没成只如事把还用第样道想作开手十二三四章回卷节又从前见间走知话面头"
@@ -37,163 +37,169 @@ _KOREAN = (
 _KOREAN += "니은를까면신거무상우공위성러모관조과동말세내저야없던않했으며때데진원유문습요작집방간화장생각래"
 
 
-def _alphabet(usual: str, possible: str) -> Callable[[str], float]:
-    """Full marks for the letters that are half of every text, in which alphabets differ most."""
-    capitals = usual.upper() + possible.upper()
-    return lambda c: 1.0 if c in usual else 0.7 if c in possible else 0.4 if c in capitals else -1.0
+def _alphabet_score(frequent: str, possible: str) -> Callable[[str], float]:
+    """A score of 1 for the letters that make up half of every text: in these, alphabets differ most."""
+    capitals = frequent.upper() + possible.upper()
+    return lambda c: 1.0 if c in frequent else 0.7 if c in possible else 0.4 if c in capitals else -1.0
 
 
-def _latin(alphabet: str) -> Callable[[str], float]:
-    """Marks for one language: a text that needs letters of two languages is in another encoding."""
+def _latin_score(alphabet: str) -> Callable[[str], float]:
+    """A score for one language: a text with letters of two languages is in another encoding."""
     letters = alphabet + alphabet.upper() + "“”‘’„–—…«»•"
     return lambda char: 1.0 if char in letters else -1.0
 
 
-def _script(usual: str, first: str, last: str, level: float = 0.3) -> Callable[[str], float]:
-    """Full marks for usual letters, `level` for the rest of the script."""
-    frequent = frozenset(usual)
-    return lambda char: 1.0 if char in frequent else level if first <= char <= last else -0.3
+def _script_score(frequent: str, first: str, last: str) -> Callable[[str], float]:
+    """A score of 1 for frequent letters, and 0.3 for the rest of the script (`first` to `last`)."""
+    letters = frozenset(frequent)
+    return lambda char: 1.0 if char in letters else 0.3 if first <= char <= last else -0.3
 
 
-_CYRILLIC = _alphabet("оеаинтсрвл", "кмдпуяыьгзбчйхжшюцщэфёъіїєґўј“”‘’„–—…«»№")
+_CYRILLIC = _alphabet_score("оеаинтсрвл", "кмдпуяыьгзбчйхжшюцщэфёъіїєґўј“”‘’„–—…«»№")
 _CANDIDATES: tuple[tuple[str, Callable[[str], float]], ...] = (
-    # of two with equal marks the first is taken
-    ("gb18030", _script(_SIMPLIFIED, "一", "龥")),
-    ("big5", _script(_TRADITIONAL, "一", "龥")),
-    ("cp932", _script(_JAPANESE, "一", "龥")),
-    ("euc_jp", _script(_JAPANESE, "一", "龥")),
-    ("cp949", _script(_KOREAN, "가", "힣")),
-    ("cp1252", _latin("éèêàçîôûâëïùœæ")),  # French, and the loans of English
-    ("cp1252", _latin("äöüßé")),  # German
-    ("cp1252", _latin("ñáéíóúü¿¡")),  # Spanish
-    ("cp1252", _latin("èàòìùéî")),  # Italian
-    ("cp1252", _latin("ãõçáéíóúâêôàü")),  # Portuguese
-    ("cp1252", _latin("åäöæøé")),  # Swedish, Danish, Norwegian, Finnish
-    ("cp1252", _latin("áéíóúýþæöð")),  # Icelandic
-    ("cp1250", _latin("ąćęłńóśźż")),  # Polish
-    ("cp1250", _latin("áčďéěíňóřšťúůýžäľĺôŕ")),  # Czech, Slovak
-    ("cp1250", _latin("áéíóöőúüű")),  # Hungarian
-    ("cp1250", _latin("ăâîşţ")),  # Romanian
-    ("cp1250", _latin("čćđšž")),  # Croatian, Slovene
-    ("cp1254", _latin("çğıöşüâîûİ")),  # Turkish
+    # the first of two with equal scores is chosen
+    ("gb18030", _script_score(_SIMPLIFIED, "一", "龥")),
+    ("big5", _script_score(_TRADITIONAL, "一", "龥")),
+    ("cp932", _script_score(_JAPANESE, "一", "龥")),
+    ("euc_jp", _script_score(_JAPANESE, "一", "龥")),
+    ("cp949", _script_score(_KOREAN, "가", "힣")),
+    ("cp1252", _latin_score("éèêàçîôûâëïùœæ")),  # French, and loanwords in English
+    ("cp1252", _latin_score("äöüßé")),  # German
+    ("cp1252", _latin_score("ñáéíóúü¿¡")),  # Spanish
+    ("cp1252", _latin_score("èàòìùéî")),  # Italian
+    ("cp1252", _latin_score("ãõçáéíóúâêôàü")),  # Portuguese
+    ("cp1252", _latin_score("åäöæøé")),  # Swedish, Danish, Norwegian, Finnish
+    ("cp1252", _latin_score("áéíóúýþæöð")),  # Icelandic
+    ("cp1250", _latin_score("ąćęłńóśźż")),  # Polish
+    ("cp1250", _latin_score("áčďéěíňóřšťúůýžäľĺôŕ")),  # Czech, Slovak
+    ("cp1250", _latin_score("áéíóöőúüű")),  # Hungarian
+    ("cp1250", _latin_score("ăâîşţ")),  # Romanian
+    ("cp1250", _latin_score("čćđšž")),  # Croatian, Slovene
+    ("cp1254", _latin_score("çğıöşüâîûİ")),  # Turkish
     ("cp1251", _CYRILLIC),
     ("koi8_r", _CYRILLIC),
-    ("cp1253", _alphabet("αοιετσνηυρπ", "βγδζθκλμξςφχψωάέήίόύώϊϋΐΰ“”‘’–—…«»")),
-    ("cp1255", _alphabet("יוהלאברמתש", "גדזחטךכםןנסעףפץצק“”‘’–—…")),
-    ("cp1256", _script("ابتثجحخدذرزسشصضطظعغفقكلمنهويىةأإءئآؤپچژگ،؟؛", "ء", "ي")),
+    ("cp1253", _alphabet_score("αοιετσνηυρπ", "βγδζθκλμξςφχψωάέήίόύώϊϋΐΰ“”‘’–—…«»")),
+    ("cp1255", _alphabet_score("יוהלאברמתש", "גדזחטךכםןנסעףפץצק“”‘’–—…")),
+    ("cp1256", _script_score("ابتثجحخدذرزسشصضطظعغفقكلمنهويىةأإءئآؤپچژگ،؟؛", "ء", "ي")),
 )
-_MIXED = re.compile(r"[A-Za-z][^\W\d_a-zA-Z\u00c0-\u024f]|[^\W\d_a-zA-Z\u00c0-\u024f][A-Za-z]")
-"""A word of Latin and other letters."""
-_CROWDED = re.compile(r"[\u00c0-\u024f]{3,}")
-"""Letters with accents side by side: no Latin alphabet puts so many there."""
+_MIXED_SCRIPTS = re.compile(r"[A-Za-z][^\W\d_a-zA-Z\u00c0-\u024f]|[^\W\d_a-zA-Z\u00c0-\u024f][A-Za-z]")
+"""A word that mixes Latin and other letters."""
+_ACCENTS = re.compile(r"[\u00c0-\u024f]{3,}")
+"""Three letters with accents in a row: no Latin alphabet has that."""
 _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{3,}|[βγδζθκλμνξπρσςτφχψ]{3,})(?!\w)")
-"""Hebrew, read as Cyrillic or Greek."""
+"""Hebrew that was decoded as Cyrillic or Greek."""
 
 
 def decode(content: bytes, name: str, encoding: str | None = None) -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
-    Without an `encoding`: a byte order mark, UTF-8, UTF-16 without a mark, then the one among the usual
-    encodings of East Asia and of Windows in which the text looks most like a text, then what
-    charset-normalizer finds. Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
+    Without an `encoding`, in this order: a byte order mark, UTF-8, UTF-16 without a mark, the common East
+    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer.
+    Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """
     if encoding is not None:
-        return _decoded_as(content, name, encoding)
-    for mark, marked in _MARKS:
+        return _decode_as(content, name, encoding)
+    for mark, marked_encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
-            return _decoded_as(content[len(mark) :], name, marked)
+            return _decode_as(content[len(mark) :], name, marked_encoding)
     try:
         if b"\0" not in content and b"\x1b$" not in content:
             return content.decode("utf-8")
     except UnicodeDecodeError as error:
         _check_for_broken_utf_8(content, name, error.start)
-    found = _utf_16(content) or _escaped(content) or _recognised(content) or _normalizers(content)
-    if found is None or "\0" in found:
+    text = (
+        _decode_utf_16(content)
+        or _decode_iso_2022(content)
+        or _decode_by_score(content)
+        or _decode_by_normalizer(content)
+    )
+    if text is None or "\0" in text:
         raise TemploraError(
-            f"{name} is in no encoding that is known here, or no text",
-            "if you know it, say it (--encoding shift_jis); else save the file as UTF-8",
+            f"{name} is not text, or its encoding is unknown",
+            "name the encoding (--encoding shift_jis), or save the file as UTF-8",
         )
-    return found
+    return text
 
 
 def _check_for_broken_utf_8(content: bytes, name: str, first: int) -> None:
-    """Raise TemploraError for UTF-8 with a few wrong bytes: any other encoding would make nonsense of it."""
+    """Raise TemploraError for UTF-8 with a few wrong bytes, which any other encoding would garble."""
     text = content.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     if broken * 20 < sum(char > "\x7f" for char in text):
         raise TemploraError(
             f"{name} is UTF-8 with {broken} broken characters, the first at byte {first}",
-            "mend them, or drop them: iconv -c -f UTF-8 -t UTF-8 old.txt > new.txt",
+            "correct them, or remove them: iconv -c -f UTF-8 -t UTF-8 old.txt > new.txt",
         )
 
 
-def _decoded_as(content: bytes, name: str, encoding: str) -> str:
+def _decode_as(content: bytes, name: str, encoding: str) -> str:
     try:
         codec = codecs.lookup(encoding)
         text = content.decode(codec.name)
     except (LookupError, ValueError) as error:
         if not isinstance(error, UnicodeError):
             raise TemploraError(
-                f"{name}: there is no encoding {encoding!r}",
-                "usual ones: utf-8 gb18030 big5 shift_jis euc_kr windows-1252",
+                f"{name}: unknown encoding {encoding!r}",
+                "common ones: utf-8 gb18030 big5 shift_jis euc_kr windows-1252",
             ) from None
         at = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
         raise TemploraError(
-            f"{name} is not in {encoding}{at}", "leave the encoding out, or say another"
+            f"{name} is not in {encoding}{at}", "leave out --encoding, or name another one"
         ) from None
     return text.removeprefix("\ufeff")
 
 
-def _strictly(content: bytes, encoding: str) -> str | None:
+def _decode_or_none(content: bytes, encoding: str) -> str | None:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError:
         return None
 
 
-def _utf_16(content: bytes) -> str | None:
-    """UTF-16 without a mark: one byte of a pair is mostly zero, or line breaks and blanks are pairs."""
+def _decode_utf_16(content: bytes) -> str | None:
+    """UTF-16 without a mark: one byte of each pair is often zero, at least in blanks and line breaks."""
     if len(content) % 2 or not content:
         return None
     zeros = content[0::2].count(0), content[1::2].count(0)
     if max(zeros) == 0 or min(zeros) * 10 > max(zeros):
         return None
-    return _strictly(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
+    return _decode_or_none(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
 
 
-def _escaped(content: bytes) -> str | None:
-    """The encodings of old Japanese and Korean mail, which are ASCII and escapes."""
+def _decode_iso_2022(content: bytes) -> str | None:
+    """The encodings of old Japanese and Korean mail: ASCII with escape sequences."""
     if b"\x1b$" not in content or not content.isascii():
         return None
-    return _strictly(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
+    return _decode_or_none(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
 
 
-def _recognised(content: bytes) -> str | None:
-    """The text in the encoding that gives the most usual letters, if most are usual."""
+def _decode_by_score(content: bytes) -> str | None:
+    """The text in the encoding with the best score, if that is above 0.3."""
     if b"\0" in content:
         return None
     best: tuple[float, str] | None = None
-    for encoding, marks_of in _CANDIDATES:
-        text = _strictly(content, encoding)
+    for encoding, score_of in _CANDIDATES:
+        text = _decode_or_none(content, encoding)
         if text is None:
             continue
-        marks = _marks(text[:_SAMPLE], marks_of)
-        if best is None or marks > best[0] + 1e-9:
-            best = marks, text
+        score = _mean_score(text[:_SAMPLE_CHARS], score_of)
+        if best is None or score > best[0] + 1e-9:
+            best = score, text
     return best[1] if best is not None and best[0] > 0.3 else None
 
 
-def _marks(text: str, marks_of: Callable[[str], float]) -> float:
-    """The mean mark of the characters beyond ASCII, less what no word has."""
+def _mean_score(text: str, score_of: Callable[[str], float]) -> float:
+    """The mean score of the non-ASCII characters, minus faults that no word has."""
     foreign = [char for char in text if char > "\x7f" and char not in "\u3000\xa0"]
     if not foreign:
         return 0.0
     faults = len(re.findall(r"(?<=[а-яё])[А-ЯЁ]", text)) + sum(char < "\xa0" for char in foreign)
-    faults += 2 * len(_MIXED.findall(text)) + sum(map(len, _CROWDED.findall(text) + _NO_VOWEL.findall(text)))
-    return (sum(map(marks_of, foreign)) - faults) / len(foreign)
+    faults += 2 * len(_MIXED_SCRIPTS.findall(text))
+    faults += sum(map(len, _ACCENTS.findall(text) + _NO_VOWEL.findall(text)))
+    return (sum(map(score_of, foreign)) - faults) / len(foreign)
 
 
-def _normalizers(content: bytes) -> str | None:
+def _decode_by_normalizer(content: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     best = from_bytes(content).best()

@@ -1,7 +1,7 @@
-"""The markup inside a paragraph as numbered tags: `so <1>much</1> of it<2/>`, on the way out and back.
+"""Numbered tags in place of the markup inside a paragraph: `so <1>much</1> of it<2/>`.
 
-A model sees `<1>`, `</1>` and `<2/>` and nothing of what they stand for. What comes back is not trusted:
-`Inline.place` makes well nested markup of any answer and loses nothing that is not text.
+A model sees `<1>`, `</1>` and `<2/>`, never the markup itself. Its answers are not trusted:
+`Inline.restore_markup` makes well-nested markup from any answer and loses no image, note or anchor.
 """
 
 from __future__ import annotations
@@ -14,76 +14,77 @@ from typing import Generic, Literal, TypeVar
 T = TypeVar("T")
 
 TAG = re.compile(r"[<＜]\s*(/?)\s*([0-9]{1,7})\s*(/?)\s*[>＞]")
-"""As models write them back: with blanks, and in Chinese with wide brackets."""
-_VOID = "\0"
-_BETWEEN_WORDS = re.compile(rf"(?<=\w){_VOID}+(?=\w)")
+"""A numbered tag as models write it: with blanks in it, and with full-width brackets in Chinese."""
+_LONE_TAG = "\0"
+"""Placeholder for a lone tag."""
+_BETWEEN_WORDS = re.compile(rf"(?<=\w){_LONE_TAG}+(?=\w)")
 _LINE_BREAKS = re.compile(r"[ \t\n\r\f\v\x1c-\x1e\x85\u2028\u2029]+")
 _FILE_NAME = re.compile(r"\S+\.[A-Za-z]{3,4}")
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML forbids or that no text means."""
+"""Characters that XML forbids, and control characters that have no meaning in a text."""
 
 
-def markup_of(text: str) -> tuple[str, ...]:
-    """The tags of a paragraph or of its translation, in order: `("<1>", "</1>", "<2/>")`."""
+def tags_of(text: str) -> tuple[str, ...]:
+    """The tags of a paragraph or its translation, in order: `("<1>", "</1>", "<2/>")`."""
     return tuple(f"<{slash}{number}{end}>" for slash, number, end in TAG.findall(text))
 
 
-def plain(text: str) -> str:
-    """The words of a paragraph without its tags, on one line; what parts words still does."""
-    text = TAG.sub(lambda tag: _VOID if tag[3] else "", text)
-    return " ".join(_BETWEEN_WORDS.sub(" ", text).replace(_VOID, "").split())
+def strip_tags(text: str) -> str:
+    """The words of a paragraph without tags, on one line. A lone tag between two words becomes a blank."""
+    text = TAG.sub(lambda tag: _LONE_TAG if tag[3] else "", text)
+    return " ".join(_BETWEEN_WORDS.sub(" ", text).replace(_LONE_TAG, "").split())
 
 
 def one_line(text: str) -> str:
-    """A translation without line breaks and characters that no document holds; hard spaces stay."""
+    """A translation without line breaks and unwritable characters; non-breaking spaces stay."""
     return _LINE_BREAKS.sub(" ", _UNWRITABLE.sub("", text)).strip()
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to translate: a letter of any script."""
+    """Whether `text` has anything to translate: a letter of any script."""
     return any(char.isalpha() for char in text)
 
 
-def is_description(text: str) -> bool:
-    """Whether what stands for an image is words, and not the name of its file."""
+def is_translatable_description(text: str) -> bool:
+    """Whether the description of an image has words and is not just a file name."""
     return has_words(text) and not _FILE_NAME.fullmatch(text.strip())
 
 
 @dataclass(frozen=True)
 class Mark(Generic[T]):
-    """A piece of markup among the text of a paragraph; `raw` is what its format writes for it."""
+    """A piece of markup in the text of a paragraph; `raw` is its form in the file format."""
 
     form: Literal["open", "close", "void"]
     raw: T
-    link: bool = False
-    """A link must not stand inside a link."""
-    hidden: bool = False
-    """A comment or the like: no model need see it, and it is kept at the end of the paragraph."""
-    spare: bool = False
-    """May be left out where a translation left it out: a line break, not an image."""
-    anchor: bool = False
-    """Something may point to it, so it stays even where a translation left its tag out."""
+    is_link: bool = False
+    """Links must not be nested."""
+    is_hidden: bool = False
+    """A comment or the like: it gets no tag and moves to the end of the paragraph."""
+    is_optional: bool = False
+    """Dropped if the translation drops its tag: a line break, not an image."""
+    is_anchor: bool = False
+    """A link may point to it, so it stays even if the translation drops its tag."""
 
 
 @dataclass
 class LoneTag(Generic[T]):
-    """Markup without words: one tag, however many marks stand side by side."""
+    """Markup without words: one tag for all adjacent marks."""
 
     marks: list[Mark[T]]
 
 
 @dataclass
 class PairedTag(Generic[T]):
-    """An element around words; `open` and `close` are several marks where elements share their ends."""
+    """An element around words; `open` and `close` have several marks if elements share the same content."""
 
     open: list[Mark[T]]
     close: list[Mark[T]] = field(default_factory=list)
     children: list[str | LoneTag[T] | PairedTag[T]] = field(default_factory=list)
 
     @property
-    def link(self) -> bool:
-        """Whether it is a link, or one and something else."""
-        return any(mark.link for mark in self.open)
+    def is_link(self) -> bool:
+        """Whether one of its elements is a link."""
+        return any(mark.is_link for mark in self.open)
 
 
 Node = str | LoneTag[T] | PairedTag[T]
@@ -91,86 +92,86 @@ Node = str | LoneTag[T] | PairedTag[T]
 
 @dataclass(frozen=True)
 class Inline(Generic[T]):
-    """A paragraph: the text that a model sees, and what its tags stand for."""
+    """A paragraph: the text for a model, and the markup behind its tags."""
 
     text: str
     lead: list[str | Mark[T]]
-    """What stands before the first word, and around the whole of the words: blanks and marks."""
+    """Blanks and marks before the first word, including those of elements around all words."""
     trail: list[str | Mark[T]]
     tags: dict[int, LoneTag[T] | PairedTag[T]]
     literals: frozenset[int]
-    """Numbers of what looks like a tag and is text."""
+    """Numbers of tags that are literal text in the source."""
 
-    def place(self, translation: str) -> list[str | Mark[T]] | None:
+    def restore_markup(self, translation: str) -> list[str | Mark[T]] | None:
         """The text and marks of `translation`, to be written between `lead` and `trail`.
 
-        Marks come well nested and once at most, whatever the tags of the translation are: unknown tags are
-        dropped, open ones closed, and voids that are missing stand at the end. None where the translation
-        is blank, and the paragraph had better stay as it is.
+        Marks are well nested and occur at most once, whatever tags the translation has: unknown tags are
+        dropped, open ones closed, and missing lone tags appended. None if the translation is blank: the
+        paragraph then stays as it is.
         """
-        pieces = _Markup(self)
-        at = 0
+        builder = _PieceBuilder(self)
+        end = 0
         translation = one_line(translation)
         for match in TAG.finditer(translation):
-            pieces.text(translation[at : match.start()])
-            pieces.tag(match)
-            at = match.end()
-        pieces.text(translation[at:])
-        pieces.finish()
-        return pieces.out if any(isinstance(p, str) and p.strip() for p in pieces.out) else None
+            builder.add_text(translation[end : match.start()])
+            builder.add_tag(match)
+            end = match.end()
+        builder.add_text(translation[end:])
+        builder.finish()
+        return builder.pieces if any(isinstance(p, str) and p.strip() for p in builder.pieces) else None
 
 
-class _Markup(Generic[T]):
-    """Markup in the making: which pairs are open, and what was placed."""
+class _PieceBuilder(Generic[T]):
+    """Builds the text and marks of a translation; knows which pairs are open and which tags were used."""
 
     def __init__(self, inline: Inline[T]) -> None:
         self.inline = inline
-        self.out: list[str | Mark[T]] = []
+        self.pieces: list[str | Mark[T]] = []
         self._open: list[int] = []
-        self._placed: set[int] = set()
+        self._used: set[int] = set()
 
-    def text(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         if text:
-            self.out.append(text)
+            self.pieces.append(text)
 
-    def tag(self, match: re.Match[str]) -> None:
-        closing, number, void = match[1], int(match[2]), match[3]
-        known = self.inline.tags.get(number)
-        if known is None:
-            self.text(match[0] if number in self.inline.literals else "")
-        elif closing:
+    def add_tag(self, match: re.Match[str]) -> None:
+        is_closing, number, is_lone = bool(match[1]), int(match[2]), bool(match[3])
+        tag = self.inline.tags.get(number)
+        if tag is None:
+            self.add_text(match[0] if number in self.inline.literals else "")
+        elif is_closing:
             self._close(number)
-        elif number not in self._placed and isinstance(known, LoneTag):
-            self._placed.add(number)
-            self.out += known.marks
+        elif number not in self._used and isinstance(tag, LoneTag):
+            self._used.add(number)
+            self.pieces += tag.marks
         elif (
-            number not in self._placed
-            and isinstance(known, PairedTag)
-            and not void
-            and not self._nests(known)
+            number not in self._used
+            and isinstance(tag, PairedTag)
+            and not is_lone
+            and not self._is_nested_link(tag)
         ):
-            self._placed.add(number)
+            self._used.add(number)
             self._open.append(number)
-            self.out += known.open
+            self.pieces += tag.open
 
     def finish(self) -> None:
-        """Close what is open; append what must not be lost."""
+        """Close open pairs; append marks that must not be lost."""
         if self._open:
             self._close(self._open[0])
         for number, tag in self.inline.tags.items():
-            if number in self._placed:
+            if number in self._used:
                 continue
             if isinstance(tag, LoneTag):
-                self.out += [mark for mark in tag.marks if not mark.spare]
-            elif any(mark.anchor for mark in tag.open):
-                self.out += [*tag.open, *tag.close]
+                self.pieces += [mark for mark in tag.marks if not mark.is_optional]
+            elif any(mark.is_anchor for mark in tag.open):
+                self.pieces += [*tag.open, *tag.close]
 
     def _close(self, number: int) -> None:
         while number in self._open:
-            self.out += self._pair(self._open.pop()).close
+            self.pieces += self._pair(self._open.pop()).close
 
-    def _nests(self, pair: PairedTag[T]) -> bool:
-        return pair.link and any(self._pair(number).link for number in self._open)
+    def _is_nested_link(self, pair: PairedTag[T]) -> bool:
+        return pair.is_link and any(self._pair(number).is_link for number in self._open)
 
     def _pair(self, number: int) -> PairedTag[T]:
         pair = self.inline.tags[number]
@@ -178,19 +179,19 @@ class _Markup(Generic[T]):
         return pair
 
 
-def inline_of(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
-    """Number the marks of a paragraph; `pieces` are its text and marks in order, pairs well nested.
+def number_markup(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
+    """Replace the marks of a paragraph with numbered tags; `pieces` are text and marks, pairs well nested.
 
-    Elements without words become void; voids side by side become one, and so do elements that begin and end
-    together; what stands at the ends or around the whole is not numbered.
+    An element without words becomes a lone tag. Adjacent lone tags become one, and so do elements with the
+    same content. Marks at the ends of the paragraph, or around all of it, get no tag.
     """
     hidden: list[Mark[T]] = []
-    children = _tree(pieces, hidden)
+    children = _build_tree(pieces, hidden)
     lead: list[str | Mark[T]] = []
     trail: list[str | Mark[T]] = []
     while True:
-        lead += _taken(children, 0)
-        trail = _taken(children, -1)[::-1] + trail
+        lead += _strip_end(children, 0)
+        trail = _strip_end(children, -1)[::-1] + trail
         if len(children) != 1 or not isinstance(children[0], PairedTag):
             break
         pair = children[0]
@@ -198,23 +199,23 @@ def inline_of(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
         trail = [*pair.close, *trail]
         children = pair.children
     literals = frozenset(int(n) for text in _strings(children) for _, n, _ in TAG.findall(text))
-    text, tags = _numbered(children, literals)
+    text, tags = _number_tags(children, literals)
     return Inline(" ".join(text.split()), lead, [*trail, *hidden], tags, literals)
 
 
-def _tree(pieces: Iterable[str | Mark[T]], hidden: list[Mark[T]]) -> list[Node[T]]:
+def _build_tree(pieces: Iterable[str | Mark[T]], hidden: list[Mark[T]]) -> list[Node[T]]:
     root: list[Node[T]] = []
     stack: list[PairedTag[T]] = []
     for piece in pieces:
         siblings = stack[-1].children if stack else root
         if isinstance(piece, str):
             _add_text(siblings, piece)
-        elif piece.hidden:
+        elif piece.is_hidden:
             hidden.append(piece)
         elif piece.form == "open":
             stack.append(PairedTag([piece]))
         elif piece.form == "void":
-            _add_void(siblings, [piece])
+            _add_lone_tag(siblings, [piece])
         else:
             pair = stack.pop()
             pair.close.append(piece)
@@ -230,7 +231,7 @@ def _add_text(siblings: list[Node[T]], text: str) -> None:
         siblings.append(text)
 
 
-def _add_void(siblings: list[Node[T]], marks: list[Mark[T]]) -> None:
+def _add_lone_tag(siblings: list[Node[T]], marks: list[Mark[T]]) -> None:
     blank = siblings[-1] if siblings and isinstance(siblings[-1], str) and not siblings[-1].strip() else None
     before = siblings[-2:-1] if blank is not None else siblings[-1:]
     if before and isinstance(before[0], LoneTag):
@@ -241,7 +242,7 @@ def _add_void(siblings: list[Node[T]], marks: list[Mark[T]]) -> None:
 
 
 def _add_pair(siblings: list[Node[T]], pair: PairedTag[T]) -> None:
-    """`pair` as it is, as one with the only pair inside it, or as a void where no word is inside it."""
+    """Add `pair`: merged with an only child that is a pair, or as a lone tag if it has no words."""
     only = pair.children[0] if len(pair.children) == 1 else None
     if isinstance(only, PairedTag):
         siblings.append(PairedTag(pair.open + only.open, only.close + pair.close, only.children))
@@ -251,29 +252,29 @@ def _add_pair(siblings: list[Node[T]], pair: PairedTag[T]) -> None:
         siblings.append(pair)
     else:
         inside = [mark for child in pair.children if isinstance(child, LoneTag) for mark in child.marks]
-        _add_void(siblings, pair.open + inside + pair.close)
+        _add_lone_tag(siblings, pair.open + inside + pair.close)
         if any(isinstance(child, str) for child in pair.children):
-            _add_text(siblings, " ")  # the words on its two sides need the blank that was inside
+            _add_text(siblings, " ")  # the words before and after it need the blank inside it
 
 
-def _taken(children: list[Node[T]], end: Literal[0, -1]) -> list[str | Mark[T]]:
-    """Blanks and voids taken off one end of `children`, the outermost first."""
-    taken: list[str | Mark[T]] = []
+def _strip_end(children: list[Node[T]], end: Literal[0, -1]) -> list[str | Mark[T]]:
+    """Remove blanks and lone tags from one end of `children` and return them, the outermost first."""
+    removed: list[str | Mark[T]] = []
     while children and not isinstance(children[end], PairedTag):
         child = children[end]
         if isinstance(child, LoneTag):
-            taken += child.marks if end == 0 else child.marks[::-1]
+            removed += child.marks if end == 0 else child.marks[::-1]
             del children[end]
             continue
         assert isinstance(child, str)
         rest = child.lstrip() if end == 0 else child.rstrip()
         blank = child[: len(child) - len(rest)] if end == 0 else child[len(rest) :]
-        taken += [blank] if blank else []
+        removed += [blank] if blank else []
         if rest:
             children[end] = rest
             break
         del children[end]
-    return taken
+    return removed
 
 
 def _strings(nodes: list[Node[T]]) -> Iterator[str]:
@@ -286,10 +287,10 @@ def _strings(nodes: list[Node[T]]) -> Iterator[str]:
             stack += node.children
 
 
-def _numbered(
+def _number_tags(
     children: list[Node[T]], literals: frozenset[int]
 ) -> tuple[str, dict[int, LoneTag[T] | PairedTag[T]]]:
-    """The text with tags, and the tags. Without recursion: elements may be nested a thousand deep."""
+    """The text with tags, and the tags. Not recursive: elements may be nested thousands deep."""
     text: list[str] = []
     tags: dict[int, LoneTag[T] | PairedTag[T]] = {}
     number = 0

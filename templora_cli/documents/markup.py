@@ -1,7 +1,7 @@
-"""A lossless scanner for HTML, XHTML and the small XML files of an EPUB: tokens that add up to the text.
+"""A lossless scanner for HTML, XHTML and the small XML files of an EPUB; its tokens join to the whole text.
 
-It resolves no entities of a document type, loads nothing, and takes any text without complaint, so a file
-that no parser would pass can be translated and keeps its faults.
+It accepts any text, resolves no entities of a document type and loads nothing. A file that a parser would
+reject can thus be translated, and keeps its faults.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Literal, NamedTuple
 
 _TAG = re.compile(r"""<(/?)([A-Za-z_][^\s/>]*)(?:[^'">]|"[^"]*"|'[^']*')*>""")
 _BROKEN_TAG = re.compile(r"<(/?)([A-Za-z_][^\s/>]*)[^>]*>")
-"""A quote in it is never closed."""
+"""A tag with a quote that is never closed."""
 _ATTRIBUTE = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']+))?""")
 _SPECIAL = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 
 
 def element_names(names: str) -> frozenset[str]:
-    """A set of names that are parted by blanks."""
+    """The set of the names in a string, separated by blanks."""
     return frozenset(names.split())
 
 
@@ -32,7 +32,7 @@ _RAW_TEXT = element_names("script style textarea xmp iframe noembed noframes")
 
 
 class Token(NamedTuple):
-    """A stretch of the text; `name` is the local name of an element in lower case."""
+    """A range of the text; `name` is the local name of an element in lower case."""
 
     kind: Literal["text", "cdata", "open", "close", "empty", "other"]
     start: int
@@ -41,7 +41,7 @@ class Token(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """`start` and `end` are where its value stands in the text of the tag, without quotes."""
+    """`start` and `end` are the offsets of its value in the text of the tag, without quotes."""
 
     name: str
     value: str
@@ -50,7 +50,7 @@ class Attribute(NamedTuple):
 
 
 class Splice(NamedTuple):
-    """What is to stand between two offsets."""
+    """A replacement for the text between two offsets."""
 
     start: int
     end: int
@@ -58,35 +58,35 @@ class Splice(NamedTuple):
 
 
 def tokens_of(text: str, *, html: bool = True) -> list[Token]:
-    """All of `text` as tokens. `html` says that `<br>` is empty and what is in `<script>` is no markup."""
+    """All of `text` as tokens. With `html`, `<br>` is empty and the content of `<script>` is not markup."""
     return list(_tokens(text, html))
 
 
 def _tokens(text: str, html: bool) -> Iterator[Token]:
-    at = 0  # everything before is in a token
-    look = 0
-    last = text.rfind(">")  # without one ahead nothing is a tag, and none need be tried
-    while 0 <= (start := text.find("<", look)) < last:
+    done = 0  # everything before is in a token
+    search_from = 0
+    last = text.rfind(">")  # no tag can begin after it
+    while 0 <= (start := text.find("<", search_from)) < last:
         token = _token_at(text, start, html)
         if token is None:
-            look = start + 1
+            search_from = start + 1
             continue
-        if start > at:
-            yield Token("text", at, start)
+        if start > done:
+            yield Token("text", done, start)
         yield token
-        at = look = token.end
+        done = search_from = token.end
         if html and token.kind == "open" and token.name in _RAW_TEXT:
-            closing = re.compile(rf"</{token.name}\b", re.IGNORECASE).search(text, at)
+            closing = re.compile(rf"</{token.name}\b", re.IGNORECASE).search(text, done)
             end = closing.start() if closing else len(text)
-            if end > at:
-                yield Token("other", at, end)
-            at = look = end
-    if at < len(text):
-        yield Token("text", at, len(text))
+            if end > done:
+                yield Token("other", done, end)
+            done = search_from = end
+    if done < len(text):
+        yield Token("text", done, len(text))
 
 
 def _token_at(text: str, start: int, html: bool) -> Token | None:
-    """The token that begins with the `<` at `start`; None if that is a character of the text."""
+    """The token that begins with the `<` at `start`; None if that `<` is text."""
     for opening, closing in _SPECIAL:
         if text.startswith(opening, start):
             end = text.find(closing, start + len(opening))
@@ -116,43 +116,43 @@ def _doctype_end(text: str, start: int) -> int:
 def attributes_of(tag: str) -> list[Attribute]:
     """The attributes of the raw text of a tag."""
     begin = re.match(r"</?[^\s/>]*", tag)
-    found = []
+    attributes = []
     for match in _ATTRIBUTE.finditer(tag, begin.end() if begin else 0):
         quoted = match[2] is not None and match[2][:1] in "\"'"
         start, end = match.span(2) if match[2] is not None else (match.end(), match.end())
         start, end = (start + 1, end - 1) if quoted else (start, end)
-        found.append(Attribute(match[1], unescape(tag[start:end]), start, end))
-    return found
+        attributes.append(Attribute(match[1], unescape(tag[start:end]), start, end))
+    return attributes
 
 
-def attribute(tag: str, name: str) -> str | None:
-    """The value of the attribute `name`, which is given without a prefix."""
-    for found in attributes_of(tag):
-        if found.name.rpartition(":")[2].lower() == name:
-            return found.value
+def attribute_value(tag: str, name: str) -> str | None:
+    """The value of the attribute with the local name `name` (lower case, without a prefix)."""
+    for attribute in attributes_of(tag):
+        if attribute.name.rpartition(":")[2].lower() == name:
+            return attribute.value
     return None
 
 
 def escape(text: str) -> str:
-    """`text` as it stands in HTML and XML."""
+    """`text` escaped for HTML and XML."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("\xa0", "&#160;")  # to be seen by whoever edits the file
+    return text.replace("\xa0", "&#160;")  # visible to whoever edits the file
 
 
-def spliced(text: str, splices: Iterable[Splice]) -> str:
-    """`text` with the ranges replaced; they must not overlap. Insertions at one place keep their order."""
+def apply_splices(text: str, splices: Iterable[Splice]) -> str:
+    """`text` with the ranges replaced. They must not overlap; insertions at one offset keep their order."""
     pieces = []
-    at = 0
+    end = 0
     for splice in sorted(splices, key=lambda s: (s.start, s.end)):
-        assert splice.start >= at, "splices overlap"
-        pieces += [text[at : splice.start], splice.text]
-        at = splice.end
-    return "".join([*pieces, text[at:]])
+        assert splice.start >= end, "splices overlap"
+        pieces += [text[end : splice.start], splice.text]
+        end = splice.end
+    return "".join([*pieces, text[end:]])
 
 
 @dataclass(frozen=True)
-class Element:
-    """An element of an XML file, with the range of what is between its tags."""
+class ElementRange:
+    """An element of an XML file: `start` and `end` are the offsets of its content, `tag` its opening tag."""
 
     name: str
     tag: str
@@ -160,16 +160,16 @@ class Element:
     end: int
 
 
-def elements_of(text: str, names: set[str] | None = None) -> Iterator[Element]:
-    """The elements of XML `text` with one of the local `names` in lower case (all if None), as they end."""
+def elements_of(text: str, names: set[str] | None = None) -> Iterator[ElementRange]:
+    """The elements of XML `text` with one of the local `names` (lower case; None: all), in order of end."""
     stack: list[Token] = []
     for token in tokens_of(text, html=False):
         raw = text[token.start : token.end]
         if token.kind == "empty" and (names is None or token.name in names):
-            yield Element(token.name, raw, token.end, token.end)
+            yield ElementRange(token.name, raw, token.end, token.end)
         elif token.kind == "open":
             stack.append(token)
         elif token.kind == "close" and stack and stack[-1].name == token.name:
-            opened = stack.pop()
+            opening = stack.pop()
             if names is None or token.name in names:
-                yield Element(token.name, text[opened.start : opened.end], opened.end, token.start)
+                yield ElementRange(token.name, text[opening.start : opening.end], opening.end, token.start)

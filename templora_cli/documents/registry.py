@@ -1,7 +1,7 @@
-"""The formats of files: how each is read, and how a book is written in it.
+"""The table of file formats: the reader and the writer of each.
 
-A new format is a row of `FORMATS`, and a file of its own in `readers/` or `writers/`. That file is imported
-where its row is used: a command that only looks at a suffix loads no parser.
+A new format is a row of `FORMATS` and a file in `readers/` or `writers/`. That file is imported only when its
+row is used, so a command that only checks a suffix loads no parser.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from templora_cli.documents.signature import check_not_empty, check_text, check_
 from templora_cli.errors import TemploraError
 
 Read = Callable[[bytes, str, str, str | None], Document]
-"""Of the content of a file, its suffix, its name in errors, and the encoding that the user says it has."""
+"""Arguments: content, suffix, name in errors, and the encoding that the user named, if any."""
 Check = Callable[[bytes, str, str], None]
-"""Of the content, suffix and name: raises TemploraError where the content is plainly of another format."""
+"""Arguments: content, suffix, name in errors. Raises TemploraError for content of another format."""
 Write = Callable[[Book], bytes]
 
-_SPLIT = "split it and translate the parts"
+_SPLIT = "split it into parts"
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A row of the table; `suffixes` are in lower case, with their dots."""
+    """A row of the table; `suffixes` are in lower case, with the dot."""
 
     suffixes: tuple[str, ...]
     read: Read
     is_text: bool
-    """A text has an encoding, which a user may say, and a size that no book exceeds; else its reader sees
-    to both."""
+    """Whether the file is one text. Then the user may name its encoding, and the limit on texts holds for it.
+    Readers of other formats handle both."""
     check: Check | None = None
     write: Write | None = None
 
@@ -84,7 +84,7 @@ FORMATS = (
     FileFormat((".txt",), _read_txt, is_text=True, check=check_text, write=_write_txt),
     FileFormat((".md",), _read_md, is_text=True, check=check_text, write=_write_md),
     FileFormat((".html", ".htm"), _read_html, is_text=True, check=check_text),
-    FileFormat((".epub",), _read_epub, is_text=False, check=partial(check_zip, wanted="an EPUB")),
+    FileFormat((".epub",), _read_epub, is_text=False, check=partial(check_zip, expected="an EPUB")),
     FileFormat((".docx",), _read_docx, is_text=False, check=check_word),
 )
 
@@ -98,7 +98,7 @@ def read_document(
 ) -> Document:
     """Read a file of one of the `formats`.
 
-    `encoding` says what the bytes of a text are, where detection fails or errs.
+    `encoding` is that of a text file; without it, the encoding is detected.
     Raises TemploraError: missing, unreadable, too large, and all that `parse_document` raises.
     """
     try:
@@ -121,52 +121,55 @@ def parse_document(
     formats: Sequence[FileFormat] = FORMATS,
     max_text_bytes: int = MAX_TEXT_BYTES,
 ) -> Document:
-    """The document of a file's bytes; `suffix` says the format and `name` names the file in errors.
+    """The document in the bytes of a file; `suffix` is its format, `name` names the file in errors.
 
-    Raises TemploraError: an unknown suffix, bytes that are of another format, damaged, protected or empty,
-    an encoding that is unknown or wrong, no words to translate.
+    Raises TemploraError: an unknown suffix; content of another format, damaged, protected or empty; an
+    unknown or wrong encoding; no words to translate.
     """
     suffix = suffix.lower()
-    found = _format_of(suffix, formats)
-    if found is None:
-        readable = " ".join(suffix for known in formats for suffix in known.suffixes)
+    file_format = _format_of(suffix, formats)
+    if file_format is None:
+        readable = " ".join(suffix for row in formats for suffix in row.suffixes)
         raise TemploraError(
             f"{name}: {suffix or 'a file without a suffix'} cannot be read",
             f"convert it to one of {readable}, for example with Calibre or LibreOffice",
         )
-    if encoding is not None and not found.is_text:
-        raise TemploraError(f"{name}: an encoding is for text files", "leave it out: the file says its own")
+    if encoding is not None and not file_format.is_text:
+        raise TemploraError(
+            f"{name}: an encoding is only for text files",
+            "leave out --encoding: the file states its own",
+        )
     check_not_empty(content, name)
-    if found.check is not None:
-        found.check(content, suffix, name)
-    if found.is_text and len(content) > max_text_bytes:
+    if file_format.check is not None:
+        file_format.check(content, suffix, name)
+    if file_format.is_text and len(content) > max_text_bytes:
         raise TemploraError(f"{name} is over {max_text_bytes >> 20} MB of text", _SPLIT)
-    document = found.read(content, suffix, name, encoding)
+    document = file_format.read(content, suffix, name, encoding)
     if not document.paragraphs:
-        raise TemploraError(f"{name} has no words to translate", "give a file with text in it")
+        raise TemploraError(f"{name} has no words in it", "give a file with text in it")
     return document
 
 
 def render_book(book: Book, path: Path, *, formats: Sequence[FileFormat] = FORMATS) -> bytes:
-    """The file of `book` in the format that the suffix of `path` asks for.
+    """The bytes of `book` in the format of the suffix of `path`.
 
-    Raises TemploraError where no book is written in it.
+    Raises TemploraError if that format has no writer.
     """
     return _writer_for(path, formats)(book)
 
 
 def check_book_suffix(path: Path, *, formats: Sequence[FileFormat] = FORMATS) -> None:
-    """Raise TemploraError where `render_book` would."""
+    """Raise TemploraError if `render_book` would."""
     _writer_for(path, formats)
 
 
 def _writer_for(path: Path, formats: Sequence[FileFormat]) -> Write:
-    found = _format_of(path.suffix.lower(), formats)
-    if found is None or found.write is None:
-        suffixes = sorted(suffix for known in formats if known.write for suffix in known.suffixes)
+    file_format = _format_of(path.suffix.lower(), formats)
+    if file_format is None or file_format.write is None:
+        suffixes = sorted(suffix for row in formats if row.write for suffix in row.suffixes)
         raise TemploraError(f"{path.name}: a book is written as {' or '.join(suffixes)}", "--out book.md")
-    return found.write
+    return file_format.write
 
 
 def _format_of(suffix: str, formats: Sequence[FileFormat]) -> FileFormat | None:
-    return next((known for known in formats if suffix in known.suffixes), None)
+    return next((row for row in formats if suffix in row.suffixes), None)

@@ -1,4 +1,4 @@
-"""What the bytes of a file are, whatever its name says."""
+"""Detects the format of a file by its bytes, whatever its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
-_MARKED = {
+_SIGNATURES = {
     b"PK\x03\x04": _ZIP,
     b"PK\x05\x06": "an empty zip archive",
     b"%PDF": "a PDF",
@@ -30,39 +30,41 @@ _MOBI = b"BOOKMOBI"
 
 
 def check_not_empty(content: bytes, name: str) -> None:
-    """Raise TemploraError where there is nothing in `content`; `name` names the file in errors."""
+    """Raise TemploraError if `content` is empty or blank; `name` names the file in errors."""
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):
         raise TemploraError(f"{name} is empty", "give a file with text in it")
 
 
 def check_text(content: bytes, suffix: str, name: str) -> None:
-    """Raise TemploraError where `content` is plainly no text."""
-    found = _found(content)
-    if found not in (None, "an HTML page", "a text"):
-        raise TemploraError(f"{name} is {found}, not a text ({suffix})", _hint(found))
+    """Raise TemploraError if `content` is clearly not text."""
+    detected = _detect_format(content)
+    if detected not in (None, "an HTML page", "a text"):
+        raise TemploraError(f"{name} is {detected}, not a text ({suffix})", _hint(detected))
 
 
 def check_word(content: bytes, suffix: str, name: str) -> None:
-    """Raise TemploraError where `content` is plainly no Word document, or one with a password."""
+    """Raise TemploraError if `content` is clearly not a Word document, or one with a password."""
     if content.startswith(_OLE):
         raise TemploraError(
-            f"{name} is protected with a password, or an old Word file (.doc)",
+            f"{name} is protected with a password or is an old Word file (.doc)",
             "open it in Word or LibreOffice and save it as .docx without a password",
         )
     check_zip(content, suffix, name, "a Word document")
 
 
-def check_zip(content: bytes, suffix: str, name: str, wanted: str) -> None:
-    """Raise TemploraError where `content` is no zip archive, as `wanted` ("an EPUB") would be."""
-    found = _found(content)
-    if found != _ZIP:
-        raise TemploraError(f"{name} is {found or 'no zip archive'}, not {wanted}", _hint(found))
+def check_zip(content: bytes, suffix: str, name: str, expected: str) -> None:
+    """Raise TemploraError if `content` is not a zip archive, as `expected` ("an EPUB") is."""
+    detected = _detect_format(content)
+    if detected != _ZIP:
+        raise TemploraError(
+            f"{name} is {detected or 'of an unknown format'}, not {expected}", _hint(detected)
+        )
 
 
-def _found(content: bytes) -> str | None:
-    """What `content` is, in words; None if nothing tells."""
-    for mark, words in _MARKED.items():
-        if content.startswith(mark):
+def _detect_format(content: bytes) -> str | None:
+    """The format of `content` in words; None if it is unknown."""
+    for signature, words in _SIGNATURES.items():
+        if content.startswith(signature):
             return words
     if content[60:68] == _MOBI:
         return "a Kindle book"
@@ -71,7 +73,7 @@ def _found(content: bytes) -> str | None:
     return None if b"\0" in content[:4096] else "a text"
 
 
-def _hint(found: str | None) -> str:
-    if found == "an HTML page":
-        return "download the file again (a site sends such a page instead of a file); or name it .html"
-    return "give the file the suffix of what it is, or convert it"
+def _hint(detected: str | None) -> str:
+    if detected == "an HTML page":
+        return "download the file again (the site sent a web page instead), or rename it to .html"
+    return "rename the file to the suffix of its real format, or convert it"

@@ -367,10 +367,10 @@ BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {
     "nothing to write": (["pairs.jsonl", "--score-only", "--out", "a.jsonl"], "leave one out"),
     "another form": (["pairs.jsonl", "--out", "a.txt"], "is no .jsonl file"),
     "no pairs in a run": (["pairs.jsonl", "--run-pairs", "0"], "--run-pairs 0: must be at least 1"),
-    "a broken line": (["broken.jsonl", "--from", "en", "--to", "de"], "broken.jsonl, line 2: is no JSON"),
+    "a broken line": (["broken.jsonl", "--from", "en", "--to", "de"], "line 2 is not valid JSON"),
     "a missing side": (
         ["half.jsonl", "--from", "en", "--to", "de"],
-        'half.jsonl, line 1: has no text "target"',
+        'half.jsonl, line 1 has no text "target"',
     ),
 }
 

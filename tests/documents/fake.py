@@ -1,4 +1,4 @@
-"""A translator that shouts, and archives made by hand."""
+"""A translator that shouts, and builders of small archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from templora_cli.documents.registry import parse_document
 FIXTURES = Path(__file__).parent / "readers" / "fixtures"
 
 
-def shouted(text: str) -> str:
+def shout(text: str) -> str:
     """`text` in capitals, with its tags."""
     at = 0
     pieces = []
@@ -24,12 +24,12 @@ def shouted(text: str) -> str:
     return "".join([*pieces, text[at:].upper()])
 
 
-def shouting(document: Document) -> dict[int, str]:
+def shout_all(document: Document) -> dict[int, str]:
     """A translation of every paragraph."""
-    return {index: shouted(p.text) for index, p in enumerate(document.paragraphs)}
+    return {index: shout(p.text) for index, p in enumerate(document.paragraphs)}
 
 
-def parsed(content: bytes | str, suffix: str) -> Document:
+def parse(content: bytes | str, suffix: str) -> Document:
     return parse_document(
         content.encode() if isinstance(content, str) else content, suffix, f"a book{suffix}"
     )
@@ -83,17 +83,17 @@ def opf(pages: list[str], *, metadata: str = "<dc:title>A Book</dc:title>", extr
 
 
 def epub(*bodies: str, entries: Mapping[str, str | bytes] | None = None, **of_opf: str) -> bytes:
-    """An EPUB with a page of each body; `entries` are added or put in the place of others."""
+    """An EPUB with one page per body; `entries` are added or replace others."""
     paths = [f"p{i}.xhtml" for i in range(len(bodies))]
     pages = {f"OEBPS/{path}": page(body) for path, body in zip(paths, bodies, strict=True)}
-    made: dict[str, str | bytes] = {
+    files: dict[str, str | bytes] = {
         "mimetype": "application/epub+zip",
         "META-INF/container.xml": CONTAINER,
         "OEBPS/content.opf": opf(paths, **of_opf),
         **pages,
         **(entries or {}),
     }
-    return zipped(made)
+    return zipped(files)
 
 
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -108,7 +108,7 @@ STYLES = (
 
 
 def docx(body: str, entries: Mapping[str, str | bytes] | None = None) -> bytes:
-    """A Word document with `body`, and parts beside it: "word/footnotes.xml" and the like."""
+    """A Word document with `body` and other parts, such as "word/footnotes.xml"."""
     entries = {"word/styles.xml": STYLES, **(entries or {})}
     overrides = "".join(
         f'<Override PartName="/{part}" ContentType="{_WML}.{part[5:-4].rstrip("0123456789")}+xml"/>'
@@ -130,8 +130,8 @@ def part(root: str, content: str) -> str:
     return f"<w:{root} {_W}>{content}</w:{root}>"
 
 
-def run(text: str, looks: str = "") -> str:
-    rpr = f"<w:rPr>{looks}</w:rPr>" if looks else ""
+def run(text: str, run_format: str = "") -> str:
+    rpr = f"<w:rPr>{run_format}</w:rPr>" if run_format else ""
     return f'<w:r>{rpr}<w:t xml:space="preserve">{text}</w:t></w:r>'
 
 

@@ -1,4 +1,4 @@
-"""Prose as a book: nothing of it is lost, and nothing is made of it."""
+"""Prose as a book: nothing is lost or interpreted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def paragraphs(text: str) -> list[BookParagraph]:
     return [paragraph for paragraph in chapter.paragraphs if isinstance(paragraph, BookParagraph)]
 
 
-def test_every_line_with_words_is_a_paragraph() -> None:
+def test_every_line_that_is_not_blank_is_a_paragraph() -> None:
     assert paragraphs('\n  "Who?" \n"Me."\n\n \n\tIndented.\n') == [
         BookParagraph((Span('"Who?"'),), "\n  "),
         BookParagraph((Span('"Me."'),), " \n"),
@@ -24,7 +24,7 @@ def test_every_line_with_words_is_a_paragraph() -> None:
     assert paragraphs(" \n\n") == paragraphs("") == []
 
 
-def test_markup_is_words() -> None:
+def test_markup_is_text() -> None:
     assert [p.spans for p in paragraphs("# One\n\n*so* **much**\n* * *")] == [
         (Span("# One"),),
         (Span("*so* **much**"),),
@@ -32,17 +32,17 @@ def test_markup_is_words() -> None:
     ]
 
 
-def test_what_is_known_of_it_is_kept() -> None:
+def test_title_author_and_language_are_stored() -> None:
     chapters = (BookChapter("", (BookParagraph((Span("a"),), ""),)),)
     assert book_of_prose("a", "T", "A", "en") == Book("T", "A", "en", chapters)
     assert book_of_prose("a").title == ""
 
 
 @given(PROSE)
-def test_no_sign_is_lost_but_white_space_at_the_end(text: str) -> None:
-    found = paragraphs(text)
-    assert "".join(p.gap + p.text for p in found) == text.rstrip()
-    for paragraph in found:
+def test_only_white_space_at_the_end_is_lost(text: str) -> None:
+    result = paragraphs(text)
+    assert "".join(p.gap + p.text for p in result) == text.rstrip()
+    for paragraph in result:
         assert paragraph.text and paragraph.text == paragraph.text.strip() and "\n" not in paragraph.text
         assert not paragraph.gap.strip()
-    assert all("\n" in paragraph.gap for paragraph in found[1:])
+    assert all("\n" in paragraph.gap for paragraph in result[1:])

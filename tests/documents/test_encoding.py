@@ -1,4 +1,4 @@
-"""Encodings of text files; a heading and two sentences must do to recognise them."""
+"""Encodings of text files; a heading and two sentences must be enough to detect them."""
 
 from __future__ import annotations
 
@@ -47,43 +47,43 @@ SHORT = [
 
 @pytest.mark.parametrize(("encoding", "text"), SHORT)
 @pytest.mark.parametrize("times", [1, 50])
-def test_recognised(encoding: str, text: str, times: int) -> None:
+def test_encodings_are_detected(encoding: str, text: str, times: int) -> None:
     assert decode("\n".join([text] * times).encode(encoding), "a.txt") == "\n".join([text] * times)
 
 
-def test_one_letter_in_an_english_book() -> None:
+def test_one_accent_in_an_english_book_is_enough() -> None:
     text = "He sat in the café and waited for a long time. " + "Nobody came. " * 2000
     assert decode(text.encode("cp1252"), "a.txt") == text
 
 
 @pytest.mark.parametrize(
-    ("said", "encoding"), [("windows-1251", "cp1251"), ("Shift_JIS", "shift_jis"), ("GBK", "gbk")]
+    ("named", "encoding"), [("windows-1251", "cp1251"), ("Shift_JIS", "shift_jis"), ("GBK", "gbk")]
 )
-def test_said(said: str, encoding: str) -> None:
+def test_a_named_encoding_is_used(named: str, encoding: str) -> None:
     text = "Привет" if encoding == "cp1251" else "漢字"
-    assert decode(text.encode(encoding), "a.txt", said) == text
+    assert decode(text.encode(encoding), "a.txt", named) == text
 
 
-def test_a_mark_is_no_part_of_the_text() -> None:
+def test_a_byte_order_mark_is_removed() -> None:
     assert decode(b"\xef\xbb\xbfa", "a.txt", "utf-8") == "a"
     assert decode("a".encode("utf-16"), "a.txt", "utf-16") == "a"
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "complaint"),
+    ("content", "encoding", "message"),
     [
-        (b"a", "klingon", "there is no encoding 'klingon'"),
-        (b"6162", "hex", "there is no encoding 'hex'"),
-        (b"a", "a\0b", "there is no encoding"),
+        (b"a", "klingon", "unknown encoding 'klingon'"),
+        (b"6162", "hex", "unknown encoding 'hex'"),
+        (b"a", "a\0b", "unknown encoding"),
         ("é".encode("latin-1"), "utf-8", r"is not in utf-8 \(byte 0\)"),
         ("привет, мир".encode(), "shift_jis", r"is not in shift_jis"),
         (b"abc", "utf-16", "is not in utf-16"),
         (b"\xff\xfe\0", None, "is not in utf-16-le"),
         ("第一章 他走进了房间。".encode() * 3 + b"\xe7", None, "UTF-8 with 1 broken characters, .* byte 93"),
-        (bytes(range(256)) * 4, None, "in no encoding that is known here"),
+        (bytes(range(256)) * 4, None, "is not text, or its encoding is unknown"),
     ],
 )
-def test_refused(content: bytes, encoding: str | None, complaint: str) -> None:
-    with pytest.raises(TemploraError, match=complaint) as caught:
+def test_undecodable_files_are_refused(content: bytes, encoding: str | None, message: str) -> None:
+    with pytest.raises(TemploraError, match=message) as caught:
         decode(content, "a.txt", encoding)
     assert caught.value.hint and caught.value.message.startswith("a.txt")

@@ -1,4 +1,4 @@
-"""Numbered tags: what a model sees, and what becomes of what it answers."""
+"""Numbered tags: the text for a model, and the markup made from its answers."""
 
 from __future__ import annotations
 
@@ -7,66 +7,67 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.inline import Inline, Mark, inline_of, markup_of, one_line, plain
+from templora_cli.documents.inline import Inline, Mark, number_markup, one_line, strip_tags, tags_of
 
 Pieces = list[str | Mark[str]]
 
 
 def inline(*pieces: str) -> Inline[str]:
-    """Of pieces such as "<em>", "</em>", "<br/>", "words"."""
-    return inline_of([_mark(piece) if re.match("</?[a-z]", piece) else piece for piece in pieces])
+    """The paragraph of pieces such as "<em>", "</em>", "<br/>", "words"."""
+    return number_markup([_mark(piece) if re.match("</?[a-z]", piece) else piece for piece in pieces])
 
 
 def _mark(raw: str) -> Mark[str]:
     form = "close" if raw.startswith("</") else "void" if raw.endswith("/>") else "open"
-    return Mark(form, raw, link=raw.startswith("<a"), spare=raw == "<br/>", anchor=" id" in raw)  # type: ignore[arg-type]
+    return Mark(form, raw, is_link=raw.startswith("<a"), is_optional=raw == "<br/>", is_anchor=" id" in raw)  # type: ignore[arg-type]
 
 
-def written(pieces: list[str | Mark[str]] | None) -> str:
+def join(pieces: list[str | Mark[str]] | None) -> str:
     return "".join(piece if isinstance(piece, str) else piece.raw for piece in pieces or [])
 
 
 def test_markup_inside_is_numbered() -> None:
-    seen = inline("so ", "<em>", "much", "</em>", " of", "<img/>", " it\n  again")
-    assert seen.text == "so <1>much</1> of<2/> it again"
-    assert written(seen.place("VON<2/> IHM <1>SO</1> VIEL")) == "VON<img/> IHM <em>SO</em> VIEL"
+    paragraph = inline("so ", "<em>", "much", "</em>", " of", "<img/>", " it\n  again")
+    assert paragraph.text == "so <1>much</1> of<2/> it again"
+    assert join(paragraph.restore_markup("VON<2/> IHM <1>SO</1> VIEL")) == "VON<img/> IHM <em>SO</em> VIEL"
 
 
-def test_markup_at_the_ends_and_around_the_whole_is_not_seen() -> None:
-    seen = inline(" ", "<a id/>", "<b>", "<i>", "all of it", "</i>", "</b>", "<sup/>", "\n")
-    assert seen.text == "all of it"
-    assert written(seen.lead) == " <a id/><b><i>"
-    assert written(seen.trail) == "</i></b><sup/>\n"
+def test_markup_at_the_ends_and_around_everything_gets_no_tag() -> None:
+    paragraph = inline(" ", "<a id/>", "<b>", "<i>", "all of it", "</i>", "</b>", "<sup/>", "\n")
+    assert paragraph.text == "all of it"
+    assert join(paragraph.lead) == " <a id/><b><i>"
+    assert join(paragraph.trail) == "</i></b><sup/>\n"
 
 
-def test_elements_that_begin_and_end_together_are_one_tag() -> None:
-    seen = inline("a ", "<b>", "<i>", "b", "</i>", "</b>", " c")
-    assert seen.text == "a <1>b</1> c"
-    assert written(seen.place("c <1>b</1>")) == "c <b><i>b</i></b>"
+def test_elements_with_the_same_content_share_a_tag() -> None:
+    paragraph = inline("a ", "<b>", "<i>", "b", "</i>", "</b>", " c")
+    assert paragraph.text == "a <1>b</1> c"
+    assert join(paragraph.restore_markup("c <1>b</1>")) == "c <b><i>b</i></b>"
 
 
-def test_an_element_without_words_is_one_void_and_keeps_the_blank_in_it() -> None:
-    seen = inline("a", "<b>", " ", "</b>", "b", "<i>", "<img/>", "</i>", "<br/>", "c")
-    assert seen.text == "a<1/> b<2/>c"
-    assert written(seen.place("x")) == "x<b></b><i><img/></i>"  # a line break may go, an image not
+def test_an_element_without_words_is_a_lone_tag_and_keeps_its_blank() -> None:
+    paragraph = inline("a", "<b>", " ", "</b>", "b", "<i>", "<img/>", "</i>", "<br/>", "c")
+    assert paragraph.text == "a<1/> b<2/>c"
+    restored = join(paragraph.restore_markup("x"))
+    assert restored == "x<b></b><i><img/></i>", "only a line break may be dropped"
 
 
-def test_text_that_looks_like_a_tag_is_text() -> None:
-    seen = inline("press <1> or ", "<b>", "<2>", "</b>", " now")
-    assert seen.literals == {1, 2} and seen.text == "press <1> or <3><2></3> now"
-    assert written(seen.place("drück <1>, <3>dann</3> <2> <4>")) == "drück <1>, <b>dann</b> <2> "
+def test_literal_tags_in_the_source_stay_text() -> None:
+    paragraph = inline("press <1> or ", "<b>", "<2>", "</b>", " now")
+    assert paragraph.literals == {1, 2} and paragraph.text == "press <1> or <3><2></3> now"
+    assert join(paragraph.restore_markup("drück <1>, <3>dann</3> <2> <4>")) == "drück <1>, <b>dann</b> <2> "
 
 
-def test_tags_as_models_write_them() -> None:
-    seen = inline("a ", "<b>", "b", "</b>", " c", "<img/>", " d")
-    assert written(seen.place("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
-    assert written(seen.place("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
+def test_tags_may_contain_blanks_and_full_width_brackets() -> None:
+    paragraph = inline("a ", "<b>", "b", "</b>", " c", "<img/>", " d")
+    assert join(paragraph.restore_markup("x < 1 >y</ 1 > z <2 /> w")) == "x <b>y</b> z <img/> w"
+    assert join(paragraph.restore_markup("他＜1＞说＜/1＞了＜2/＞")) == "他<b>说</b>了<img/>"
 
 
-def test_tags_that_do_not_match_are_mended() -> None:
-    seen = inline("a ", "<b>", "b", "</b>", " ", "<i>", "c", "</i>", "<img/>", " d")
-    assert seen.text == "a <1>b</1> <2>c</2><3/> d"
-    for broken, mended in {
+def test_mismatched_tags_are_repaired() -> None:
+    paragraph = inline("a ", "<b>", "b", "</b>", " ", "<i>", "c", "</i>", "<img/>", " d")
+    assert paragraph.text == "a <1>b</1> <2>c</2><3/> d"
+    for broken, repaired in {
         "no tag": "no tag<img/>",
         "<1>open": "<b>open</b><img/>",
         "shut</1>": "shut<img/>",
@@ -78,35 +79,35 @@ def test_tags_that_do_not_match_are_mended() -> None:
         "<1/>a": "a<img/>",
         "<0>a<01>b</1>": "a<b>b</b><img/>",
     }.items():
-        assert written(seen.place(broken)) == mended, broken
+        assert join(paragraph.restore_markup(broken)) == repaired, broken
 
 
-def test_a_link_never_stands_in_a_link_and_what_is_pointed_at_stays() -> None:
-    seen = inline("<a>", "a", "</a>", " ", "<a>", "b", "</a>", "c ", "<b id>", "d", "</b>", "e")
-    assert written(seen.place("<1>x <2>y</2></1>")) == "<a>x y</a><b id></b>"
+def test_links_are_not_nested_and_anchors_stay() -> None:
+    paragraph = inline("<a>", "a", "</a>", " ", "<a>", "b", "</a>", "c ", "<b id>", "d", "</b>", "e")
+    assert join(paragraph.restore_markup("<1>x <2>y</2></1>")) == "<a>x y</a><b id></b>"
 
 
-def test_an_answer_without_words_is_no_translation() -> None:
-    assert inline("a", "<img/>", "b").place(" <1/> ") is None
-    assert inline("a").place("") is None
+def test_an_answer_without_words_is_not_a_translation() -> None:
+    assert inline("a", "<img/>", "b").restore_markup(" <1/> ") is None
+    assert inline("a").restore_markup("") is None
 
 
-def test_line_breaks_and_forbidden_characters_go_and_hard_spaces_stay() -> None:
+def test_line_breaks_and_forbidden_characters_are_removed_and_hard_spaces_stay() -> None:
     assert one_line(" a\r\n\u2028b\0\ud800\x1b c\xa0! ") == "a b c\xa0!"
 
 
-def test_markup_of_and_plain() -> None:
+def test_tags_are_listed_and_stripped() -> None:
     text = "a <1>b</1> c<2/>. 1 < 2, I <3 it"
-    assert markup_of(text) == ("<1>", "</1>", "<2/>")
-    assert plain(text) == "a b c. 1 < 2, I <3 it"
-    assert plain("<1>12</1><2/>The <3>End</3><4/>") == "12 The End"
-    assert markup_of("< 1 >x</1 >") == ("<1>", "</1>")
+    assert tags_of(text) == ("<1>", "</1>", "<2/>")
+    assert strip_tags(text) == "a b c. 1 < 2, I <3 it"
+    assert strip_tags("<1>12</1><2/>The <3>End</3><4/>") == "12 The End"
+    assert tags_of("< 1 >x</1 >") == ("<1>", "</1>")
 
 
-def test_nesting_of_any_depth() -> None:
+def test_elements_may_be_nested_to_any_depth() -> None:
     depth = 5000
-    seen = inline(*["<i>", "x "] * depth, *["</i>"] * depth)
-    assert seen.text.count("<") == 2 * (depth - 1)
+    paragraph = inline(*["<i>", "x "] * depth, *["</i>"] * depth)
+    assert paragraph.text.count("<") == 2 * (depth - 1)
 
 
 @st.composite
@@ -125,23 +126,23 @@ def nested(draw: st.DrawFn, depth: int = 4) -> list[str]:
 
 
 @given(nested())
-def test_the_paragraphs_own_text_gives_the_paragraph_back(pieces: list[str]) -> None:
-    seen = inline(*pieces)
-    placed = seen.place(seen.text)
-    if placed is None:
-        assert not plain(seen.text)
+def test_the_text_of_a_paragraph_restores_it(pieces: list[str]) -> None:
+    paragraph = inline(*pieces)
+    restored = paragraph.restore_markup(paragraph.text)
+    if restored is None:
+        assert not strip_tags(paragraph.text)
         return
-    again = inline_of([*seen.lead, *placed, *seen.trail])
-    assert again.text == seen.text or "<a>" in pieces  # a link in a link is dropped
+    result = number_markup([*paragraph.lead, *restored, *paragraph.trail])
+    assert result.text == paragraph.text or "<a>" in pieces  # a link in a link is dropped
     if "<a>" not in pieces:
-        assert written([m for m in placed if isinstance(m, Mark)]) == "".join(
+        assert join([m for m in restored if isinstance(m, Mark)]) == "".join(
             p for p in pieces if p.startswith("<")
-        )[len(written([m for m in seen.lead if isinstance(m, Mark)])) :].removesuffix(
-            written([m for m in seen.trail if isinstance(m, Mark)])
+        )[len(join([m for m in paragraph.lead if isinstance(m, Mark)])) :].removesuffix(
+            join([m for m in paragraph.trail if isinstance(m, Mark)])
         )
 
 
-def balanced(pieces: list[str | Mark[str]]) -> bool:
+def is_balanced(pieces: list[str | Mark[str]]) -> bool:
     stack = []
     for piece in pieces:
         if isinstance(piece, Mark) and piece.form == "open":
@@ -162,8 +163,10 @@ TAGS = ["<1>", "</1>", "<2>", "</2>", "<3/>", "<3>", "</3>", "<1/>", "<4>", "</4
 def test_broken_tags_always_give_balanced_markup_and_lose_nothing(
     pieces: list[str], answer: list[str]
 ) -> None:
-    seen = inline(*pieces)
-    placed = seen.place("".join([*answer, "word"]))
-    assert placed is not None and balanced([*seen.lead, *placed, *seen.trail])
-    images = [p for p in (*seen.lead, *placed, *seen.trail) if isinstance(p, Mark) and p.raw == "<img/>"]
+    paragraph = inline(*pieces)
+    restored = paragraph.restore_markup("".join([*answer, "word"]))
+    assert restored is not None
+    result = [*paragraph.lead, *restored, *paragraph.trail]
+    assert is_balanced(result)
+    images = [p for p in result if isinstance(p, Mark) and p.raw == "<img/>"]
     assert len(images) == pieces.count("<img/>")

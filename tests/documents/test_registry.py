@@ -1,4 +1,4 @@
-"""Files of all formats: which are read, and what is said of those that are not."""
+"""Files of all formats: reading, rendering, and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from templora_cli.documents.registry import (
     render_book,
 )
 from templora_cli.errors import TemploraError
-from tests.documents.fake import FIXTURES, docx, epub, p, parsed, run, shouting, texts
+from tests.documents.fake import FIXTURES, docx, epub, p, parse, run, shout_all, texts
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3"
 ERROR_PAGE = b"<!DOCTYPE html><html><head><title>404</title></head><body>Not found</body></html>"
@@ -32,7 +32,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100
 
 
 @pytest.mark.parametrize(
-    ("suffix", "content", "complaint"),
+    ("suffix", "content", "message"),
     [
         *((suffix, b"", "is empty") for suffix in (".txt", ".md", ".html", ".epub", ".docx")),
         (".txt", b"\xef\xbb\xbf \n\t", "is empty"),
@@ -42,32 +42,32 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100
         (".txt", b"{\\rtf1 a}", "is an RTF file"),
         (".html", ZIP, "is a zip archive"),
         (".txt", b"\x89PNG\r\n\x1a\n", "is a picture"),
-        (".txt", b"a\0\0\x01b" * 50, "in no encoding that is known here, or no text"),
+        (".txt", b"a\0\0\x01b" * 50, "is not text, or its encoding is unknown"),
         (".epub", b"Just words", "is a text, not an EPUB"),
         (".epub", ERROR_PAGE, "is an HTML page, not an EPUB"),
         (".epub", b"\n<?xml version='1.0'?><html>", "is an HTML page, not an EPUB"),
         (".epub", PDF, "is a PDF, not an EPUB"),
         (".epub", b"\0" * 60 + b"BOOKMOBI", "is a Kindle book, not an EPUB"),
-        (".epub", docx(p(run("a"))), "is no EPUB"),
+        (".epub", docx(p(run("a"))), "is not an EPUB"),
         (".docx", PDF, "is a PDF, not a Word document"),
         (".docx", ERROR_PAGE, "is an HTML page, not a Word document"),
-        (".docx", ZIP, "is no Word document"),
+        (".docx", ZIP, "is not a Word document"),
         (".docx", OLE, "protected with a password"),
-        (".txt", b"* * *\n1984\n", "has no words to translate"),
-        (".md", b"```\ncode\n```\n", "has no words to translate"),
-        (".html", b"<script>a</script><p>1</p>", "has no words to translate"),
+        (".txt", b"* * *\n1984\n", "has no words in it"),
+        (".md", b"```\ncode\n```\n", "has no words in it"),
+        (".html", b"<script>a</script><p>1</p>", "has no words in it"),
         (".pdf", PDF, ".pdf cannot be read"),
         ("", b"a", "a file without a suffix cannot be read"),
     ],
 )
-def test_refused(suffix: str, content: bytes, complaint: str) -> None:
-    with pytest.raises(TemploraError, match=complaint) as caught:
+def test_unreadable_files_are_refused(suffix: str, content: bytes, message: str) -> None:
+    with pytest.raises(TemploraError, match=message) as caught:
         parse_document(content, suffix, f"dir/book{suffix}")
     assert caught.value.hint and caught.value.message.startswith(f"dir/book{suffix}")
     assert "\n" not in caught.value.message + caught.value.hint
 
 
-def test_files(tmp_path: Path) -> None:
+def test_files_are_read_in_their_encoding(tmp_path: Path) -> None:
     file = tmp_path / "Book.TXT"
     file.write_bytes("Привет, мир".encode("cp1251"))
     assert texts(read_document(file)) == ["Привет, мир"]
@@ -78,11 +78,11 @@ def test_files(tmp_path: Path) -> None:
         read_document(tmp_path / "none.txt")
     with pytest.raises(TemploraError, match="cannot be read"):
         read_document(tmp_path)
-    with pytest.raises(TemploraError, match="an encoding is for text files"):
+    with pytest.raises(TemploraError, match="an encoding is only for text files"):
         read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")
 
 
-def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+def test_files_over_the_size_limit_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("longer than that")
     with pytest.raises(TemploraError, match="is over 0 MB"):
@@ -91,9 +91,9 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     content = file.read_bytes()
     with pytest.raises(TemploraError, match="is over 0 MB of text"):
         parse_document(content, ".txt", "a.txt", max_text_bytes=10)
-    with pytest.raises(TemploraError, match="is a zip archive"):  # which says more than that it is long
+    with pytest.raises(TemploraError, match="is a zip archive"):  # the format is reported before the size
         parse_document(ZIP, ".txt", "a.txt", max_text_bytes=10)
-    assert texts(parse_document(ZIP, ".epub", "a.epub", max_text_bytes=10)), "it holds texts, and is none"
+    assert texts(parse_document(ZIP, ".epub", "a.epub", max_text_bytes=10)), "the limit is for text files"
 
 
 SMALL = {
@@ -107,30 +107,30 @@ SMALL = {
 
 @pytest.fixture(params=SMALL)
 def small(request: pytest.FixtureRequest) -> Document:
-    return parsed(SMALL[request.param], request.param)
+    return parse(SMALL[request.param], request.param)
 
 
-def test_what_is_not_translated_stays(small: Document) -> None:
+def test_paragraphs_without_a_translation_stay(small: Document) -> None:
     content = small.render({}, "de")
     for nothing in ({0: ""}, {1: " \n"}, {0: "<1/>"}):
         assert small.render(nothing, "de") == content, nothing
-    assert texts(parsed(small.render({1: "Zwei"}, "de"), small.suffix)) == ["One", "Zwei"]
+    assert texts(parse(small.render({1: "Zwei"}, "de"), small.suffix)) == ["One", "Zwei"]
 
 
-def test_a_document_renders_again_and_again(small: Document) -> None:
+def test_a_document_can_be_rendered_repeatedly(small: Document) -> None:
     first = small.render({0: "Eins"}, "de")
-    small.render(shouting(small), "fr", bilingual=True)
+    small.render(shout_all(small), "fr", bilingual=True)
     assert small.render({0: "Eins"}, "de") == first
 
 
-def test_both_languages_are_paragraphs(small: Document) -> None:
+def test_bilingual_files_read_as_paragraphs_of_both_languages(small: Document) -> None:
     out = small.render({0: "Eins & <so>", 1: "Zwei"}, "de", bilingual=True)
-    assert texts(parsed(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
+    assert texts(parse(out, small.suffix)) == ["One", "Eins & <so>", "Two", "Zwei"]
 
 
-def test_control_characters_and_line_breaks_do_no_harm(small: Document) -> None:
+def test_control_characters_and_line_breaks_are_removed(small: Document) -> None:
     out = small.render({0: "Ei\0ns\x0b\u2028\ud800 da\r\n\n# so", 1: "a & b < c > d"}, "de")
-    assert texts(parsed(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
+    assert texts(parse(out, small.suffix)) == ["Eins da # so", "a & b < c > d"]
 
 
 def test_every_paragraph_is_in_one_chapter() -> None:
@@ -149,29 +149,29 @@ def test_three_hundred_chapters_take_seconds() -> None:
     chapter = "".join(f"<p>A sentence with <em>some</em> markup, number {i}.</p>\n" for i in range(60))
     content = epub(*[f"<h1>Chapter {i}</h1>{chapter}" for i in range(300)])
     start = time.perf_counter()
-    document = parsed(content, ".epub")
-    document.render(shouting(document), "de")
+    document = parse(content, ".epub")
+    document.render(shout_all(document), "de")
     assert len(document.chapters) == 300 and len(document.paragraphs) == 300 * 61 + 1
     assert time.perf_counter() - start < 30  # 2 s on an idle core
 
 
 @pytest.mark.parametrize("suffix", [".md", ".html", ".epub", ".docx"])
-def test_a_very_long_paragraph_is_one(suffix: str) -> None:
+def test_a_very_long_paragraph_stays_whole(suffix: str) -> None:
     words = "word " * 40_000
-    made = {
+    contents = {
         ".md": words,
         ".html": f"<p>{words}",
         ".epub": epub(f"<p>{words}</p>", metadata=""),
         ".docx": docx(p(run(words))),
     }
-    document = parsed(made[suffix], suffix)
+    document = parse(contents[suffix], suffix)
     assert len(document.paragraphs) == 1
-    assert texts(parsed(document.render(shouting(document), "de"), suffix)) == [words.strip().upper()]
+    assert texts(parse(document.render(shout_all(document), "de"), suffix)) == [words.strip().upper()]
 
 
 def _check_toy(content: bytes, suffix: str, name: str) -> None:
     if not content.startswith(b"TOY"):
-        raise TemploraError(f"{name} is no toy", f"give a {suffix}")
+        raise TemploraError(f"{name} is not a toy", f"give a {suffix}")
 
 
 def _read_toy(content: bytes, suffix: str, name: str, encoding: str | None) -> Document:
@@ -192,12 +192,12 @@ def test_a_new_format_is_a_row(tmp_path: Path) -> None:
     file.write_bytes(render_book(book_of_prose("One\n\nTwo"), file, formats=TOYS))
     assert texts(read_document(file, formats=TOYS)) == ["One|Two"]
     assert texts(read_document(file, encoding="utf-16", formats=TOYS)) == ["One|Two"]
-    with pytest.raises(TemploraError, match="is no toy"):
+    with pytest.raises(TemploraError, match="is not a toy"):
         parse_document(b"a", ".toy", "a.toy", formats=TOYS)
     assert texts(parse_document(b"a", ".txt", "a.txt", formats=TOYS)) == ["a"]
 
 
-def test_messages_name_the_formats_that_are_there() -> None:
+def test_messages_list_the_formats() -> None:
     file = Path("dir/a.pdf")
     for check in (lambda: check_book_suffix(file), lambda: render_book(book_of_prose("a"), file)):
         with pytest.raises(TemploraError) as caught:
@@ -207,7 +207,7 @@ def test_messages_name_the_formats_that_are_there() -> None:
     with pytest.raises(TemploraError, match=r"written as .*\.toy or \.toys or "):
         check_book_suffix(file, formats=TOYS)
     with pytest.raises(TemploraError, match=r"a\.epub: a book is written as"):
-        check_book_suffix(Path("a.epub"))  # which is read, and not written
+        check_book_suffix(Path("a.epub"))  # it has a reader, but no writer
     with pytest.raises(TemploraError) as caught:
         parse_document(PDF, ".pdf", "a.pdf")
     formats = re.fullmatch(r"convert it to one of (.*), for example with .*", str(caught.value.hint))
@@ -218,33 +218,33 @@ def test_messages_name_the_formats_that_are_there() -> None:
     assert "one of .toy .toys, for" in caught.value.hint
 
 
-def test_a_suffix_is_in_one_row() -> None:
+def test_every_suffix_is_in_one_row() -> None:
     suffixes = [suffix for row in FORMATS for suffix in row.suffixes]
     assert len(set(suffixes)) == len(suffixes) and all(s == s.lower() and s[0] == "." for s in suffixes)
 
 
-def test_the_suffix_says_how_a_book_is_written() -> None:
+def test_the_suffix_selects_the_writer() -> None:
     book = book_of_prose("a\nb")
     assert render_book(book, Path("a.md")) == b"a\n\nb\n"
     assert render_book(book, Path("a.TXT")) == b"a\nb\n"
 
 
 @pytest.mark.parametrize(
-    ("used", "loaded"),
+    ("call", "loaded"),
     [
         ("check_book_suffix(Path('a.md'))", set()),
         ("render_book(book_of_prose('a'), Path('a.md'))", {"writers.markdown"}),
         ("parse_document(b'a', '.txt', 'a')", {"readers.text_file", "readers.headings"}),
     ],
 )
-def test_what_a_row_needs_is_loaded_where_it_is_used(used: str, loaded: set[str]) -> None:
+def test_a_reader_or_writer_is_loaded_only_when_used(call: str, loaded: set[str]) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom templora_cli.documents.book import book_of_prose\n"
         "from templora_cli.documents.registry import check_book_suffix, parse_document, render_book\n"
-        f"{used}\nprint(*sys.modules)"
+        f"{call}\nprint(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
     assert not modules & {"lxml", "markdown_it", "charset_normalizer"}
-    rooms = ("templora_cli.documents.readers.", "templora_cli.documents.writers.")
-    assert {m.removeprefix("templora_cli.documents.") for m in modules if m.startswith(rooms)} == loaded
+    packages = ("templora_cli.documents.readers.", "templora_cli.documents.writers.")
+    assert {m.removeprefix("templora_cli.documents.") for m in modules if m.startswith(packages)} == loaded

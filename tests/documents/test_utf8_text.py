@@ -17,7 +17,7 @@ def test_byte_order_mark_and_line_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b" \n\t", "is empty"),
@@ -26,10 +26,10 @@ def test_byte_order_mark_and_line_ends(tmp_path: Path) -> None:
         ("text".encode("utf-16"), "is not UTF-8"),
     ],
 )
-def test_files_that_are_no_text(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(content)
-    with pytest.raises(TemploraError, match=complaint) as caught:
+    with pytest.raises(TemploraError, match=message) as caught:
         read_text(file)
     assert caught.value.hint
 

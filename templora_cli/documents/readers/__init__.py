@@ -1,1 +1,1 @@
-"""One file a format: bytes to paragraphs, and the same bytes with translations in them."""
+"""One module per format: reads a file as paragraphs and renders it with translations."""

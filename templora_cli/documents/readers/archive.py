@@ -1,4 +1,4 @@
-"""Zip archives of untrusted origin: read in memory within bounds, written with all that did not change."""
+"""Untrusted zip archives: read in memory within limits, and rebuilt with some entries replaced."""
 
 from __future__ import annotations
 
@@ -11,65 +11,66 @@ from collections.abc import Mapping
 from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES
 from templora_cli.errors import TemploraError
 
-MAX_ENTRIES = 50_000
-UNREADABLE = (
+_MAX_ENTRIES = 50_000
+_ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
     EOFError,
     ValueError,  # a damaged name
-    NotImplementedError,  # a method of compression that nobody has
+    NotImplementedError,  # an unknown compression method
     OSError,  # damaged bz2
 )
-"""What `zipfile` raises for bytes that are no archive, or a damaged one."""
+"""Raised by `zipfile` for bytes that are not an archive, or a damaged one."""
 
 
 class Archive:
-    """The entries of a zip archive, unpacked one at a time and never to the disk."""
+    """The entries of a zip archive, unpacked one at a time, never to disk."""
 
     def __init__(self, content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> None:
-        """Raises TemploraError: no readable archive, one with a password, or too much in it."""
+        """Raises TemploraError: not an archive, damaged, protected with a password, or over the limits."""
         self._name = name
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(content))
-        except UNREADABLE as error:
+        except _ZIP_ERRORS as error:
             raise self._damaged(error) from None
-        # of two entries with one name, readers take the last
+        # of two entries with the same name, zip readers use the last
         self._entries = {info.filename: info for info in self._zip.infolist()}
         size = sum(info.file_size for info in self._zip.infolist())
-        if size > max_bytes or len(self._zip.infolist()) > MAX_ENTRIES:
+        if size > max_bytes or len(self._zip.infolist()) > _MAX_ENTRIES:
             raise TemploraError(
-                f"{name} unpacks to {size >> 20} MB in {len(self._entries)} files, which no book does",
+                f"{name} unpacks to {size >> 20} MB in {len(self._zip.infolist())} files; "
+                f"the limits are {max_bytes >> 20} MB and {_MAX_ENTRIES} files",
                 "check where it comes from",
             )
         if any(info.flag_bits & 1 for info in self._entries.values()):
-            raise TemploraError(f"{name} is protected with a password", "give a file without one")
+            raise TemploraError(f"{name} is protected with a password", "give a file without a password")
 
     def __contains__(self, entry: str) -> bool:
         return entry in self._entries
 
     def read(self, entry: str) -> bytes:
-        """The bytes of the text `entry`, which must be there.
+        """The bytes of the text `entry`, which must exist.
 
-        Raises TemploraError: they are damaged, or too many for a text.
+        Raises TemploraError: damaged, or over `MAX_TEXT_BYTES`.
         """
         if self._entries[entry].file_size > MAX_TEXT_BYTES:
             raise TemploraError(
-                f"{self._name}, {entry}, is too large for a text", "check where it comes from"
+                f"{self._name}, {entry}, is over {MAX_TEXT_BYTES >> 20} MB", "check where it comes from"
             )
         return self._bytes(entry)
 
     def _bytes(self, entry: str) -> bytes:
         try:
             return self._zip.read(self._entries[entry])
-        except UNREADABLE as error:
+        except _ZIP_ERRORS as error:
             raise self._damaged(error, entry) from None
 
-    def written(self, changed: Mapping[str, bytes], *, stored_first: str | None = None) -> bytes:
-        """The archive with entries `changed`; those that were not there come last.
+    def rebuild(self, changed: Mapping[str, bytes], *, stored_first: str | None = None) -> bytes:
+        """The archive with the entries in `changed` replaced or, if they are new, added at the end.
 
-        The entry `stored_first` stands first and is not compressed, as EPUB wants its mimetype. The times of
-        entries stay, so equal changes give equal bytes.
+        The entry `stored_first` comes first and is not compressed, as EPUB requires for its mimetype. Entries
+        keep their times, so equal changes give equal bytes.
         """
         out = io.BytesIO()
         names = sorted(dict.fromkeys([*self._entries, *changed]), key=lambda name: name != stored_first)
@@ -86,5 +87,5 @@ class Archive:
         return out.getvalue()
 
     def _damaged(self, error: Exception, entry: str | None = None) -> TemploraError:
-        where = f"{self._name}, {entry}," if entry else self._name
-        return TemploraError(f"{where} is damaged: {error}", "download or copy it again")
+        location = f"{self._name}, {entry}," if entry else self._name
+        return TemploraError(f"{location} is damaged: {error}", "download or copy it again")

@@ -1,7 +1,7 @@
-"""Word documents: body, tables, text boxes, notes, headers and footers, what drawings show, and the title.
+"""Word documents: body, tables, text boxes, notes, headers, footers, descriptions of drawings, and the title.
 
-The XML of the parts is read with lxml, and only parts with a translation are written anew: python-docx has no
-access to notes and text boxes, and saves the whole package in its own way.
+The XML of the parts is read with lxml, and only parts with a translation are rewritten: python-docx cannot
+access notes and text boxes, and rewrites the whole package when it saves.
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
-from templora_cli.documents.inline import has_words, one_line, plain
+from templora_cli.documents.document import (
+    Kind,
+    ReadParagraph,
+    chapter_starts,
+    is_right_to_left,
+    split_into_chapters,
+)
+from templora_cli.documents.inline import has_words, one_line, strip_tags
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.docx_description import (
+    DESCRIBED_TAGS,
     FALLBACK,
-    TAGS,
     Description,
-    describe,
     descriptions_of,
+    translate_description,
 )
 from templora_cli.documents.readers.docx_direction import set_columns, set_direction
-from templora_cli.documents.readers.docx_paragraph import Element, W, words_of, write, write_beside
+from templora_cli.documents.readers.docx_fragments import Element, W
+from templora_cli.documents.readers.docx_paragraph import insert_translation, read_content, replace_content
 from templora_cli.errors import TemploraError
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -34,24 +41,24 @@ _MAIN = ("document.main+xml", "template.main+xml")
 _PROSE = (*_MAIN, ".footnotes+xml", ".endnotes+xml", ".header+xml", ".footer+xml")
 _TRACKED = [f"{W}{name}" for name in ("ins", "del", "moveFrom", "moveTo", "cellIns", "cellDel", "cellMerge")]
 _EAST_ASIAN = ("zh", "ja", "ko")
-_AGAIN = "open it in Word or LibreOffice and save it again as .docx"
+_RESAVE_HINT = "open it in Word or LibreOffice and save it again as .docx"
 
 
 class _DocxLocation(NamedTuple):
     part: str
-    number: int
-    """Among the paragraphs of the part, those without words too, and the descriptions of its drawings."""
+    element_index: int
+    """Among all paragraphs of the part, even those without words, and the descriptions of its drawings."""
 
 
 class _Style(NamedTuple):
     name: str
     parent: str | None
     level: int | None
-    item: bool
+    is_item: bool
 
 
 class DocxDocument:
-    """A .docx file. Entries of its table of contents take the translations of their headings."""
+    """A .docx file. Entries of its table of contents get the translations of their headings."""
 
     suffix = ".docx"
 
@@ -61,85 +68,91 @@ class DocxDocument:
         self._archive = Archive(content, name)
         self._parts = self._content_types()
         self._styles = self._read_styles()
-        self._places: list[_DocxLocation] = []
-        self._linked: dict[_DocxLocation, int] = {}
-        found: list[Found] = []
+        self._locations: list[_DocxLocation] = []
+        self._linked_entries: dict[_DocxLocation, int] = {}
+        paragraphs: list[ReadParagraph] = []
         for part in self._parts.get(_CORE, [])[:1]:
-            for index, element in enumerate(_titles(self._parsed(part))):
+            for index, element in enumerate(_title_elements(self._parse(part))):
                 if has_words(element.text or ""):
-                    found.append(Found(" ".join(element.text.split()), "metadata"))
-                    self._places.append(_DocxLocation(part, index))
+                    paragraphs.append(ReadParagraph(" ".join(element.text.split()), "metadata"))
+                    self._locations.append(_DocxLocation(part, index))
         for kind in _PROSE:
             for part in self._parts.get(kind, []):
-                self._read_part(part, found)
-        found = self._with_links(found)
-        self.paragraphs, self.chapters = in_chapters(found, chapter_starts(found))
+                self._read_part(part, paragraphs)
+        paragraphs = self._link_contents(paragraphs)
+        self.paragraphs, self.chapters = split_into_chapters(paragraphs, chapter_starts(paragraphs))
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
-        """See `Document`. Parts without a translation come out as they were."""
+        """See `Document`. Parts without a translation stay as they are."""
         by_part: dict[str, dict[int, str]] = defaultdict(dict)
         for index, text in translations.items():
-            by_part[self._places[index].part][self._places[index].number] = text
-        for place, index in self._linked.items():
+            by_part[self._locations[index].part][self._locations[index].element_index] = text
+        for location, index in self._linked_entries.items():
             if index in translations:
-                by_part[place.part][place.number] = plain(translations[index])
+                by_part[location.part][location.element_index] = strip_tags(translations[index])
         core = self._parts.get(_CORE, [""])[0]
         changed: dict[str, Element] = {}
         for part, texts in by_part.items():
-            root = self._parsed(part)
+            root = self._parse(part)
             if part == core:
-                done = _translate_titles(root, texts, bilingual)
+                is_changed = _translate_titles(root, texts, bilingual)
             else:
-                done = _translate_paragraphs(root, texts, bilingual, to_left=is_right_to_left(language))
-            if done:
+                is_changed = _translate_paragraphs(
+                    root, texts, bilingual, right_to_left=is_right_to_left(language)
+                )
+            if is_changed:
                 changed[part] = root
         if not changed:
             return self._content
         if not bilingual:
             self._set_language(changed, language)
-        return self._archive.written({part: _serialised(root) for part, root in changed.items()})
+        return self._archive.rebuild({part: _serialise(root) for part, root in changed.items()})
 
     def _content_types(self) -> dict[str, list[str]]:
-        """Names of parts by the end of their content type."""
+        """The names of the parts by the suffix of their content type."""
         if "[Content_Types].xml" not in self._archive:
-            raise TemploraError(f"{self._name} is no Word document", "give the file the suffix of what it is")
+            raise TemploraError(
+                f"{self._name} is not a Word document", "rename the file to the suffix of its real format"
+            )
         parts: dict[str, list[str]] = defaultdict(list)
-        for override in self._parsed("[Content_Types].xml").iter(f"{_TYPES}Override"):
+        for override in self._parse("[Content_Types].xml").iter(f"{_TYPES}Override"):
             part = (override.get("PartName") or "").lstrip("/")
-            for end in (*_PROSE, ".styles+xml", _CORE):
-                if (override.get("ContentType") or "").endswith(end) and part in self._archive:
-                    parts[end].append(part)
+            for suffix in (*_PROSE, ".styles+xml", _CORE):
+                if (override.get("ContentType") or "").endswith(suffix) and part in self._archive:
+                    parts[suffix].append(part)
         if not any(parts.get(main) for main in _MAIN):
-            raise TemploraError(f"{self._name} is no Word document", "give the file the suffix of what it is")
+            raise TemploraError(
+                f"{self._name} is not a Word document", "rename the file to the suffix of its real format"
+            )
         return parts
 
-    def _parsed(self, part: str) -> Element:
+    def _parse(self, part: str) -> Element:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
         try:
             root = etree.fromstring(self._archive.read(part), parser)
         except etree.XMLSyntaxError as error:
-            raise TemploraError(f"{self._name}, {part}, is damaged: {error.msg}", _AGAIN) from None
-        if root.getroottree().docinfo.internalDTD is not None:  # no Office program writes one
-            raise TemploraError(f"{self._name}, {part}, has a document type", _AGAIN)
+            raise TemploraError(f"{self._name}, {part}, is damaged: {error.msg}", _RESAVE_HINT) from None
+        if root.getroottree().docinfo.internalDTD is not None:  # Office programs never write one
+            raise TemploraError(f"{self._name}, {part}, contains a document type declaration", _RESAVE_HINT)
         return root
 
     def _read_styles(self) -> dict[str, _Style]:
         styles: dict[str, _Style] = {}
         for part in self._parts.get(".styles+xml", [])[:1]:
-            for style in self._parsed(part).iter(f"{W}style"):
+            for style in self._parse(part).iter(f"{W}style"):
                 name = _value(style, "name") or ""
                 outline = style.find(f"{W}pPr/{W}outlineLvl")
                 level = None if outline is None else _number(outline.get(f"{W}val"))
-                item = style.find(f"{W}pPr/{W}numPr") is not None
+                is_item = style.find(f"{W}pPr/{W}numPr") is not None
                 key = style.get(f"{W}styleId") or ""
-                styles[key] = _Style(name.lower(), _value(style, "basedOn"), level, item)
+                styles[key] = _Style(name.lower(), _value(style, "basedOn"), level, is_item)
         return styles
 
-    def _read_part(self, part: str, found: list[Found]) -> None:
-        root = self._parsed(part)
+    def _read_part(self, part: str, paragraphs: list[ReadParagraph]) -> None:
+        root = self._parse(part)
         if not str(root.tag).startswith(W):
             raise TemploraError(
-                f"{self._name} is in the strict form of Open XML, which is not read here",
+                f"{self._name} is in the Strict Open XML format, which is not supported",
                 "save it in Word as “Word Document (.docx)”",
             )
         if next(root.iter(*_TRACKED), None) is not None:
@@ -147,27 +160,26 @@ class DocxDocument:
                 f"{self._name} has tracked changes",
                 "accept or reject them in Word or LibreOffice (Review, Accept All Changes) and save it",
             )
-        for index, paragraph in enumerate(_paragraphs(root)):
-            if isinstance(paragraph, Description):
-                found.append(Found(paragraph.text, "caption"))
-                self._places.append(_DocxLocation(part, index))
+        for index, element in enumerate(_translatable_elements(root)):
+            if isinstance(element, Description):
+                paragraphs.append(ReadParagraph(element.text, "caption"))
+                self._locations.append(_DocxLocation(part, index))
                 continue
-            words = words_of(paragraph)
-            if words is not None and has_words(words.inline.text):
-                kind, level = self._kind(paragraph)
-                found.append(Found(words.inline.text, kind, level))
-                self._places.append(_DocxLocation(part, index))
+            content = read_content(element)
+            if content is not None and has_words(content.inline.text):
+                kind, level = self._kind_and_level(element)
+                paragraphs.append(ReadParagraph(content.inline.text, kind, level))
+                self._locations.append(_DocxLocation(part, index))
 
-    def _kind(self, paragraph: Element) -> tuple[Kind, int]:
-        """What a paragraph is, by its style and where it stands; the level of a heading."""
+    def _kind_and_level(self, paragraph: Element) -> tuple[Kind, int]:
+        """The kind of a paragraph by its style and position, and the level of a heading."""
         properties = paragraph.find(f"{W}pPr")
-        chain = self._chain(_value(properties, "pStyle"))
+        chain = self._style_chain(_value(properties, "pStyle"))
         names = {style.name for style in chain}
-        own_level = _number(_value(properties, "outlineLvl"))
         if any(re.fullmatch(r"toc (\d|heading)|contents \d", name) for name in names):
             return "contents", 0
         levels = [
-            own_level,
+            _number(_value(properties, "outlineLvl")),
             *(style.level for style in chain),
             *map(_heading_number, (s.name for s in chain)),
         ]
@@ -179,39 +191,39 @@ class DocxDocument:
         if any(name.endswith("caption") for name in names):
             return "caption", 0
         if _value(properties, "numPr/" + W + "numId") not in (None, "0") or any(
-            style.item for style in chain
+            style.is_item for style in chain
         ):
             return "item", 0
         return ("cell" if next(paragraph.iterancestors(f"{W}tc"), None) is not None else "text"), 0
 
-    def _chain(self, key: str | None) -> list[_Style]:
-        """A style and those that it is based on, the nearest first."""
+    def _style_chain(self, key: str | None) -> list[_Style]:
+        """A style and the styles that it is based on, nearest first."""
         chain: list[_Style] = []
         while key in self._styles and len(chain) < 20:
             chain.append(self._styles[key])
             key = chain[-1].parent
         return chain
 
-    def _with_links(self, found: list[Found]) -> list[Found]:
-        """`found` without entries of a table of contents that are a heading's text."""
-        kept: list[int] = []
+    def _link_contents(self, paragraphs: list[ReadParagraph]) -> list[ReadParagraph]:
+        """Link entries of the table of contents to headings with the same text; return the rest."""
+        remaining: list[int] = []
         headings: dict[str, int] = {}
-        entries = [i for i, f in enumerate(found) if f.kind == "contents"]
-        texts = {_key(f.text) for f in found if f.kind == "heading"}
-        linked = {i for i in entries if _key(found[i].text) in texts}
-        for index, f in enumerate(found):
+        entries = [i for i, p in enumerate(paragraphs) if p.kind == "contents"]
+        texts = {_title_key(p.text) for p in paragraphs if p.kind == "heading"}
+        linked = {i for i in entries if _title_key(paragraphs[i].text) in texts}
+        for index, paragraph in enumerate(paragraphs):
             if index not in linked:
-                if f.kind == "heading":
-                    headings.setdefault(_key(f.text), len(kept))
-                kept.append(index)
-        self._linked = {self._places[i]: headings[_key(found[i].text)] for i in linked}
-        self._places = [self._places[i] for i in kept]
-        return [found[i] for i in kept]
+                if paragraph.kind == "heading":
+                    headings.setdefault(_title_key(paragraph.text), len(remaining))
+                remaining.append(index)
+        self._linked_entries = {self._locations[i]: headings[_title_key(paragraphs[i].text)] for i in linked}
+        self._locations = [self._locations[i] for i in remaining]
+        return [paragraphs[i] for i in remaining]
 
     def _set_language(self, changed: dict[str, Element], language: str) -> None:
-        """In the properties, and for spell checkers in the defaults of the styles."""
+        """Set the language in the properties and, for spell checkers, in the default style."""
         for part in self._parts.get(_CORE, [])[:1]:
-            root = changed[part] = changed[part] if part in changed else self._parsed(part)
+            root = changed[part] = changed[part] if part in changed else self._parse(part)
             element = root.find(f"{_DC}language")
             if element is None:
                 element = etree.SubElement(root, f"{_DC}language")
@@ -219,57 +231,62 @@ class DocxDocument:
         main = language.split("-")[0].lower()
         name = "eastAsia" if main in _EAST_ASIAN else "bidi" if is_right_to_left(language) else "val"
         for part in self._parts.get(".styles+xml", [])[:1]:
-            root = self._parsed(part)
+            root = self._parse(part)
             for lang in root.findall(f"{W}docDefaults/{W}rPrDefault/{W}rPr/{W}lang"):
                 lang.set(f"{W}{name}", language)
                 changed[part] = root
 
 
-def _paragraphs(root: Element) -> list[Element | Description]:
-    """In document order, those in text boxes too, and what drawings show behind the paragraphs that hold
-    them; not the second copy of a text box for old programs."""
-    found: list[Element | Description] = []
-    for element in root.iter(f"{W}p", *TAGS):
+def _translatable_elements(root: Element) -> list[Element | Description]:
+    """Paragraphs, including those in text boxes, and the descriptions of drawings, in document order.
+
+    A description comes after the paragraph with the drawing. Fallback copies for old programs are left out.
+    """
+    elements: list[Element | Description] = []
+    for element in root.iter(f"{W}p", *DESCRIBED_TAGS):
         if next(element.iterancestors(FALLBACK), None) is None:
-            found += [element] if element.tag == f"{W}p" else descriptions_of(element)
-    return found
+            elements += [element] if element.tag == f"{W}p" else descriptions_of(element)
+    return elements
 
 
-def _translate_paragraphs(root: Element, texts: Mapping[int, str], bilingual: bool, *, to_left: bool) -> bool:
-    """Put the translations, which run `to_left` or to the right, into `root`; whether there were any."""
-    paragraphs = _paragraphs(root)
-    done = False
+def _translate_paragraphs(
+    root: Element, texts: Mapping[int, str], bilingual: bool, *, right_to_left: bool
+) -> bool:
+    """Write the translations to `root`. Returns whether anything changed."""
+    elements = _translatable_elements(root)
+    is_changed = False
     for index, text in texts.items():
-        if isinstance(paragraphs[index], Description):
-            done |= describe(paragraphs[index], text, bilingual)
+        element = elements[index]
+        if isinstance(element, Description):
+            is_changed |= translate_description(element, text, bilingual)
             continue
-        words = words_of(paragraphs[index])
-        placed = words.inline.place(text) if words is not None else None
-        if words is not None and placed is not None:
-            written = (write_beside if bilingual else write)(paragraphs[index], words, placed)
-            set_direction(written, to_left)
-            if not bilingual:  # the columns of both languages are the same ones
-                set_columns(written, to_left)
-            done = True
-    return done
+        content = read_content(element)
+        pieces = content.inline.restore_markup(text) if content is not None else None
+        if content is not None and pieces is not None:
+            written = (insert_translation if bilingual else replace_content)(element, content, pieces)
+            set_direction(written, right_to_left)
+            if not bilingual:  # both languages share the columns
+                set_columns(written, right_to_left)
+            is_changed = True
+    return is_changed
 
 
-def _titles(core: Element) -> list[Element]:
+def _title_elements(core: Element) -> list[Element]:
     return [element for name in ("title", "description") for element in core.findall(f"{_DC}{name}")]
 
 
 def _translate_titles(core: Element, texts: Mapping[int, str], bilingual: bool) -> bool:
-    done = False
+    is_changed = False
     for index, text in texts.items():
-        words = plain(one_line(text))
+        words = strip_tags(one_line(text))
         if words:
-            element = _titles(core)[index]
+            element = _title_elements(core)[index]
             element.text = f"{element.text} / {words}" if bilingual else words
-            done = True
-    return done
+            is_changed = True
+    return is_changed
 
 
-def _serialised(root: Element) -> bytes:
+def _serialise(root: Element) -> bytes:
     content: bytes = etree.tostring(
         root.getroottree(), xml_declaration=True, encoding="UTF-8", standalone=True
     )
@@ -290,5 +307,5 @@ def _heading_number(style: str) -> int | None:
     return int(match[1]) - 1 if match else None
 
 
-def _key(text: str) -> str:
-    return "".join(plain(text).split()).casefold()
+def _title_key(text: str) -> str:
+    return "".join(strip_tags(text).split()).casefold()

@@ -1,18 +1,18 @@
-"""Lines of plain text that begin a chapter, recognised with care: better none than a wrong one."""
+"""Detects chapter headings among lines of plain text; it misses some rather than report a wrong one."""
 
 from __future__ import annotations
 
 import re
 
-_MAX_CHARS = 80
+_MAX_LINE_CHARS = 80
 _MAX_TITLE_CHARS = 30
-"""Of what follows a Chinese, Japanese or Korean number."""
-_MAX_UNPARTED_CHARS = 12
-"""Of the same without a blank or a sign before it."""
+"""Limit for the title after a Chinese, Japanese or Korean number."""
+_MAX_UNSEPARATED_CHARS = 12
+"""The same limit without a blank or punctuation before the title."""
 _PARTICLES = "的是里裡在中有写寫也都就のはがをにで은는이가을를에의"
-"""What goes on a sentence: "第三章是……"."""
+"""Characters that continue a sentence: "第三章是……"."""
 
-_WORDS = (
+_DIVISION_WORDS = (
     "chapter part book volume act canto "
     "kapitel teil buch band chapitre partie livre tome capítulo capitulo parte libro capitolo "
     "hoofdstuk deel kapittel kapittel rozdział kapitola część fejezet luku bölüm chương bab "
@@ -25,7 +25,9 @@ _NUMBER = (
     r"|eins|zwei|drei|erstes|zweites|drittes|premier|première|primero|primera|primo|prima|uno|un|une"
     r"|первая|вторая|третья|четвёртая|пятая|шестая|седьмая|восьмая|девятая|десятая)"
 )
-_NUMBERED = re.compile(rf"(?:{'|'.join(_WORDS.split())})\s+{_NUMBER}(?P<rest>(?!\w).*)", re.IGNORECASE)
+_NUMBERED = re.compile(
+    rf"(?:{'|'.join(_DIVISION_WORDS.split())})\s+{_NUMBER}(?P<rest>(?!\w).*)", re.IGNORECASE
+)
 _NUMBER_FIRST = re.compile(
     r"(?:\d{1,4}|[ivxlc]{1,8})\.\s*(?:kapitel|teil|fejezet|rész|bölüm|kısım|luku|poglavlje|nodaļa|skyrius)"
     r"(?P<rest>(?!\w).*)",
@@ -35,7 +37,7 @@ _EAST_ASIAN = re.compile(
     r"第\s*[0-9０-９零〇一二三四五六七八九十百千两兩]{1,9}\s*[章節节回卷话話部集篇幕](?P<rest>.*)"
     r"|제?\s*\d{1,4}\s*[장화편부](?P<korean>(?:[\s:：.].*)?)"
 )
-_ALONE = re.compile(
+_UNNUMBERED = re.compile(
     r"(?:prologue|epilogue|preface|foreword|introduction|afterword|interlude|prolog|epilog|vorwort|nachwort"
     r"|einleitung|avant-propos|prólogo|epílogo|prologo|epilogo|пролог|эпилог|предисловие|послесловие"
     r"|楔子|引子|序[章言幕]?|前言|尾声|尾聲|后记|後記|终章|終章|番外篇?|プロローグ|エピローグ|あとがき|幕間"
@@ -47,9 +49,9 @@ _ALONE = re.compile(
 def is_chapter_heading(line: str) -> bool:
     """Whether a paragraph of plain text reads as a heading: "Chapter 12", "第十二章 …", "CHAPTER XII. …"."""
     line = line.strip(" *#=-_~【】[]")
-    if not line or len(line) > _MAX_CHARS:
+    if not line or len(line) > _MAX_LINE_CHARS:
         return False
-    if _ALONE.fullmatch(line):
+    if _UNNUMBERED.fullmatch(line):
         return True
     match = _NUMBERED.fullmatch(line) or _NUMBER_FIRST.fullmatch(line)
     if match is not None:
@@ -59,7 +61,7 @@ def is_chapter_heading(line: str) -> bool:
 
 
 def _is_title(rest: str) -> bool:
-    """Whether what follows the number is nothing, a title after a sign, or one that begins with a capital."""
+    """Whether the text after the number is empty, or a title after punctuation or with a capital letter."""
     if re.match(r"\s*[.:—–-]", rest) or not rest.strip():
         return not re.match(r"\.\s*\w.*[,;]$", rest)
     title = rest.strip()
@@ -73,5 +75,5 @@ def _is_east_asian_title(rest: str) -> bool:
         return False
     if rest[0].isspace() or rest[0] in ":：·、.．-—「『《（(":
         return not rest.endswith(("。", "，", "、"))
-    sentence = re.search(r"[。，！？、；“”]", rest) or rest[0] in _PARTICLES
-    return not sentence and len(rest) <= _MAX_UNPARTED_CHARS
+    is_sentence = re.search(r"[。，！？、；“”]", rest) or rest[0] in _PARTICLES
+    return not is_sentence and len(rest) <= _MAX_UNSEPARATED_CHARS

@@ -1,4 +1,4 @@
-"""Markup inside a Markdown paragraph: from what markdown-it found to marks, and back to Markdown."""
+"""Markup inside a Markdown paragraph: from the tokens of markdown-it to marks, and back to Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it.rules_inline import image
 
-from templora_cli.documents.inline import Inline, Mark, inline_of
+from templora_cli.documents.inline import Inline, Mark, number_markup
 
 if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
 FOOTNOTE = re.compile(r"(?<!\\)\[\^[^\]\s]+\]")
 _TASK = re.compile(r"\[[ xX]\] ")
 _MASK = str.maketrans("[^]", "\ue000\ue001\ue002")
-"""For the signs of a footnote, which CommonMark would take for a link."""
+"""Private characters for the brackets of a footnote, which CommonMark would read as a link."""
 _UNMASK = str.maketrans("\ue000\ue001\ue002", "[^]")
-_MASKED = re.compile("\ue000\ue001[^\ue002]+\ue002")
+_MASKED_FOOTNOTE = re.compile("\ue000\ue001[^\ue002]+\ue002")
 _HTML_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)[^>]*?(/?)>")
-_AS_HTML = {"*": "em", "_": "em", "**": "strong", "__": "strong", "~~": "s"}
+_HTML_NAMES = {"*": "em", "_": "em", "**": "strong", "__": "strong", "~~": "s"}
 
 
-def located_image(state: StateInline, silent: bool) -> bool:
-    """The parser's rule of images, which also keeps where in its paragraph one stands, as it is there."""
+def locate_image(state: StateInline, silent: bool) -> bool:
+    """The image rule of the parser; it also records the offset and source of the image in its paragraph."""
     start = state.pos
-    found = image(state, silent)
-    if found and not silent:
+    is_image = image(state, silent)
+    if is_image and not silent:
         state.tokens[-1].meta.update(start=start, raw=state.src[start : state.pos])
-    return found
+    return is_image
 
 
-def alt_of(token: Token) -> str:
-    """What an image is said to show, without the markup in it, which nobody sees."""
+def alt_text(token: Token) -> str:
+    """The alt text of an image, without markup, which no reader sees."""
     words = []
     for child in token.children or ():
         if child.type == "image":
-            words.append(alt_of(child))
+            words.append(alt_text(child))
         elif child.type in ("softbreak", "hardbreak"):
             words.append(" ")
         elif child.type != "html_inline":
-            words.append(unmasked(child.content))
+            words.append(unmask_footnotes(child.content))
     return "".join(words)
 
 
-def is_named_by_alt(token: Token) -> bool:
-    """Does the definition of an image go by its alt text (`![alt]`, `![alt][]`), which so must stay?"""
+def has_alt_as_label(token: Token) -> bool:
+    """Whether the alt text is also the link label (`![alt]`, `![alt][]`), so that it must not change."""
     return str(token.meta["raw"])[len(token.content) + 3 :] in ("", "[]")
 
 
-def inline_of_tokens(tokens: list[Token]) -> Inline[str]:
-    """The numbered paragraph of the children of an inline token."""
-    return inline_of(_paired(list(_pieces(tokens))))
+def number_tokens(tokens: list[Token]) -> Inline[str]:
+    """The children of an inline token, with numbered markup."""
+    return number_markup(_void_unpaired_tags(list(_pieces(tokens))))
 
 
 def _pieces(tokens: list[Token]) -> Iterator[str | Mark[str]]:
@@ -71,42 +71,42 @@ def _pieces(tokens: list[Token]) -> Iterator[str | Mark[str]]:
             skip_to = index + 3
         elif token.type == "link_open":
             links.append(token)
-            yield Mark("open", "[", link=True)
+            yield Mark("open", "[", is_link=True)
         elif token.type == "link_close":
             attributes = links.pop().attrs
-            yield Mark("close", f"]{target(str(attributes['href']), attributes.get('title'))}")
+            yield Mark("close", f"]{_link_target(str(attributes['href']), attributes.get('title'))}")
         else:
             yield _mark(token)
 
 
 def _text_pieces(text: str, *, first: bool) -> Iterator[str | Mark[str]]:
-    at = 0
+    end = 0
     task = _TASK.match(text) if first else None
     if task is not None:
-        at = task.end()
+        end = task.end()
         yield Mark("void", task[0])
-    for match in _MASKED.finditer(text, at):
-        yield unmasked(text[at : match.start()])
-        at = match.end() + (first and match.start() == 0 and text[match.end() :].startswith(":"))
-        yield Mark("void", unmasked(text[match.start() : at]))
-    yield unmasked(text[at:])
+    for match in _MASKED_FOOTNOTE.finditer(text, end):
+        yield unmask_footnotes(text[end : match.start()])
+        end = match.end() + (first and match.start() == 0 and text[match.end() :].startswith(":"))
+        yield Mark("void", unmask_footnotes(text[match.start() : end]))
+    yield unmask_footnotes(text[end:])
 
 
 def _mark(token: Token) -> Mark[str]:
-    """The mark of a token that is no text. Tags of HTML are not paired yet."""
+    """The mark of a token that is not text. HTML tags are not paired yet."""
     if token.type == "image":
-        if not is_named_by_alt(token):
-            return Mark("void", unmasked(token.meta["raw"]))
-        alt = unmasked(token.content)
-        return Mark("void", f"![{alt}]{target(str(token.attrs['src']), token.attrs.get('title'))}")
+        if not has_alt_as_label(token):
+            return Mark("void", unmask_footnotes(token.meta["raw"]))
+        alt = unmask_footnotes(token.content)
+        return Mark("void", f"![{alt}]{_link_target(str(token.attrs['src']), token.attrs.get('title'))}")
     if token.type == "hardbreak":
-        return Mark("void", "\\\n", spare=True)
+        return Mark("void", "\\\n", is_optional=True)
     if token.type == "code_inline":
-        content = unmasked(token.content)
+        content = unmask_footnotes(token.content)
         pad = " " if content[:1] in ("`", " ") or content[-1:] in ("`", " ") else ""
         return Mark("void", f"{token.markup}{pad}{content}{pad}{token.markup}")
     if token.type == "html_inline":
-        return _html_mark(unmasked(token.content))
+        return _html_mark(unmask_footnotes(token.content))
     assert token.nesting, f"an unknown token: {token.type}"
     return Mark("open" if token.nesting > 0 else "close", token.markup)
 
@@ -114,26 +114,28 @@ def _mark(token: Token) -> Mark[str]:
 def _html_mark(raw: str) -> Mark[str]:
     match = _HTML_TAG.fullmatch(raw)
     if match is None:
-        return Mark("void", raw, hidden=True)
+        return Mark("void", raw, is_hidden=True)
     name = match[2].lower()
     if match[3] or name in ("br", "img", "hr", "wbr", "input"):
-        return Mark("void", raw, spare=name in ("br", "wbr"))
-    return Mark("close" if match[1] else "open", raw, link=name == "a", anchor=" id" in raw or " name" in raw)
+        return Mark("void", raw, is_optional=name in ("br", "wbr"))
+    return Mark(
+        "close" if match[1] else "open", raw, is_link=name == "a", is_anchor=" id" in raw or " name" in raw
+    )
 
 
-def _paired(pieces: list[str | Mark[str]]) -> list[str | Mark[str]]:
-    """`pieces` with each tag of HTML that has no partner as a void: markdown-it pairs only its own."""
+def _void_unpaired_tags(pieces: list[str | Mark[str]]) -> list[str | Mark[str]]:
+    """`pieces` with each unpaired HTML tag as a void, because markdown-it pairs only Markdown."""
     stack: list[int] = []
     for index, piece in enumerate(pieces):
         if isinstance(piece, str) or piece.form == "void":
             continue
         if piece.form == "open":
             stack.append(index)
-        elif not _is_html(piece):
-            while _is_html(pieces[stack[-1]]):
+        elif not _is_html_tag(piece):
+            while _is_html_tag(pieces[stack[-1]]):
                 _make_void(pieces, stack.pop())
             stack.pop()
-        elif stack and _name(pieces[stack[-1]]) == _name(piece):
+        elif stack and _html_tag_name(pieces[stack[-1]]) == _html_tag_name(piece):
             stack.pop()
         else:
             _make_void(pieces, index)
@@ -148,44 +150,44 @@ def _make_void(pieces: list[str | Mark[str]], index: int) -> None:
     pieces[index] = Mark("void", piece.raw)
 
 
-def _is_html(piece: str | Mark[str]) -> bool:
+def _is_html_tag(piece: str | Mark[str]) -> bool:
     return isinstance(piece, Mark) and piece.raw.startswith("<")
 
 
-def _name(piece: str | Mark[str]) -> str:
+def _html_tag_name(piece: str | Mark[str]) -> str:
     match = _HTML_TAG.fullmatch(piece.raw) if isinstance(piece, Mark) else None
     return match[2].lower() if match else ""
 
 
-def target(href: str, title: object) -> str:
-    """`(href "title")` as it stands behind the words of a link."""
-    where = f"<{href}>" if not href or re.search(r"[\s()<>]", href) else href
+def _link_target(href: str, title: object) -> str:
+    """The end of a link in Markdown: `(href "title")`."""
+    destination = f"<{href}>" if not href or re.search(r"[\s()<>]", href) else href
     if not title:
-        return f"({where})"
-    escaped = re.sub(r'(["\\])', r"\\\1", unmasked(str(title)))
-    return f'({where} "{escaped}")'
+        return f"({destination})"
+    escaped = re.sub(r'(["\\])', r"\\\1", unmask_footnotes(str(title)))
+    return f'({destination} "{escaped}")'
 
 
-def unmasked(text: str) -> str:
-    """`text` with its footnotes as they are in the file."""
+def unmask_footnotes(text: str) -> str:
+    """`text` with the footnotes of the file again."""
     return text.translate(_UNMASK)
 
 
-def masked(text: str) -> str:
-    """`text`, as long as it was, with its footnotes hidden from the parser."""
+def mask_footnotes(text: str) -> str:
+    """`text`, of equal length, with footnotes hidden from the parser."""
     return FOOTNOTE.sub(lambda match: match[0].translate(_MASK), text)
 
 
-def written(pieces: Iterable[str | Mark[str]], *, html: bool = False) -> str:
-    """`pieces` as Markdown; `html` writes emphasis as tags, which Markdown takes in any place."""
+def to_markdown(pieces: Iterable[str | Mark[str]], *, html: bool = False) -> str:
+    """`pieces` as Markdown; with `html`, emphasis is written as tags, which work in any position."""
     out: list[str] = []
     for piece in pieces:
         if isinstance(piece, str):
             at_start = not out or out[-1].endswith("\n")
-            out.append(_escaped(piece.lstrip() if at_start else piece, at_start=at_start))
+            out.append(_escape(piece.lstrip() if at_start else piece, at_start=at_start))
             continue
-        if piece.form != "void" and html and piece.raw in _AS_HTML:
-            name = _AS_HTML[piece.raw]
+        if piece.form != "void" and html and piece.raw in _HTML_NAMES:
+            name = _HTML_NAMES[piece.raw]
             out.append(f"<{name}>" if piece.form == "open" else f"</{name}>")
         else:
             if out and out[-1].endswith("!") and piece.raw.startswith("["):
@@ -194,17 +196,18 @@ def written(pieces: Iterable[str | Mark[str]], *, html: bool = False) -> str:
     return "".join(out)
 
 
-def written_alt(text: str) -> str:
-    """`text` as an alt text, in the cell of a table too.
+def escape_alt(text: str) -> str:
+    """`text` escaped for an alt text, also in a table cell.
 
-    Nothing in it ends code or a tag that would begin before the image: no backslash helps there.
+    Backticks and ">" become entities. Escaped with a backslash, they could still end code or a tag that
+    begins before the image.
     """
-    text = _escaped(text, at_start=False).replace("|", "\\|")
+    text = _escape(text, at_start=False).replace("|", "\\|")
     return text.replace("\\`", "&#96;").replace(">", "&gt;")
 
 
-def _escaped(text: str, *, at_start: bool) -> str:
-    """`text` so that Markdown takes it for text."""
+def _escape(text: str, *, at_start: bool) -> str:
+    """`text` escaped so that Markdown reads it as text."""
     text = re.sub(r"([\\`*\[\]<])", r"\\\1", text.replace("\n", " "))
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text).replace("~~", "\\~\\~")
     text = re.sub(r"&(?=#?\w+;)", r"\\&", text)

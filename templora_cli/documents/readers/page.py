@@ -1,6 +1,6 @@
-"""The prose of an HTML or XHTML text: its blocks with their inline markup, and the text with some replaced.
+"""The prose of an HTML or XHTML text as blocks with inline markup, and the text with translated blocks.
 
-Only the ranges of blocks that are translated change; every other character stays.
+Only the ranges of translated blocks change; every other character stays.
 """
 
 from __future__ import annotations
@@ -13,15 +13,22 @@ from html import unescape
 from itertools import accumulate
 
 from templora_cli.documents.document import Kind, is_right_to_left
-from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, plain
+from templora_cli.documents.inline import (
+    Inline,
+    Mark,
+    has_words,
+    is_translatable_description,
+    number_markup,
+    strip_tags,
+)
 from templora_cli.documents.markup import (
     Splice,
     Token,
-    attribute,
+    apply_splices,
+    attribute_value,
     attributes_of,
     element_names,
     escape,
-    spliced,
     tokens_of,
 )
 
@@ -35,9 +42,9 @@ _NO_PROSE = element_names(
     "script style textarea xmp iframe noembed noframes template svg math pre code object applet audio "
     "video canvas select"
 )
-_READINGS = element_names("rt rp rtc")
+_RUBY_READINGS = element_names("rt rp rtc")
 _TRANSPARENT = element_names("ruby rb wbr")
-"""Markup of the source's words that means nothing around a translation."""
+"""Markup that applies to the words of the source only."""
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), "heading"),
     **dict.fromkeys(("li", "dt", "dd"), "item"),
@@ -50,88 +57,89 @@ _NOTE_MARK_CHARS = 8
 
 @dataclass(frozen=True)
 class PageBlock:
-    """A stretch of prose between two block tags, or the words in an attribute."""
+    """Prose between two block tags, or the description in an attribute."""
 
     start: int
     end: int
     inline: Inline[str]
     kind: Kind
     level: int
-    """Of a heading: 1 to 6; else 0."""
+    """1 to 6 for headings, else 0."""
     element: tuple[Token, Token] | None
-    """The tags around it, where it is all that is between them."""
+    """The opening and closing tag around it, if it is their whole content."""
     is_attribute: bool = False
-    """Does it describe an image or the page? Then it may stand inside another block."""
+    """Whether it describes an image or the page. It may then be inside another block."""
 
 
 class Page:
-    """An HTML or XHTML text; `blocks` are its words in order."""
+    """An HTML or XHTML text; `blocks` are its prose and descriptions, in order."""
 
-    def __init__(self, text: str, *, xml: bool, entries: bool = False) -> None:
-        """`entries` says that it is a table of contents, in which two languages share a line."""
+    def __init__(self, text: str, *, xml: bool, is_contents: bool = False) -> None:
+        """With `is_contents`, a table of contents: two languages then share a line."""
         self.text = text
         self.xml = xml
-        self._entries = entries
-        self._tokens = _without_opaque(text, tokens_of(text))
-        found = [*_blocks(text, self._tokens), *_descriptions(text, self._tokens)]
-        self.blocks = sorted(found, key=lambda block: block.start)
+        self._is_contents = is_contents
+        self._tokens = _join_opaque(text, tokens_of(text))
+        blocks = [*_blocks(text, self._tokens), *_descriptions(text, self._tokens)]
+        self.blocks = sorted(blocks, key=lambda block: block.start)
         self._prose = [index for index, block in enumerate(self.blocks) if not block.is_attribute]
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> str:
-        """The text with the `translations` of blocks; the text as it is where none has words."""
-        described = self._described(translations, bilingual=bilingual)
+        """The text with the `translations` of blocks; the same text if none of them has words."""
+        described = self._translate_descriptions(translations, bilingual=bilingual)
         if described == self.text:
-            return self._translated(translations, language, bilingual=bilingual)
-        # Prose is the same there, at other offsets.
-        page = Page(described, xml=self.xml, entries=self._entries)
-        moved = dict(zip(self._prose, page._prose, strict=True))
-        prose = {moved[index]: text for index, text in translations.items() if index in moved}
-        return page._translated(prose, language, bilingual=bilingual)
+            return self._translate_prose(translations, language, bilingual=bilingual)
+        # The prose is the same, at other offsets.
+        page = Page(described, xml=self.xml, is_contents=self._is_contents)
+        new_index = dict(zip(self._prose, page._prose, strict=True))
+        prose = {new_index[index]: text for index, text in translations.items() if index in new_index}
+        return page._translate_prose(prose, language, bilingual=bilingual)
 
-    def _described(self, translations: Mapping[int, str], *, bilingual: bool) -> str:
-        """The text with what the attributes say translated, in both languages where it is `bilingual`."""
+    def _translate_descriptions(self, translations: Mapping[int, str], *, bilingual: bool) -> str:
+        """The text with translated descriptions, in both languages if `bilingual`."""
         splices = []
         for index, translation in translations.items():
             block = self.blocks[index]
             if block.is_attribute and has_words(translation):
-                words = plain(translation)
-                words = f"{plain(block.inline.text)} / {words}" if bilingual else words
-                quoted = self.text[block.start - 1] in "\"'"
+                words = strip_tags(translation)
+                words = f"{strip_tags(block.inline.text)} / {words}" if bilingual else words
+                is_quoted = self.text[block.start - 1] in "\"'"
                 value = escape(words).replace('"', "&quot;").replace("'", "&#39;")
-                splices.append(Splice(block.start, block.end, value if quoted else f'"{value}"'))
-        return spliced(self.text, splices)
+                splices.append(Splice(block.start, block.end, value if is_quoted else f'"{value}"'))
+        return apply_splices(self.text, splices)
 
-    def _translated(self, translations: Mapping[int, str], language: str, *, bilingual: bool) -> str:
+    def _translate_prose(self, translations: Mapping[int, str], language: str, *, bilingual: bool) -> str:
         splices = []
         for index, translation in sorted(translations.items()):
             block = self.blocks[index]
-            placed = block.inline.place(translation)
-            if placed is None or block.is_attribute:
+            pieces = block.inline.restore_markup(translation)
+            if pieces is None or block.is_attribute:
                 continue
-            splices.append(
-                self._beside(block, placed, language) if bilingual else self._instead(block, placed)
-            )
+            if bilingual:
+                splices.append(self._bilingual_splice(block, pieces, language))
+            else:
+                splices.append(self._replacement(block, pieces))
         if splices and not bilingual:
-            splices += self._language(language)
-        return spliced(self.text, splices)
+            splices += self._language_splices(language)
+        return apply_splices(self.text, splices)
 
-    def _instead(self, block: PageBlock, placed: list[str | Mark[str]]) -> Splice:
-        pieces = [*block.inline.lead, *placed, *block.inline.trail]
-        return Splice(block.start, block.end, _written(pieces))
+    def _replacement(self, block: PageBlock, pieces: list[str | Mark[str]]) -> Splice:
+        content = _to_html([*block.inline.lead, *pieces, *block.inline.trail])
+        return Splice(block.start, block.end, content)
 
-    def _beside(self, block: PageBlock, placed: list[str | Mark[str]], language: str) -> Splice:
-        """The translation after the source: in a paragraph of its own, or after a line break in the same
-        element where a second one could break a list, a table or a table of contents."""
+    def _bilingual_splice(self, block: PageBlock, pieces: list[str | Mark[str]], language: str) -> Splice:
+        """The translation after the source: in a new paragraph, or after a line break in the same element
+        where a new element could break a list or table. Titles and contents stay on one line."""
         inline = block.inline
-        if block.kind == "metadata" or self._entries:
-            source = inline.place(inline.text) or []
-            return self._instead(block, [*source, " / ", *map(_copy, placed)])
-        words = _written([_copy(piece) for piece in (*inline.lead, *placed, *inline.trail)]).strip()
+        if block.kind == "metadata" or self._is_contents:
+            source = inline.restore_markup(inline.text) or []
+            return self._replacement(block, [*source, " / ", *map(_copy_piece, pieces)])
+        words = _to_html([_copy_piece(piece) for piece in (*inline.lead, *pieces, *inline.trail)]).strip()
         lang = f'{"xml:lang" if self.xml else "lang"}="{escape(language)}"'
         lang += ' dir="rtl"' if is_right_to_left(language) else ""
         if block.element is not None and block.element[0].name == "p":
             opening, closing = block.element
-            tag = re.sub(r"\s(?:xml:)?lang\s*=\s*(\"[^\"]*\"|'[^']*')", "", _no_ids(self._raw(opening)))
+            tag = re.sub(r"\s(?:xml:)?lang\s*=\s*(\"[^\"]*\"|'[^']*')", "", _without_ids(self._raw(opening)))
             copy = f"{tag[:-1].rstrip()} {lang}>{words}{self._raw(closing)}"
             return Splice(closing.end, closing.end, f"\n{copy}")
         line_break = "<br/>" if self.xml else "<br>"
@@ -139,50 +147,51 @@ class Page:
         end = block.end - blank
         return Splice(end, end, f"{line_break}<span {lang}>{words}</span>")
 
-    def _language(self, language: str) -> Iterator[Splice]:
-        """Sets the language and direction of the root, and of blocks that say the same as the root."""
+    def _language_splices(self, language: str) -> Iterator[Splice]:
+        """Set the language and direction of the root, and of blocks that declare those of the root."""
         root = next((t for t in self._tokens if t.name == "html" and t.kind == "open"), None)
         if root is None:
             return
-        old = attribute(self._raw(root), "lang")
-        to_left = is_right_to_left(language)
-        wrong, right = ("ltr", "rtl") if to_left else ("rtl", "ltr")
+        old = attribute_value(self._raw(root), "lang")
+        right_to_left = is_right_to_left(language)
+        wrong, right = ("ltr", "rtl") if right_to_left else ("rtl", "ltr")
         added = "" if old is not None else f' {"xml:lang" if self.xml else "lang"}="{escape(language)}"'
-        added += ' dir="rtl"' if to_left and attribute(self._raw(root), "dir") is None else ""
+        added += ' dir="rtl"' if right_to_left and attribute_value(self._raw(root), "dir") is None else ""
         yield Splice(root.end - 1, root.end - 1, added)
         for token in self._tokens:
             if token.kind != "open" or token.name not in _BLOCKS:
                 continue
-            for found in attributes_of(self._raw(token)):
-                start, end = token.start + found.start, token.start + found.end
-                if found.name in ("lang", "xml:lang") and old and found.value.lower() == old.lower():
+            for attribute in attributes_of(self._raw(token)):
+                start, end = token.start + attribute.start, token.start + attribute.end
+                name, value = attribute.name, attribute.value.lower()
+                if name in ("lang", "xml:lang") and old and value == old.lower():
                     yield Splice(start, end, escape(language))
-                elif found.name == "dir" and found.value.lower() == wrong:
+                elif name == "dir" and value == wrong:
                     yield Splice(start, end, right)
 
     def _raw(self, token: Token) -> str:
         return self.text[token.start : token.end]
 
 
-def _written(pieces: list[str | Mark[str]]) -> str:
+def _to_html(pieces: list[str | Mark[str]]) -> str:
     return "".join(escape(p) if isinstance(p, str) else p.raw for p in pieces)
 
 
-def _copy(piece: str | Mark[str]) -> str | Mark[str]:
-    """What a second rendering of the same paragraph holds of a mark: nothing that may be there only once."""
+def _copy_piece(piece: str | Mark[str]) -> str | Mark[str]:
+    """A piece for a second copy of the paragraph: without ids, images and notes, which must be unique."""
     if isinstance(piece, str):
         return piece
     if piece.form == "void" and not re.match(r"<(?:br|code|kbd|math)\b", piece.raw):
         return ""
-    return Mark(piece.form, _no_ids(piece.raw))
+    return Mark(piece.form, _without_ids(piece.raw))
 
 
-def _no_ids(tag: str) -> str:
+def _without_ids(tag: str) -> str:
     return re.sub(r"""\s(?:xml:)?(?:id|name)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", "", tag)
 
 
 def _partners(tokens: list[Token]) -> dict[int, int]:
-    """The index of the closing tag of every opening tag that has one."""
+    """The index of the closing tag of each opening tag that has one."""
     partners = {}
     stack: list[int] = []
     names: Counter[str] = Counter()
@@ -198,21 +207,21 @@ def _partners(tokens: list[Token]) -> dict[int, int]:
     return partners
 
 
-def _without_opaque(text: str, tokens: list[Token]) -> list[Token]:
-    """`tokens` with each element that holds no prose as one token "empty", readings of ruby as "other"."""
+def _join_opaque(text: str, tokens: list[Token]) -> list[Token]:
+    """`tokens` with each ruby reading, and each element without prose, as one token of kind "empty"."""
     partners = _partners(tokens)
-    kept = []
+    joined = []
     index = 0
     while index < len(tokens):
         token = tokens[index]
         last = partners.get(index)
-        if last is not None and (token.name in _READINGS or _is_opaque(text, tokens, index, last)):
-            kept.append(Token("empty", token.start, tokens[last].end, token.name))
+        if last is not None and (token.name in _RUBY_READINGS or _is_opaque(text, tokens, index, last)):
+            joined.append(Token("empty", token.start, tokens[last].end, token.name))
             index = last
         else:
-            kept.append(token)
+            joined.append(token)
         index += 1
-    return kept
+    return joined
 
 
 def _is_opaque(text: str, tokens: list[Token], first: int, last: int) -> bool:
@@ -220,22 +229,22 @@ def _is_opaque(text: str, tokens: list[Token], first: int, last: int) -> bool:
     if token.name in _NO_PROSE:
         return True
     tag = text[token.start : token.end]
-    if "translate" in tag and attribute(tag, "translate") == "no":
+    if "translate" in tag and attribute_value(tag, "translate") == "no":
         return True
     if token.name == "nav":
-        return "page-list" in (attribute(tag, "type") or "")
+        return "page-list" in (attribute_value(tag, "type") or "")
     if token.name not in ("a", "sup") or tokens[last].start - token.end > 500:
         return False
     if "noteref" in tag:
         return True
-    # a number or a star that leads to a note; a year in a link is text
+    # a number or asterisk that links to a note; a year in a link is text
     words = "".join(text[t.start : t.end] for t in tokens[first:last] if t.kind == "text")
-    leads = token.name == "sup" or "#" in (attribute(tag, "href") or "")
-    return leads and 0 < len(words.strip()) <= _NOTE_MARK_CHARS and not has_words(unescape(words))
+    is_reference = token.name == "sup" or "#" in (attribute_value(tag, "href") or "")
+    return is_reference and 0 < len(words.strip()) <= _NOTE_MARK_CHARS and not has_words(unescape(words))
 
 
 def _boundaries(text: str, tokens: list[Token], partners: dict[int, int]) -> list[bool]:
-    """Which tokens end a block: block tags, line breaks on end, and inline elements around any of these."""
+    """Whether each token ends a block: block tags, repeated line breaks, inline elements around these."""
     ends = [token.name in _BLOCKS for token in tokens]
     last_break: int | None = None
     for index, token in enumerate(tokens):
@@ -245,9 +254,9 @@ def _boundaries(text: str, tokens: list[Token], partners: dict[int, int]) -> lis
             last_break = index
         elif not (token.kind == "text" and not text[token.start : token.end].strip()) and token.name != "br":
             last_break = None
-    before = [0, *accumulate(ends)]
-    around = [pair for pair in partners.items() if before[pair[1]] - before[pair[0]]]
-    for first, last in around:
+    ends_before = [0, *accumulate(ends)]
+    enclosing = [pair for pair in partners.items() if ends_before[pair[1]] - ends_before[pair[0]]]
+    for first, last in enclosing:
         ends[first] = ends[last] = True
     return ends
 
@@ -255,57 +264,57 @@ def _boundaries(text: str, tokens: list[Token], partners: dict[int, int]) -> lis
 def _blocks(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
     partners = _partners(tokens)
     ends = _boundaries(text, tokens, partners)
-    open_kinds: list[tuple[int, Kind, int]] = []  # index of the closing tag, kind, level of heading
+    open_kinds: list[tuple[int, Kind, int]] = []  # index of closing tag, kind, heading level
     first = 0
-    here: tuple[Kind, int] = ("text", 0)
+    kind_and_level: tuple[Kind, int] = ("text", 0)
     for index, is_end in enumerate([*ends, True]):
         if not is_end:
             continue
-        block = _block(text, tokens, range(first, index), partners, here)
+        block = _block(text, tokens, range(first, index), partners, kind_and_level)
         if block is not None:
             yield block
         first = index + 1
         while open_kinds and open_kinds[-1][0] <= index:
             open_kinds.pop()
-        around: tuple[Kind, int] = open_kinds[-1][1:] if open_kinds else ("text", 0)
+        enclosing: tuple[Kind, int] = open_kinds[-1][1:] if open_kinds else ("text", 0)
         token = tokens[index] if index < len(tokens) else None
         if token is not None and token.kind == "open" and token.name in _KINDS:
-            here = (_KINDS[token.name], int(token.name[1]) if token.name[1:].isdigit() else 0)
+            kind_and_level = (_KINDS[token.name], int(token.name[1]) if token.name[1:].isdigit() else 0)
             if index in partners:
-                open_kinds.append((partners[index], *here))
+                open_kinds.append((partners[index], *kind_and_level))
         else:
-            here = around
+            kind_and_level = enclosing
 
 
 def _block(
-    text: str, tokens: list[Token], span: range, partners: dict[int, int], here: tuple[Kind, int]
+    text: str, tokens: list[Token], span: range, partners: dict[int, int], kind_and_level: tuple[Kind, int]
 ) -> PageBlock | None:
-    """The block of the tokens in `span`; None if there is nothing to translate in it."""
+    """The block of the tokens in `span`; None if it has nothing to translate."""
     if not any(tokens[i].kind in ("text", "cdata") for i in span):
         return None
-    inline = inline_of(_pieces(text, tokens, span, partners))
+    inline = number_markup(_pieces(text, tokens, span, partners))
     if not has_words(inline.text):
         return None
     before, after = span.start - 1, span.stop
-    whole = before >= 0 and partners.get(before) == after
-    element = (tokens[before], tokens[after]) if whole else None
-    return PageBlock(tokens[span[0]].start, tokens[span[-1]].end, inline, *here, element)
+    fills_element = before >= 0 and partners.get(before) == after
+    element = (tokens[before], tokens[after]) if fills_element else None
+    return PageBlock(tokens[span[0]].start, tokens[span[-1]].end, inline, *kind_and_level, element)
 
 
 def _descriptions(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
-    """What images show, and what the page is about, where an attribute says it in words."""
+    """The descriptions of images and of the page, in attributes."""
     for token in tokens:
         if token.kind not in ("open", "empty") or token.name not in ("img", "meta"):
             continue
         tag = text[token.start : token.end]
-        if token.name == "meta" and (attribute(tag, "name") or "").lower() != "description":
+        if token.name == "meta" and (attribute_value(tag, "name") or "").lower() != "description":
             continue
         kind: Kind = "caption" if token.name == "img" else "metadata"
-        for found in attributes_of(tag):
-            if found.name.lower() == ("alt" if token.name == "img" else "content"):
-                inline: Inline[str] = inline_of([found.value])
-                start, end = token.start + found.start, token.start + found.end
-                if is_description(found.value):
+        for attribute in attributes_of(tag):
+            if attribute.name.lower() == ("alt" if token.name == "img" else "content"):
+                inline: Inline[str] = number_markup([attribute.value])
+                start, end = token.start + attribute.start, token.start + attribute.end
+                if is_translatable_description(attribute.value):
                     yield PageBlock(start, end, inline, kind, 0, None, is_attribute=True)
 
 
@@ -320,13 +329,13 @@ def _pieces(
             yield unescape(raw)
         elif token.kind == "cdata":
             yield raw[9:].removesuffix("]]>")
-        elif token.name in _READINGS or token.name in _TRANSPARENT:
+        elif token.name in _RUBY_READINGS or token.name in _TRANSPARENT:
             continue
         elif token.kind == "other":
-            yield Mark("void", raw, hidden=True)
+            yield Mark("void", raw, is_hidden=True)
         elif token.kind == "open" and index in partners:
-            yield Mark("open", raw, link=token.name == "a", anchor=" id" in raw or " name" in raw)
+            yield Mark("open", raw, is_link=token.name == "a", is_anchor=" id" in raw or " name" in raw)
         elif token.kind == "close" and index in closing:
             yield Mark("close", raw)
         else:
-            yield Mark("void", raw, spare=token.name == "br")
+            yield Mark("void", raw, is_optional=token.name == "br")

@@ -1,1 +1,1 @@
-"""One file a format: a book from nothing but itself."""
+"""One module per format: writes a `Book` as a file."""

@@ -16,11 +16,11 @@ from tests.documents.fake import (
     FIXTURES,
     docx,
     p,
-    parsed,
+    parse,
     part,
     run,
-    shouted,
-    shouting,
+    shout,
+    shout_all,
     texts,
     unzipped,
     zipped,
@@ -32,24 +32,24 @@ LINK = '<w:hyperlink r:id="r1">{}</w:hyperlink>'
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 
 
-def seen(*content: str) -> list[str]:
-    return texts(parsed(docx("".join(content)), ".docx"))
+def read_texts(*content: str) -> list[str]:
+    return texts(parse(docx("".join(content)), ".docx"))
 
 
-def translated(body: str, *translations: str, bilingual: bool = False) -> str:
+def translate_body(body: str, *translations: str, bilingual: bool = False) -> str:
     """The body after its paragraphs were translated."""
-    document = parsed(docx(body), ".docx")
+    document = parse(docx(body), ".docx")
     out = document.render(dict(enumerate(translations)), "de", bilingual=bilingual)
     text = unzipped(out)["word/document.xml"].decode()
     return text[text.index("<w:body>") + 8 : text.index("</w:body>")]
 
 
-def test_the_fixture_comes_back() -> None:
+def test_the_fixture_is_translated_and_all_else_stays() -> None:
     content = (FIXTURES / "pandoc.docx").read_bytes()
-    document = parsed(content, ".docx")
+    document = parse(content, ".docx")
     assert document.render({}, "de") == content
-    out = document.render(shouting(document), "de")
-    assert texts(parsed(out, ".docx")) == [shouted(text) for text in texts(document)]
+    out = document.render(shout_all(document), "de")
+    assert texts(parse(out, ".docx")) == [shout(text) for text in texts(document)]
     before, after = unzipped(content), unzipped(out)
     assert list(before) == list(after)
     changed = {entry for entry in before if before[entry] != after[entry]}
@@ -66,10 +66,10 @@ def test_the_fixture_comes_back() -> None:
 
 @pytest.mark.skipif(shutil.which("pandoc") is None, reason="needs pandoc")
 @pytest.mark.parametrize("bilingual", [False, True])
-def test_pandoc_reads_what_comes_out(bilingual: bool, tmp_path: Path) -> None:
-    document = parsed((FIXTURES / "pandoc.docx").read_bytes(), ".docx")
+def test_pandoc_reads_the_result(bilingual: bool, tmp_path: Path) -> None:
+    document = parse((FIXTURES / "pandoc.docx").read_bytes(), ".docx")
     file = tmp_path / "out.docx"
-    file.write_bytes(document.render(shouting(document), "de", bilingual=bilingual))
+    file.write_bytes(document.render(shout_all(document), "de", bilingual=bilingual))
     done = subprocess.run(
         ["pandoc", "--wrap=none", "-t", "markdown", file], capture_output=True, text=True, check=True
     )
@@ -80,7 +80,7 @@ def test_pandoc_reads_what_comes_out(bilingual: bool, tmp_path: Path) -> None:
     assert ("The lamp was *lit*" in done.stdout) == bilingual
 
 
-def test_runs_that_look_the_same_are_one() -> None:
+def test_adjacent_runs_with_the_same_format_are_joined() -> None:
     lang = '<w:lang w:val="en-GB"/>'
     body = p(
         run("The la"),
@@ -90,69 +90,69 @@ def test_runs_that_look_the_same_are_one() -> None:
         run(" "),
         run("lit", BOLD),
     )
-    assert seen(body) == ["The lamp <1>was lit</1>"]
+    assert read_texts(body) == ["The lamp <1>was lit</1>"]
 
 
-def test_the_looks_of_most_words_are_those_of_the_paragraph() -> None:
+def test_the_format_of_most_of_the_text_needs_no_tag() -> None:
     body = p(run("All of it is bold, ", BOLD), run("not this", ITALIC), run(".", BOLD))
-    assert seen(body) == ["All of it is bold, <1>not this</1>."]
-    assert translated(body, "<1>Das</1> nicht.") == p(run("Das", ITALIC), run(" nicht.", BOLD))
+    assert read_texts(body) == ["All of it is bold, <1>not this</1>."]
+    assert translate_body(body, "<1>Das</1> nicht.") == p(run("Das", ITALIC), run(" nicht.", BOLD))
 
 
-def test_what_is_no_text_is_kept() -> None:
+def test_elements_that_are_not_text_stay() -> None:
     body = p(run("He said"), NOTE, run(" so."), "<w:r><w:tab/><w:br/></w:r>", run("End"))
-    assert seen(body) == ["He said<1/> so.<2/>End"]
-    assert translated(body, "Er<2/>sagte") == p(
+    assert read_texts(body) == ["He said<1/> so.<2/>End"]
+    assert translate_body(body, "Er<2/>sagte") == p(
         run("Er"), "<w:r><w:tab/></w:r><w:r><w:br/></w:r>", run("sagte"), NOTE
     )
 
 
-def test_links_and_the_looks_inside_them() -> None:
+def test_formats_inside_links_get_tags() -> None:
     body = p(run("See "), LINK.format(run("the ", "<w:u/>") + run("first", "<w:u/><w:b/>")), run(" one"))
-    assert seen(body) == ["See <1><2>the </2>first</1> one"]
+    assert read_texts(body) == ["See <1><2>the </2>first</1> one"]
     simple = p(run("See "), LINK.format(run("this", "<w:u/>")), run(" one"))
-    assert translated(simple, "<1>Das</1> da") == p(LINK.format(run("Das", "<w:u/>")), run(" da"))
+    assert translate_body(simple, "<1>Das</1> da") == p(LINK.format(run("Das", "<w:u/>")), run(" da"))
 
 
 FIELD = '<w:r><w:fldChar w:fldCharType="{}"/></w:r>'
 CODE = "<w:r><w:instrText>{}</w:instrText></w:r>"
 
 
-def a_field(code: str, result: str) -> str:
+def field(code: str, result: str) -> str:
     return FIELD.format("begin") + CODE.format(code) + FIELD.format("separate") + result + FIELD.format("end")
 
 
-def test_fields_stay_whole_and_links_among_them_are_translated() -> None:
-    page_number = p(run("Page "), a_field("PAGE", run("seven")), run(" of it"))
-    assert seen(page_number) == ["Page <1/> of it"]
-    assert translated(page_number, "Seite <1/> davon") == page_number.replace("Page ", "Seite ").replace(
+def test_fields_stay_whole_and_hyperlink_fields_are_translated() -> None:
+    page_number = p(run("Page "), field("PAGE", run("seven")), run(" of it"))
+    assert read_texts(page_number) == ["Page <1/> of it"]
+    assert translate_body(page_number, "Seite <1/> davon") == page_number.replace("Page ", "Seite ").replace(
         " of it", " davon"
     )
-    link = p(run("Go "), a_field('HYPERLINK "http://x"', run("there", "<w:u/>")), run(" now"))
-    assert seen(link) == ["Go <1>there</1> now"]
-    assert translated(link, "Geh <1>hin</1> jetzt") == link.replace("Go", "Geh").replace(
+    link = p(run("Go "), field('HYPERLINK "http://x"', run("there", "<w:u/>")), run(" now"))
+    assert read_texts(link) == ["Go <1>there</1> now"]
+    assert translate_body(link, "Geh <1>hin</1> jetzt") == link.replace("Go", "Geh").replace(
         "there", "hin"
     ).replace("now", "jetzt")
 
 
-def test_a_field_that_goes_on_in_another_paragraph() -> None:
+def test_a_field_across_two_paragraphs_stays() -> None:
     begin = FIELD.format("begin") + CODE.format("TOC") + FIELD.format("separate")
     body = (
         p(begin, run("One"), style="V1") + p(run("a"), FIELD.format("end"), run("b")) + p(FIELD.format("end"))
     )
-    assert seen(body) == ["One"]  # the second cannot be taken apart, and stays
-    assert translated(body, "Eins") == body.replace("One", "Eins")
+    assert read_texts(body) == ["One"]  # the second cannot be taken apart, and stays
+    assert translate_body(body, "Eins") == body.replace("One", "Eins")
 
 
-def test_contents_take_the_translations_of_headings() -> None:
+def test_contents_get_the_translations_of_headings() -> None:
     body = (
-        p(run("One"), "<w:r><w:tab/></w:r>", a_field("PAGEREF x", run("3")), style="V1")
+        p(run("One"), "<w:r><w:tab/></w:r>", field("PAGEREF x", run("3")), style="V1")
         + p(run("Figures"), style="V1")
         + p(run("One"), style="berschrift1")
         + p(run("a"))
         + p(run("Two"), style="Own")
     )
-    document = parsed(docx(body), ".docx")
+    document = parse(docx(body), ".docx")
     assert [(x.kind, x.text) for x in document.paragraphs] == [
         ("contents", "Figures"),
         ("heading", "One"),
@@ -160,7 +160,7 @@ def test_contents_take_the_translations_of_headings() -> None:
         ("heading", "Two"),
     ]
     assert [c.title for c in document.chapters] == ["", "One", "Two"]
-    assert translated(body, "Bilder", "Eins").count("Eins") == 2
+    assert translate_body(body, "Bilder", "Eins").count("Eins") == 2
 
 
 def test_comments_and_bookmarks_stay() -> None:
@@ -172,8 +172,8 @@ def test_comments_and_bookmarks_stay() -> None:
         '<w:commentRangeEnd w:id="0"/><w:r><w:commentReference w:id="0"/></w:r><w:bookmarkEnd w:id="1"/>',
         run(" c"),
     )
-    assert seen(body) == ["a b c"]
-    out = translated(body, "x")
+    assert read_texts(body) == ["a b c"]
+    out = translate_body(body, "x")
     order = [
         "bookmarkStart",
         "commentRangeStart",
@@ -185,26 +185,26 @@ def test_comments_and_bookmarks_stay() -> None:
     assert sorted(order, key=out.index) == order and all(out.count(f"{name}") == 1 for name in order)
 
 
-def test_content_controls_and_text_boxes() -> None:
+def test_content_controls_and_text_boxes_are_translated() -> None:
     sdt = f'<w:sdt><w:sdtPr><w:id w:val="1"/></w:sdtPr><w:sdtContent>{run("b")}</w:sdtContent></w:sdt>'
-    assert translated(p(run("a "), sdt, run(" c")), "x <1>y</1> z") == p(
+    assert translate_body(p(run("a "), sdt, run(" c")), "x <1>y</1> z") == p(
         run("x "), sdt.replace(">b<", ">y<"), run(" z")
     )
     box = f"<w:r><w:pict><w:txbxContent>{p(run('inside'))}</w:txbxContent></w:pict></w:r>"
     body = p(run("out "), box, run(" side"))
-    assert seen(body) == ["out <1/> side", "inside"]
-    assert translated(body, "aus <1/> en", "innen") == body.replace("out ", "aus ").replace(
+    assert read_texts(body) == ["out <1/> side", "inside"]
+    assert translate_body(body, "aus <1/> en", "innen") == body.replace("out ", "aus ").replace(
         " side", " en"
     ).replace("inside", "innen")
 
 
-def test_the_copy_of_a_text_box_for_old_programs_stays() -> None:
+def test_the_fallback_copy_of_a_text_box_stays() -> None:
     mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
     box = f"<w:txbxContent>{p(run('inside'))}</w:txbxContent>"
     both = f"<mc:AlternateContent {mc}><mc:Choice>{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback>"
     body = p(f"<w:r>{both}</mc:AlternateContent></w:r>", run("out"))
-    assert seen(body) == ["out", "inside"]
-    assert translated(body, "aus", "innen").count("inside") == 1
+    assert read_texts(body) == ["out", "inside"]
+    assert translate_body(body, "aus", "innen").count("inside") == 1
 
 
 MC = "http://schemas.openxmlformats.org/markup-compatibility/2006"
@@ -214,7 +214,7 @@ VML = "urn:schemas-microsoft-com:vml"
 
 
 def drawing(attributes: str, inside: str = "") -> str:
-    """A run with a drawing of which `attributes` say what it shows."""
+    """A run with a drawing; `attributes` describe it."""
     return (
         f'<w:r><w:drawing><wp:inline xmlns:wp="{WP}"><wp:docPr id="1" name="Picture 1" {attributes}/>{inside}'
         "</wp:inline></w:drawing></w:r>"
@@ -225,27 +225,27 @@ def picture(attributes: str) -> str:
     return f'<pic:cNvPr xmlns:pic="{PIC}" id="0" name="boat.jpg" {attributes}/>'
 
 
-def test_what_a_drawing_shows_is_translated_beside_the_prose_around_it() -> None:
+def test_the_description_of_a_drawing_is_a_paragraph_of_its_own() -> None:
     image = drawing('descr="A &lt;1> boat"', picture('descr="A &lt;1> boat"'))
     body = p(run("See "), image, run(" there")) + p(run("b"))
-    document = parsed(docx(body), ".docx")
+    document = parse(docx(body), ".docx")
     assert [(x.kind, x.text) for x in document.paragraphs] == [
         ("text", "See <1/> there"),
         ("caption", "A <1> boat"),
         ("text", "b"),
     ]
-    said = image.replace("A &lt;1> boat", "Ein &quot;Boot&quot;")
-    assert translated(body, "", 'Ein "Boot"\x07') == body.replace(image, said)
-    assert translated(body, "Da <1/>", 'Ein "Boot"') == p(run("Da "), said) + p(run("b"))
-    assert translated(body, "", "...") == body, "no words"
-    assert translated(body, "", "Ein Boot", bilingual=True).count('"A &lt;1&gt; boat / Ein Boot"') == 2
-    assert "cNvPr" not in translated(body, "Da <1/>", bilingual=True).split("</w:p>")[1]
+    described = image.replace("A &lt;1> boat", "Ein &quot;Boot&quot;")
+    assert translate_body(body, "", 'Ein "Boot"\x07') == body.replace(image, described)
+    assert translate_body(body, "Da <1/>", 'Ein "Boot"') == p(run("Da "), described) + p(run("b"))
+    assert translate_body(body, "", "...") == body, "no words"
+    assert translate_body(body, "", "Ein Boot", bilingual=True).count('"A &lt;1&gt; boat / Ein Boot"') == 2
+    assert "cNvPr" not in translate_body(body, "Da <1/>", bilingual=True).split("</w:p>")[1]
 
 
-def test_drawings_with_one_id_and_the_title_of_one() -> None:
+def test_titles_and_descriptions_of_drawings_are_separate_paragraphs() -> None:
     body = p(drawing('title="A boat" descr="A red one"'), drawing('title="A cat" descr="A cat"'))
-    assert seen(body) == ["A boat", "A red one", "A cat"]
-    assert translated(body, "Ein Boot", "Ein rotes", "Katze") == p(
+    assert read_texts(body) == ["A boat", "A red one", "A cat"]
+    assert translate_body(body, "Ein Boot", "Ein rotes", "Katze") == p(
         drawing('title="Ein Boot" descr="Ein rotes"'), drawing('title="Katze" descr="Katze"')
     )
 
@@ -261,49 +261,49 @@ def test_drawings_with_one_id_and_the_title_of_one() -> None:
         'descr="Ein Boot&#10;&#10;Automatisch generierte Beschreibung mit mittlerer Zuverl\u00e4ssigkeit"',
     ],
 )
-def test_drawings_that_nobody_has_described(attributes: str) -> None:
+def test_file_names_and_generated_descriptions_are_left_out(attributes: str) -> None:
     body = p(run("a"), drawing(attributes, picture('descr="C:\\my pictures\\boat.jpg"')))
-    assert seen(body) == ["a"]
+    assert read_texts(body) == ["a"]
 
 
-def test_a_description_may_speak_of_what_is_generated() -> None:
-    assert seen(p(drawing('descr="Description automatically generated. By whom?"'))) == [
+def test_a_description_may_mention_generated_ones() -> None:
+    assert read_texts(p(drawing('descr="Description automatically generated. By whom?"'))) == [
         "Description automatically generated. By whom?"
     ]
 
 
-def test_what_old_programs_show_takes_the_same_description() -> None:
-    old = f'<w:pict><v:shape xmlns:v="{VML}" alt="{{}}"/></w:pict>'
+def test_the_fallback_of_a_drawing_gets_the_same_description() -> None:
+    vml = f'<w:pict><v:shape xmlns:v="{VML}" alt="{{}}"/></w:pict>'
     both = (
         f'<w:r><mc:AlternateContent xmlns:mc="{MC}"><mc:Choice>{{}}</mc:Choice>'
-        f"<mc:Fallback>{old}{old}</mc:Fallback></mc:AlternateContent></w:r>"
+        f"<mc:Fallback>{vml}{vml}</mc:Fallback></mc:AlternateContent></w:r>"
     )
     new = drawing('descr="{}"').removeprefix("<w:r>").removesuffix("</w:r>")
     body = p(both.format(new.format("A boat"), "A boat", "other"))
-    assert seen(body) == ["A boat"]
-    assert translated(body, "Ein Boot") == p(both.format(new.format("Ein Boot"), "Ein Boot", "other"))
-    alone = p(f"<w:r>{old.format('A boat')}</w:r>", run("a"))
-    assert seen(alone) == ["a", "A boat"]
-    assert translated(alone, "", "Ein Boot") == alone.replace("A boat", "Ein Boot")
+    assert read_texts(body) == ["A boat"]
+    assert translate_body(body, "Ein Boot") == p(both.format(new.format("Ein Boot"), "Ein Boot", "other"))
+    alone = p(f"<w:r>{vml.format('A boat')}</w:r>", run("a"))
+    assert read_texts(alone) == ["a", "A boat"]
+    assert translate_body(alone, "", "Ein Boot") == alone.replace("A boat", "Ein Boot")
 
 
-def test_drawings_in_headers_and_text_boxes() -> None:
+def test_drawings_in_headers_and_text_boxes_are_translated() -> None:
     inside = p(run("inside"), drawing('descr="In it"'))
     box = f"<w:txbxContent>{inside}</w:txbxContent>"
     header = part("hdr", p(drawing('descr="On top"')))
-    document = parsed(docx(p(run("a"), drawing('descr="A box"', box)), {"word/header1.xml": header}), ".docx")
+    document = parse(docx(p(run("a"), drawing('descr="A box"', box)), {"word/header1.xml": header}), ".docx")
     assert texts(document) == ["a", "A box", "inside", "In it", "On top"]
-    out = document.render(shouting(document), "de")
-    assert texts(parsed(out, ".docx")) == ["A", "A BOX", "INSIDE", "IN IT", "ON TOP"]
+    out = document.render(shout_all(document), "de")
+    assert texts(parse(out, ".docx")) == ["A", "A BOX", "INSIDE", "IN IT", "ON TOP"]
     assert b'descr="ON TOP"' in unzipped(out)["word/header1.xml"]
 
 
 def test_a_translation_is_not_marked_as_the_source_language() -> None:
-    out = translated(p(run("a", '<w:rFonts w:ascii="F" w:hint="eastAsia"/><w:lang w:val="en-US"/>')), "b")
+    out = translate_body(p(run("a", '<w:rFonts w:ascii="F" w:hint="eastAsia"/><w:lang w:val="en-US"/>')), "b")
     assert out == p(run("b", '<w:rFonts w:ascii="F"/>'))
 
 
-def test_tables_lists_notes_headers() -> None:
+def test_tables_lists_notes_and_headers_are_read() -> None:
     table = f"<w:tbl><w:tr><w:tc>{p(run('cell'))}</w:tc></w:tr></w:tbl>"
     item = (
         '<w:p><w:pPr><w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr></w:pPr>'
@@ -319,7 +319,7 @@ def test_tables_lists_notes_headers() -> None:
             "word/comments.xml": part("comments", p(run("comment"))),
         },
     )
-    document = parsed(content, ".docx")
+    document = parse(content, ".docx")
     assert [(x.kind, x.text) for x in document.paragraphs] == [
         ("cell", "cell"),
         ("item", "item"),
@@ -333,10 +333,10 @@ def test_tables_lists_notes_headers() -> None:
     assert b'w:val="en-US" w:eastAsia="zh-Hans"' in out["word/styles.xml"]
 
 
-def test_both_languages() -> None:
+def test_bilingual_documents_have_both_languages() -> None:
     section = '<w:p><w:pPr><w:numPr><w:numId w:val="3"/></w:numPr><w:sectPr/></w:pPr>'
     body = f"{section}{run('a')}{NOTE}{run(' b')}</w:p>"
-    assert translated(body, "x<1/> y", bilingual=True) == (
+    assert translate_body(body, "x<1/> y", bilingual=True) == (
         f'<w:p><w:pPr><w:numPr><w:numId w:val="3"/></w:numPr></w:pPr>{run("a")}{NOTE}{run(" b")}</w:p>'
         f'<w:p><w:pPr><w:numPr><w:numId w:val="0"/></w:numPr><w:sectPr/></w:pPr>{run("x")}{run(" y")}</w:p>'
     )
@@ -345,46 +345,49 @@ def test_both_languages() -> None:
 @pytest.mark.parametrize("change", ["ins", "del", "moveFrom", "moveTo"])
 def test_tracked_changes_are_refused(change: str) -> None:
     with pytest.raises(TemploraError, match="tracked changes") as caught:
-        parsed(docx(p(run("a"), f'<w:{change} w:id="1">{run("b")}</w:{change}>')), ".docx")
+        parse(docx(p(run("a"), f'<w:{change} w:id="1">{run("b")}</w:{change}>')), ".docx")
     assert caught.value.hint and "accept or reject" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "protected with a password"),
         (b"%PDF-1.7 ...", "is a PDF, not a Word document"),
-        (zipped({"a": "b"}), "is no Word document"),
-        (zipped({"[Content_Types].xml": "<Types/>"}), "is no Word document"),
+        (zipped({"a": "b"}), "is not a Word document"),
+        (zipped({"[Content_Types].xml": "<Types/>"}), "is not a Word document"),
         (docx("<w:p>"), "is damaged"),
-        (docx("", {"word/document.xml": '<d xmlns="http://purl.oclc.org/ooxml/w/main"/>'}), "strict form"),
+        (
+            docx("", {"word/document.xml": '<d xmlns="http://purl.oclc.org/ooxml/w/main"/>'}),
+            "Strict Open XML",
+        ),
         (docx(p(run("1984"))), "has no words"),
         (docx("")[:-40], "is damaged"),
     ],
 )
-def test_files_that_cannot_be_read(content: bytes, complaint: str) -> None:
-    with pytest.raises(TemploraError, match=complaint) as caught:
-        parsed(content, ".docx")
+def test_unreadable_files_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(TemploraError, match=message) as caught:
+        parse(content, ".docx")
     assert caught.value.hint
 
 
 def test_a_document_type_is_refused() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><w:document xmlns:w="x">&b;</w:document>'
     content = docx(p(run("a")), {"word/document.xml": bomb})
-    with pytest.raises(TemploraError, match="document type"):
-        parsed(content, ".docx")
+    with pytest.raises(TemploraError, match="document type declaration"):
+        parse(content, ".docx")
 
 
 @st.composite
 def paragraph(draw: st.DrawFn) -> str:
     pieces = []
     for _ in range(draw(st.integers(1, 6))):
-        looks = draw(st.sampled_from(["", BOLD, ITALIC, BOLD + ITALIC]))
-        word = run(draw(st.sampled_from(["a", "b ", " ", " c", "7", "&amp;", "&lt;3"])), looks)
+        run_format = draw(st.sampled_from(["", BOLD, ITALIC, BOLD + ITALIC]))
+        word = run(draw(st.sampled_from(["a", "b ", " ", " c", "7", "&amp;", "&lt;3"])), run_format)
         pieces.append(
             draw(
                 st.sampled_from(
-                    [word, word, word, NOTE, LINK.format(run("link", looks)), a_field("PAGE", word)]
+                    [word, word, word, NOTE, LINK.format(run("link", run_format)), field("PAGE", word)]
                 )
             )
         )
@@ -392,13 +395,13 @@ def paragraph(draw: st.DrawFn) -> str:
 
 
 @given(st.lists(paragraph(), min_size=1, max_size=3), st.booleans())
-def test_any_runs_read_again_as_the_translation(body: list[str], bilingual: bool) -> None:
+def test_any_runs_read_back_as_the_translation(body: list[str], bilingual: bool) -> None:
     content = docx("".join([*body, p(run("end"))]))
-    document = parsed(content, ".docx")
+    document = parse(content, ".docx")
     assert document.render({}, "de") == content
-    out = document.render(shouting(document), "de", bilingual=bilingual)
+    out = document.render(shout_all(document), "de", bilingual=bilingual)
     if not bilingual:
-        assert texts(parsed(out, ".docx")) == [shouted(text) for text in texts(document)]
+        assert texts(parse(out, ".docx")) == [shout(text) for text in texts(document)]
     root = ET.fromstring(unzipped(out)["word/document.xml"])
     assert len(list(root.iter(f"{W}footnoteReference"))) == "".join(body).count("footnoteReference")
 
@@ -408,54 +411,54 @@ def test_any_runs_read_again_as_the_translation(body: list[str], bilingual: bool
     st.lists(st.sampled_from(["<1>", "</1>", "<2>", "</2>", "<1/>", "<3/>", "x", "&<"]), max_size=8),
 )
 def test_broken_tags_lose_no_note(body: str, answer: list[str]) -> None:
-    document = parsed(docx(body + p(run("end"))), ".docx")
+    document = parse(docx(body + p(run("end"))), ".docx")
     out = document.render(dict.fromkeys(range(len(document.paragraphs)), "".join([*answer, "x"])), "de")
     root = ET.fromstring(unzipped(out)["word/document.xml"])
     assert len(list(root.iter(f"{W}footnoteReference"))) == body.count("footnoteReference")
     assert len(list(root.iter(f"{W}fldChar"))) == body.count("<w:fldChar")
-    assert texts(parsed(out, ".docx"))
+    assert texts(parse(out, ".docx"))
 
 
-def in_arabic(body: str, *translations: str, language: str = "ar", bilingual: bool = False) -> str:
-    document = parsed(docx(body), ".docx")
+def translate_to_arabic(body: str, *translations: str, language: str = "ar", bilingual: bool = False) -> str:
+    document = parse(docx(body), ".docx")
     out = document.render(dict(enumerate(translations)), language, bilingual=bilingual)
     text = unzipped(out)["word/document.xml"].decode()
     return text[text.index("<w:body>") + 8 : text.index("</w:body>")]
 
 
-def test_paragraphs_and_words_run_from_right_to_left() -> None:
+def test_paragraphs_and_runs_are_set_to_right_to_left() -> None:
     ppr = '<w:pPr><w:pStyle w:val="Own"/><w:jc w:val="both"/></w:pPr>'
-    looks = BOLD + '<w:sz w:val="30"/><w:em w:val="dot"/>'
-    body = f"<w:p>{ppr}{run('a ')}{run('b', looks)}</w:p>"
-    assert in_arabic(body, "A <1>B</1>") == (
+    run_format = BOLD + '<w:sz w:val="30"/><w:em w:val="dot"/>'
+    body = f"<w:p>{ppr}{run('a ')}{run('b', run_format)}</w:p>"
+    assert translate_to_arabic(body, "A <1>B</1>") == (
         '<w:p><w:pPr><w:pStyle w:val="Own"/><w:bidi/><w:jc w:val="both"/></w:pPr>'
         f"{run('A ', '<w:rtl/>')}"
         + run("B", '<w:b/><w:bCs/><w:sz w:val="30"/><w:szCs w:val="30"/><w:rtl/><w:em w:val="dot"/>')
         + "</w:p>"
     )
-    assert in_arabic(p(run("a")), "A").startswith("<w:p><w:pPr><w:bidi/></w:pPr>")
-    assert "<w:bidi" not in in_arabic(p(run("a")), "A", language="az-Latn")
+    assert translate_to_arabic(p(run("a")), "A").startswith("<w:p><w:pPr><w:bidi/></w:pPr>")
+    assert "<w:bidi" not in translate_to_arabic(p(run("a")), "A", language="az-Latn")
 
 
-def test_only_the_translation_beside_a_paragraph_runs_to_the_left() -> None:
+def test_only_a_bilingual_translation_is_set_to_right_to_left() -> None:
     source = p(run("a"))
-    assert in_arabic(source, "A", bilingual=True) == (
+    assert translate_to_arabic(source, "A", bilingual=True) == (
         f"{source}<w:p><w:pPr><w:bidi/></w:pPr>{run('A', '<w:rtl/>')}</w:p>"
     )
 
 
-def test_the_columns_of_a_table_run_as_its_words_do() -> None:
+def test_the_columns_of_a_table_follow_its_text() -> None:
     style, width = '<w:tblStyle w:val="Grid"/>', '<w:tblW w:w="0" w:type="auto"/>'
     table = "<w:tbl><w:tblPr>{}</w:tblPr><w:tr><w:tc>" + p(run("a")) + "</w:tc></w:tr></w:tbl>"
     plain, mirrored = table.format(style + width), table.format(f"{style}<w:bidiVisual/>{width}")
-    assert f"{style}<w:bidiVisual/>{width}" in in_arabic(plain, "A")
-    assert "bidiVisual" not in in_arabic(plain, "A", bilingual=True)
-    assert f'{style}<w:bidiVisual w:val="0"/>{width}' in in_arabic(mirrored, "A", language="en")
+    assert f"{style}<w:bidiVisual/>{width}" in translate_to_arabic(plain, "A")
+    assert "bidiVisual" not in translate_to_arabic(plain, "A", bilingual=True)
+    assert f'{style}<w:bidiVisual w:val="0"/>{width}' in translate_to_arabic(mirrored, "A", language="en")
 
 
-def test_what_ran_to_the_left_no_longer_does() -> None:
+def test_right_to_left_is_switched_off_for_other_languages() -> None:
     body = f"<w:p><w:pPr><w:bidi/></w:pPr>{run('a', '<w:rtl/>')}</w:p>"
     off = '<w:rtl w:val="0"/>'
-    assert in_arabic(body, "A", language="en") == (
+    assert translate_to_arabic(body, "A", language="en") == (
         f"""<w:p><w:pPr><w:bidi w:val="0"/></w:pPr>{run("A", off)}</w:p>"""
     )

@@ -1,4 +1,4 @@
-"""Lines that begin a chapter, and lines that only look like it."""
+"""Chapter headings, and lines that only look like one."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ He read Chapter 3
 
 
 @pytest.mark.parametrize("line", HEADINGS.splitlines())
-def test_headings(line: str) -> None:
+def test_headings_are_detected(line: str) -> None:
     assert is_chapter_heading(line)
 
 
 @pytest.mark.parametrize("line", SENTENCES.splitlines())
-def test_sentences_are_no_headings(line: str) -> None:
+def test_sentences_are_not_headings(line: str) -> None:
     assert not is_chapter_heading(line)
 
 
@@ -71,22 +71,22 @@ def test_sentences_are_no_headings(line: str) -> None:
     st.text(alphabet=" *#=-_~【】[]", max_size=8),
     st.text(alphabet=" *#=-_~【】[]", max_size=8),
 )
-def test_ornaments_around_a_line_mean_nothing(line: str, before: str, after: str) -> None:
+def test_ornaments_around_a_line_are_ignored(line: str, before: str, after: str) -> None:
     assert is_chapter_heading(before + line + after) == is_chapter_heading(line)
 
 
 @given(st.sampled_from(["Chapter 4: ", "Kapitel 3 ", "第十二章 ", "12화 "]), st.text(min_size=77))
-def test_a_long_line_is_no_heading(number: str, rest: str) -> None:
+def test_a_long_line_is_not_a_heading(number: str, rest: str) -> None:
     assert not is_chapter_heading(number + rest.replace(" ", "x").rstrip("*#=-_~【】[]") + "x")
 
 
 @given(st.text(alphabet=" *#=-_~【】[]\t"))
-def test_ornaments_alone_are_no_heading(line: str) -> None:
+def test_ornaments_alone_are_not_a_heading(line: str) -> None:
     assert not is_chapter_heading(line)
 
 
 @given(st.integers(1, 9999))
-def test_any_number_of_a_chapter(number: int) -> None:
+def test_any_chapter_number_is_detected(number: int) -> None:
     assert is_chapter_heading(f"Chapter {number}") and is_chapter_heading(f"第{number}章")
     assert not is_chapter_heading(f"Chapter {number}th of many")
 
@@ -94,7 +94,7 @@ def test_any_number_of_a_chapter(number: int) -> None:
 @pytest.mark.parametrize(
     ("line", "is_heading"),
     [
-        ("Chapter 4: " + "x" * 69, True),  # 80 signs
+        ("Chapter 4: " + "x" * 69, True),  # 80 characters
         ("Chapter 4: " + "x" * 70, False),
         ("第三章 " + "风" * 30, True),
         ("第三章 " + "风" * 31, False),
@@ -102,5 +102,5 @@ def test_any_number_of_a_chapter(number: int) -> None:
         ("第三章" + "风" * 13, False),
     ],
 )
-def test_how_long_a_title_may_be(line: str, is_heading: bool) -> None:
+def test_the_length_of_a_title_is_limited(line: str, is_heading: bool) -> None:
     assert is_chapter_heading(line) == is_heading

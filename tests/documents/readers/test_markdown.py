@@ -6,32 +6,32 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from templora_cli.documents.inline import plain
+from templora_cli.documents.inline import strip_tags
 from templora_cli.documents.readers.markdown import MarkdownDocument
-from tests.documents.fake import FIXTURES, parsed, shouted, shouting, texts
+from tests.documents.fake import FIXTURES, parse, shout, shout_all, texts
 
 
-def seen(text: str) -> list[str]:
-    return texts(parsed(text, ".md"))
+def read_texts(text: str) -> list[str]:
+    return texts(parse(text, ".md"))
 
 
-def translated(text: str, *translations: str, bilingual: bool = False) -> str:
-    return parsed(text, ".md").render(dict(enumerate(translations)), "de", bilingual=bilingual).decode()
+def translate(text: str, *translations: str, bilingual: bool = False) -> str:
+    return parse(text, ".md").render(dict(enumerate(translations)), "de", bilingual=bilingual).decode()
 
 
-def test_the_fixture_comes_back() -> None:
+def test_the_fixture_is_translated_and_all_else_stays() -> None:
     content = (FIXTURES / "lighthouse.md").read_bytes()
-    document = parsed(content, ".md")
+    document = parse(content, ".md")
     assert document.render({}, "de") == content
-    out = document.render(shouting(document), "de")
-    assert texts(parsed(out, ".md")) == [shouted(text) for text in texts(document)]
+    out = document.render(shout_all(document), "de")
+    assert texts(parse(out, ".md")) == [shout(text) for text in texts(document)]
     before, after = content.decode().split("\n"), out.decode().split("\n")
-    for kept in (
+    for line in (
         "title: The Lamp at Gull Point",
         "code stays as it is",
         "* * *",
     ):
-        assert kept in before and kept in after
+        assert line in before and line in after
     assert "![THE LAMP, DRAWN BY HAND](lamp.png)" in after
     assert '- OIL FOR THE [LAMP](https://example.org/oil "Oil"),' in after
     assert "| MONDAY | WIND AND *RAIN* |" in after and "1. FIRST, THE HOUR." in after
@@ -63,21 +63,21 @@ def test_the_fixture_comes_back() -> None:
         ("::: warning\n\na\n\n:::", ["a"]),
     ],
 )
-def test_what_is_prose(text: str, paragraphs: list[str]) -> None:
-    document = parsed(text, ".md")
+def test_prose_is_read_and_translated(text: str, paragraphs: list[str]) -> None:
+    document = parse(text, ".md")
     assert texts(document) == paragraphs
     assert document.render({}, "de") == text.encode()
-    assert texts(parsed(document.render(shouting(document), "de"), ".md")) == [shouted(p) for p in paragraphs]
+    assert texts(parse(document.render(shout_all(document), "de"), ".md")) == [shout(p) for p in paragraphs]
 
 
-def test_kinds() -> None:
-    document = parsed("# a\n\nb\n\n- c\n\n| d |\n|---|\n", ".md")
+def test_paragraphs_have_kinds() -> None:
+    document = parse("# a\n\nb\n\n- c\n\n| d |\n|---|\n", ".md")
     assert [p.kind for p in document.paragraphs] == ["heading", "text", "item", "cell"]
 
 
-def test_line_ends_quotes_and_reference_links() -> None:
+def test_line_ends_and_quotes_stay_and_reference_links_become_inline() -> None:
     text = "> - See [it][x]\\\r\n>   and more,\r\n>   and on.\r\n\r\n[x]: http://y 'z'\r\n"
-    assert translated(text, "Sieh <1>es</1><2/>und <mehr>") == (
+    assert translate(text, "Sieh <1>es</1><2/>und <mehr>") == (
         "> - Sieh [es](http://y \"z\")\\\r\n>   und \\<mehr>\r\n\r\n[x]: http://y 'z'\r\n"
     )
 
@@ -112,26 +112,26 @@ a #
 a!""".splitlines(),
 )
 @pytest.mark.parametrize("around", ["{}", "# {}", "- {}", "> {}", "{}\n===", "| {} |\n|---|"])
-def test_what_looks_like_markup_in_a_translation_is_text(words: str, around: str) -> None:
-    out = translated(around.format("source"), words)
-    assert seen(out) == [words], out
+def test_markup_in_a_translation_is_escaped(words: str, around: str) -> None:
+    out = translate(around.format("source"), words)
+    assert read_texts(out) == [words], out
 
 
-def test_emphasis_where_asterisks_do_not_work() -> None:
-    out = translated("He *said* so", "他说<1>“这样”</1>了")
+def test_emphasis_becomes_html_where_asterisks_do_not_work() -> None:
+    out = translate("He *said* so", "他说<1>“这样”</1>了")
     assert out == "他说<em>“这样”</em>了"
-    assert seen(out) == ["他说<1>“这样”</1>了"]
+    assert read_texts(out) == ["他说<1>“这样”</1>了"]
 
 
-def test_a_link_after_an_exclamation_is_no_image() -> None:
-    assert translated("Go [there](x) now", "Los!<1>dort</1>") == "Los\\![dort](x)"
+def test_a_link_after_an_exclamation_mark_is_not_an_image() -> None:
+    assert translate("Go [there](x) now", "Los!<1>dort</1>") == "Los\\![dort](x)"
 
 
 IMAGE = "![A *red*\n  boat](<a b.png> 'No')"
 
 
-def test_what_an_image_shows_is_translated_beside_the_prose_around_it() -> None:
-    document = parsed(f"- See {IMAGE} there\n\nb", ".md")
+def test_an_alt_text_is_a_paragraph_of_its_own() -> None:
+    document = parse(f"- See {IMAGE} there\n\nb", ".md")
     assert [(p.kind, p.text) for p in document.paragraphs] == [
         ("item", "See <1/> there"),
         ("caption", "A red boat"),
@@ -144,49 +144,49 @@ def test_what_an_image_shows_is_translated_beside_the_prose_around_it() -> None:
     assert document.render({1: "..."}, "de").decode() == f"- See {IMAGE} there\n\nb", "no words"
 
 
-def test_both_languages_in_what_an_image_shows() -> None:
-    assert translated("b ![c d](e) f", "B F<1/>", "C D", bilingual=True) == "b ![c d / C D](e) f\n\nB F"
+def test_a_bilingual_alt_text_has_both_languages() -> None:
+    assert translate("b ![c d](e) f", "B F<1/>", "C D", bilingual=True) == "b ![c d / C D](e) f\n\nB F"
 
 
 @pytest.mark.parametrize("image", ["![](a)", "![boat.jpg](a)", "![3](a)", "![* * *](a)", "![`*`<b>](a)"])
-def test_images_without_words(image: str) -> None:
-    assert seen(f"a {image}") == ["a"]
+def test_alt_texts_without_words_are_left_out(image: str) -> None:
+    assert read_texts(f"a {image}") == ["a"]
 
 
 @pytest.mark.parametrize(
     ("image", "alts"),
     [("![c d][e]", ["c d"]), ("![c d][E ]", ["c d"]), ("![e]", []), ("![e][]", []), ("![e] (c)", [])],
 )
-def test_an_image_whose_definition_goes_by_what_it_shows_keeps_it(image: str, alts: list[str]) -> None:
+def test_an_alt_text_that_is_a_link_label_stays(image: str, alts: list[str]) -> None:
     text = f"a {image} *b*\n\n[e]: f 'g'\n"
-    document = parsed(text, ".md")
+    document = parse(text, ".md")
     assert [p.text for p in document.paragraphs if p.kind == "caption"] == alts
-    said = {i: "C D" for i, p in enumerate(document.paragraphs) if p.kind == "caption"}
-    assert document.render(said, "de").decode() == text.replace("c d", "C D")
-    both = document.render({0: "A <1/> <2>B</2>", **said}, "de").decode()
-    kept = image.replace("c d", "C D") if alts else '![e](f "g")'
-    assert both.startswith(f"A {kept} *B*")
+    translations = {i: "C D" for i, p in enumerate(document.paragraphs) if p.kind == "caption"}
+    assert document.render(translations, "de").decode() == text.replace("c d", "C D")
+    both = document.render({0: "A <1/> <2>B</2>", **translations}, "de").decode()
+    written = image.replace("c d", "C D") if alts else '![e](f "g")'
+    assert both.startswith(f"A {written} *B*")
 
 
 @pytest.mark.parametrize("around", ["{}", "# {}", "- a\n\n  {}", "> {}", "{}\n===", "| a | {} |\n|---|---|"])
 @pytest.mark.parametrize(
     "words", ["a | b", "a]b", "a](b)", "`a", "a\\", "\\`a", "<b>a", "'>a", "[^1] a", "&amp; a", "a*b*"]
 )
-def test_what_looks_like_markup_in_what_an_image_shows_is_text(words: str, around: str) -> None:
-    document = parsed(around.format("` <i t='[![c](d)](e) ![c](d)"), ".md")
+def test_markup_in_a_translated_alt_text_is_escaped(words: str, around: str) -> None:
+    document = parse(around.format("` <i t='[![c](d)](e) ![c](d)"), ".md")
     alts = [i for i, p in enumerate(document.paragraphs) if p.kind == "caption"]
     out = document.render(dict.fromkeys(alts, words), "de").decode()
-    assert [p.text for p in parsed(out, ".md").paragraphs if p.kind == "caption"] == [words, words], out
+    assert [p.text for p in parse(out, ".md").paragraphs if p.kind == "caption"] == [words, words], out
 
 
-def test_an_image_before_the_first_heading_is_no_chapter() -> None:
-    document = parsed("![The cover](a)\n\n# One\n\nb\n\n# Two\n", ".md")
+def test_an_image_before_the_first_heading_is_not_a_chapter() -> None:
+    document = parse("![The cover](a)\n\n# One\n\nb\n\n# Two\n", ".md")
     assert [c.title for c in document.chapters] == ["One", "Two"]
 
 
-def test_both_languages() -> None:
+def test_bilingual_files_have_both_languages() -> None:
     text = "# a\n\n> - b *c* ![i](j)\n>   d\n\ne\n===\n\n| f |\n|---|\n| g |\n\n[^1]: h\n"
-    assert translated(text, "A", "B <1>C</1> D", "", "E", "F", "G", "H", bilingual=True) == (
+    assert translate(text, "A", "B <1>C</1> D", "", "E", "F", "G", "H", bilingual=True) == (
         "# a\n\n# A\n\n> - b *c* ![i](j)\n>   d\n>\n>   B *C* D\n\ne\n===\n\n# E\n\n"
         "| f<br>F |\n|---|\n| g<br>G |\n\n[^1]: h\n\n    H\n"
     )
@@ -214,16 +214,16 @@ AROUND = ["{}\n", "# {}\n", "- {}\n", "> {}\n", "1. {}\n", "| {} |\n|---|\n"]
 
 
 @given(st.lists(st.tuples(inline(), st.sampled_from(AROUND)), min_size=1, max_size=3))
-def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]]) -> None:
+def test_any_nesting_reads_back_as_the_translation(blocks: list[tuple[str, str]]) -> None:
     text = "\n".join(["end\n", *(around.format(inner) for inner, around in blocks), "[r]: s\n"])
-    document = parsed(text, ".md")
+    document = parse(text, ".md")
     assert document.render({}, "de") == text.encode()
-    again = texts(parsed(document.render(shouting(document), "de"), ".md"))
+    result = texts(parse(document.render(shout_all(document), "de"), ".md"))
 
-    def words(text: str) -> str:  # where tags cross each other, their ends part words or do not
-        return plain(text).replace(" ", "")
+    def words(text: str) -> str:  # where tags overlap, their ends may or may not separate words
+        return strip_tags(text).replace(" ", "")
 
-    assert [words(t) for t in again] == [words(shouted(t)) for t in texts(document)]
+    assert [words(t) for t in result] == [words(shout(t)) for t in texts(document)]
 
 
 @given(
@@ -232,10 +232,10 @@ def test_any_nesting_reads_again_as_the_translation(blocks: list[tuple[str, str]
 )
 def test_broken_tags_lose_no_image(words: str, answer: list[str]) -> None:
     images = words.count("![i](j)")
-    assume(words.count("![") == images + words.count("![i\\|k]["))  # and no link behind a "!"
-    document = parsed(f"end {words} end", ".md")
+    assume(words.count("![") == images + words.count("![i\\|k]["))  # and no link after a "!"
+    document = parse(f"end {words} end", ".md")
     out = document.render({0: "".join([*answer, "x"])}, "de").decode()
-    assert out.count("![i](j)") == images and len(texts(parsed(out, ".md"))) == 1 + images
+    assert out.count("![i](j)") == images and len(texts(parse(out, ".md"))) == 1 + images
 
 
 def test_an_alt_text_that_would_change_the_prose_stays() -> None:

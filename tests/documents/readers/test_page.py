@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from templora_cli.documents.markup import attributes_of, elements_of, tokens_of
 from templora_cli.documents.readers.page import Page
-from tests.documents.fake import page, shouted
+from tests.documents.fake import page, shout
 
 
-def seen(body: str) -> list[str]:
+def read_texts(body: str) -> list[str]:
     return [block.inline.text for block in Page(body, xml=False).blocks]
 
 
-def rendered(body: str, *, xml: bool = True, bilingual: bool = False, language: str = "de") -> str:
+def render(body: str, *, xml: bool = True, bilingual: bool = False, language: str = "de") -> str:
     document = Page(body, xml=xml)
-    translations = {i: shouted(block.inline.text) for i, block in enumerate(document.blocks)}
+    translations = {i: shout(block.inline.text) for i, block in enumerate(document.blocks)}
     return document.render(translations, language, bilingual=bilingual)
 
 
@@ -55,8 +55,8 @@ def rendered(body: str, *, xml: bool = True, bilingual: bool = False, language: 
         ("<p>in <a href='http://x'>1984</a> he</p>", ["in <1>1984</1> he"]),
     ],
 )
-def test_what_is_prose(body: str, texts: list[str]) -> None:
-    assert seen(body) == texts
+def test_prose_is_read(body: str, texts: list[str]) -> None:
+    assert read_texts(body) == texts
     assert Page(body, xml=False).render({}, "de") == body
 
 
@@ -70,13 +70,13 @@ def test_what_is_prose(body: str, texts: list[str]) -> None:
         '<a role="doc-noteref" href="#a">*</a>',
     ],
 )
-def test_a_mark_of_a_note_is_one_tag_and_never_lost(mark: str) -> None:
+def test_a_note_mark_is_one_tag_and_never_lost(mark: str) -> None:
     document = Page(f"<p>He said{mark} so.</p>", xml=True)
     assert document.blocks[0].inline.text == "He said<1/> so."
     assert document.render({0: "Er sagte es."}, "de") == f"<p>Er sagte es.{mark}</p>"
 
 
-def test_kinds_and_levels() -> None:
+def test_blocks_have_kinds_and_levels() -> None:
     body = (
         "<title>a</title><h1>b</h1><p>c</p><ul><li><p>d</p></li></ul><table><caption>e</caption><tr><td>f</td>"
         "</tr></table><blockquote><h3>g</h3></blockquote><p>h"
@@ -99,7 +99,7 @@ def test_only_the_words_change() -> None:
         '<!-- c -->\n<p  class="x"\n>\n  <em>All</em> of &amp; it\n  again.<img src="i.png"/>\n</p>\n<hr  />'
         "\n<p>* *</p>"
     )
-    assert rendered(body) == body.replace("All", "ALL").replace(
+    assert render(body) == body.replace("All", "ALL").replace(
         "of &amp; it\n  again", "OF &amp; IT AGAIN"
     ).replace('lang="en" xml:lang="en"', 'lang="de" xml:lang="de"').replace("<title>x", "<title>X")
 
@@ -110,31 +110,31 @@ def test_translations_are_escaped() -> None:
     )
 
 
-def test_the_language_of_the_page_and_of_what_has_the_same() -> None:
+def test_the_language_changes_where_it_is_that_of_the_page() -> None:
     body = '<html lang="zh-CN"><body lang="zh-cn"><p lang="la">Veni</p><div xml:lang="zh-CN">a</div>'
     body += "</body></html>"
-    assert rendered(body) == (
+    assert render(body) == (
         '<html lang="de"><body lang="de"><p lang="la">VENI</p><div xml:lang="de">A</div></body></html>'
     )
-    assert rendered("<html><p>a</html>") == '<html xml:lang="de"><p>A</html>'
-    assert rendered("<html><p>a</html>", xml=False) == '<html lang="de"><p>A</html>'
+    assert render("<html><p>a</html>") == '<html xml:lang="de"><p>A</html>'
+    assert render("<html><p>a</html>", xml=False) == '<html lang="de"><p>A</html>'
 
 
-def test_the_direction_of_writing() -> None:
+def test_the_direction_follows_the_language() -> None:
     body = '<html lang="en"><body dir="ltr"><p>a</p></body></html>'
-    assert rendered(body, language="ar-EG") == body.replace('"en"', '"ar-EG" dir="rtl"').replace(
+    assert render(body, language="ar-EG") == body.replace('"en"', '"ar-EG" dir="rtl"').replace(
         'body dir="ltr"', 'body dir="rtl"'
     ).replace(">a<", ">A<")
     body = '<html lang="he" dir="rtl"><p dir="auto">a</p></html>'
-    assert rendered(body) == '<html lang="de" dir="ltr"><p dir="auto">A</p></html>'
+    assert render(body) == '<html lang="de" dir="ltr"><p dir="auto">A</p></html>'
 
 
-def test_both_languages() -> None:
+def test_bilingual_pages_have_both_languages() -> None:
     body = (
         '<h1 id="h">a</h1><p id="i" lang="en" class="c">b <a id="j" href="#k">c</a><img src="i"/> d</p>'
         "<li>e\n</li>"
     )
-    assert rendered(body, bilingual=True) == (
+    assert render(body, bilingual=True) == (
         '<h1 id="h">a<br/><span xml:lang="de">A</span></h1>'
         '<p id="i" lang="en" class="c">b <a id="j" href="#k">c</a><img src="i"/> d</p>\n'
         '<p class="c" xml:lang="de">B <a href="#k">C</a> D</p>'
@@ -184,7 +184,7 @@ def test_tokens_add_up_to_the_text() -> None:
         assert "".join(text[t.start : t.end] for t in tokens_of(text)) == text
 
 
-def test_attributes() -> None:
+def test_attributes_are_read() -> None:
     tag = """<a b c='d "e"' f = g epub:type="x &amp; y" />"""
     assert [(a.name, a.value) for a in attributes_of(tag)] == [
         ("b", ""),
@@ -194,9 +194,9 @@ def test_attributes() -> None:
     ]
 
 
-def test_elements_of_xml() -> None:
-    found = list(elements_of('<a><x:b c="1"/><b>t</b><!--<b/>--></a>', {"b"}))
-    assert [(e.name, e.start, e.end) for e in found] == [("b", 15, 15), ("b", 18, 19)]
+def test_elements_of_xml_are_found() -> None:
+    elements = list(elements_of('<a><x:b c="1"/><b>t</b><!--<b/>--></a>', {"b"}))
+    assert [(e.name, e.start, e.end) for e in elements] == [("b", 15, 15), ("b", 18, 19)]
 
 
 NAMES = ["em", "b", "span", "q", "i"]
@@ -226,10 +226,10 @@ def test_any_nesting_is_translated_to_xml_that_reads_as_the_translation(body: st
     source = page(body)
     document = Page(source, xml=True)
     assert document.render({}, "de") == source
-    out = rendered(source, bilingual=bilingual)
+    out = render(source, bilingual=bilingual)
     ET.fromstring(out.encode())
     if not bilingual:
-        assert seen(out) == [shouted(text) for text in seen(source)]
+        assert read_texts(out) == [shout(text) for text in read_texts(source)]
 
 
 @given(
@@ -243,14 +243,14 @@ def test_broken_tags_give_xml_with_every_image(body: str, answer: list[str]) -> 
     document = Page(source, xml=True)
     out = document.render(dict.fromkeys(range(len(document.blocks)), "".join([*answer, "x"])), "de")
     ET.fromstring(out.encode())
-    for kept in ("<img", "<code", "<!--", "#x"):
-        assert out.count(kept) == source.count(kept)
+    for markup in ("<img", "<code", "<!--", "#x"):
+        assert out.count(markup) == source.count(markup)
 
 
 IMAGE = '<p>See <img src="a.png" alt="A red boat"> there.</p>'
 
 
-def test_what_describes_an_image_is_translated_beside_the_prose_around_it() -> None:
+def test_an_alt_text_is_a_block_of_its_own() -> None:
     page = Page(IMAGE, xml=False)
     assert [(b.kind, b.inline.text) for b in page.blocks] == [
         ("text", "See <1/> there."),
@@ -263,14 +263,14 @@ def test_what_describes_an_image_is_translated_beside_the_prose_around_it() -> N
     assert page.render({1: "..."}, "de") == IMAGE, "no words"
 
 
-def test_both_languages_in_what_describes_an_image() -> None:
-    said = Page(IMAGE, xml=False).render({0: "Dort <1/>.", 1: "Ein rotes Boot"}, "de", bilingual=True)
-    assert '<img src="a.png" alt="A red boat / Ein rotes Boot"> there.</p>' in said
-    assert said.endswith('<p lang="de">Dort .</p>')
+def test_a_bilingual_alt_text_has_both_languages() -> None:
+    out = Page(IMAGE, xml=False).render({0: "Dort <1/>.", 1: "Ein rotes Boot"}, "de", bilingual=True)
+    assert '<img src="a.png" alt="A red boat / Ein rotes Boot"> there.</p>' in out
+    assert out.endswith('<p lang="de">Dort .</p>')
 
 
 @pytest.mark.parametrize("alt", ["''", '""', "boat.jpg", "'3'", "'* * *'"])
-def test_descriptions_without_words(alt: str) -> None:
+def test_alt_texts_without_words_are_left_out(alt: str) -> None:
     assert Page(f"<p><img alt={alt}></p>", xml=False).blocks == []
 
 
@@ -280,7 +280,7 @@ def test_a_description_without_quotes_gets_them() -> None:
     )
 
 
-def test_the_description_of_a_page_and_no_other_meta() -> None:
+def test_only_the_description_among_meta_tags_is_read() -> None:
     head = (
         '<meta name="Description" content="A tale"><meta name="author" content="Ann"><meta charset="utf-8">'
     )
@@ -289,22 +289,22 @@ def test_the_description_of_a_page_and_no_other_meta() -> None:
     assert page.render({0: "Ein M\u00e4rchen"}, "de") == head.replace("A tale", "Ein M\u00e4rchen")
 
 
-def test_images_that_are_not_to_be_translated() -> None:
+def test_images_marked_as_untranslatable_are_left_out() -> None:
     assert Page('<p translate="no"><img alt="A boat"></p>', xml=False).blocks == []
 
 
 PIECES = ["<img alt=", "a red boat", '"', "'", ">", "<p>", "</p>", " src=x", "<a ", "\n", "<!--", "words"]
 
 
-def test_a_comment_at_the_end_stays_behind_an_image() -> None:
-    """One that is broken would swallow it."""
+def test_a_comment_at_the_end_stays_after_an_image() -> None:
+    """Before the image, a broken comment would swallow it."""
     page = Page('<p>A boat<img alt="A lamp"><!-- end -->', xml=False)
     assert page.render({0: "Ein Boot", 1: "Lampe"}, "de") == '<p>Ein Boot<img alt="Lampe"><!-- end -->'
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12))
 @example(["a red boat", "<img alt=", "<p>", "<!--", ">"])
-def test_broken_tags_around_a_description(pieces: list[str]) -> None:
+def test_broken_tags_around_a_description_lose_no_block(pieces: list[str]) -> None:
     page = Page("".join(pieces), xml=False)
-    said = dict.fromkeys(range(len(page.blocks)), "so \"it\" 'is' > & <")
-    assert len(Page(page.render(said, "de"), xml=False).blocks) == len(page.blocks)
+    translations = dict.fromkeys(range(len(page.blocks)), "so \"it\" 'is' > & <")
+    assert len(Page(page.render(translations, "de"), xml=False).blocks) == len(page.blocks)

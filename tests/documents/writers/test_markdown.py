@@ -15,14 +15,14 @@ from tests.documents.test_book import PROSE
 
 
 @given(PROSE)
-def test_every_line_of_prose_with_words_is_a_paragraph_as_it_is(text: str) -> None:
+def test_every_line_of_prose_is_an_unchanged_paragraph(text: str) -> None:
     written = write_markdown(book_of_prose(text)).decode()
     assert written.endswith("\n")
     paragraphs = written[:-1].split("\n\n") if written != "\n" else []
     assert paragraphs == [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def test_signs_of_markdown_are_not_escaped() -> None:
+def test_markdown_in_prose_is_not_escaped() -> None:
     text = "# One\n\n*so* [1] <b>\n    `code`\n* * *\n"
     assert write_markdown(book_of_prose(text)) == b"# One\n\n*so* [1] <b>\n\n`code`\n\n* * *\n"
 
@@ -31,7 +31,7 @@ def chapter(title: str, *spans: Span) -> BookChapter:
     return BookChapter(title, (BookParagraph(spans),))
 
 
-def test_a_book_with_all_that_there_is() -> None:
+def test_a_book_with_title_author_chapters_and_scene_breaks() -> None:
     one = chapter("One", Span("It was "), Span("so", emphasis=True), Span(" dark."))
     two = BookChapter("Two", (BookParagraph((Span("a"),)), SceneBreak(), BookParagraph((Span("b"),), "\n")))
     assert write_markdown(Book("The Lamp", "A. Writer", "en", (one, two))).decode() == (
@@ -65,17 +65,17 @@ def em(text: str) -> Span:
         ([em("a"), Span(" b", emphasis=True, strong=True)], "*a* ***b***"),
     ],
 )
-def test_emphasis(spans: list[Span], markdown: str) -> None:
+def test_emphasis_is_written_as_asterisks_or_tags(spans: list[Span], markdown: str) -> None:
     assert words(*spans) == markdown
 
 
-def looks(spans: list[Span]) -> list[tuple[str, bool, bool]]:
-    """The look of every sign that is seen."""
+def styles(spans: list[Span]) -> list[tuple[str, bool, bool]]:
+    """The style of every visible character."""
     return [(c, s.emphasis, s.strong) for s in spans for c in s.text if not c.isspace()]
 
 
 def read(markdown: str) -> list[Span]:
-    """The spans of one paragraph, as a parser of Markdown sees them."""
+    """The spans of one paragraph, as a Markdown parser reads them."""
     (inline,) = MarkdownIt("commonmark").parseInline(markdown)
     spans, depth = [], {"em": 0, "strong": 0}
     for token in inline.children or ():
@@ -92,11 +92,11 @@ TEXT = st.text(alphabet=" ab7é說“”。!—(\u3000\xa0", max_size=4)
 
 
 @given(st.lists(st.builds(Span, TEXT, st.booleans(), st.booleans()), max_size=6))
-def test_a_reader_sees_the_emphasis_that_was_meant(spans: list[Span]) -> None:
-    assert looks(read(words(*spans))) == looks(spans)
+def test_emphasis_reads_back_unchanged(spans: list[Span]) -> None:
+    assert styles(read(words(*spans))) == styles(spans)
 
 
-def test_a_megabyte_takes_no_time_to_speak_of() -> None:
+def test_a_megabyte_is_written_in_linear_time() -> None:
     text = '"Where?" she asked, and went on along the wet road.\n' * 20_000
     start = time.perf_counter()
     assert write_markdown(book_of_prose(text)).decode() == text.replace("\n", "\n\n")[:-1]

@@ -12,11 +12,11 @@ from tests.documents.test_book import PROSE
 
 
 @given(PROSE)
-def test_prose_stays_as_it_is_but_for_its_ends(text: str) -> None:
+def test_prose_is_unchanged_except_at_its_ends(text: str) -> None:
     assert write_plain_text(book_of_prose(text)).decode() == f"{text.strip()}\n"
 
 
-def test_a_book_with_all_that_there_is() -> None:
+def test_a_book_with_title_author_chapters_and_scene_breaks() -> None:
     one = (
         BookParagraph((Span("It was "), Span("so", emphasis=True), Span(" dark."))),
         BookParagraph((Span("Very."),), "\n"),
@@ -31,12 +31,12 @@ def test_a_book_with_all_that_there_is() -> None:
     )
 
 
-def test_what_stands_before_the_first_paragraph_of_a_chapter_means_nothing() -> None:
+def test_the_gap_before_the_first_paragraph_of_a_chapter_is_ignored() -> None:
     chapter = BookChapter("", (BookParagraph((Span("a"),), "\n\n\n\n   "),))
     assert write_plain_text(Book("", "", "", (chapter, chapter))) == b"a\n\na\n"
 
 
-def test_a_megabyte_takes_no_time_to_speak_of() -> None:
+def test_a_megabyte_is_written_in_linear_time() -> None:
     text = '"Where?" she asked, and went on along the wet road.\n' * 20_000
     start = time.perf_counter()
     for shape in (text, "a" + " " * 1_000_000 + "\nb", "\n" * 1_000_000 + "b", "word " * 200_000):
