@@ -86,7 +86,11 @@ def test_paragraphs_are_translated_one_after_the_other_and_learnt_together() -> 
     translator = Translator(shout)
     chunk, told = write(task("eins", "zwei").next_turn([]), translator)
     pairs = [AlignedPair("eins", "EINS"), AlignedPair("zwei", "ZWEI")]
-    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n" and chunk.rejection_reason is None
+    assert (
+        chunk.tokens == FORM.pair_tokens(pairs)
+        and chunk.text == "EINS\nZWEI\n"
+        and chunk.rejection_reason is None
+    )
     learnt = [token for token, learn in zip(chunk.tokens, chunk.loss_mask, strict=True) if learn]
     assert text_of(learnt) == " EINS\n ZWEI\n"
     assert translator.prompts[1] == text_of(FORM.pair_tokens(pairs[:1]) + FORM.source_tokens("zwei"))
