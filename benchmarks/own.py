@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Layer, LearningConfig, for_size, resolve
-from templora_cli.documents.utf8_text import read_text
+from templora_cli.documents.text_input import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_logits, kl_divergence

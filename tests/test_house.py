@@ -25,7 +25,7 @@ TABLE: dict[str, set[str]] = {
     "documents.markup": set(),
     "documents.encoding": {"charset_normalizer"},
     "documents.signature": set(),
-    "documents.utf8_text": set(),
+    "documents.text_input": set(),
     "documents.base": set(),
     "documents.aligned": set(),
     "documents.book": set(),

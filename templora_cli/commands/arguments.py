@@ -66,7 +66,7 @@ def read_premise(premise: str | None, file: Path | None, *, required: bool) -> s
 
     Raises TemploraError: two of them, none, or an empty one.
     """
-    from templora_cli.documents.utf8_text import checked_text, read_text
+    from templora_cli.documents.text_input import checked_text, read_text
 
     if premise is not None and file is not None:
         raise TemploraError("--premise and --premise-file are two premises", "give one of them")

@@ -59,7 +59,7 @@ def write(
     Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
     `templora resume` goes on.
     """
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
 
     with open_view(json=json, quiet=quiet) as (view, stop):
         config = settings.resolve()

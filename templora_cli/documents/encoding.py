@@ -16,6 +16,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE = 20_000  # characters
+SAVE = "save the file as UTF-8"
 
 # Letters that make up half of any text in the language; rare ones tell little, and a detector that
 # counts on them misreads a heading and two sentences, which is all that some chapters give.
@@ -90,18 +91,21 @@ _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{
 """Hebrew, read as Cyrillic or Greek."""
 
 
-def decode(content: bytes, name: str, encoding: str | None = None) -> str:
+def decode(
+    content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding"
+) -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`: a byte order mark, UTF-8, UTF-16 without a mark, then the one among the usual
     encodings of East Asia and of Windows in which the text looks most like a text, then what
-    charset-normalizer finds. Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
+    charset-normalizer finds. `flag` is the option by which a user may say it, for the hints.
+    Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """
     if encoding is not None:
         return _decoded_as(content, name, encoding)
     for mark, marked in _MARKS:
         if content.startswith(mark):
-            return _decoded_as(content[len(mark) :], name, marked)
+            return _marked_as(content[len(mark) :], name, marked)
     try:
         if b"\0" not in content and b"\x1b$" not in content:
             return content.decode("utf-8")
@@ -111,7 +115,7 @@ def decode(content: bytes, name: str, encoding: str | None = None) -> str:
     if found is None or "\0" in found:
         raise TemploraError(
             f"{name} is in no encoding that is known here, or no text",
-            "if you know it, say it (--encoding shift_jis); else save the file as UTF-8",
+            f"if you know it, say it ({flag} shift_jis); else {SAVE}" if flag else SAVE,
         )
     return found
 
@@ -125,6 +129,16 @@ def _check_for_broken_utf_8(content: bytes, name: str, first: int) -> None:
             f"{name} is UTF-8 with {broken} broken characters, the first at byte {first}",
             "mend them, or drop them: iconv -c -f UTF-8 -t UTF-8 old.txt > new.txt",
         )
+
+
+def _marked_as(content: bytes, name: str, marked: str) -> str:
+    """The text of a file whose byte order mark says its encoding."""
+    try:
+        return content.decode(marked)
+    except UnicodeDecodeError as error:
+        raise TemploraError(
+            f"{name} begins as {marked.upper()} does, and is damaged at byte {error.start}", SAVE
+        ) from None
 
 
 def _decoded_as(content: bytes, name: str, encoding: str) -> str:

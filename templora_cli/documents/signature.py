@@ -39,7 +39,8 @@ def check_text(content: bytes, suffix: str, name: str) -> None:
     """Raise TemploraError where `content` is plainly no text."""
     found = _found(content)
     if found not in (None, "an HTML page", "a text"):
-        raise TemploraError(f"{name} is {found}, not a text ({suffix})", _hint(found))
+        wanted = f"a text ({suffix})" if suffix else "a text"
+        raise TemploraError(f"{name} is {found}, not {wanted}", _hint(found))
 
 
 def check_word(content: bytes, suffix: str, name: str) -> None:

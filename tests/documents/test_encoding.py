@@ -78,7 +78,7 @@ def test_a_mark_is_no_part_of_the_text() -> None:
         ("é".encode("latin-1"), "utf-8", r"is not in utf-8 \(byte 0\)"),
         ("привет, мир".encode(), "shift_jis", r"is not in shift_jis"),
         (b"abc", "utf-16", "is not in utf-16"),
-        (b"\xff\xfe\0", None, "is not in utf-16-le"),
+        (b"\xff\xfe\0", None, "begins as UTF-16-LE does, and is damaged at byte 0"),
         ("第一章 他走进了房间。".encode() * 3 + b"\xe7", None, "UTF-8 with 1 broken characters, .* byte 93"),
         (bytes(range(256)) * 4, None, "in no encoding that is known here"),
     ],
@@ -87,3 +87,10 @@ def test_refused(content: bytes, encoding: str | None, complaint: str) -> None:
     with pytest.raises(TemploraError, match=complaint) as caught:
         decode(content, "a.txt", encoding)
     assert caught.value.hint and caught.value.message.startswith("a.txt")
+
+
+def test_the_option_is_named_only_where_there_is_one() -> None:
+    for flag, hint in (("--encoding", "(--encoding shift_jis)"), (None, "save the file as UTF-8")):
+        with pytest.raises(TemploraError, match="in no encoding that is known here") as caught:
+            decode(bytes(range(256)) * 4, "a.txt", flag=flag)
+        assert hint in str(caught.value.hint) and ("--" in str(caught.value.hint)) == bool(flag)
