@@ -144,7 +144,8 @@ def write_book(
     config = for_size(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
     prompt = NovelPrompt(model.tokenizer, prompts, PREMISE, False, config.decode.context_tokens)
-    task = NovelTask(prompt, (), Goal(tokens, "tokens"), config.decode.chunk_tokens, model.tokenizer)
+    goal, size = Goal(tokens, "tokens"), config.decode.chunk_tokens
+    task = NovelTask(prompt, (), goal, size, model.tokenizer, whole_sentences=False)
     beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())
     held_out = held_out[: probe[1] if probe else 0]
     look = LiveMeasures(model, prompt(()).header, (beginning, held_out), config.decode)

@@ -316,17 +316,14 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:
-    manifest = session.manifest
     try:
-        return kind.done(read_chunks(session.steps), manifest.goal_unit) >= manifest.goal_amount
+        return kind.finished(session.manifest, read_chunks(session.steps))
     except StepDamaged:
         return False  # restoring will say what is wrong, and go back to a good step
 
 
 def _goal_beyond(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
     """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
-    if unit == "chunks":
-        amount, unit = amount * int(session.manifest.config["decode"]["chunk_tokens"]), "tokens"
     return {"goal_amount": kind.done(readable_chunks(session.steps), unit) + amount, "goal_unit": unit}
 
 

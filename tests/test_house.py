@@ -32,6 +32,7 @@ TABLE: dict[str, set[str]] = {
     "documents.readers": {"lxml", "markdown_it"},
     "documents.writers": set(),
     "documents.registry": set(),
+    "documents.prose": set(),
     "documents": set(),
     "engine.determinism": {"torch"},
     "engine.kernels.families": set(),

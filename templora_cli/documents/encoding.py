@@ -91,9 +91,7 @@ _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{
 """Hebrew, read as Cyrillic or Greek."""
 
 
-def decode(
-    content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding"
-) -> str:
+def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding") -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`: a byte order mark, UTF-8, UTF-16 without a mark, then the one among the usual

@@ -22,7 +22,7 @@ Check = Callable[[bytes, str, str], None]
 """Of the content, suffix and name: raises TemploraError where the content is plainly of another format."""
 Write = Callable[[Book], bytes]
 
-_SPLIT = "split it and translate the parts"
+_SPLIT = "split it into parts"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def parse_document(
         raise TemploraError(f"{name} is over {max_text_bytes >> 20} MB of text", _SPLIT)
     document = found.read(content, suffix, name, encoding)
     if not document.paragraphs:
-        raise TemploraError(f"{name} has no words to translate", "give a file with text in it")
+        raise TemploraError(f"{name} has no words in it", "give a file with text in it")
     return document
 
 

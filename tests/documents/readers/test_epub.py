@@ -234,7 +234,7 @@ SPINE = opf(["p0.xhtml"])
             "named and not",
         ),
         (epub("<p>a</p>", entries={"OEBPS/p0.xhtml": b"<p>\xff</p>"}), "is not in utf-8"),
-        (epub("<p>* * *</p>", metadata=""), "has no words to translate"),
+        (epub("<p>* * *</p>", metadata=""), "has no words in it"),
     ],
 )
 def test_books_that_cannot_be_read(content: bytes, complaint: str) -> None:
