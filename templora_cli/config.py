@@ -316,20 +316,50 @@ values in, so that a file may hold both for both kinds of book.
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one source: `values` nested as in TOML, `place(table, key)` for messages."""
+    """Settings from one source: `values` nested as in TOML, and how a message names one of them."""
 
     values: Mapping[str, Any]
     place: Callable[[str, str], str]
+    """Where it stands, by table and key."""
+    written: Callable[[str, str, Any], str]
+    """What stands there, by table, key and value."""
 
     @staticmethod
     def of_file(name: str, values: Mapping[str, Any]) -> Layer:
         """Settings of a TOML file; a mistake in `[decode] top_p` is named `name: [decode] top_p`."""
-        return Layer(values, lambda table, key: f"{name}: {f'[{table}] ' if table else ''}{key}")
+
+        def place(table: str, key: str) -> str:
+            return f"{name}: {f'[{table}] ' if table else ''}{key}"
+
+        return Layer(values, place, lambda table, key, value: f"{place(table, key)} = {value!r}")
 
     @staticmethod
-    def of_flags(values: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> Layer:
-        """Settings of the command line; `names` maps (table, key) to the flag that sets it."""
-        return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
+    def of_flags(
+        values: Mapping[str, Any],
+        names: Mapping[tuple[str, str], str],
+        typed: Mapping[tuple[str, str], str] | None = None,
+    ) -> Layer:
+        """Settings of the command line; `names` maps (table, key) to the flag that sets it, `typed` to what
+        was typed where that is no flag of the setting's own, such as `--set rank=8`.
+        """
+        known = typed or {}
+
+        def place(table: str, key: str) -> str:
+            flag = names.get((table, key), f"--{key.replace('_', '-')}")
+            return known.get((table, key), flag)
+
+        def written(table: str, key: str, value: Any) -> str:
+            return known.get((table, key), f"{place(table, key)} {value}")
+
+        return Layer(values, place, written)
+
+
+@dataclass(frozen=True)
+class _Issue:
+    """A mistake, in words, and the default of the setting where there is such a one."""
+
+    text: str
+    default: Any = None
 
 
 def resolve(layers: list[Layer], task: str = "novel") -> Config:
@@ -340,7 +370,7 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
-    issues: list[str] = []
+    issues: list[_Issue] = []
     default = TASKS.get(task, {})
     chosen: dict[str, dict[str, Any]] = {"": {}, **{table: dict(default.get(table, {})) for table in TABLES}}
     for layer in layers:
@@ -355,14 +385,20 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         for table, values in checked.items():
             chosen[table].update(values)
     if issues:
-        many = len(issues) > 1
-        listed = "\n".join(f"  {issue}" for issue in issues) if many else issues[0]
-        message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
-        raise TemploraError(message, "templora write --help lists the settings and their ranges")
+        raise _error_of(issues)
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
     for (table, key), (own_table, own_key) in REPLACED.get(task, {}).items():
         tables[table] = replace(tables[table], **{key: getattr(tables[own_table], own_key)})
     return replace(Config(**tables), **chosen[""])
+
+
+def _error_of(issues: list[_Issue]) -> TemploraError:
+    if len(issues) > 1:
+        listed = "".join(f"\n  {issue.text}" for issue in issues)
+        return TemploraError(f"{len(issues)} settings are wrong:{listed}", "mend them, or leave them out")
+    (issue,) = issues
+    default = "" if issue.default in (None, "") else f"; the default is {issue.default}"
+    return TemploraError(issue.text, f"mend it, or leave it out{default}")
 
 
 def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
@@ -397,14 +433,14 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     return resolve([Layer.of_file(source, values)])
 
 
-def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
+def _checked(layer: Layer, issues: list[_Issue]) -> dict[str, dict[str, Any]]:
     """The good values of a layer by table ("" for the top level); what is wrong goes to `issues`."""
     good: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
     for name, value in layer.values.items():
         if name not in TABLES:
             _check(Config, "", name, value, layer, good[""], issues)
         elif not isinstance(value, Mapping):
-            issues.append(f"{layer.place('', name)}: is a table of settings, not {value!r}")
+            issues.append(_Issue(f"{layer.place('', name)}: is a table of settings, not {value!r}"))
         else:
             for key, setting in value.items():
                 _check(TABLES[name], name, key, setting, layer, good[name], issues)
@@ -412,14 +448,14 @@ def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _check(
-    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[str]
+    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[_Issue]
 ) -> None:
     known = {f.name: f for f in fields(owner) if "help" in f.metadata}
-    place = layer.place(table, key)
     if key not in known:
         places = sorted([*known, *(TABLES if owner is Config else ())])
-        issues.append(f"{place}: unknown; known here: {', '.join(places)}")
+        issues.append(_Issue(f"{layer.place(table, key)}: unknown; known here: {', '.join(places)}"))
         return
+    written, default = layer.written(table, key, value), known[key].default
     wanted = get_type_hints(owner)[key]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -428,12 +464,11 @@ def _check(
         value = "on" if value else "off"
     if type(value) is not wanted and not choices:
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[wanted]
-        issues.append(f"{place} = {value!r}: must be {kind}")
-        return
-    if problem := _outside(value, known[key].metadata):
-        issues.append(f"{place} = {value!r}: {problem}")
-        return
-    good[key] = value
+        issues.append(_Issue(f"{written}: must be {kind}", default))
+    elif problem := _outside(value, known[key].metadata):
+        issues.append(_Issue(f"{written}: {problem}", default))
+    else:
+        good[key] = value
 
 
 def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:

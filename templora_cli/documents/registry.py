@@ -6,6 +6,7 @@ where its row is used: a command that only looks at a suffix loads no parser.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -164,7 +165,8 @@ def _writer_for(path: Path, formats: Sequence[FileFormat]) -> Write:
     found = _format_of(path.suffix.lower(), formats)
     if found is None or found.write is None:
         suffixes = sorted(suffix for known in formats if known.write for suffix in known.suffixes)
-        raise TemploraError(f"{path.name}: a book is written as {' or '.join(suffixes)}", "--out book.md")
+        instead = shlex.quote(str(path.with_name(f"{path.stem or 'book'}.md")))
+        raise TemploraError(f"{path.name}: a book is written as {' or '.join(suffixes)}", f"--out {instead}")
     return found.write
 
 

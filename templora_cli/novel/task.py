@@ -108,7 +108,7 @@ class NovelTask:
         return complete
 
     def _soonest(self, left: int) -> int:
-        """Tokens of the next chunk that the book needs at least, where `left` of the goal is to be written."""
+        """The fewest tokens of the next chunk with which the book may end, with `left` of the goal to go."""
         if self.goal.unit == "words":
             return left // 4  # tokens hold fewer than 4 words
         if self.goal.unit == "tokens":
