@@ -132,5 +132,4 @@ def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.Language
         *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),
         fingerprint="",
         parameters=parameters,
-        max_positions=None,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from templora_cli.config import Config, LearningConfig, for_size, settings
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
+from templora_cli.prompt_files import load_prompts
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.manifest import FORMAT, Manifest
 from templora_cli.sessions.new import NewSession, Request
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 Notify = Callable[[Event], None]
 """Takes what happens before there is a run: notices, and what is slow."""
+
+
+LEAST_WINDOW = 256
+"""Tokens of the book below which no smaller window is proposed: with fewer no model goes on well."""
+LEAST_CHUNK = 8
 
 
 def nobody(event: Event) -> None:
@@ -174,18 +180,21 @@ def prepare(
     """
     if not isinstance(config, Config):
         config = settings(config, request.kind)
+    if request.kind not in engine.kinds:
+        raise ValueError(f"{request.kind} is no kind of task that this engine knows")
+    for name in engine.kinds[request.kind].prompts:
+        load_prompts(name, config.prompts)  # a mistake in them is told before a model is looked for
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
+    from templora_cli.engine.models.shape import most_tokens
 
     folder = find_model(config, notify)
     new = request.new_session(load_tokenizer(folder), config)
-    if new.kind not in engine.kinds:
-        raise ValueError(f"{new.kind} is no kind of task that this engine knows")
+    require_window(most_tokens(folder), new)
     model, config = load_fitting(
         new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
     )
     new = replace(new, config=config)
-    require_window(model, new)
     for notice in new.notices:
         notify(Notice(notice))
     return Prepared(new, folder, model)
@@ -219,19 +228,48 @@ def load_fitting(
     return model, for_size(plan.config, model.parameters)
 
 
-def require_window(model: LanguageModel, new: NewSession) -> None:
-    """Refuse a window that the model was not made for."""
+def require_window(most: int | None, new: NewSession) -> None:
+    """Refuse a session that needs more tokens than the `most` that its model reads.
+
+    Raises TemploraError: what is too long, by how much, and what would help.
+    """
     from templora_cli.engine.training.objectives import OBJECTIVES
 
-    config, most = new.config, model.max_positions
-    recipes: tuple[LearningConfig, ...] = (config.given, config.own) if config.train.learn else ()
-    reads = (OBJECTIVES[how.objective].reads(how) for how in recipes)
-    contexts = [(most_read, "teacher_context_tokens =") for most_read in reads if most_read]
-    for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:
-        need = new.header_tokens + context + new.longest_seen
-        if most is not None and need > most:
-            raise TemploraError(
-                f"this model reads at most {most} tokens; header {new.header_tokens} + context {context} + "
-                f"chunk {new.longest_seen} make {need}",
-                new.window_hint or f"{setting} {max(0, most - new.header_tokens - new.longest_seen)}",
-            )
+    config = new.config
+    contexts = {new.window_flag: config.decode.context_tokens}
+    for table in ("given", "own") if config.train.learn else ():
+        how: LearningConfig = getattr(config, table)
+        contexts[f"--set {table}.teacher_context_tokens="] = OBJECTIVES[how.objective].reads(how) or 0
+    for flag, context in contexts.items():
+        if most is not None and new.header_tokens + context + new.longest_seen > most:
+            raise _too_long(new, most, flag, context)
+
+
+def _too_long(new: NewSession, most: int, flag: str, context: int) -> TemploraError:
+    """What to tell where header, context and chunk together are too long for a model."""
+    header, chunk = new.header_tokens, new.longest_seen
+    over = header + context + chunk - most
+    window = f"{flag}{context - over}" if context - over >= min(context, LEAST_WINDOW) else None
+    part = max(new.header_parts, key=lambda part: part.tokens, default=None)
+    if part is not None and part.tokens > max(context, chunk):
+        words = part.words * (part.tokens - over) // part.tokens
+        shorter = f"shorten it to about {words:,} words" if words > 0 else "shorten it"
+        return TemploraError(
+            f"{part.name} has {part.tokens:,} tokens, {over:,} too many: this model reads at most {most:,}, "
+            f"and {header - part.tokens:,} are for the rest of the prompt, {context:,} for the window, "
+            f"{chunk:,} for the chunk",
+            new.window_hint or _either(shorter, part.instead, window),
+        )
+    half = max(0, most - header) // 2
+    smaller = half * new.config.decode.chunk_tokens // chunk  # of some kinds more than a chunk is seen
+    both = f"--chunk-tokens {smaller} {flag}{half}" if smaller >= LEAST_CHUNK else None
+    named = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
+    return TemploraError(
+        f"this model reads at most {most:,} tokens; {named} {header:,} + context {context:,} + "
+        f"chunk {chunk:,} make {header + context + chunk:,}",
+        new.window_hint or window or _either(both),
+    )
+
+
+def _either(*ways: str | None) -> str:
+    return ", or ".join(filter(None, (*ways, "take a --model that reads more")))

@@ -16,18 +16,23 @@ from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_whole
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
-from templora_cli.prompt import longest
+from templora_cli.prompt import Section, longest
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
-from templora_cli.sessions.new import NewSession
+from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.store import Session
+from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 PROMPTS = "novel"
+INSTEAD = {
+    "premise": "give the text as --from where it is the beginning of the book",
+    "instruction": SHORTER_PROMPTS,
+}
 DEFAULT_GOAL = Goal(4096, "tokens")
 
 
@@ -59,6 +64,7 @@ class NovelRequest:
             named_after=self.premise or str(opening),
             goal=(self.goal.amount, self.goal.unit),
             header_tokens=longest(prompt.sections, prompt.layout),
+            header_parts=tuple(_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
             given=() if opening is None else opening_tokens(tokenizer, opening),
@@ -129,6 +135,12 @@ class Novel(TaskKind):
 
 def _goal(manifest: Manifest) -> Goal:
     return Goal(manifest.goal_amount, cast(GoalUnit, manifest.goal_unit))
+
+
+def _part(tokenizer: Any, section: Section) -> HeaderPart:
+    text = "\n\n".join(section.items)
+    tokens = len(tokenizer.encode(text, add_special_tokens=False))
+    return HeaderPart(f"the {section.name}", tokens, count_words(text), INSTEAD.get(section.name, ""))
 
 
 def _text(chunks: Sequence[Values]) -> str:
