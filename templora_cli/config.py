@@ -349,7 +349,7 @@ class Layer:
             return known.get((table, key), flag)
 
         def written(table: str, key: str, value: Any) -> str:
-            return known.get((table, key), f"{place(table, key)} {value}")
+            return known.get((table, key), f"{place(table, key)} = {value!r}")
 
         return Layer(values, place, written)
 

@@ -14,7 +14,14 @@ Origin = Literal["own", "given"]
 """Who wrote a chunk: the model ("own") or a person ("given")."""
 
 Unit = str
-"""What the length of a book is counted in: "tokens", "words", "paragraphs", or a word of the kind's own."""
+"""What the length of a book is counted in: "tokens", "words", "chunks", "paragraphs", or a word of the
+kind's own.
+"""
+
+
+def in_words(amount: int, unit: Unit) -> str:
+    """A length as it is told: "1 chunk", "2,000 words"."""
+    return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 @dataclass(frozen=True)

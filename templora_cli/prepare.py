@@ -253,11 +253,11 @@ def _too_long(new: NewSession, most: int, flag: str, context: int) -> TemploraEr
     part = max(new.header_parts, key=lambda part: part.tokens, default=None)
     if part is not None and part.tokens > max(context, chunk):
         words = part.words * (part.tokens - over) // part.tokens
-        shorter = f"shorten it to about {words:,} words" if words > 0 else "shorten it"
+        shorter = f"shorten it to about {words} words" if words > 0 else "shorten it"
         return TemploraError(
-            f"{part.name} has {part.tokens:,} tokens, {over:,} too many: this model reads at most {most:,}, "
-            f"and {header - part.tokens:,} are for the rest of the prompt, {context:,} for the window, "
-            f"{chunk:,} for the chunk",
+            f"{part.name} has {part.tokens} tokens, {over} too many: this model reads at most {most}, "
+            f"and {header - part.tokens} are for the rest of the prompt, {context} for the window, "
+            f"{chunk} for the chunk",
             new.window_hint or _either(shorter, part.instead, window),
         )
     half = max(0, most - header) // 2
@@ -265,8 +265,8 @@ def _too_long(new: NewSession, most: int, flag: str, context: int) -> TemploraEr
     both = f"--chunk-tokens {smaller} {flag}{half}" if smaller >= LEAST_CHUNK else None
     named = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
     return TemploraError(
-        f"this model reads at most {most:,} tokens; {named} {header:,} + context {context:,} + "
-        f"chunk {chunk:,} make {header + context + chunk:,}",
+        f"this model reads at most {most} tokens; {named} {header} + context {context} + "
+        f"chunk {chunk} make {header + context + chunk}",
         new.window_hint or window or _either(both),
     )
 

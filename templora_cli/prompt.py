@@ -98,7 +98,8 @@ def build(
     if room is not None and len(header) > room:
         names = " and ".join(name for name, shown in items.items() if shown) or "header"
         raise TemploraError(
-            f"{names}: {len(header):,} tokens, {len(header) - room:,} too many, and there is room for {room:,}",
+            f"{names}: {len(header):,} tokens, {len(header) - room:,} too many, and there is room for "
+            f"{room:,}",
             f"shorten what is longest, the prompt to {room:,} tokens, or take a --model that reads more",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])

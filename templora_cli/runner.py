@@ -22,6 +22,7 @@ from templora_cli.events import (
     Notice,
     SessionOpened,
     Working,
+    in_words,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, find_model, load_fitting, nobody, prepare
 from templora_cli.sessions.kind import TaskKind
@@ -310,7 +311,7 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
         raise TemploraError(
-            f"{session.id} is finished ({manifest.goal_amount} {manifest.goal_unit})",
+            f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
             f"extend it: {command} --chunks 4",
         )
 

@@ -124,8 +124,8 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
         "templora.toml: [own] lr = 'fast': must be a number",
         "templora.toml: colour: unknown",
         "templora.toml: model: is a table of settings",
-        "--chunk-tokens 0: must be at least 8",
-        "--no-learn 1: must be true or false",
+        "--chunk-tokens = 0: must be at least 8",
+        "--no-learn = 1: must be true or false",
     ):
         assert place in message, place
 

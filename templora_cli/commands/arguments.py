@@ -20,7 +20,7 @@ MOST = 1_000_000_000
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
 
 _CONTROLS = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and the like
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and the like
     r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles of a window and the like
     r"|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )

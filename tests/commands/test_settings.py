@@ -129,9 +129,9 @@ def test_wrong_values_are_named_as_they_were_given() -> None:
     with pytest.raises(TemploraError) as caught:
         given("lr=2", "gate.colour=1", flags=flags).resolve()
     for place in (
-        "--no-learn 3",
-        "--model 4",
-        "--chunk-tokens 0: must be at least 8",
+        "--no-learn = 3",
+        "--model = 4",
+        "--chunk-tokens = 0: must be at least 8",
         "--set lr=2: must be at most 1",
         "--set gate.colour=1: unknown",
     ):
