@@ -69,9 +69,9 @@ class Prompt:
 
 
 def build(
-    sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, room: int | None = None
+    sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, max_tokens: int | None = None
 ) -> Prompt:
-    """The prompt with as much of each section as its budget and the `room` for all of them allow, in tokens.
+    """The prompt with as much of each section as its budget and `max_tokens` for all of them allow.
 
     Raises TemploraError where what may not be cut has no room.
     """
@@ -92,15 +92,15 @@ def build(
             fit(section, section.budget, without=len(layout({**items, section.name: ()})))
     header = layout(items)
     for section in sorted((s for s in sections if s.priority is not None), key=_priority):
-        if room is not None and len(header) > room:
-            fit(section, room)
+        if max_tokens is not None and len(header) > max_tokens:
+            fit(section, max_tokens)
             header = layout(items)
-    if room is not None and len(header) > room:
+    if max_tokens is not None and len(header) > max_tokens:
         names = " and ".join(name for name, shown in items.items() if shown) or "header"
         raise TemploraError(
-            f"{names}: {len(header):,} tokens, {len(header) - room:,} too many, and there is room for "
-            f"{room:,}",
-            f"shorten what is longest, the prompt to {room:,} tokens, or take a --model that reads more",
+            f"{names}: {len(header):,} tokens, {len(header) - max_tokens:,} too many, and there is room for "
+            f"{max_tokens:,}",
+            f"shorten what is longest, the prompt to {max_tokens:,} tokens, or take a --model that reads more",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])
     dropped = tuple(

@@ -67,7 +67,7 @@ class NovelRequest:
             header_parts=tuple(_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
-            given=() if opening is None else opening_tokens(tokenizer, opening),
+            opening=() if opening is None else opening_tokens(tokenizer, opening),
             source=self.opening,
             out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
@@ -92,12 +92,12 @@ class Novel(TaskKind):
         texts = PromptFile(PROMPTS, manifest.prompts[PROMPTS], "")
         asked = manifest.request
         prompt = _prompt(model.tokenizer, texts, asked["premise"], asked["opened"], config)
-        given, goal, size = session.given_tokens(), _goal(manifest), config.decode.chunk_tokens
+        given, goal, size = session.opening(), _goal(manifest), config.decode.chunk_tokens
         return NovelTask(prompt, given, goal, size, model.tokenizer, whole_sentences=self.whole_sentences)
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
-        return bool(chunk["origin"] == "own")
+        return bool(chunk["origin"] == "generated")
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
@@ -121,7 +121,7 @@ class Novel(TaskKind):
 
     def opening_tokens(self, session: Session) -> int:
         """See `TaskKind.opening_tokens`."""
-        return len(session.given_tokens())
+        return len(session.opening())
 
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from templora_cli.novel.sentence_end import ends_between, ends_whole, may_end
 from templora_cli.prompt import Prompt
 from templora_cli.text import TextStream, count_words, decode
-from templora_cli.turn import Generate, Given, given_turn, replayed_turn
+from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
 PAST = 2048
 """Tokens of the book by which it is told whether a quotation is open: more than a paragraph has."""
@@ -74,7 +74,7 @@ class NovelTask:
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
-        return replayed_turn(self.prompt(book), chunk)
+        return replay_turn(self.prompt(book), chunk)
 
     def _done(self, own: Sequence[int], records: Sequence[Any]) -> int:
         """How much of the goal is there."""

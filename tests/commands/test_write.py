@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import read_chunks
 from templora_cli.sessions.store import Store
