@@ -41,7 +41,7 @@ def decode(
     import torch
 
     from templora_cli.config import ModelConfig, TrainConfig
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
     from templora_cli.engine.decoding.choose import backend_for
     from templora_cli.engine.models import catalog, loading
 
@@ -99,7 +99,7 @@ def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
     """Share of 4-grams that a chunk of a person's text repeats from itself; the gate must let these pass."""
     from transformers import AutoTokenizer
 
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
     from templora_cli.engine.models import catalog
     from templora_cli.gate import repetition
 

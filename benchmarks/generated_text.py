@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Layer, LearningConfig, resolve, with_learning_rates
-from templora_cli.documents.utf8_text import read_text
+from templora_cli.documents.text_input import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.adapted_model import AdaptedModel
@@ -151,7 +151,8 @@ def write_book(
     config = with_learning_rates(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
     prompt = NovelPrompt(model.tokenizer, prompts, PREMISE, False, config.decode.context_tokens)
-    task = NovelTask(prompt, (), Goal(tokens, "tokens"), config.decode.chunk_tokens, model.tokenizer)
+    goal, size = Goal(tokens, "tokens"), config.decode.chunk_tokens
+    task = NovelTask(prompt, (), goal, size, model.tokenizer, whole_sentences=False)
     beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())
     held_out = held_out[: probe[1] if probe else 0]
     look = LiveMeasures(model, prompt(()).header, (beginning, held_out), config.decode)

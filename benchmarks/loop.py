@@ -81,7 +81,7 @@ class Loop:
         if self.origin == "human":
             return ReadingTask(before, text + tuple(given), decode.chunk_tokens, self.model.tokenizer)
         goal = Goal(len(given), "tokens")
-        return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer)
+        return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer, whole_sentences=False)
 
     def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
         """Passes over such a chunk, and the floating-point operations that they need together."""
@@ -132,5 +132,4 @@ def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.Language
         *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),
         fingerprint="",
         parameters=parameters,
-        max_positions=None,
     )

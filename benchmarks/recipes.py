@@ -23,7 +23,7 @@ import typer
 from benchmarks.variants import VARIANTS, Mean, Variant
 from templora_cli.commands.settings import settings_of
 from templora_cli.config import Config, Layer, resolve, with_learning_rates
-from templora_cli.documents.utf8_text import read_text
+from templora_cli.documents.text_input import read_text
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.events import TrainStep

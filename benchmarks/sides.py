@@ -117,7 +117,7 @@ def token_ids(folder: Path | None, synthetic: Synthetic | None, book: Path | Non
     if book is not None:
         from transformers import AutoTokenizer
 
-        from templora_cli.documents.utf8_text import read_text
+        from templora_cli.documents.text_input import read_text
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return list(tokenizer.encode(read_text(book), add_special_tokens=False))[:count]

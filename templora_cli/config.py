@@ -329,20 +329,50 @@ that one file can configure both novels and translations.
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one source: `values` nested as in TOML; `label(table, key)` names one in messages."""
+    """Settings from one source: `values` nested as in TOML, with functions that label them in messages."""
 
     values: Mapping[str, Any]
     label: Callable[[str, str], str]
+    """The name of a setting, from its table and key."""
+    assignment: Callable[[str, str, Any], str]
+    """A setting with its value, from table, key and value, as the user wrote it."""
 
     @staticmethod
     def of_file(name: str, values: Mapping[str, Any]) -> Layer:
         """Settings of a TOML file, labelled like `name: [decode] top_p`."""
-        return Layer(values, lambda table, key: f"{name}: {f'[{table}] ' if table else ''}{key}")
+
+        def label(table: str, key: str) -> str:
+            return f"{name}: {f'[{table}] ' if table else ''}{key}"
+
+        return Layer(values, label, lambda table, key, value: f"{label(table, key)} = {value!r}")
 
     @staticmethod
-    def of_flags(values: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> Layer:
-        """Settings of the command line; `names` maps (table, key) to the flag as typed."""
-        return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
+    def of_flags(
+        values: Mapping[str, Any],
+        names: Mapping[tuple[str, str], str],
+        typed: Mapping[tuple[str, str], str] | None = None,
+    ) -> Layer:
+        """Settings of the command line; `names` maps (table, key) to a flag, `typed` to an argument such as
+        `--set rank=8`.
+        """
+        arguments = typed or {}
+
+        def label(table: str, key: str) -> str:
+            flag = names.get((table, key), f"--{key.replace('_', '-')}")
+            return arguments.get((table, key), flag)
+
+        def assignment(table: str, key: str, value: Any) -> str:
+            return arguments.get((table, key), f"{label(table, key)} = {value!r}")
+
+        return Layer(values, label, assignment)
+
+
+@dataclass(frozen=True)
+class _Issue:
+    """An error in words, with the default of the setting if it has one."""
+
+    text: str
+    default: Any = None
 
 
 def resolve(layers: list[Layer], task: str = "novel") -> Config:
@@ -353,7 +383,7 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
-    issues: list[str] = []
+    issues: list[_Issue] = []
     default = TASK_DEFAULTS.get(task, {})
     chosen: dict[str, dict[str, Any]] = {"": {}, **{table: dict(default.get(table, {})) for table in TABLES}}
     for layer in layers:
@@ -369,14 +399,20 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         for table, values in checked.items():
             chosen[table].update(values)
     if issues:
-        many = len(issues) > 1
-        listed = "\n".join(f"  {issue}" for issue in issues) if many else issues[0]
-        message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
-        raise TemploraError(message, "templora write --help lists the settings and their ranges")
+        raise _error_of(issues)
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
     for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
         tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
     return replace(Config(**tables), **chosen[""])
+
+
+def _error_of(issues: list[_Issue]) -> TemploraError:
+    if len(issues) > 1:
+        listed = "".join(f"\n  {issue.text}" for issue in issues)
+        return TemploraError(f"{len(issues)} settings are wrong:{listed}", "correct or remove them")
+    (issue,) = issues
+    default = "" if issue.default in (None, "") else f"; the default is {issue.default}"
+    return TemploraError(issue.text, f"correct or remove it{default}")
 
 
 def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
@@ -415,14 +451,14 @@ def from_dict(values: Mapping[str, Any], source: str) -> Config:
     return resolve([Layer.of_file(source, values)])
 
 
-def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
+def _checked(layer: Layer, issues: list[_Issue]) -> dict[str, dict[str, Any]]:
     """The valid values of a layer by table ("" for the top level); errors are added to `issues`."""
     good: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
     for name, value in layer.values.items():
         if name not in TABLES:
             _check(Config, "", name, value, layer, good[""], issues)
         elif not isinstance(value, Mapping):
-            issues.append(f"{layer.label('', name)}: must be a table of settings, not {value!r}")
+            issues.append(_Issue(f"{layer.label('', name)}: must be a table of settings, not {value!r}"))
         else:
             for key, setting in value.items():
                 _check(TABLES[name], name, key, setting, layer, good[name], issues)
@@ -430,14 +466,15 @@ def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _check(
-    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[str]
+    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[_Issue]
 ) -> None:
     known = {f.name: f for f in fields(owner) if "help" in f.metadata}
-    label = layer.label(table, key)
     if key not in known:
         names = sorted([*known, *(TABLES if owner is Config else ())])
-        issues.append(f"{label}: unknown setting; possible are {', '.join(names)}")
+        message = f"{layer.label(table, key)}: unknown setting; possible are {', '.join(names)}"
+        issues.append(_Issue(message))
         return
+    assignment, default = layer.assignment(table, key, value), known[key].default
     expected = get_type_hints(owner)[key]
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -446,12 +483,11 @@ def _check(
         value = "on" if value else "off"
     if type(value) is not expected and not choices:
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[expected]
-        issues.append(f"{label} = {value!r}: must be {kind}")
-        return
-    if problem := _outside(value, known[key].metadata):
-        issues.append(f"{label} = {value!r}: {problem}")
-        return
-    good[key] = value
+        issues.append(_Issue(f"{assignment}: must be {kind}", default))
+    elif problem := _outside(value, known[key].metadata):
+        issues.append(_Issue(f"{assignment}: {problem}", default))
+    else:
+        good[key] = value
 
 
 def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:

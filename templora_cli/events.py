@@ -14,7 +14,12 @@ Origin = Literal["generated", "human"]
 """The author of a chunk: the model ("generated") or a person ("human")."""
 
 Unit = str
-"""The unit of a book's length: "tokens", "words", "paragraphs", or another that a task kind defines."""
+"""The unit of a book's length: "tokens", "words", "chunks", "paragraphs", or another of a task kind."""
+
+
+def in_words(amount: int, unit: Unit) -> str:
+    """A length for people: "1 chunk", "2,000 words"."""
+    return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from templora_cli.config import Config, LearningConfig, settings, with_learning_rates
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
+from templora_cli.prompt_files import load_prompts
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.manifest import FORMAT, Manifest
 from templora_cli.sessions.new import NewSession, Request
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 Notify = Callable[[Event], None]
 """Takes what happens before there is a run: notices, and what is slow."""
+
+
+MIN_WINDOW = 256
+"""The smallest window that a hint proposes: with less, no model continues a book well."""
+MIN_CHUNK = 8
 
 
 def ignore_events(event: Event) -> None:
@@ -176,18 +182,21 @@ def prepare(
     """
     if not isinstance(config, Config):
         config = settings(config, request.kind)
+    if request.kind not in engine.kinds:
+        raise ValueError(f"{request.kind} is no kind of task that this engine knows")
+    for name in engine.kinds[request.kind].prompts:
+        load_prompts(name, config.prompts)  # a mistake in them is told before a model is looked for
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
+    from templora_cli.engine.models.shape import most_tokens
 
     folder = find_model(config, notify)
     new = request.new_session(load_tokenizer(folder), config)
-    if new.kind not in engine.kinds:
-        raise ValueError(f"{new.kind} is no kind of task that this engine knows")
+    require_window(most_tokens(folder), new)
     model, config = load_fitting(
         new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
     )
     new = replace(new, config=config)
-    require_window(model, new)
     for notice in new.notices:
         notify(Notice(notice))
     return Prepared(new, folder, model)
@@ -221,19 +230,48 @@ def load_fitting(
     return model, with_learning_rates(plan.config, model.parameters)
 
 
-def require_window(model: LanguageModel, new: NewSession) -> None:
-    """Refuse a window that the model was not made for."""
+def require_window(max_tokens: int | None, new: NewSession) -> None:
+    """Refuse a session that needs more than the `max_tokens` that its model reads.
+
+    Raises TemploraError that says what is too long, by how much, and what would help.
+    """
     from templora_cli.engine.training.objectives import OBJECTIVES
 
-    config, most = new.config, model.max_positions
-    recipes: tuple[LearningConfig, ...] = (config.human, config.generated) if config.train.learn else ()
-    extra = (OBJECTIVES[how.objective].extra_context_tokens(how) for how in recipes)
-    contexts = [(tokens, "teacher_context_tokens =") for tokens in extra if tokens]
-    for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:
-        need = new.header_tokens + context + new.longest_seen
-        if most is not None and need > most:
-            raise TemploraError(
-                f"this model reads at most {most} tokens; header {new.header_tokens} + context {context} + "
-                f"chunk {new.longest_seen} make {need}",
-                new.window_hint or f"{setting} {max(0, most - new.header_tokens - new.longest_seen)}",
-            )
+    config = new.config
+    contexts = {new.window_flag: config.decode.context_tokens}
+    for table in ("human", "generated") if config.train.learn else ():
+        learning: LearningConfig = getattr(config, table)
+        extra = OBJECTIVES[learning.objective].extra_context_tokens(learning)
+        contexts[f"--set {table}.teacher_context_tokens="] = extra
+    for flag, context in contexts.items():
+        if max_tokens is not None and new.header_tokens + context + new.longest_seen > max_tokens:
+            raise _too_long(new, max_tokens, flag, context)
+
+
+def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> TemploraError:
+    """The error for a header, context and chunk that together are longer than `max_tokens`."""
+    header, chunk = new.header_tokens, new.longest_seen
+    excess = header + context + chunk - max_tokens
+    window = f"{flag}{context - excess}" if context - excess >= min(context, MIN_WINDOW) else None
+    part = max(new.header_parts, key=lambda part: part.tokens, default=None)
+    if part is not None and part.tokens > max(context, chunk):
+        words = part.words * (part.tokens - excess) // part.tokens
+        shorter = f"shorten it to about {words} words" if words > 0 else "shorten it"
+        return TemploraError(
+            f"{part.name} has {part.tokens} tokens, {excess} too many: this model reads {max_tokens}, "
+            f"the rest of the prompt needs {header - part.tokens}, the window {context}, the chunk {chunk}",
+            new.window_hint or _alternatives(shorter, part.instead, window),
+        )
+    half = max(0, max_tokens - header) // 2
+    smaller = half * new.config.decode.chunk_tokens // chunk  # some kinds read more than a chunk
+    both = f"--chunk-tokens {smaller} {flag}{half}" if smaller >= MIN_CHUNK else None
+    names = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
+    return TemploraError(
+        f"this model reads at most {max_tokens} tokens; {names} {header} + context {context} + "
+        f"chunk {chunk} make {header + context + chunk}",
+        new.window_hint or window or _alternatives(both),
+    )
+
+
+def _alternatives(*ways: str | None) -> str:
+    return ", or ".join(filter(None, (*ways, "take a --model that reads more")))

@@ -98,9 +98,11 @@ def build(
             fit(section, max_tokens)
             header = layout(items)
     if max_tokens is not None and len(header) > max_tokens:
+        excess = len(header) - max_tokens
+        names = " and ".join(name for name, shown in items.items() if shown) or "header"
         raise TemploraError(
-            f"instruction and premise have {len(header)} tokens, but only {max_tokens} fit",
-            "a shorter premise, or a larger --context-tokens",
+            f"{names}: {len(header):,} tokens, {excess:,} above the limit of {max_tokens:,}",
+            f"shorten the longest part until {max_tokens:,} are left, or take a --model that reads more",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])
     dropped = tuple(

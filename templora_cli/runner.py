@@ -22,6 +22,7 @@ from templora_cli.events import (
     Notice,
     SessionOpened,
     Working,
+    in_words,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, find_model, ignore_events, load_fitting, prepare
 from templora_cli.sessions.kind import TaskKind
@@ -310,23 +311,20 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
         raise TemploraError(
-            f"{session.id} is finished ({manifest.goal_amount} {manifest.goal_unit})",
+            f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
             f"extend it: {command} --chunks 4",
         )
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:
-    manifest = session.manifest
     try:
-        return kind.done(read_chunks(session.steps), manifest.goal_unit) >= manifest.goal_amount
+        return kind.finished(session.manifest, read_chunks(session.steps))
     except StepDamaged:
         return False  # restoring will say what is wrong, and go back to a good step
 
 
 def _goal_beyond(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
     """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
-    if unit == "chunks":
-        amount, unit = amount * int(session.manifest.config["decode"]["chunk_tokens"]), "tokens"
     return {"goal_amount": kind.done(readable_chunks(session.steps), unit) + amount, "goal_unit": unit}
 
 

@@ -16,6 +16,12 @@ def _novel(name: str) -> TaskKind:
     return Novel(name)
 
 
+def _drift(name: str) -> TaskKind:
+    from templora_cli.novel.kind import Novel
+
+    return Novel(name, whole_sentences=False)  # what is compared has one length
+
+
 def _reading(name: str) -> TaskKind:
     from templora_cli.reading import Reading
 
@@ -40,7 +46,7 @@ ROWS: dict[str, Callable[[str], TaskKind]] = {
     "ppl": _reading,
     # What evaluations read and write, each by a command that measures between the chunks.
     "costs": _reading,
-    "drift": _novel,
+    "drift": _drift,
     "pairs": _pairs,
 }
 """By the names that manifests have."""

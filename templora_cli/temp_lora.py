@@ -162,13 +162,21 @@ def decode_chunk(
     chunk: list[int] = []
     pieces: list[str] = []
     nlls: list[Tensor] = []
-    prompt = turn.prompt.tokens
-    for token in backend.decode(prompt, sampler=sampler, max_tokens=turn.max_tokens, stop=turn.complete):
+    tokens = backend.decode(
+        turn.prompt.tokens, sampler=sampler, max_tokens=turn.max_tokens, stop=lambda chunk: False
+    )
+    for token in tokens:
         chunk.append(token.id)
+        end = turn.complete(chunk)
+        if end is not None and end < len(chunk):
+            del chunk[end:], pieces[end:], nlls[end:]
+            break
         pieces.append(to_text(token.id))
         if token.logits is not None:
             nlls.append(token_nll(token.logits, token.id))
         yield TextDecoded(index, pieces[-1], len(chunk))
+        if end is not None:
+            break
     values = torch.stack(nlls).tolist() if nlls else ()  # one wait for the GPU, not one per token
     return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(values))
 

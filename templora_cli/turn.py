@@ -84,8 +84,10 @@ class Generate:
     prompt: Prompt
     max_tokens: int
     """The length of the chunk, at least 1."""
-    complete: Callable[[Sequence[int]], bool] = lambda chunk: False
-    """Is the chunk, with these tokens, complete before it reaches `max_tokens`?"""
+    complete: Callable[[Sequence[int]], int | None] = lambda chunk: None
+    """Of tokens that have come so far, how many are the complete chunk where it ends before `max_tokens`;
+    None while it goes on. What comes after them has shown that it ended, and is dropped: it has no text yet.
+    """
     origin: Origin = "generated"
 
 

@@ -102,7 +102,8 @@ def novel(tokenizer: object, goal: int, opening: str = "", config: Config = CONF
     """After a header of three tokens; the goal is in tokens."""
     prompt = fixed(HEADER, config.decode.context_tokens)
     given = opening_tokens(tokenizer, opening)
-    return NovelTask(prompt, given, Goal(goal, "tokens"), config.decode.chunk_tokens, tokenizer)
+    size = config.decode.chunk_tokens
+    return NovelTask(prompt, given, Goal(goal, "tokens"), size, tokenizer, whole_sentences=False)
 
 
 class Turns:

@@ -24,7 +24,8 @@ def example(tiny_model: Path) -> str:
 def assert_written(printed: str) -> None:
     lines = printed.splitlines()
     names = [line for line in lines if re.fullmatch(r"[A-Z][A-Za-z]+", line)]
-    assert names[0] == "SessionOpened" and names.count("ChunkCommitted") == 16 and names[-1] == "Finished"
+    assert names[0] == "SessionOpened" and names[-1] == "Finished"
+    assert 16 <= names.count("ChunkCommitted") <= 20, "to the end of a sentence, or 64 tokens beyond the goal"
     assert lines[-1].startswith("Finished "), "resumed, and one chunk longer"
     assert int(lines[-1].split()[1]) > 256
 

@@ -16,15 +16,16 @@ from templora_cli.config import Config, LearningConfig, with_learning_rates
 from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.engine.memory.machine import measure_device_memory
 from templora_cli.engine.memory.planner import DeviceMemory
-from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.engine.models.shape import most_tokens
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine, find_model, prepare, require_window
+from templora_cli.prompt_files import PACKAGED
 from templora_cli.sessions.manifest import FORMAT, load_manifest
-from templora_cli.sessions.new import NewSession
+from templora_cli.sessions.new import HeaderPart, NewSession
 from templora_cli.sessions.store import Store, sha256_of
 from templora_cli.translation.aligned import PairsRequest
 from templora_cli.translation.languages import language
@@ -126,11 +127,7 @@ def test_what_only_just_fits_is_told_and_loaded_with_care(config: Config) -> Non
 # --- the window --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    """A model that reads 100 tokens."""
-    config = config_of(save_tiny_model(tmp_path_factory.mktemp("short"), positions=100))
-    return loading.load(Path(config.model.name), config.model, config.train, seed=0)
+MOST = 100
 
 
 def new(context: int, header: int = 10, chunk: int = 16, **changes: Any) -> NewSession:
@@ -142,48 +139,99 @@ def new(context: int, header: int = 10, chunk: int = 16, **changes: Any) -> NewS
 DISTILLED = LearningConfig(objective="distill", teacher_context_tokens=80)
 
 
-def test_a_window_that_the_model_can_read(short: LanguageModel) -> None:
-    require_window(short, new(74))
-    require_window(short, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
-    without_end = replace(short, max_positions=None)
-    require_window(without_end, new(10_000))
+def test_a_window_that_the_model_can_read(tmp_path: Path) -> None:
+    require_window(MOST, new(74))
+    require_window(MOST, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
+    require_window(None, new(10_000))
+    assert most_tokens(save_tiny_model(tmp_path, positions=MOST)) == MOST
 
 
 @pytest.mark.parametrize(
     ("asked", "made", "hint"),
     [
-        (new(75), "header 10 + context 75 + chunk 16 make 101", "--context-tokens 74"),
-        (new(10, header=90), "header 90 + context 10 + chunk 16 make 116", "--context-tokens 0"),
+        (new(300), "header 10 + context 300 + chunk 16 make 326", "--chunk-tokens 45 --context-tokens 45"),
+        (new(10, header=90), "header 90 + context 10 + chunk 16 make 116", "take a --model that reads more"),
         (
             new(60, config={"generated": DISTILLED}),
             "header 10 + context 80 + chunk 16 make 106",
-            "teacher_context_tokens = 74",
+            "--chunk-tokens 45 --set generated.teacher_context_tokens=45",
         ),
-        (new(60, chunk_tokens=64), "header 10 + context 60 + chunk 64 make 134", "--context-tokens 26"),
-        (new(60, seen_tokens=40), "header 10 + context 60 + chunk 40 make 110", "--context-tokens 50"),
+        (new(0, chunk=200), "header 10 + context 0 + chunk 200 make 210", "--chunk-tokens 45"),
+        (new(60, seen_tokens=40), "header 10 + context 60 + chunk 40 make 110", "--chunk-tokens 18"),
         (new(75, window_hint="shorter runs"), "make 101", "shorter runs"),
     ],
 )
 def test_a_window_that_it_cannot_is_refused_with_one_that_it_can(
-    short: LanguageModel, asked: NewSession, made: str, hint: str
+    asked: NewSession, made: str, hint: str
 ) -> None:
     with pytest.raises(TemploraError) as caught:
-        require_window(short, asked)
+        require_window(MOST, asked)
     assert caught.value.message.startswith("this model reads at most 100 tokens; ")
-    assert caught.value.message.endswith(made) and caught.value.hint == hint
+    assert caught.value.message.endswith(made) and str(caught.value.hint).startswith(hint)
 
 
-def test_a_teacher_is_only_asked_where_something_is_learnt(short: LanguageModel) -> None:
+def test_a_smaller_window_is_proposed_as_long_as_a_model_can_go_on_with_it() -> None:
+    for most, hint in ((1026, "--context-tokens 1000"), (282, "--context-tokens 256")):
+        with pytest.raises(TemploraError) as caught:
+            require_window(most, new(1001))
+        assert caught.value.hint == hint
+    with pytest.raises(TemploraError) as caught:
+        require_window(1026, new(1001, window_flag="--set decode.context_tokens="))
+    assert caught.value.hint == "--set decode.context_tokens=1000"
+    with pytest.raises(TemploraError) as caught:
+        require_window(281, new(1001))
+    assert caught.value.hint == "--chunk-tokens 135 --context-tokens 135, or take a --model that reads more"
+
+
+def test_a_premise_that_is_too_long_is_told_with_its_length_and_with_what_there_is_room_for() -> None:
+    premise = HeaderPart("the premise", 20_000, 15_000, "give it as --from")
+    asked = new(2048, 20_100, 1024, header_parts=(HeaderPart("the instruction", 60, 50), premise))
+    with pytest.raises(TemploraError) as caught:
+        require_window(8192, asked)
+    assert caught.value.message == (
+        "the premise has 20000 tokens, 14980 too many: this model reads 8192, "
+        "the rest of the prompt needs 100, the window 2048, the chunk 1024"
+    )
+    assert caught.value.hint == (
+        "shorten it to about 3765 words, or give it as --from, or take a --model that reads more"
+    )
+    with pytest.raises(TemploraError) as caught:
+        require_window(22_500, asked)
+    assert "672 too many" in caught.value.message and "or --context-tokens 1376, or" in str(caught.value.hint)
+
+
+def test_a_teacher_is_only_asked_where_something_is_learnt() -> None:
     asked = new(60, config={"generated": DISTILLED})
     train = replace(asked.config.train, learn=False)
-    require_window(short, replace(asked, config=replace(asked.config, train=train)))
+    require_window(MOST, replace(asked, config=replace(asked.config, train=train)))
 
 
 def test_a_window_is_refused_before_there_is_a_session(tmp_path: Path) -> None:
+    def load(folder: Path, settled: Config) -> LanguageModel:
+        raise AssertionError("it is loaded")
+
     config = config_of(save_tiny_model(tmp_path / "short", positions=40))
-    with pytest.raises(TemploraError, match="this model reads at most 40 tokens"):
-        runner.begin(BOOK, config)
+    with pytest.raises(TemploraError, match="this model reads 40") as caught:
+        runner.begin(BOOK, config, engine=Engine(load=load))
+    assert caught.value.message.startswith("the instruction has "), "longer than the premise of two words"
     assert not Store().folder.exists()
+
+
+def test_a_long_premise_is_measured_by_its_tokens(tmp_path: Path) -> None:
+    config = config_of(save_tiny_model(tmp_path / "short", positions=1000))
+    with pytest.raises(TemploraError) as caught:
+        runner.begin(NovelRequest("A storm. " * 200), config)
+    assert caught.value.message.startswith("the premise has 1800 tokens, ")
+    long = config_of(save_tiny_model(tmp_path / "long", positions=100_000))
+    prepared = prepare(NovelRequest("A storm. " * 10_000), long)
+    assert prepared.new.header_tokens > 90_000
+
+
+def test_a_mistake_in_the_prompts_is_told_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    packaged = (PACKAGED / "novel.toml").read_text("utf-8")
+    (tmp_path / "novel.toml").write_text(packaged.replace("{premise}", "{story}"), "utf-8")
+    with pytest.raises(TemploraError, match=r"\[chat\] premise: \{story\} is no placeholder here"):
+        prepare(BOOK, {"model": {"name": "nowhere/at-all"}, "prompts": str(tmp_path)})
 
 
 # --- which session goes on ---------------------------------------------------------------------------

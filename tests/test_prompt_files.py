@@ -12,14 +12,17 @@ from templora_cli.errors import TemploraError
 from templora_cli.prompt_files import load_prompts
 
 OWN = (
-    '[chat]\nsystem = "S"\npremise = "P {premise}"\npremise_and_opening = "B"\nopening = "O"\n'
-    '[plain]\npremise = ""\npremise_and_opening = ""\nopening = ""\n'
+    '[chat]\nsystem = "S"\npremise = "P {premise}"\npremise_and_opening = "B {premise}"\nopening = "O"\n'
+    '[plain]\npremise = "{premise}"\npremise_and_opening = "{premise}"\nopening = ""\n'
+)
+TRANSLATION = (
+    '[pair]\nbefore = "{source} ="\n[chat]\nsystem = "Into {target_language}."\nglossary = "{terms}"\n'
+    'term = "{source}={target}"\nterm_with_note = "{source}={target} {note}"\n'
 )
 
 
 def test_a_folder_replaces_file_by_file(tmp_path: Path) -> None:
     packaged = {name: load_prompts(name, "") for name in ("novel", "translation")}
-    assert {name: load_prompts(name, str(tmp_path)) for name in packaged} == packaged
     (tmp_path / "novel.toml").write_text(OWN)
     prompts = load_prompts("novel", str(tmp_path))
     assert prompts.text("chat", "premise", premise="x") == "P x"
@@ -40,9 +43,60 @@ def test_the_hash_is_that_of_the_files_bytes(tmp_path: Path) -> None:
 
 
 def test_only_the_placeholders_that_are_given_are_filled_in(tmp_path: Path) -> None:
-    (tmp_path / "novel.toml").write_text(OWN.replace("P {premise}", "{premise} {other} {} {{premise}}"))
+    (tmp_path / "novel.toml").write_text(OWN.replace("P {premise}", "{premise} { other } {} {{premise}} {1}"))
     text = load_prompts("novel", str(tmp_path)).text("chat", "premise", premise="a {other}")
-    assert text == "a {other} {other} {} {a {other}}"
+    assert text == "a {other} { other } {} {a {other}} {1}"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault", "hint"),
+    [
+        (
+            *("novel", "P {premise}", "P {story}"),
+            "[chat] premise: {story} is no placeholder here, {premise} is missing",
+            "placeholders of [chat] premise: {premise}",
+        ),
+        ("novel", "B {premise}", "B", "[chat] premise_and_opening: {premise} is missing", "{premise}"),
+        ("novel", "S", "{premise}", "[chat] system: {premise} is no placeholder here", "system: none"),
+        ("novel", '"{premise}"\npre', '""\npre', "[plain] premise: {premise} is missing", "{premise}"),
+        ("novel", "O", "{Geschichte_2}", "[chat] opening: {Geschichte_2} is no placeholder here", "none"),
+        (
+            "translation",
+            "{source} =",
+            "=",
+            "[pair] before: {source} is missing",
+            "{source_language} {source}",
+        ),
+        ("translation", "{terms}", "{term}", "{term} is no placeholder here, {terms} is missing", "{terms}"),
+        ("translation", "{target} {note}", "{target}", "[chat] term_with_note: {note} is missing", "{note}"),
+        (
+            "translation",
+            "Into",
+            "{language}",
+            "[chat] system: {language} is no placeholder",
+            "{target_language}",
+        ),
+    ],
+)
+def test_placeholders_that_are_unknown_or_missing(
+    name: str, old: str, new: str, fault: str, hint: str, tmp_path: Path
+) -> None:
+    own, file = {"novel": OWN, "translation": TRANSLATION}[name], tmp_path / f"{name}.toml"
+    assert old in own
+    file.write_text(own)
+    load_prompts(name, str(tmp_path))
+    file.write_text(own.replace(old, new, 1))
+    with pytest.raises(TemploraError) as caught:
+        load_prompts(name, str(tmp_path))
+    assert caught.value.message.startswith(f"{file}: ") and fault in caught.value.message
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_a_prompt_file_may_be_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    text = OWN.replace('"O"', '"他走进了房间，天黑了，她还没有回来。"')
+    (tmp_path / "novel.toml").write_bytes(text.encode(encoding))
+    assert load_prompts("novel", str(tmp_path)).text("chat", "opening").startswith("他走进了房间")
 
 
 def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
@@ -59,7 +113,7 @@ def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
         ),
         (OWN.replace("system", "sistem").encode(), r"novel\.toml lacks \[chat\] system$"),
         (b"[chat\n", "is no TOML"),
-        (b'[chat]\nsystem = "\xff"\n', "is no TOML"),
+        (b"%PDF-1.7", "is a PDF, not a text"),
         (b"chat = 3\n", r"\[chat\] must be a table of texts"),
         (b"[chat]\nsystem = 3\n", r"\[chat\] must be a table of texts"),
     ],
@@ -71,6 +125,11 @@ def test_damaged_prompts(tmp_path: Path, content: bytes, complaint: str) -> None
     assert caught.value.hint and str(tmp_path) in caught.value.message
 
 
-def test_a_folder_of_prompts_that_is_not_there() -> None:
+def test_a_folder_of_prompts_that_is_not_there_or_has_none(tmp_path: Path) -> None:
     with pytest.raises(TemploraError, match="no folder nowhere"):
         load_prompts("novel", "nowhere")
+    (tmp_path / "novels.toml").write_text(OWN)
+    with pytest.raises(TemploraError, match=r"has no novel\.toml and no translation\.toml") as caught:
+        load_prompts("novel", str(tmp_path))
+    packaged = Path(str(caught.value.hint).removeprefix("copy one from "))
+    assert (packaged / "novel.toml").is_file()

@@ -264,6 +264,19 @@ def test_the_chunks_of_an_opening_are_counted() -> None:
     assert now.chunk_name(3) == "chunk 4 of 4"
 
 
+def test_a_length_in_chunks_is_counted_in_chunks() -> None:
+    shown = status(STARTED, committed(1, done=2), unit="chunks", goal=4)
+    assert "━" * 12 + "─" * 12 + "  chunk 3 of 4 · 2 of 4 chunks" in shown
+    beyond = status(committed(0, done=1), events.ChunkStarted(1, "generated", 0, 100), unit="chunks", goal=1)
+    assert "━" * 24 + "  chunk 1 of 1 · 1 of 1 chunk\n" in beyond, "what follows is the end of a sentence"
+    now = render.Progress(Clock())
+    now.update(opened(opening_tokens=150, goal=2, unit="chunks"))
+    assert now.chunk_name(0) == "chunk 1 of 4"
+    now.update(STARTED)
+    now.update(events.TextDecoded(0, "Tide", 50))
+    assert now.done_now == 0.5
+
+
 def test_status_tells_what_is_going_on() -> None:
     written = events.TextDecoded(0, "Tide", 100)
     scored = events.ChunkScored(0, 2.5, 2.46, 0.0, None)
@@ -471,6 +484,16 @@ def test_force_color_brings_no_bars_into_a_file(monkeypatch: pytest.MonkeyPatch)
         view.show(opened())
         view.show(FINISHED)
     assert "\x1b" not in stderr.getvalue() and "finished" in stderr.getvalue()
+
+
+def test_a_pipe_gets_the_opening_too_but_no_text_that_is_only_read() -> None:
+    for opening_tokens, told in ((3, "Ebb. Tide."), (0, "Tide.")):
+        stdout = io.StringIO()
+        with TerminalView(stdout, io.StringIO()) as view:
+            view.show(opened(opening_tokens=opening_tokens))
+            view.show(committed(0, origin="human", text="Ebb. "))
+            view.show(committed(1))
+        assert stdout.getvalue() == told
 
 
 @pytest.mark.parametrize("stderr", [io.StringIO(), Terminal()])

@@ -179,6 +179,7 @@ class VersesRequest:
 
     first: str
     verses: int
+    kind: str = "verses"
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         if self.verses < 1:

@@ -76,7 +76,7 @@ def sync(
     file of a finished translation follows them at once; `templora resume` goes on with one that
     is not finished.
     """
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
     from templora_cli.translation.corrections import corrections_of
     from templora_cli.translation.task import corrected
 

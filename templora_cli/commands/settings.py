@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import tomli
 from platformdirs import user_config_path
 
 from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig, Layer, resolve
+from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
 
 PROJECT_FILE = "templora.toml"
@@ -68,15 +70,16 @@ class GivenSettings:
         range or without effect in this task.
         """
         settings, names = dict(self.flags), {setting: flag_name(setting) for setting in self.flags}
+        typed: dict[Setting, str] = {}
         for assignment in self.assignments:
             setting, value = _setting_of(assignment, prefer or self.prefer)
             if reason := without_effect(setting, self.task, assignment.partition("=")[2].strip()):
                 raise TemploraError(f"--set {assignment}: {reason[0]}", reason[1])
-            settings[setting], names[setting] = value, f"--set {dotted(setting)}"
+            settings[setting], typed[setting] = value, f"--set {assignment}"
         values: dict[str, Any] = {}
         for (table, key), value in settings.items():
             (values.setdefault(table, {}) if table else values)[key] = value
-        return resolve([*config_files(), Layer.of_flags(values, names)], self.task)
+        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task)
 
 
 def dotted(setting: Setting) -> str:
@@ -116,26 +119,50 @@ def settings_of(assignments: Iterable[str], *, prefer: str) -> dict[Setting, Any
 
 
 def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
-    name, equals, text = assignment.partition("=")
-    table, _, key = name.strip().rpartition(".")
+    name, equals, text = (part.strip() for part in assignment.partition("="))
+    table, _, key = name.rpartition(".")
     owners = [owner for owner, known in FIELDS if known == key]
     owners = next(([first] for first in (prefer, "decode") if first in owners), owners)
     reason = None
-    if not equals:
-        reason = f"{key} has no value"
-    elif table not in ("", *TABLES):
+    if table not in ("", *TABLES):
         reason = f"there is no table [{table}]"
+    elif owners and not equals:
+        reason = f"{key} has no value"
     elif not table and len(owners) > 1:
         reason = f"{key} is in {' and '.join(f'[{owner}]' for owner in owners)}"
     elif not key or (not table and not owners):
         reason = f"{key or name} is no setting"
     if reason is not None:
-        raise TemploraError(f"--set {assignment}: {reason}", "--set human.lr=2e-4")
+        raise TemploraError(f"--set {assignment}: {reason}", _likely(table, key, owners, text))
+    setting = table or owners[0], key
+    return setting, _value(setting, text)
+
+
+def _value(setting: Setting, text: str) -> Any:
+    """What `text` says: a text where the setting is one, else a TOML value if it is one."""
     try:
         value = tomli.loads(f"value = {text}")["value"]
     except tomli.TOMLDecodeError:
-        value = text
-    return (table or owners[0], key), value
+        return text
+    is_text = setting in FIELDS and FIELDS[setting].type == "str"
+    return text if is_text and not isinstance(value, (str, bool)) else value
+
+
+def _likely(table: str, key: str, owners: Sequence[str], text: str) -> str:
+    """What is typed for the setting that was probably meant."""
+    names = [dotted(setting) for setting in FIELDS] + [key for _, key in FIELDS]
+    if len(owners) > 1 or (owners and not table):
+        meant: str | None = dotted((owners[0], key))
+    elif key in TABLES:
+        meant = next(dotted(setting) for setting in FIELDS if setting[0] == key)
+    else:
+        meant = next(
+            iter(get_close_matches(dotted((table, key)), names, 1) or get_close_matches(key, names, 1)), None
+        )
+    if meant is None:
+        tables = " ".join(TABLES)
+        return f"--set TABLE.KEY=VALUE, with one of the tables {tables}; or seed, or prompts"
+    return f"--set {meant}={text or 'VALUE'}"
 
 
 def config_files() -> list[Layer]:
@@ -155,8 +182,10 @@ def user_config_file() -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomli.loads(path.read_text("utf-8"))
+        return tomli.loads(checked_text(path.read_bytes(), str(path)))
     except tomli.TOMLDecodeError as error:
         raise TemploraError(f"{path} is no TOML: {error}", "mend that line, or move the file away") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TemploraError(f"{path} cannot be read: {error}", "mend it, or move the file away") from None
+    except OSError as error:
+        raise TemploraError(
+            f"{path} cannot be read: {error.strerror}", "mend it, or move the file away"
+        ) from None

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_out, length_of, read_premise
+from templora_cli.commands.arguments import check_out, length_of, read_texts
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 
@@ -33,7 +33,18 @@ def write(
     ] = None,
     from_file: Annotated[
         Optional[Path],
-        typer.Option("--from", help="Text file to learn and to go on from.", rich_help_panel="Book"),
+        typer.Option(
+            "--from",
+            help="Text to learn and to go on from: .txt, .md, .html, .epub or .docx; - is standard input.",
+            rich_help_panel="Book",
+        ),
+    ] = None,
+    encoding: Annotated[
+        Optional[str],
+        typer.Option(
+            help="Of text files that are read, where its detection is wrong: gb18030, big5, ...",
+            rich_help_panel="Book",
+        ),
     ] = None,
     words: Annotated[
         Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
@@ -56,24 +67,19 @@ def write(
 ) -> None:
     """Write a book with a model that learns it while it writes.
 
-    Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
-    `templora resume` goes on.
+    It ends with a sentence, the first that ends where the length is reached. Prose goes to standard
+    output, everything else to standard error. Stop with Ctrl-C at any time; `templora resume` goes on.
     """
-    from templora_cli.documents.utf8_text import read_text
-
     with open_view(json=json, quiet=quiet) as (view, stop):
         config = settings.resolve()
         amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
-        text = read_premise(premise, premise_file, required=from_file is None)
-        opening = None if from_file is None else read_text(from_file)
+        text, opening = read_texts(premise, premise_file, from_file, encoding)
         book = check_out(out) if out else None
 
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest
         from templora_cli.novel.task import Goal
 
-        tokens_each = config.decode.chunk_tokens
-        goal = Goal(amount * tokens_each, "tokens") if unit == "chunks" else Goal(amount, unit)
-        request = NovelRequest(text, opening, goal, book)
+        request = NovelRequest(text, opening, Goal(amount, unit), book)
         with runner.begin(request, config, notify=view.show, engine=engine_in_use()) as run:
             follow(run, run.events(stop), view, stop)

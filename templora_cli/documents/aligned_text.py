@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from templora_cli.documents.utf8_text import read_text
+from templora_cli.documents.text_input import read_text
 from templora_cli.errors import TemploraError
 
 _LAYOUTS = (

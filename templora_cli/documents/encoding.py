@@ -16,6 +16,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE_CHARS = 20_000
+SAVE = "save the file as UTF-8"
 
 # Letters that make up half of any text in the language. Rare letters say little: a detector that relies on
 # them misreads a heading and two sentences, and some chapters have no more.
@@ -90,18 +91,19 @@ _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{
 """Hebrew that was decoded as Cyrillic or Greek."""
 
 
-def decode(content: bytes, name: str, encoding: str | None = None) -> str:
+def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding") -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`, in this order: a byte order mark, UTF-8, UTF-16 without a mark, the common East
-    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer.
+    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer. `flag` is the
+    option that names an encoding, for hints.
     Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """
     if encoding is not None:
         return _decode_as(content, name, encoding)
     for mark, marked_encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
-            return _decode_as(content[len(mark) :], name, marked_encoding)
+            return _decode_marked(content[len(mark) :], name, marked_encoding)
     try:
         if b"\0" not in content and b"\x1b$" not in content:
             return content.decode("utf-8")
@@ -116,7 +118,7 @@ def decode(content: bytes, name: str, encoding: str | None = None) -> str:
     if text is None or "\0" in text:
         raise TemploraError(
             f"{name} is not text, or its encoding is unknown",
-            "name the encoding (--encoding shift_jis), or save the file as UTF-8",
+            f"name the encoding ({flag} shift_jis), or {SAVE}" if flag else SAVE,
         )
     return text
 
@@ -130,6 +132,16 @@ def _check_for_broken_utf_8(content: bytes, name: str, first: int) -> None:
             f"{name} is UTF-8 with {broken} broken characters, the first at byte {first}",
             "correct them, or remove them: iconv -c -f UTF-8 -t UTF-8 old.txt > new.txt",
         )
+
+
+def _decode_marked(content: bytes, name: str, encoding: str) -> str:
+    """Decode a file by the encoding that its byte order mark names."""
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TemploraError(
+            f"{name} begins with a mark of {encoding.upper()}, but is damaged at byte {error.start}", SAVE
+        ) from None
 
 
 def _decode_as(content: bytes, name: str, encoding: str) -> str:

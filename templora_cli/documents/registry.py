@@ -6,6 +6,7 @@ row is used, so a command that only checks a suffix loads no parser.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -167,7 +168,8 @@ def _writer_for(path: Path, formats: Sequence[FileFormat]) -> Write:
     file_format = _format_of(path.suffix.lower(), formats)
     if file_format is None or file_format.write is None:
         suffixes = sorted(suffix for row in formats if row.write for suffix in row.suffixes)
-        raise TemploraError(f"{path.name}: a book is written as {' or '.join(suffixes)}", "--out book.md")
+        instead = shlex.quote(str(path.with_name(f"{path.stem or 'book'}.md")))
+        raise TemploraError(f"{path.name}: a book is written as {' or '.join(suffixes)}", f"--out {instead}")
     return file_format.write
 
 

@@ -39,7 +39,8 @@ def check_text(content: bytes, suffix: str, name: str) -> None:
     """Raise TemploraError if `content` is clearly not text."""
     detected = _detect_format(content)
     if detected not in (None, "an HTML page", "a text"):
-        raise TemploraError(f"{name} is {detected}, not a text ({suffix})", _hint(detected))
+        expected = f"a text ({suffix})" if suffix else "a text"
+        raise TemploraError(f"{name} is {detected}, not {expected}", _hint(detected))
 
 
 def check_word(content: bytes, suffix: str, name: str) -> None:

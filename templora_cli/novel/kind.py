@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from templora_cli.config import Config
 from templora_cli.documents.registry import check_book_suffix
 from templora_cli.errors import TemploraError
-from templora_cli.events import Unit
+from templora_cli.events import Event, Notice, Unit
+from templora_cli.novel.opening import to_go_on_from
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
+from templora_cli.novel.sentence_end import ends_whole
 from templora_cli.novel.task import Goal, NovelTask
-from templora_cli.prompt import longest
+from templora_cli.novel.task import Unit as GoalUnit
+from templora_cli.prompt import Section, longest
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
-from templora_cli.sessions.new import NewSession
+from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.store import Session
+from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 PROMPTS = "novel"
+INSTEAD = {
+    "premise": "give the text as --from where it is the beginning of the book",
+    "instruction": SHORTER_PROMPTS,
+}
 DEFAULT_GOAL = Goal(4096, "tokens")
 
 
@@ -33,7 +42,7 @@ class NovelRequest:
 
     premise: str = ""
     opening: str | None = None
-    """Text of a person's that is learnt first and gone on from."""
+    """Text of a person's that is learnt first and gone on from, but for white space at its ends."""
     goal: Goal = DEFAULT_GOAL
     out: Path | None = None
     """File of the book, in a format that can be written."""
@@ -42,7 +51,8 @@ class NovelRequest:
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
-        if not self.premise and not self.opening:
+        opening = None if self.opening is None else to_go_on_from(self.opening)
+        if not self.premise and not opening:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
         if self.out is not None:
             check_book_suffix(self.out)
@@ -51,12 +61,13 @@ class NovelRequest:
         return NewSession(
             self.kind,
             config,
-            named_after=self.premise or str(self.opening),
+            named_after=self.premise or str(opening),
             goal=(self.goal.amount, self.goal.unit),
             header_tokens=longest(prompt.sections, prompt.layout),
+            header_parts=tuple(_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
-            opening=() if self.opening is None else opening_tokens(tokenizer, self.opening),
+            opening=() if opening is None else opening_tokens(tokenizer, opening),
             source=self.opening,
             out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
@@ -66,13 +77,14 @@ class NovelRequest:
 class Novel(TaskKind):
     """A book that the model writes; an opening of a person's does not count for its length."""
 
-    units: tuple[Unit, ...] = ("tokens", "words")
+    units: tuple[Unit, ...] = ("tokens", "words", "chunks")
     asked = frozenset(("premise", "opened"))
     prompts = frozenset((PROMPTS,))
     can_be_extended = True
 
-    def __init__(self, name: str = "novel") -> None:
-        self.name = name
+    def __init__(self, name: str = "novel", *, whole_sentences: bool = True) -> None:
+        """With `whole_sentences` a book ends with a sentence, without exactly where its goal is."""
+        self.name, self.whole_sentences = name, whole_sentences
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> NovelTask:
         """See `TaskKind.task`."""
@@ -80,13 +92,32 @@ class Novel(TaskKind):
         texts = PromptFile(PROMPTS, manifest.prompts[PROMPTS], "")
         asked = manifest.request
         prompt = _prompt(model.tokenizer, texts, asked["premise"], asked["opened"], config)
-        goal = Goal(manifest.goal_amount, "words" if manifest.goal_unit == "words" else "tokens")
-        size = config.decode.chunk_tokens
-        return NovelTask(prompt, session.opening(), goal, size, model.tokenizer)
+        given, goal, size = session.opening(), _goal(manifest), config.decode.chunk_tokens
+        return NovelTask(prompt, given, goal, size, model.tokenizer, whole_sentences=self.whole_sentences)
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
         return bool(chunk["origin"] == "generated")
+
+    def done(self, chunks: Sequence[Values], unit: str) -> int:
+        """See `TaskKind.done`."""
+        return sum(map(self.counts, chunks)) if unit == "chunks" else super().done(chunks, unit)
+
+    def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
+        """See `TaskKind.finished`: the sentence in which the goal lies belongs to the book."""
+        if not self.whole_sentences:
+            return super().finished(manifest, chunks)
+        return _goal(manifest).is_reached(self.done(chunks, manifest.goal_unit), _text(chunks))
+
+    def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
+        """See `TaskKind.end`."""
+        if self.whole_sentences and not ends_whole(_text(chunks)):
+            spare, unit = _goal(session.manifest).spare, session.manifest.goal_unit
+            beyond = "chunk" if spare == 1 else f"{spare:,} {unit}"
+            yield Notice(
+                f"no sentence ended within a further {beyond}, so the book ends in the middle of one"
+            )
+        yield from super().end(session, chunks)
 
     def opening_tokens(self, session: Session) -> int:
         """See `TaskKind.opening_tokens`."""
@@ -100,6 +131,20 @@ class Novel(TaskKind):
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """See `TaskKind.facts`."""
         return {"premise": str(manifest.request.get("premise", ""))}
+
+
+def _goal(manifest: Manifest) -> Goal:
+    return Goal(manifest.goal_amount, cast(GoalUnit, manifest.goal_unit))
+
+
+def _part(tokenizer: Any, section: Section) -> HeaderPart:
+    text = "\n\n".join(section.items)
+    tokens = len(tokenizer.encode(text, add_special_tokens=False))
+    return HeaderPart(f"the {section.name}", tokens, count_words(text), INSTEAD.get(section.name, ""))
+
+
+def _text(chunks: Sequence[Values]) -> str:
+    return "".join(chunk["text"] for chunk in chunks)
 
 
 def _prompt(tokenizer: Any, texts: PromptFile, premise: str, opened: bool, config: Config) -> NovelPrompt:

@@ -162,7 +162,10 @@ class TerminalView(View):
 
     def _is_prose(self, event: events.ChunkCommitted) -> bool:
         opened = self._progress.opened
-        return event.origin == "generated" and (opened is None or opened.unit != "paragraphs")
+        if opened is None:
+            return event.origin == "generated"
+        # An opening is part of the book; a text that an evaluation reads is not told back.
+        return opened.unit != "paragraphs" and (event.origin == "generated" or opened.opening_tokens > 0)
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below what stands there."""
@@ -251,7 +254,7 @@ class TerminalView(View):
         now, opened = self._progress, self._progress.opened
         assert opened is not None
         done = min(now.done_now, opened.goal)
-        full = BAR_COLUMNS * done // max(1, opened.goal)
+        full = int(BAR_COLUMNS * done / max(1, opened.goal))
         bar = ("━" * full, "bar"), ("─" * (BAR_COLUMNS - full), "faint")
         spinner = Text(SPINNER[int(now.clock() / REFRESH_SECONDS) % len(SPINNER)], "bar")
         gain_style = "good" if now.gain and now.gain > 0 else "warn" if now.gain and now.gain < 0 else ""
@@ -260,7 +263,7 @@ class TerminalView(View):
         return [
             [
                 Text.assemble(*bar, "  ", now.chunk_name(now.committed - (now.done >= opened.goal))),
-                Text(f"{done:,} of {opened.goal:,} {opened.unit}"),
+                Text(f"{int(done):,} of {events.in_words(opened.goal, opened.unit)}"),
             ],
             [
                 Text.assemble(spinner, " ", now.doing),
@@ -361,7 +364,7 @@ def _opening(event: events.SessionOpened) -> str:
         f"{event.model} ({quantized}{event.dtype}) on {event.device}",
         f"recipe {event.recipe}" if event.learn else "not learning",
         f"window {event.context_tokens:,} + chunk {event.chunk_tokens:,} tokens",
-        f"goal {event.goal:,} {event.unit}",
+        f"goal {events.in_words(event.goal, event.unit)}",
         f"already there: {_count(event.chunks, 'chunk')}, {event.tokens:,} tokens" if event.chunks else "",
     )
     return " · ".join(fact for fact in facts if fact)

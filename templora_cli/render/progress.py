@@ -117,11 +117,13 @@ class Progress:
 
     @property
     def chunks_in_all(self) -> int | None:
-        """How many chunks the book will have, where the goal is counted in tokens."""
-        if self.opened is None or self.opened.unit != "tokens":
+        """How many chunks the book will have, where the goal is counted in tokens or in chunks."""
+        if self.opened is None or self.opened.unit not in ("tokens", "chunks"):
             return None
-        left = (self.opened.opening_tokens - self.tokens, self.opened.goal - self.done)
-        return self.committed + sum(max(0, math.ceil(part / self.opened.chunk_tokens)) for part in left)
+        size = self.opened.chunk_tokens
+        given = max(0, math.ceil((self.opened.opening_tokens - self.tokens) / size))
+        own = max(0, self.opened.goal - self.done)
+        return self.committed + given + (own if self._in("chunks") else math.ceil(own / size))
 
     def chunk_name(self, index: int) -> str:
         """ "chunk 3 of 12", for the index 2."""
@@ -129,8 +131,10 @@ class Progress:
         return f"chunk {index + 1}{in_all}"
 
     @property
-    def done_now(self) -> int:
+    def done_now(self) -> float:
         """How much of the goal is there, the chunk in progress included (its words are a guess)."""
+        if self.opened is not None and self._in("chunks"):
+            return self.done + min(1.0, self.chunk_tokens / self.opened.chunk_tokens)
         if self._in("words"):
             return self.done + self.chunk_words
         return self.done + (self.chunk_tokens if self._in("tokens") else self.chunk_paragraphs)

@@ -62,6 +62,10 @@ class TaskKind(ABC):
             return count_words("".join(chunk["text"] for chunk in counted))
         return sum(len(chunk["tokens"]) for chunk in counted)
 
+    def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
+        """Have the chunks of a session reached its goal?"""
+        return self.done(chunks, manifest.goal_unit) >= manifest.goal_amount
+
     def notices(self, session: Session) -> list[str]:
         """What to tell before a session goes on."""
         return []

@@ -11,6 +11,19 @@ from templora_cli.config import Config
 from templora_cli.events import Unit
 from templora_cli.prompt_files import PromptFile
 
+SHORTER_PROMPTS = "change it in the folder of the setting prompts"
+
+
+@dataclass(frozen=True)
+class HeaderPart:
+    """A text of a person's that stands before the book in every prompt, such as the premise."""
+
+    name: str
+    tokens: int
+    words: int
+    instead: str = ""
+    """What else to do where it is too long for the model."""
+
 
 @dataclass(frozen=True)
 class NewSession:
@@ -23,6 +36,8 @@ class NewSession:
     goal: tuple[int, Unit]
     header_tokens: int
     """What the sections of a prompt take at most."""
+    header_parts: tuple[HeaderPart, ...] = ()
+    """The texts in it that are as long as they are."""
     request: Mapping[str, Any] = field(default_factory=dict)
     """What the kind wants to find again: JSON values."""
     prompts: tuple[PromptFile, ...] = ()
@@ -44,6 +59,8 @@ class NewSession:
     """What to tell before it begins."""
     window_hint: str | None = None
     """What would help where it does not fit into the model's window."""
+    window_flag: str = "--context-tokens "
+    """What sets the window, up to its figure."""
 
     @property
     def longest_chunk(self) -> int:

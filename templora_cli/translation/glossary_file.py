@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from templora_cli.documents.utf8_text import read_text
+from templora_cli.documents.text_input import read_text
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import write_atomically
 from templora_cli.translation.term_proposals import Proposal

@@ -14,7 +14,7 @@ from templora_cli.events import Event, Notice, TranslationFinished, Unit, Workin
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.kind import Export, TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
-from templora_cli.sessions.new import NewSession
+from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.translation.checks import run_checks
 from templora_cli.translation.languages import Language
@@ -81,6 +81,7 @@ class TranslationRequest:
             named_after=self.path.stem,
             goal=(len(selected(cut, request)), "paragraphs"),
             header_tokens=len(form.header) + config.decode.context_tokens // 2,  # the terms of a glossary
+            header_parts=(HeaderPart("the instruction", len(form.header), 0, SHORTER_PROMPTS),),
             request=request,
             prompts=(texts,),
             source=self.content,
@@ -88,6 +89,7 @@ class TranslationRequest:
             out=self.out,
             chunk_tokens=MAX_LEARNT * config.decode.chunk_tokens,
             seen_tokens=MAX_SEEN * config.decode.chunk_tokens,
+            window_flag="--set decode.context_tokens=",
             notices=tuple(self._cuts_told(cut, config.decode.chunk_tokens // 2)),
         )
 

@@ -49,6 +49,9 @@ def test_without_anything_it_is_the_defaults() -> None:
         ("temperature=1", (("decode", "temperature"), 1)),
         ("seed=3", (("", "seed"), 3)),
         ("prompts=folder", (("", "prompts"), "folder")),
+        ("prompts=2024-01-01", (("", "prompts"), "2024-01-01")),
+        ("model.name = 1984", (("model", "name"), "1984")),
+        ("gradient_checkpointing=true", (("train", "gradient_checkpointing"), True)),
     ],
 )
 def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any]) -> None:
@@ -70,6 +73,39 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
 def test_settings_that_cannot_be_meant(assignment: str, complaint: str) -> None:
     with pytest.raises(TemploraError, match=complaint):
         settings_of([assignment], prefer="decode")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message", "hint"),
+    [
+        ("rank=-1", "--set rank=-1: must be at least 1", "correct or remove it; the default is 64"),
+        ("train.rank = x", "--set train.rank = x: must be a whole number", "the default is 64"),
+        ("seed=-5", "--set seed=-5: must be at least 0", "the default is 0"),
+        ("recipe=hot", "--set recipe=hot: must be one of paper, default", "the default is default"),
+        ("rnak=8", "--set rnak=8: rnak is no setting", "--set rank=8"),
+        ("training.rank=8", "--set training.rank=8: there is no table [training]", "--set train.rank=8"),
+        ("context_token", "--set context_token: context_token is no setting", "=VALUE"),
+        (
+            "colour=red",
+            "--set colour=red: colour is no setting",
+            "tables model decode train human generated gate",
+        ),
+        ("seed", "--set seed: seed has no value", "--set seed=VALUE"),
+        ("model=x", "--set model=x: model is no setting", "--set model.name=x"),
+    ],
+)
+def test_a_mistake_names_the_setting_as_it_was_typed(assignment: str, message: str, hint: str) -> None:
+    with pytest.raises(TemploraError) as caught:
+        given(assignment).resolve()
+    assert caught.value.message == message and hint in str(caught.value.hint)
+
+
+def test_a_file_of_settings_may_be_in_any_encoding() -> None:
+    for encoding in ("utf-8-sig", "utf-16"):
+        Path("templora.toml").write_bytes('prompts = "é"\r\nseed = 3\r\n'.encode(encoding))
+        assert (given().resolve().seed, given().resolve().prompts) == (3, "é")
+    Path("templora.toml").write_bytes(b"")
+    assert given().resolve() == Config()
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
@@ -100,8 +136,8 @@ def test_wrong_values_are_named_as_they_were_given() -> None:
         "--no-learn = 3",
         "--model = 4",
         "--chunk-tokens = 0: must be at least 8",
-        "--set generated.lr = 2.0: must be at most 1",
-        "--set gate.colour: unknown",
+        "--set lr=2: must be at most 1",
+        "--set gate.colour=1: unknown",
     ):
         assert place in caught.value.message
 

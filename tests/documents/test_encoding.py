@@ -78,7 +78,7 @@ def test_a_byte_order_mark_is_removed() -> None:
         ("é".encode("latin-1"), "utf-8", r"is not in utf-8 \(byte 0\)"),
         ("привет, мир".encode(), "shift_jis", r"is not in shift_jis"),
         (b"abc", "utf-16", "is not in utf-16"),
-        (b"\xff\xfe\0", None, "is not in utf-16-le"),
+        (b"\xff\xfe\0", None, "begins with a mark of UTF-16-LE, but is damaged at byte 0"),
         ("第一章 他走进了房间。".encode() * 3 + b"\xe7", None, "UTF-8 with 1 broken characters, .* byte 93"),
         (bytes(range(256)) * 4, None, "is not text, or its encoding is unknown"),
     ],
@@ -87,3 +87,10 @@ def test_undecodable_files_are_refused(content: bytes, encoding: str | None, mes
     with pytest.raises(TemploraError, match=message) as caught:
         decode(content, "a.txt", encoding)
     assert caught.value.hint and caught.value.message.startswith("a.txt")
+
+
+def test_the_option_is_named_only_where_there_is_one() -> None:
+    for flag, hint in (("--encoding", "(--encoding shift_jis)"), (None, "save the file as UTF-8")):
+        with pytest.raises(TemploraError, match="is not text, or its encoding is unknown") as caught:
+            decode(bytes(range(256)) * 4, "a.txt", flag=flag)
+        assert hint in str(caught.value.hint) and ("--" in str(caught.value.hint)) == bool(flag)

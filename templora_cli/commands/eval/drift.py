@@ -58,7 +58,7 @@ def drift(
     repetition, variety, and what learning does to text that it has not seen. A run that was
     stopped goes on when the same command is given again.
     """
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.plots import check_plot, plot_drift
 
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):

@@ -82,7 +82,7 @@ def ppl(
     learnt, as in the paper (section 4.2). Perplexity is exp of the mean negative log-likelihood
     of a token. A run that was stopped goes on when the same command is given again.
     """
-    from templora_cli.documents.utf8_text import read_text
+    from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.perplexity import row, scores_of
     from templora_cli.evaluation.plots import check_plot, plot_perplexity
 

@@ -46,8 +46,6 @@ class LanguageModel:
     fingerprint: str
     parameters: int
     """Of the base, however they are held."""
-    max_positions: int | None
-    """The longest sequence the model was made for, in tokens; None where it does not say."""
 
     @property
     def device(self) -> torch.device:
@@ -116,7 +114,6 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         str(dtype).removeprefix("torch."),
         fingerprint(folder),
         parameters,
-        getattr(module.config.get_text_config(), "max_position_embeddings", None),
     )
 
 

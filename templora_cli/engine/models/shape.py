@@ -70,6 +70,14 @@ def shape_of(folder: Path) -> Shape:
         return _shape(module, config, folder)
 
 
+def most_tokens(folder: Path) -> int | None:
+    """The longest sequence that the model in `folder` was made for, in tokens; None where it does not say."""
+    with readable_errors(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        most: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return most
+
+
 def _shape(module: Any, config: Any, folder: Path) -> Shape:
     text = config.get_text_config()
     hidden, heads = text.hidden_size, getattr(text, "num_attention_heads", None) or 1

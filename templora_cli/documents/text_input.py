@@ -1,0 +1,42 @@
+"""Texts that a user gives, from a file or from standard input, in whatever encoding they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from templora_cli.documents.encoding import decode
+from templora_cli.documents.signature import check_text
+from templora_cli.errors import TemploraError
+
+
+def read_text(path: Path, encoding: str | None = None, *, flag: str | None = None) -> str:
+    """The text of a file without a byte order mark, line ends as "\\n".
+
+    `encoding` is the one that the user says it has, with the option `flag` where there is one; without it
+    the encoding is detected.
+    Raises TemploraError: missing, unreadable, a folder, no text, an encoding that is wrong or unknown, empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise TemploraError(f"there is no file {path}", "check the path") from None
+    except OSError as error:
+        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
+    text = checked_text(content, str(path), encoding, suffix=path.suffix, flag=flag)
+    if not text.strip():
+        raise TemploraError(f"{path} is empty", "give a file with text in it")
+    return text
+
+
+def checked_text(
+    content: bytes,
+    source: str,
+    encoding: str | None = None,
+    *,
+    suffix: str = "",
+    flag: str | None = None,
+) -> str:
+    """The text of `content`, which may be empty; `source` names it in errors. The rest as `read_text`."""
+    check_text(content, suffix, source)
+    text = decode(content, source, encoding, flag=flag)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

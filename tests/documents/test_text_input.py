@@ -1,0 +1,61 @@
+"""Texts that a user gives, in whatever encoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from templora_cli.documents.text_input import checked_text, read_text
+from templora_cli.errors import TemploraError
+
+
+def test_byte_order_mark_and_line_ends(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
+    assert read_text(file) == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-16", "The café was closed."),
+        ("utf-16-be", "The cafe was closed."),
+        ("gbk", "雨夜，一个女人回到了灯塔。"),
+        ("cp1252", "The café was closed."),
+    ],
+)
+def test_encodings_are_detected_or_said(encoding: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(text.encode(encoding))
+    assert read_text(file) == read_text(file, encoding) == text
+    assert checked_text(file.read_bytes(), "the premise") == text
+    assert checked_text(b"", "the premise") == ""
+    with pytest.raises(TemploraError, match="unknown encoding"):
+        read_text(file, "klingon")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b" \n\t", "is empty"),
+        (b"\x7fELF\0\0", "is a program, not a text \\(.txt\\)"),
+        (b"%PDF-1.7", "is a PDF, not a text"),
+        (b"a\0\0\x01b" * 50, "is not text, or its encoding is unknown"),
+        (b"\xff\xfea", "is damaged"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, complaint: str) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(content)
+    with pytest.raises(TemploraError, match=complaint) as caught:
+        read_text(file)
+    assert caught.value.hint
+
+
+def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(TemploraError, match="there is no file"):
+        read_text(tmp_path / "a.txt")
+    with pytest.raises(TemploraError, match="cannot be read"):
+        read_text(tmp_path)

@@ -1,0 +1,49 @@
+"""Openings: where the model goes on from what a person wrote."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templora_cli.novel.opening import to_go_on_from
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("Mara walked slowly to the\n", "Mara walked slowly to the"),
+        ("Mara walked slowly to the \n\n", "Mara walked slowly to the"),
+        ("Mara walked slowly to the ", "Mara walked slowly to the"),
+        ('"Wait,"\n', '"Wait,"'),
+        ("He said:\n\n", "He said:"),
+        ("It rained. ", "It rained."),
+        ("It rained.", "It rained."),
+        ("It rained.\n", "It rained.\n\n"),
+        ("It rained.\n\n\n\n", "It rained.\n\n"),
+        ("天黑了。\n", "天黑了。\n\n"),
+        ("「はい」\n", "「はい」\n\n"),
+        ("“But I—”\n", "“But I—”\n\n"),
+        ("One.\n\nIt rained.\n", "One.\n\nIt rained.\n\n"),
+        ("It was one.\nIt was two.\nIt rained.\n", "It was one.\nIt was two.\nIt rained.\n"),
+        ("It was one.\nIt was two.\nIt rained.\n\n", "It was one.\nIt was two.\nIt rained.\n\n"),
+        ("A line that is broken at\nsome width or other. It\nrained.\n", None),
+        ("# Chapter Two\n", "# Chapter Two\n\n"),
+        ("Chapter Two\n\n", "Chapter Two\n\n"),
+        ("THE SECOND DAY\n", "THE SECOND DAY\n\n"),
+        ("It rained.\n\n* * *\n", "It rained.\n\n* * *\n\n"),
+        ("\n \n  It rained", "  It rained"),
+        (" \n\t\n", ""),
+        ("", ""),
+    ],
+)
+def test_openings(text: str, opening: str | None) -> None:
+    assert to_go_on_from(text) == (f"{text}\n" if opening is None else opening)
+
+
+@given(st.text(st.sampled_from('ab.,"#* \n')))
+def test_it_is_the_text_but_for_white_space_at_its_ends(text: str) -> None:
+    opening = to_go_on_from(text)
+    assert opening.strip() == text.strip()
+    assert to_go_on_from(opening) == opening
+    assert not opening or opening.rstrip() == opening or opening.endswith("\n")
