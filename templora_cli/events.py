@@ -221,6 +221,15 @@ class ChunkCommitted(Event):
 
 
 @dataclass(frozen=True)
+class Unlearnt:
+    """A chunk that is in the book but was not learnt from."""
+
+    index: int
+    flaw: str
+    """Why, in words."""
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The book has its length."""
 
@@ -231,6 +240,10 @@ class Finished(Event):
     resume_command: str | None
     """The command that would write on; None where it cannot be made longer."""
     out: str | None
+    disk_bytes: int
+    """What the session takes on the disk, its checkpoints among it."""
+    not_learnt: tuple[Unlearnt, ...]
+    """The chunks that the gate marked."""
 
 
 @dataclass(frozen=True)

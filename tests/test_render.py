@@ -116,7 +116,7 @@ def texts(view: render.View, pieces: list[str]) -> None:
 
 
 STARTED = events.ChunkStarted(0, "own", 0, 100)
-FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt")
+FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt", 448_000_000, ())
 INTERRUPTED = events.Interrupted("quiet-harbour", 3, 17, COMMAND)
 LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5, None, 0, {})
 

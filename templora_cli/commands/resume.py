@@ -26,6 +26,10 @@ def resume(
     words: Annotated[Optional[int], typer.Option(help="Write this many words more.")] = None,
     tokens: Annotated[Optional[int], typer.Option(help="Write this many tokens more.")] = None,
     chunks: Annotated[Optional[int], typer.Option(help="Write this many chunks more.")] = None,
+    model: Annotated[
+        Optional[str],
+        typer.Option(help="Where its model lies by now, if it has moved: a folder, .gguf file, alias or id."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
 ) -> None:
@@ -38,7 +42,8 @@ def resume(
 
         from templora_cli import runner
 
-        with runner.resume(session, more=more, notify=view.show, engine=engine_in_use()) as run:
+        engine = engine_in_use()
+        with runner.resume(session, more=more, model=model, notify=view.show, engine=engine) as run:
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
                 report(run)

@@ -49,6 +49,10 @@ def write(
         Optional[Path],
         typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
     ] = None,
+    name: Annotated[
+        Optional[str],
+        typer.Option(help="Id of the session (default: made of words of the text).", rich_help_panel="Book"),
+    ] = None,
     *,
     settings: GivenSettings,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
@@ -75,5 +79,6 @@ def write(
         tokens_each = config.decode.chunk_tokens
         goal = Goal(amount * tokens_each, "tokens") if unit == "chunks" else Goal(amount, unit)
         request = NovelRequest(text, opening, goal, book)
-        with runner.begin(request, config, notify=view.show, engine=engine_in_use()) as run:
+        engine = engine_in_use()
+        with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:
             follow(run, run.events(stop), view, stop)

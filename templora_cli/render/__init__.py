@@ -25,6 +25,7 @@ from rich.theme import Theme
 
 from templora_cli import events
 from templora_cli.errors import TemploraError
+from templora_cli.files import size_of
 from templora_cli.render.progress import Progress, in_nats
 from templora_cli.render.prose import ProseLines
 
@@ -36,6 +37,10 @@ THEME = Theme({**SAID, **COPIED})
 PROSE_COLUMNS = 100
 BAR_COLUMNS = 24
 REFRESH_SECONDS = 0.1
+WORTH_TELLING = 10_000_000
+"""Bytes that a session takes on the disk."""
+UNLEARNT_SHOWN = 3
+"""Chunks whose flaws the last lines of a book tell; `sessions show` tells all."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 AS_ASCII = str.maketrans("·━─" + SPINNER, "|#-" + "-\\|/-\\|/-\\")
 HARMLESS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
@@ -307,7 +312,11 @@ class TerminalView(View):
                     gain = fmean(gain for _, gain in now.gains)
                     yield f"mean gain over the last chunks: {in_nats(gain)}", "said"
                 yield from [(now.warning, "warn")] if now.warning else []
+                yield from _unlearnt_lines(event, learns=now.opened is None or now.opened.learn)
                 yield from [(f"written to {event.out}", "path")] if event.out else []
+                if event.disk_bytes >= WORTH_TELLING and event.chunks > 1:
+                    shrinking = f"templora sessions shrink {event.session}"
+                    yield f"{size_of(event.disk_bytes)} on the disk; to free some: {shrinking}", "said"
                 if event.resume_command:
                     yield from [("to write on:", "said"), (event.resume_command, "command")]
             case events.Translated():
@@ -395,6 +404,18 @@ def _translated_lines(event: events.Translated) -> Iterator[tuple[str, str]]:
     yield f"translated: {_count(event.paragraphs, 'paragraph')}, {counts}", style
     yield f"written to {event.out}", "path"
     yield f"side by side: {event.report}", "path"
+
+
+def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[tuple[str, str]]:
+    """Which chunks were not learnt, the first of them with their reasons."""
+    if not event.not_learnt:
+        return
+    some = [f"chunk {chunk.index + 1} ({chunk.flaw})" for chunk in event.not_learnt[:UNLEARNT_SHOWN]]
+    more = len(event.not_learnt) - len(some)
+    rest = f" and {more:,} more: templora sessions show {event.session}" if more else ""
+    were = ("was" if len(event.not_learnt) == 1 else "were") + (" not learnt" if learns else " marked")
+    counted = f"{len(event.not_learnt):,} of {_count(event.chunks, 'chunk')} {were}"
+    yield f"{counted}: {', '.join(some)}{rest}", "warn"
 
 
 def _known(value: Any, show: Callable[[Any], str], style: str = "") -> list[Text]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
-from templora_cli.events import Event, Finished, Unit
+from templora_cli.events import Event, Finished, Unit, Unlearnt
+from templora_cli.files import bytes_below
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import Session
@@ -84,6 +85,8 @@ class TaskKind(ABC):
             words=count_words("".join(chunk["text"] for chunk in chunks)),
             resume_command=f"{session.resume_command} {more}" if self.can_be_extended else None,
             out=session.manifest.out,
+            disk_bytes=bytes_below(session.path),
+            not_learnt=tuple(Unlearnt(c["index"], c["flaw"]) for c in chunks if c["flaw"]),
         )
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
