@@ -225,8 +225,8 @@ class Unlearnt:
     """A chunk that is in the book but was not learnt from."""
 
     index: int
-    flaw: str
-    """Why, in words."""
+    rejection_reason: str
+    """In words."""
 
 
 @dataclass(frozen=True)

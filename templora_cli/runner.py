@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from templora_cli.config import Config, from_dict
@@ -255,21 +256,26 @@ def resume(
     *,
     more: Length | None = None,
     model: str | None = None,
+    out: Path | None = None,
     notify: Notify = nobody,
     engine: Engine = ENGINE,
 ) -> Run:
     """Open the session with that id, or a unique beginning of one; None is the last.
 
     `more` is how much further a book is to be written than it has come, finished or not. `model` says where
-    its model lies by now, which the session keeps.
+    its model lies by now, and `out` to which file it is written from now on: the session keeps both.
     Raises TemploraError: there is none, another process writes to it, it is finished, it has no length that
     could be changed, only the command that measures it can go on, its model is gone or another one.
     """
     session = Store().open(reference)
     try:
-        _require_open_end(session, engine.kind(session.manifest), more, notify)
+        kind = engine.kind(session.manifest)
+        if out is not None:
+            kind.check_out(session.manifest, out)
+            session.update(out=str(out.absolute()))
+        _require_open_end(session, kind, more, notify)
         run = reopen(session, model=model, notify=notify, engine=engine)
-        goal = {} if more is None else _goal_beyond(session, run.kind, *more)
+        goal = {} if more is None else _goal_beyond(session, kind, *more)
         session.update(opened=now(), **goal)
         return run
     except BaseException:
@@ -291,10 +297,10 @@ def reopen(
     with --model.
     """
     notify(Working(f"loading {model or session.manifest.model}"))
-    _use_threads(session.manifest)
     place = find_again(session, model, command or session.resume_command, notify)
     if any(getattr(session.manifest, name) != value for name, value in place.items()):
         session.update(**place)
+    _use_threads(session.manifest)
     return Run(session, load_again(session, notify, engine), engine)
 
 

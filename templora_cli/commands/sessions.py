@@ -81,7 +81,9 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     chunks, rows = _chunks_of(path)
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
-    marked = [{"index": chunk["index"], "flaw": chunk["flaw"]} for chunk in chunks if chunk.get("flaw")]
+    marked = [
+        {"index": chunk["index"], "rejection_reason": chunk["flaw"]} for chunk in chunks if chunk.get("flaw")
+    ]
     if json:
         figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
         told = {**summary, "path": str(path), **facts}
@@ -99,7 +101,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         unlearnt = "not learnt" if summary["learn"] else "marked by the gate"
         typer.echo(f"{unlearnt}: {len(marked)} of {len(chunks)} chunks")
         for chunk in marked:
-            typer.echo(f"  chunk {chunk['index'] + 1}: {chunk['flaw']}")
+            typer.echo(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:

@@ -410,12 +410,13 @@ def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[tuple[s
     """Which chunks were not learnt, the first of them with their reasons."""
     if not event.not_learnt:
         return
-    some = [f"chunk {chunk.index + 1} ({chunk.flaw})" for chunk in event.not_learnt[:UNLEARNT_SHOWN]]
-    more = len(event.not_learnt) - len(some)
+    shown = event.not_learnt[:UNLEARNT_SHOWN]
+    some = ", ".join(f"chunk {chunk.index + 1} ({chunk.rejection_reason})" for chunk in shown)
+    more = len(event.not_learnt) - len(shown)
     rest = f" and {more:,} more: templora sessions show {event.session}" if more else ""
     were = ("was" if len(event.not_learnt) == 1 else "were") + (" not learnt" if learns else " marked")
     counted = f"{len(event.not_learnt):,} of {_count(event.chunks, 'chunk')} {were}"
-    yield f"{counted}: {', '.join(some)}{rest}", "warn"
+    yield f"{counted}: {some}{rest}", "warn"
 
 
 def _known(value: Any, show: Callable[[Any], str], style: str = "") -> list[Text]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
+from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Finished, Unit, Unlearnt
 from templora_cli.files import bytes_below
 from templora_cli.sessions.book_file import BookFile
@@ -70,6 +71,10 @@ class TaskKind(ABC):
     def opening_tokens(self, session: Session) -> int:
         """Tokens of what a person wrote first, which do not count for the goal."""
         return 0
+
+    def check_out(self, manifest: Manifest, out: Path) -> None:
+        """Raises TemploraError where its sessions are not written to such a file."""
+        raise TemploraError(f"{manifest.id} is written to no file", "leave out --out")
 
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is kept equal to the book chunk by chunk; None without one."""
