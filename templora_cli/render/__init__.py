@@ -316,7 +316,7 @@ class TerminalView(View):
                 yield from [(f"written to {event.out}", "path")] if event.out else []
                 if event.disk_bytes >= WORTH_TELLING and event.chunks > 1:
                     shrinking = f"templora sessions shrink {event.session}"
-                    yield f"{size_of(event.disk_bytes)} on the disk; to free some: {shrinking}", "said"
+                    yield f"{size_of(event.disk_bytes)} on the disk; to free some: {shrinking}", "path"
                 if event.resume_command:
                     yield from [("to write on:", "said"), (event.resume_command, "command")]
             case events.Translated():
@@ -413,10 +413,12 @@ def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[tuple[s
     shown = event.not_learnt[:UNLEARNT_SHOWN]
     some = ", ".join(f"chunk {chunk.index + 1} ({chunk.rejection_reason})" for chunk in shown)
     more = len(event.not_learnt) - len(shown)
-    rest = f" and {more:,} more: templora sessions show {event.session}" if more else ""
+    rest = f" and {more:,} more" if more else ""
     were = ("was" if len(event.not_learnt) == 1 else "were") + (" not learnt" if learns else " marked")
     counted = f"{len(event.not_learnt):,} of {_count(event.chunks, 'chunk')} {were}"
     yield f"{counted}: {some}{rest}", "warn"
+    if more:
+        yield f"all of them: templora sessions show {event.session}", "path"
 
 
 def _known(value: Any, show: Callable[[Any], str], style: str = "") -> list[Text]:
