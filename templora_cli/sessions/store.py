@@ -126,7 +126,14 @@ class Store:
         there = os.listdir(self.folder) if self.folder.is_dir() else []  # noqa: PTH208
         for other in there:
             if folded(other) == folded(name):
-                raise TemploraError(f"there is a session called {other} already", "templora sessions list")
+                path = self.folder / other
+                if (path / "session.json").exists():
+                    raise TemploraError(
+                        f"there is a session called {other} already", "templora sessions list"
+                    )
+                raise TemploraError(
+                    f"{path} is in the way, and is no session", "remove it, or take another name"
+                )
         if not self.takes(name):
             raise TemploraError(
                 f"the disk of {self.folder} takes no such name: {name}", "use the letters a to z"

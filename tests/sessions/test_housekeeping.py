@@ -130,6 +130,13 @@ def test_a_name_that_is_taken(name: str) -> None:
         assert session.path.is_dir() and ids() == ["calm-0002", "storm-0001"]
 
 
+def test_a_folder_that_is_no_session_is_in_the_way() -> None:
+    with create("storm-0001") as session:
+        (Store().folder / "harbour").mkdir()
+        with pytest.raises(TemploraError, match="harbour is in the way, and is no session"):
+            rename(Store(), session, "harbour")
+
+
 def test_a_fork_that_is_in_use_is_waited_for() -> None:
     with create("child-0002") as child, create("storm-0001") as session:
         child.update(parent="storm-0001")
