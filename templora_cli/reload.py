@@ -24,7 +24,7 @@ def find_again(session: Session, name: str | None, command: str, notify: Notify)
     Returns what the manifest is to say of the place. Raises TemploraError where no model is there, or another
     one: `command` with --model mends it.
     """
-    manifest, config = session.manifest, as_begun(session)
+    manifest, config = session.manifest, original_config(session)
     mends = f"say where it is: {command} --model PATH"
     try:
         folder = _folder(Path(manifest.folder), config, name, notify)
@@ -53,7 +53,7 @@ def load_again(session: Session, notify: Notify, engine: Engine) -> LanguageMode
 
     Raises TemploraError where it cannot be loaded.
     """
-    manifest, config = session.manifest, as_begun(session)
+    manifest, config = session.manifest, original_config(session)
     hint = f"nothing is lost: close other programs, then {session.resume_command}"
     sizes = manifest.longest_chunk, manifest.header_tokens
     model, _ = load_fitting(config, Path(manifest.folder), *sizes, hint, notify, engine)
@@ -61,7 +61,7 @@ def load_again(session: Session, notify: Notify, engine: Engine) -> LanguageMode
     return model
 
 
-def as_begun(session: Session) -> Config:
+def original_config(session: Session) -> Config:
     """The settings of a session, with the model as it is held, and gradients checkpointed where they must be:
     they are the same ones.
     """

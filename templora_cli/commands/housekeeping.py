@@ -82,10 +82,10 @@ def _shrunk(name: str) -> int:
     from templora_cli.sessions.housekeeping import shrink
     from templora_cli.sessions.steps import read_chunks
     from templora_cli.sessions.store import Store
-    from templora_cli.sessions.summary import keep_summary
+    from templora_cli.sessions.summary import cache_summary
 
     with Store().open(name) as session:
         kind = engine_in_use().kind(session.manifest)
         freed = shrink(session)
-        keep_summary(session.path, read_chunks(session.steps), kind)
+        cache_summary(session.path, read_chunks(session.steps), kind)
     return freed

@@ -82,7 +82,9 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
     marked = [
-        {"index": chunk["index"], "rejection_reason": chunk["flaw"]} for chunk in chunks if chunk.get("flaw")
+        {"index": chunk["index"], "rejection_reason": chunk["rejection_reason"]}
+        for chunk in chunks
+        if chunk.get("rejection_reason")
     ]
     if json:
         figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
@@ -212,14 +214,14 @@ def _or_null(value: Any) -> Any:
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """What a list says of a session."""
     from templora_cli.sessions.steps import StepDamaged
-    from templora_cli.sessions.summary import Summary, kept_summary, read_summary
+    from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
     found, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
-            found = kept_summary(folder) or read_summary(folder, kinds[manifest.task])
+            found = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
             state = _state(found.done.get(manifest.goal_unit, 0), manifest)
         except (StepDamaged, OSError, *OTHER_FORM):
             state = "damaged"

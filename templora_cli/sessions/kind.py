@@ -91,7 +91,9 @@ class TaskKind(ABC):
             resume_command=f"{session.resume_command} {more}" if self.can_be_extended else None,
             out=session.manifest.out,
             disk_bytes=bytes_below(session.path),
-            not_learnt=tuple(Unlearnt(c["index"], c["flaw"]) for c in chunks if c["flaw"]),
+            not_learnt=tuple(
+                Unlearnt(c["index"], c["rejection_reason"]) for c in chunks if c["rejection_reason"]
+            ),
         )
 
     def facts(self, manifest: Manifest) -> dict[str, str]:

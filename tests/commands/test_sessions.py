@@ -16,8 +16,8 @@ import pytest
 from filelock import FileLock
 from typer.testing import Result
 
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
 from templora_cli.prepare import Engine
@@ -241,7 +241,12 @@ def test_an_export_is_written_again_and_an_edit_is_not(tiny_model: Path) -> None
 
 # --- what was not learnt, and what is damaged --------------------------------------------------------
 
-FIGURES: dict[str, Any] = {"train_losses": [2.0], "repetition": 0.1, "seconds": {"train": 1.0}, "flaw": None}
+FIGURES: dict[str, Any] = {
+    "train_losses": [2.0],
+    "repetition": 0.1,
+    "seconds": {"train": 1.0},
+    "rejection_reason": None,
+}
 
 
 class Looping(EagerBackend):
@@ -283,7 +288,7 @@ def rewritten(file: Path, **changes: Any) -> None:
 def forged(session: Path) -> None:
     """A chunk with a good checksum that lacks figures."""
     shutil.rmtree(session / "steps" / "000001")
-    lay_down(session, [{"text": "", "tokens": [], "origin": "own"}])
+    lay_down(session, [{"text": "", "tokens": [], "origin": "generated"}])
 
 
 def no_chunk(session: Path) -> None:

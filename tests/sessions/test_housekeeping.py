@@ -112,7 +112,7 @@ def test_a_renamed_session_is_the_same_and_forks_of_it_say_so() -> None:
         with pytest.raises(TemploraError, match="is being written"):
             Store().open("灯塔")
     with Store().open("灯") as again:
-        assert again.manifest == session.manifest and again.given_tokens() == (3, 1)
+        assert again.manifest == session.manifest and again.opening() == (3, 1)
         assert (again.manifest.id, again.manifest.former_ids) == ("灯塔", ["storm-0001"])
         assert '"id": "灯塔"' in (again.path / "session.json").read_text("utf-8")
         assert (again.steps / "000000").is_dir()
@@ -155,7 +155,7 @@ def session(tiny_model: Path) -> Session:
     state = state_of(tiny_model)
     for index in range(3):
         state.chunks = index + 1
-        chunk = {"text": f"{index}", "tokens": [index], "origin": "own", "prompt": {}, "nll_base": 2.0}
+        chunk = {"text": f"{index}", "tokens": [index], "origin": "generated", "prompt": {}, "nll_base": 2.0}
         commit_step(made.steps, index, chunk, state)
     for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
         (made.steps / "000001" / name).unlink()
