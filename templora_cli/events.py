@@ -226,6 +226,15 @@ class ChunkCommitted(Event):
 
 
 @dataclass(frozen=True)
+class Unlearnt:
+    """A chunk that is in the book but was not learnt from."""
+
+    index: int
+    rejection_reason: str
+    """In words."""
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The book has reached its goal."""
 
@@ -236,6 +245,10 @@ class Finished(Event):
     resume_command: str | None
     """The command that would continue the book; None if it cannot be extended."""
     out: str | None
+    disk_bytes: int
+    """What the session takes on the disk, its checkpoints among it."""
+    not_learnt: tuple[Unlearnt, ...]
+    """The chunks that the gate marked."""
 
 
 @dataclass(frozen=True)

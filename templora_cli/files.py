@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,6 +24,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def bytes_below(folder: str | Path) -> int:
+    """Bytes of all files in `folder` and the folders in it. Links count for nothing and are not followed."""
+    found = 0
+    with suppress(OSError), os.scandir(folder) as entries:  # another process may remove what is in it
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    found += bytes_below(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    found += entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def size_of(number: int) -> str:
+    """A number of bytes as people are told it: "448 MB"."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if number >= 10**power:
+            return f"{number / 10**power:{'.1f' if unit == 'GB' else '.0f'}} {unit}"
+    return f"{number / 1000:.0f} kB"
 
 
 def sync_folder(folder: Path) -> None:

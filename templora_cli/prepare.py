@@ -91,8 +91,8 @@ class Prepared:
     folder: Path
     model: LanguageModel
 
-    def manifest(self) -> Manifest:
-        """Of the session that begins now.
+    def manifest(self, name: str | None = None) -> Manifest:
+        """Of the session that begins now, called `name` where one is given, which is a checked one.
 
         Raises TemploraError where the backend that is asked for cannot run the model.
         """
@@ -100,10 +100,12 @@ class Prepared:
         from templora_cli.engine.decoding.runtime import runtime
 
         new, config = self.new, self.new.config
+        backend = backend_name(self.model, config.decode.backend)
         return Manifest(
             format=FORMAT,
-            id=Store().new_id(new.named_after),
+            id=Store().new_id(new.named_after) if name is None else name,
             task=new.kind,
+            former_ids=[],
             parent=None,
             created=now(),
             opened=now(),
@@ -121,22 +123,28 @@ class Prepared:
             take=0,
             out=None if new.out is None else str(new.out),
             measured_by=new.measured_by,
-            backend=backend_name(self.model, config.decode.backend),
+            backend=backend,
             **runtime(self.model, config.decode.backend),
         )
 
-    def create(self, *, resume_same: bool) -> Session:
-        """Begin the session; with `resume_same` one that has begun with just these settings goes on."""
-        store, manifest = Store(), self.manifest()
+    def create(self, *, resume_same: bool, name: str | None = None) -> Session:
+        """Begin the session; with `resume_same` one that has begun with just these settings goes on.
+
+        Raises TemploraError as `manifest` does, and where `name` is taken.
+        """
+        store, manifest = Store(), self.manifest(name)
         for begun in store.manifests() if resume_same else ():
             if not isinstance(begun, TemploraError) and _is_the_same(begun, manifest):
                 session = store.open(begun.id)
+                place = {"model": manifest.model, "folder": manifest.folder}  # it may have moved
                 try:
-                    session.update(opened=now())
+                    session.update(opened=now(), config=with_model(begun.config, manifest.model), **place)
                 except BaseException:
                     session.lock.release()
                     raise
                 return session
+        if name is not None:
+            store.require_free(name)
         return store.create(
             manifest, opening=self.new.opening, source=self.new.source, suffix=self.new.suffix
         )
@@ -153,10 +161,15 @@ def _is_the_same(one: Manifest, other: Manifest) -> bool:
         value = getattr(manifest, name)
         if name != "config":
             return value
-        # Checkpointed gradients are the same ones.
-        return {**value, "train": {**value["train"], "gradient_checkpointing": None}}
+        # Checkpointed gradients are the same ones; the model, and how it is held, is what was computed with.
+        return {**value, "model": None, "train": {**value["train"], "gradient_checkpointing": None}}
 
     return all(figures(one, name) == figures(other, name) for name in (*BOOK, *COMPUTED_WITH))
+
+
+def with_model(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values of a configuration with another name of the model."""
+    return {**config, "model": {**config["model"], "name": name}}
 
 
 def find_model(config: Config, notify: Notify = ignore_events) -> Path:

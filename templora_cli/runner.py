@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +23,11 @@ from templora_cli.events import (
     Working,
     in_words,
 )
-from templora_cli.prepare import ENGINE, Engine, Notify, find_model, ignore_events, load_fitting, prepare
+from templora_cli.prepare import ENGINE, Engine, Notify, ignore_events, prepare
+from templora_cli.reload import find_again, load_again
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.manifest import Manifest
+from templora_cli.sessions.names import checked_name
 from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
     StepDamaged,
@@ -198,7 +199,7 @@ class Run:
             for holding in ("model", "task", "_recorder"):  # there is not always room for two
                 vars(self).pop(holding, None)
             self._recorder = None
-            self.model, self._is_fresh = _load(self.session, ignore_events, self.engine), True
+            self.model, self._is_fresh = load_again(self.session, ignore_events, self.engine), True
 
     def _opened(self, recorder: Recorder) -> SessionOpened:
         """What the session is and how far it has come."""
@@ -231,34 +232,51 @@ def begin(
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
     resume_same: bool = False,
+    name: str | None = None,
 ) -> Run:
     """Begin a session for what is asked for, or with `resume_same` go on with one that has begun just so.
 
-    `config` is one for that kind of task (`config.settings`), or its values nested as in TOML.
-    Raises TemploraError as `prepare` does.
+    `config` is one for that kind of task (`config.settings`), or its values nested as in TOML. `name` is the
+    id of a new session; without one it is made of words of what is asked for.
+    Raises TemploraError as `prepare` does, and for a name that is none or is taken.
     """
+    if name is not None:
+        name = checked_name(name, "--name {}")
+        if not resume_same:
+            Store().require_free(name)  # said before the model is loaded
     prepared = prepare(request, config, notify=notify, engine=engine)
-    return Run(prepared.create(resume_same=resume_same), prepared.model, engine)
+    session = prepared.create(resume_same=resume_same, name=name)
+    if name not in (None, session.id):
+        renaming = f"to rename it: templora sessions rename {session.id} {name}"
+        notify(Notice(f"session {session.id} has begun just so and goes on; {renaming}"))
+    return Run(session, prepared.model, engine)
 
 
 def resume(
     reference: str | None = None,
     *,
     more: Length | None = None,
+    model: str | None = None,
+    out: Path | None = None,
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Run:
     """Open the session with that id, or a unique beginning of one; None is the last.
 
-    `more` is how much further a book is to be written than it has come, finished or not.
+    `more` is how much further a book is to be written than it has come, finished or not. `model` says where
+    its model lies by now, and `out` to which file it is written from now on: the session keeps both.
     Raises TemploraError: there is none, another process writes to it, it is finished, it has no length that
-    could be changed, only the command that measures it can go on, its model is another one.
+    could be changed, only the command that measures it can go on, its model is gone or another one.
     """
     session = Store().open(reference)
     try:
-        _require_open_end(session, engine.kind(session.manifest), more, notify)
-        run = reopen(session, notify=notify, engine=engine)
-        goal = {} if more is None else _goal_beyond(session, run.kind, *more)
+        kind = engine.kind(session.manifest)
+        if out is not None:
+            kind.check_out(session.manifest, out)
+            session.update(out=str(out.absolute()))
+        _require_open_end(session, kind, more, notify)
+        run = reopen(session, model=model, notify=notify, engine=engine)
+        goal = {} if more is None else _goal_beyond(session, kind, *more)
         session.update(opened=now(), **goal)
         return run
     except BaseException:
@@ -266,36 +284,25 @@ def resume(
         raise
 
 
-def reopen(session: Session, *, notify: Notify = ignore_events, engine: Engine = ENGINE) -> Run:
-    """Load the model of an open session as it ran before, not as `auto` would choose today.
+def reopen(
+    session: Session,
+    *,
+    model: str | None = None,
+    command: str | None = None,
+    notify: Notify = ignore_events,
+    engine: Engine = ENGINE,
+) -> Run:
+    """Load the model of an open session as it ran before, from where `model` says it lies by now.
 
-    Raises TemploraError where it is another one.
+    Raises TemploraError where it is gone or another one: `command`, by default the one that resumes, mends it
+    with --model.
     """
-    notify(Working(f"loading {session.manifest.model}"))
+    notify(Working(f"loading {model or session.manifest.model}"))
+    place = find_again(session, model, command or session.resume_command, notify)
+    if any(getattr(session.manifest, name) != value for name, value in place.items()):
+        session.update(**place)
     _use_threads(session.manifest)
-    return Run(session, _load(session, notify, engine), engine)
-
-
-def _load(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
-    """The model of a session as it began. Raises TemploraError as `reopen` does."""
-    manifest, config = session.manifest, original_config(session)
-    folder = Path(manifest.folder)
-    folder = folder if folder.is_dir() else find_model(config, notify)
-    hint = f"nothing is lost: close other programs, then {session.resume_command}"
-    sizes = manifest.longest_chunk, manifest.header_tokens
-    model, _ = load_fitting(config, folder, *sizes, hint, notify, engine)
-    _require_same_model(session, model, notify)
-    return model
-
-
-def original_config(session: Session) -> Config:
-    """The settings of a session, with the model as it is held, and gradients checkpointed where they must be:
-    they are the same ones.
-    """
-    manifest = session.manifest
-    config = from_dict(manifest.config, str(session.path / "session.json"))
-    held = replace(config.model, quantize=manifest.quantize, device=manifest.device)
-    return replace(config, model=held, train=replace(config.train, gradient_checkpointing="auto"))
+    return Run(session, load_again(session, notify, engine), engine)
 
 
 def _require_open_end(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
@@ -334,30 +341,3 @@ def _use_threads(manifest: Manifest) -> None:
 
     if manifest.device == "cpu":
         torch.set_num_threads(manifest.threads)
-
-
-def _require_same_model(session: Session, model: LanguageModel, notify: Notify) -> None:
-    """Another model is refused; other libraries and hardware are said: sums may differ in the last bit."""
-    manifest = session.manifest
-    if model.fingerprint != manifest.fingerprint:
-        raise TemploraError(
-            f"{session.id} was begun with another {manifest.model} than the one in {manifest.folder}",
-            "put the model back that it was begun with, or begin a new book: templora write --from",
-        )
-    from templora_cli.engine.decoding.runtime import runtime
-
-    running = runtime(model, manifest.backend)
-    began, today = manifest.versions, running["versions"]
-    # One may be missing on either side: Triton counts only where it compiles.
-    changed = [
-        f"{name} {began.get(name, 'none')} -> {today.get(name, 'none')}"
-        for name in dict.fromkeys([*began, *today])
-        if began.get(name) != today.get(name)
-    ]
-    for fact in ("hardware", "dtype"):
-        if running[fact] != (before := getattr(manifest, fact)):
-            changed.append(f"{before} -> {running[fact]}")
-    if changed:
-        facts = ", ".join(changed)
-        told = f"the book was begun with others ({facts}): it goes on, but not necessarily token for token"
-        notify(Notice(told))

@@ -76,6 +76,7 @@ TABLE: dict[str, set[str]] = {
     "evaluation": {"torch", "matplotlib", "sacrebleu", "psutil"},
     "render": {"rich", "psutil"},
     "prepare": set(),
+    "reload": set(),
     "runner": {"torch"},
     "commands": {"torch", "typer", "rich", "tomli", "platformdirs"},
     "cli": {"typer"},

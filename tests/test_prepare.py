@@ -269,7 +269,9 @@ def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
         )
         checkpointed = {**settings["train"], "gradient_checkpointing": "on"}
         again.update(config={**settings, "train": checkpointed})
+    again = load_manifest(session.path)
     assert goes_on()
+    assert (again.model, load_manifest(session.path).model) == ("another name", config.model.name)
     assert opened < load_manifest(session.path).opened < "2099", "it is the last one now"
     begun = load_manifest(session.path)
     other_settings = {**settings, "train": {**settings["train"], "rank": 3}}

@@ -116,7 +116,7 @@ def texts(view: render.View, pieces: list[str]) -> None:
 
 
 STARTED = events.ChunkStarted(0, "generated", 0, 100)
-FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt")
+FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt", 448_000_000, ())
 INTERRUPTED = events.Interrupted("quiet-harbour", 3, 17, COMMAND)
 LEARNT = events.ChunkLearnt(0, "generated", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5, None, 0, {})
 
@@ -425,9 +425,29 @@ def test_a_run_in_a_terminal() -> None:
         "finished: 310 words, 450 tokens, 4 chunks",
         "mean gain over the last chunks: +0.040 nats/token",
         "written to /home/me/harbour.txt",
+        "448 MB on the disk; to free some: templora sessions shrink quiet-harbour",
         "to write on:",
         COMMAND,
     ]
+
+
+def test_what_was_not_learnt_is_told_at_the_end() -> None:
+    def last_lines(*indices: int, learn: bool = True) -> list[str]:
+        marked = tuple(events.Unlearnt(index, "it loops") for index in indices)
+        terminal = Terminal()
+        with TerminalView(io.StringIO(), terminal) as view:
+            view.show(opened(learn=learn))
+            view.show(events.Finished("harbour", 12, 450, 310, None, None, 9_000_000, marked))
+        return terminal.screen(140)[4:]
+
+    assert last_lines() == ["finished: 310 words, 450 tokens, 12 chunks"]
+    assert last_lines(3)[1:] == ["1 of 12 chunks was not learnt: chunk 4 (it loops)"]
+    two = "2 of 12 chunks were not learnt: chunk 4 (it loops), chunk 9 (it loops)"
+    assert last_lines(3, 8)[1:] == [two]
+    many = "chunk 1 (it loops), chunk 2 (it loops), chunk 3 (it loops)"
+    told = f"5 of 12 chunks were marked: {many} and 2 more"
+    shown = "all of them: templora sessions show harbour"
+    assert last_lines(*range(5), learn=False)[1:] == [told, shown]
 
 
 def test_a_run_in_a_log_file() -> None:

@@ -610,6 +610,40 @@ def test_another_model_in_the_place_of_the_one_it_was_begun_with(
     assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
 
 
+def test_a_model_that_has_moved_is_said_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    with runner.begin(BOOK, config_of(folder)) as run:
+        stopped(run, first_committed)
+    moved = folder.rename(tmp_path / "moved")
+    error = refusal()
+    assert error.hint == f"say where it is: templora resume {run.session.id} --model PATH"
+    with runner.resume(model=str(moved)) as run:
+        stopped(run, lambda event: isinstance(event, ChunkCommitted))
+    with runner.resume() as run:
+        list(run.events())
+    assert outcome(run.session.path) == whole(config)
+
+
+def test_a_name_that_is_given(config: Config) -> None:
+    with runner.begin(BOOK, config, name="harbour") as run:
+        assert run.session.id == Store().find(None).name == "harbour"
+    for name, complaint in (
+        ("harbour", "there is a session called harbour already"),
+        ("A b", "cannot be called"),
+    ):
+        with pytest.raises(TemploraError, match=complaint):
+            runner.begin(BOOK, config, name=name)
+    told: list[Event] = []
+    with runner.begin(BOOK, config, name="port", resume_same=True, notify=told.append) as run:
+        assert run.session.id == "harbour"
+    renaming = "to rename it: templora sessions rename harbour port"
+    assert Notice(f"session harbour has begun just so and goes on; {renaming}") in told
+    with runner.begin(replace(BOOK, premise="A calm."), config, name="port", resume_same=True) as run:
+        assert run.session.id == "port"
+    with pytest.raises(TemploraError, match="there is a session called port already"):
+        runner.begin(replace(BOOK, premise="A fog."), config, name="port", resume_same=True)
+
+
 def test_there_is_none() -> None:
     with pytest.raises(TemploraError, match="there is no session"):
         runner.resume()

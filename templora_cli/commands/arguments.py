@@ -10,6 +10,8 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -62,6 +64,16 @@ def check_out(path: Path) -> Path:
 
 def check_writable(path: Path) -> Path:
     """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
+    place = check_place(path)
+    if path.exists():
+        raise TemploraError(
+            f"{path} is there already, and templora does not overwrite it", "choose another --out"
+        )
+    return place
+
+
+def check_place(path: Path) -> Path:
+    """The absolute path. Raises TemploraError where no file can be written there."""
     folder = path.absolute().parent
     try:
         if not folder.is_dir():
@@ -69,7 +81,7 @@ def check_writable(path: Path) -> Path:
                 raise TemploraError(f"{folder} is a file, and no folder", "choose another --out")
             hint = f"mkdir -p {shlex.quote(str(path.parent))}"
             raise TemploraError(f"there is no folder {folder}", hint)
-        there = path.exists()
+        path.exists()
         # Under the name that a book is written first, which is longer than its own.
         trial = path.with_name(f".{path.name}.tmp")
         trial.touch()
@@ -77,11 +89,26 @@ def check_writable(path: Path) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise TemploraError(f"{path} cannot be written: {reason}", "choose another --out") from None
-    if there:
-        raise TemploraError(
-            f"{path} is there already, and templora does not overwrite it", "choose another --out"
-        )
     return path.absolute()
+
+
+def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> Path:
+    """Write to a file what is in a session, and print its path; with `force` another file is kept aside.
+
+    Raises TemploraError where it cannot be written, or where a file is that was not saved so earlier.
+    """
+    from templora_cli.sessions.own_files import save_again
+
+    path = check_place(target)
+    told = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        aside = save_again(session, path, told, force=force)
+    except OSError as error:
+        raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
+    if aside is not None:
+        typer.echo(f"note: what was there is kept as {aside}", err=True)
+    typer.echo(str(path))
+    return path
 
 
 def read_texts(

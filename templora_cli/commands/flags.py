@@ -24,6 +24,9 @@ from templora_cli.config import TABLES, Config
 TableAsJson = Annotated[bool, typer.Option("--json", help="The tables as JSON.")]
 TableAsCsv = Annotated[bool, typer.Option("--csv", help="The tables as CSV.")]
 Plot = Annotated[Optional[Path], typer.Option(help="Draw the curves, as .png or .svg.")]
+SessionName = Annotated[
+    Optional[str], typer.Option(help="Id of the session (default: made of words of the text).")
+]
 OnlyTables = Annotated[bool, typer.Option("--quiet", "-q", help="Only the tables and errors.")]
 
 LEARNING = "Learning"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli.commands.arguments import length_of
+from templora_cli.commands.arguments import check_writable, length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_where_some_failed
@@ -26,6 +27,13 @@ def resume(
     words: Annotated[Optional[int], typer.Option(help="Write this many words more.")] = None,
     tokens: Annotated[Optional[int], typer.Option(help="Write this many tokens more.")] = None,
     chunks: Annotated[Optional[int], typer.Option(help="Write this many chunks more.")] = None,
+    model: Annotated[
+        Optional[str],
+        typer.Option(help="Where its model lies by now, if it has moved: a folder, .gguf file, alias or id."),
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Another file to write the book to, from now on.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
 ) -> None:
@@ -35,10 +43,12 @@ def resume(
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         more = length_of(words, tokens, chunks)
+        file = None if out is None else check_writable(out)
 
         from templora_cli import runner
 
-        with runner.resume(session, more=more, notify=view.show, engine=engine_in_use()) as run:
+        engine, show = engine_in_use(), view.show
+        with runner.resume(session, more=more, model=model, out=file, notify=show, engine=engine) as run:
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
                 report(run)

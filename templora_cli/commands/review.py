@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from templora_cli.commands.arguments import check_writable
+from templora_cli.commands.arguments import save
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_where_some_failed
 from templora_cli.errors import TemploraError
@@ -31,6 +31,10 @@ Reference = Annotated[
 Which = Annotated[
     Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those with a state.")
 ]
+Model = Annotated[
+    Optional[str],
+    typer.Option(help="Where its model lies by now, if it has moved: a folder, .gguf file, alias or id."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
 
@@ -40,18 +44,23 @@ def review(
     only: Which = "all",
     out: Annotated[Optional[Path], typer.Option(help="The file (default: SESSION.review.txt).")] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR, and sync afterwards.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where another file is, which is kept under another name.")
+    ] = False,
 ) -> None:
-    """Write the pairs of a translation to a file in which a person corrects them."""
-    from templora_cli.files import write_atomically
+    """Write the pairs of a translation to a file in which a person corrects them.
+
+    A file that was written so earlier and has not been changed since is written again.
+    """
     from templora_cli.translation.corrections import review_text
 
     with _opened(session) as (book, translated):
         chosen = [line for line in translated.report.lines if only in ("all", line.state)]
         if not chosen:
             raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
-        path = check_writable(out or Path(f"{book.id}.review.txt"))
-        write_atomically(path, review_text(chosen, book.id))
-    typer.echo(str(path))
+        path = save(
+            book.path, out or Path(f"{book.id}.review.txt"), review_text(chosen, book.id), force=force
+        )
     if edit:
         sync_command = _sync_command(book, path)
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
@@ -67,6 +76,7 @@ def review(
 def sync(
     session: Reference = None,
     file: Annotated[Optional[Path], typer.Argument(help="The corrected file of `templora review`.")] = None,
+    model: Model = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,10 +97,11 @@ def sync(
             translated,
         ),
     ):
-        path = file or Path(f"{book.id}.review.txt")
+        former = book.manifest.former_ids
+        path = file or _review_file(book.id, former)
         sync_command = _sync_command(book, path)
         lines = {line.paragraph: line for line in translated.report.lines}
-        corrections = corrections_of(read_text(path), lines, book.id, str(path))
+        corrections = corrections_of(read_text(path), lines, book.id, str(path), former=former)
         if not corrections:
             view.show(Notice(f"{path} changes and approves nothing"))
             return
@@ -99,7 +110,8 @@ def sync(
 
         for notice in engine_in_use().kind(book.manifest).notices(book):
             view.show(Notice(notice))
-        run = runner.reopen(book, notify=view.show, engine=engine_in_use())
+        engine = engine_in_use()
+        run = runner.reopen(book, model=model, command=sync_command, notify=view.show, engine=engine)
         records = corrected(translated.records, corrections)
         after = [{**chunk, "record": record} for chunk, record in zip(run.chunks, records, strict=True)]
         try:
@@ -116,6 +128,12 @@ def sync(
             _report_interrupt(book, records, sync_command, view)
             raise
         exit_where_some_failed(last)
+
+
+def _review_file(name: str, former: Sequence[str]) -> Path:
+    """The one in the working folder, which may be called as the session was before it was renamed."""
+    paths = [Path(f"{one}.review.txt") for one in (name, *reversed(former))]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _sync_command(book: Session, path: Path) -> str:
@@ -153,6 +171,7 @@ def retry(
     only: Annotated[
         Literal["failed", "retried"], typer.Option(help="Paragraphs with this state.")
     ] = "failed",
+    model: Model = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -172,7 +191,9 @@ def retry(
 
         from templora_cli import runner
 
-        run = runner.reopen(book, notify=view.show, engine=engine_in_use())
+        retrying = f"templora retry {book.id} --only {only}"
+        engine = engine_in_use()
+        run = runner.reopen(book, model=model, command=retrying, notify=view.show, engine=engine)
         request = {**book.manifest.request, "again": [*book.manifest.request["again"], *again]}
         book.update(request=request, goal_amount=book.manifest.goal_amount + len(again))
         exit_where_some_failed(follow(run, run.events(stop), view, stop))

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from templora_cli.commands import housekeeping
+from templora_cli.commands.arguments import save
 from templora_cli.commands.terminal import engine_in_use, print_table
 from templora_cli.errors import TemploraError
+from templora_cli.files import bytes_below, size_of
 
 if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export
     from templora_cli.sessions.manifest import Manifest
 
-app = typer.Typer(help="Look at books in progress, and take them out as files.", no_args_is_help=True)
-
+app = typer.Typer(help="Look at books, take them out as files, rename and remove them.", no_args_is_help=True)
 Reference = Annotated[
     Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
 ]
@@ -43,7 +45,7 @@ def list_sessions(json: AsJson = False) -> None:
         typer.echo('no sessions yet; begin one: templora write --premise "..."', err=True)
         return
     print_table(
-        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)"],
+        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
         [
             [
                 row["session"],
@@ -54,40 +56,79 @@ def list_sessions(json: AsJson = False) -> None:
                 row["model"],
                 "-" if row["gain"] is None else f"{row['gain']:+.3f}",
                 row["opened"][:16].replace("T", " "),
+                size_of(row["disk_bytes"]),
             ]
             for row in rows
         ],
     )
+    _tell_of_the_disk(store.folder, sum(row["disk_bytes"] for row in rows))
+
+
+def _tell_of_the_disk(folder: Path, taken: int) -> None:
+    typer.echo(f"{size_of(taken)} in {folder}", err=True)
+    typer.echo("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
 
 @app.command()
 def show(session: Reference = None, json: AsJson = False) -> None:
-    """One session: its settings and its chunks with their figures."""
+    """One session: its settings, its chunks with their figures, and which of them were not learnt."""
     from templora_cli.sessions.manifest import load_manifest
-    from templora_cli.sessions.steps import StepDamaged, read_chunks
     from templora_cli.sessions.store import Store
 
     path = Store().find(session)
     manifest = load_manifest(path)
     summary = _summary(path, manifest)
-    try:
-        chunks = read_chunks(path / "steps")
-    except StepDamaged as damage:
-        raise TemploraError(f"session {path.name}: {damage}", f"templora resume {path.name}") from None
+    chunks, rows = _chunks_of(path)
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
+    marked = [
+        {"index": chunk["index"], "rejection_reason": chunk["rejection_reason"]}
+        for chunk in chunks
+        if chunk.get("rejection_reason")
+    ]
     if json:
         figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
         told = {**summary, "path": str(path), **facts}
-        both = {**told, "config": manifest.config, "steps": figures}
+        both = {**told, "config": manifest.config, "not_learnt": marked, "steps": figures}
         typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
         return
-    for name, value in {**summary, "path": str(path), **facts}.items():
+    disk = _disk_told(path, summary.pop("disk_bytes"))
+    for name, value in {**summary, "disk": disk, "path": str(path), **facts}.items():
         typer.echo(f"{name:10} {'-' if value is None else value}")
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
-        [_chunk_row(chunk) for chunk in chunks],
+        rows,
     )
+    if marked:
+        unlearnt = "not learnt" if summary["learn"] else "marked by the gate"
+        typer.echo(f"{unlearnt}: {len(marked)} of {len(chunks)} chunks")
+        for chunk in marked:
+            typer.echo(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
+
+
+def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """The chunks of a session, and each as a row of the table. Raises TemploraError where one is damaged."""
+    from templora_cli.sessions.steps import StepDamaged, read_chunks
+
+    try:
+        chunks = read_chunks(folder / "steps")
+        return chunks, [_chunk_row(chunk) for chunk in chunks]
+    except StepDamaged as damage:
+        raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
+    except OTHER_FORM:
+        raise TemploraError(
+            f"session {folder.name}: chunk.json of a step lacks figures",
+            f"its text is still there: templora sessions export {folder.name}",
+        ) from None
+
+
+def _disk_told(folder: Path, taken: int) -> str:
+    """What it takes on the disk, and how that would be less."""
+    from templora_cli.sessions.housekeeping import older_checkpoints
+
+    older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
+    less = f", {size_of(older)} of it in older checkpoints: templora sessions shrink {folder.name}"
+    return f"{size_of(taken)}{less if older else ''}"
 
 
 @app.command()
@@ -104,17 +145,22 @@ def export(
     out: Annotated[
         Optional[Path], typer.Option(help="Book file, .md or .txt, or - (default: SESSION.md).")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where another file is, which is kept under another name.")
+    ] = False,
 ) -> None:
-    """Write the book so far to a file. - is standard output."""
-    from templora_cli.commands.arguments import check_out
+    """Write the book so far to a file. - is standard output.
+
+    A file that was exported earlier and has not been changed since is written again.
+    """
     from templora_cli.documents.book import book_of_prose
-    from templora_cli.documents.registry import render_book
+    from templora_cli.documents.registry import check_book_suffix, render_book
     from templora_cli.sessions.steps import readable_text
     from templora_cli.sessions.store import Store
 
     folder = Store().find(session)
     if str(out) != "-" and (own := _own_form(folder)) is not None:
-        _export(folder, own, out)
+        _export(folder, own, out, force=force)
         return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
@@ -124,8 +170,9 @@ def export(
     if out is not None and str(out) == "-":
         typer.echo(text.strip())
         return
-    target = check_out(out or Path(f"{folder.name}.md"))
-    _save(target, render_book(book_of_prose(text), target))
+    target = out or Path(f"{folder.name}.md")
+    check_book_suffix(target)
+    save(folder, target, render_book(book_of_prose(text), target), force=force)
 
 
 def _own_form(folder: Path) -> Export | None:
@@ -140,29 +187,23 @@ def _own_form(folder: Path) -> Export | None:
     return None if kind is None else kind.export(folder, manifest)
 
 
-def _export(folder: Path, own: Export, out: Path | None) -> None:
+def _export(folder: Path, own: Export, out: Path | None, *, force: bool) -> None:
     """The document with what is translated so far."""
-    from templora_cli.commands.arguments import check_writable
-
     target = out or Path(f"{folder.name}{own.suffix}")
     if target.suffix.lower() != own.suffix:
         raise TemploraError(
             f"{target.name}: {folder.name} is saved as {own.suffix}", f"--out {target.stem}{own.suffix}"
         )
-    _save(check_writable(target), own.content())
+    save(folder, target, own.content(), force=force)
 
 
-def _save(target: Path, content: str | bytes) -> None:
-    from templora_cli.files import write_atomically
-
-    try:
-        write_atomically(target, content)
-    except OSError as error:
-        raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
-    typer.echo(str(target))
-
+app.command()(housekeeping.rename)
+app.command()(housekeeping.shrink)
+app.command("rm")(housekeeping.remove)
 
 NOT_FIGURES = ("tokens", "text", "record")
+OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError)
+"""What comes of files that are JSON, but not of the form that templora writes."""
 
 
 def _or_null(value: Any) -> Any:
@@ -182,8 +223,9 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         try:
             found = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
             state = _state(found.done.get(manifest.goal_unit, 0), manifest)
-        except StepDamaged:
+        except (StepDamaged, OSError, *OTHER_FORM):
             state = "damaged"
+    train = manifest.config.get("train")
     return {
         "session": manifest.id,
         "state": state,
@@ -193,11 +235,12 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "model": manifest.model,
         "quantize": manifest.quantize,
         "device": manifest.device,
-        "learn": manifest.config.get("train", {}).get("learn"),
+        "learn": train.get("learn") if isinstance(train, dict) else None,
         "gain": found.gain,
         "created": manifest.created,
         "opened": manifest.opened,
         "out": manifest.out,
+        "disk_bytes": bytes_below(folder) if found.disk is None else found.disk,
     }
 
 

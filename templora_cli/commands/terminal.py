@@ -140,6 +140,13 @@ def _gpu_bytes() -> int:
     return int(torch.cuda.memory_reserved())
 
 
+def confirm(question: str, hint: str) -> bool:
+    """Ask a person. Raises TemploraError with `hint` where standard input is no terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise TemploraError("nobody can be asked, as standard input is no terminal", hint)
+    return typer.confirm(question, err=True)
+
+
 def print_table(columns: list[str], rows: list[list[str]], *, stretch: int = 0) -> None:
     """A table on standard output: fitted to a terminal, tab-separated in a pipe.
 

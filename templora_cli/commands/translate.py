@@ -61,6 +61,7 @@ def translate(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what it will take, after a short trial.")
     ] = False,
+    name: flags.SessionName = None,
     *,
     settings: GivenSettings,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
@@ -94,7 +95,8 @@ def translate(
         if changed := _begun_on_another_version(request):
             view.show(Notice(changed))
         engine = engine_in_use()
-        with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
+        begun = runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
+        with begun as run:
             exit_where_some_failed(follow(run, run.events(stop), view, stop))
 
 

@@ -60,6 +60,10 @@ def write(
         Optional[Path],
         typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
     ] = None,
+    name: Annotated[
+        Optional[str],
+        typer.Option(help="Id of the session (default: made of words of the text).", rich_help_panel="Book"),
+    ] = None,
     *,
     settings: GivenSettings,
     json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
@@ -81,5 +85,6 @@ def write(
         from templora_cli.novel.task import Goal
 
         request = NovelRequest(text, opening, Goal(amount, unit), book)
-        with runner.begin(request, config, notify=view.show, engine=engine_in_use()) as run:
+        engine = engine_in_use()
+        with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:
             follow(run, run.events(stop), view, stop)

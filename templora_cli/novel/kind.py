@@ -123,6 +123,10 @@ class Novel(TaskKind):
         """See `TaskKind.opening_tokens`."""
         return len(session.opening())
 
+    def check_out(self, manifest: Manifest, out: Path) -> None:
+        """See `TaskKind.check_out`."""
+        check_book_suffix(out)
+
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out

@@ -25,6 +25,7 @@ from rich.theme import Theme
 
 from templora_cli import events
 from templora_cli.errors import TemploraError
+from templora_cli.files import size_of
 from templora_cli.render.progress import Progress, in_nats
 from templora_cli.render.prose import ProseLines
 
@@ -36,6 +37,10 @@ THEME = Theme({**SAID, **COPIED})
 PROSE_COLUMNS = 100
 BAR_COLUMNS = 24
 REFRESH_SECONDS = 0.1
+WORTH_TELLING = 10_000_000
+"""Bytes that a session takes on the disk."""
+UNLEARNT_SHOWN = 3
+"""Chunks whose flaws the last lines of a book tell; `sessions show` tells all."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 AS_ASCII = str.maketrans("·━─" + SPINNER, "|#-" + "-\\|/-\\|/-\\")
 HARMLESS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
@@ -313,7 +318,11 @@ class TerminalView(View):
                     gain = fmean(gain for _, gain in now.gains)
                     yield f"mean gain over the last chunks: {in_nats(gain)}", "said"
                 yield from [(now.warning, "warn")] if now.warning else []
+                yield from _unlearnt_lines(event, learns=now.opened is None or now.opened.learn)
                 yield from [(f"written to {event.out}", "path")] if event.out else []
+                if event.disk_bytes >= WORTH_TELLING and event.chunks > 1:
+                    shrinking = f"templora sessions shrink {event.session}"
+                    yield f"{size_of(event.disk_bytes)} on the disk; to free some: {shrinking}", "path"
                 if event.resume_command:
                     yield from [("to write on:", "said"), (event.resume_command, "command")]
             case events.TranslationFinished():
@@ -401,6 +410,21 @@ def _translated_lines(event: events.TranslationFinished) -> Iterator[tuple[str, 
     yield f"translated: {_count(event.paragraphs, 'paragraph')}, {counts}", style
     yield f"written to {event.out}", "path"
     yield f"side by side: {event.report}", "path"
+
+
+def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[tuple[str, str]]:
+    """Which chunks were not learnt, the first of them with their reasons."""
+    if not event.not_learnt:
+        return
+    shown = event.not_learnt[:UNLEARNT_SHOWN]
+    some = ", ".join(f"chunk {chunk.index + 1} ({chunk.rejection_reason})" for chunk in shown)
+    more = len(event.not_learnt) - len(shown)
+    rest = f" and {more:,} more" if more else ""
+    were = ("was" if len(event.not_learnt) == 1 else "were") + (" not learnt" if learns else " marked")
+    counted = f"{len(event.not_learnt):,} of {_count(event.chunks, 'chunk')} {were}"
+    yield f"{counted}: {some}{rest}", "warn"
+    if more:
+        yield f"all of them: templora sessions show {event.session}", "path"
 
 
 def _known(value: Any, show: Callable[[Any], str], style: str = "") -> list[Text]:

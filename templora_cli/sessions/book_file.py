@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,13 @@ from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
 from templora_cli.sessions.store import Session, free_name
+
+
+def unwritable(path: Path | str, error: OSError, going_on: str) -> TemploraError:
+    """What to tell where the file of `--out` cannot be written; `going_on` is the command that goes on."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = f"make room, then: {going_on}" if full else f"name another file: {going_on} --out FILE"
+    return TemploraError(f"{path} cannot be written: {error.strerror}. The session itself is safe", hint)
 
 
 class BookFile:
@@ -46,10 +54,7 @@ class BookFile:
             if self.text.strip():
                 write_atomically(self.path, self._rendered(self.text))
         except OSError as error:
-            raise TemploraError(
-                f"{self.path} cannot be written: {error.strerror}. The session itself is safe",
-                f"make room, then: {self.session.resume_command}",
-            ) from error
+            raise unwritable(self.path, error, self.session.resume_command) from error
         return notice
 
     def _renderings(self) -> Iterator[bytes]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
-from templora_cli.events import Event, Finished, Unit
+from templora_cli.errors import TemploraError
+from templora_cli.events import Event, Finished, Unit, Unlearnt
+from templora_cli.files import bytes_below
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.store import Session
@@ -74,6 +76,10 @@ class TaskKind(ABC):
         """Tokens of what a person wrote first, which do not count for the goal."""
         return 0
 
+    def check_out(self, manifest: Manifest, out: Path) -> None:
+        """Raises TemploraError where its sessions are not written to such a file."""
+        raise TemploraError(f"{manifest.id} is written to no file", "leave out --out")
+
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is kept equal to the book chunk by chunk; None without one."""
         return None
@@ -88,6 +94,10 @@ class TaskKind(ABC):
             words=count_words("".join(chunk["text"] for chunk in chunks)),
             resume_command=f"{session.resume_command} {more}" if self.can_be_extended else None,
             out=session.manifest.out,
+            disk_bytes=bytes_below(session.path),
+            not_learnt=tuple(
+                Unlearnt(c["index"], c["rejection_reason"]) for c in chunks if c["rejection_reason"]
+            ),
         )
 
     def facts(self, manifest: Manifest) -> dict[str, str]:

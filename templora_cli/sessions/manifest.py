@@ -24,6 +24,8 @@ class Manifest:
     """The name of its folder, whatever the file says."""
     task: str
     """The kind of task, by its name in `task_kinds.py`."""
+    former_ids: list[str]
+    """What it was called before it was renamed, oldest first: files that people correct may still say so."""
     parent: str | None
     """The session that it was forked from; None where it was begun anew."""
     created: str

@@ -46,7 +46,9 @@ def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]
         if step.name != step_name(index):
             raise StepDamaged(f"step {step_name(index)} is missing")
         _verify_chunk(step)
-        chunks.append(json.loads((step / "chunk.json").read_text("utf-8")))
+        if (chunk := _readable(step)) is None:
+            raise StepDamaged(f"step {step.name}: chunk.json is no chunk")
+        chunks.append(chunk)
     return chunks
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +18,7 @@ from platformdirs import user_data_path
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
+from templora_cli.sessions.names import folded, name_of
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -102,10 +102,42 @@ class Store:
 
     def new_id(self, text: str) -> str:
         """A name that can be remembered and typed: words of `text` and four random digits."""
-        words = [w for w in re.findall(r"[a-z]+", text.lower()) if len(w) > 3][:2] or ["book"]
-        while (self.folder / (name := "-".join([*(w[:12] for w in words), secrets.token_hex(2)]))).exists():
+        words = name_of(text)
+        words = words if self.takes(words) else name_of(text, in_ascii=True)
+        while (self.folder / (name := f"{words}-{secrets.token_hex(2)}")).exists():
             pass
         return name
+
+    def takes(self, name: str) -> bool:
+        """Can a folder be called that here? Some disks and locales know few scripts."""
+        if name.isascii():
+            return True
+        trial = self.folder / f".{name}.tmp"
+        try:
+            trial.mkdir(parents=True, exist_ok=True)
+            taken = {folded(entry) for entry in os.listdir(self.folder)}  # noqa: PTH208  (names alone)
+            trial.rmdir()
+        except (OSError, ValueError):
+            return False
+        return folded(trial.name) in taken
+
+    def require_free(self, name: str) -> None:
+        """Raises TemploraError where something here is called that, however it is capitalised."""
+        there = os.listdir(self.folder) if self.folder.is_dir() else []  # noqa: PTH208
+        for other in there:
+            if folded(other) == folded(name):
+                path = self.folder / other
+                if (path / "session.json").exists():
+                    raise TemploraError(
+                        f"there is a session called {other} already", "templora sessions list"
+                    )
+                raise TemploraError(
+                    f"{path} is in the way, and is no session", "remove it, or take another name"
+                )
+        if not self.takes(name):
+            raise TemploraError(
+                f"the disk of {self.folder} takes no such name: {name}", "use the letters a to z"
+            )
 
     def create(
         self,
@@ -124,7 +156,7 @@ class Store:
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
-            lock = _locked(path)
+            lock = locked(path)
             write_atomically(path / "tokens.json", tokens)
             if source is not None:
                 write_atomically(path / f"source{suffix}", source)
@@ -141,7 +173,7 @@ class Store:
     def open(self, reference: str | None) -> Session:
         """Lock the session for writing. Raises TemploraError where another process writes to it."""
         path = self.find(reference)
-        lock = _locked(path)
+        lock = locked(path)
         try:
             finish_replacing_steps(path)
             return Session(path, load_manifest(path), lock)
@@ -157,14 +189,15 @@ class Store:
         if not ids:
             raise TemploraError(f"there is no session in {self.folder}", 'templora write --premise "..."')
         assert reference is not None
-        matches = [reference] if reference in ids else [i for i in ids if i.startswith(reference)]
+        matches = [reference] if reference in ids else _fitting(reference, ids)
         if len(matches) == 1 and reference:
             return self.folder / matches[0]
         if not matches:
             raise TemploraError(f"no session is called {reference}", "templora sessions list")
+        shown = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
         raise TemploraError(
-            f"{reference or 'an empty name'} fits several sessions: {', '.join(matches[:6])}",
-            f"give more of the name, such as: templora resume {matches[0]}",
+            f"{reference or 'an empty name'} fits several sessions: {shown}",
+            f"give more of the name, such as {matches[0]}",
         )
 
     def manifests(self) -> Iterator[Manifest | TemploraError]:
@@ -192,8 +225,15 @@ class Store:
             return []
         # In strings: there may be thousands, and a path is dearer than the question whether it is there.
         with os.scandir(self.folder) as entries:
-            found = [e.path for e in entries if os.path.exists(f"{e.path}/session.json")]  # noqa: PTH110
-        return [Path(path) for path in found]
+            named = [entry.path for entry in entries if not entry.name.startswith(".")]  # those are removed
+        return [Path(path) for path in named if os.path.exists(f"{path}/session.json")]  # noqa: PTH110
+
+
+def _fitting(reference: str, ids: Sequence[str]) -> list[str]:
+    """Those that are called that, however it was typed; else those that begin so."""
+    wanted = folded(reference)
+    same = [name for name in ids if folded(name) == wanted]
+    return same or [name for name in ids if folded(name).startswith(wanted)]
 
 
 def now() -> str:
@@ -236,7 +276,8 @@ def free_name(path: Path) -> Path:
     return name
 
 
-def _locked(path: Path) -> FileLock:
+def locked(path: Path) -> FileLock:
+    """Lock the session at `path` for writing. Raises TemploraError where another process writes to it."""
     # The operating system drops the lock when the process ends, however it ends.
     from filelock import FileLock, Timeout  # who only looks at sessions locks none
 

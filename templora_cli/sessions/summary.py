@@ -7,10 +7,10 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from templora_cli.files import write_atomically
+from templora_cli.files import bytes_below, write_atomically
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.steps import is_step, read_chunks
 from templora_cli.text import count_words
@@ -29,6 +29,8 @@ class Summary:
     """The mean of the chunks, nats a token; None where nothing was learnt."""
     done: dict[str, int]
     """How much of the goal is there, by unit."""
+    disk: int | None = field(default=None, compare=False)
+    """Bytes of the session when this was kept; None where it is not kept."""
 
 
 def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
@@ -57,7 +59,7 @@ def cache_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> No
     """Keep the summary of `chunks`, all that the session has, in its folder."""
     values = asdict(summary_of(chunks, kind))
     with suppress(OSError):  # without it a list reads the chunks; a full disk is told of the next one
-        values["bytes"] = _bytes_of_chunks(session)
+        values |= {"bytes": _bytes_of_chunks(session), "disk": bytes_below(session)}
         write_atomically(session / FILE, json.dumps(values))
 
 
@@ -77,6 +79,8 @@ def cached_summary(session: Path, kind: TaskKind | None = None) -> Summary | Non
         size = values.pop("bytes")
         kept = Summary(**values)
         counts = [size, kept.chunks, kept.tokens, kept.words, *kept.done.values()]
+        if kept.disk is not None:
+            counts.append(kept.disk)
         whole = all(type(count) is int for count in counts) and isinstance(kept.gain, float | None)
         known = kind is None or kept.done.keys() == set(kind.units)
         if whole and known and size == _bytes_of_chunks(session):

@@ -54,14 +54,18 @@ class Correction:
     """The same where it was approved."""
 
 
-def corrections_of(text: str, lines: Mapping[int, Line], session: str, name: str) -> list[Correction]:
+def corrections_of(
+    text: str, lines: Mapping[int, Line], session: str, name: str, *, former: Sequence[str] = ()
+) -> list[Correction]:
     """What was changed or approved in the file `name`; `lines` are the paragraphs as they are.
+
+    The file may say one of the `former` names of the session.
 
     Raises TemploraError that names the line: a file of another session, an unknown paragraph, one with the
     source of another, a translation that was emptied, a line that is none of the file's.
     """
     title = _TITLE.match(text.lstrip("\ufeff"))
-    if title and title[1] != session:
+    if title and title[1] not in (session, *former):
         raise TemploraError(
             f"{name} is a review of {title[1]}, not of {session}",
             f"templora sync {title[1]} {shlex.quote(name)}",

@@ -137,6 +137,14 @@ class Translation(TaskKind):
             check=self.check,
         )
 
+    def check_out(self, manifest: Manifest, out: Path) -> None:
+        """See `TaskKind.check_out`."""
+        if out.suffix.lower() != (suffix := str(manifest.request["suffix"])):
+            raise TemploraError(
+                f"{out.name}: a translation has the form of its source, {suffix}",
+                f"--out {out.stem}{suffix}",
+            )
+
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
         return sum(len(chunk["record"]["paragraphs"]) for chunk in chunks)

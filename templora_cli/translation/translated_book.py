@@ -12,6 +12,7 @@ from templora_cli.documents.document import Document
 from templora_cli.documents.registry import parse_document
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
+from templora_cli.sessions.book_file import unwritable
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.steps import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
@@ -159,10 +160,8 @@ class TranslatedBook:
             ):
                 write_atomically(self.folder / f"report{suffix}", text)
         except OSError as error:
-            raise TemploraError(
-                f"{error.filename or out} cannot be written: {error.strerror}. The session itself is safe",
-                f"make room, then: templora resume {self.folder.name}",
-            ) from error
+            path, going_on = error.filename or out, f"templora resume {self.folder.name}"
+            raise unwritable(path, error, going_on) from error
         return notice
 
 

@@ -391,8 +391,8 @@ def test_export(tiny_model: Path) -> None:
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
     assert templora("sessions", "export", name, "--out", "b.txt").exit_code == 0
     assert Path("b.txt").read_bytes() == (text.strip() + "\n").encode()
-    again = templora("sessions", "export", name, "--out", "b.txt")
-    assert isinstance(again.exception, Exception) and "does not overwrite" in message_of(again)
+    wrong = templora("sessions", "export", name, "--out", "b.pdf")
+    assert "written as .md or .txt" in message_of(wrong) and not Path("b.pdf").exists()
     assert templora("sessions", "export", "--out", "-").stdout.strip() == text.strip()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -294,6 +295,48 @@ def test_failed_paragraphs_are_tried_again(tiny_model: Path) -> None:
     assert report["done"] == report["paragraphs"] == 6
     result = templora("retry")
     assert result.exit_code == 2 and "has no paragraphs that are failed" in message_of(result)
+
+
+def test_a_model_that_has_moved(tiny_model: Path) -> None:
+    translate(Path(shutil.copytree(tiny_model, "model")))
+    name, review = only_session().name, correct({1: "Chapter the first"})
+    Path("model").rename("moved")
+    lost = templora("sync", name, review)
+    assert f"say where it is: templora sync {name} {review} --model PATH" in lost.stderr.replace("\n", " ")
+    assert templora("sync", name, review, "--model", "moved").exit_code == 3
+    Path("moved").rename("model")
+    lost = templora("retry", name)
+    assert f"say where it is: templora retry {name} --only failed --model PATH" in lost.stderr.replace(
+        "\n", " "
+    )
+    assert templora("retry", name, "--model", "model", engine=CONTENT).exit_code == 0
+
+
+def test_a_review_is_written_again_and_corrections_are_not_lost(tiny_model: Path) -> None:
+    translate(tiny_model)
+    name = only_session().name
+    for only in ("all", "failed", "all"):
+        assert templora("review", name, "--only", only).exit_code == 0
+    review = correct({1: "Chapter the first"})
+    corrected = review.read_text()
+    refused = templora("review", name)
+    assert "was changed or is not of session" in message_of(refused) and review.read_text() == corrected
+    assert templora("review", name, "--force").exit_code == 0
+    (aside,) = Path().glob("*.edited-1.txt")
+    assert aside.read_text() == corrected
+    renamed = templora("sessions", "rename", name, "harbour")
+    assert renamed.exit_code == 0
+    aside.replace(review)
+    assert templora("sync", "harbour").exit_code == 3, "the file still has the name that the session had"
+    assert "Chapter the first" in Path("book (English).txt").read_text()
+
+
+def test_a_translation_is_written_to_another_file(tiny_model: Path) -> None:
+    translate(tiny_model, "--name", "harbour")
+    wrong = templora("resume", "harbour", "--out", "other.md")
+    assert "a translation has the form of its source, .txt" in message_of(wrong)
+    assert templora("resume", "harbour", "--out", "other.txt").exit_code == 3
+    assert Path("other.txt").read_text() == Path("book (English).txt").read_text()
 
 
 def test_an_edited_file_is_kept(tiny_model: Path) -> None:

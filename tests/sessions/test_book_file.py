@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_written_says_that_the_session_is_safe(session: Se
     BOOK.mkdir()
     with pytest.raises(TemploraError, match="The session itself is safe") as caught:
         BookFile(session, BOOK).write()
-    assert caught.value.hint == f"make room, then: {session.resume_command}"
+    assert caught.value.hint == f"name another file: {session.resume_command} --out FILE"
 
 
 def test_without_a_file_nothing_is_written(session: Session) -> None:

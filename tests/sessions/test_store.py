@@ -20,6 +20,7 @@ VALUES: dict[str, Any] = {
     "format": FORMAT,
     "task": "novel",
     "parent": None,
+    "former_ids": [],
     "created": "2026-01-01T00:00:00+00:00",
     "model": "tiny",
     "folder": "/models/tiny",
@@ -208,6 +209,6 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 def test_ids_can_be_typed_and_are_unique() -> None:
     store = Store()
     assert store.new_id("The Lighthouse of Ends!").startswith("lighthouse-ends-")
-    assert store.new_id("灯台の話").startswith("book-")
+    assert store.new_id("灯台の話").startswith("灯台の話-")
     assert store.new_id("../../etc/passwd").startswith("passwd-")
     assert len({store.new_id("a storm") for _ in range(50)}) > 40

@@ -62,6 +62,7 @@ def ppl(
             help="Also the base alone, with its window and with one of N tokens, and what each way costs.",
         ),
     ] = None,
+    name: flags.SessionName = None,
     *,
     settings: GivenSettings,
     reference_averaging: Annotated[
@@ -92,6 +93,8 @@ def ppl(
             raise TemploraError("--csv holds one table, and --against prints two", "--json holds both")
         if plot is not None:
             check_plot(plot)
+        if name is not None and (against or len(files) > 1):
+            raise TemploraError(f"--name {name}: there would be several sessions", "leave out --name")
         config = settings.resolve()
         ways = _ways(config, against or [])
         texts = {path: read_text(path) for path in files}
@@ -102,7 +105,7 @@ def ppl(
         names = _names(files)
         for way, one in ways.items():
             for path, text in texts.items():
-                run = _open(one, path, text, limit_tokens, measured=bool(against), view=view)
+                run = _open(one, path, text, limit_tokens, measured=bool(against), view=view, name=name)
                 config = replace(config, human=run.config.human, generated=run.config.generated)
                 with run:
                     cost = _read_book(run, view, stop, measured=bool(against))
@@ -150,7 +153,16 @@ def report_reading(run: Run) -> None:
     _report({run.session.id: scores_of(run.chunks)}, run.config, [], reference=False, form="table")
 
 
-def _open(config: Config, path: Path, text: str, limit: int | None, *, measured: bool, view: View) -> Run:
+def _open(
+    config: Config,
+    path: Path,
+    text: str,
+    limit: int | None,
+    *,
+    measured: bool,
+    view: View,
+    name: str | None,
+) -> Run:
     """The session that reads a book, a new one or one that was stopped."""
     from templora_cli import runner
     from templora_cli.reading import ReadingRequest
@@ -158,7 +170,8 @@ def _open(config: Config, path: Path, text: str, limit: int | None, *, measured:
     request = ReadingRequest(text, str(path), limit)
     if measured:
         request = replace(request, kind="costs", measured_by="templora eval ppl --against")
-    return runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True)
+    engine = engine_in_use()
+    return runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
 
 
 def _read_book(run: Run, view: View, stop: threading.Event, *, measured: bool) -> dict[str, Any] | None:

@@ -83,6 +83,7 @@ def translate(
     out: Annotated[
         Optional[Path], typer.Option(help="File (.jsonl) for every paragraph and its translations.")
     ] = None,
+    name: flags.SessionName = None,
     *,
     settings: GivenSettings,
     json: flags.TableAsJson = False,
@@ -125,7 +126,8 @@ def translate(
             asked={"run_pairs": run_pairs, "score_only": score_only},
         )
         engine = engine_in_use()
-        with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
+        begun = runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
+        with begun as run:
             paragraphs = _translate(run, view, stop)
         if out is not None:
             _write_outputs(out, paragraphs)

@@ -1,0 +1,91 @@
+"""`templora sessions rm`, `shrink` and `rename`: what sessions take of the disk, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from templora_cli.commands.terminal import confirm, engine_in_use
+from templora_cli.files import bytes_below, size_of
+
+Sessions = Annotated[list[str], typer.Argument(help="Session ids, or unique beginnings of them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+
+
+def remove(sessions: Sessions, yes: Yes = False) -> None:
+    """Delete sessions with all that they hold. Files of --out and exported ones stay."""
+    from templora_cli.sessions import housekeeping
+    from templora_cli.sessions.store import Store
+
+    folders = _found(sessions)
+    sizes = [bytes_below(folder) for folder in folders]
+    if yes or _agreed("rm", "delete for good?", folders, sizes, "in all"):
+        for name, freed in housekeeping.remove(Store(), folders):
+            typer.echo(f"{name} is deleted, {size_of(freed)} freed")
+
+
+def shrink(sessions: Sessions, yes: Yes = False) -> None:
+    """Delete all checkpoints of sessions but the newest. `templora resume` goes on exactly from that one.
+
+    Two things are lost. If the newest checkpoint is damaged later, there is none to go back to, and only the
+    text can be saved. And `templora sync` has to learn a translation from its beginning, which takes longer.
+    """
+    from templora_cli.sessions.housekeeping import older_checkpoints
+
+    folders = _found(sessions)
+    sizes = [sum(file.stat().st_size for file in older_checkpoints(folder / "steps")) for folder in folders]
+    question = "delete them? Then there is none to go back to if the newest is damaged"
+    if yes or _agreed("shrink", question, folders, sizes, "in older checkpoints"):
+        for folder in folders:
+            typer.echo(f"{folder.name} is smaller, {size_of(_shrunk(folder.name))} freed")
+
+
+def rename(
+    session: Annotated[str, typer.Argument(help="Session id, or a unique beginning of one.")],
+    name: Annotated[str, typer.Argument(help="Its new id.")],
+) -> None:
+    """Give a session another id."""
+    from templora_cli.sessions import housekeeping
+    from templora_cli.sessions.names import checked_name
+    from templora_cli.sessions.store import Store
+
+    store = Store()
+    found = store.find(session).name
+    new = checked_name(name, f"templora sessions rename {found} {{}}")
+    with store.open(found) as opened:
+        housekeeping.rename(store, opened, new)
+    typer.echo(f"{found} is called {new} now")
+
+
+def _found(references: Sequence[str]) -> list[Path]:
+    """The folders of sessions, each once. Raises TemploraError where a reference fits none, or several."""
+    from templora_cli.sessions.store import Store
+
+    return list(dict.fromkeys(map(Store().find, references)))
+
+
+def _agreed(command: str, question: str, folders: Sequence[Path], sizes: Sequence[int], what: str) -> bool:
+    """Does the person at the terminal agree, after seeing what it is about?"""
+    for folder, size in zip(folders, sizes, strict=True):
+        typer.echo(f"{folder.name}: {size_of(size)} {what}", err=True)
+    if confirm(question, f"templora sessions {command} {' '.join(folder.name for folder in folders)} --yes"):
+        return True
+    typer.echo("nothing was deleted", err=True)
+    return False
+
+
+def _shrunk(name: str) -> int:
+    """Shrink one session, and keep what a list shows of it; returns the bytes that were freed."""
+    from templora_cli.sessions.housekeeping import shrink
+    from templora_cli.sessions.steps import read_chunks
+    from templora_cli.sessions.store import Store
+    from templora_cli.sessions.summary import cache_summary
+
+    with Store().open(name) as session:
+        kind = engine_in_use().kind(session.manifest)
+        freed = shrink(session)
+        cache_summary(session.path, read_chunks(session.steps), kind)
+    return freed

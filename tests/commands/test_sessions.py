@@ -1,0 +1,359 @@
+"""`templora sessions` and moved models on the command line: what is said, and what happens to files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from typer.testing import Result
+
+from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.models.loading import LanguageModel
+from templora_cli.files import bytes_below
+from templora_cli.prepare import Engine
+from templora_cli.sessions.manifest import load_manifest
+from templora_cli.sessions.steps import committed_steps, read_chunks
+from templora_cli.sessions.store import Store
+from tests.commands.test_cli import events_of, message_of, only_session, templora, write
+from tests.sessions.test_store import create
+from tests.sessions.test_summary import chunk, lay_down
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small_adapter(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+
+
+def hint_of(result: Result) -> str:
+    return str(getattr(result.exception, "hint", "")) or result.stderr.rpartition("hint: ")[2].strip()
+
+
+def text_of(session: Path) -> str:
+    return "".join(chunk["text"] for chunk in read_chunks(session / "steps"))
+
+
+# --- a model that has moved --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moved(tiny_model: Path) -> Path:
+    """Where the model of a book lies now that was written with one in another folder."""
+    folder = shutil.copytree(tiny_model, "model")
+    assert write(Path(folder), "--chunks", "2", "--name", "storm").exit_code == 0
+    return Path(folder).rename("moved")
+
+
+def test_a_book_goes_on_with_a_model_that_has_moved(moved: Path, tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "4", "--name", "whole", "-q")
+    lost = templora("resume", "storm", "--chunks", "1")
+    assert lost.exit_code == 2 and "is not where it was" in lost.stderr
+    assert hint_of(lost) == "say where it is: templora resume storm --model PATH"
+    assert templora("resume", "storm", "--chunks", "1", "--model", moved).exit_code == 0
+    assert load_manifest(only_session()).model == "moved"
+    again = templora("resume", "storm", "--chunks", "1", "--json")
+    assert again.exit_code == 0, "the next one needs no flag"
+    assert events_of(again)[0]["model"] == "moved"
+    assert text_of(Store().find("storm")) == text_of(Store().find("whole"))
+
+
+def test_only_the_model_that_it_was_begun_with_will_do(moved: Path, tiny_base_model: Path) -> None:
+    before = (only_session() / "session.json").read_bytes()
+    other = templora("resume", "storm", "--chunks", "1", "--model", tiny_base_model)
+    assert other.exit_code == 2 and f"than {tiny_base_model}" in other.stderr.replace("\n", "")
+    assert hint_of(other) == "say where it is: templora resume storm --model PATH"
+    for name, complaint in (("./nowhere", "there is no file or folder"), (".", "no config.json")):
+        wrong = templora("resume", "storm", "--chunks", "1", "--model", name)
+        assert wrong.exit_code == 2 and complaint in wrong.stderr
+    assert (only_session() / "session.json").read_bytes() == before
+    shutil.copytree(moved, "model")
+    (Path("model") / "config.json").unlink()
+    part = templora("resume", "storm", "--chunks", "1")
+    assert part.exit_code == 2 and "has no config.json" in part.stderr, "a folder is there, the model is not"
+    assert hint_of(part) == "say where it is: templora resume storm --model PATH"
+
+
+def test_a_model_that_has_a_name_is_pulled_or_shown(moved: Path) -> None:
+    with Store().open("storm") as session:
+        config = session.manifest.config
+        named = {**config, "model": {**config["model"], "name": "smollm2-135m"}}
+        session.update(model="smollm2-135m", config=named)
+    lost = templora("resume", "storm", "--chunks", "1")
+    assert "smollm2-135m is not on this machine" in lost.stderr.replace("\n", " ")
+    both = "templora models pull smollm2-135m, or say where it is: templora resume storm --model PATH"
+    assert hint_of(lost) == both
+    assert templora("resume", "storm", "--chunks", "1", "--model", moved).exit_code == 0
+
+
+def test_an_evaluation_goes_on_with_a_model_that_has_moved(tiny_model: Path) -> None:
+    Path("book.txt").write_text("The keeper went up the stairs. " * 6)
+    arguments = ("--chunk-tokens", "32", "--context-tokens", "48", "--json")
+    folder = Path(shutil.copytree(tiny_model, "model"))
+    first = templora("eval", "ppl", "book.txt", "--model", folder, *arguments)
+    assert first.exit_code == 0
+    shutil.rmtree(committed_steps(only_session() / "steps")[-1])
+    folder.rename("moved")
+    again = templora("eval", "ppl", "book.txt", "--model", "moved", *arguments)
+    assert json.loads(again.stdout)["rows"] == json.loads(first.stdout)["rows"]
+    (session,) = Store().folder.iterdir()
+    assert load_manifest(session).folder == str(Path("moved").absolute())
+
+
+def test_a_file_that_cannot_be_written_any_more_is_another_one_from_now_on(tiny_model: Path) -> None:
+    Path("books").mkdir()
+    write(tiny_model, "--chunks", "1", "--out", "books/storm.md", "--name", "storm")
+    shutil.rmtree("books")
+    lost = templora("resume", "storm", "--chunks", "1")
+    assert lost.exit_code == 2 and hint_of(lost) == "name another file: templora resume storm --out FILE"
+    Path("mine.txt").write_text("mine")
+    for out, complaint in (("mine.txt", "does not overwrite"), ("book.pdf", "written as .md or .txt")):
+        wrong = templora("resume", "storm", "--chunks", "1", "--out", out)
+        assert wrong.exit_code == 2 and complaint in wrong.stderr
+    assert Path("mine.txt").read_text() == "mine"
+    assert templora("resume", "storm", "--chunks", "1", "--out", "storm.txt").exit_code == 0
+    assert Path("storm.txt").read_text() == text_of(only_session()).strip() + "\n"
+    templora("resume", "storm", "--chunks", "1")
+    assert Path("storm.txt").read_text() == text_of(only_session()).strip() + "\n"
+
+
+# --- names -------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_named_and_renamed(tiny_model: Path) -> None:
+    assert write(tiny_model, "--chunks", "1", "--name", "灯塔").exit_code == 0
+    assert only_session().name == "灯塔"
+    taken = write(tiny_model, "--chunks", "1", "--name", "灯塔")
+    assert taken.exit_code == 2 and "there is a session called 灯塔 already" in taken.stderr
+    bad = write(tiny_model, "--chunks", "1", "--name", "My Book")
+    assert (
+        bad.exit_code == 2 and hint_of(bad) == "--name my-book" and len(list(Store().folder.iterdir())) == 1
+    )
+    wrong = templora("sessions", "rename", "灯", "My Book")
+    assert hint_of(wrong) == "templora sessions rename 灯塔 my-book"
+    assert templora("sessions", "rename", "灯", "harbour").stdout == "灯塔 is called harbour now\n"
+    assert templora("resume", "harb", "--chunks", "1", "-q").exit_code == 0
+    assert json.loads(templora("sessions", "show", "harbour", "--json").stdout)["chunks"] == 2
+
+
+# --- the disk ----------------------------------------------------------------------------------------
+
+
+def test_a_list_says_what_is_on_the_disk(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "3", "--name", "storm")
+    listed = templora("sessions", "list")
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    taken = sum(file.stat().st_size for file in only_session().rglob("*") if file.is_file())
+    assert row["disk_bytes"] == pytest.approx(taken, abs=1000), "but for the file that says so"
+    assert "disk" in listed.stdout and str(Store().folder) in listed.stderr
+    assert "templora sessions shrink SESSION" in listed.stderr and "templora sessions rm" in listed.stderr
+    (only_session() / "summary.json").unlink()
+    (again,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert again["disk_bytes"] == bytes_below(only_session())
+    assert "templora sessions shrink storm" in templora("sessions", "show", "storm").stdout
+
+
+def test_a_book_that_was_made_smaller_is_extended_exactly(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "4", "--name", "whole", "-q")
+    write(tiny_model, "--chunks", "3", "--name", "storm", "-q")
+    before = json.loads(templora("sessions", "show", "storm", "--json").stdout)["disk_bytes"]
+    told = templora("sessions", "shrink", "storm", "--yes").stdout
+    assert told.startswith("storm is smaller, ") and told.endswith(" freed\n")
+    after = json.loads(templora("sessions", "show", "storm", "--json").stdout)["disk_bytes"]
+    assert after < before / 2 and "shrink" not in templora("sessions", "show", "storm").stdout
+    assert templora("resume", "storm", "--chunks", "1", "-q").exit_code == 0
+    assert text_of(Store().find("storm")) == text_of(Store().find("whole"))
+    steps = [committed_steps(Store().find(name) / "steps")[-1] for name in ("storm", "whole")]
+    for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
+        assert (steps[0] / name).read_bytes() == (steps[1] / name).read_bytes()
+
+
+def test_sessions_are_removed_by_name_alone() -> None:
+    for name in ("storm-0001", "storm-0002", "calm-0003"):
+        create(name).lock.release()
+    for arguments, complaint in (
+        (["storm", "--yes"], "fits several sessions: storm-0001, storm-0002"),
+        (["calm", "nosuch", "--yes"], "no session is called nosuch"),
+        (["", "--yes"], "an empty name fits several"),
+        (["calm"], "nobody can be asked"),
+    ):
+        refused = templora("sessions", "rm", *arguments)
+        assert refused.exit_code != 0 and complaint in message_of(refused)
+    assert templora("sessions", "rm", "--yes").exit_code == 2, "the last one is not meant"
+    with FileLock(Store().folder / "storm-0002" / "lock"):
+        used = templora("sessions", "rm", "calm", "storm-0002", "--yes")
+    assert "storm-0002 is being written by another process" in message_of(used)
+    assert len(list(Store().folder.iterdir())) == 3
+    told = templora("sessions", "rm", "calm", "calm-0003", "storm-0001", "-y").stdout.splitlines()
+    assert [line.split(",")[0] for line in told] == ["calm-0003 is deleted", "storm-0001 is deleted"]
+    assert [path.name for path in Store().folder.iterdir()] == ["storm-0002"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("answer", "gone"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_a_person_is_asked_first(answer: str, gone: bool) -> None:
+    create("storm-0001").lock.release()
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "templora_cli", "sessions", "rm", "storm"],
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0 and "storm-0001: " in done.stderr and "[y/N]" in done.stderr
+    assert (Store().folder / "storm-0001").exists() != gone
+    assert ("nothing was deleted" in done.stderr) != gone and ("freed" in done.stdout) == gone
+
+
+# --- exporting again ---------------------------------------------------------------------------------
+
+
+def test_an_export_is_written_again_and_an_edit_is_not(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1", "--name", "storm", "-q")
+    for _ in range(2):
+        assert templora("sessions", "export", "--out", "book.txt").exit_code == 0
+        assert Path("book.txt").read_text() == text_of(only_session()).strip() + "\n"
+        templora("resume", "--chunks", "1", "-q")
+    Path("book.txt").write_text("my own words\n")
+    refused = templora("sessions", "export", "--out", "book.txt")
+    assert "was changed or is not of session storm" in message_of(refused)
+    assert hint_of(refused) == "--force keeps it as book.edited-1.txt; or choose another --out"
+    assert Path("book.txt").read_text() == "my own words\n"
+    forced = templora("sessions", "export", "--out", "book.txt", "--force")
+    assert forced.exit_code == 0 and "book.edited-1.txt" in forced.stderr
+    assert Path("book.edited-1.txt").read_text() == "my own words\n"
+    assert Path("book.txt").read_text() == text_of(only_session()).strip() + "\n"
+
+
+# --- what was not learnt, and what is damaged --------------------------------------------------------
+
+FIGURES: dict[str, Any] = {
+    "train_losses": [2.0],
+    "repetition": 0.1,
+    "seconds": {"train": 1.0},
+    "rejection_reason": None,
+}
+
+
+class Looping(EagerBackend):
+    """Writes the same letter for ever."""
+
+    def __init__(self, model: LanguageModel, name: str) -> None:
+        super().__init__(model.module)
+
+    def decode(
+        self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
+    ) -> Iterator[TokenOut]:
+        yield from [TokenOut(ord("a"))] * max_tokens
+
+
+def test_what_was_not_learnt_is_shown(tiny_model: Path) -> None:
+    loops = Engine(backend=Looping)
+    marked = events_of(write(tiny_model, "--chunks", "3", "--json", engine=loops))[-1]["not_learnt"]
+    assert [chunk["index"] for chunk in marked] == [0, 1, 2]
+    assert all("it loops" in chunk["rejection_reason"] for chunk in marked)
+    shown = templora("sessions", "show")
+    assert "not learnt: 3 of 3 chunks\n" in shown.stdout
+    assert f"  chunk 1: {marked[0]['rejection_reason']}\n" in shown.stdout
+    assert json.loads(templora("sessions", "show", "--json").stdout)["not_learnt"] == marked
+    told = templora("resume", "--chunks", "1", engine=loops).stderr
+    assert "4 of 4 chunks were not learnt: chunk 1 (it loops: " in told
+    assert "and 1 more\n" in told and f"templora sessions show {only_session().name}\n" in told
+
+
+def laid_down(name: str) -> Path:
+    with create(name) as session:
+        lay_down(session.path, [{**chunk(), **FIGURES, "index": index} for index in range(2)])
+    return session.path
+
+
+def rewritten(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def forged(session: Path) -> None:
+    """A chunk with a good checksum that lacks figures."""
+    shutil.rmtree(session / "steps" / "000001")
+    lay_down(session, [{"text": "", "tokens": [], "origin": "generated"}])
+
+
+def no_chunk(session: Path) -> None:
+    shutil.rmtree(session / "steps" / "000001")
+    lay_down(session, [[]])  # type: ignore[list-item]
+
+
+DAMAGES: dict[str, Any] = {
+    "a chunk": lambda path: (path / "steps/000001/chunk.json").write_text("{"),
+    "no chunk": lambda path: (path / "steps/000001/chunk.json").unlink(),
+    "a gap": lambda path: shutil.rmtree(path / "steps/000000"),
+    "checksums": lambda path: (path / "steps/000000/checksums.json").write_text("[]"),
+    "a file for a step": lambda path: (path / "steps/000002").write_text(""),
+    "a chunk of another form": forged,
+    "a chunk that is a list": no_chunk,
+    "no JSON": lambda path: (path / "session.json").write_text("{"),
+    "no object": lambda path: (path / "session.json").write_text("[]"),
+    "a text for a number": lambda path: rewritten(path / "session.json", threads="many"),
+    "a newer one": lambda path: rewritten(path / "session.json", format=99),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_session_is_a_line_with_what_to_do(damage: str) -> None:
+    path = laid_down("storm-0001")
+    laid_down("calm-0002")
+    assert templora("sessions", "show", "storm").exit_code == 0
+    DAMAGES[damage](path)
+    for arguments in (["show", "storm"], ["show", "storm", "--json"]):
+        result = templora("sessions", *arguments)
+        assert result.exit_code != 0 and result.stdout == ""
+        message, hint = message_of(result), hint_of(result)
+        assert "session storm-0001" in message and "\n" not in message
+        assert hint in (
+            "templora resume storm-0001",
+            "its text is still there: templora sessions export storm-0001",
+            "pip install --upgrade templora",
+        )
+    listed = templora("sessions", "list")
+    assert listed.exit_code == 0 and "calm-0002" in listed.stdout, "the others are listed all the same"
+    assert "storm-0001" in listed.stdout + listed.stderr
+    assert "damaged" in listed.stdout + listed.stderr or damage in ("a newer one", "no object")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"config": {"train": []}}, {"config": {}}, {"request": {}}, {"task": "?"}]
+)
+def test_a_manifest_of_another_form_is_shown_as_far_as_it_goes(changes: dict[str, Any]) -> None:
+    rewritten(laid_down("storm-0001") / "session.json", **changes)
+    for arguments in (["show"], ["show", "--json"], ["list"], ["list", "--json"]):
+        result = templora("sessions", *arguments)
+        assert result.exit_code == 0 and "storm-0001" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "path", "export"])
+def test_an_unknown_id_is_a_line_with_what_to_do(command: str) -> None:
+    laid_down("storm-0001")
+    result = templora("sessions", command, "calm")
+    assert message_of(result) == "no session is called calm" and hint_of(result) == "templora sessions list"
+
+
+def test_a_step_without_figures_does_not_hide_others() -> None:
+    forged(laid_down("storm-0001"))
+    laid_down("calm-0002")
+    states = {
+        row["session"]: row["state"] for row in json.loads(templora("sessions", "list", "--json").stdout)
+    }
+    assert states == {"storm-0001": "damaged", "calm-0002": "finished"}

@@ -1,0 +1,165 @@
+"""Names of sessions: safe folder names on every system, whatever the text, and names that people give."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from templora_cli.errors import TemploraError
+from templora_cli.sessions.names import (
+    MOST_BYTES,
+    MOST_BYTES_OF_WORDS,
+    RESERVED,
+    checked_name,
+    folded,
+    name_of,
+)
+from templora_cli.sessions.store import Store
+from tests.sessions.test_store import create
+
+ANYTHING = st.text(st.characters(), max_size=60)
+"""Surrogates, controls and characters that no version of Unicode has yet among it."""
+NASTY = st.text(
+    st.sampled_from('aAé\u0301\u0130ßΣς灯語ア한ไม่हि\u200d\ufe0f\u202eع٣./\\:*?"<>|~-_ \t\n\0'), max_size=30
+)
+
+
+def require_safe(name: str) -> None:
+    """One folder on Linux, macOS and Windows, which nothing hides and every keyboard can type."""
+    assert 0 < len(name.encode("utf-8")) <= 255 and len(name.encode("utf-16-le")) <= 2 * 255
+    assert not set(name) & set('/\\:*?"<>|~.') and name not in RESERVED
+    assert name[0].isalnum() and not name.endswith((" ", ".", "-", "_"))
+    for character in name:
+        assert character in "-_" or unicodedata.category(character)[0] in "LNM", hex(ord(character))
+    assert unicodedata.normalize("NFC", name) == name, "macOS gives it back otherwise"
+    assert name == name.lower()
+
+
+@settings(max_examples=500)
+@given(ANYTHING | NASTY)
+def test_the_name_of_any_text_is_one_safe_folder(text: str) -> None:
+    for in_ascii in (False, True):
+        words = name_of(text, in_ascii=in_ascii)
+        require_safe(f"{words}-1a2b")
+        assert len(words.encode()) <= MOST_BYTES_OF_WORDS and (words.isascii() or not in_ascii)
+        assert checked_name(f"{words}-1a2b", "{}") == f"{words}-1a2b", "a person may give it too"
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANYTHING | NASTY)
+def test_a_session_of_any_text_is_found_by_its_id(own_home: Path, text: str) -> None:
+    store = Store()
+    name = store.new_id(text)
+    with create(name) as session:
+        assert store.find(name) == session.path and session.id == name
+        assert [path.name for path in store.folder.iterdir()] == [name]
+        for end in range(1, len(name) + 1):
+            for form in ("NFC", "NFD"):
+                assert store.find(unicodedata.normalize(form, name[:end])) == session.path
+    shutil.rmtree(session.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("The Lighthouse of Ends!", "lighthouse-ends"),
+        ("A fox", "fox"),
+        ("It is I", "it-is"),
+        ("I", "i"),
+        ("1984 is past", "1984-past"),
+        ("李明在海边的灯塔里点亮了灯。他坐在窗前", "李明在海边的-他坐在窗前"),
+        ("灯台の話", "灯台の話"),
+        ("منارة في البحر", "منارة-في"),
+        ("Маяк на краю света", "маяк-краю"),
+        ("हिन्दी कहानी", "हिन्दी-कहानी"),
+        ("E\u0301tienne s'en va", "étienne"),
+        ("ＦＵＬＬ ｗｉｄｔｈ", "full-width"),
+        ("../../etc/passwd", "passwd"),
+        ("con", "con"),
+        ("\u3164\u115f", "book"),
+        ("!!!", "book"),
+        ("", "book"),
+    ],
+)
+def test_the_words_of_a_name(text: str, name: str) -> None:
+    assert name_of(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Étienne Ødegård", "etienne-odegard"),
+        ("маяк", "emayaka"),
+        ("등대 이야기", "deungdae-iyagi"),
+        ("灯塔", "book"),
+        ("straße", "strasse"),
+    ],
+)
+def test_a_disk_that_takes_only_ascii_gets_it_spelt(text: str, name: str) -> None:
+    class OnOldDisk(Store):
+        def takes(self, name: str) -> bool:
+            return name.isascii()
+
+    assert OnOldDisk().new_id(text)[:-5] == name == name_of(text, in_ascii=True)
+    with pytest.raises(TemploraError, match="takes no such name"):
+        OnOldDisk().require_free("灯塔")
+
+
+def test_a_disk_is_asked_what_it_takes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.takes("storm") and not store.folder.exists(), "nothing is tried that is sure"
+    assert store.takes("灯塔") and list(store.folder.iterdir()) == []
+    assert not store.takes("\ud800"), "no encoding has it"
+    assert not store.takes("灯" * 200), "it is too long"
+
+
+@pytest.mark.parametrize(
+    "name", ["harbour", "my-book_2", "灯塔", "e\u0301te\u0301", "2024", "a" * MOST_BYTES, "con-1"]
+)
+def test_names_that_people_give(name: str) -> None:
+    assert checked_name(name, "{}") == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "proposed", "reason"),
+    [
+        ("My Book", "my-book", "lower-case"),
+        ("a/b", "a-b", "lower-case"),
+        ("../x", "x", "lower-case"),
+        (".hidden", "hidden", "lower-case"),
+        ("-x", "x", "lower-case"),
+        ("--json", "json", "lower-case"),
+        ("x.", "x", "lower-case"),
+        ("nul.txt", "nul-txt", "lower-case"),
+        ("a--b", "a-b", "lower-case"),
+        ("", "book", "lower-case"),
+        ("..", "book", "lower-case"),
+        ("CON", "con-book", "lower-case"),
+        ("lpt1", "lpt1-book", "Windows"),
+        ("灯" * 22, "灯" * 21, "66 bytes of at most 64"),
+        ("a\x1b[31m", "a-31m", "lower-case"),
+    ],
+)
+def test_names_that_would_be_none_are_refused_with_one_that_would_do(
+    name: str, proposed: str, reason: str
+) -> None:
+    with pytest.raises(TemploraError, match=reason) as caught:
+        checked_name(name, "--name {}")
+    assert caught.value.hint == f"--name {proposed}"
+    assert checked_name(proposed, "{}") == proposed
+
+
+@settings(max_examples=300)
+@given(ANYTHING | NASTY)
+def test_whatever_is_proposed_will_do(name: str) -> None:
+    try:
+        taken = checked_name(name, "{}")
+    except TemploraError as error:
+        taken = checked_name(str(error.hint), "{}")
+    require_safe(taken)
+    assert len(taken.encode()) <= MOST_BYTES and folded(taken) == folded(taken.upper())
