@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -11,8 +12,10 @@ from templora_cli.commands.arguments import length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_where_some_failed
+from templora_cli.events import Notice
 
 if TYPE_CHECKING:
+    from templora_cli.render import View
     from templora_cli.runner import Run
 
 REPORTS: dict[str, Callable[[Run], None]] = {"ppl": report_reading}
@@ -39,7 +42,16 @@ def resume(
         from templora_cli import runner
 
         with runner.resume(session, more=more, notify=view.show, engine=engine_in_use()) as run:
+            if not json and not sys.stdout.isatty():
+                _tell_what_is_left_out(run, view)
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
                 report(run)
             exit_where_some_failed(last)
+
+
+def _tell_what_is_left_out(run: Run, view: View) -> None:
+    """A file or pipe gets what is written from now on, which is not the whole book."""
+    if run.kind.can_be_extended and run.text:
+        whole = f"templora sessions export {run.session.id} --out -"
+        view.show(Notice(f"standard output gets only the new text; the whole book: {whole}"))

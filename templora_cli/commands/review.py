@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from templora_cli.commands.arguments import check_writable
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
 from templora_cli.commands.translate import exit_where_some_failed
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
@@ -51,7 +51,7 @@ def review(
             raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
         path = check_writable(out or Path(f"{book.id}.review.txt"))
         write_atomically(path, review_text(chosen, book.id))
-    typer.echo(str(path))
+    say(str(path))
     if edit:
         sync_command = _sync_command(book, path)
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")

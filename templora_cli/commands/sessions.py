@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_module
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands.terminal import engine_in_use, print_table
+from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -33,14 +31,14 @@ def list_sessions(json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = []
     for manifest in store.manifests():
         if isinstance(manifest, TemploraError):
-            typer.echo(f"warning: {manifest.message}", err=True)
+            say(f"warning: {manifest.message}", err=True)
             continue
         rows.append(_summary(store.folder / manifest.id, manifest))
     if json:
-        typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
         return
     if not rows:
-        typer.echo('no sessions yet; begin one: templora write --premise "..."', err=True)
+        say('no sessions yet; begin one: templora write --premise "..."', err=True)
         return
     print_table(
         ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)"],
@@ -57,6 +55,7 @@ def list_sessions(json: AsJson = False) -> None:
             ]
             for row in rows
         ],
+        texts=("model",),
     )
 
 
@@ -77,13 +76,12 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
     if json:
-        figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
+        figures = [{k: v for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
         told = {**summary, "path": str(path), **facts}
         both = {**told, "config": manifest.config, "steps": figures}
-        typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
+        print_json(both)
         return
-    for name, value in {**summary, "path": str(path), **facts}.items():
-        typer.echo(f"{name:10} {'-' if value is None else value}")
+    print_facts({**summary, "path": str(path), **facts})
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
         [_chunk_row(chunk) for chunk in chunks],
@@ -95,7 +93,7 @@ def path(session: Reference = None) -> None:
     """The folder of a session."""
     from templora_cli.sessions.store import Store
 
-    typer.echo(str(Store().find(session)))
+    say(str(Store().find(session)))
 
 
 @app.command()
@@ -118,11 +116,11 @@ def export(
         return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
-        typer.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}", err=True)
     if not text.strip():
         raise TemploraError(f"session {folder.name} holds no text yet", f"templora resume {folder.name}")
     if out is not None and str(out) == "-":
-        typer.echo(text.strip())
+        say(text.strip())
         return
     target = check_out(out or Path(f"{folder.name}.md"))
     _save(target, render_book(book_of_prose(text), target))
@@ -159,15 +157,10 @@ def _save(target: Path, content: str | bytes) -> None:
         write_atomically(target, content)
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
-    typer.echo(str(target))
+    say(str(target))
 
 
 NOT_FIGURES = ("tokens", "text", "record")
-
-
-def _or_null(value: Any) -> Any:
-    """JSON has no NaN, which a chunk without tokens has for its likelihood."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def write(
 ) -> None:
     """Write a book with a model that learns it while it writes.
 
-    Prose goes to standard output, everything else to standard error. Stop with Ctrl-C at any time;
-    `templora resume` goes on.
+    Prose goes to standard output, everything else to standard error; a file or pipe gets the opening
+    of --from too. Stop with Ctrl-C at any time; `templora resume` goes on.
     """
     from templora_cli.documents.utf8_text import read_text
 

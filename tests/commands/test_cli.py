@@ -145,7 +145,7 @@ def test_going_on_from_an_opening(tiny_model: Path) -> None:
     assert [c["origin"] for c in chunks] == ["given"] * 3 + ["own"]
     book = Path("book.txt").read_text()
     assert book.startswith("It was a dark and stormy night. The rain fell.")
-    assert "stormy" not in result.stdout, "what the person wrote is not told back"
+    assert result.stdout == "".join(c["text"] for c in chunks), "a file gets the whole book"
     assert (only_session() / "source.txt").read_text().startswith("It was a dark")
 
 
@@ -186,6 +186,15 @@ def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
     assert f"templora resume {name} --chunks 4" in finished.stderr
     assert templora("resume", name[:8], "--tokens", "20").exit_code == 0
     assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 4]
+
+
+def test_a_resume_into_a_file_says_that_the_beginning_is_not_in_it(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    resumed = templora("resume", "--chunks", "1")
+    command = f"templora sessions export {only_session().name} --out -"
+    assert f"standard output gets only the new text; the whole book: {command}" in resumed.stderr
+    assert resumed.stdout.rstrip() == read_chunks(only_session() / "steps")[1]["text"].rstrip()
+    assert "only the new text" not in templora("resume", "--chunks", "1", "--json").output
 
 
 def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:

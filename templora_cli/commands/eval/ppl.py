@@ -12,7 +12,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
 from templora_cli.config import Config, from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.prompt import window
@@ -212,5 +212,5 @@ def _report(
     ]
     print_rows(form, config, COLUMNS, rows, **({"ways": ways} if ways else {}))
     if ways and form != "json":
-        typer.echo()
+        say()
         print_rows(form, config, COST_COLUMNS, ways)
