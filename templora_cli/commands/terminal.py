@@ -175,5 +175,4 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
             typer.echo("\t".join(map(one_line, row)))
         return
     console = Console()
-    for part in laid_out(columns, rows, console.width, texts=texts):
-        console.print(part, crop=False)
+    console.print(laid_out(columns, rows, console.width, texts=texts), crop=False)

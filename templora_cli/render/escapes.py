@@ -17,7 +17,9 @@ _HARMLESS: dict[int, int | str] = {
     127: 0x2421,
 }
 _ONE_LINE = _HARMLESS | {10: 0x2424}
-_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *range(0xD800, 0xE000), *_BIDI)}
+_IN_JSON = {
+    code: f"\\u{code:04x}" for code in (*range(127, 160), *range(0xD800, 0xE000), *_BIDI, *_LINE_ENDS)
+}
 
 
 def harmless(text: str) -> str:

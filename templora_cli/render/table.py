@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,19 +25,20 @@ BETWEEN_FACTS = 3
 
 def laid_out(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, texts: Collection[str] = ()
-) -> list[RenderableType]:
+) -> RenderableType:
     """What to print, to a console that crops nothing; no line is wider than `width` but for a figure that is.
 
     `texts` are the heads of the columns whose cells may be broken over several lines.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(columns, cells, width, texts)
-    return [_table(columns, cells, widths)] if widths else list(_blocks(columns, cells, width, texts))
-
-
-def is_figure(cell: str) -> bool:
-    """Does a cell hold a number, or the sign for none?"""
-    return cell[:1] in "+-0123456789"
+    figures = [
+        head not in texts and all(row[number][:1] in "+-0123456789" for row in cells)
+        for number, head in enumerate(columns)
+    ]
+    if widths is not None:
+        return _table(columns, cells, widths, figures)
+    return Group(*_blocks(columns, cells, width, texts, numbered=figures[0]))
 
 
 def _widths(
@@ -62,29 +63,28 @@ def _widths(
     return widths
 
 
-def _table(columns: Sequence[str], cells: list[list[str]], widths: list[int]) -> Table:
+def _table(columns: Sequence[str], cells: list[list[str]], widths: list[int], figures: list[bool]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-    for number, (head, width) in enumerate(zip(columns, widths, strict=True)):
-        figures = all(is_figure(row[number]) for row in cells)
-        table.add_column(Text(head), width=width, justify="right" if figures else "left", overflow="fold")
+    for head, width, is_figure in zip(columns, widths, figures, strict=True):
+        table.add_column(Text(head), width=width, justify="right" if is_figure else "left", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
     return table
 
 
 def _blocks(
-    columns: Sequence[str], cells: list[list[str]], width: int, texts: Collection[str]
+    columns: Sequence[str], cells: list[list[str]], width: int, texts: Collection[str], *, numbered: bool
 ) -> Iterator[Text]:
     """For each row its first cell as a name, and below it `label: value`, side by side where they fit.
 
-    A fact stands in the same place in every block.
+    A fact stands in the same place in every block. Rows that are `numbered` are called "chunk 3".
     """
     name, *heads = columns
     facts = [[f"{head}: {cell or '-'}" for head, cell in zip(heads, row[1:], strict=True)] for row in cells]
     sizes = [max(map(cell_len, column)) for column in zip(*facts, strict=True)]
     lines = _side_by_side(sizes, width - INDENT)
     for row, its_facts in zip(cells, facts, strict=True):
-        named = f"{name} {row[0]}" if is_figure(row[0]) else row[0]
+        named = f"{name} {row[0]}" if numbered else row[0]
         yield from _lines(named, width, "", breakable=name in texts, style="bold")
         for first, *others in lines:
             if not others:
