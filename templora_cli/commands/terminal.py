@@ -150,7 +150,9 @@ def say(text: str = "", *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         text = "\n".join(screen_lines(text, terminal_width(stream)))
-    typer.echo(harmless(text) if err else text, err=err)
+    print(
+        harmless(text) if err else text, file=stream, flush=True
+    )  # typer.echo leaves out what looks like colours
 
 
 def print_json(value: Any) -> None:
@@ -174,5 +176,6 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
         for row in [columns, *rows]:
             typer.echo("\t".join(map(one_line, row)))
         return
-    console = Console()
-    console.print(laid_out(columns, rows, console.width, texts=texts), crop=False)
+    width = terminal_width(sys.stdout)
+    # With a height too, without which rich takes a dumb terminal to be 80 columns wide.
+    Console(width=width, height=25).print(laid_out(columns, rows, width, texts=texts), crop=False)

@@ -25,7 +25,7 @@ from rich.theme import Theme
 from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.escapes import as_json, harmless
-from templora_cli.render.lines import screen_lines
+from templora_cli.render.lines import screen_lines, terminal_width
 from templora_cli.render.progress import Progress, in_nats
 from templora_cli.render.prose import ProseLines
 from templora_cli.render.streams import are_one_place, is_terminal, is_utf, tolerant
@@ -349,7 +349,7 @@ def show_error(stderr: TextIO, error: TemploraError) -> None:
     console = _console(tolerant(stderr))
     message, *hint = (harmless(line).replace("\n", "\n  ") for line in error_lines(error))
     if console.is_terminal:
-        message = "\n".join(screen_lines(message, console.width))
+        message = "\n".join(screen_lines(message, terminal_width(stderr)))
     for text, style in zip([message, *hint], ("error", "hint"), strict=False):
         console.print(Text(text, style), soft_wrap=True)
 

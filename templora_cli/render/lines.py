@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,8 +17,13 @@ LEAST_VALUE_CELLS = 24
 
 
 def terminal_width(stream: TextIO) -> int:
-    """Cells in a line of the terminal that `stream` writes to; COLUMNS says otherwise."""
-    return Console(file=stream).width
+    """Cells in a line of the terminal that `stream` writes to, a dumb one too; COLUMNS says otherwise."""
+    if (said := os.environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or Console(file=stream).width
+    except (OSError, ValueError):  # no file of the system
+        return Console(file=stream).width
 
 
 def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
