@@ -372,6 +372,19 @@ def test_the_status_does_not_jump() -> None:
     assert heights[0] == heights[1] < heights[2] == heights[3]
 
 
+def test_a_second_session_takes_over_the_status() -> None:
+    terminal = Terminal()
+    with TerminalView(terminal, terminal) as view:
+        view.show(opened(goal=100))
+        for _ in range(3):
+            view.show(committed(gain=-0.1))
+        view.show(opened(session="second", goal=200))
+        rows = terminal.screen()
+        assert sum("━" in row or "──" in row for row in rows) == 1
+        assert "0 of 200 tokens" in "\n".join(rows) and "not helping" not in "\n".join(rows)
+    assert not any("─" in row for row in terminal.screen())
+
+
 def test_status_of_a_gpu() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal, gpu_bytes=lambda: 5_120_000_000) as view:

@@ -46,6 +46,7 @@ def resume(
                 _tell_what_is_left_out(run, view)
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
+                view.close()
                 report(run)
             exit_where_some_failed(last)
 

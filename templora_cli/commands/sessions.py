@@ -82,6 +82,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         print_json(both)
         return
     print_facts({**summary, "path": str(path), **facts})
+    say()
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
         [_chunk_row(chunk) for chunk in chunks],

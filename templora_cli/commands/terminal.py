@@ -161,7 +161,7 @@ def print_json(value: Any) -> None:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """A line for each fact, "-" for None; what goes on in further lines is indented."""
+    """A line for each fact, "-" for none; what goes on in further lines is indented."""
     width = terminal_width(sys.stdout) if sys.stdout.isatty() else None
     for line in fact_lines(facts, width):
         typer.echo(line)

@@ -130,7 +130,7 @@ class TerminalView(View):
         self._live = self._console.is_interactive and not quiet
         self._on_screen = is_terminal(stdout)
         self._shared = self._live and self._on_screen
-        self._progress, self._prose = Progress(clock), ProseLines()
+        self._clock, self._progress, self._prose = clock, Progress(clock), ProseLines()
         self._process = psutil.Process()
         self._mid_line = self._warned = False
         self._region: Region | None = None
@@ -142,6 +142,8 @@ class TerminalView(View):
         """Show one event; BrokenPipeError where nobody reads the prose any more."""
         with self._lock:
             self._show_working(event)
+            if isinstance(event, events.SessionOpened):  # an evaluation opens several
+                self._progress = Progress(self._clock)
             self._progress.update(event)
             if isinstance(event, events.TextDecoded) and self._on_screen:
                 self._write(harmless(event.text))
@@ -154,7 +156,7 @@ class TerminalView(View):
             if not self._quiet:
                 for text, style in self._narrate(event):
                     self._say(self._own(text), style)
-            if isinstance(event, events.SessionOpened) and self._live:
+            if isinstance(event, events.SessionOpened) and self._live and self._region is None:
                 self._region = Region(self._console, self._rows, self._shared)
                 self._region.start()
                 threading.Thread(target=self._keep_fresh, name="status", daemon=True).start()
@@ -394,7 +396,7 @@ def _chunk_line(event: events.ChunkCommitted, now: Progress, memory: int) -> str
 
 def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[tuple[str, str]]:
     """The translation where somebody watches, and what is wrong with it everywhere."""
-    if live:
+    if live and event.target:
         yield event.target, "said"
     if event.flaws:
         yield f"paragraph {event.number} failed: {'; '.join(event.flaws)}", "warn"

@@ -13,7 +13,7 @@ from rich.console import Console
 from templora_cli.render.escapes import harmless
 
 LEAST_VALUE_CELLS = 24
-"""Values stand below their names where they would have less room than this beside them."""
+"""Values stand below each other unless they would have less room than this."""
 
 
 def terminal_width(stream: TextIO) -> int:
@@ -27,7 +27,7 @@ def terminal_width(stream: TextIO) -> int:
 
 
 def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
-    """A name and its value a line, "-" for None; with None as `width` broken only where a value is.
+    """A name and its value a line, "-" for none; with None as `width` broken only where a value is.
 
     What goes on in further lines is indented, so that no value looks like another fact.
     """
@@ -35,10 +35,15 @@ def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
     beside = width is None or width - column >= LEAST_VALUE_CELLS
     hanging = " " * (column if beside else 2)
     for name, value in facts.items():
-        if not beside:
-            yield name
-        first = f"{name:{column}}" if beside else hanging
-        yield from screen_lines("-" if value is None else str(value), width, first, hanging=hanging)
+        first = f"{name:{column}}" if beside else f"{name}: "
+        shown = (
+            f"{round(value, 3) + 0.0:.3f}"
+            if isinstance(value, float)
+            else "-"
+            if value in (None, "")
+            else str(value)
+        )
+        yield from screen_lines(shown, width, first, hanging=hanging)
 
 
 def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
@@ -80,4 +85,5 @@ def _alone(word: str, width: int, indent: str, hanging: str, breakable: bool) ->
         pieces = chop_cells(word, max(2, width - max(len(indent), len(hanging))))
         return [indent + pieces[0], *(hanging + piece for piece in pieces[1:])]
     above = [indent.rstrip()] if indent.strip() else []
-    return [*above, hanging + word if cell_len(hanging + word) <= width else word]
+    indents = (hanging, hanging[:2], "")
+    return [*above, next((line for before in indents if cell_len(line := before + word) <= width), word)]

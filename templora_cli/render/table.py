@@ -17,8 +17,10 @@ from templora_cli.render.escapes import one_line
 from templora_cli.render.lines import wrapped
 
 GAP = 2
-TEXT_CELLS = 16
-"""A column of text may be made as narrow as this."""
+LEAST_CELLS = 10
+"""A column of text may be as narrow as this or as its longest word, ..."""
+WORD_CELLS, BROKEN_CELLS = 24, 16
+"""... but words longer than the first are broken, and then the second is its least width."""
 INDENT = 2
 BETWEEN_FACTS = 3
 
@@ -28,10 +30,14 @@ def laid_out(
 ) -> RenderableType:
     """What to print, to a console that crops nothing; no line is wider than `width` but for a figure that is.
 
-    `texts` are the heads of the columns whose cells may be broken over several lines.
+    `texts` are the heads of the columns whose cells may be broken over several lines. Where there is not
+    room for all columns, those without any value are left out.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(columns, cells, width, texts)
+    if widths is None:
+        columns, cells = _without_empty(columns, cells)
+        widths = _widths(columns, cells, width, texts)
     figures = [
         head not in texts and all(row[number][:1] in "+-0123456789" for row in cells)
         for number, head in enumerate(columns)
@@ -39,6 +45,12 @@ def laid_out(
     if widths is not None:
         return _table(columns, cells, widths, figures)
     return Group(*_blocks(columns, cells, width, texts, numbered=figures[0]))
+
+
+def _without_empty(columns: Sequence[str], cells: list[list[str]]) -> tuple[Sequence[str], list[list[str]]]:
+    """Only the columns in which something stands, and the first."""
+    kept = [at for at in range(len(columns)) if not at or any(row[at] not in ("", "-") for row in cells)]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in cells]
 
 
 def _widths(
@@ -50,7 +62,10 @@ def _widths(
         longest = max((cell_len(row[number]) for row in cells), default=0)
         word = max(map(cell_len, head.split()), default=1)
         natural.append(max(longest, cell_len(head)))
-        narrowest.append(max(word, min(longest, TEXT_CELLS) if head in texts else longest))
+        if head in texts:
+            words = max((cell_len(part) for row in cells for part in row[number].split()), default=0)
+            longest = min(longest, BROKEN_CELLS if words > WORD_CELLS else max(words, LEAST_CELLS))
+        narrowest.append(max(word, longest))
     spare = width - sum(narrowest) - GAP * (len(columns) - 1)
     if spare < 0:
         return None

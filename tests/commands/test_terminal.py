@@ -21,6 +21,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.render import show_error
 from tests.commands.test_cli import templora
 from tests.render.test_escapes import obeyed
+from tests.test_render import Terminal
 
 HOSTILE = (
     "\x1b[31mred",
@@ -163,3 +164,20 @@ def test_a_path_that_is_no_utf8_goes_through_a_pipe(tmp_path: Path) -> None:
         say("/a/\udcff", err=True)
     assert (tmp_path / "out").read_bytes() == b"/a/\xff\n"
     assert (tmp_path / "err").read_text("utf-8") == "/a/\ufffd\n"
+
+
+def test_a_table_stands_below_what_was_told_and_the_status_is_gone(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("one.txt", "two.txt"):
+        Path(name).write_text("The lamp burned on and the sea was still. " * 5)
+    small = ("--chunk-tokens", "64", "--context-tokens", "64", "--set", "rank=2", "--set", "alpha=2")
+    terminal = Terminal()
+    with redirect_stdout(terminal), redirect_stderr(terminal):
+        app(("eval", "ppl", "one.txt", "two.txt", "--model", str(tiny_model), *small), standalone_mode=False)
+    rows = terminal.screen(120)
+    assert sum(row.startswith("session eval-") for row in rows) == 2
+    assert [row.split()[0] for row in rows[-4:]] == ["one.txt"] * 2 + ["two.txt"] * 2
+    assert not any(" chunk 1" in row or "memory" in row for row in rows)

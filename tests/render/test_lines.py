@@ -39,10 +39,12 @@ def test_a_text_goes_on_below_itself() -> None:
     ]
 
 
-def test_names_without_room_stand_above_their_values() -> None:
-    assert list(fact_lines({"gradient_checkpointing": True, "disk": "1.50 GB at most"}, 40)) == [
-        *("gradient_checkpointing", "  True"),
-        *("disk", "  1.50 GB at most"),
+def test_values_without_room_beside_long_names() -> None:
+    disk = "1.50 GB at most: 14 checkpoints of 0.11 GB"
+    assert list(fact_lines({"gradient_checkpointing": True, "disk": disk}, 40)) == [
+        "gradient_checkpointing: True",
+        "disk: 1.50 GB at most: 14 checkpoints of",
+        "  0.11 GB",
     ]
 
 

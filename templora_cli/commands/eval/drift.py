@@ -85,6 +85,7 @@ def drift(
                     config = replace(config, given=run.config.given, own=run.config.own)
                     books += _write_measured(run, view, stop, probe_text, probe_tokens)
                 del run  # a new adapter every time
+        view.close()
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)
         named = [(name, row) for pair in pairs for name, row in zip(measured, pair, strict=True)]

@@ -115,6 +115,7 @@ def ppl(
                     whole = row("all", scores)
                     found = whole.base_ppl if whole.adapter_ppl is None else whole.adapter_ppl
                     costs.append({"book": names[path], "way": way, "ppl": found, **cost})
+        view.close()
         _report(books, config, costs, reference=reference_averaging, form=form)
         if plot is not None:
             plot_perplexity(plot, books)
