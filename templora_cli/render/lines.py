@@ -31,7 +31,7 @@ def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
 
     What goes on in further lines is indented, so that no value looks like another fact.
     """
-    column = max(map(len, facts), default=0) + 2
+    column = max(10, *map(len, facts)) + 1
     beside = width is None or width - column >= LEAST_VALUE_CELLS
     hanging = " " * (column if beside else 2)
     for name, value in facts.items():

@@ -27,15 +27,15 @@ def test_words_are_whole_and_lines_fit(
 def test_a_text_goes_on_below_itself() -> None:
     facts = {"premise": "A lighthouse keeper finds a door in the cellar.\nstate finished", "gain": None}
     assert list(fact_lines(facts, 40)) == [
-        "premise  A lighthouse keeper finds a",
-        "         door in the cellar.",
-        "         state finished",
-        "gain     -",
+        "premise    A lighthouse keeper finds a",
+        "           door in the cellar.",
+        "           state finished",
+        "gain       -",
     ]
     assert list(fact_lines(facts, None)) == [
-        "premise  A lighthouse keeper finds a door in the cellar.",
-        "         state finished",
-        "gain     -",
+        "premise    A lighthouse keeper finds a door in the cellar.",
+        "           state finished",
+        "gain       -",
     ]
 
 
@@ -51,7 +51,7 @@ def test_values_without_room_beside_long_names() -> None:
 def test_a_path_is_whole() -> None:
     path = "/home/me/a folder with spaces/a book with a long name.txt"
     assert list(screen_lines(path, 20)) == [path]
-    assert list(fact_lines({"path": path}, 40)) == [f"path  {path}"]
+    assert list(fact_lines({"path": path}, 40)) == [f"path       {path}"]
 
 
 def test_a_text_without_spaces_is_broken() -> None:
