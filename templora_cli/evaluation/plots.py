@@ -15,7 +15,7 @@ from templora_cli.evaluation.perplexity import Score, row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from templora_cli.evaluation.drift import Measures
+    from templora_cli.evaluation.drift_measures import Measures
 
 FORMATS = (".png", ".svg")
 POINTS = 24
@@ -79,7 +79,7 @@ def plot_drift(path: Path, measured: Mapping[str, Sequence[Measures]], step: int
     """
     from matplotlib.figure import Figure
 
-    from templora_cli.evaluation.drift import by_depth
+    from templora_cli.evaluation.drift_measures import by_depth
 
     step = _step([one for books in measured.values() for one in books], step)
     rows = {name: by_depth(books, step) for name, books in measured.items()}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from templora_cli.evaluation.drift import Measures
+from templora_cli.evaluation.drift_measures import Measures
 from templora_cli.evaluation.perplexity import Score
 from templora_cli.evaluation.plots import plot_drift, plot_perplexity
 

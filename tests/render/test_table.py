@@ -96,7 +96,7 @@ def test_a_narrow_terminal_gets_a_block_for_each_row() -> None:
 
 def test_a_row_without_a_name_is_named_by_its_number() -> None:
     columns = ["chunk", "origin", "NLL adapter"]
-    lines = shown(columns, [["1", "given", "2.500"], ["2", "own", "2.444"]], 20)
+    lines = shown(columns, [["1", "human", "2.500"], ["2", "generated", "2.444"]], 20)
     assert lines == [
         *("chunk 1", "  origin: given", "  NLL adapter: 2.500"),
         *("chunk 2", "  origin: own", "  NLL adapter: 2.444"),
