@@ -385,6 +385,19 @@ def test_the_status_does_not_jump() -> None:
     assert heights[0] == heights[1] < heights[2] == heights[3]
 
 
+def test_a_second_session_takes_over_the_status() -> None:
+    terminal = Terminal()
+    with TerminalView(terminal, terminal) as view:
+        view.show(opened(goal=100))
+        for _ in range(3):
+            view.show(committed(gain=-0.1))
+        view.show(opened(session="second", goal=200))
+        rows = terminal.screen()
+        assert sum("━" in row or "──" in row for row in rows) == 1
+        assert "0 of 200 tokens" in "\n".join(rows) and "not helping" not in "\n".join(rows)
+    assert not any("─" in row for row in terminal.screen())
+
+
 def test_status_of_a_gpu() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal, gpu_bytes=lambda: 5_120_000_000) as view:
@@ -531,6 +544,42 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
         view.show(FINISHED)
         assert bytes_out.getvalue() == prose.encode()
     assert "lamp" not in stderr.getvalue() and "finished" in stderr.getvalue()
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.sampled_from("ab. \n"), max_size=9), max_size=4), st.booleans())
+def test_status_begins_on_a_line_of_its_own_where_it_goes_where_the_prose_goes(
+    tmp_path: Path, chunks: list[str], together: bool
+) -> None:
+    with (
+        (tmp_path / "book").open("w") as stdout,
+        (tmp_path / "log").open("w") as log,
+        os.fdopen(os.dup((stdout if together else log).fileno()), "w") as stderr,
+        TerminalView(stdout, stderr) as view,
+    ):
+        view.show(opened())
+        for index, text in enumerate(chunks):
+            view.show(committed(index, text=text))
+        view.fail(TemploraError("the disk is full"))
+    book = (tmp_path / "book").read_text()
+    if not together:
+        assert book == "".join(chunks)
+        return
+    lines = book.splitlines(keepends=True)
+    status = [line for line in lines if line.startswith(("session ", "chunk ", "error: "))]
+    assert len(status) == len(chunks) + 2 and lines[-1] == "error: the disk is full\n"
+    prose = [line.rstrip("\n") for line in lines if line not in status]
+    assert "".join(prose) == "".join(chunks).replace("\n", "")
+
+
+def test_a_file_gets_the_opening_too_but_not_a_text_that_is_read() -> None:
+    for opening_tokens, wanted in ((100, "Once there was a fox."), (0, " was a fox.")):
+        stdout = io.StringIO()
+        with TerminalView(stdout, io.StringIO()) as view:
+            view.show(opened(opening_tokens=opening_tokens))
+            view.show(committed(0, origin="human", text="Once there", total_tokens=100, done=0))
+            view.show(committed(1, text=" was a fox.", total_tokens=200))
+        assert stdout.getvalue() == wanted
 
 
 def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
@@ -681,6 +730,21 @@ def test_an_error_is_told_with_its_hint() -> None:
     assert plain.getvalue() == f"error: a [b]␛[2J\nhint: {hint}\n"
     show_error(terminal, TemploraError("no", hint))
     assert terminal.screen(200) == ["error: no", f"hint: {hint}"] and "\x1b[1;31m" in terminal.getvalue()
+
+
+def test_a_long_error_is_broken_between_words_but_its_hint_is_not(window: dict[str, int]) -> None:
+    window["columns"] = 40
+    terminal = Terminal()
+    show_error(
+        terminal, TemploraError("it takes about 7.38 GB of the 7.40 GB that are there\nhint: x", COMMAND)
+    )
+    written = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert written.splitlines() == [
+        "error: it takes about 7.38 GB of the",
+        "7.40 GB that are there",
+        "  hint: x",
+        f"hint: {COMMAND}",
+    ]
 
 
 def test_an_error_wipes_the_status() -> None:

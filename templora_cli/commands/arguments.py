@@ -10,8 +10,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from templora_cli.commands.terminal import say
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -106,8 +105,8 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     if aside is not None:
-        typer.echo(f"note: what was there is kept as {aside}", err=True)
-    typer.echo(str(path))
+        say(f"note: what was there is kept as {aside}", err=True)
+    say(str(path))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import platform
 import re
@@ -14,7 +13,7 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import flags
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import print_table
+from templora_cli.commands.terminal import print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -61,15 +60,14 @@ def doctor(
         **_chosen(made, shape.parameters),
     }
     if json:
-        typer.echo(json_module.dumps({**facts, **_figures(made), "advice": help_}, indent=2))
+        print_json({**facts, **_figures(made), "advice": help_})
         return
-    for name, value in facts.items():
-        typer.echo(f"{name:22} {value}")
-    typer.echo()
+    print_facts(facts)
+    say()
     _print_parts(made)
-    typer.echo(_verdict(made))
+    say(_verdict(made))
     if help_ is not None:
-        typer.echo(f"hint: {help_}")
+        say(f"hint: {help_}")
 
 
 def bytes_of(size: str) -> int:
@@ -89,7 +87,7 @@ def _folder(name: str) -> Path:
             return alone
     except (OSError, RuntimeError, ValueError):  # no path at all, or no such user
         pass
-    return catalog.resolve(name, lambda text: typer.echo(text, err=True))
+    return catalog.resolve(name, lambda text: say(text, err=True))
 
 
 def _device_memory(config: Config, size: int | None) -> DeviceMemory:
@@ -164,7 +162,7 @@ def _print_parts(made: Plan) -> None:
 
     rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in made.parts.items()]
     rows.append(["all", *cells([made.phase(phase) for phase in PHASES])])
-    print_table(["GB", *PHASES], rows)
+    print_table(["GB", *PHASES], rows, texts=("GB",))
 
 
 def _verdict(made: Plan) -> str:

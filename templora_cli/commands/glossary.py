@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from templora_cli.commands.terminal import say
 from templora_cli.errors import TemploraError
 
 app = typer.Typer(help="Terms and names of a book, for translate --glossary.", no_args_is_help=True)
@@ -58,4 +59,4 @@ def extract(
         raise TemploraError(f"{target.name}: proposals are a .csv", f"--out {target.stem}.csv")
     path = check_writable(target)
     write_glossary(path, Glossary(()), proposals)
-    typer.echo(str(path))
+    say(str(path))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from templora_cli.commands.terminal import confirm, engine_in_use
+from templora_cli.commands.terminal import confirm, engine_in_use, say
 from templora_cli.files import bytes_below, size_of
 
 Sessions = Annotated[list[str], typer.Argument(help="Session ids, or unique beginnings of them.")]
@@ -24,7 +24,7 @@ def remove(sessions: Sessions, yes: Yes = False) -> None:
     sizes = [bytes_below(folder) for folder in folders]
     if yes or _agreed("rm", "delete for good?", folders, sizes, "in all"):
         for name, freed in housekeeping.remove(Store(), folders):
-            typer.echo(f"{name} is deleted, {size_of(freed)} freed")
+            say(f"{name} is deleted, {size_of(freed)} freed")
 
 
 def shrink(sessions: Sessions, yes: Yes = False) -> None:
@@ -40,7 +40,7 @@ def shrink(sessions: Sessions, yes: Yes = False) -> None:
     question = "delete them? Then there is none to go back to if the newest is damaged"
     if yes or _agreed("shrink", question, folders, sizes, "in older checkpoints"):
         for folder in folders:
-            typer.echo(f"{folder.name} is smaller, {size_of(_shrunk(folder.name))} freed")
+            say(f"{folder.name} is smaller, {size_of(_shrunk(folder.name))} freed")
 
 
 def rename(
@@ -57,7 +57,7 @@ def rename(
     new = checked_name(name, f"templora sessions rename {found} {{}}")
     with store.open(found) as opened:
         housekeeping.rename(store, opened, new)
-    typer.echo(f"{found} is called {new} now")
+    say(f"{found} is called {new} now")
 
 
 def _found(references: Sequence[str]) -> list[Path]:
@@ -70,10 +70,10 @@ def _found(references: Sequence[str]) -> list[Path]:
 def _agreed(command: str, question: str, folders: Sequence[Path], sizes: Sequence[int], what: str) -> bool:
     """Does the person at the terminal agree, after seeing what it is about?"""
     for folder, size in zip(folders, sizes, strict=True):
-        typer.echo(f"{folder.name}: {size_of(size)} {what}", err=True)
+        say(f"{folder.name}: {size_of(size)} {what}", err=True)
     if confirm(question, f"templora sessions {command} {' '.join(folder.name for folder in folders)} --yes"):
         return True
-    typer.echo("nothing was deleted", err=True)
+    say("nothing was deleted", err=True)
     return False
 
 

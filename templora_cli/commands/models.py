@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from templora_cli.commands.terminal import print_table
+from templora_cli.commands.terminal import print_json, print_table, say
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.catalog import ListedModel
@@ -23,9 +22,10 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
 
     models = listing()
     if json:
-        typer.echo(json_module.dumps([asdict(model) for model in models], ensure_ascii=False, indent=2))
+        print_json([asdict(model) for model in models])
         return
-    print_table(["model", "title", "kind", "licence", "here"], [_row(model) for model in models])
+    columns = ["model", "title", "kind", "licence", "here"]
+    print_table(columns, [_row(model) for model in models], texts=("title", "licence", "here"))
 
 
 @app.command()
@@ -35,7 +35,7 @@ def pull(
     """Download a model, check it, and make it ready. Prints its folder."""
     from templora_cli.engine.models import catalog
 
-    typer.echo(str(catalog.pull(name, _report)))
+    say(str(catalog.pull(name, _report)))
 
 
 @app.command()
@@ -45,11 +45,11 @@ def path(
     """The folder from which a model is loaded. Downloads nothing; converts a .gguf file seen first."""
     from templora_cli.engine.models import catalog
 
-    typer.echo(str(catalog.resolve(name, _report)))
+    say(str(catalog.resolve(name, _report)))
 
 
 def _report(text: str) -> None:
-    typer.echo(text, err=True)
+    say(text, err=True)
 
 
 def _row(model: ListedModel) -> list[str]:

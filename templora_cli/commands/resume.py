@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -12,8 +13,10 @@ from templora_cli.commands.arguments import check_writable, length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_where_some_failed
+from templora_cli.events import Notice
 
 if TYPE_CHECKING:
+    from templora_cli.render import View
     from templora_cli.runner import Run
 
 REPORTS: dict[str, Callable[[Run], None]] = {"ppl": report_reading}
@@ -49,7 +52,17 @@ def resume(
 
         engine, show = engine_in_use(), view.show
         with runner.resume(session, more=more, model=model, out=file, notify=show, engine=engine) as run:
+            if not json and not sys.stdout.isatty():
+                _notice_new_text_only(run, view)
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
+                view.close()
                 report(run)
             exit_where_some_failed(last)
+
+
+def _notice_new_text_only(run: Run, view: View) -> None:
+    """Say that a file or pipe gets only the text written from now on."""
+    if run.kind.can_be_extended and run.text:
+        whole = f"templora sessions export {run.session.id} --out -"
+        view.show(Notice(f"standard output gets only the new text; the whole book: {whole}"))

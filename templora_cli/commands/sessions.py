@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -11,7 +9,7 @@ import typer
 
 from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import save
-from templora_cli.commands.terminal import engine_in_use, print_table
+from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, size_of
 
@@ -35,14 +33,14 @@ def list_sessions(json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = []
     for manifest in store.manifests():
         if isinstance(manifest, TemploraError):
-            typer.echo(f"warning: {manifest.message}", err=True)
+            say(f"warning: {manifest.message}", err=True)
             continue
         rows.append(_summary(store.folder / manifest.id, manifest))
     if json:
-        typer.echo(json_module.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows)
         return
     if not rows:
-        typer.echo('no sessions yet; begin one: templora write --premise "..."', err=True)
+        say('no sessions yet; begin one: templora write --premise "..."', err=True)
         return
     print_table(
         ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
@@ -60,13 +58,14 @@ def list_sessions(json: AsJson = False) -> None:
             ]
             for row in rows
         ],
+        texts=("model",),
     )
     _tell_of_the_disk(store.folder, sum(row["disk_bytes"] for row in rows))
 
 
 def _tell_of_the_disk(folder: Path, taken: int) -> None:
-    typer.echo(f"{size_of(taken)} in {folder}", err=True)
-    typer.echo("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
+    say(f"{size_of(taken)} in {folder}", err=True)
+    say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
 
 @app.command()
@@ -87,23 +86,22 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         if chunk.get("rejection_reason")
     ]
     if json:
-        figures = [{k: _or_null(v) for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
+        figures = [{k: v for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
         told = {**summary, "path": str(path), **facts}
-        both = {**told, "config": manifest.config, "not_learnt": marked, "steps": figures}
-        typer.echo(json_module.dumps(both, ensure_ascii=False, indent=2))
+        print_json({**told, "config": manifest.config, "not_learnt": marked, "steps": figures})
         return
     disk = _disk_told(path, summary.pop("disk_bytes"))
-    for name, value in {**summary, "disk": disk, "path": str(path), **facts}.items():
-        typer.echo(f"{name:10} {'-' if value is None else value}")
+    print_facts({**summary, "disk": disk, "path": str(path), **facts})
+    say()
     print_table(
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
         rows,
     )
     if marked:
         unlearnt = "not learnt" if summary["learn"] else "marked by the gate"
-        typer.echo(f"{unlearnt}: {len(marked)} of {len(chunks)} chunks")
+        say(f"{unlearnt}: {len(marked)} of {len(chunks)} chunks")
         for chunk in marked:
-            typer.echo(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
+            say(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
@@ -136,7 +134,7 @@ def path(session: Reference = None) -> None:
     """The folder of a session."""
     from templora_cli.sessions.store import Store
 
-    typer.echo(str(Store().find(session)))
+    say(str(Store().find(session)))
 
 
 @app.command()
@@ -164,11 +162,11 @@ def export(
         return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
-        typer.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}", err=True)
     if not text.strip():
         raise TemploraError(f"session {folder.name} holds no text yet", f"templora resume {folder.name}")
     if out is not None and str(out) == "-":
-        typer.echo(text.strip())
+        say(text.strip())
         return
     target = out or Path(f"{folder.name}.md")
     check_book_suffix(target)
@@ -204,11 +202,6 @@ app.command("rm")(housekeeping.remove)
 NOT_FIGURES = ("tokens", "text", "record")
 OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError)
 """What comes of files that are JSON, but not of the form that templora writes."""
-
-
-def _or_null(value: Any) -> Any:
-    """JSON has no NaN, which a chunk without tokens has for its likelihood."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -6,21 +6,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import Event, Interrupted
 from templora_cli.render import JsonView, TerminalView, View, show_error
+from templora_cli.render.escapes import as_json, harmless, one_line
+from templora_cli.render.lines import fact_lines, screen_lines, terminal_width
+from templora_cli.render.table import laid_out
 
 if TYPE_CHECKING:
     from templora_cli.prepare import Engine
@@ -111,13 +111,18 @@ def engine_in_use() -> Engine:
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Standard streams as the commands need them: there, in UTF-8 unless a terminal says otherwise."""
-    for name in ("stdout", "stderr"):
+    """Standard streams as the commands need them: there, in UTF-8 unless a terminal says otherwise.
+
+    A terminal gets a question mark for what it cannot show, a pipe the bytes of a path that is no UTF-8.
+    """
+    for name, in_pipe in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (`>&-`), or a Windows program without a console
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif not stream.isatty():
-            stream.reconfigure(encoding="utf-8")
+        elif stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors=in_pipe)
     try:
         yield
     finally:
@@ -147,21 +152,37 @@ def confirm(question: str, hint: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def print_table(columns: list[str], rows: list[list[str]], *, stretch: int = 0) -> None:
-    """A table on standard output: fitted to a terminal, tab-separated in a pipe.
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line: as it is into a pipe, and on a terminal harmless and broken between words."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        text = "\n".join(screen_lines(text, terminal_width(stream)))
+    print(
+        harmless(text) if err else text, file=stream, flush=True
+    )  # typer.echo leaves out what looks like colours
 
-    Column number `stretch` is the one that is folded where the terminal is too narrow.
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON over several lines."""
+    typer.echo(as_json(value, indent=2))
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A line for each fact, "-" for none; what goes on in further lines is indented."""
+    width = terminal_width(sys.stdout) if sys.stdout.isatty() else None
+    for line in fact_lines(facts, width):
+        typer.echo(line)
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[str] = ()) -> None:
+    """A table on standard output: laid out for the width of a terminal, tab-separated in a pipe.
+
+    `texts` are the columns whose cells may be broken over several lines; figures and ids never are.
     """
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
-            typer.echo("\t".join(row))
+            typer.echo("\t".join(map(one_line, row)))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        figures = all(row[number][:1] in "+-0123456789" for row in rows)
-        table.add_column(
-            column, justify="right" if figures else "left", no_wrap=number != stretch, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    width = terminal_width(sys.stdout)
+    # With a height too, without which rich takes a dumb terminal to be 80 columns wide.
+    Console(width=width, height=25).print(laid_out(columns, rows, width, texts=texts), crop=False)

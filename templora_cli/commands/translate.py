@@ -12,7 +12,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_writable
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view, print_facts
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Working
@@ -122,11 +122,15 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
         found = estimate(task, model, engine.backend(model, config.decode.backend), config)
     view.close()
     hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
-    typer.echo(f"paragraphs     {found.paragraphs:,}")
-    typer.echo(f"source tokens  {found.source_tokens:,}")
-    typer.echo(f"target tokens  about {found.target_tokens:,}")
-    typer.echo(f"time           about {hours} h {minutes:02} min, by a trial of {found.tried} paragraphs")
-    typer.echo(f"memory         {found.peak_bytes / 1e9:.1f} GB in the trial")
+    print_facts(
+        {
+            "paragraphs": f"{found.paragraphs:,}",
+            "source tokens": f"{found.source_tokens:,}",
+            "target tokens": f"about {found.target_tokens:,}",
+            "time": f"about {hours} h {minutes:02} min, by a trial of {found.tried} paragraphs",
+            "memory": f"{found.peak_bytes / 1e9:.1f} GB in the trial",
+        }
+    )
 
 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:

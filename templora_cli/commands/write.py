@@ -71,8 +71,9 @@ def write(
 ) -> None:
     """Write a book with a model that learns it while it writes.
 
-    It ends with a sentence, the first that ends where the length is reached. Prose goes to standard
-    output, everything else to standard error. Stop with Ctrl-C at any time; `templora resume` goes on.
+    It ends with a sentence, the first that ends after the length is reached. Prose goes to standard output,
+    everything else to standard error; a file or pipe gets the opening of --from too. Stop with Ctrl-C at any
+    time; `templora resume` continues.
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         config = settings.resolve()

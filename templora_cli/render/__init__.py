@@ -6,7 +6,6 @@ the screen: finished lines of prose stay, the line in progress and a status bloc
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -26,8 +25,11 @@ from rich.theme import Theme
 from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.files import size_of
+from templora_cli.render.escapes import as_json, harmless
+from templora_cli.render.lines import screen_lines, terminal_width
 from templora_cli.render.progress import Progress, in_nats
 from templora_cli.render.prose import ProseLines
+from templora_cli.render.streams import are_one_place, is_terminal, is_utf, tolerant
 
 SAID = {"said": "none", "session": "bold", "faint": "dim", "bar": "cyan", "good": "green", "warn": "yellow"}
 COPIED = {"command": "bold cyan", "path": "none", "error": "bold red", "hint": "dim"}
@@ -43,8 +45,6 @@ UNLEARNT_SHOWN = 3
 """Chunks whose flaws the last lines of a book tell; `sessions show` tells all."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 AS_ASCII = str.maketrans("·━─" + SPINNER, "|#-" + "-\\|/-\\|/-\\")
-HARMLESS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
-HARMLESS |= {9: "    ", 127: 0x2421, **dict.fromkeys(range(128, 160), 0xFFFD)}  # type: ignore[dict-item]
 
 
 class View(Protocol):
@@ -71,7 +71,7 @@ class JsonView(View):
     """One JSON object a line on standard output (`docs/events.md`), always in UTF-8."""
 
     def __init__(self, stdout: TextIO) -> None:
-        self._stdout = _tolerant(stdout, encoding="utf-8")
+        self._stdout = tolerant(stdout, encoding="utf-8")
 
     def show(self, event: events.Event) -> None:
         """Print the event, unless it is internal."""
@@ -83,7 +83,7 @@ class JsonView(View):
         self._write({"event": "error", "message": error.message, "hint": error.hint})
 
     def _write(self, value: dict[str, Any]) -> None:
-        self._stdout.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+        self._stdout.write(as_json(value) + "\n")
         self._stdout.flush()
 
 
@@ -129,12 +129,13 @@ class TerminalView(View):
         clock: Callable[[], float] = time.monotonic,
         gpu_bytes: Callable[[], int] | None = None,
     ) -> None:
-        self._stdout, self._stderr = _tolerant(stdout), _tolerant(stderr)
+        self._stdout, self._stderr = tolerant(stdout), tolerant(stderr)
+        self._one_place = are_one_place(stdout, stderr)
         self._console, self._quiet, self._gpu_bytes = _console(stderr), quiet, gpu_bytes
         self._live = self._console.is_interactive and not quiet
-        self._on_screen = _is_terminal(stdout)
+        self._on_screen = is_terminal(stdout)
         self._shared = self._live and self._on_screen
-        self._progress, self._prose = Progress(clock), ProseLines()
+        self._clock, self._progress, self._prose = clock, Progress(clock), ProseLines()
         self._process = psutil.Process()
         self._mid_line = self._warned = False
         self._region: Region | None = None
@@ -146,6 +147,8 @@ class TerminalView(View):
         """Show one event; BrokenPipeError where nobody reads the prose any more."""
         with self._lock:
             self._show_working(event)
+            if isinstance(event, events.SessionOpened):  # an evaluation opens several
+                self._progress = Progress(self._clock)
             self._progress.update(event)
             if isinstance(event, events.TextDecoded) and self._on_screen:
                 self._write(harmless(event.text))
@@ -158,7 +161,7 @@ class TerminalView(View):
             if not self._quiet:
                 for text, style in self._narrate(event):
                     self._say(self._own(text), style)
-            if isinstance(event, events.SessionOpened) and self._live:
+            if isinstance(event, events.SessionOpened) and self._live and self._region is None:
                 self._region = Region(self._console, self._rows, self._shared)
                 self._region.start()
                 threading.Thread(target=self._keep_fresh, name="status", daemon=True).start()
@@ -166,15 +169,16 @@ class TerminalView(View):
                 self._region.refresh()
 
     def _is_prose(self, event: events.ChunkCommitted) -> bool:
+        """Is it of a book, its opening included, and neither of a translation nor of a text that is read?"""
         opened = self._progress.opened
-        if opened is None:
-            return event.origin == "generated"
-        # An opening is part of the book; a text that an evaluation reads is not told back.
-        return opened.unit != "paragraphs" and (event.origin == "generated" or opened.opening_tokens > 0)
+        if opened is None or event.origin == "generated":
+            return opened is None or opened.unit != "paragraphs"
+        return event.total_tokens <= opened.opening_tokens
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below what stands there."""
         self.close()
+        self._make_room()
         show_error(self._stderr, error)
 
     def _show_working(self, event: events.Event) -> None:
@@ -185,7 +189,7 @@ class TerminalView(View):
             self._spinner.stop()
             self._spinner = None
         if isinstance(event, events.Working) and self._live and self._region is None:
-            kind = "dots" if _is_utf(self._stderr) else "line"
+            kind = "dots" if is_utf(self._stderr) else "line"
             self._spinner = self._console.status(Text(self._own(event.message)), spinner=kind)
             self._spinner.start()
 
@@ -221,18 +225,25 @@ class TerminalView(View):
         self._finish_line()
 
     def _finish_line(self) -> None:
-        if self._mid_line and _is_terminal(self._stdout):
-            self._stdout.write("\n")
-            self._stdout.flush()
-            self._mid_line = False
+        if self._mid_line and is_terminal(self._stdout):
+            self._break_line()
+
+    def _break_line(self) -> None:
+        self._stdout.write("\n")
+        self._stdout.flush()
+        self._mid_line = False
+
+    def _make_room(self) -> None:
+        """What is told begins on a line of its own where it goes to the same place as the prose."""
+        if self._mid_line and self._one_place:
+            self._break_line()
 
     def _own(self, text: str) -> str:
-        return harmless(text) if _is_utf(self._stderr) else harmless(text).translate(AS_ASCII)
+        return harmless(text) if is_utf(self._stderr) else harmless(text).translate(AS_ASCII)
 
     def _say(self, text: str, style: str) -> None:
-        if self._console.is_terminal:
-            self._finish_line()
-        self._console.print(Text(text, style), soft_wrap=not self._live or style in COPIED)
+        self._make_room()
+        self._console.print(Text(text, style), soft_wrap=style in COPIED or not self._console.is_terminal)
 
     def _keep_fresh(self) -> None:
         while not self._closed.wait(REFRESH_SECONDS):
@@ -345,15 +356,16 @@ def error_lines(error: TemploraError) -> list[str]:
 
 
 def show_error(stderr: TextIO, error: TemploraError) -> None:
-    """Print `error` to `stderr`, in colour where that is a terminal."""
-    console = _console(_tolerant(stderr))
-    for text, style in zip(error_lines(error), ("error", "hint"), strict=False):
-        console.print(Text(harmless(text), style), soft_wrap=True)
+    """Print `error` to `stderr`, in colour where that is a terminal.
 
-
-def harmless(text: str) -> str:
-    """`text` without anything that a terminal would obey: controls are made visible, tabs are spaces."""
-    return text.translate(HARMLESS)
+    There the message is broken between words, but never the hint, which is to be copied.
+    """
+    console = _console(tolerant(stderr))
+    message, *hint = (harmless(line).replace("\n", "\n  ") for line in error_lines(error))
+    if console.is_terminal:
+        message = "\n".join(screen_lines(message, terminal_width(stderr)))
+    for text, style in zip([message, *hint], ("error", "hint"), strict=False):
+        console.print(Text(text, style), soft_wrap=True)
 
 
 def _count(number: int, noun: str) -> str:
@@ -396,7 +408,7 @@ def _chunk_line(event: events.ChunkCommitted, now: Progress, memory: int) -> str
 
 def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[tuple[str, str]]:
     """The translation where somebody watches, and what is wrong with it everywhere."""
-    if live:
+    if live and event.target:
         yield event.target, "said"
     if event.failed_checks:
         yield f"paragraph {event.number} failed: {'; '.join(event.failed_checks)}", "warn"
@@ -441,29 +453,5 @@ def _flow(parts: list[Text], columns: int) -> list[Text]:
     return rows
 
 
-def _finite(value: Any) -> Any:
-    """`value` with null for numbers that JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tolerant(stream: TextIO, **options: str) -> TextIO:
-    """`stream`, writing a question mark for what its encoding cannot say."""
-    if reconfigure := getattr(stream, "reconfigure", None):
-        reconfigure(errors="replace", **options)
-    return stream
-
-
 def _console(stderr: TextIO) -> Console:
-    return Console(file=stderr, force_terminal=_is_terminal(stderr), theme=THEME, highlight=False)
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    return not stream.closed and stream.isatty()
-
-
-def _is_utf(stream: TextIO) -> bool:
-    return (stream.encoding or "utf-8").lower().startswith("utf")
+    return Console(file=stderr, force_terminal=is_terminal(stderr), theme=THEME, highlight=False)

@@ -195,6 +195,15 @@ def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
     assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 4]
 
 
+def test_a_resume_into_a_file_says_that_the_beginning_is_not_in_it(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1")
+    resumed = templora("resume", "--chunks", "1")
+    command = f"templora sessions export {only_session().name} --out -"
+    assert f"standard output gets only the new text; the whole book: {command}" in resumed.stderr
+    assert resumed.stdout.rstrip() == read_chunks(only_session() / "steps")[1]["text"].rstrip()
+    assert "only the new text" not in templora("resume", "--chunks", "1", "--json").output
+
+
 def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:
     uninterrupted = write(tiny_model, "--chunks", "3", "-q").stdout
     twice = write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout

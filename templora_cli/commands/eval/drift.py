@@ -13,7 +13,7 @@ from templora_cli.commands import flags
 from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
@@ -80,11 +80,12 @@ def drift(
                 train = replace(config.train, learn=name == "learning")
                 one = replace(config, seed=seed, train=train)
                 if not quiet:
-                    typer.echo(f"seed {seed}, {name}", err=True)
+                    say(f"seed {seed}, {name}", err=True)
                 with _open(one, text, tokens, view) as run:
                     config = replace(config, human=run.config.human, generated=run.config.generated)
                     books += _write_measured(run, view, stop, probe_text, probe_tokens)
                 del run  # a new adapter every time
+        view.close()
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)
         named = [(name, row) for pair in pairs for name, row in zip(measured, pair, strict=True)]

@@ -12,7 +12,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
 from templora_cli.config import Config, from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.prompt import window
@@ -118,6 +118,7 @@ def ppl(
                     whole = row("all", scores)
                     found = whole.base_ppl if whole.adapter_ppl is None else whole.adapter_ppl
                     costs.append({"book": names[path], "way": way, "ppl": found, **cost})
+        view.close()
         _report(books, config, costs, reference=reference_averaging, form=form)
         if plot is not None:
             plot_perplexity(plot, books)
@@ -228,5 +229,5 @@ def _report(
     ]
     print_rows(form, config, COLUMNS, rows, **({"ways": ways} if ways else {}))
     if ways and form != "json":
-        typer.echo()
+        say()
         print_rows(form, config, COST_COLUMNS, ways)

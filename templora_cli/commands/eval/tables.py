@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import typer
-
-from templora_cli.commands.terminal import print_table
+from templora_cli.commands.terminal import print_json, print_table
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
+from templora_cli.render.escapes import one_line
 
 Form = Literal["table", "json", "csv"]
+TEXTS = ("book", "way")
+"""Columns that hold no figures."""
 
 
 def form_of(*, as_json: bool, as_csv: bool = False) -> Form:
@@ -32,13 +32,19 @@ def print_rows(
     JSON has every key of the rows, the configuration, and what is in `more`.
     """
     if form == "json":
-        typer.echo(json.dumps({"config": config.as_dict(), "rows": rows, **more}, indent=2))
+        print_json({"config": config.as_dict(), "rows": rows, **more})
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
-        writer.writerows([row[key] for key in columns] for row in rows)
+        writer.writerows([_safe(row[key]) for key in columns] for row in rows)
     else:
-        print_table(list(columns.values()), [[cell(row[key]) for key in columns] for row in rows])
+        cells = [[cell(row[key]) for key in columns] for row in rows]
+        print_table(list(columns.values()), cells, texts=TEXTS)
+
+
+def _safe(value: Any) -> Any:
+    """A value for CSV, which a terminal may get to see."""
+    return one_line(value) if isinstance(value, str) else value
 
 
 def cell(value: Any) -> str:

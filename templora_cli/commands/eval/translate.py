@@ -38,11 +38,11 @@ COLUMNS = {
     "ppl": "PPL",
     "ppl_change": "PPL %",
     "bleu": "BLEU",
-    "bleu_half_width": "±",
+    "bleu_half_width": "BLEU ±",
     "bleu_change": "BLEU %",
     "p": "p",
     "chrf": "chrF",
-    "chrf_half_width": "±",
+    "chrf_half_width": "chrF ±",
 }
 
 
@@ -129,6 +129,7 @@ def translate(
         begun = runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
         with begun as run:
             paragraphs = _translate(run, view, stop)
+        view.close()
         if out is not None:
             _write_outputs(out, paragraphs)
         rows = table(paragraphs, languages[1], step=step, bleu=bleu)

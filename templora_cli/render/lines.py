@@ -1,0 +1,89 @@
+"""Lines of a screen that are broken between words, so that no figure, path or command is cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+
+from templora_cli.render.escapes import harmless
+
+LEAST_VALUE_CELLS = 24
+"""Values stand below each other unless they would have less room than this."""
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Cells in a line of the terminal that `stream` writes to, a dumb one too; COLUMNS says otherwise."""
+    if (said := os.environ.get("COLUMNS", "")).isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or Console(file=stream).width
+    except (OSError, ValueError):  # no file of the system
+        return Console(file=stream).width
+
+
+def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
+    """A name and its value a line, "-" for none; with None as `width` broken only where a value is.
+
+    What goes on in further lines is indented, so that no value looks like another fact.
+    """
+    column = max(10, *map(len, facts)) + 1
+    beside = width is None or width - column >= LEAST_VALUE_CELLS
+    hanging = " " * (column if beside else 2)
+    for name, value in facts.items():
+        first = f"{name:{column}}" if beside else f"{name}: "
+        shown = (
+            f"{round(value, 3) + 0.0:.3f}"
+            if isinstance(value, float)
+            else "-"
+            if value in (None, "")
+            else str(value)
+        )
+        yield from screen_lines(shown, width, first, hanging=hanging)
+
+
+def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
+    """`text`, made harmless, in lines for a screen; a path is never broken, so that it can be copied."""
+    for part in harmless(text).split("\n"):
+        if width is None or Path(part).is_absolute():
+            yield (indent + part).rstrip()
+        else:
+            yield from wrapped(part, width, indent, hanging=hanging, breakable=not part.isascii())
+        indent = hanging
+
+
+def wrapped(
+    text: str, width: int, indent: str = "", *, hanging: str = "", breakable: bool = False
+) -> list[str]:
+    """`text` in lines of at most `width` cells, the first after `indent`, the others after `hanging`.
+
+    A word that is wider stands alone and whole, or is broken where the text is `breakable`.
+    """
+    lines: list[str] = []
+    line, empty = indent, True
+    for word in text.split(" "):
+        grown = f"{line}{word}" if empty else f"{line} {word}"
+        if cell_len(grown) <= width:
+            line, empty = grown, False
+            continue
+        if not empty:
+            lines.append(line.rstrip())
+        *full, line = _alone(word, width, hanging if lines else indent, hanging, breakable)
+        lines, empty = lines + full, False
+    return [*lines, line.rstrip()]
+
+
+def _alone(word: str, width: int, indent: str, hanging: str, breakable: bool) -> list[str]:
+    """A word that begins a line: broken, or below what stands there, or without its indent."""
+    if cell_len(indent + word) <= width:
+        return [indent + word]
+    if breakable:
+        pieces = chop_cells(word, max(2, width - max(len(indent), len(hanging))))
+        return [indent + pieces[0], *(hanging + piece for piece in pieces[1:])]
+    above = [indent.rstrip()] if indent.strip() else []
+    indents = (hanging, hanging[:2], "")
+    return [*above, next((line for before in indents if cell_len(line := before + word) <= width), word)]
