@@ -332,13 +332,13 @@ class Layer:
         return Layer(values, lambda table, key: names.get((table, key), f"--{key.replace('_', '-')}"))
 
 
-def resolve(layers: list[Layer], task: str = "novel") -> Config:
+def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None) -> Config:
     """Merge `layers` over the defaults for that task, later ones winning; then as `REPLACED` says.
 
     A layer that names a recipe starts `[train]`, `[given]`, `[own]` and `[gate]` anew from it, and takes
     its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
 
-    Raises TemploraError that lists every unknown key, wrong type and value out of range.
+    Raises TemploraError that lists every unknown key, wrong type and value out of range, with that `hint`.
     """
     issues: list[str] = []
     default = TASKS.get(task, {})
@@ -358,7 +358,7 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         many = len(issues) > 1
         listed = "\n".join(f"  {issue}" for issue in issues) if many else issues[0]
         message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
-        raise TemploraError(message, "templora write --help lists the settings and their ranges")
+        raise TemploraError(message, hint)
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
     for (table, key), (own_table, own_key) in REPLACED.get(task, {}).items():
         tables[table] = replace(tables[table], **{key: getattr(tables[own_table], own_key)})
@@ -394,7 +394,7 @@ def rate_for_size(parameters: int, optimizer: str) -> float:
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
     """The configuration that `as_dict` wrote; `source` names it in messages."""
-    return resolve([Layer.of_file(source, values)])
+    return resolve([Layer.of_file(source, values)], hint=f"put {source} back as it was")
 
 
 def _checked(layer: Layer, issues: list[str]) -> dict[str, dict[str, Any]]:

@@ -18,21 +18,27 @@ app = typer.Typer(help="See which models there are, and get one.", no_args_is_he
 
 @app.command("list")
 def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """What `--model` can name: aliases, converted GGUF files, models of the Hugging Face cache."""
+    """What `--model` can name: aliases, converted GGUF files, Hugging Face models, here or well known.
+
+    `templora models pull` gets what is not here, and any other Hugging Face model.
+    """
     from templora_cli.engine.models.catalog import listing
 
     models = listing()
     if json:
         typer.echo(json_module.dumps([asdict(model) for model in models], ensure_ascii=False, indent=2))
         return
-    print_table(["model", "title", "kind", "licence", "here"], [_row(model) for model in models])
+    print_table(["model", "kind", "licence", "here"], [_row(model) for model in models])
 
 
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="Alias (templora models list) or Hugging Face id.")],
 ) -> None:
-    """Download a model, check it, and make it ready. Prints its folder."""
+    """Download a model, check it, and make it ready. Prints its folder.
+
+    A model that is here is brought up to date; until then it stays as it was pulled.
+    """
     from templora_cli.engine.models import catalog
 
     typer.echo(str(catalog.pull(name, _report)))
@@ -53,14 +59,11 @@ def _report(text: str) -> None:
 
 
 def _row(model: Model) -> list[str]:
+    from templora_cli.engine.models.folders import in_words
+
     if model.path is not None:
-        here = _megabytes(model.bytes)
-    elif model.download_bytes is not None:
-        here = f"no; pull gets {_megabytes(model.download_bytes)}"
+        here = in_words(model.bytes)
     else:
-        here = "no"
-    return [model.name, model.title, model.kind or "-", model.licence or "-", here]
-
-
-def _megabytes(size: int) -> str:
-    return f"{max(1, round(size / 1e6))} MB"
+        about = "about " if model.source == "hub" else ""
+        here = f"no; pull gets {about}{in_words(model.download_bytes or 0)}"
+    return [model.name, model.kind or "-", model.licence or "-", here]
