@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -66,23 +66,30 @@ def doctor(
     made = plan(shape, config, room, header=USUAL_HEADER)
     safe = made.fits and not made.is_tight
     help_ = None if safe else advice(shape, config, room, header=USUAL_HEADER)
-    command = _command(settings, model, help_, imagined=size is not None)
+    write = _command(settings, model, help_, imagined=size is not None)
+    pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
     notes = list(_notes(made, model, imagined=size is not None))
+    tips = {"advice": help_ and help_.text, "commands": {"get": pull, "write": write}, "notes": notes}
     facts = {**_machine(room, imagined=size is not None), **_chosen(made, model, shape.parameters)}
-    told = {"advice": help_ and help_.text, "command": command, "notes": notes}
     if json:
-        typer.echo(json_module.dumps({**facts, **_figures(made), **told}, indent=2))
+        typer.echo(json_module.dumps({**facts, **_figures(made), **tips}, indent=2))
         return
     for name, value in facts.items():
         typer.echo(f"{name:22} {value}")
     typer.echo()
     _print_parts(made)
     typer.echo(_verdict(made))
-    if help_ is not None:
-        typer.echo(f"hint: {help_.text}")
-    if command is not None:
-        typer.echo(f"write with it: {command}")
-    for note in notes:
+    _print_tips(tips)
+
+
+def _print_tips(tips: Mapping[str, Any]) -> None:
+    if tips["advice"] is not None:
+        typer.echo(f"hint: {tips['advice']}")
+    for told, command in zip(("get it:", "write with it:"), tips["commands"].values(), strict=True):
+        if command is not None:
+            typer.echo(told)
+            typer.echo(command)  # in a line of its own, so that it can be copied whole
+    for note in tips["notes"]:
         typer.echo(f"note: {note}")
 
 
@@ -131,10 +138,7 @@ def _notes(made: Plan, model: Described, *, imagined: bool) -> Iterator[str]:
     from templora_cli.engine.models import catalog
 
     if not model.is_here:
-        yield (
-            "this is planned from config.json alone; how the weights are stored, and whether there is a chat "
-            "template, by which a model follows a premise, is known when it is here"
-        )
+        yield "planned from config.json alone: weights and chat template are looked at when the model is here"
     if imagined:
         return
     if made.room.device == "cpu" and made.config.model.device == "auto":
@@ -212,7 +216,7 @@ def _not_here(model: Described) -> str:
         return ""
     if model.download_bytes is None:
         return "; its weights are not here"
-    return f"; not here: templora models pull {model.name} gets {in_words(model.download_bytes)}"
+    return f"; not here, a download of {in_words(model.download_bytes)}"
 
 
 def _disk(made: Plan) -> str:

@@ -28,7 +28,7 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
     if json:
         typer.echo(json_module.dumps([asdict(model) for model in models], ensure_ascii=False, indent=2))
         return
-    print_table(["model", "kind", "licence", "here"], [_row(model) for model in models])
+    print_table(["model", "kind", "licence", "on disk", "download"], [_row(model) for model in models])
 
 
 @app.command()
@@ -61,9 +61,6 @@ def _report(text: str) -> None:
 def _row(model: Model) -> list[str]:
     from templora_cli.engine.models.folders import in_words
 
-    if model.path is not None:
-        here = in_words(model.bytes)
-    else:
-        about = "about " if model.source == "hub" else ""
-        here = f"no; pull gets {about}{in_words(model.download_bytes or 0)}"
-    return [model.name, model.kind or "-", model.licence or "-", here]
+    sizes = (model.bytes, None) if model.path is not None else (None, model.download_bytes)
+    shown = ["-" if size is None else in_words(size) for size in sizes]
+    return [model.name, model.kind or "-", model.licence or "-", *shown]

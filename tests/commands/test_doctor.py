@@ -44,16 +44,14 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
     assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
     assert any(line.startswith("it fits: it takes about ") for line in lines)
-    assert (
-        f"write with it: templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
-        in lines
-    )
+    command = f"templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
+    assert lines[lines.index("write with it:") + 1] == command and "get it:" not in lines
 
 
 def test_json_has_the_bytes(tiny_model: Path) -> None:
     told = figures("--model", tiny_model, "--set", "rank=4")
     assert told["peak_bytes"] == max(told["phases_bytes"].values()) <= told["available_bytes"]
-    assert told["fits"] and told["advice"] is None and told["command"].endswith("--set rank=4")
+    assert told["fits"] and told["advice"] is None and told["commands"]["write"].endswith("--set rank=4")
     for phase, total in told["phases_bytes"].items():
         assert total == sum(part.get(phase, 0) for part in told["parts_bytes"].values())
     half = figures("--model", tiny_model, "--set", "rank=2")
@@ -69,17 +67,19 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     assert told["available_bytes"] == 8_000_000_000 - machine.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
     command = f"templora write --premise-file premise.txt --model {tmp_path / 'seven'} {flags}"
-    assert told["command"] == command, "without what was said of the other machine, or is changed"
+    assert told["commands"] == {"get": None, "write": command}, (
+        "without what was said of the other machine, or is changed"
+    )
     words = command.split()[command.split().index("--model") :]
     safe = figures(*words, "--device", "cuda", "--memory", "8GB")
     assert safe["peak_bytes"] * (1 + MARGIN) <= safe["available_bytes"] and safe["advice"] is None
-    assert safe["command"] == command
+    assert safe["commands"]["write"] == command
     large = figures(*card, "--memory", "80 GiB")
     assert large["fits"] and large["gradient_checkpointing"] == "off"
     done = templora("doctor", *card, "--memory", "8GB")
     lines = done.stdout.splitlines()
-    assert lines[-3:-1] == [f"hint: add to the command: {flags}", f"write with it: {command}"]
-    assert lines[-1].startswith("note: this is planned from config.json alone")
+    assert lines[-4:-1] == [f"hint: add to the command: {flags}", "write with it:", command]
+    assert lines[-1].startswith("note: planned from config.json alone")
     assert not any(line.startswith("cores") for line in lines), "those of another machine are not known"
 
 
@@ -90,7 +90,9 @@ def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
     tight = (*card, "--memory", f"{(peak * 1.05 + machine.CUDA_CONTEXT) / 1e9:.3f}GB")
     told = figures(*tight)
     assert (
-        told["fits"] and "--set" in told["advice"] and told["advice"].rpartition(": ")[2] in told["command"]
+        told["fits"]
+        and "--set" in told["advice"]
+        and told["advice"].rpartition(": ")[2] in told["commands"]["write"]
     )
     done = templora("doctor", *tight)
     assert "that is tight, as a plan may be wrong by 15%" in done.stdout
@@ -99,7 +101,7 @@ def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
 def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path / "seven")
     told = figures("--model", tmp_path / "seven", "--device", "cuda", "--memory", "4GB")
-    assert told["command"] is None and "--model Qwen/Qwen3-" in told["advice"]
+    assert told["commands"]["write"] is None and "--model Qwen/Qwen3-" in told["advice"]
 
 
 def test_sizes() -> None:
@@ -114,8 +116,9 @@ def test_an_alias_that_is_not_here_is_planned_all_the_same() -> None:
     assert done.exit_code == 0, message_of(done)
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("model "))
     assert line.split(maxsplit=1)[1] == (
-        "smollm2-135m, 135 million parameters; not here: templora models pull smollm2-135m gets 93 MB"
+        "smollm2-135m, 135 million parameters; not here, a download of 93 MB"
     )
+    assert "get it:\ntemplora models pull smollm2-135m\nwrite with it:\n" in done.stdout
     told = figures("--model", "gemma3-270m", "--device", "cuda", "--memory", "8GB")
     assert told["model"].startswith("gemma3-270m, 268 million parameters")
 

@@ -33,11 +33,11 @@ def test_list_is_a_table_with_one_model_a_line(listed: list[Model]) -> None:
     done = CliRunner().invoke(app, ["list"])
     assert done.exit_code == 0 and done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
-        ["model", "kind", "licence", "here"],
-        ["small", "chat", "Apache-2.0", "269 MB"],
-        ["large-one", "base", "own terms", "no; pull gets 238 MB"],
-        ["org/x", "-", "-", "1 MB"],
-        ["org/y", "chat", "MIT", "no; pull gets about 16.4 GB"],
+        ["model", "kind", "licence", "on disk", "download"],
+        ["small", "chat", "Apache-2.0", "269 MB", "-"],
+        ["large-one", "base", "own terms", "-", "238 MB"],
+        ["org/x", "-", "-", "1 MB", "-"],
+        ["org/y", "chat", "MIT", "-", "16.4 GB"],
     ]
 
 

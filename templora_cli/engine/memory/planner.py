@@ -147,7 +147,7 @@ class Advice:
 def in_billions(parameters: int) -> str:
     """A number of parameters in words."""
     if parameters < 1e9:
-        return f"{parameters / 1e6:.0f} million"
+        return f"{parameters / 1e6:.{0 if parameters >= 1e7 else 1}f} million"
     return f"{parameters / 1e9:.1f} billion"
 
 
