@@ -130,9 +130,10 @@ def resolve(name: str, report: Report, sources: Sources = SOURCES) -> Path:
         return checked(Path(local).absolute(), name)
     if os.path.isfile(local):  # noqa: PTH113
         return _from_gguf(Path(local).absolute(), report, sources)
-    if name.endswith(".gguf") or name.startswith((".", "~", "/", os.sep)):
+    plain = without_address(name)
+    if name.endswith(".gguf") or plain.count("/") > 1 or re.match(r"[.~/\\]|[A-Za-z]:[/\\]", name):
         raise TemploraError(f"there is no file or folder {name}", "templora models list")
-    return _known_by_name(without_address(name), report, sources)
+    return _known_by_name(plain, report, sources)
 
 
 @contextmanager

@@ -35,10 +35,10 @@ SECONDS = 10
 """How long the Hub may take to answer."""
 
 
-def _info(name: str) -> Any:
+def _info(name: str, api: Any = None) -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi().model_info(name, files_metadata=True, timeout=SECONDS)
+    return (api or HfApi()).model_info(name, files_metadata=True, timeout=SECONDS)
 
 
 def _file(name: str, file: str, **how: Any) -> str:
@@ -55,10 +55,10 @@ def _snapshot(name: str, **how: Any) -> str:
     return folder
 
 
-def _search(words: str) -> list[str]:
+def _search(words: str, api: Any = None) -> list[str]:
     from huggingface_hub import HfApi
 
-    api = HfApi()
+    api = api or HfApi()
     # Only this takes a time limit: without a network the search tries again for half a minute.
     api.model_info("HuggingFaceTB/SmolLM2-135M-Instruct", timeout=SECONDS)
     found = api.list_models(search=words, pipeline_tag="text-generation", sort="downloads", limit=5)
@@ -138,10 +138,12 @@ def published(name: str, hub: Hub, then: str = "") -> Published:
 def configuration(name: str, hub: Hub) -> tuple[Path, Published]:
     """A folder with the config.json of a model that is not here, and what the Hub says of the model.
 
-    No weights are fetched. Raises TemploraError as `published` does, and where the file cannot be had.
+    No weights are fetched. Raises TemploraError as `published` does, where the file cannot be had, and where
+    there are no weights that templora loads.
     """
     then = f"templora doctor --model {name}; without a network, --model FOLDER with its config.json in it"
     offer = published(name, hub, then)
+    _require_weights(offer)
     with _readable(offer.name, then):
         config = hub.file(offer.name, "config.json", revision=offer.revision, cache_dir=hub.cache)
     return Path(config).parent, offer

@@ -427,6 +427,10 @@ def test_capitals_do_not_count(sources: Sources, cache: Path, name: str) -> None
         "x" * 5000,
         "nowhere.gguf",
         "org/nowhere.gguf",
+        "C:\\models\\qwen3-8b",
+        "D:/models",
+        "models\\qwen3",
+        "a/folder/qwen3-8b",
     ],
 )
 def test_names_that_mean_nothing_touch_nothing(
@@ -656,3 +660,7 @@ def test_the_default_model_for_real(cache: Path, no_bars: None) -> None:
     answer = model.generate(**prompt, do_sample=False, max_new_tokens=20)
     assert "Paris" in tokenizer.decode(answer[0])
     assert (folder / "LICENSE").exists()
+    alias = catalog.ALIASES["smollm2-135m"]
+    told, found = alias.config, json.loads((folder / "config.json").read_text())
+    assert {key: found[key] for key in told} == told, "the plan before it is here is that of the model"
+    assert (folder / "tokenizer.json").stat().st_size == alias.tokenizer_bytes

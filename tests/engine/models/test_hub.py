@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from templora_cli.engine.models import catalog
+from templora_cli.engine.models import catalog, hub
 from templora_cli.engine.models.catalog import Sources
 from templora_cli.errors import TemploraError
 from tests.engine.models.fake_hub import CONFIG, NEWER, SHA, FakeHub, refused
@@ -169,12 +172,15 @@ def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
 
 
 def test_a_repository_without_a_configuration(tmp_path: Path) -> None:
-    fake = FakeHub(tmp_path, {QWEN: {"README.md": b""}})
-    with (
-        pytest.raises(TemploraError, match=f"{QWEN} has no config.json"),
-        catalog.described(QWEN, silent, Sources(hub=fake.hub())),
+    for files, message in (
+        (["model.safetensors"], f"{QWEN} has no config.json"),
+        (["x.gguf"], f"{QWEN} holds GGUF files"),
+        (["config.json", "pytorch_model.bin"], f"{QWEN} has no safetensors weights"),
     ):
-        pass
+        fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, CONFIG)})
+        with pytest.raises(TemploraError) as caught, catalog.described(QWEN, silent, Sources(hub=fake.hub())):
+            pass
+        assert caught.value.message.startswith(message)
 
 
 def test_aliases_are_described_before_they_are_here(sources: Sources, fake: FakeHub) -> None:
@@ -184,6 +190,31 @@ def test_aliases_are_described_before_they_are_here(sources: Sources, fake: Fake
             assert (model.name, model.download_bytes) == (name, alias.download_bytes)
             assert model.tokenizer_bytes == alias.tokenizer_bytes
     assert fake.asked == []
+
+
+class Signatures:
+    """Stands for the Hub: takes what its own methods take, and finds one model."""
+
+    def __getattr__(self, name: str) -> Any:
+        def called(*arguments: Any, **named: Any) -> list[Any]:
+            inspect.signature(getattr(huggingface_hub.HfApi(), name)).bind(*arguments, **named)
+            return [SimpleNamespace(id=QWEN)]
+
+        return called
+
+
+def test_the_library_takes_what_it_is_asked_for() -> None:
+    """It is never reached from here, so its signatures are asked."""
+    assert hub._info(QWEN, Signatures())[0].id == QWEN
+    assert hub._search("qwen3", Signatures()) == [QWEN]
+    for fake, real in (
+        (FakeHub.file, huggingface_hub.hf_hub_download),
+        (FakeHub.snapshot, huggingface_hub.snapshot_download),
+    ):
+        asked = [
+            name for name, one in inspect.signature(fake).parameters.items() if one.kind == one.KEYWORD_ONLY
+        ]
+        assert asked and set(asked) <= inspect.signature(real).parameters.keys()
 
 
 # --- all of it ---------------------------------------------------------------------------------------
