@@ -122,8 +122,9 @@ def _room(config: Config, size: int | None) -> Room:
     try:
         return machine.room_on(device)
     except TemploraError:
+        reason, to_do = why_no_gpu()
         raise TemploraError(
-            why_no_gpu(), "--device cpu plans without one, --device cuda --memory 8GB for a card of that size"
+            reason, f"{to_do}; --device cuda --memory 8GB plans for a card that is not here"
         ) from None
     except RuntimeError as error:  # what CUDA says when a GPU is there and does not answer
         first = next(iter(str(error).splitlines()), "no reason given")
@@ -142,7 +143,7 @@ def _notes(made: Plan, model: Described, *, imagined: bool) -> Iterator[str]:
     if imagined:
         return
     if made.room.device == "cpu" and made.config.model.device == "auto":
-        yield obstacles.why_no_gpu()
+        yield ": ".join(obstacles.why_no_gpu())
     if made.quantize != "none" and (reason := obstacles.why_not_quantized(made.room.device)):
         yield reason
     most, each = _checkpoints(made)

@@ -53,15 +53,19 @@ class Looks:
 LOOKS = Looks()
 
 
-def why_no_gpu(looks: Looks = LOOKS) -> str:
+def why_no_gpu(looks: Looks = LOOKS) -> tuple[str, str]:
     """Why nothing runs on a GPU, and what to do."""
+    on_cpu = "books are made on the CPU, so take a small model"
     if looks.platform == "darwin":
-        return "no CUDA GPU: books are made on the CPU, and an Apple GPU is not used; take a small model"
+        return "there is no CUDA GPU, and an Apple GPU is not used", on_cpu
     if not looks.has_nvidia():
-        return "no NVIDIA GPU was found: books are made on the CPU; take a small model"
+        return "no NVIDIA GPU was found", on_cpu
     if looks.cuda is None:
-        return f"there is an NVIDIA GPU, and this torch was made without CUDA: {GET_TORCH}"
-    return f"torch (CUDA {looks.cuda}) cannot use the NVIDIA GPU: bring its driver up to date"
+        return "there is an NVIDIA GPU, and this torch was made without CUDA", GET_TORCH
+    return (
+        f"this torch (CUDA {looks.cuda}) cannot use the NVIDIA GPU",
+        "bring the driver of the GPU up to date",
+    )
 
 
 def why_not_quantized(device: str, looks: Looks = LOOKS) -> str | None:

@@ -30,7 +30,7 @@ def raises(error: Exception) -> Any:
     ],
 )
 def test_why_there_is_no_gpu(looks: Looks, told: str, to_do: str) -> None:
-    line = why_no_gpu(looks)
+    line = ": ".join(why_no_gpu(looks))
     assert told in line and to_do in line and "\n" not in line
 
 
