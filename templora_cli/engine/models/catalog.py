@@ -45,6 +45,7 @@ from templora_cli.engine.models.names import (
     SUGGESTED,
     WELL_KNOWN,
     Kind,
+    is_same_name,
     meant,
     the_one,
     without_address,
@@ -165,8 +166,11 @@ def described(name: str, report: Report, sources: Sources = SOURCES) -> Iterator
 class NotHere(TemploraError):
     """A model is known, and not on this machine."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"model {model} is not on this machine", f"templora models pull {model}")
+    def __init__(self, model: str, typed: str | None = None) -> None:
+        told = f"model {model} is"
+        if typed is not None and not is_same_name(typed, model):
+            told = f"{typed!r} is taken for {model}, which is"
+        super().__init__(f"{told} not on this machine", f"templora models pull {model}")
         self.model = model
 
 
@@ -228,9 +232,9 @@ def _kind_of(folder: Path) -> Kind:
 # --- names -------------------------------------------------------------------------------------------
 
 
-def _alias_folder(name: str) -> Path:
+def _alias_folder(name: str, typed: str | None = None) -> Path:
     if not is_model(models_dir() / name):
-        raise NotHere(name)
+        raise NotHere(name, typed)
     return models_dir() / name
 
 
@@ -242,11 +246,11 @@ def _known_by_name(name: str, report: Report, sources: Sources) -> Path:
     if model is None:
         raise _unknown(name, sources)
     if model in sources.aliases:
-        folder = _alias_folder(model)
+        folder = _alias_folder(model, name)
     else:
         there = hub_models.folder_of(model, sources.hub)
         if there is None or not has_weights(there):
-            raise NotHere(model)
+            raise NotHere(model, name)
         folder = checked(there, model, f"templora models pull {model}")
     if model != name:
         report(f"{name} is taken for {model}")

@@ -118,9 +118,13 @@ def meant(name: str, known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found or _near(typed, known)))[:PROPOSED]
 
 
+def is_same_name(name: str, other: str) -> bool:
+    """Is `other` what was typed, but for its owner and for capitals?"""
+    return name.strip().lower() in (other.lower(), other.lower().rpartition("/")[2])
+
+
 def _same(name: str, known: list[str]) -> list[str]:
-    typed = name.strip().lower()
-    return [other for other in known if typed in (other.lower(), other.lower().rpartition("/")[2])]
+    return [other for other in known if is_same_name(name, other)]
 
 
 def _with_words(words: set[str], known: list[str]) -> list[str]:

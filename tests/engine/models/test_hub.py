@@ -80,6 +80,16 @@ def test_what_is_typed_for_a_model_names_the_command_that_gets_it(
     assert said == [] or said == [f"{name} is taken for {QWEN}"]
 
 
+def test_a_part_of_a_name_is_told_with_what_it_is_taken_for(sources: Sources) -> None:
+    with pytest.raises(TemploraError) as caught:
+        catalog.resolve("mistral 7b instruct", silent, sources)
+    model = "mistralai/Mistral-7B-Instruct-v0.3"
+    assert caught.value.message == (
+        f"'mistral 7b instruct' is taken for {model}, which is not on this machine"
+    )
+    assert caught.value.hint == f"templora models pull {model}"
+
+
 def test_several_that_may_be_meant_are_named(sources: Sources, fake: FakeHub) -> None:
     for find in (catalog.resolve, catalog.pull):
         with pytest.raises(TemploraError) as caught:
