@@ -21,7 +21,7 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
-    from templora_cli.engine.memory.machine import Room
+    from templora_cli.engine.memory.machine import DeviceMemory
     from templora_cli.engine.memory.planner import Advice, Plan
     from templora_cli.engine.models.catalog import Described
     from templora_cli.engine.models.shape import Shape
@@ -35,7 +35,7 @@ Llama 3 and Gemma 3."""
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens"),
-    prefer="own",
+    prefer="generated",
     task="novel",
     command="doctor",
 )
@@ -62,15 +62,18 @@ def doctor(
 
     with catalog.described(config.model.name, lambda text: typer.echo(text, err=True)) as model:
         shape = _shape(model)
-    room = _room(config, size)
-    made = plan(shape, config, room, header=USUAL_HEADER)
+    device_memory = _device_memory(config, size)
+    made = plan(shape, config, device_memory, header=USUAL_HEADER)
     safe = made.fits and not made.is_tight
-    help_ = None if safe else advice(shape, config, room, header=USUAL_HEADER)
-    write = _command(settings, model, help_, imagined=size is not None)
+    help_ = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
+    write = _command(settings, model, help_, imagined_device_memory=size is not None)
     pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
-    notes = list(_notes(made, model, imagined=size is not None))
+    notes = list(_notes(made, model, imagined_device_memory=size is not None))
     tips = {"advice": help_ and help_.text, "commands": {"get": pull, "write": write}, "notes": notes}
-    facts = {**_machine(room, imagined=size is not None), **_chosen(made, model, shape.parameters)}
+    facts = {
+        **_machine(device_memory, imagined_device_memory=size is not None),
+        **_chosen(made, model, shape.parameters),
+    }
     if json:
         typer.echo(json_module.dumps({**facts, **_figures(made), **tips}, indent=2))
         return
@@ -108,19 +111,21 @@ def _shape(model: Described) -> Shape:
     from templora_cli.engine.models.shape import shape_of
 
     shape = shape_of(model.folder)
-    size = shape.tokenizer_bytes or model.tokenizer_bytes or ENTRY * shape.vocabulary
+    size = shape.tokenizer_bytes or model.tokenizer_bytes or ENTRY * shape.vocab_size
     return replace(shape, tokenizer_bytes=size)
 
 
-def _room(config: Config, size: int | None) -> Room:
+def _device_memory(config: Config, size: int | None) -> DeviceMemory:
     from templora_cli.commands.obstacles import why_no_gpu
     from templora_cli.engine.memory import machine
 
     device = config.model.device
     if size is not None:
-        return machine.imagined(machine.room_on("auto").device if device == "auto" else device, size)
+        return machine.imagined_device_memory(
+            machine.measure_device_memory("auto").device if device == "auto" else device, size
+        )
     try:
-        return machine.room_on(device)
+        return machine.measure_device_memory(device)
     except TemploraError:
         reason, to_do = why_no_gpu()
         raise TemploraError(
@@ -133,18 +138,18 @@ def _room(config: Config, size: int | None) -> Room:
         ) from error
 
 
-def _notes(made: Plan, model: Described, *, imagined: bool) -> Iterator[str]:
+def _notes(made: Plan, model: Described, *, imagined_device_memory: bool) -> Iterator[str]:
     """What will stand in the way, each with what to do."""
     from templora_cli.commands import obstacles
     from templora_cli.engine.models import catalog
 
     if not model.is_here:
         yield "planned from config.json alone: weights and chat template are looked at when the model is here"
-    if imagined:
+    if imagined_device_memory:
         return
-    if made.room.device == "cpu" and made.config.model.device == "auto":
+    if made.device_memory.device == "cpu" and made.config.model.device == "auto":
         yield ": ".join(obstacles.why_no_gpu())
-    if made.quantize != "none" and (reason := obstacles.why_not_quantized(made.room.device)):
+    if made.quantize != "none" and (reason := obstacles.why_not_quantized(made.device_memory.device)):
         yield reason
     most, each = _checkpoints(made)
     download = 0 if model.is_here else model.download_bytes or 0
@@ -152,13 +157,13 @@ def _notes(made: Plan, model: Described, *, imagined: bool) -> Iterator[str]:
 
 
 def _command(
-    settings: GivenSettings, model: Described, help_: Advice | None, *, imagined: bool
+    settings: GivenSettings, model: Described, help_: Advice | None, *, imagined_device_memory: bool
 ) -> str | None:
     """The `write` that leaves room for what a plan may be wrong by; None where this model has none."""
     if help_ is not None and not (help_.changes and help_.learns):
         return None
     changed = {("model", "name"), *(help_.changes if help_ else ())}
-    if imagined:
+    if imagined_device_memory:
         changed.add(("model", "device"))
     words = ["templora", "write", "--premise-file", "premise.txt", "--model", model.name]
     for setting, value in settings.flags.items():
@@ -170,20 +175,20 @@ def _command(
     return f"{shlex.join(words)}{f' {help_.flags}' if help_ else ''}"
 
 
-def _machine(room: Room, *, imagined: bool) -> dict[str, Any]:
+def _machine(device_memory: DeviceMemory, *, imagined_device_memory: bool) -> dict[str, Any]:
     import torch
 
-    name = platform.machine() if room.device == "cpu" else "a GPU"
-    if room.device == "cuda" and not imagined:
+    name = platform.machine() if device_memory.device == "cpu" else "a GPU"
+    if device_memory.device == "cuda" and not imagined_device_memory:
         name = torch.cuda.get_device_name()
     libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {_version(library)}" for library in libraries]
     cores = {"cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use"}
-    usable = "can be used" if imagined else "are free"
+    usable = "can be used" if imagined_device_memory else "are free"
     return {
-        "device": f"{room.device} ({name}), {room.dtype}",
-        **({} if imagined else cores),
-        "memory": f"{room.total / 1e9:.1f} GB, of which {room.free / 1e9:.1f} GB {usable}",
+        "device": f"{device_memory.device} ({name}), {device_memory.dtype}",
+        **({} if imagined_device_memory else cores),
+        "memory": f"{device_memory.total / 1e9:.1f} GB, of which {device_memory.free / 1e9:.1f} GB {usable}",
         "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
     }
 

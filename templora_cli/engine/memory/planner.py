@@ -12,8 +12,8 @@ from typing import Any
 
 from templora_cli.config import Config, DecodeConfig, TrainConfig
 from templora_cli.engine.decoding.backends import able_backends
-from templora_cli.engine.memory.machine import Room
-from templora_cli.engine.memory.parts import PHASES, Book, Parts, Phase, parts_of
+from templora_cli.engine.memory.machine import DeviceMemory
+from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
 from templora_cli.engine.memory.sizes import largest_below
 from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
@@ -32,7 +32,7 @@ class Plan:
     """With `gradient_checkpointing` on or off; how the model is held stands here:"""
     quantize: str
     backend: str
-    room: Room
+    device_memory: DeviceMemory
     parts: Parts
 
     def phase(self, name: Phase) -> int:
@@ -47,7 +47,7 @@ class Plan:
     @property
     def available(self) -> int:
         """Bytes that it may take: those that are free, and those that it holds already."""
-        return self.room.free + self.room.held
+        return self.device_memory.free + self.device_memory.held
 
     @property
     def fits(self) -> bool:
@@ -60,7 +60,9 @@ class Plan:
         return self.fits and self.peak * (1 + MARGIN) > self.available
 
 
-def plan(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | None = None) -> Plan:
+def plan(
+    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+) -> Plan:
     """What a book takes with `config`, in which "auto" is settled: checkpointing only where it must be.
 
     `header` is the tokens of the prompt that stand beside the book's; `chunk` the longest one in tokens
@@ -68,18 +70,18 @@ def plan(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | 
     """
     chunk = config.decode.chunk_tokens if chunk is None else chunk
     if config.train.gradient_checkpointing != "auto":
-        return _plan(shape, config, room, chunk, header)
-    without = _plan(shape, _checkpointing(config, "off"), room, chunk, header)
+        return _plan(shape, config, device_memory, chunk, header)
+    without = _plan(shape, _checkpointing(config, "off"), device_memory, chunk, header)
     # What is tight without is better off with it: a plan may be wrong by as much.
     if without.fits and not without.is_tight:
         return without
-    return _plan(shape, _checkpointing(config, "on"), room, chunk, header)
+    return _plan(shape, _checkpointing(config, "on"), device_memory, chunk, header)
 
 
-def settle(
+def plan_or_refuse(
     shape: Shape,
     config: Config,
-    room: Room,
+    device_memory: DeviceMemory,
     *,
     header: int,
     chunk: int | None = None,
@@ -89,7 +91,7 @@ def settle(
 
     `hint` says what would help where the settings are not to be changed any more.
     """
-    made = plan(shape, config, room, header=header, chunk=chunk)
+    made = plan(shape, config, device_memory, header=header, chunk=chunk)
     if made.fits:
         return made
     worst = max(PHASES, key=made.phase)
@@ -97,8 +99,8 @@ def settle(
     most = ", ".join(f"{name} {gigabytes(size)}" for size, name in parts[:3])
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
-        f"{gigabytes(made.available)} are there on {room.device}",
-        hint or advice(shape, config, room, header=header, chunk=chunk).text,
+        f"{gigabytes(made.available)} are there on {device_memory.device}",
+        hint or advice(shape, config, device_memory, header=header, chunk=chunk).text,
     )
 
 
@@ -151,13 +153,15 @@ def in_billions(parameters: int) -> str:
     return f"{parameters / 1e9:.1f} billion"
 
 
-def advice(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | None = None) -> Advice:
+def advice(
+    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+) -> Advice:
     """What leaves room for `MARGIN`: changes of the settings, or where none are enough a smaller model."""
 
     def is_safe(shape: Shape, changed: Config) -> bool:
         ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
         longest = None if chunk is None else int(chunk * ratio)
-        made = plan(shape, changed, room, header=header, chunk=longest)
+        made = plan(shape, changed, device_memory, header=header, chunk=longest)
         return made.fits and not made.is_tight
 
     changes = next((some for some in _ways(config) if is_safe(shape, _changed(config, some))), {})
@@ -217,12 +221,12 @@ def _checkpointing(config: Config, how: str) -> Config:
     return replace(config, train=replace(config.train, gradient_checkpointing=how))
 
 
-def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> Plan:
+def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, chunk: int, header: int) -> Plan:
     quantize = config.model.quantize
     if quantize == "auto":
-        quantize = "nf4" if room.device == "cuda" else "none"
-    able = able_backends(shape.config, room.device, quantize)
+        quantize = "nf4" if device_memory.device == "cuda" else "none"
+    able = able_backends(shape.config, device_memory.device, quantize)
     # Another is asked for where that is "auto", or one that loading will refuse.
     backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
-    parts = parts_of(Book(shape, config, room, chunk, header, quantize), backend)
-    return Plan(config, quantize, backend.name, room, parts)
+    parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize), backend)
+    return Plan(config, quantize, backend.name, device_memory, parts)

@@ -55,7 +55,7 @@ from templora_cli.errors import TemploraError
 
 
 @dataclass(frozen=True)
-class Model:
+class ListedModel:
     """A line of `templora models list`."""
 
     name: str
@@ -174,24 +174,24 @@ class NotHere(TemploraError):
         self.model = model
 
 
-def listing(sources: Sources = SOURCES) -> list[Model]:
+def listing(sources: Sources = SOURCES) -> list[ListedModel]:
     """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache, then what is
     worth getting from there.
     """
     here = _listed_hub(sources.hub)
     names = {model.name.lower() for model in here}
     offered = [
-        Model(one.name, one.name, one.kind, one.licence, "hub", None, 0, one.download_bytes)
+        ListedModel(one.name, one.name, one.kind, one.licence, "hub", None, 0, one.download_bytes)
         for one in SUGGESTED
         if one.name.lower() not in names
     ]
     return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *here, *offered]
 
 
-def _listed_alias(alias: Alias) -> Model:
+def _listed_alias(alias: Alias) -> ListedModel:
     folder = models_dir() / alias.name
     there = is_model(folder)
-    return Model(
+    return ListedModel(
         alias.name,
         alias.title,
         alias.kind,
@@ -203,7 +203,7 @@ def _listed_alias(alias: Alias) -> Model:
     )
 
 
-def _listed_ggufs() -> list[Model]:
+def _listed_ggufs() -> list[ListedModel]:
     found = []
     for folder in sorted(models_dir().glob("gguf-*")):
         if is_model(folder):
@@ -212,16 +212,16 @@ def _listed_ggufs() -> list[Model]:
             name = file if Path(file).is_file() else str(folder)
             kind, licence = _kind_of(folder), str(told.get("licence", ""))
             size = size_of(folder)
-            found.append(Model(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
+            found.append(ListedModel(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
     return found
 
 
-def _listed_hub(hub: Hub) -> list[Model]:
+def _listed_hub(hub: Hub) -> list[ListedModel]:
     found = []
     for name, folder in hub_models.cached(hub).items():
         licence = hub_models.licence_of(name, folder)
         size = size_of(folder)
-        found.append(Model(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
+        found.append(ListedModel(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
     return found
 
 

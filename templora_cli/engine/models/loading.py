@@ -20,10 +20,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers import logging as transformers_logging
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.determinism import enable_determinism
 from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.catalog import fingerprint
-from templora_cli.engine.training.lean import make_lean
+from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.errors import TemploraError
 
 ADAPTER = "default"
@@ -73,10 +73,10 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
 
     The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
     nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
-    here: `planner.settle` chooses before.
+    here: `planner.plan_or_refuse` chooses before.
 
     Raises TemploraError: no such device, unknown architecture, an allocation that failed, damaged files.
-    What cannot fit is refused before, by `planner.settle`.
+    What cannot fit is refused before, by `planner.plan_or_refuse`.
     """
     device = device_of(config.device)
     quantize = config.quantize
@@ -85,7 +85,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     dtype = dtype_of(device)
     for file in folder.glob("*.safetensors"):
         _require_whole(file)
-    compute_alike(device, strictly=_model_type(folder) in FAMILIES)
+    enable_determinism(device, strictly=_model_type(folder) in FAMILIES)
     with _quiet_libraries(), readable_errors(folder):
         tokenizer = _tokenizer(folder)
         module, loading = AutoModelForCausalLM.from_pretrained(
@@ -142,7 +142,7 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    make_lean(model)
+    fuse_lora_layers(model)
     if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)

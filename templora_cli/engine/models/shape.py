@@ -23,15 +23,15 @@ class Shape:
     model_type: str
     parameters: int
     """Tied ones once."""
-    vocabulary: int
-    hidden: int
-    intermediate: int
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
     """Width of the MLP."""
-    layers: int
-    heads: int
-    groups: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
     """Heads of keys and values."""
-    head_size: int
+    head_dim: int
     linears: tuple[tuple[int, int], ...]
     """(out, in) of every linear layer but the output head: those that get an adapter."""
     norms: int
@@ -50,12 +50,12 @@ class Shape:
     @property
     def linears_each(self) -> int:
         """Linear layers in each layer."""
-        return round(len(self.linears) / self.layers)
+        return round(len(self.linears) / self.num_layers)
 
     @property
     def inputs(self) -> int:
         """Inputs of all linear layers of one layer."""
-        return sum(columns for _, columns in self.linears) // self.layers
+        return sum(columns for _, columns in self.linears) // self.num_layers
 
 
 def shape_of(folder: Path) -> Shape:
@@ -90,13 +90,13 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
     return Shape(
         model_type=config.model_type,
         parameters=module.num_parameters(),
-        vocabulary=text.vocab_size,
-        hidden=hidden,
-        intermediate=_widest(getattr(text, "intermediate_size", None)) or 4 * hidden,
-        layers=layers,
-        heads=heads,
-        groups=getattr(text, "num_key_value_heads", None) or heads,
-        head_size=getattr(text, "head_dim", None) or hidden // heads,
+        vocab_size=text.vocab_size,
+        hidden_size=hidden,
+        intermediate_size=_widest(getattr(text, "intermediate_size", None)) or 4 * hidden,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or hidden // heads,
         linears=tuple(linears),
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),

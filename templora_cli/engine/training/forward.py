@@ -16,7 +16,7 @@ from templora_cli.engine.kernels.families import has_plain_head
 def logits_at(
     module: nn.Module,
     ids: Sequence[int],
-    places: Sequence[int],
+    positions: Sequence[int],
     *,
     cache: Any = None,
     use_cache: bool = False,
@@ -25,7 +25,7 @@ def logits_at(
 
     `cache` holds what came before `ids`. Architectures that cannot keep back logits compute them all.
     """
-    wanted = torch.tensor(list(places), device=_device(module))
+    wanted = torch.tensor(list(positions), device=_device(module))
     keeps = "logits_to_keep" in inspect.signature(_base(module).forward).parameters
     out = module(
         input_ids=torch.tensor([list(ids)], device=_device(module)),
@@ -36,11 +36,11 @@ def logits_at(
     return out.logits[0] if keeps else out.logits[0, wanted], out.past_key_values if use_cache else None
 
 
-def hidden_at(module: nn.Module, ids: Sequence[int], places: Sequence[int]) -> Tensor:
+def hidden_at(module: nn.Module, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
     """The last hidden states [places, hidden] of those of `ids`, of a model that has a `frozen_head`."""
     device = _device(module)
     out = _base(module).model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
-    return out.last_hidden_state[0, torch.tensor(list(places), device=device)]  # type: ignore[no-any-return]
+    return out.last_hidden_state[0, torch.tensor(list(positions), device=device)]  # type: ignore[no-any-return]
 
 
 def frozen_head(module: nn.Module) -> nn.Linear | None:
