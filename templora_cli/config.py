@@ -375,13 +375,14 @@ class _Issue:
     default: Any = None
 
 
-def resolve(layers: list[Layer], task: str = "novel") -> Config:
+def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None) -> Config:
     """Merge `layers` over the defaults of the task, in order, then apply `TASK_OVERRIDES`.
 
     A layer that names a recipe resets `[train]`, `[human]`, `[generated]` and `[gate]` to that recipe, and
     takes its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
 
-    Raises TemploraError that lists every unknown key, wrong type and value out of range.
+    Raises TemploraError that lists every unknown key, wrong type and value out of range; `hint` is added to
+    its hint.
     """
     issues: list[_Issue] = []
     default = TASK_DEFAULTS.get(task, {})
@@ -399,20 +400,24 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         for table, values in checked.items():
             chosen[table].update(values)
     if issues:
-        raise _error_of(issues)
+        raise _error_of(issues, hint)
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
     for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
         tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
     return replace(Config(**tables), **chosen[""])
 
 
-def _error_of(issues: list[_Issue]) -> TemploraError:
+def _error_of(issues: list[_Issue], hint: str | None) -> TemploraError:
     if len(issues) > 1:
-        listed = "".join(f"\n  {issue.text}" for issue in issues)
-        return TemploraError(f"{len(issues)} settings are wrong:{listed}", "correct or remove them")
-    (issue,) = issues
-    default = "" if issue.default in (None, "") else f"; the default is {issue.default}"
-    return TemploraError(issue.text, f"correct or remove it{default}")
+        message = f"{len(issues)} settings are wrong:" + "".join(f"\n  {issue.text}" for issue in issues)
+        advice = "correct or remove them"
+    else:
+        (issue,) = issues
+        message = issue.text
+        advice = "correct or remove it"
+        if issue.default not in (None, ""):
+            advice += f"; the default is {issue.default}"
+    return TemploraError(message, f"{advice}; {hint}" if hint else advice)
 
 
 def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
@@ -448,7 +453,10 @@ def learning_rate_for(parameters: int, optimizer: str) -> float:
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:
     """The configuration from the values of `as_dict`; `source` names it in messages."""
-    return resolve([Layer.of_file(source, values)])
+    try:
+        return resolve([Layer.of_file(source, values)])
+    except TemploraError as error:
+        raise TemploraError(error.message, f"put {source} back as it was") from None
 
 
 def _checked(layer: Layer, issues: list[_Issue]) -> dict[str, dict[str, Any]]:

@@ -62,6 +62,7 @@ class SettingFlags:
     settings: tuple[Setting, ...]
     prefer: str
     task: str
+    command: str
     help: Mapping[str, str]
     """Of flags that say something else than their field, by the name of the setting."""
 
@@ -82,7 +83,7 @@ class SettingFlags:
                 flags[setting] = not FIELDS[setting].default
             elif value is not None and value is not False:
                 flags[setting] = value
-        return GivenSettings(flags, values["settings"] or [], self.task, self.prefer)
+        return GivenSettings(flags, values["settings"] or [], self.task, self.prefer, self.command)
 
     def _parameter(self, setting: Setting, kind: Any) -> inspect.Parameter:
         table, key = setting
@@ -104,14 +105,15 @@ class SettingFlags:
 
 
 def takes_settings(
-    *names: str, prefer: str, task: str, help: Mapping[str, str] | None = None
+    *names: str, prefer: str, task: str, command: str, help: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of the named settings ("decode.top_p", "seed") and `--set`.
 
     They stand where the command has its parameter `settings`, which gets all of them as one
     `GivenSettings`. What is called has a parameter for each flag, by its name without dashes at the front
-    (`no_learn`), and `settings` for the list of `--set`. `prefer` and `task` are those of `GivenSettings`;
-    `help` is what flags say that do not say it as their field does, by the name of the setting.
+    (`no_learn`), and `settings` for the list of `--set`. `prefer`, `task` and `command` are those of
+    `GivenSettings`; `help` is what flags say that do not say it as their field does, by the name of the
+    setting.
 
     Raises ValueError: a name that is no setting, or a setting that has no effect in the task.
     """
@@ -121,21 +123,21 @@ def takes_settings(
             raise ValueError(f"{dotted(setting)} is no setting")
         if reason := without_effect(setting, task, ""):
             raise ValueError(f"a flag for {dotted(setting)}: {reason[0]}")
-    flags = SettingFlags(settings, prefer, task, help or {})
+    flags = SettingFlags(settings, prefer, task, command, help or {})
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
         shown: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
             shown += flags.parameters(parameter.kind) if parameter.name == "settings" else [parameter]
         outer = signature.replace(parameters=shown)
 
-        @wraps(command)
+        @wraps(function)
         def called(*arguments: Any, **named: Any) -> None:
             bound = outer.bind(*arguments, **named)
             bound.apply_defaults()
             own = {name: bound.arguments[name] for name in signature.parameters if name != "settings"}
-            command(**own, settings=flags.given(bound.arguments))
+            function(**own, settings=flags.given(bound.arguments))
 
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
         vars(called).update(__signature__=outer, setting_flags=flags)

@@ -17,22 +17,31 @@ app = typer.Typer(help="See which models there are, and get one.", no_args_is_he
 
 @app.command("list")
 def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """What `--model` can name: aliases, converted GGUF files, models of the Hugging Face cache."""
+    """What `--model` can name: aliases, converted GGUF files, Hugging Face models, here or well known.
+
+    `templora models pull` gets what is not here, and any other Hugging Face model.
+    """
     from templora_cli.engine.models.catalog import listing
 
     models = listing()
     if json:
         print_json([asdict(model) for model in models])
         return
-    columns = ["model", "title", "kind", "licence", "here"]
-    print_table(columns, [_row(model) for model in models], texts=("title", "licence", "here"))
+    print_table(
+        ["model", "kind", "licence", "on disk", "download"],
+        [_row(model) for model in models],
+        texts=("licence",),
+    )
 
 
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="Alias (templora models list) or Hugging Face id.")],
 ) -> None:
-    """Download a model, check it, and make it ready. Prints its folder."""
+    """Download a model, check it, and make it ready. Prints its folder.
+
+    A model that is here is brought up to date; until then it stays as it was pulled.
+    """
     from templora_cli.engine.models import catalog
 
     say(str(catalog.pull(name, _report)))
@@ -53,14 +62,8 @@ def _report(text: str) -> None:
 
 
 def _row(model: ListedModel) -> list[str]:
-    if model.path is not None:
-        here = _megabytes(model.bytes)
-    elif model.download_bytes is not None:
-        here = f"no; pull gets {_megabytes(model.download_bytes)}"
-    else:
-        here = "no"
-    return [model.name, model.title, model.kind or "-", model.licence or "-", here]
+    from templora_cli.engine.models.folders import in_words
 
-
-def _megabytes(size: int) -> str:
-    return f"{max(1, round(size / 1e6))} MB"
+    sizes = (model.bytes, None) if model.path is not None else (None, model.download_bytes)
+    shown = ["-" if size is None else in_words(size) for size in sizes]
+    return [model.name, model.kind or "-", model.licence or "-", *shown]

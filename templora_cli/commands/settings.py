@@ -62,6 +62,8 @@ class GivenSettings:
     task: str
     prefer: str
     """The table that `KEY` is of where several have it."""
+    command: str
+    """The one that was typed, such as "eval ppl"."""
 
     def resolve(self, *, prefer: str | None = None) -> Config:
         """The configuration of the task, from both files, the flags and `--set`, later ones winning.
@@ -79,7 +81,8 @@ class GivenSettings:
         values: dict[str, Any] = {}
         for (table, key), value in settings.items():
             (values.setdefault(table, {}) if table else values)[key] = value
-        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task)
+        hint = f"templora {self.command} --help lists the settings and their ranges"
+        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task, hint=hint)
 
 
 def dotted(setting: Setting) -> str:

@@ -36,6 +36,7 @@ SAMPLE = 200
     *("decode.chunk_tokens", "seed"),
     prefer="translation",
     task="translation",
+    command="translate",
 )
 def translate(
     file: Annotated[Path, typer.Argument(help="What is translated: .txt, .md, .html, .epub or .docx.")],

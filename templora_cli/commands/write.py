@@ -21,6 +21,7 @@ DEFAULT_CHUNKS = 4
     *("decode.top_k", "decode.repetition_penalty", "seed"),
     prefer="generated",
     task="novel",
+    command="write",
     help={"train.learn": "Write with the plain base model, for comparison."},
 )
 def write(

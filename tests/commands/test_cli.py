@@ -488,7 +488,7 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a folder": (["--from", "."], "cannot be read"),
     "a binary file": (["--from", "binary.txt"], "is a program, not a text"),
     "an empty opening": (["--from", "empty.txt"], "is empty"),
-    "an unknown model": (["--premise", "a", "--model", "smollm3"], "unknown model 'smollm3'"),
+    "an unknown model": (["--premise", "a", "--model", "smolm2-135m"], "unknown model 'smolm2-135m'"),
     "a model that is not here": (["--premise", "a", "--model", "smollm2-135m"], "is not on this machine"),
     "a premise of other bytes": (["--premise", "caf\udce9"], "the premise is not UTF-8"),
     "an absurd length": (["--premise", "a", "--chunks", "9" * 30], "--chunks 999"),

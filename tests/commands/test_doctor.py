@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import LlamaConfig
 
 from templora_cli.commands.doctor import bytes_of
 from templora_cli.config import Config
 from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.memory import machine
+from templora_cli.engine.memory.planner import MARGIN
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.prepare import ENGINE, Engine
@@ -40,13 +42,16 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     assert "gradient_checkpointing off" in lines and "chunk_tokens           64" in lines
     assert "GB\tload\tdecode\tscore\ttrain" in lines
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
-    assert lines[-1].startswith("it fits: about ")
+    assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
+    assert any(line.startswith("it fits: it takes about ") for line in lines)
+    command = f"templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
+    assert lines[lines.index("write with it:") + 1] == command and "get it:" not in lines
 
 
 def test_json_has_the_bytes(tiny_model: Path) -> None:
     told = figures("--model", tiny_model, "--set", "rank=4")
     assert told["peak_bytes"] == max(told["phases_bytes"].values()) <= told["available_bytes"]
-    assert told["fits"] and told["advice"] is None
+    assert told["fits"] and told["advice"] is None and told["commands"]["write"].endswith("--set rank=4")
     for phase, total in told["phases_bytes"].items():
         assert total == sum(part.get(phase, 0) for part in told["parts_bytes"].values())
     half = figures("--model", tiny_model, "--set", "rank=2")
@@ -55,17 +60,48 @@ def test_json_has_the_bytes(tiny_model: Path) -> None:
 
 def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path / "seven")  # Llama-2 7B; no weights are needed
-    card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64")
+    card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64", "--set", "train.alpha=64")
     told = figures(*card, "--memory", "8GB")
-    assert not told["fits"] and told["advice"] == "--set chunk_tokens=512 --set decode.context_tokens=1024"
+    flags = "--set rank=16 --set alpha=16"
+    assert not told["fits"] and told["advice"] == f"add to the command: {flags}"
     assert told["available_bytes"] == 8_000_000_000 - machine.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
-    shorter = ("--set", "chunk_tokens=512", "--set", "decode.context_tokens=1024")
-    assert figures(*card, "--memory", "8GB", *shorter)["fits"]
+    command = f"templora write --premise-file premise.txt --model {tmp_path / 'seven'} {flags}"
+    assert told["commands"] == {"get": None, "write": command}, (
+        "without what was said of the other machine, or is changed"
+    )
+    words = command.split()[command.split().index("--model") :]
+    safe = figures(*words, "--device", "cuda", "--memory", "8GB")
+    assert safe["peak_bytes"] * (1 + MARGIN) <= safe["available_bytes"] and safe["advice"] is None
+    assert safe["commands"]["write"] == command
     large = figures(*card, "--memory", "80 GiB")
     assert large["fits"] and large["gradient_checkpointing"] == "off"
     done = templora("doctor", *card, "--memory", "8GB")
-    assert done.stdout.splitlines()[-1] == "hint: --set chunk_tokens=512 --set decode.context_tokens=1024"
+    lines = done.stdout.splitlines()
+    assert lines[-4:-1] == [f"hint: add to the command: {flags}", "write with it:", command]
+    assert lines[-1].startswith("note: planned from config.json alone")
+    assert not any(line.startswith("cores") for line in lines), "those of another machine are not known"
+
+
+def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path / "seven")
+    card = ("--model", tmp_path / "seven", "--device", "cuda")
+    peak = figures(*card, "--memory", "80GB", "--set", "gradient_checkpointing=on")["peak_bytes"]
+    tight = (*card, "--memory", f"{(peak * 1.05 + machine.CUDA_CONTEXT) / 1e9:.3f}GB")
+    told = figures(*tight)
+    assert (
+        told["fits"]
+        and "--set" in told["advice"]
+        and told["advice"].rpartition(": ")[2] in told["commands"]["write"]
+    )
+    done = templora("doctor", *tight)
+    assert "that is tight, as a plan may be wrong by 15%" in done.stdout
+
+
+def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path / "seven")
+    told = figures("--model", tmp_path / "seven", "--device", "cuda", "--memory", "4GB")
+    assert told["commands"]["write"] is None and "--model Qwen/Qwen3-" in told["advice"]
 
 
 def test_sizes() -> None:
@@ -75,10 +111,48 @@ def test_sizes() -> None:
             bytes_of(size)
 
 
-def test_a_model_that_is_not_here() -> None:
-    done = templora("doctor", "--model", "smollm2-135m")
+def test_an_alias_that_is_not_here_is_planned_all_the_same() -> None:
+    done = templora("doctor", "--model", "SmolLM2-135M")
+    assert done.exit_code == 0, message_of(done)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("model "))
+    assert line.split(maxsplit=1)[1] == (
+        "smollm2-135m, 135 million parameters; not here, a download of 93 MB"
+    )
+    assert "get it:\ntemplora models pull smollm2-135m\nwrite with it:\n" in done.stdout
+    told = figures("--model", "gemma3-270m", "--device", "cuda", "--memory", "8GB")
+    assert told["model"].startswith("gemma3-270m, 268 million parameters")
+
+
+def test_a_name_of_nothing() -> None:
+    done = templora("doctor", "--model", "smolm2-135m")
     assert isinstance(done.exception, TemploraError)
-    assert done.exception.hint == "templora models pull smollm2-135m"
+    assert done.exception.message == "unknown model 'smolm2-135m'; did you mean smollm2-135m?"
+
+
+def test_a_tokenizer_that_is_not_here_is_reckoned(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    whole, alone = (figures("--model", folder, "--device", "cpu") for folder in (tiny_model, tmp_path))
+    differ = whole["parts_bytes"]["libraries"]["load"] - alone["parts_bytes"]["libraries"]["load"]
+    assert abs(differ) < 1_000_000
+    assert whole["parts_bytes"]["base"] == alone["parts_bytes"]["base"]
+
+
+def test_no_gpu_where_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    done = templora("doctor", "--device", "cuda")
+    assert isinstance(done.exception, TemploraError) and "GPU" in done.exception.message
+    assert "--device cuda --memory 8GB" in str(done.exception.hint)
+
+
+def test_a_home_that_cannot_be_written_is_a_note(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TEMPLORA_HOME", str(tmp_path / "file" / "home"))
+    notes = figures("--model", tiny_model)["notes"]
+    (told,) = (note for note in notes if "TEMPLORA_HOME" in note)
+    assert told.startswith(f"{tmp_path / 'file' / 'home'} cannot be written (")
 
 
 # --- write --------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def typed(setting: Setting) -> list[str]:
 
 def test_the_commands_with_settings() -> None:
     assert TAKING.keys() == {"write", "translate", "doctor", "eval ppl", "eval translate", "eval drift"}
+    assert all(flags.command == name for name, flags in TAKING.items())
 
 
 @pytest.mark.parametrize(("name", "setting"), DECLARED, ids=lambda part: str(part))
@@ -97,7 +98,7 @@ def test_no_flag_of_a_setting_is_made_by_hand(name: str) -> None:
 def test_any_setting_can_be_a_flag(setting: Setting) -> None:
     reached: list[GivenSettings] = []
 
-    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
     def command(before: str = "", *, settings: GivenSettings, after: bool = False) -> None:
         assert (before, after) == ("x", True)
         reached.append(settings)
@@ -117,7 +118,7 @@ def test_any_setting_can_be_a_flag(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> None:
-    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
     def command(*, settings: GivenSettings) -> None:
         """Nothing."""
 
@@ -139,6 +140,7 @@ def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() ->
         *("model.name", "train.learn", "decode.top_k"),
         prefer="generated",
         task="novel",
+        command="write",
         help={"train.learn": "Plainly."},
     )
     def command(first: int = 0, *, settings: GivenSettings, last: int = 0) -> None:
@@ -168,4 +170,4 @@ def test_flags_that_cannot_be_declared(names: list[str], task: str, complaint: s
         """Nothing."""
 
     with pytest.raises(ValueError, match=complaint):
-        takes_settings(*names, prefer="generated", task=task)(command)
+        takes_settings(*names, prefer="generated", task=task, command="write")(command)

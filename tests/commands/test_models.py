@@ -11,17 +11,20 @@ from typer.testing import CliRunner
 from templora_cli.commands.models import app
 from templora_cli.engine.models import catalog
 from templora_cli.engine.models.catalog import ListedModel
+from templora_cli.engine.models.names import SUGGESTED
 from templora_cli.errors import TemploraError
+from tests.commands.test_cli import templora
 
 ROOT = Path(__file__).parents[2]
 HERE = ListedModel("small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000)
 ABSENT = ListedModel("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
 OTHER = ListedModel("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
+OFFERED = ListedModel("org/y", "org/y", "chat", "MIT", "hub", None, 0, 16_400_000_000)
 
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[ListedModel]:
-    models = [HERE, ABSENT, OTHER]
+    models = [HERE, ABSENT, OTHER, OFFERED]
     monkeypatch.setattr(catalog, "listing", lambda: models)
     return models
 
@@ -30,16 +33,17 @@ def test_list_is_a_table_with_one_model_a_line(listed: list[ListedModel]) -> Non
     done = CliRunner().invoke(app, ["list"])
     assert done.exit_code == 0 and done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
-        ["model", "title", "kind", "licence", "here"],
-        ["small", "Small", "chat", "Apache-2.0", "269 MB"],
-        ["large-one", "Large", "base", "own terms", "no; pull gets 238 MB"],
-        ["org/x", "org/x", "-", "-", "1 MB"],
+        ["model", "kind", "licence", "on disk", "download"],
+        ["small", "chat", "Apache-2.0", "269 MB", "-"],
+        ["large-one", "base", "own terms", "-", "238 MB"],
+        ["org/x", "-", "-", "1 MB", "-"],
+        ["org/y", "chat", "MIT", "-", "16.4 GB"],
     ]
 
 
 def test_list_as_json(listed: list[ListedModel]) -> None:
     done = CliRunner().invoke(app, ["list", "--json"])
-    first, second, third = json.loads(done.stdout)
+    first, second, third, _ = json.loads(done.stdout)
     assert first == {
         "name": "small",
         "title": "Small",
@@ -58,9 +62,10 @@ def test_list_of_a_new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     done = CliRunner().invoke(app, ["list", "--json"])
-    assert {model["name"]: model["path"] for model in json.loads(done.stdout)} == dict.fromkeys(
-        catalog.ALIASES
-    )
+    listed = {model["name"]: model for model in json.loads(done.stdout)}
+    assert list(listed) == [*catalog.ALIASES, *(one.name for one in SUGGESTED)]
+    for model in listed.values():
+        assert model["path"] is None and model["download_bytes"] > 0 and model["licence"], model["name"]
 
 
 def test_pull_prints_the_folder_and_tells_the_rest_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +88,7 @@ def test_errors_are_left_to_the_caller(command: str) -> None:
     done = CliRunner().invoke(app, [command, "smollm2-134m"])
     assert isinstance(done.exception, TemploraError)
     assert done.exception.message == "unknown model 'smollm2-134m'; did you mean smollm2-135m?"
+    assert done.exception.hint == "templora models pull smollm2-135m"
 
 
 def test_the_command_line_shows_an_error_with_its_hint() -> None:
@@ -107,3 +113,16 @@ def test_list_loads_neither_torch_nor_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]", done
+
+
+def test_part_of_a_name_gives_the_command_that_gets_the_model() -> None:
+    for command in (
+        ("models", "path", "Qwen3-8B"),
+        ("write", "--premise", "A storm.", "--model", "Qwen3-8B"),
+    ):
+        done = templora(*command)
+        error = done.exception if isinstance(done.exception, TemploraError) else None
+        told = done.stderr if error is None else f"error: {error.message}\nhint: {error.hint}\n"
+        assert told.endswith(
+            "error: model Qwen/Qwen3-8B is not on this machine\nhint: templora models pull Qwen/Qwen3-8B\n"
+        )

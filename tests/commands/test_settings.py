@@ -17,10 +17,10 @@ from templora_cli.commands.settings import (
     settings_of,
     user_config_file,
 )
-from templora_cli.config import TASK_OVERRIDES, Config, resolve
+from templora_cli.config import TASK_OVERRIDES, Config, from_dict, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
-from tests.commands.test_flags import another, task_of, value_of
+from tests.commands.test_flags import TAKING, another, task_of, value_of
 
 
 def given(
@@ -29,7 +29,7 @@ def given(
     task: str = "novel",
     prefer: str = "generated",
 ) -> GivenSettings:
-    return GivenSettings(flags or {}, assignments, task, prefer)
+    return GivenSettings(flags or {}, assignments, task, prefer, "write")
 
 
 def test_without_anything_it_is_the_defaults() -> None:
@@ -215,6 +215,29 @@ def test_the_tables_name_settings_that_there_are() -> None:
     named = [setting for refused in WITHOUT_EFFECT.values() for setting in refused]
     named += [setting for pairs in TASK_OVERRIDES.values() for pair in pairs.items() for setting in pair]
     assert named and set(named) <= FIELDS.keys()
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_a_hint_names_the_command_that_was_typed(name: str) -> None:
+    Path("book.txt").write_text("A book.\n")
+    Path("pairs.jsonl").write_text('{"source": "one", "target": "eins"}\n')
+    needed = {
+        "write": "--premise a",
+        "translate": "book.txt --from de --to en",
+        "eval ppl": "book.txt",
+        "eval drift": "--premise a",
+        "eval translate": "pairs.jsonl --from en --to de",
+    }
+    result = templora(*name.split(), *needed.get(name, "").split(), "--set", "rank=0")
+    hint = f"templora {name} --help lists the settings and their ranges"
+    assert "--set train.rank = 0: must be at least 1" in message_of(result)
+    assert getattr(result.exception, "hint", None) == hint or f"hint: {hint}\n" in result.stderr
+
+
+def test_a_session_that_was_edited_is_to_be_put_back() -> None:
+    with pytest.raises(TemploraError) as caught:
+        from_dict({"train": {"rank": 0}}, "session.json")
+    assert caught.value.hint == "put session.json back as it was"
 
 
 @pytest.mark.parametrize(

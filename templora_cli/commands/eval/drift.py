@@ -34,6 +34,7 @@ MEASURES = [
     *("decode.chunk_tokens", "decode.context_tokens"),
     prefer="generated",
     task="drift",
+    command="eval drift",
 )
 def drift(
     premise: Annotated[Optional[str], typer.Option(help="What is written about.")] = None,

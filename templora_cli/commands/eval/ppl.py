@@ -49,6 +49,7 @@ COST_COLUMNS = {
     *("decode.chunk_tokens", "decode.context_tokens", "seed"),
     prefer="human",
     task="ppl",
+    command="eval ppl",
 )
 def ppl(
     files: Annotated[list[Path], typer.Argument(help="Text files, each a book of its own.")],

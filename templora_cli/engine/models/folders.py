@@ -39,20 +39,24 @@ def models_dir() -> Path:
     return cache_dir() / "models"
 
 
-def checked(folder: Path, shown: str) -> Path:
+PICKLED = ("*.bin", "*.pt", "*.pth")
+"""Weights that templora does not load."""
+
+
+def checked(folder: Path, shown: str, again: str = "get the model again") -> Path:
     """`folder`, if a model can be loaded from it.
 
-    Raises TemploraError that names the folder as `shown` and says what it lacks.
+    Raises TemploraError that names the folder as `shown` and says what it lacks; `again` is how one gets the
+    model.
     """
     if not (folder / "config.json").is_file():
         ggufs = sorted(folder.glob("*.gguf"))
         hint = f"--model {ggufs[0]}" if ggufs else "templora models list"
         raise TemploraError(f"{shown} has no config.json, so it is not a model folder", hint)
     if missing := sorted(name for name in _shards(folder, shown) if not (folder / name).is_file()):
-        raise TemploraError(f"{shown} is not whole: {missing[0]} is missing", "get the model again")
+        raise TemploraError(f"{shown} is not whole: {missing[0]} is missing", again)
     if not any(folder.glob("*.safetensors")):
-        pickled = [path for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind)]
-        why = "; templora does not load pickled ones" if pickled else ""
+        why = "; templora does not load pickled ones" if has_weights(folder) else ""
         raise TemploraError(
             f"{shown} has no safetensors weights{why}", "templora models list shows models that work"
         )
@@ -70,6 +74,21 @@ def _shards(folder: Path, shown: str) -> set[str]:
         raise TemploraError(f"{shown}: {index.name} is damaged", "get the model again") from error
 
 
+def has_weights(folder: Path) -> bool:
+    """Are there any, in whatever form?"""
+    return any(True for kind in ("*.safetensors", *PICKLED) for _ in folder.glob(kind))
+
+
+def writes_chats(folder: Path) -> bool:
+    """Has the model in `folder` a chat template, so that it follows a premise?"""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+
+
 def is_model(folder: Path) -> bool:
     """Whether a model can be loaded from `folder`."""
     try:
@@ -77,6 +96,11 @@ def is_model(folder: Path) -> bool:
     except TemploraError:
         return False
     return True
+
+
+def in_words(size: int) -> str:
+    """Bytes as a person reads them: 93 MB, 16.4 GB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def size_of(folder: Path) -> int:

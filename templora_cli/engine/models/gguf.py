@@ -13,27 +13,120 @@ import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from templora_cli.engine.models.folders import Report, in_words
 from templora_cli.errors import TemploraError
 
+ELSEWHERE = "make room there, or name another folder in the environment variable TEMPLORA_CACHE"
+CHILD = """
+import sys
+sys.path[:] = sys.argv[4:]
+from templora_cli.engine.models.gguf import convert_for_parent
+convert_for_parent(*sys.argv[1:4])
+"""
+"""Modules are looked for where this process looks: the working folder is not to be trusted."""
 
-def convert_gguf(gguf: Path, folder: Path, *, chat_template: bool = True) -> None:
+
+def convert_apart(gguf: Path, folder: Path, *, report: Report, chat_template: bool = True) -> str:
+    """`convert_gguf` in a process of its own, with which goes the memory that it took.
+
+    That process ends with this one. Raises TemploraError as `convert_gguf` does, and where it is killed.
+    """
+    command = [sys.executable, "-c", CHILD, str(gguf), str(folder), "chat" if chat_template else "base"]
+    result: dict[str, Any] = {}
+    with subprocess.Popen(
+        [*command, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                result = _said(line) or result
+                if "doing" in result:
+                    report(result["doing"])
+        finally:
+            process.kill()  # it has ended, unless this process was interrupted
+    if "error" in result:
+        raise TemploraError(*result["error"])
+    if "licence" not in result:
+        raise TemploraError(
+            f"converting {gguf.name} was stopped from outside, perhaps for lack of memory",
+            "close other programs, or use the model's safetensors: --model takes their folder",
+        )
+    return str(result["licence"])
+
+
+def _said(line: bytes) -> dict[str, Any] | None:
+    """A line of the other process, if it is one of its own and not one of a library."""
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def convert_for_parent(gguf: str, folder: str, kind: str) -> None:
+    """What the process of `convert_apart` does: `convert_gguf`, told in lines of JSON on standard output."""
+
+    def say(**facts: Any) -> None:
+        print(json.dumps(facts), flush=True)
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()  # ends when the parent does, however that comes
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        chat = kind == "chat"
+        licence = convert_gguf(
+            Path(gguf), Path(folder), chat_template=chat, report=lambda text: say(doing=text)
+        )
+        say(licence=licence)
+    except TemploraError as error:
+        say(error=[error.message, error.hint])
+
+
+def _nobody(text: str) -> None:
+    """Nobody is told."""
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def convert_gguf(
+    gguf: Path,
+    folder: Path,
+    *,
+    chat_template: bool = True,
+    report: Report = _nobody,
+    free: Callable[[Path], int] = _free,
+) -> str:
     """Write `gguf` into `folder` as config.json, float16 model.safetensors and tokenizer files.
 
     `chat_template=False` leaves the file's chat template out, so that the model is taken for one that
     only continues text. Nothing is printed. What stands in `folder` after an error is to be thrown
-    away. Raises TemploraError where the file is damaged, its architecture unknown to transformers, or
-    the disk full.
+    away. Returns the licence that the file names, or "". Raises TemploraError where the file is damaged, its
+    architecture unknown to transformers, or the disk full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _silence():
         try:
+            licence, size = _facts(gguf)
+            if size > (there := free(folder)):
+                told = f"{gguf.name} takes {in_words(size)} unpacked, and {in_words(there)} are free"
+                raise TemploraError(f"{told} in {folder.parent.parent}", ELSEWHERE)
+            report(f"unpacking {gguf.name} to {in_words(size)}")
             model, tokenizer = _load(gguf, folder.parent)
         except TemploraError:
             raise
@@ -48,8 +141,20 @@ def convert_gguf(gguf: Path, folder: Path, *, chat_template: bool = True) -> Non
         except Exception as error:  # a full disk is an OSError or the SafetensorError that wraps it
             raise TemploraError(
                 f"cannot write {folder}: {_first_line(error)}",
-                "make room there, or name another folder in the environment variable TEMPLORA_CACHE",
+                ELSEWHERE,
             ) from error
+    return licence
+
+
+def _facts(gguf: Path) -> tuple[str, int]:
+    """The licence that the file names, and the bytes of its weights in float16."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf)
+    field = reader.get_field("general.license")
+    said = str(field.contents()) if field else ""
+    licence = said if re.fullmatch(r"[\w.+ -]{1,60}", said) else ""
+    return licence, 2 * sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
 def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
@@ -157,8 +262,10 @@ def _silence() -> Iterator[None]:
 
 def _unreadable(gguf: Path, error: Exception) -> TemploraError:
     """What to tell of an error in reading; the error itself stays its cause, for --debug."""
-    if isinstance(error, (struct.error, MemoryError)):
-        reason = "it ends too early" if isinstance(error, struct.error) else "there is not enough memory"
+    if isinstance(error, MemoryError):
+        reason = "there is not enough memory"
+    elif isinstance(error, (struct.error, IndexError)) or "cannot reshape array" in str(error):
+        reason = "it ends too early"
     else:
         reason = re.sub(r"\S*model\.gguf", "it", _first_line(error))
     return TemploraError(

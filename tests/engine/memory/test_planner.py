@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config
 
+from templora_cli.commands.settings import settings_of
 from templora_cli.config import (
     Config,
     DecodeConfig,
@@ -20,6 +23,7 @@ from templora_cli.config import (
     LearningConfig,
     ModelConfig,
     TrainConfig,
+    from_dict,
 )
 from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
 from templora_cli.engine.decoding.protocols import BLOCK
@@ -27,6 +31,7 @@ from templora_cli.engine.memory import planner
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.parts import PHASES, Workload, layer_bytes
 from templora_cli.engine.memory.planner import MARGIN, Plan, advice, plan_or_refuse
+from templora_cli.engine.memory.sizes import USUAL_SIZES, UsualSize
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.shape import Shape, shape_of
 from templora_cli.engine.training.fused_lora import fuse_lora_layers
@@ -303,6 +308,11 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
     assert kept.config.train.gradient_checkpointing == "off", "what was said is done"
 
 
+def safe(peak: int) -> DeviceMemory:
+    """One in which that leaves just the margin."""
+    return room_of(peak * (1 + MARGIN) + 1)
+
+
 def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shape) -> None:
     peak = plan(seven, whole(), room_of(0)).peak
     with pytest.raises(TemploraError) as caught:
@@ -311,12 +321,16 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
         f"not enough memory: to decode takes {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
-    assert caught.value.hint == "--set chunk_tokens=512 --set decode.context_tokens=1024"
+    assert caught.value.hint == "add to the command: --set rank=16 --set alpha=16"
     assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak
 
 
+RANK = "--set rank=32 --set alpha=32"
+CHUNK = "--set chunk_tokens=512 --set decode.context_tokens=1024"
+
+
 @pytest.mark.parametrize(
-    ("config", "of", "hint"),
+    ("config", "of", "flags"),
     [
         (with_checkpointing("off"), with_checkpointing("on"), "--set gradient_checkpointing=auto"),
         (
@@ -324,23 +338,108 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
             whole(),
             "--quantize nf4",
         ),
-        (whole(), asked(rank=16), "--set rank=16"),
+        (whole(), asked(rank=32, alpha=32), RANK),
+        (asked(rank=64, alpha=16), asked(rank=32, alpha=8), "--set rank=32 --set alpha=8"),
         (
             whole(),
-            whole(train=TrainConfig(rank=16), decode=DecodeConfig(chunk_tokens=512, context_tokens=1024)),
-            "--set chunk_tokens=512 --set decode.context_tokens=1024 --set rank=16",
+            whole(
+                train=TrainConfig(rank=32, alpha=32),
+                decode=DecodeConfig(chunk_tokens=512, context_tokens=1024),
+            ),
+            f"{RANK} {CHUNK}",
         ),
-        (whole(), asked(learn=False, rank=1), "--no-learn"),
     ],
 )
-def test_advice_is_the_fewest_changes_that_help(config: Config, of: Config, hint: str, seven: Shape) -> None:
-    free = plan(seven, of, room_of(0)).peak
-    assert not plan(seven, config, room_of(free)).fits
-    assert advice(seven, config, room_of(free), header=HEADER) == hint
+def test_advice_is_the_fewest_changes_that_leave_the_margin(
+    config: Config, of: Config, flags: str, seven: Shape
+) -> None:
+    device_memory = safe(plan(seven, of, room_of(0)).peak)
+    made = plan(seven, config, device_memory)
+    assert not made.fits or made.is_tight
+    found = advice(seven, config, device_memory, header=HEADER)
+    assert (found.flags, found.learns, found.smaller) == (flags, True, None)
+    assert found.text == f"add to the command: {flags}"
 
 
-def test_where_nothing_helps_a_smaller_model_does(seven: Shape) -> None:
-    assert "smaller --model" in advice(seven, whole(), room_of(10**9), header=HEADER)
+@given(
+    free=st.integers(10**9, 60 * 10**9),
+    rank=st.sampled_from([1, 8, 64, 256]),
+    chunk=st.sampled_from([8, 256, 1024, 4096]),
+    quantize=st.sampled_from(["auto", "none", "int8"]),
+    checkpointing=st.sampled_from(["auto", "on", "off"]),
+    learn=st.booleans(),
+    device=st.sampled_from([CPU, GPU]),
+)
+def test_nothing_is_advised_that_is_tight(
+    seven: Shape,
+    free: int,
+    rank: int,
+    chunk: int,
+    quantize: str,
+    checkpointing: str,
+    learn: bool,
+    device: DeviceMemory,
+) -> None:
+    """What is advised is typed as it stands: with it the book fits, and by more than a plan may be wrong."""
+    train = TrainConfig(rank=rank, learn=learn, gradient_checkpointing=checkpointing)
+    config = Config(ModelConfig(quantize=quantize), DecodeConfig(chunk_tokens=chunk), train)
+    device_memory = replace(device, free=free)
+    found = advice(seven, config, device_memory, header=HEADER)
+    assert found.learns or found.flags.endswith("--no-learn")
+    if found.flags:
+        made = plan(seven, typed(config, found.flags), device_memory)
+        assert made.fits and not made.is_tight
+    if found.smaller is not None:
+        name, parameters = found.smaller
+        assert parameters < seven.parameters and f"--model {name}" in found.text
+        usual = next(size for size in USUAL_SIZES if size.name == name).shape()
+        made = plan(usual, config, device_memory)
+        assert made.fits and not made.is_tight
+
+
+def typed(config: Config, flags: str) -> Config:
+    """The settings with flags after them, as the command line reads them."""
+    words, assignments = flags.split(), []
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        if word == "--set":
+            assignments.append(value)
+        elif word == "--quantize":
+            assignments.append(f"quantize={value}")
+        elif word == "--no-learn":
+            assignments.append("learn=false")
+    tables = config.as_dict()
+    for (table, key), value in settings_of(assignments, prefer="generated").items():
+        tables[table][key] = value
+    return from_dict(tables, "typed")
+
+
+def test_where_no_setting_is_enough_smaller_models_are_named(seven: Shape) -> None:
+    found = advice(seven, whole(), room_of(4 * 10**9), header=HEADER)
+    assert found.text == "a model of 1.7 billion parameters fits, such as --model Qwen/Qwen3-1.7B"
+    found = advice(seven, whole(), room_of(3 * 10**9), header=HEADER)
+    assert found.text == "a model of 596 million parameters fits, such as --model Qwen/Qwen3-0.6B"
+
+
+def test_a_book_that_does_not_learn_is_advised_last(seven: Shape) -> None:
+    short = whole(decode=DecodeConfig(chunk_tokens=8, context_tokens=8), train=TrainConfig(rank=4, alpha=4))
+    plain = replace(short, train=replace(short.train, learn=False))
+    found = advice(seven, short, safe(plan(seven, plain, room_of(0)).peak), header=HEADER)
+    assert not found.learns and found.smaller is not None
+    assert found.text == (
+        "a model of 4.0 billion parameters fits, such as --model Qwen/Qwen3-4B; "
+        "this one fits without learning: --no-learn"
+    )
+
+
+def test_where_nothing_fits_at_all(seven: Shape) -> None:
+    found = advice(seven, whole(), room_of(10**9), header=HEADER)
+    assert found.text.startswith("close other programs")
+
+
+@pytest.mark.parametrize("size", USUAL_SIZES, ids=lambda size: size.name)
+def test_usual_sizes_are_those_that_their_names_say(size: UsualSize) -> None:
+    said = float(size.name.rpartition("-")[2].rstrip("B"))
+    assert size.shape().parameters == pytest.approx(said * 1e9, rel=0.06)
 
 
 def test_what_the_process_holds_already_is_not_taken_twice(shape: Shape) -> None:

@@ -13,17 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 from filelock import FileLock
-from huggingface_hub import errors as hub_errors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.tiny_model import save_tiny_model
 from templora_cli.engine.models import catalog, wheels
-from templora_cli.engine.models.catalog import Alias, Sources, Wheel
+from templora_cli.engine.models.aliases import Alias
+from templora_cli.engine.models.catalog import Sources
 from templora_cli.engine.models.gguf import convert_gguf
+from templora_cli.engine.models.names import SUGGESTED
+from templora_cli.engine.models.wheels import Wheel
 from templora_cli.errors import TemploraError
+from tests.engine.models.fake_hub import CONFIG, FakeHub
 from tests.engine.models.tiny_gguf import wheel_of, write_tiny_gguf
 
 ROOT = Path(__file__).parents[3]
@@ -97,17 +99,20 @@ def alias(pip: Pip, gguf_bytes: bytes, probe: str) -> Alias:
         gguf_sha256=sha256(gguf_bytes),
         download_bytes=50_000,
         probe=probe,
+        config=json.loads(CONFIG),
+        tokenizer_bytes=3_000,
     )
 
 
 @pytest.fixture
-def sources(alias: Alias, pip: Pip, hub: Path) -> Sources:
-    """The known models and `tiny`; no network."""
-    return Sources(aliases={**catalog.ALIASES, "tiny": alias}, pip=pip, snapshot=offline, hub=hub)
+def sources(alias: Alias, pip: Pip, hub: FakeHub) -> Sources:
+    """The known models and `tiny`; a Hub that has nothing."""
+    return Sources({**catalog.ALIASES, "tiny": alias}, pip, converted, hub.hub())
 
 
-def offline(*_: Any, **__: Any) -> str:
-    raise AssertionError("the Hub was asked")
+def converted(gguf: Path, folder: Path, *, report: Any, chat_template: bool = True) -> str:
+    """In this process, which has the libraries loaded already."""
+    return convert_gguf(gguf, folder, chat_template=chat_template)
 
 
 def with_alias(sources: Sources, **changes: Any) -> Sources:
@@ -122,9 +127,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Path:
-    """An empty cache of huggingface_hub."""
-    return tmp_path / "hub"
+def hub(tmp_path: Path) -> FakeHub:
+    """One that has nothing, with an empty cache."""
+    return FakeHub(tmp_path / "hub")
 
 
 def models_left(cache: Path) -> list[str]:
@@ -382,12 +387,22 @@ def test_an_alias_that_was_not_pulled(cache: Path) -> None:
     assert caught.value.hint == "templora models pull smollm2-135m"
 
 
-@pytest.mark.parametrize("name", ["smollm2-135", "SMOLLM2-135M", "smolm2-135m"])
+@pytest.mark.parametrize("name", ["smollm2-135", "smolm2-135m"])
 @pytest.mark.parametrize("find", [catalog.resolve, catalog.pull])
-def test_a_misspelt_alias(cache: Path, name: str, find: Any) -> None:
-    with pytest.raises(TemploraError, match="did you mean smollm2-135m") as caught:
-        find(name, silent)
-    assert caught.value.hint == "templora models list"
+def test_a_misspelt_alias(cache: Path, sources: Sources, name: str, find: Any) -> None:
+    with pytest.raises(
+        TemploraError, match=r"did you mean smollm2-135m\?|is taken for smollm2-135m,"
+    ) as caught:
+        find(name, silent, sources)
+    assert caught.value.hint == "templora models pull smollm2-135m"
+
+
+@pytest.mark.parametrize("name", ["TINY", "Tiny"])
+def test_capitals_do_not_count(sources: Sources, cache: Path, name: str) -> None:
+    with pytest.raises(TemploraError, match=r"^model tiny is not on this machine"):
+        catalog.resolve(name, silent, sources)
+    folder = catalog.pull(name, silent, sources)
+    assert catalog.resolve(name, silent, sources) == folder == cache / "models" / "tiny"
 
 
 @pytest.mark.parametrize(
@@ -414,19 +429,26 @@ def test_a_misspelt_alias(cache: Path, name: str, find: Any) -> None:
         "x" * 5000,
         "nowhere.gguf",
         "org/nowhere.gguf",
+        "C:\\models\\qwen3-8b",
+        "D:/models",
+        "models\\qwen3",
+        "a/folder/qwen3-8b",
     ],
 )
-def test_names_that_mean_nothing_touch_nothing(cache: Path, hub: Path, name: str) -> None:
+def test_names_that_mean_nothing_touch_nothing(
+    cache: Path, hub: FakeHub, sources: Sources, name: str
+) -> None:
     model_folder(cache / "models" / "tiny")
     model_folder(cache / "models" / "gguf-0123456789abcdef")
     before = sorted(cache.rglob("*"))
     if name != "..":  # a folder, though not of a model
         with pytest.raises(TemploraError, match=r"unknown model|no file or folder"):
-            catalog.resolve(name, silent, Sources(hub=hub))
+            catalog.resolve(name, silent, sources)
     if name != "org/nowhere.gguf":
         with pytest.raises(TemploraError, match="unknown model"):
-            catalog.pull(name, silent, Sources(hub=hub))
-    assert sorted(cache.rglob("*")) == before
+            catalog.pull(name, silent, sources)
+    assert sorted(cache.rglob("*")) == before and not hub.cache.exists()
+    assert all(question.startswith("search ") for question in hub.asked)
 
 
 # --- local folders and GGUF files --------------------------------------------------------------------
@@ -480,35 +502,36 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_a_gguf_file_is_converted_once(tmp_path: Path, cache: Path) -> None:
+    """In a process of its own, as it is outside of tests."""
     file = write_tiny_gguf(tmp_path / "my.gguf")
     said: list[str] = []
     folder = catalog.resolve(str(file), said.append)
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert folder.parent == cache / "models" and folder.name.startswith("gguf-")
-    assert said == ["converting my.gguf; this is done once"]
+    assert said == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
     moved = file.rename(tmp_path / "moved.gguf")
-    assert catalog.resolve(str(moved), said.append) == folder and len(said) == 1
+    assert catalog.resolve(str(moved), said.append) == folder and len(said) == 2
     assert models_left(cache) == [folder.name]
 
 
-def test_a_gguf_file_that_changes_is_converted_again(tmp_path: Path, cache: Path) -> None:
+def test_a_gguf_file_that_changes_is_converted_again(tmp_path: Path, cache: Path, sources: Sources) -> None:
     file = write_tiny_gguf(tmp_path / "my.gguf")
-    first = catalog.resolve(str(file), silent)
+    first = catalog.resolve(str(file), silent, sources)
     stat = file.stat()
     write_tiny_gguf(file, seed=1)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert file.stat().st_size == stat.st_size
-    second = catalog.resolve(str(file), silent)
+    second = catalog.resolve(str(file), silent, sources)
     assert first != second and catalog.fingerprint(first) != catalog.fingerprint(second)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
-    assert catalog.resolve(str(file), silent) not in (first, second)
+    assert catalog.resolve(str(file), silent, sources) not in (first, second)
 
 
 def test_a_damaged_gguf_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     file = write_tiny_gguf(tmp_path / "my.gguf")
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(TemploraError, match=r"cannot read my\.gguf"):
-        catalog.resolve(str(file), silent)
+        catalog.resolve(str(file), silent)  # in a process of its own
     assert models_left(cache) == []
 
 
@@ -520,97 +543,34 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, cache: Path, content: bytes) -> 
     assert models_left(cache) == []
 
 
-# --- the Hugging Face Hub ----------------------------------------------------------------------------
-
-
-def test_a_hub_model_in_its_cache(hub: Path) -> None:
-    with pytest.raises(TemploraError, match=f"model {HUB_ID} is not on this machine") as caught:
-        catalog.resolve(HUB_ID, silent, Sources(hub=hub))
-    assert caught.value.hint == f"templora models pull {HUB_ID}"
-    folder = cached_on_hub(hub)
-    assert catalog.resolve(HUB_ID, silent, Sources(hub=hub)) == folder
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(TemploraError, match=f"{HUB_ID} has no safetensors weights; .* pickled"):
-        catalog.resolve(HUB_ID, silent, Sources(hub=hub))
-
-
-def test_pull_from_the_hub_takes_no_pickles(hub: Path) -> None:
-    offered = [
-        "README.md",
-        "config.json",
-        "consolidated.safetensors",
-        "merges.txt",
-        "chat_template.jinja",
-        "model-1.safetensors",
-        "modeling_custom.py",
-        "original/consolidated.00.pth",
-        "original/params.json",
-        "pytorch_model.bin",
-        "tokenizer.model",
-        "training_args.pt",
-    ]
-    taken: list[str] = []
-
-    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        taken.extend(
-            huggingface_hub.utils.filter_repo_objects(
-                offered, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
-            )
-        )
-        return str(hub_folder)
-
-    hub_folder = cached_on_hub(hub)
-    said: list[str] = []
-    assert catalog.pull(HUB_ID, said.append, Sources(snapshot=download, hub=hub)) == hub_folder
-    assert sorted(taken) == [
-        "chat_template.jinja",
-        "config.json",
-        "merges.txt",
-        "model-1.safetensors",
-        "tokenizer.model",
-    ]
-    assert said[-1] == f"{HUB_ID} is already on this machine"
-
-
-def test_what_the_hub_says_in_a_line(hub: Path) -> None:
-    cases = [
-        (hub_errors.GatedRepoError, "licence of .* has to be accepted", "hf auth login"),
-        (hub_errors.RepositoryNotFoundError, f"the Hugging Face Hub has no {HUB_ID}", "hf auth login"),
-        (hub_errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"),
-        (hub_errors.LocalEntryNotFoundError, "cannot reach the Hugging Face Hub", "network"),
-        (ConnectionResetError, "cannot reach the Hugging Face Hub", "network"),
-        (RuntimeError, f"cannot download {HUB_ID}: RuntimeError", f"templora models pull {HUB_ID}"),
-    ]
-    for kind, message, hint in cases:
-
-        def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> str:
-            raise kind.__new__(kind)  # what their __init__ wants differs between versions
-
-        with pytest.raises(TemploraError, match=message) as caught:
-            catalog.pull(HUB_ID, silent, Sources(snapshot=fail, hub=hub))
-        assert hint in str(caught.value.hint)
-
-
-def test_a_hub_model_without_safetensors_is_refused(hub: Path) -> None:
-    folder = cached_on_hub(hub)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(TemploraError, match=f"{HUB_ID} has no safetensors weights"):
-        catalog.pull(HUB_ID, silent, Sources(snapshot=lambda *_, **__: str(folder), hub=hub))
-
-
 # --- the rest ----------------------------------------------------------------------------------------
 
 
-def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: Path) -> None:
+def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub) -> None:
     assert [(m.name, m.path, m.bytes) for m in catalog.listing(sources) if m.name == "tiny"] == [
         ("tiny", None, 0)
     ]
     tiny = catalog.pull("tiny", silent, sources)
-    converted = catalog.resolve(str(write_tiny_gguf(tmp_path / "my.gguf")), silent)
-    on_hub = cached_on_hub(hub)
-    (cached_on_hub(hub, "half/there") / "model.safetensors").unlink()
+    converted = catalog.resolve(str(write_tiny_gguf(tmp_path / "my.gguf", licence="mit")), silent, sources)
+    gone = write_tiny_gguf(tmp_path / "gone.gguf", seed=1)
+    without_file = catalog.resolve(str(gone), silent, sources)
+    gone.unlink()
+    on_hub, cached = cached_on_hub(hub.cache), cached_on_hub(hub.cache, SUGGESTED[0].name.upper())
+    (cached_on_hub(hub.cache, "half/there") / "model.safetensors").unlink()
+    (on_hub / "README.md").write_text("---\nlicense: mit\nlicense_name: its-own\n---\nlicense: no\n")
     listed = {model.name: model for model in catalog.listing(sources)}
-    assert list(listed) == ["smollm2-135m", "gemma3-270m", "tiny", str(tmp_path / "my.gguf"), HUB_ID]
+    assert hub.asked == []
+    ggufs = sorted([(converted, str(tmp_path / "my.gguf")), (without_file, str(without_file))])
+    in_cache = sorted([HUB_ID, SUGGESTED[0].name.upper()])
+    offered = [one.name for one in SUGGESTED[1:]]
+    own = ["smollm2-135m", "gemma3-270m", "tiny"]
+    assert list(listed) == [*own, *(name for _, name in ggufs), *in_cache, *offered]
+    assert (listed[HUB_ID].licence, listed[HUB_ID].kind) == ("its-own", "base")
+    mine = listed[str(tmp_path / "my.gguf")]
+    assert (mine.licence, mine.kind) == ("mit", "chat")
+    one = listed[offered[0]]
+    assert one.path is None and one.download_bytes == SUGGESTED[1].download_bytes > 10**9
+    assert listed[SUGGESTED[0].name.upper()].path == str(cached)
     assert listed["smollm2-135m"].path is None and listed["smollm2-135m"].licence == "Apache-2.0"
     assert listed["tiny"].path == str(tiny)
     assert listed["tiny"].bytes == sum(path.stat().st_size for path in tiny.iterdir()) > 40_000
@@ -702,3 +662,7 @@ def test_the_default_model_for_real(cache: Path, no_bars: None) -> None:
     answer = model.generate(**prompt, do_sample=False, max_new_tokens=20)
     assert "Paris" in tokenizer.decode(answer[0])
     assert (folder / "LICENSE").exists()
+    alias = catalog.ALIASES["smollm2-135m"]
+    told, found = alias.config, json.loads((folder / "config.json").read_text())
+    assert {key: found[key] for key in told} == told, "the plan before it is here is that of the model"
+    assert (folder / "tokenizer.json").stat().st_size == alias.tokenizer_bytes

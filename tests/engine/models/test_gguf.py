@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from safetensors.torch import load_file
 from tokenizers.normalizers import Lowercase
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from templora_cli.engine.models.gguf import _check, _follow_bos, convert_gguf
+from templora_cli.engine.models.gguf import _check, _follow_bos, convert_apart, convert_gguf
 from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_gguf import END, write_tiny_gguf
 
@@ -171,7 +174,7 @@ def test_a_truncated_file_is_an_error_in_a_line(tiny: Path, tmp_path: Path, shar
     with pytest.raises(TemploraError, match=r"cannot read half\.gguf: ") as caught:
         convert_gguf(tmp_path / "half.gguf", tmp_path / "out")
     assert "\n" not in caught.value.message
-    if share == 0.1:
+    if share >= 0.1:
         assert caught.value.message == "cannot read half.gguf: it ends too early"
 
 
@@ -188,3 +191,104 @@ def test_a_full_disk_is_said(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "config.json").symlink_to("/dev/full")
     with pytest.raises(TemploraError, match=r"cannot write .*No space left"):
         convert_gguf(tiny, tmp_path / "out")
+
+
+def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
+    with pytest.raises(TemploraError, match=r"tiny\.gguf takes 1 MB unpacked, and 1 MB are free") as caught:
+        convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 1000)
+    assert "TEMPLORA_CACHE" in str(caught.value.hint)
+    assert convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 10**6) == "mit"
+
+
+# --- in a process of its own -------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[3]
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None:
+    """Neither the libraries nor what they took of memory; nor is anything of the working folder run."""
+    write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
+    for name in ("torch", "json", "templora_cli"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the working folder')")
+    script = (
+        "import os, sys\n"
+        "sys.path[0] = os.getcwd()\n"
+        "from pathlib import Path\n"
+        "from templora_cli.engine.models.gguf import convert_apart\n"
+        "os.chdir(sys.argv[1])\n"
+        "said = []\n"
+        "file, out = Path('tiny.gguf'), Path('out')\n"
+        "print(convert_apart(file, out, report=said.append, chat_template=False), *said)\n"
+        "assert not {'torch', 'transformers', 'gguf', 'numpy'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("mit unpacking tiny.gguf to 1 MB\n", "")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
+
+
+def test_its_errors_are_those_of_the_conversion(tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "new.gguf", architecture="plumbus")
+    with pytest.raises(TemploraError, match=r"cannot read new\.gguf: .*plumbus") as caught:
+        convert_apart(file, tmp_path / "out", report=silent)
+    assert "architecture" in str(caught.value.hint)
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """The process that it has started, once there is one."""
+    for _ in range(200):
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if listed:
+            return int(listed[0])
+        time.sleep(0.05)
+    raise AssertionError("it started none")
+
+
+def has_ended(pid: int) -> bool:
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("kill", ["the process itself", "this one", "Ctrl-C"])
+def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -> None:
+    write_tiny_gguf(tmp_path / "my.gguf")
+    script = (
+        "import sys\n"
+        "from templora_cli.engine.models import catalog\n"
+        "from templora_cli.errors import TemploraError\n"
+        "try: catalog.resolve(sys.argv[1], print)\n"
+        "except TemploraError as error: print(error.message)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    environment = {**os.environ, "TEMPLORA_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script, str(tmp_path / "my.gguf")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
+        child = child_of(process)
+        if kill == "the process itself":
+            os.kill(child, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGKILL if kill == "this one" else signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert has_ended(child)
+    if kill == "the process itself":
+        assert "converting my.gguf was stopped from outside" in said
+    assert ("interrupted" in said) == (kill == "Ctrl-C")
+    left = [path.name for path in (tmp_path / "cache" / "models").iterdir()]
+    assert len(left) == (kill == "this one") and all(name.startswith(".pull-") for name in left)
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert again.returncode == 0 and again.stderr == ""
+    (model,) = (tmp_path / "cache" / "models").iterdir()
+    assert model.name.startswith("gguf-") and (model / "model.safetensors").is_file()

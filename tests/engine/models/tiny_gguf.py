@@ -22,6 +22,7 @@ def write_tiny_gguf(
     without: Collection[str] = (),
     broken: Collection[str] = (),
     add_bos: bool | None = None,
+    licence: str = "",
     embeddings: int = END + 1,
     seed: int = 0,
 ) -> Path:
@@ -30,6 +31,8 @@ def write_tiny_gguf(
     tokens = [*(symbols[byte] for byte in range(256)), "th", "the", "<|end|>"]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
+    if licence:
+        writer.add_license(licence)
     writer.add_context_length(64)
     writer.add_embedding_length(32)
     writer.add_block_count(2)

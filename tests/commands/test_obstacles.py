@@ -1,0 +1,93 @@
+"""What stands in the way of a book on a machine, and that each comes with what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from templora_cli.commands.obstacles import Looks, on_disk, why_no_gpu, why_not_quantized, why_not_written
+
+GB = 10**9
+
+
+def raises(error: Exception) -> Any:
+    def fail() -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("looks", "told", "to_do"),
+    [
+        (Looks(platform="darwin"), "an Apple GPU is not used", "take a small model"),
+        (Looks(platform="linux", has_nvidia=lambda: False), "no NVIDIA GPU was found", "take a small model"),
+        (Looks(platform="win32", has_nvidia=lambda: True, cuda=None), "made without CUDA", "pytorch.org"),
+        (Looks(platform="linux", has_nvidia=lambda: True, cuda="13.0"), "torch (CUDA 13.0)", "driver"),
+    ],
+)
+def test_why_there_is_no_gpu(looks: Looks, told: str, to_do: str) -> None:
+    line = ": ".join(why_no_gpu(looks))
+    assert told in line and to_do in line and "\n" not in line
+
+
+def test_a_gpu_without_bitsandbytes() -> None:
+    missing = why_not_quantized("cuda", Looks(bitsandbytes=raises(ImportError("no module"))))
+    assert missing == (
+        "bitsandbytes is missing, which holds models in 4 and 8 bits: "
+        "pip install --upgrade bitsandbytes, or take --quantize none"
+    )
+    broken = why_not_quantized("cpu", Looks(bitsandbytes=raises(OSError("libx.so: bad\nat line 3"))))
+    assert broken is not None and broken.startswith("bitsandbytes cannot be loaded (libx.so: bad): ")
+    for_cpu = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=False))
+    assert why_not_quantized("cpu", for_cpu) is None
+    told = why_not_quantized("cuda", for_cpu)
+    assert told is not None and "without its CUDA part" in told
+    whole = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
+    assert why_not_quantized("cuda", whole) is None
+
+
+def test_the_bitsandbytes_of_this_machine_is_found() -> None:
+    assert why_not_quantized("cpu") is None
+
+
+def notes(
+    free: int, checkpoints: int = 3 * GB, download: int = 16 * GB, hub: Path = Path("/hub")
+) -> list[str]:
+    return list(on_disk(checkpoints, download, hub, Looks(free=lambda folder: free)))
+
+
+def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
+    assert notes(17 * GB) == []
+    model = "10.0 GB are free in /hub, and the model takes 16.0 GB: make room, or set HF_HOME to another disk"
+    assert notes(10 * GB) == [model.replace("/hub", str(Path("/hub")))]
+    first, second = notes(2 * GB)
+    assert first == (
+        f"2.0 GB are free in {own_home}, and a long book comes to 3.0 GB: make room, set "
+        "TEMPLORA_HOME to another disk, or keep less of it: --set grid_checkpoints=2"
+    )
+    assert second.startswith("2.0 GB are free in")
+    assert len(notes(2 * GB, download=0)) == 1, "the model is here"
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for name in ("TEMPLORA_HOME", "TEMPLORA_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "file" / "inside"))
+    home, cache = notes(17 * GB)
+    assert home.endswith("set TEMPLORA_HOME to a folder of yours")
+    assert cache.endswith("set TEMPLORA_CACHE to a folder of yours")
+
+
+def test_looking_makes_no_folder(tmp_path: Path) -> None:
+    assert why_not_written(tmp_path / "a" / "b") is None
+    assert not (tmp_path / "a").exists() and list(tmp_path.glob("tmp*")) == []
+
+
+@pytest.mark.skipif(not Path("/proc/1").is_dir(), reason="needs a folder that nobody may write")
+def test_a_folder_of_the_system() -> None:
+    assert why_not_written(Path("/proc/nothing")) is not None
+    assert why_not_written(Path("/proc")) is not None
