@@ -162,7 +162,9 @@ def _extents(pieces: Sequence[re.Match[str]], a: int, b: int) -> list[tuple[int,
 
 def _may_be_word(text: str) -> bool:
     """Chinese words of grammar, such as 了 and 在, are no part of the word beside them."""
-    return not (set(text) & set(HAN.inner) or text[0] in HAN.first or text[-1] in HAN.last)
+    return not (
+        set(text) & set(HAN.never_in_names) or text[0] in HAN.never_first or text[-1] in HAN.never_last
+    )
 
 
 def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[int, list[str]]:

@@ -77,10 +77,11 @@ class Report:
             why = [failure["message"] for failure in line.failed_checks] + list(line.relapses)
             if why:
                 told.append(f"paragraph {line.told}: {'; '.join(why)}")
-        for one in self.terms:
-            others = ", ".join(f"{other} {count}" for other, count in one.others)
-            uses = f"{one.used} of {one.occurrences}"
-            told.append(f"{one.term.source} = {one.term.target}: {uses}{'; also ' if others else ''}{others}")
+        for use in self.terms:
+            alternatives = ", ".join(f"{other} {count}" for other, count in use.alternatives)
+            also = f"; also {alternatives}" if alternatives else ""
+            term = use.term
+            told.append(f"{term.source} = {term.target}: {use.used} of {use.occurrences}{also}")
         return "\n".join(told) + "\n"
 
     def as_json(self) -> str:

@@ -360,7 +360,7 @@ def test_languages_by_name_are_keys_too(tiny_base_model: Path) -> None:
 
 BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {
     "no languages": (["pairs.jsonl"], "does not say its languages"),
-    "no such language": (["pairs.jsonl", "--from", "qqqq", "--to", "en"], "no language is called"),
+    "no such language": (["pairs.jsonl", "--from", "qqqq", "--to", "en"], "is not a language"),
     "one language": (["pairs.jsonl", "--from", "en", "--to", "English"], "both English"),
     "no tokenizer": (["pairs.jsonl", "--from", "en", "--to", "th"], "no tokenizer for Thai"),
     "nothing to learn from": (["pairs.jsonl", "--score-only", "--learn-from", "output"], "leave one out"),

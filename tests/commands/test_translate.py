@@ -324,7 +324,7 @@ def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
     ("arguments", "says"),
     [
         (("--to", "de"), "source and target are both German"),
-        (("--to", "nowherish"), "no language is called 'nowherish'"),
+        (("--to", "nowherish"), "'nowherish' is not a language"),
         (("--start", "9"), "--start 9: the book has 2 chapters"),
         (("--start", "2", "--end", "1"), "--end 1 lies before --start 2"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
