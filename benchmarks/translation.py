@@ -106,7 +106,7 @@ def translate(
         "checks": report["checks"],
         "gated": [event["rejection_reason"] for event in scored if event["rejection_reason"]],
         "gain": [event["nll_base"] - event["nll_adapter"] for event in learning],
-        "lines": report["lines"],
+        "lines": report["paragraphs"],
         "references": [pair.target for pair in book],
     }
 
@@ -171,7 +171,7 @@ def table(
     first = next(iter(results.values()))
     sources = {line["paragraph"]: line["source"] for line in first["lines"]}
     persons = {
-        line["paragraph"] for one in results.values() for line in one["lines"] if line["by"] == "person"
+        line["paragraph"] for one in results.values() for line in one["lines"] if line["origin"] == "human"
     }
     compared = [number for number in sorted(sources) if number not in persons]
     nothing = dict.fromkeys(results, math.nan)

@@ -10,7 +10,7 @@ import typer
 from templora_cli.commands.arguments import length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
-from templora_cli.commands.translate import exit_where_some_failed
+from templora_cli.commands.translate import exit_if_some_failed
 
 if TYPE_CHECKING:
     from templora_cli.runner import Run
@@ -42,4 +42,4 @@ def resume(
             last = follow(run, run.events(stop), view, stop)
             if (report := REPORTS.get(run.kind.name)) is not None:
                 report(run)
-            exit_where_some_failed(last)
+            exit_if_some_failed(last)

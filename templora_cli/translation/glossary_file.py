@@ -23,7 +23,7 @@ FORMS = (
     "{source: target}; TOML tables [[term]], or one table [terms]"
 )
 
-_LabelledEntry = tuple[str, Mapping[str, Any]]
+_LocatedEntry = tuple[str, Mapping[str, Any]]
 """The location of an entry, for messages, and its values."""
 
 
@@ -39,18 +39,18 @@ def read_glossary(path: Path) -> Glossary:
         raise TemploraError(f"{path}: a glossary is a .csv, .json or .toml", f"it must be {FORMS}")
     terms: dict[str, tuple[Term, str]] = {}
     notices = []
-    for label, entry in entries(path, read_text(path)):
-        term = _term(label, entry)
+    for location, entry in entries(path, read_text(path)):
+        term = _term(location, entry)
         first = terms.get(term.source)
         if not term.target:
-            notices.append(f"{label}: {term.source} has no translation yet, skipped")
+            notices.append(f"{location}: {term.source} has no translation yet, skipped")
         elif first is None:
-            terms[term.source] = term, label
+            terms[term.source] = term, location
         elif first[0].target == term.target:
-            notices.append(f"{label}: {term.source} is already in {first[1]}, skipped")
+            notices.append(f"{location}: {term.source} is already in {first[1]}, skipped")
         else:
             raise TemploraError(
-                f"{label}: {term.source} is “{term.target}” here and “{first[0].target}” in {first[1]}",
+                f"{location}: {term.source} is “{term.target}” here and “{first[0].target}” in {first[1]}",
                 "remove one of the two",
             )
     return Glossary(tuple(term for term, _ in terms.values()), tuple(notices))
@@ -77,36 +77,36 @@ def write_glossary(path: Path, glossary: Glossary, proposals: Iterable[Proposal]
         raise of_os_error(error, hint="choose another file with --out") from None
 
 
-def _term(label: str, entry: Mapping[str, Any]) -> Term:
-    source, target, note = (_text(label, entry, key) for key in ("source", "target", "note"))
+def _term(location: str, entry: Mapping[str, Any]) -> Term:
+    source, target, note = (_text(location, entry, key) for key in ("source", "target", "note"))
     if not source:
-        raise TemploraError(f"{label}: the source is empty", "give the term as it is in the book")
+        raise TemploraError(f"{location}: the source is empty", "give the term as it is in the book")
     values = entry.get("forbidden")
     if not isinstance(values, list):
         values = str(values or "").split("|")
-    forms = (_text(label, {"forbidden": value}, "forbidden") for value in values)
+    forms = (_text(location, {"forbidden": value}, "forbidden") for value in values)
     forbidden = tuple(form for form in forms if form)
     if target in forbidden:
         raise TemploraError(
-            f"{label}: “{target}” is both the translation and forbidden", "remove it from one of the two"
+            f"{location}: “{target}” is both the translation and forbidden", "remove it from one of the two"
         )
     return Term(source, target, note, forbidden)
 
 
-def _text(label: str, entry: Mapping[str, Any], key: str) -> str:
+def _text(location: str, entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise TemploraError(f"{label}: “{key}” is not text", "put it in quotation marks")
+        raise TemploraError(f"{location}: “{key}” is not text", "put it in quotation marks")
     if any("\ud800" <= char <= "\udfff" for char in value):  # JSON can escape one half of a surrogate pair
         raise TemploraError(
-            f"{label}: “{key}” contains an incomplete character", "correct it, or remove the entry"
+            f"{location}: “{key}” contains half a character", "correct it, or remove the entry"
         )
     return " ".join(value.split())
 
 
-def _csv(path: Path, text: str) -> Iterator[_LabelledEntry]:
+def _csv(path: Path, text: str) -> Iterator[_LocatedEntry]:
     body = text.lstrip("\n")
     skipped = len(text) - len(body)
     header = body.split("\n", 1)[0]
@@ -117,14 +117,14 @@ def _csv(path: Path, text: str) -> Iterator[_LabelledEntry]:
         columns = _columns(path, reader)
         line = reader.line_num + skipped + 1
         for row in reader:
-            label, line = f"{path}, line {line}", reader.line_num + skipped + 1
+            location, line = f"{path}, line {line}", reader.line_num + skipped + 1
             if None in row:
                 raise TemploraError(
-                    f"{label}: has more than {len(columns)} columns",
+                    f"{location} has more than {len(columns)} columns",
                     f'put a text with "{delimiter}" in quotation marks',
                 )
             if any((value or "").strip() for value in row.values()):
-                yield label, row
+                yield location, row
     except csv.Error as error:
         raise TemploraError(
             f"{path}, line {line}: {error}", "check the quotation marks in that line"
@@ -137,7 +137,7 @@ def _columns(path: Path, reader: csv.DictReader[str]) -> list[str]:
     missing = [name for name in ("source", "target") if name not in columns]
     if missing:
         raise TemploraError(
-            f"{path}, line 1: has no column {' and no column '.join(missing)}", f"it must be {FORMS}"
+            f"{path}, line 1 has no column {' and no column '.join(missing)}", f"it must be {FORMS}"
         )
     reader.fieldnames = columns
     return columns
@@ -151,46 +151,46 @@ class _Object(dict[str, Any]):
         self.pairs = pairs
 
 
-def _json(path: Path, text: str) -> Iterator[_LabelledEntry]:
+def _json(path: Path, text: str) -> Iterator[_LocatedEntry]:
     try:
         value = json.loads(text, object_pairs_hook=_Object)
     except ValueError as error:
         line = getattr(error, "lineno", 1)
         raise TemploraError(
-            f"{path}, line {line}: is not valid JSON: {getattr(error, 'msg', error)}", "correct that line"
+            f"{path}, line {line} is not valid JSON: {getattr(error, 'msg', error)}", "correct that line"
         ) from None
     except RecursionError:
-        raise TemploraError(f"{path}: is nested too deeply", f"it must be {FORMS}") from None
+        raise TemploraError(f"{path} is nested too deeply", f"it must be {FORMS}") from None
     if isinstance(value, _Object):
         yield from _mapping(path, value.pairs)
         return
     if not isinstance(value, list):
-        raise TemploraError(f"{path}: is neither a list nor an object", f"it must be {FORMS}")
+        raise TemploraError(f"{path} is neither a list nor an object", f"it must be {FORMS}")
     yield from _objects(path, value)
 
 
-def _toml(path: Path, text: str) -> Iterator[_LabelledEntry]:
+def _toml(path: Path, text: str) -> Iterator[_LocatedEntry]:
     import tomli
 
     try:
         value = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise TemploraError(f"{path}: is not valid TOML: {error}", "correct that line") from None
+        raise TemploraError(f"{path} is not valid TOML: {error}", "correct that line") from None
     tables, terms = value.get("term", []), value.get("terms", {})
     if not isinstance(tables, list) or not isinstance(terms, dict) or not (tables or terms):
-        raise TemploraError(f"{path}: has no [[term]] and no [terms]", f"it must be {FORMS}")
+        raise TemploraError(f"{path} has no [[term]] and no [terms]", f"it must be {FORMS}")
     yield from _objects(path, tables)
     yield from _mapping(path, list(terms.items()))
 
 
-def _objects(path: Path, entries: list[Any]) -> Iterator[_LabelledEntry]:
+def _objects(path: Path, entries: list[Any]) -> Iterator[_LocatedEntry]:
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or "source" not in entry:
-            raise TemploraError(f"{path}, entry {number}: has no “source”", f"it must be {FORMS}")
+            raise TemploraError(f"{path}, entry {number} has no “source”", f"it must be {FORMS}")
         yield f"{path}, entry {number}", entry
 
 
-def _mapping(path: Path, terms: list[tuple[str, Any]]) -> Iterator[_LabelledEntry]:
+def _mapping(path: Path, terms: list[tuple[str, Any]]) -> Iterator[_LocatedEntry]:
     """Entries {source: target}, or {source: {target, note, forbidden}}."""
     for number, (source, target) in enumerate(terms, 1):
         entry = target if isinstance(target, dict) else {"target": target}

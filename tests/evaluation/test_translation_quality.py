@@ -17,7 +17,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.evaluation.translation_quality import Judged, TranslationProbe, judged, metrics_for, table
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.languages import language
-from templora_cli.translation.pair_format import pair_format
+from templora_cli.translation.pair_format import choose_pair_format
 
 ENGLISH = language("en")
 REFERENCE = "the keeper lit the lamp and went down the stairs again"
@@ -117,7 +117,7 @@ def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: P
                 if "lora_B" in name:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator))
         prompts = load_prompts("translation", "")
-        form = pair_format(model.tokenizer, prompts, ENGLISH, language("de"))
+        form = choose_pair_format(model.tokenizer, prompts, ENGLISH, language("de"))
         decodes = backend_for(model, backend)
         return TranslationProbe(
             model, decodes, form, runs, context_pairs=2, from_output=False, banned=model.banned_tokens

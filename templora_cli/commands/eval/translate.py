@@ -122,7 +122,7 @@ def translate(
             context_pairs=context_pairs,
             learn_from=learn_from,
             limit_tokens=limit_tokens,
-            asked={"run_pairs": run_pairs, "score_only": score_only},
+            options={"run_pairs": run_pairs, "score_only": score_only},
         )
         engine = engine_in_use()
         with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
