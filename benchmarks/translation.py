@@ -26,7 +26,7 @@ import typer
 
 from benchmarks.command import TEMPLORA
 from templora_cli.documents.aligned_text import AlignedPair, read_aligned
-from templora_cli.evaluation.translation_quality import Judged
+from templora_cli.evaluation.translation_quality import ScoredPair
 from templora_cli.evaluation.translation_quality import table as rows_of
 from templora_cli.translation.glossary_file import read_glossary
 from templora_cli.translation.languages import language
@@ -176,7 +176,7 @@ def table(
     compared = [number for number in sorted(sources) if number not in persons]
     nothing = dict.fromkeys(results, math.nan)
     judged = [
-        Judged(
+        ScoredPair(
             number,
             AlignedPair(sources[number], first["references"][number]),
             1,
