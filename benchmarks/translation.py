@@ -26,7 +26,7 @@ import typer
 
 from benchmarks.command import TEMPLORA
 from templora_cli.documents.aligned_text import AlignedPair, read_aligned
-from templora_cli.evaluation.translation_quality import Judged
+from templora_cli.evaluation.translation_quality import ScoredPair
 from templora_cli.evaluation.translation_quality import table as rows_of
 from templora_cli.translation.glossary_file import read_glossary
 from templora_cli.translation.languages import language
@@ -106,7 +106,7 @@ def translate(
         "checks": report["checks"],
         "gated": [event["rejection_reason"] for event in scored if event["rejection_reason"]],
         "gain": [event["nll_base"] - event["nll_adapter"] for event in learning],
-        "lines": report["lines"],
+        "lines": report["paragraphs"],
         "references": [pair.target for pair in book],
     }
 
@@ -171,12 +171,12 @@ def table(
     first = next(iter(results.values()))
     sources = {line["paragraph"]: line["source"] for line in first["lines"]}
     persons = {
-        line["paragraph"] for one in results.values() for line in one["lines"] if line["by"] == "person"
+        line["paragraph"] for one in results.values() for line in one["lines"] if line["origin"] == "human"
     }
     compared = [number for number in sorted(sources) if number not in persons]
     nothing = dict.fromkeys(results, math.nan)
     judged = [
-        Judged(
+        ScoredPair(
             number,
             AlignedPair(sources[number], first["references"][number]),
             1,

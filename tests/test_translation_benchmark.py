@@ -16,8 +16,9 @@ PAPERS = [f"Paper number {n} lay on the table of the captain." for n in range(12
 
 
 def way(targets: list[str], corrected: set[int]) -> dict[str, Any]:
+    origins = {True: "human", False: "generated"}
     lines = [
-        {"paragraph": n, "source": "船长", "target": text, "by": "person" if n in corrected else "model"}
+        {"paragraph": n, "source": "船长", "target": text, "origin": origins[n in corrected]}
         for n, text in enumerate(targets)
     ]
     counts = {"good": 12 - len(corrected), "retried": 0, "corrected": len(corrected), "failed": 0}

@@ -1,4 +1,4 @@
-"""`templora glossary`: which terms a book wants translated the same way from beginning to end."""
+"""`templora glossary`: the terms that should be translated the same way throughout a book."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="Terms and names of a book, for translate --glossary.", n
 
 @app.callback()
 def _group() -> None:
-    """A group also while it has one command."""
+    """Keep `glossary` a group although it has one command."""
 
 
 @app.command()
@@ -25,17 +25,18 @@ def extract(
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
     ] = "auto",
     out: Annotated[
-        Optional[Path], typer.Option(help="The .csv that a person fills in (default: FILE.terms.csv).")
+        Optional[Path], typer.Option(help="The .csv file to write (default: FILE.terms.csv).")
     ] = None,
     known: Annotated[
         Optional[Path], typer.Option(help="A glossary whose terms are not proposed again.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many terms.")] = 100,
+    limit: Annotated[int, typer.Option(help="Maximum number of terms.")] = 100,
     encoding: Annotated[
-        Optional[str], typer.Option(help="Of a text file, where its detection is wrong: gb18030, big5, ...")
+        Optional[str],
+        typer.Option(help="Encoding of a text file if detection is wrong: gb18030, big5, ..."),
     ] = None,
 ) -> None:
-    """Propose names and terms that occur often, for a person to fill in their translations."""
+    """Propose frequent names and terms of a book. You fill in their translations."""
     from templora_cli.commands.arguments import check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
@@ -47,16 +48,17 @@ def extract(
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
     document = read_document(file, encoding=encoding)
     language = source_language(document, source)
-    glossary = Glossary(()) if known is None else read_glossary(known)
+    existing = Glossary(()) if known is None else read_glossary(known)
     texts = [paragraph.text for paragraph in document.paragraphs]
-    proposals = propose_terms(texts, language, known=glossary, limit=limit)
+    proposals = propose_terms(texts, language, existing=existing, limit=limit)
     if not proposals:
         raise TemploraError(
-            f"{file} has no terms that stand out", "write the glossary by hand: source,target"
+            f"{file} has no frequent names or terms to propose",
+            "write a .csv with the header source,target by hand",
         )
     target = out or file.with_name(f"{file.stem}.terms.csv")
     if target.suffix.lower() != ".csv":
-        raise TemploraError(f"{target.name}: proposals are a .csv", f"--out {target.stem}.csv")
+        raise TemploraError(f"{target.name}: proposals are written as .csv", f"--out {target.stem}.csv")
     path = check_writable(target)
     write_glossary(path, Glossary(()), proposals)
     say(str(path))

@@ -12,7 +12,7 @@ import typer
 from templora_cli.commands.arguments import check_writable, length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
-from templora_cli.commands.translate import exit_where_some_failed
+from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def resume(
             if (report := REPORTS.get(run.kind.name)) is not None:
                 view.close()
                 report(run)
-            exit_where_some_failed(last)
+            exit_if_some_failed(last)
 
 
 def _notice_new_text_only(run: Run, view: View) -> None:

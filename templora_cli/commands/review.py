@@ -1,4 +1,4 @@
-"""`templora review`, `sync` and `retry`: a person's part in a translation."""
+"""`templora review`, `sync` and `retry`: corrections of a translation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 
 from templora_cli.commands.arguments import save
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
-from templora_cli.commands.translate import exit_where_some_failed
+from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
 
@@ -26,46 +26,50 @@ if TYPE_CHECKING:
     from templora_cli.translation.translated_book import TranslatedBook
 
 Reference = Annotated[
-    Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
+    Optional[str], typer.Argument(help="Id of a session, or its first letters (default: the last one).")
 ]
 Which = Annotated[
-    Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those with a state.")
+    Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those in one state.")
 ]
 Model = Annotated[
     Optional[str],
-    typer.Option(help="Where its model lies by now, if it has moved: a folder, .gguf file, alias or id."),
+    typer.Option(help="The new location of its model, if it has moved: a folder, .gguf file, alias or id."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 def review(
     session: Reference = None,
     only: Which = "all",
-    out: Annotated[Optional[Path], typer.Option(help="The file (default: SESSION.review.txt).")] = None,
-    edit: Annotated[bool, typer.Option("--edit", help="Open it in $EDITOR, and sync afterwards.")] = False,
+    out: Annotated[
+        Optional[Path], typer.Option(help="The file to write (default: SESSION.review.txt).")
+    ] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="Open the file in $EDITOR, then sync.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where another file is, which is kept under another name.")
+        bool, typer.Option("--force", help="Replace an edited file, which is renamed and stays.")
     ] = False,
 ) -> None:
-    """Write the pairs of a translation to a file in which a person corrects them.
+    """Write a file with all paragraphs and translations, in which you correct them.
 
-    A file that was written so earlier and has not been changed since is written again.
+    An earlier file is written again if it was not edited.
     """
     from templora_cli.translation.corrections import review_text
 
     with _opened(session) as (book, translated):
-        chosen = [line for line in translated.report.lines if only in ("all", line.state)]
-        if not chosen:
-            raise TemploraError(f"{book.id} has no such paragraphs yet", f"templora resume {book.id}")
-        path = save(
-            book.path, out or Path(f"{book.id}.review.txt"), review_text(chosen, book.id), force=force
-        )
+        paragraphs = [one for one in translated.report.paragraphs if only in ("all", one.state)]
+        if not paragraphs:
+            kind = "translated" if only == "all" else only
+            raise TemploraError(f"{book.id} has no {kind} paragraphs yet", f"templora resume {book.id}")
+        target = out or Path(f"{book.id}.review.txt")
+        path = save(book.path, target, review_text(paragraphs, book.id), force=force)
     if edit:
         sync_command = _sync_command(book, path)
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not editor:
-            raise TemploraError("$EDITOR names no editor", f"edit {path}, then: {sync_command}")
+            raise TemploraError("$EDITOR is not set", f"edit {path}, then: {sync_command}")
         try:
             subprocess.run([*shlex.split(editor), str(path)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -75,20 +79,22 @@ def review(
 
 def sync(
     session: Reference = None,
-    file: Annotated[Optional[Path], typer.Argument(help="The corrected file of `templora review`.")] = None,
+    file: Annotated[
+        Optional[Path], typer.Argument(help="The edited file (default: SESSION.review.txt).")
+    ] = None,
     model: Model = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take back what a person corrected: the adapter learns the book anew from there, with it.
+    """Apply corrections: the adapter learns the book again from the first one on.
 
-    Corrections are learnt as given text is, in `correction_weight` times as many passes. The
-    file of a finished translation follows them at once; `templora resume` goes on with one that
-    is not finished.
+    Corrections are learnt like human text, with `correction_weight` times as many passes. The
+    file of a finished translation is written again; continue an unfinished one with `templora
+    resume`.
     """
     from templora_cli.documents.text_input import read_text
-    from templora_cli.translation.corrections import corrections_of
-    from templora_cli.translation.task import corrected
+    from templora_cli.translation.corrections import read_corrections
+    from templora_cli.translation.task import apply_corrections
 
     with (
         open_view(json=json, quiet=quiet, prose=False) as (view, stop),
@@ -100,10 +106,11 @@ def sync(
         former = book.manifest.former_ids
         path = file or _review_file(book.id, former)
         sync_command = _sync_command(book, path)
-        lines = {line.paragraph: line for line in translated.report.lines}
-        corrections = corrections_of(read_text(path), lines, book.id, str(path), former=former)
+        paragraphs = {paragraph.paragraph: paragraph for paragraph in translated.report.paragraphs}
+        text = read_text(path)
+        corrections = read_corrections(text, paragraphs, book.id, str(path), former=former)
         if not corrections:
-            view.show(Notice(f"{path} changes and approves nothing"))
+            view.show(Notice(f"{path} corrects and approves nothing"))
             return
 
         from templora_cli import runner
@@ -112,22 +119,22 @@ def sync(
             view.show(Notice(notice))
         engine = engine_in_use()
         run = runner.reopen(book, model=model, command=sync_command, notify=view.show, engine=engine)
-        records = corrected(translated.records, corrections)
-        after = [{**chunk, "record": record} for chunk, record in zip(run.chunks, records, strict=True)]
+        records = apply_corrections(translated.records, corrections)
+        chunks = [{**chunk, "record": record} for chunk, record in zip(run.chunks, records, strict=True)]
         try:
-            chunks = _relearn(run, after, view, stop)
+            count = _relearn(run, chunks, view, stop)
             if stop.is_set():
                 raise KeyboardInterrupt
             finished = translated.finished
-            goes_on = None if finished else book.resume_command
-            view.show(Synced(book.id, len(corrections), chunks, goes_on))
+            resume_command = None if finished else book.resume_command
+            view.show(Synced(book.id, len(corrections), count, resume_command))
             last = None
             for last in run.end() if finished else ():
                 view.show(last)
         except KeyboardInterrupt:
             _report_interrupt(book, records, sync_command, view)
             raise
-        exit_where_some_failed(last)
+        exit_if_some_failed(last)
 
 
 def _review_file(name: str, former: Sequence[str]) -> Path:
@@ -141,41 +148,40 @@ def _sync_command(book: Session, path: Path) -> str:
 
 
 def _relearn(run: Run, chunks: Sequence[dict[str, Any]], view: View, stop: threading.Event) -> int:
-    """Learn to the end and say where it is; returns how many chunks that were."""
-    learnt = 0
+    """Learn `chunks`, show the progress, and return the number of chunks that were learnt again."""
+    count = 0
     with closing(run.relearn(chunks, stop)) as events:
         for event in events:
             view.show(event)
             if isinstance(event, RebuildStarted):
-                learnt = event.chunks
-    return learnt
+                count = event.chunks
+    return count
 
 
 def _report_interrupt(book: Session, records: Sequence[Any], sync_command: str, view: View) -> None:
-    """Ctrl-C may come before the chunks that were learnt anew are in their place, or after it."""
+    """Report whether Ctrl-C came before or after the new chunks replaced the old ones."""
     from templora_cli.sessions.steps import read_chunks
     from templora_cli.sessions.store import finish_replacing_steps
 
     finish_replacing_steps(book.path)
-    taken_back = [chunk["record"] for chunk in read_chunks(book.steps)] == records
-    if taken_back:
-        view.show(Notice("the corrections are taken back and learnt"))
+    is_synced = [chunk["record"] for chunk in read_chunks(book.steps)] == records
+    if is_synced:
+        view.show(Notice("the corrections are saved and learnt"))
     else:
-        view.show(Notice("nothing was taken back, the session is as it was"))
-    goes_on = book.resume_command if taken_back else sync_command
-    view.show(Interrupted(book.id, len(records), 0, goes_on))
+        view.show(Notice("the corrections were not applied; the session has not changed"))
+    view.show(Interrupted(book.id, len(records), 0, book.resume_command if is_synced else sync_command))
 
 
 def retry(
     session: Reference = None,
     only: Annotated[
-        Literal["failed", "retried"], typer.Option(help="Paragraphs with this state.")
+        Literal["failed", "retried"], typer.Option(help="Which paragraphs: those in this state.")
     ] = "failed",
     model: Model = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Translate paragraphs again with what the adapter knows by now."""
+    """Translate paragraphs again with the adapter that has learnt the whole book."""
     with (
         open_view(json=json, quiet=quiet, prose=False) as (view, stop),
         _opened(session) as (
@@ -184,24 +190,25 @@ def retry(
         ),
     ):
         if not translated.finished:
-            raise TemploraError(f"{book.id} is not finished", f"first: templora resume {book.id}")
-        again = [line.paragraph for line in translated.report.lines if line.state == only]
-        if not again:
-            raise TemploraError(f"{book.id} has no paragraphs that are {only}", f"templora review {book.id}")
+            raise TemploraError(f"{book.id} is not finished", f"to finish it: templora resume {book.id}")
+        retries = [one.paragraph for one in translated.report.paragraphs if one.state == only]
+        if not retries:
+            raise TemploraError(f"{book.id} has no {only} paragraphs", f"templora review {book.id}")
 
         from templora_cli import runner
 
-        retrying = f"templora retry {book.id} --only {only}"
+        command = f"templora retry {book.id} --only {only}"
         engine = engine_in_use()
-        run = runner.reopen(book, model=model, command=retrying, notify=view.show, engine=engine)
-        request = {**book.manifest.request, "again": [*book.manifest.request["again"], *again]}
-        book.update(request=request, goal_amount=book.manifest.goal_amount + len(again))
-        exit_where_some_failed(follow(run, run.events(stop), view, stop))
+        run = runner.reopen(book, model=model, command=command, notify=view.show, engine=engine)
+        request = book.manifest.request
+        request = {**request, "retries": [*request["retries"], *retries]}
+        book.update(request=request, goal_amount=book.manifest.goal_amount + len(retries))
+        exit_if_some_failed(follow(run, run.events(stop), view, stop))
 
 
 @contextmanager
 def _opened(reference: str | None) -> Iterator[tuple[Session, TranslatedBook]]:
-    """The session, if it is a translation."""
+    """Open the session. Raises TemploraError if it is not a translation."""
     from templora_cli.sessions.store import Store
     from templora_cli.translation.kind import require_translation
 

@@ -1,4 +1,4 @@
-"""`templora translate`: a whole book, with a model that learns its names and its voice on the way."""
+"""`templora translate`: translate a book with a model that learns its names and its voice."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from templora_cli.translation.terminology import Glossary
 
 SOME_FAILED = 3
-"""Exit status where paragraphs are left that fail a check."""
-SAMPLE = 200
-"""Paragraphs by which the language of a document is told."""
+"""Exit status if some paragraphs still fail a check."""
+SAMPLE_PARAGRAPHS = 200
+"""Paragraphs that are read to detect the language of a document."""
 
 
 @flags.takes_settings(
@@ -39,7 +39,7 @@ SAMPLE = 200
     command="translate",
 )
 def translate(
-    file: Annotated[Path, typer.Argument(help="What is translated: .txt, .md, .html, .epub or .docx.")],
+    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
     target: Annotated[str, typer.Option("--to", help="Language of the translation, as code or name.")],
     source: Annotated[
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
@@ -48,31 +48,34 @@ def translate(
         Optional[Path], typer.Option(help="The translated file (default: FILE (Language), beside FILE).")
     ] = None,
     bilingual: Annotated[
-        bool, typer.Option("--bilingual", help="Each paragraph in both languages, the source first.")
+        bool, typer.Option("--bilingual", help="Write each paragraph in both languages, source first.")
     ] = False,
     glossary: Annotated[
         Optional[Path], typer.Option(help="Terms and their translations: .csv, .json or .toml.")
     ] = None,
     encoding: Annotated[
-        Optional[str], typer.Option(help="Of a text file, where its detection is wrong: gb18030, big5, ...")
+        Optional[str],
+        typer.Option(help="Encoding of a text file if detection is wrong: gb18030, big5, ..."),
     ] = None,
     start: Annotated[Optional[int], typer.Option(help="First chapter, from 1.")] = None,
     end: Annotated[Optional[int], typer.Option(help="Last chapter.")] = None,
-    limit: Annotated[Optional[int], typer.Option(help="Only so many paragraphs.")] = None,
+    limit: Annotated[Optional[int], typer.Option(help="Maximum number of paragraphs.")] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what it will take, after a short trial.")
+        bool, typer.Option("--estimate", help="Only estimate time and memory, with a short trial.")
     ] = False,
     name: flags.SessionName = None,
     *,
     settings: GivenSettings,
-    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
-    """Translate a book with a model that learns it while it translates it.
+    """Translate a book with a model that learns the book while it translates.
 
-    Paragraph by paragraph: each translation is checked, tried again where a check fails, and marked
-    where it still does (exit status 3). Stop with Ctrl-C at any time; `templora resume` goes on, and so
-    does the same command given again.
+    Each paragraph is translated and checked. If a check fails, the paragraph is translated again; if it
+    still fails, it is marked in the report and the exit status is 3. You can stop at any time with Ctrl-C.
+    To continue, run `templora resume` or the same command again.
     """
     from templora_cli.documents.registry import read_document
 
@@ -80,29 +83,29 @@ def translate(
         config = settings.resolve()
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
-        first, last = _chosen(document, start, end, limit)
-        terms = _terms(glossary, view)
-        book = None if estimate else _out(file, out, languages[1])
+        first, last = _paragraph_range(document, start, end, limit)
+        terms = _read_glossary(glossary, view)
+        translated = None if estimate else _output_path(file, out, languages[1])
 
         from templora_cli import runner
         from templora_cli.translation.kind import TranslationRequest
 
         request = TranslationRequest(
-            document, file, languages, book, first, last, terms, encoding=encoding, bilingual=bilingual
+            document, file, languages, translated, first, last, terms, encoding=encoding, bilingual=bilingual
         )
         if estimate:
             _print_estimate(request, config, view)
             return
-        if changed := _begun_on_another_version(request):
-            view.show(Notice(changed))
+        if notice := _changed_source_notice(request):
+            view.show(Notice(notice))
         engine = engine_in_use()
         begun = runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
         with begun as run:
-            exit_where_some_failed(follow(run, run.events(stop), view, stop))
+            exit_if_some_failed(follow(run, run.events(stop), view, stop))
 
 
-def exit_where_some_failed(last: Event | None) -> None:
-    """Exit with `SOME_FAILED` where that is what the last event of a run says."""
+def exit_if_some_failed(last: Event | None) -> None:
+    """Exit with `SOME_FAILED` if the last event of a run reports failed paragraphs."""
     if isinstance(last, TranslationFinished) and last.failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -137,32 +140,36 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:
     from templora_cli.translation.languages import language
 
-    found, to = source_language(document, source), language(target)
-    if found == to:
-        raise TemploraError(f"source and target are both {to.name}", "--from zh --to en")
-    return found, to
+    languages = source_language(document, source), language(target)
+    if languages[0] == languages[1]:
+        raise TemploraError(
+            f"source and target are both {languages[0].name}", "give two languages: --from zh --to en"
+        )
+    return languages
 
 
 def source_language(document: Document, source: str) -> Language:
-    """The language that `--from` names, or that the document is written in where it is "auto"."""
+    """The language with the code or name `source`, or the language of the document if that is "auto"."""
     from templora_cli.translation.languages import detect_language, language
 
     if source != "auto":
         return language(source)
-    sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE])
+    sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE_PARAGRAPHS])
     if (detected := detect_language(sample)) is None:
-        raise TemploraError("the language of the file cannot be told", "say it: --from zh")
+        raise TemploraError("the language of the file cannot be detected", "name it, for example --from zh")
     return detected
 
 
-def _chosen(document: Document, start: int | None, end: int | None, limit: int | None) -> tuple[int, int]:
-    """The paragraphs that are asked for, as a range."""
+def _paragraph_range(
+    document: Document, start: int | None, end: int | None, limit: int | None
+) -> tuple[int, int]:
+    """The requested paragraphs: index of the first, and index after the last."""
     chapters = document.chapters
     for name, number in (("--start", start), ("--end", end)):
         if number is not None and not 1 <= number <= len(chapters):
             raise TemploraError(f"{name} {number}: the book has {len(chapters)} chapters", f"{name} 1")
     if start is not None and end is not None and end < start:
-        raise TemploraError(f"--end {end} lies before --start {start}", f"--start {end} --end {start}")
+        raise TemploraError(f"--end {end} is before --start {start}", f"--start {end} --end {start}")
     if limit is not None and limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 20")
     first = 0 if start is None else chapters[start - 1].first
@@ -170,7 +177,7 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
     return first, last if limit is None else min(last, first + limit)
 
 
-def _terms(path: Path | None, view: View) -> Glossary:
+def _read_glossary(path: Path | None, view: View) -> Glossary:
     from templora_cli.translation.glossary_file import read_glossary
     from templora_cli.translation.terminology import Glossary
 
@@ -180,29 +187,29 @@ def _terms(path: Path | None, view: View) -> Glossary:
     return glossary
 
 
-def _out(file: Path, out: Path | None, target: Language) -> Path:
-    """Where the translation goes. Raises TemploraError where it cannot, or where something is there."""
+def _output_path(file: Path, out: Path | None, target: Language) -> Path:
+    """The file of the translation. Raises TemploraError if it exists or cannot be written."""
     path = out or file.with_name(f"{file.stem} ({target.name}){file.suffix}")
     if path.suffix.lower() != file.suffix.lower():
         raise TemploraError(
-            f"{path.name}: a translation has the form of its source, {file.suffix}",
+            f"{path.name}: a translation has the format of its source, {file.suffix}",
             f"--out {path.stem}{file.suffix}",
         )
     return check_writable(path)
 
 
-def _begun_on_another_version(request: TranslationRequest) -> str | None:
-    """What to tell where a session that is not finished has the same file as it was earlier."""
+def _changed_source_notice(request: TranslationRequest) -> str | None:
+    """A notice if an unfinished session translates an older version of the same file."""
     from templora_cli.sessions.store import Store, sha256_of
     from templora_cli.translation.translated_book import TranslatedBook
 
     store, path, content = Store(), request.path.absolute(), sha256_of(request.content)
-    for begun in store.manifests():
-        if isinstance(begun, TemploraError) or begun.task != "translation":
+    for manifest in store.manifests():
+        if isinstance(manifest, TemploraError) or manifest.task != "translation":
             continue
-        same = begun.request.get("path") == str(path) and begun.source_sha256 != content
-        with suppress(TemploraError):  # a damaged one is not gone on with
-            if same and not TranslatedBook(store.folder / begun.id, begun).finished:
-                goes_on = f"which goes on with its own copy: templora resume {begun.id}"
-                return f"{path.name} has changed since session {begun.id} began, {goes_on}"
+        is_older = manifest.request.get("path") == str(path) and manifest.source_sha256 != content
+        with suppress(TemploraError):  # a damaged session cannot be resumed
+            if is_older and not TranslatedBook(store.folder / manifest.id, manifest).finished:
+                hint = f"to continue with its copy of the old version: templora resume {manifest.id}"
+                return f"{path.name} has changed since session {manifest.id} began; {hint}"
     return None

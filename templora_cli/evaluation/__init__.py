@@ -1,1 +1,1 @@
-"""What learning is worth: protocols that measure it, and how the figures are shown."""
+"""Evaluations: protocols that measure the benefit of learning, with their tables and plots."""

@@ -1,4 +1,4 @@
-"""What a way of reading and writing costs: peak memory, and seconds for a thousand tokens."""
+"""The cost of reading and writing: peak memory, and seconds per 1000 tokens."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.training.adapted_model import AdaptedModel
 
-TRIAL_TOKENS = 64
-"""Tokens that are decoded to learn how long one takes."""
+DECODE_TRIAL_TOKENS = 64
+"""Number of tokens that are decoded to measure the speed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one way, on this machine."""
+    """The cost of one model and window on this machine."""
 
     peak_bytes: int
-    """Of the process (its resident memory) or, on a GPU, of torch's allocations there."""
+    """Peak resident memory of the process or, on a GPU, peak of torch's allocations."""
     read_seconds: float
-    """To score and to learn 1000 tokens that are there."""
+    """Seconds to score and learn 1000 tokens of a given text."""
     write_seconds: float
-    """To write 1000 tokens: prompt, decoding, scoring and learning."""
+    """Seconds to write 1000 tokens: prompt, decoding, scoring and learning."""
 
 
 class PeakMemory:
-    """The most memory in use inside its `with` block; on a CPU looked at every few milliseconds."""
+    """Measures peak memory inside its `with` block; on a CPU by sampling every INTERVAL_SECONDS."""
 
     INTERVAL_SECONDS = 0.01
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self._seen = device, 0
+        self.device, self._peak = device, 0
         self._ended = threading.Event()
-        self._watching = threading.Thread(target=self._watch, name="memory", daemon=True)
+        self._sampling = threading.Thread(target=self._sample, name="memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
-            self._watching.start()
+            self._sampling.start()
         return self
 
     def __exit__(
@@ -55,18 +55,18 @@ class PeakMemory:
     ) -> None:
         if self.device.type != "cuda":
             self._ended.set()
-            self._watching.join()
+            self._sampling.join()
 
     @property
     def bytes(self) -> int:
         """The peak so far."""
         on_gpu = self.device.type == "cuda"
-        return torch.cuda.max_memory_allocated(self.device) if on_gpu else self._seen
+        return torch.cuda.max_memory_allocated(self.device) if on_gpu else self._peak
 
-    def _watch(self) -> None:
+    def _sample(self) -> None:
         process = psutil.Process()
         while True:
-            self._seen = max(self._seen, process.memory_info().rss)
+            self._peak = max(self._peak, process.memory_info().rss)
             if self._ended.wait(self.INTERVAL_SECONDS):
                 return
 
@@ -74,13 +74,17 @@ class PeakMemory:
 def decode_trial(
     model: AdaptedModel, backend: Backend, prompt: Sequence[int], config: DecodeConfig
 ) -> tuple[float, float]:
-    """Seconds to the first token after `prompt`, and for each token after it; the state draws nothing."""
+    """(seconds to the first token after `prompt`, seconds for each further token).
+
+    Random numbers come from a separate generator, so the state of the book does not change.
+    """
     sampler = sampler_for(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
-    if not model.adapter:  # what a backend prepares is then prepared once a book, not once a chunk
+    if not model.adapter:  # the backend's preparation is then needed once per book, not once per chunk
         list(backend.decode(prompt[:2], sampler=sampler, max_tokens=2, stop=lambda chunk: False))
         backend.chunk_begins()
     times = [time.perf_counter()]
-    for _ in backend.decode(prompt, sampler=sampler, max_tokens=TRIAL_TOKENS, stop=lambda chunk: False):
+    tokens = backend.decode(prompt, sampler=sampler, max_tokens=DECODE_TRIAL_TOKENS, stop=lambda chunk: False)
+    for _ in tokens:
         times.append(time.perf_counter())
     return times[1] - times[0], (times[-1] - times[1]) / (len(times) - 2)
 
@@ -88,12 +92,12 @@ def decode_trial(
 def cost_of(
     chunks: Iterable[Mapping[str, Any]], trial: tuple[float, float], peak_bytes: int, chunk_tokens: int
 ) -> Cost:
-    """From a session's `chunk.json` values, what `decode_trial` returned, and the peak of its run."""
+    """The cost of a session from its `chunk.json` values, a `decode_trial` result and its peak memory."""
     seconds = tokens = 0.0
     for chunk in chunks:
         seconds += chunk["seconds"].get("score", 0.0) + chunk["seconds"].get("train", 0.0)
         tokens += len(chunk["tokens"])
     read = 1000 * seconds / tokens
-    first, each = trial
-    decode = first + (chunk_tokens - 1) * each
+    first_token, next_token = trial
+    decode = first_token + (chunk_tokens - 1) * next_token
     return Cost(peak_bytes, read, read + 1000 * decode / chunk_tokens)

@@ -1,4 +1,4 @@
-"""What a translation will take, by a short trial of the real thing."""
+"""Estimates of the time and memory of a translation, from a short trial."""
 
 from __future__ import annotations
 
@@ -17,43 +17,49 @@ from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.translation.task import TranslationTask
 
-TRIAL_TOKENS = 256
-"""Size of the chunk that is tried: some paragraphs, translated, checked and learnt."""
+TRIAL_CHUNK_TOKENS = 256
+"""Maximum size of the trial's chunk: a few paragraphs that are translated, checked and learnt."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of all the paragraphs of a task."""
+    """The size, time and memory of a translation."""
 
     paragraphs: int
     source_tokens: int
     target_tokens: int
-    """Of a translation that grows as the trial's did."""
+    """Extrapolated from the ratio of target to source tokens in the trial."""
     seconds: float
     peak_bytes: int
-    """In the trial; a whole chunk may take more."""
+    """Peak in the trial; a full chunk may take more."""
     tried: int
-    """Paragraphs in the trial."""
+    """Number of paragraphs in the trial."""
 
 
 def estimate(task: TranslationTask, model: AdaptedModel, backend: Backend, config: Config) -> Estimate:
-    """Translate and learn the first chunk, kept small, and take the rest to go on like that."""
-    decode = replace(config.decode, chunk_tokens=min(TRIAL_TOKENS, config.decode.chunk_tokens))
-    trial, small = replace(task, decode=decode), replace(config, decode=decode)
-    state = WritingState.begin(model, small)
-    # What is compiled or copied once does not come again with every chunk.
+    """Translate and learn a small first chunk, and extrapolate to all paragraphs of `task`."""
+    decode = replace(config.decode, chunk_tokens=min(TRIAL_CHUNK_TOKENS, config.decode.chunk_tokens))
+    trial_task, trial_config = replace(task, decode=decode), replace(config, decode=decode)
+    state = WritingState.begin(model, trial_config)
+    # Warm up, so that one-time compilation and copies are not measured.
     sampler = sampler_for(config.decode, torch.Generator(model.device), model.banned_tokens)
     for _ in backend.decode(task.format.header, sampler=sampler, max_tokens=2, stop=lambda _: False):
         pass
-    began = time.perf_counter()
+    start = time.perf_counter()
     with PeakMemory(model.device) as peak:
-        for event in write(trial, model, backend, state, small):
+        for event in write(trial_task, model, backend, state, trial_config):
             if isinstance(event, ChunkLearnt):
                 break
-        seconds, most = time.perf_counter() - began, peak.bytes
-    form = task.format
-    tried = state.records[0]["paragraphs"]
-    sources = [len(form.source_tokens(text)) for _, text in task.paragraphs]
-    share = sum(sources) / sum(sources[: len(tried)])
-    targets = sum(len(form.target_tokens(one["target"])) for one in tried)
-    return Estimate(len(sources), sum(sources), round(targets * share), seconds * share, most, len(tried))
+        seconds, peak_bytes = time.perf_counter() - start, peak.bytes
+    trial = state.records[0]["paragraphs"]
+    source_tokens = [len(task.format.source_tokens(text)) for _, text in task.paragraphs]
+    factor = sum(source_tokens) / sum(source_tokens[: len(trial)])
+    target_tokens = sum(len(task.format.target_tokens(record["target"])) for record in trial)
+    return Estimate(
+        paragraphs=len(source_tokens),
+        source_tokens=sum(source_tokens),
+        target_tokens=round(target_tokens * factor),
+        seconds=seconds * factor,
+        peak_bytes=peak_bytes,
+        tried=len(trial),
+    )

@@ -1,4 +1,4 @@
-"""What is measured between chunks, kept beside the session: the adapters it was taken from are gone."""
+"""Measurements between chunks, saved with the session: they cannot be repeated with later adapters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from templora_cli.files import write_atomically
 
 
 class MeasurementCache:
-    """The measurements of one session, each by the chunk that it belongs to."""
+    """The measurements of one session, by index of the chunk."""
 
     def __init__(self, path: Path) -> None:
-        """`path` is the file that holds them, from an earlier run too."""
+        """Read the measurements of earlier runs from `path`. Raises TemploraError if the file is damaged."""
         self.path = path
         self.values: dict[int, Any] = {}
         if path.is_file():
@@ -25,11 +25,11 @@ class MeasurementCache:
                 }
             except (ValueError, AttributeError):
                 raise TemploraError(
-                    f"{path} is damaged", "delete it; what it held is measured no more"
+                    f"{path} is damaged", "delete it, which loses its measurements, and run the command again"
                 ) from None
 
-    def get_or_compute(self, index: int, measure: Callable[[], Any]) -> None:
-        """Keep what `measure` returns, a JSON value, for chunk `index`, unless that was done."""
+    def measure_once(self, index: int, measure: Callable[[], Any]) -> None:
+        """Save the result of `measure`, a JSON value, for chunk `index`, unless there is one already."""
         if index not in self.values:
             self.values[index] = measure()
             write_atomically(self.path, json.dumps(self.values, indent=1, ensure_ascii=False))

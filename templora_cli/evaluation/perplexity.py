@@ -1,8 +1,8 @@
-"""Perplexity of base and adapter against depth, after the paper's protocol on PG19 (section 4.2).
+"""Perplexity of base and adapter against depth, with the paper's protocol on PG19 (section 4.2).
 
-A book is read chunk by chunk: each is scored under the base and under the adapter with the same
-context, then learnt. Perplexity is exp(mean NLL of the tokens). The authors' code takes the mean of the
-chunks' perplexities in its place, which single hard chunks dominate; `averaging="chunks"` does as it does.
+A book is read chunk by chunk. Each chunk is scored under the base and under base + adapter with the same
+context, then learnt. Perplexity is exp(mean NLL of the tokens). The authors' code uses the mean of the
+chunks' perplexities instead, which a few hard chunks dominate; `averaging="chunks"` does the same.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import Any, Literal
 Averaging = Literal["tokens", "chunks"]
 
 DEPTHS = (0, 25_000, 50_000, 100_000, 300_000, 500_000)
-"""Where the rows of a table begin, in tokens; the paper's segments and two finer ones before them."""
+"""First depth of each row of a table, in tokens: the paper's segments, with a finer division of the first."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A chunk as it was scored, before it was learnt."""
+    """The scores of a chunk before it is learnt."""
 
     depth: int
-    """Tokens of the book before it."""
+    """Tokens of the book before the chunk."""
     tokens: int
     base: float
     """Mean NLL under the base, nats/token."""
     adapter: float | None
-    """The same under base and adapter; None where nothing was learnt."""
+    """The same under base + adapter; None without learning."""
 
 
 @dataclass(frozen=True)
 class PerplexityRow:
-    """One line of a table."""
+    """A row of a table."""
 
     depth: str
     tokens: int
     base_ppl: float
     adapter_ppl: float | None
     change: float | None
-    """Of the perplexity, in per cent; below 0 the adapter helps."""
+    """Change of the perplexity by the adapter, in per cent; negative if it helps."""
 
 
 def scores_of(chunks: Iterable[Mapping[str, Any]]) -> list[Score]:
-    """The scores in a session's `chunk.json` values, in order."""
+    """The scores of a session's chunks, from their `chunk.json` values."""
     scores: list[Score] = []
     depth = 0
     for chunk in chunks:
@@ -57,20 +57,17 @@ def scores_of(chunks: Iterable[Mapping[str, Any]]) -> list[Score]:
 def table(
     scores: Sequence[Score], averaging: Averaging = "tokens", depths: Sequence[int] = DEPTHS
 ) -> list[PerplexityRow]:
-    """A row for each depth that `scores` reach, and one for all of them.
-
-    A chunk belongs to the depth at which it begins.
-    """
+    """A row for each range of depth in which chunks begin, and one for all chunks."""
     rows = []
     for start, end in zip(depths, [*depths[1:], math.inf], strict=True):
-        inside = [score for score in scores if start <= score.depth < end]
-        if inside:
-            rows.append(row(_range(start, end), inside, averaging))
+        in_range = [score for score in scores if start <= score.depth < end]
+        if in_range:
+            rows.append(row(_range(start, end), in_range, averaging))
     return [*rows, row("all", scores, averaging)] if scores else []
 
 
 def row(name: str, scores: Sequence[Score], averaging: Averaging = "tokens") -> PerplexityRow:
-    """The perplexities of `scores`, which must hold at least one."""
+    """The perplexities of `scores`, of which there is at least one."""
     base = perplexity([(score.base, score.tokens) for score in scores], averaging)
     learnt = [(score.adapter, score.tokens) for score in scores if score.adapter is not None]
     adapter = perplexity(learnt, averaging) if len(learnt) == len(scores) else None
@@ -79,7 +76,10 @@ def row(name: str, scores: Sequence[Score], averaging: Averaging = "tokens") -> 
 
 
 def perplexity(nlls: Sequence[tuple[float, int]], averaging: Averaging) -> float:
-    """Of (mean NLL in nats, tokens) pairs: exp of the mean over tokens, or the mean over chunks of exp."""
+    """The perplexity of chunks, given as (mean NLL in nats/token, tokens).
+
+    exp of the mean over all tokens, or the mean over the chunks of exp.
+    """
     if averaging == "chunks":
         return math.fsum(math.exp(nll) for nll, _ in nlls) / len(nlls)
     return math.exp(math.fsum(nll * tokens for nll, tokens in nlls) / sum(tokens for _, tokens in nlls))

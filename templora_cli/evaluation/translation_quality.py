@@ -1,8 +1,8 @@
-"""Translation with and without learning, after the paper's protocol on GuoFeng (section 4.3).
+"""Quality of translations with and without learning, with the paper's protocol on GuoFeng (section 4.3).
 
 Runs of paragraphs are translated one after the other. Before a run is learnt, each of its paragraphs is
-translated greedily under the base and under the adapter, with the same number of pairs before it, and the
-reference is scored teacher-forced. What is learnt then is the reference, or what the adapter said.
+translated greedily under the base and under base + adapter, with the same number of pairs in the prompt, and
+the reference is scored with teacher forcing. Then the reference, or the adapter's translation, is learnt.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from templora_cli.translation.pair_format import PairFormat, Tokens
 
 SIDES = ("base", "adapter")
 MIN_PARAGRAPHS = 10
+"""Minimum number of paragraphs for a significance test."""
 
 GREEDY = DecodeConfig(temperature=0.0, repetition_penalty=1.0)
 
 CHINESE = dict.fromkeys(("zh", "cmn", "yue", "wuu", "lzh"), "zh")
 TOKENIZERS = {**CHINESE, "ja": "ja-mecab", "ko": "ko-mecab"}
-"""sacrebleu's tokenizers by language; those of other languages with spaces is its usual one, 13a."""
-WITHOUT_SPACES = ("th", "lo", "km", "my", "bo", "dz")
-"""Languages that write no spaces and for which sacrebleu has no tokenizer that comes with it."""
+"""sacrebleu's tokenizers by language; other languages with spaces use its default, 13a."""
+WITHOUT_TOKENIZER = ("th", "lo", "km", "my", "bo", "dz")
+"""Languages without spaces for which sacrebleu has no tokenizer."""
 
 
 class TranslationProbe:
-    """Translates and scores a run under base and adapter as they are (`temp_lora` goes on afterwards)."""
+    """Translates and scores runs under base and adapter as they are now, without changing them."""
 
     def __init__(
         self,
         model: AdaptedModel,
         backend: Backend,
-        form: PairFormat,
+        pair_format: PairFormat,
         runs: Sequence[Sequence[AlignedPair]],
         *,
         context_pairs: int,
@@ -55,70 +56,74 @@ class TranslationProbe:
         banned: Sequence[int],
         translate: bool = True,
     ) -> None:
-        """`from_output` puts translations of its own before a paragraph, not references.
+        """With `from_output`, the pairs in a prompt have the model's translations, not the references.
 
-        Without `translate` references are only scored.
+        Without `translate`, the references are only scored.
         """
-        self.model, self.backend, self.form, self.runs = model, backend, form, runs
+        self.model, self.backend, self.format, self.runs = model, backend, pair_format, runs
         self.context_pairs = context_pairs
-        self.from_output, self.translates = from_output, translate
-        self.ends = {*form.ends, *banned} if translate else set()
+        self.from_output, self.translate = from_output, translate
+        self.ends = {*pair_format.ends, *banned} if translate else set()
         self.sides = SIDES if model.adapter else SIDES[:1]
 
-    def measure(self, index: int, before: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-        """Run `index`, `before` being what this returned for the runs before it.
+    def measure(self, index: int, earlier: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+        """Measure run `index`. `earlier` are the results of this method for the runs before it.
 
-        Returns by side "outputs" (a text a pair), "nll" (nats, of all the reference's tokens, a number a
-        pair) and "tokens" (of the reference, a number a pair).
+        Returns for each side lists with an item per pair: "outputs" (texts), "nll" (total of the reference,
+        nats) and "tokens" (of the reference).
         """
-        measured: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for side in self.sides:
-            if side == "adapter" and index == 0:  # nothing is learnt yet, so it says what the base says
-                measured[side] = measured["base"]
+            if side == "adapter" and index == 0:  # nothing is learnt yet, so both sides are equal
+                results[side] = results["base"]
                 continue
-            bare = side == "base" and self.model.adapter
-            with self.model.without_adapter() if bare else nullcontext():
+            disable_adapter = side == "base" and self.model.adapter
+            with self.model.without_adapter() if disable_adapter else nullcontext():
                 self.backend.adapter_changed()
-                measured[side] = self._side(side, index, before)
-        return measured
+                results[side] = self._measure_side(side, index, earlier)
+        return results
 
-    def _side(self, side: str, index: int, before: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    def _measure_side(
+        self, side: str, index: int, earlier: Mapping[int, Mapping[str, Any]]
+    ) -> dict[str, Any]:
         run = self.runs[index]
-        known = [pair for earlier in range(index) for pair in self._known(side, earlier, before)]
+        context = [pair for number in range(index) for pair in self._context_run(side, number, earlier)]
         self.model.module.eval()
         outputs: list[str] = []
         nlls: list[float] = []
         for pair in run:
-            prompt = self._prompt(known, pair)
+            prompt = self._prompt(context, pair)
             nlls.append(self._nll(prompt, pair))
-            if self.translates:
+            if self.translate:
                 outputs.append(self._translate(prompt, pair))
-            known.append(AlignedPair(pair.source, outputs[-1]) if self.from_output else pair)
-        tokens = [len(self.form.target_tokens(pair.target)) for pair in run]
+            context.append(AlignedPair(pair.source, outputs[-1]) if self.from_output else pair)
+        tokens = [len(self.format.target_tokens(pair.target)) for pair in run]
         return {"outputs": outputs, "nll": nlls, "tokens": tokens}
 
-    def _known(self, side: str, index: int, before: Mapping[int, Mapping[str, Any]]) -> list[AlignedPair]:
+    def _context_run(
+        self, side: str, index: int, earlier: Mapping[int, Mapping[str, Any]]
+    ) -> list[AlignedPair]:
         run = self.runs[index]
-        return _as_pairs(run, before[index][side]["outputs"]) if self.from_output else list(run)
+        return _as_pairs(run, earlier[index][side]["outputs"]) if self.from_output else list(run)
 
-    def _prompt(self, seen: Sequence[AlignedPair], pair: AlignedPair) -> Tokens:
-        context = self.form.pair_tokens(seen[max(0, len(seen) - self.context_pairs) :])
-        return self.form.header + context + self.form.source_tokens(pair.source)
+    def _prompt(self, context: Sequence[AlignedPair], pair: AlignedPair) -> Tokens:
+        last_pairs = self.format.pair_tokens(context[max(0, len(context) - self.context_pairs) :])
+        return self.format.header + last_pairs + self.format.source_tokens(pair.source)
 
     def _nll(self, prompt: Tokens, pair: AlignedPair) -> float:
         with torch.no_grad():
-            return chunk_nll(self.model.module, prompt, self.form.target_tokens(pair.target)).sum().item()
+            return chunk_nll(self.model.module, prompt, self.format.target_tokens(pair.target)).sum().item()
 
     def _translate(self, prompt: Tokens, pair: AlignedPair) -> str:
-        # Twice the source: prose that is longer has lost its way.
-        most = 2 * len(self.form.source_tokens(pair.source)) + 32
+        # A translation of more than twice the source's length is not going to end.
+        max_tokens = 2 * len(self.format.source_tokens(pair.source)) + 32
         sampler = sampler_for(GREEDY, torch.Generator(self.model.device), banned=())
 
-        def ended(tokens: Sequence[int]) -> bool:
+        def has_ended(tokens: Sequence[int]) -> bool:
             return bool(tokens) and tokens[-1] in self.ends
 
-        said = self.backend.decode(prompt, sampler=sampler, max_tokens=most, stop=ended)
-        return self.form.target_text([token.id for token in said])
+        tokens = self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=has_ended)
+        return self.format.target_text([token.id for token in tokens])
 
 
 def _as_pairs(run: Sequence[AlignedPair], targets: Iterable[str]) -> list[AlignedPair]:
@@ -126,38 +131,40 @@ def _as_pairs(run: Sequence[AlignedPair], targets: Iterable[str]) -> list[Aligne
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A paragraph, its translations and how likely its reference was."""
+class ScoredPair:
+    """A paragraph with its translations, and the NLL of its reference."""
 
     depth: int
     """Tokens of the references before it."""
     pair: AlignedPair
     tokens: int
-    """Of its reference."""
+    """Tokens of its reference."""
     nll: dict[str, float]
-    """By side, nats, of all the reference's tokens."""
+    """Total NLL of its reference by side, nats."""
     outputs: dict[str, str]
-    """By side; empty where nothing was translated."""
+    """Translations by side; empty if nothing was translated."""
 
 
-def judged(runs: Sequence[Sequence[AlignedPair]], measured: Mapping[int, Mapping[str, Any]]) -> list[Judged]:
-    """Every paragraph of the `measured` runs, in order."""
-    all_of_it: list[Judged] = []
+def scored_pairs(
+    runs: Sequence[Sequence[AlignedPair]], measured: Mapping[int, Mapping[str, Any]]
+) -> list[ScoredPair]:
+    """The pairs of the `measured` runs (results of `TranslationProbe.measure` by index), in order."""
+    pairs: list[ScoredPair] = []
     depth = 0
     for index in sorted(measured):
         sides = measured[index]
-        for place, pair in enumerate(runs[index]):
-            tokens = sides["base"]["tokens"][place]
-            nll = {side: sides[side]["nll"][place] for side in sides}
-            outputs = {side: sides[side]["outputs"][place] for side in sides if sides[side]["outputs"]}
-            all_of_it.append(Judged(depth, pair, tokens, nll, outputs))
+        for position, pair in enumerate(runs[index]):
+            tokens = sides["base"]["tokens"][position]
+            nll = {side: sides[side]["nll"][position] for side in sides}
+            outputs = {side: sides[side]["outputs"][position] for side in sides if sides[side]["outputs"]}
+            pairs.append(ScoredPair(depth, pair, tokens, nll, outputs))
             depth += tokens
-    return all_of_it
+    return pairs
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the half-width of its 95 % bootstrap interval."""
+    """A value with the half-width of its 95 % bootstrap interval."""
 
     value: float
     half_width: float
@@ -165,95 +172,97 @@ class Interval:
 
 @dataclass(frozen=True)
 class QualityRow:
-    """One side over one range of depth."""
+    """One side in one range of depth."""
 
     depth: str
     side: str
     pairs: int
     tokens: int
     ppl: float
-    """exp of the mean NLL of the references' tokens."""
+    """Perplexity of the references: exp of the mean NLL of their tokens."""
     bleu: Interval | None
     chrf: Interval | None
     p: float | None
-    """Of BLEU: how often chance alone makes a difference to the base as large (paired bootstrap). None for
-    the base, which is the first side, and for fewer than `MIN_PARAGRAPHS` paragraphs."""
+    """p-value of the difference in BLEU to the base (paired bootstrap). None for the base, which is the first
+    side, and for fewer than `MIN_PARAGRAPHS` paragraphs."""
 
 
 def table(
-    paragraphs: Sequence[Judged], target: Language, *, step: int, bleu: bool = True, samples: int = 1000
+    pairs: Sequence[ScoredPair], target: Language, *, step: int, bleu: bool = True, samples: int = 1000
 ) -> list[QualityRow]:
-    """A row a side for every `step` tokens of depth, and for all of them.
+    """A row for each side in each range of `step` tokens of depth, and for each side over all pairs.
 
     Raises TemploraError as `metrics_for` does.
     """
-    groups: dict[int, list[Judged]] = {}
-    for one in paragraphs:
-        groups.setdefault(one.depth // step, []).append(one)
+    groups: dict[int, list[ScoredPair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.depth // step, []).append(pair)
     named = [(f"{n * step:,}-{(n + 1) * step:,}", group) for n, group in sorted(groups.items())]
     rows: list[QualityRow] = []
-    for depth, group in [*named, ("all", list(paragraphs))]:
+    for depth, group in [*named, ("all", list(pairs))]:
         rows += _rows(depth, group, target, bleu=bleu, samples=samples)
     return rows
 
 
 def _rows(
-    depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, samples: int
+    depth: str, group: Sequence[ScoredPair], target: Language, *, bleu: bool, samples: int
 ) -> list[QualityRow]:
     from sacrebleu.significance import PairedTest
 
     sides = list(group[0].nll)
-    tokens = sum(one.tokens for one in group)
+    tokens = sum(pair.tokens for pair in group)
     scores: dict[str, Any] = {}
     if group[0].outputs:
-        systems = [(side, [one.outputs[side] for one in group]) for side in sides]
-        metrics = metrics_for(target, [one.pair.target for one in group], bleu=bleu)
+        systems = [(side, [pair.outputs[side] for pair in group]) for side in sides]
+        metrics = metrics_for(target, [scored.pair.target for scored in group], bleu=bleu)
         _, scores = PairedTest(systems, metrics, None, test_type="bs", n_samples=samples)()
     rows = []
-    for place, side in enumerate(sides):
-        found: dict[str, Any] = {name: scores[name][place] for name in ("BLEU", "chrF2") if name in scores}
-        intervals = {name: Interval(float(one.score), float(one.ci)) for name, one in found.items()}
+    for index, side in enumerate(sides):
+        results: dict[str, Any] = {name: scores[name][index] for name in ("BLEU", "chrF2") if name in scores}
+        intervals = {
+            name: Interval(float(result.score), float(result.ci)) for name, result in results.items()
+        }
         rows.append(
             QualityRow(
                 depth,
                 side,
                 len(group),
                 tokens,
-                math.exp(math.fsum(one.nll[side] for one in group) / tokens),
+                math.exp(math.fsum(pair.nll[side] for pair in group) / tokens),
                 intervals.get("BLEU"),
                 intervals.get("chrF2"),
-                _p(group, side, sides[0], found) if place else None,
+                _p_value(group, side, sides[0], results) if index else None,
             )
         )
     return rows
 
 
-def _p(group: Sequence[Judged], side: str, first: str, found: Mapping[str, Any]) -> float | None:
-    if "BLEU" not in found or len(group) < MIN_PARAGRAPHS:
+def _p_value(
+    group: Sequence[ScoredPair], side: str, baseline: str, results: Mapping[str, Any]
+) -> float | None:
+    if "BLEU" not in results or len(group) < MIN_PARAGRAPHS:
         return None
-    # sacrebleu counts differences above the one seen, and of 0 there is none.
-    same = all(one.outputs[side] == one.outputs[first] for one in group)
-    return 1.0 if same else float(found["BLEU"].p_value)
+    # sacrebleu counts differences above the observed one; if that is 0 there are none, and p would be wrong.
+    are_equal = all(pair.outputs[side] == pair.outputs[baseline] for pair in group)
+    return 1.0 if are_equal else float(results["BLEU"].p_value)
 
 
 def metrics_for(target: Language, references: Sequence[str], *, bleu: bool = True) -> dict[str, Any]:
-    """sacrebleu's metrics for texts in `target`, by name.
+    """sacrebleu's metrics for the language `target`, by name.
 
-    Raises TemploraError where it is not installed or has no tokenizer for the language.
+    Raises TemploraError if sacrebleu is not installed, or has no tokenizer for the language.
     """
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError:
         raise TemploraError(
-            "translations are judged by sacrebleu, which is not installed", "pip install 'templora[bleu]'"
+            "BLEU and chrF need sacrebleu, which is not installed", "pip install 'templora[bleu]'"
         ) from None
     metrics: dict[str, Any] = {"chrF2": CHRF(references=[list(references)])}
     if not bleu:
         return metrics
-    if target.base in WITHOUT_SPACES:
-        raise TemploraError(
-            f"sacrebleu has no tokenizer for {target.name}, so BLEU means nothing there", "--no-bleu"
-        )
+    if target.base in WITHOUT_TOKENIZER:
+        raise TemploraError(f"sacrebleu has no tokenizer for {target.name}, so there is no BLEU", "--no-bleu")
     try:
         tokenize = TOKENIZERS.get(target.base, "13a")
         return {"BLEU": BLEU(tokenize=tokenize, references=[list(references)]), **metrics}
@@ -264,33 +273,36 @@ def metrics_for(target: Language, references: Sequence[str], *, bleu: bool = Tru
         ) from None
 
 
-def comet(command: str, paragraphs: Sequence[Judged]) -> dict[str, float]:
-    """COMET of each side, by the `comet-score` that `command` names.
+def comet_scores(command: str, pairs: Sequence[ScoredPair]) -> dict[str, float]:
+    """COMET scores by side, from `command`, a `comet-score` program.
 
-    Raises TemploraError where it cannot be run or fails.
+    Raises TemploraError if it cannot be run, or fails.
     """
-    sides = list(paragraphs[0].outputs)
-    again = "mend that, and give the command again: nothing is translated twice"
+    sides = list(pairs[0].outputs)
+    hint = "correct that, and run the command again; saved translations are used"
     with tempfile.TemporaryDirectory() as folder:
-        files = {"source": [p.pair.source for p in paragraphs], "ref": [p.pair.target for p in paragraphs]}
-        files.update({side: [p.outputs[side] for p in paragraphs] for side in sides})
+        files = {
+            "source": [scored.pair.source for scored in pairs],
+            "ref": [scored.pair.target for scored in pairs],
+            **{side: [scored.outputs[side] for scored in pairs] for side in sides},
+        }
         paths = {name: Path(folder) / name for name in files}
         for name, lines in files.items():
-            # A line is a text: whatever else a reader takes for a line break becomes a space.
-            flat = (" ".join(line.splitlines()) for line in lines)
-            paths[name].write_text("".join(f"{line}\n" for line in flat), "utf-8")
-        hypotheses = [str(paths[side]) for side in sides]
-        files_of = ["-s", str(paths["source"]), "-t", *hypotheses, "-r", str(paths["ref"])]
+            # A text must be one line for any reader, so all kinds of line breaks become spaces.
+            joined = (" ".join(line.splitlines()) for line in lines)
+            paths[name].write_text("".join(f"{line}\n" for line in joined), "utf-8")
+        outputs = [str(paths[side]) for side in sides]
+        arguments = ["-s", str(paths["source"]), "-t", *outputs, "-r", str(paths["ref"])]
         try:
             done = subprocess.run(
-                [command, *files_of, "--quiet", "--only_system"], capture_output=True, text=True, check=True
+                [command, *arguments, "--quiet", "--only_system"], capture_output=True, text=True, check=True
             )
         except OSError:
-            raise TemploraError(f"COMET: {command} cannot be run", again) from None
+            raise TemploraError(f"COMET: {command} cannot be run", hint) from None
         except subprocess.CalledProcessError as error:
-            reason = (error.stderr.strip().splitlines() or ["it says nothing"])[-1]
-            raise TemploraError(f"COMET: {command} failed: {reason}", again) from None
+            reason = (error.stderr.strip().splitlines() or ["no error message"])[-1]
+            raise TemploraError(f"COMET: {command} failed: {reason}", hint) from None
     scores = [line.rsplit("score:", 1)[1] for line in done.stdout.splitlines() if "score:" in line]
     if len(scores) != len(sides):
-        raise TemploraError(f"COMET: {command} gave {len(scores)} of {len(sides)} scores", again)
+        raise TemploraError(f"COMET: {command} printed {len(scores)} of {len(sides)} scores", hint)
     return {side: float(score) for side, score in zip(sides, scores, strict=True)}

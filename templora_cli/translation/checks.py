@@ -1,7 +1,7 @@
-"""Checks of a translated paragraph: nothing is silently left untranslated, lost or made up.
+"""Checks of a translated paragraph, which report text that is untranslated, missing or added.
 
-All of them compare two strings, without a model. Their limits were set on the human translation of
-GuoFeng 102 and looked at on 161: see `docs/lab/checks.md`.
+They compare two strings, without a model. Their limits were set on the human translation of GuoFeng 102 and
+tested on that of 161 (`docs/lab/checks.md`).
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from templora_cli.translation.languages import Language, detect_code, same_language
+from templora_cli.translation.languages import Language, detect_code, language, same_language
 from templora_cli.translation.loops import loop_in
 from templora_cli.translation.numbers import missing_numbers
 from templora_cli.translation.scripts import (
     TAG,
     UNSPACED,
+    latin_length,
     script_runs,
     scripts_of,
     units,
-    weight,
     without_tags,
     word_set,
 )
-from templora_cli.translation.terminology import Glossary, Term, forbidden_in, is_name, misspelling, used
+from templora_cli.translation.terminology import Glossary, Term, forbidden_in, is_name, is_used, misspelling
 
 CheckName = Literal[
     "empty", "echo", "script", "language", "short", "long", "loop", "numbers", "glossary", "markup"
 ]
 
 MIN_LENGTH_RATIO, MAX_LENGTH_RATIO = 0.3, 2.2
-"""Bounds of the weight of a translation as a share of its source's."""
-LETTERS_TO_MEASURE = 30
-"""A source with less weight may become anything: "Hm?" or "What is the matter with you?"."""
-SLACK = 40
-"""Letters that a translation may have above LONGEST: what a short line leaves unsaid."""
-SENTENCE_LETTERS = 40
-"""A sentence with less weight is not identified by itself."""
-LATIN_PHRASE = 4
-"""Words in lower case in a row that make Latin letters in another script a phrase, not a name."""
+"""Bounds of the `latin_length` of a translation relative to that of its source."""
+MIN_SOURCE_LENGTH = 30
+"""A shorter source counts as this long: its translation may be "Hm?" or "What is the matter with you?"."""
+EXTRA_LENGTH = 40
+"""Latin letters that a translation may have beyond MAX_LENGTH_RATIO: short lines leave much unsaid."""
+MIN_SENTENCE_LENGTH = 40
+"""The language of a shorter sentence is not detected."""
+MIN_PHRASE_WORDS = 4
+"""Consecutive lower-case words in Latin letters that make a phrase; fewer may be part of a name."""
 
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…][\s\"'”’»])|(?<=[。！？」』])")
@@ -58,30 +58,30 @@ _HEADINGS = word_set(
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """What is wrong with a translated paragraph."""
+    """A check that a translated paragraph fails."""
 
     check: CheckName
     message: str
-    """In words, for a report: what was expected and what was found."""
+    """The reason in words, for reports."""
 
 
 @dataclass(frozen=True)
 class _Paragraph:
-    """A paragraph with its translation, as the checks read them."""
+    """A paragraph with its translation, prepared for the checks."""
 
     source: str
     target: str
     languages: tuple[Language, Language]
 
     @cached_property
-    def plain(self) -> tuple[str, str]:
-        """Both without tags and addresses, which nobody translates."""
+    def prose(self) -> tuple[str, str]:
+        """Source and target without tags and addresses, which are not translated."""
         source, target = (_ADDRESS.sub(" ", without_tags(text)) for text in (self.source, self.target))
         return source, target
 
     @cached_property
     def units(self) -> tuple[list[str], list[str]]:
-        return units(self.plain[0]), units(self.plain[1])
+        return units(self.prose[0]), units(self.prose[1])
 
     @cached_property
     def scripts(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -91,60 +91,60 @@ class _Paragraph:
 def run_checks(
     source: str, target: str, languages: tuple[Language, Language], glossary: Sequence[Term]
 ) -> list[FailedCheck]:
-    """What is wrong with `target` as the translation of `source`; both are one line, with numbered tags.
+    """The checks that `target` fails as the translation of `source`; both are one line, with numbered tags.
 
-    Of `glossary`, the terms that occur in `source` are checked; of a large one, give what
-    `Glossary.occurring_in(source)` returns. The same arguments give the same flaws, in the order of
-    `CheckName`. Raises nothing.
+    Only the terms of `glossary` that occur in `source` are checked; `Glossary.occurring_in(source)` finds
+    them faster in a large glossary. The result is deterministic and in the order of `CheckName`. Raises
+    nothing.
     """
     paragraph = _Paragraph(source, target, languages)
     if not without_tags(target).strip():
-        empty = bool(without_tags(source).strip())
-        return (
-            [FailedCheck("empty", "the paragraph has no translation")]
-            if empty
-            else _listed(_markup, paragraph)
-        )
-    failed_checks = _listed(_echo, paragraph)
-    if not failed_checks:  # an echo is of the wrong language too: said once
-        failed_checks = _listed(_script, paragraph) or _listed(_language, paragraph)
-    for check in (_length, _loop, _numbers):
-        failed_checks += _listed(check, paragraph)
-    return failed_checks + _glossary(paragraph, glossary) + _listed(_markup, paragraph)
+        if without_tags(source).strip():
+            return [FailedCheck("empty", "the paragraph has no translation")]
+        return _run(_check_markup, paragraph)
+    failed_checks = _run(_check_echo, paragraph)
+    if not failed_checks:  # an echo is in the wrong language too, and is reported once
+        failed_checks = _run(_check_script, paragraph) or _run(_check_language, paragraph)
+    for check in (_check_length, _check_loop, _check_numbers):
+        failed_checks += _run(check, paragraph)
+    return failed_checks + _check_glossary(paragraph, glossary) + _run(_check_markup, paragraph)
 
 
-def _listed(check: Callable[[_Paragraph], FailedCheck | None], paragraph: _Paragraph) -> list[FailedCheck]:
-    failure = check(paragraph)
-    return [] if failure is None else [failure]
+def _run(check: Callable[[_Paragraph], FailedCheck | None], paragraph: _Paragraph) -> list[FailedCheck]:
+    failed_check = check(paragraph)
+    return [] if failed_check is None else [failed_check]
 
 
-def _echo(paragraph: _Paragraph) -> FailedCheck | None:
-    ours, theirs = paragraph.units
+def _check_echo(paragraph: _Paragraph) -> FailedCheck | None:
+    source_units, target_units = paragraph.units
     source, target = paragraph.languages
-    if source.base == target.base or not translatable(paragraph.plain[0], *paragraph.scripts):
+    if source.base == target.base or not must_change(paragraph.prose[0], *paragraph.scripts):
         return None
-    if ours == theirs:
+    if source_units == target_units:
         return FailedCheck("echo", f"the source was copied, not translated into {target.name}")
-    shared = sum((Counter(ours) & Counter(theirs)).values())
-    if len(theirs) >= 6 and shared >= 0.85 * max(len(ours), len(theirs)):
-        return FailedCheck("echo", f"{shared} of {len(theirs)} words are the source's: not in {target.name}")
+    shared = sum((Counter(source_units) & Counter(target_units)).values())
+    total = len(target_units)
+    if total >= 6 and shared >= 0.85 * max(len(source_units), total):
+        return FailedCheck(
+            "echo", f"{shared} of {total} words were copied, not translated into {target.name}"
+        )
     return None
 
 
-def translatable(text: str, ours: frozenset[str], theirs: frozenset[str]) -> bool:
-    """Whether a translation of `text` must differ from it; `ours` and `theirs` are the languages' scripts.
+def must_change(text: str, source_scripts: frozenset[str], target_scripts: frozenset[str]) -> bool:
+    """Whether a translation of `text` must differ from it, given the scripts of the two languages.
 
-    It need not where there are no letters of the source language, or only names, which a text without a
-    dictionary shows as capitals (or as a few Chinese characters between languages that both write them).
+    It need not if `text` has no letters of the source language, or only names. Without a dictionary, names
+    are words with capitals, or a few Chinese characters if both languages use them.
     """
     runs = list(script_runs(_ADDRESS.sub(" ", without_tags(text))))
-    if ours and not any(script in ours for script, _ in runs):
+    if source_scripts and not any(script in source_scripts for script, _ in runs):
         return False  # a quotation
     words: list[str] = []
     for script, run in runs:
-        if script == "Latn" or (script in theirs and script not in UNSPACED):
+        if script == "Latn" or (script in target_scripts and script not in UNSPACED):
             words.append(run)
-        elif script not in theirs or len(run) > 4:
+        elif script not in target_scripts or len(run) > 4:
             return True
     if len({word.lower() for word in words}) == 1 and len(words[0]) <= 4:
         return False  # "Ha, ha!", "Hm"
@@ -154,132 +154,139 @@ def translatable(text: str, ours: frozenset[str], theirs: frozenset[str]) -> boo
     )
 
 
-def _script(paragraph: _Paragraph) -> FailedCheck | None:
-    source, target = paragraph.plain
-    ours, theirs = paragraph.scripts
-    if not theirs:
+def _check_script(paragraph: _Paragraph) -> FailedCheck | None:
+    source, target = paragraph.prose
+    source_scripts, target_scripts = paragraph.scripts
+    if not target_scripts:
         return None
-    if "Hang" in theirs:  # Korean explains a word by its Chinese characters, in brackets, and else has none
-        target, theirs = re.sub(r"[(（][^()（）]*[)）]", " ", target), frozenset({"Hang"})
-    left = [
+    if "Hang" in target_scripts:  # Korean has Chinese characters only in brackets, to explain a word
+        target, target_scripts = re.sub(r"[(（][^()（）]*[)）]", " ", target), frozenset({"Hang"})
+    foreign = [
         run
         for script, run in script_runs(target)
         if script != "Latn"
-        and script not in theirs
-        and (script in ours or run not in source)  # a quotation in a third script stays as it is
+        and script not in target_scripts
+        and (script in source_scripts or run not in source)  # a quotation in a third script does not change
         and (len(run) > 1 or script in UNSPACED or script == "Hang")
     ]
-    if left:
-        return FailedCheck("script", f"not in the script of {paragraph.languages[1].name}: {_some(left)}")
-    if "Latn" in theirs:
+    if foreign:
+        name = paragraph.languages[1].name
+        return FailedCheck("script", f"not in the script of {name}: {_shortened(foreign)}")
+    if "Latn" in target_scripts:
         return None
-    return _latin(source, target, ours, paragraph.languages[1])
+    return _check_latin_phrases(source, target, source_scripts, paragraph.languages[1].name)
 
 
-def _latin(source: str, target: str, ours: frozenset[str], language: Language) -> FailedCheck | None:
+def _check_latin_phrases(
+    source: str, target: str, source_scripts: frozenset[str], target_name: str
+) -> FailedCheck | None:
     """Latin letters in a text of another script: names and abbreviations are usual, phrases are not."""
     for phrase in _LATIN_PHRASE.findall(target):
         words = [word for word in _LATIN.findall(phrase) if word[0].islower() and len(word) > 1]
-        if len(words) >= LATIN_PHRASE and ("Latn" in ours or phrase not in source):
-            return FailedCheck("script", f"not in the script of {language.name}: {_some([phrase])}")
+        if len(words) >= MIN_PHRASE_WORDS and ("Latn" in source_scripts or phrase not in source):
+            return FailedCheck("script", f"not in the script of {target_name}: {_shortened([phrase])}")
     lower = [word for word in _LATIN.findall(target) if word[0].islower() and len(word) > 1]
     latin = sum(len(run) for script, run in script_runs(target) if script == "Latn")
-    if len(lower) >= 2 and latin > 0.5 * weight(target):
-        return FailedCheck("script", f"most of it is in Latin letters, not in the script of {language.name}")
+    if len(lower) >= 2 and latin > 0.5 * latin_length(target):
+        return FailedCheck("script", f"most of it is in Latin letters, not in the script of {target_name}")
     return None
 
 
-def _language(paragraph: _Paragraph) -> FailedCheck | None:
-    text = paragraph.plain[1]
+def _check_language(paragraph: _Paragraph) -> FailedCheck | None:
+    text = paragraph.prose[1]
     source, target = paragraph.languages
     if same_language(source.base, target.base):
         return None
-    found = _wrong_language(text, target)
-    if found:
-        return FailedCheck("language", f"should be {target.name}, but the language seems to be {found}")
+    if code := _wrong_language(text, target):
+        return FailedCheck("language", f"should be {target.name}, but seems to be {language(code).name}")
     sentences = _SENTENCE_END.split(text)
     for sentence in sentences if len(sentences) > 1 else ():
-        if weight(sentence) >= SENTENCE_LETTERS and _wrong_language(sentence, target) == source.base:
-            return FailedCheck(
-                "language", f"a sentence was left in {source.name}: {_some([sentence.strip()])}"
-            )
+        is_long = latin_length(sentence) >= MIN_SENTENCE_LENGTH
+        if is_long and _wrong_language(sentence, target) == source.base:
+            message = f"a sentence was left in {source.name}: {_shortened([sentence.strip()])}"
+            return FailedCheck("language", message)
     return None
 
 
-def _wrong_language(text: str, language: Language) -> str | None:
-    """The code of the language that `text` surely is in, where it is not `language`."""
-    found = detect_code(text)
-    if language.base == "ja" and found in ("zh", None):  # a Japanese heading may have no kana, a sentence has
+def _wrong_language(text: str, expected: Language) -> str | None:
+    """The code of the language of `text` if it is certainly not the expected one."""
+    detected = detect_code(text)
+    if expected.base == "ja" and detected in (
+        "zh",
+        None,
+    ):  # Japanese headings may lack kana; sentences do not
         scripts = {script for script, _ in script_runs(text)}
-        return "zh" if scripts == {"Hani"} and weight(text) >= 60 else None
-    return None if found is None or same_language(found, language.base) else found
+        return "zh" if scripts == {"Hani"} and latin_length(text) >= 60 else None
+    return None if detected is None or same_language(detected, expected.base) else detected
 
 
-def _length(paragraph: _Paragraph) -> FailedCheck | None:
-    ours, theirs = (weight(text) for text in paragraph.plain)
-    if ours < LETTERS_TO_MEASURE:
-        ours = LETTERS_TO_MEASURE
-    elif theirs < MIN_LENGTH_RATIO * ours:
-        return FailedCheck("short", f"{theirs / ours:.0%} of the usual length: part of it may be missing")
-    if theirs > MAX_LENGTH_RATIO * ours + SLACK:
-        return FailedCheck(
-            "long", f"{theirs / ours:.1f} times the usual length: it may say more than the source"
-        )
+def _check_length(paragraph: _Paragraph) -> FailedCheck | None:
+    source_length, target_length = (latin_length(text) for text in paragraph.prose)
+    if source_length < MIN_SOURCE_LENGTH:
+        source_length = MIN_SOURCE_LENGTH
+    elif target_length < MIN_LENGTH_RATIO * source_length:
+        share = target_length / source_length
+        return FailedCheck("short", f"{share:.0%} of the usual length: part of it may be missing")
+    if target_length > MAX_LENGTH_RATIO * source_length + EXTRA_LENGTH:
+        ratio = target_length / source_length
+        return FailedCheck("long", f"{ratio:.1f} times the usual length: it may say more than the source")
     return None
 
 
-def _loop(paragraph: _Paragraph) -> FailedCheck | None:
-    found = loop_in(*paragraph.plain, *paragraph.units)
-    return None if found is None else FailedCheck("loop", found)
+def _check_loop(paragraph: _Paragraph) -> FailedCheck | None:
+    message = loop_in(*paragraph.prose, *paragraph.units)
+    return None if message is None else FailedCheck("loop", message)
 
 
-def _numbers(paragraph: _Paragraph) -> FailedCheck | None:
-    missing = missing_numbers(*paragraph.plain, paragraph.languages[1].base)
+def _check_numbers(paragraph: _Paragraph) -> FailedCheck | None:
+    missing = missing_numbers(*paragraph.prose, paragraph.languages[1].base)
     if not missing:
         return None
-    return FailedCheck("numbers", f"of the source, not in the translation: {', '.join(missing[:5])}")
+    return FailedCheck("numbers", f"numbers of the source that are missing: {', '.join(missing[:5])}")
 
 
-def _glossary(paragraph: _Paragraph, glossary: Sequence[Term]) -> list[FailedCheck]:
-    source, target = paragraph.plain
+def _check_glossary(paragraph: _Paragraph, glossary: Sequence[Term]) -> list[FailedCheck]:
+    source, target = paragraph.prose
     renderings = [term.target for term in glossary]
     failed_checks = []
     for term in Glossary(tuple(glossary)).occurring_in(source):
-        found = _instead(term, target, renderings)
-        if found is not None:
-            failed_checks.append(FailedCheck("glossary", f"{term.source} should be “{term.target}”{found}"))
+        problem = _term_problem(term, target, renderings)
+        if problem is not None:
+            failed_checks.append(
+                FailedCheck("glossary", f"{term.source} should be “{term.target}”, {problem}")
+            )
     return failed_checks
 
 
-def _instead(term: Term, target: str, renderings: Sequence[str]) -> str | None:
-    """What stands in `target` in place of the translation of `term`, as the end of a message; None: all well.
+def _term_problem(term: Term, target: str, renderings: Sequence[str]) -> str | None:
+    """The problem with the translation of `term` in `target`, as the end of a message; None without one.
 
-    A name may be left out, since a pronoun stands for it: in people's translations of two novels, 7 and 15 %
-    of the paragraphs with a name do so. Then only another spelling of it counts.
+    A name may be missing, because a pronoun can replace it: 7 and 15 % of the paragraphs with a name do so in
+    human translations of two novels. For names only another spelling is a problem.
     """
     for form in forbidden_in(term, target):
-        return f", not “{form}”, which is forbidden"
-    if used(term, target):
+        return f"not “{form}”, which is forbidden"
+    if is_used(term, target):
         return None
     if is_name(term.target) or (is_name(term.source) and _PRONOUN.search(target)):
         other = misspelling(term, target, renderings)
-        return None if other is None else f", not “{other}”"
-    return ", which is not there"
+        return None if other is None else f"not “{other}”"
+    return "which is missing"
 
 
-def _markup(paragraph: _Paragraph) -> FailedCheck | None:
-    ours, theirs = TAG.findall(paragraph.source), TAG.findall(paragraph.target)
-    lost, added = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
-    parts = [f"lost {' '.join(lost.elements())}"] if lost else []
-    parts += [f"added {' '.join(added.elements())}"] if added else []
+def _check_markup(paragraph: _Paragraph) -> FailedCheck | None:
+    source_tags, target_tags = TAG.findall(paragraph.source), TAG.findall(paragraph.target)
+    missing, added = Counter(source_tags) - Counter(target_tags), Counter(target_tags) - Counter(source_tags)
+    parts = [f"missing tags: {' '.join(missing.elements())}"] if missing else []
+    parts += [f"added tags: {' '.join(added.elements())}"] if added else []
     if parts:
-        return FailedCheck("markup", f"tags {', '.join(parts)}")
-    if _well_nested(ours) and not _well_nested(theirs):
-        return FailedCheck("markup", f"tags in an order that does not nest: {' '.join(theirs)}")
+        return FailedCheck("markup", ", ".join(parts))
+    if _are_well_nested(source_tags) and not _are_well_nested(target_tags):
+        return FailedCheck("markup", f"tags are not well nested: {' '.join(target_tags)}")
     return None
 
 
-def _well_nested(tags: Sequence[str]) -> bool:
+def _are_well_nested(tags: Sequence[str]) -> bool:
     open_tags: list[str] = []
     for tag in tags:
         if tag.startswith("</"):
@@ -290,7 +297,7 @@ def _well_nested(tags: Sequence[str]) -> bool:
     return not open_tags
 
 
-def _some(parts: Sequence[str]) -> str:
-    """A few of `parts`, shortened, for a message."""
+def _shortened(parts: Sequence[str]) -> str:
+    """The first of `parts` for a message, at most 60 characters."""
     text = " ".join(parts[:5])
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,7 +1,7 @@
-"""A translation as a file that a person corrects, and the corrections in it.
+"""Review files, in which a person corrects a translation, and the mistakes that a translation repeats.
 
-A paragraph is three lines and more: its number with what its checks say, `<` and the source, `>` and the
-translation. A person changes what stands after `>`, or puts `=` in its place to say that it is right.
+A review file has three lines for each paragraph: `@` with its number, state and failed checks, `<` with the
+source, `>` with the translation. A person edits the text after `>`, or replaces `>` by `=` to approve it.
 """
 
 from __future__ import annotations
@@ -9,132 +9,145 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice
 
 from templora_cli.errors import TemploraError
 from templora_cli.translation.name_hints import HAN
-from templora_cli.translation.report import Line
+from templora_cli.translation.report import ParagraphReport
 from templora_cli.translation.scripts import CHARACTERS, UNSPACED, without_tags
 
-_TITLE = re.compile(r"# (\S+): change what stands after a > .*")
+_TITLE = re.compile(r"# (\S+): to correct a translation, .*")
 _NUMBER = re.compile(r"@(\d+(?:\.\d+)?) \[([0-9a-f]{8})\].*")
 
 
-def review_text(lines: Iterable[Line], session: str) -> str:
-    """The file that a person corrects."""
+def review_text(paragraphs: Iterable[ParagraphReport], session: str) -> str:
+    """The text of a review file."""
     parts = [
-        f"# {session}: change what stands after a > to correct a translation, or put = in place of the > to\n"
-        f"# say that it is right as it is; both are learnt. Then: templora sync {session} THIS_FILE\n"
+        f"# {session}: to correct a translation, edit the text after its >; to approve it, replace the >\n"
+        f"# by =. Both are learnt. Then run: templora sync {session} THIS_FILE\n"
     ]
-    for line in lines:
-        said = "; ".join(failure["message"] for failure in line.failed_checks)
-        shown = _shown(line.target)
-        parts.append(f"\n@{line.told} [{shown}] {line.state}{': ' if said else ''}{said}\n")
-        parts.append(f"< {line.source}\n> {line.target}\n")
+    for paragraph in paragraphs:
+        messages = "; ".join(failure["message"] for failure in paragraph.failed_checks)
+        state = f"{paragraph.state}: {messages}" if messages else paragraph.state
+        parts.append(f"\n@{paragraph.number} [{_digest(paragraph.target)}] {state}\n")
+        parts.append(f"< {paragraph.source}\n> {paragraph.target}\n")
     return "".join(parts)
 
 
-def _shown(target: str) -> str:
-    """By this a translation is known that nobody has changed, also where it is another one by now."""
+def _digest(target: str) -> str:
+    """A hash that shows whether a person edited the translation, even if the session has a newer one now."""
     return hashlib.sha256(" ".join(target.split()).encode("utf-8")).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person says a paragraph is to be."""
+    """A translation that a person corrected or approved."""
 
     paragraph: int
-    """Its place in the document, from 0."""
+    """Index of the paragraph in the document, from 0."""
     before: str
-    """What the model had written."""
+    """The translation by the model."""
     target: str
-    """The same where it was approved."""
+    """The correct translation; equal to `before` if it was approved."""
 
 
-def corrections_of(
-    text: str, lines: Mapping[int, Line], session: str, name: str, *, former: Sequence[str] = ()
+def read_corrections(
+    text: str,
+    paragraphs: Mapping[int, ParagraphReport],
+    session: str,
+    file_name: str,
+    *,
+    former: Sequence[str] = (),
 ) -> list[Correction]:
-    """What was changed or approved in the file `name`; `lines` are the paragraphs as they are.
+    """The corrections in the text of a review file; `paragraphs` is the current state, by index.
 
-    The file may say one of the `former` names of the session.
-
-    Raises TemploraError that names the line: a file of another session, an unknown paragraph, one with the
-    source of another, a translation that was emptied, a line that is none of the file's.
+    The file may have one of the `former` names of the session in it.
+    Raises TemploraError with the line: a file of another session, an unknown paragraph, a paragraph with the
+    source of another, an empty translation, a line that does not belong in a review file.
     """
     title = _TITLE.match(text.lstrip("\ufeff"))
     if title and title[1] not in (session, *former):
         raise TemploraError(
-            f"{name} is a review of {title[1]}, not of {session}",
-            f"templora sync {title[1]} {shlex.quote(name)}",
+            f"{file_name} is a review of {title[1]}, not of {session}",
+            f"templora sync {title[1]} {shlex.quote(file_name)}",
         )
-    by_number = {line.told: line for line in lines.values()}
-    sources = {line.source for line in lines.values()}
-    found: dict[int, Correction] = {}
-    current: Line | None = None
-    shown = ""
-    for number, row in enumerate(text.split("\n"), 1):
-        place = f"{name}, line {number}"
-        if match := _NUMBER.fullmatch(row.strip()):
-            current, shown = by_number.get(match[1]), match[2]
+    by_number = {paragraph.number: paragraph for paragraph in paragraphs.values()}
+    sources = {paragraph.source for paragraph in paragraphs.values()}
+    corrections: dict[int, Correction] = {}
+    current: ParagraphReport | None = None
+    digest = ""
+    for line_number, line in enumerate(text.split("\n"), 1):
+        location = f"{file_name}, line {line_number}"
+        if match := _NUMBER.fullmatch(line.strip()):
+            current, digest = by_number.get(match[1]), match[2]
             if current is None:
-                raise TemploraError(f"{place}: there is no paragraph {match[1]}", "leave the @ lines alone")
-        elif row.startswith((">", "=")):
+                raise TemploraError(
+                    f"{location}: there is no paragraph {match[1]}", "do not edit the @ lines"
+                )
+        elif line.startswith((">", "=")):
             if current is None:
-                raise TemploraError(f"{place}: belongs to no paragraph", "one > or = line below each @ line")
-            if (correction := _correction(current, row, shown, place)) is not None:
-                found[current.paragraph] = correction
+                raise TemploraError(
+                    f"{location} belongs to no paragraph", "one > or = line below each @ line"
+                )
+            if (correction := _correction(current, line, digest, location)) is not None:
+                corrections[current.paragraph] = correction
             current = None
-        elif row.startswith("<") and current and row[1:].strip() in sources - {current.source}:
-            # Files from before parts were told as such have other numbers.
+        elif line.startswith("<") and current and line[1:].strip() in sources - {current.source}:
+            # Older files count the parts of long paragraphs differently.
             raise TemploraError(
-                f"{place}: is the source of another paragraph than {current.told}",
-                f"write the file anew: templora review {session}",
+                f"{location} is not the source of paragraph {current.number}",
+                f"write the file again: templora review {session}",
             )
-        elif row.strip() and not (row.startswith("#") or (row.startswith("<") and current is not None)):
-            raise TemploraError(f"{place}: is no line of a review", "a translation is one line, after its >")
-    return [found[paragraph] for paragraph in sorted(found)]
+        elif line.strip() and not (line.startswith("#") or (line.startswith("<") and current is not None)):
+            raise TemploraError(
+                f"{location} does not belong in a review file", "put a translation on one line, after its >"
+            )
+    return [corrections[index] for index in sorted(corrections)]
 
 
-def _correction(line: Line, row: str, shown: str, place: str) -> Correction | None:
-    target = " ".join(row[1:].split())
-    if row.startswith(">") and _shown(target) == shown:
+def _correction(paragraph: ParagraphReport, line: str, digest: str, location: str) -> Correction | None:
+    target = " ".join(line[1:].split())
+    if line.startswith(">") and _digest(target) == digest:
         return None
     if not target:
-        raise TemploraError(f"{place}: the translation is empty", "write one, or take the lines out")
-    return Correction(line.paragraph, line.target, target)
+        raise TemploraError(
+            f"{location}: the translation is empty", "write one, or remove the lines of the paragraph"
+        )
+    return Correction(paragraph.paragraph, paragraph.target, target)
 
 
 _MARKS = ".,;:!?\"'“”‘’()[]…—-。、，；：！？「」『』（）《》〈〉【】·"
-_MAX_FRAGMENT = 4
-"""Words; a longer run is a sentence put otherwise, not a term that can come back."""
-_ANEW = 0.5
-"""Likeness (`difflib`) of a translation and its correction below which it was translated anew."""
-_MAX_UNSPACED = 8
-"""The same in characters, where there are no spaces."""
-_MIN_FRAGMENT = {"Hani": 2, "Hira": 3, "Thai": 3}
-"""Pieces of a script without spaces that may be a word; fewer are looked at with their neighbours."""
+_MAX_TERM_WORDS = 4
+"""A longer text is a rephrased sentence, not a term that can be repeated."""
+_MAX_TERM_CHARACTERS = 8
+"""The same for scripts without spaces."""
+_MIN_EDIT_SIMILARITY = 0.5
+"""If a correction is less similar (`difflib`), the person translated the paragraph from scratch."""
+_MIN_WORD_PIECES = {"Hani": 2, "Hira": 3, "Thai": 3}
+"""Minimum number of pieces of a word in scripts without spaces; fewer are extended by their neighbours."""
 _PIECE = re.compile(
     rf"(?P<Kana>[{CHARACTERS['Kana']}]+)|(?P<Hani>[{CHARACTERS['Hani']}])|(?P<Hira>[{CHARACTERS['Hira']}])"
     r"|(?P<Thai>[\u0e40-\u0e44]?[\u0e01-\u0e2e][\u0e2f-\u0e3a\u0e45-\u0e4e]*)"
     rf"|(?P<word>[^\s{''.join(CHARACTERS[script] for script in sorted(UNSPACED))}]+)"
 )
-"""What may be replaced as a whole: a word, a run of katakana, a character, a Thai one with its marks."""
+"""The smallest unit of a replacement: a word, a run of katakana, or a character (in Thai with its marks)."""
 
 Change = list[tuple[str, str]]
-"""Old and new text of one change; several extents of it where there are no spaces that show the word."""
+"""(old text, new text) of one change. In scripts without spaces, several pairs: one for each possible word
+around the characters that differ."""
 
 
-def replaced(before: str, after: str) -> list[Change]:
-    """What of `before` the text `after` has otherwise, in order."""
+def find_changes(before: str, after: str) -> list[Change]:
+    """The changes that turn `before` into `after`, in order."""
     old, new = [*_PIECE.finditer(before)], [*_PIECE.finditer(after)]
-    was, now = ([piece.group() for piece in pieces] for pieces in (old, new))
+    old_texts, new_texts = ([piece.group() for piece in pieces] for pieces in (old, new))
     changes = []
-    for kind, a, b, c, d in SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
-        extents = [] if kind == "equal" else _extents(old, a, b)
-        change = [(_text(old, i, j), _text(new, c - (a - i), d + (j - b))) for i, j in extents]
+    for kind, a, b, c, d in SequenceMatcher(None, old_texts, new_texts, autojunk=False).get_opcodes():
+        spans = [] if kind == "equal" else _possible_words(old, a, b)
+        change = [(_text(old, i, j), _text(new, c - (a - i), d + (j - b))) for i, j in spans]
         changes.append([pair for pair in change if all(pair)])
     return [change for change in changes if change]
 
@@ -145,65 +158,78 @@ def _text(pieces: Sequence[re.Match[str]], start: int, end: int) -> str:
     return pieces[start].string[pieces[start].start() : pieces[end - 1].end()].strip(_MARKS)
 
 
-def _extents(pieces: Sequence[re.Match[str]], a: int, b: int) -> list[tuple[int, int]]:
-    """The pieces `a` to before `b`, or what may be the word around them where those are no whole one."""
+def _possible_words(pieces: Sequence[re.Match[str]], a: int, b: int) -> list[tuple[int, int]]:
+    """Spans of pieces that may be the changed word: `a` to `b`, or longer if that is too short for a word."""
     script = pieces[min(a, len(pieces) - 1)].lastgroup if pieces else None
-    size = max(b - a, _MIN_FRAGMENT.get(str(script), 1))
+    size = max(b - a, _MIN_WORD_PIECES.get(str(script), 1))
     if size == b - a:
         return [(a, b)]
-    found = []
+    spans = []
     for i in range(max(0, b - size), min(a, len(pieces) - size) + 1):
-        around = pieces[i : i + size]
-        inside = i < a < i + size or b > a  # what was put in has pieces on both its sides
+        span = pieces[i : i + size]
+        is_inside = i < a < i + size or b > a  # an insertion has pieces on both sides
         if (
-            inside
-            and all(piece.lastgroup == script for piece in around)
-            and _may_be_word(_text(around, 0, size))
+            is_inside
+            and all(piece.lastgroup == script for piece in span)
+            and _may_be_word(_text(span, 0, size))
         ):
-            found.append((i, i + size))
-    return found
+            spans.append((i, i + size))
+    return spans
 
 
 def _may_be_word(text: str) -> bool:
-    """Chinese words of grammar, such as 了 and 在, are no part of the word beside them."""
-    return not (set(text) & set(HAN.inner) or text[0] in HAN.first or text[-1] in HAN.last)
+    """Whether `text` has no Chinese function words, such as 了 and 在, which belong to no other word."""
+    return not (
+        set(text) & set(HAN.never_in_names) or text[0] in HAN.never_first or text[-1] in HAN.never_last
+    )
 
 
-def relapses(corrections: Iterable[Correction], lines: Iterable[Line]) -> dict[int, list[str]]:
-    """Corrections that came back wrong, in words, by the paragraph of `lines` in which they did.
+def find_repeated_mistakes(
+    corrections: Iterable[Correction], paragraphs: Iterable[ParagraphReport]
+) -> dict[int, list[str]]:
+    """Mistakes that were corrected and that a later paragraph repeats: messages by index of the paragraph.
 
-    A short run of text that a person replaced counts where it stands again in a later paragraph and what
-    replaced it does not. Words that stand in what a person approved are no mistakes.
+    A mistake is a short text that a person replaced. A later paragraph repeats it if it contains that text
+    and not the replacement. Words that occur in a human translation are no mistakes.
     """
     corrections = list(corrections)
-    right = " ".join(one.target for one in corrections)
-    wrong: list[tuple[int, Change]] = []
-    for one in (one for one in corrections if one.before != one.target):  # the others were approved
-        before, after = without_tags(one.before), without_tags(one.target)
-        anew = SequenceMatcher(None, before, after, autojunk=False).ratio() < _ANEW
-        for change in replaced(before, after):
-            terms = [
-                (old, new)
-                for old, new in change
-                if _is_term(old)
-                and _is_short(new)
-                and not _stands(old, new, right)
-                # Where all was put otherwise, words that stand opposite each other are names or chance.
-                and not (anew and old.islower())
-            ]
-            wrong.append((one.paragraph, terms))
-    by_hand = {one.paragraph for one in corrections}
-    lines = list(lines)
-    numbers = {line.paragraph: line.told for line in lines}
-    found: dict[int, list[str]] = {}
-    for line in lines:
-        for paragraph, terms in wrong if line.paragraph not in by_hand else ():
-            again = (term for term in terms if line.paragraph > paragraph and _is_back(*term, line.target))
-            for old, new in islice(again, 1):
-                number = numbers.get(paragraph, paragraph + 1)
-                told = f"“{old}” stands here, which paragraph {number} corrected to “{new}”"
-                found.setdefault(line.paragraph, []).append(told)
-    return found
+    human_text = " ".join(correction.target for correction in corrections)
+    mistakes = [
+        (correction.paragraph, terms)
+        for correction in corrections
+        if correction.before != correction.target  # the others were approved
+        for terms in _wrong_terms(correction, human_text)
+    ]
+    human = {correction.paragraph for correction in corrections}
+    paragraphs = list(paragraphs)
+    numbers = {paragraph.paragraph: paragraph.number for paragraph in paragraphs}
+    messages: dict[int, list[str]] = {}
+    for paragraph in paragraphs:
+        index, target = paragraph.paragraph, paragraph.target
+        for corrected, terms in mistakes if index not in human else ():
+            repeated = (term for term in terms if index > corrected and _is_repeated(*term, target))
+            for old, new in islice(repeated, 1):
+                number = numbers.get(corrected, corrected + 1)
+                message = f"“{old}” is used again; paragraph {number} was corrected to “{new}”"
+                messages.setdefault(index, []).append(message)
+    return messages
+
+
+def _wrong_terms(correction: Correction, human_text: str) -> Iterator[Change]:
+    """The changes of a correction, with only those pairs that replace a term."""
+    before, after = without_tags(correction.before), without_tags(correction.target)
+    similarity = SequenceMatcher(None, before, after, autojunk=False).ratio()
+    # In a translation from scratch, opposite words are either names or opposite by chance.
+    only_names = similarity < _MIN_EDIT_SIMILARITY
+    for change in find_changes(before, after):
+        yield [
+            (old, new)
+            for old, new in change
+            if _is_term(old)
+            and _is_short(new)
+            and not _contains(human_text, old, new)
+            and not (only_names and old.islower())
+        ]
 
 
 def _is_term(text: str) -> bool:
@@ -214,30 +240,31 @@ def _is_term(text: str) -> bool:
 def _is_short(text: str) -> bool:
     pieces = [*_PIECE.finditer(text)]
     words = sum(piece.lastgroup == "word" for piece in pieces)
-    return words <= _MAX_FRAGMENT and len(pieces) - words <= _MAX_UNSPACED
+    return words <= _MAX_TERM_WORDS and len(pieces) - words <= _MAX_TERM_CHARACTERS
 
 
-def _is_back(old: str, new: str, text: str) -> bool:
-    return _stands(old, new, text) and new not in (text.replace(old, "\n") if new in old else text)
+def _is_repeated(old: str, new: str, text: str) -> bool:
+    return _contains(text, old, new) and new not in (text.replace(old, "\n") if new in old else text)
 
 
-def _stands(old: str, new: str, text: str) -> bool:
-    """Does `old` stand in the text as a whole, and not as a part of `new`?"""
+def _contains(text: str, old: str, new: str) -> bool:
+    """Whether `text` contains `old` as whole words, and not only as a part of `new`."""
     if old not in text:
         return False
-    return bool(_whole(old).search(text.replace(new, "\n") if old in new else text))
+    return bool(_whole_words(old).search(text.replace(new, "\n") if old in new else text))
 
 
-def _whole(fragment: str) -> re.Pattern[str]:
-    before, after = (_word_characters(end) for end in (fragment[0], fragment[-1]))
-    return re.compile(rf"(?<!{before}){re.escape(fragment)}(?!{after})")
+def _whole_words(term: str) -> re.Pattern[str]:
+    before, after = (_word_characters(end) for end in (term[0], term[-1]))
+    return re.compile(rf"(?<!{before}){re.escape(term)}(?!{after})")
 
 
 def _word_characters(end: str) -> str:
-    """A class of what would go on with a word that begins or ends with this; a script without spaces
-    does not show it."""
+    """A character class of neighbours that belong to the same word as `end`; it matches nothing in scripts
+    without spaces.
+    """
     piece = _PIECE.fullmatch(end)
-    if piece is None or piece.lastgroup in _MIN_FRAGMENT:
+    if piece is None or piece.lastgroup in _MIN_WORD_PIECES:
         return r"[^\s\S]"
     if piece.lastgroup == "Kana":
         return rf"[{CHARACTERS['Kana']}]"

@@ -16,51 +16,50 @@ from templora_cli.translation.term_proposals import Proposal
 from templora_cli.translation.terminology import Glossary, Term
 
 COLUMNS = ("source", "target", "note", "forbidden", "count", "example")
-"""Of a CSV that is written; `source` and `target` are needed in one that is read."""
+"""The columns of a CSV that is written. One that is read must have `source` and `target`."""
 
 FORMS = (
     "a CSV with the header source,target,note,forbidden; a JSON list of objects with these keys or an object "
     "{source: target}; TOML tables [[term]], or one table [terms]"
 )
 
-_Located = tuple[str, Mapping[str, Any]]
-"""An entry and where it stands, for messages."""
+_LocatedEntry = tuple[str, Mapping[str, Any]]
+"""The location of an entry, for messages, and its values."""
 
 
 def read_glossary(path: Path) -> Glossary:
-    """Read `path`, by its suffix: .csv (also with ; or tabs), .json or .toml.
+    """Read a .csv (with commas, semicolons or tabs), .json or .toml file.
 
-    What is passed over is told in the notices of the result: entries without a translation yet, and entries
-    that stand there twice. Raises TemploraError that names the file and the line or the entry: unreadable,
-    no such columns or keys, an empty source, one source with two translations, a translation that is
-    forbidden by its own entry.
+    Entries without a translation and repeated entries are skipped, with a notice in the result. Raises
+    TemploraError with the file and the line or entry: unreadable file, missing columns or keys, empty
+    source, source with two translations, translation that its own entry forbids.
     """
     entries = _READERS.get(path.suffix.lower())
     if entries is None:
         raise TemploraError(f"{path}: a glossary is a .csv, .json or .toml", f"it must be {FORMS}")
     terms: dict[str, tuple[Term, str]] = {}
     notices = []
-    for place, entry in entries(path, read_text(path)):
-        term = _term(place, entry)
-        before = terms.get(term.source)
+    for location, entry in entries(path, read_text(path)):
+        term = _term(location, entry)
+        first = terms.get(term.source)
         if not term.target:
-            notices.append(f"{place}: {term.source} has no translation yet, passed over")
-        elif before is None:
-            terms[term.source] = term, place
-        elif before[0].target == term.target:
-            notices.append(f"{place}: {term.source} stands there already ({before[1]}), passed over")
+            notices.append(f"{location}: {term.source} has no translation yet, skipped")
+        elif first is None:
+            terms[term.source] = term, location
+        elif first[0].target == term.target:
+            notices.append(f"{location}: {term.source} is already in {first[1]}, skipped")
         else:
             raise TemploraError(
-                f"{place}: {term.source} is “{term.target}” here and “{before[0].target}” in {before[1]}",
-                "keep one of the two",
+                f"{location}: {term.source} is “{term.target}” here and “{first[0].target}” in {first[1]}",
+                "remove one of the two",
             )
     return Glossary(tuple(term for term, _ in terms.values()), tuple(notices))
 
 
 def write_glossary(path: Path, glossary: Glossary, proposals: Iterable[Proposal] = ()) -> None:
-    """Write a CSV that a person fills in: the terms of `glossary`, then `proposals` without a translation.
+    """Write the terms of `glossary`, then `proposals` with an empty target, as a CSV for a person to fill in.
 
-    Raises TemploraError where it cannot be written.
+    Raises TemploraError if it cannot be written.
     """
     if path.suffix.lower() != ".csv":
         raise TemploraError(f"{path.name}: a glossary is written as .csv", "--out glossary.csv")
@@ -72,120 +71,126 @@ def write_glossary(path: Path, glossary: Glossary, proposals: Iterable[Proposal]
     for proposal in proposals:
         writer.writerow((proposal.source, "", "", "", proposal.count, proposal.example))
     try:
-        # With a byte order mark: spreadsheets take a CSV without one for their own old encoding.
+        # Without a byte order mark, spreadsheets read the file in an old encoding of their own.
         write_atomically(path, "\ufeff" + stream.getvalue())
     except OSError as error:
-        raise of_os_error(error, hint="choose another place with --out") from None
+        raise of_os_error(error, hint="choose another file with --out") from None
 
 
-def _term(place: str, entry: Mapping[str, Any]) -> Term:
-    source, target, note = (_text(place, entry, key) for key in ("source", "target", "note"))
+def _term(location: str, entry: Mapping[str, Any]) -> Term:
+    source, target, note = (_text(location, entry, key) for key in ("source", "target", "note"))
     if not source:
-        raise TemploraError(f"{place}: the source is empty", "give the term as it stands in the book")
-    forbidden = entry.get("forbidden")
-    given = forbidden if isinstance(forbidden, list) else str(forbidden or "").split("|")
-    forms = tuple(form for form in (_text(place, {"forbidden": one}, "forbidden") for one in given) if form)
-    if target in forms:
+        raise TemploraError(f"{location}: the source is empty", "give the term as it is in the book")
+    values = entry.get("forbidden")
+    if not isinstance(values, list):
+        values = str(values or "").split("|")
+    forms = (_text(location, {"forbidden": value}, "forbidden") for value in values)
+    forbidden = tuple(form for form in forms if form)
+    if target in forbidden:
         raise TemploraError(
-            f"{place}: “{target}” is the translation and forbidden", "take it out of one of them"
+            f"{location}: “{target}” is both the translation and forbidden", "remove it from one of the two"
         )
-    return Term(source, target, note, forms)
+    return Term(source, target, note, forbidden)
 
 
-def _text(place: str, entry: Mapping[str, Any], key: str) -> str:
+def _text(location: str, entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise TemploraError(f"{place}: “{key}” is no text", "put it in quotation marks")
-    if any("\ud800" <= char <= "\udfff" for char in value):  # JSON can escape halves of characters
-        raise TemploraError(f"{place}: “{key}” holds half a character", "mend it, or leave the entry out")
+        raise TemploraError(f"{location}: “{key}” is not text", "put it in quotation marks")
+    if any("\ud800" <= char <= "\udfff" for char in value):  # JSON can escape one half of a surrogate pair
+        raise TemploraError(
+            f"{location}: “{key}” contains half a character", "correct it, or remove the entry"
+        )
     return " ".join(value.split())
 
 
-def _csv(path: Path, text: str) -> Iterator[_Located]:
+def _csv(path: Path, text: str) -> Iterator[_LocatedEntry]:
     body = text.lstrip("\n")
     skipped = len(text) - len(body)
     header = body.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(body), delimiter=delimiter, strict=True)
-    line = skipped + 1  # where the row begins: it may hold line breaks
+    line = skipped + 1  # the first line of the row, which may contain line breaks
     try:
         columns = _columns(path, reader)
         line = reader.line_num + skipped + 1
         for row in reader:
-            place, line = f"{path}, line {line}", reader.line_num + skipped + 1
+            location, line = f"{path}, line {line}", reader.line_num + skipped + 1
             if None in row:
                 raise TemploraError(
-                    f"{place}: has more than {len(columns)} columns",
+                    f"{location} has more than {len(columns)} columns",
                     f'put a text with "{delimiter}" in quotation marks',
                 )
             if any((value or "").strip() for value in row.values()):
-                yield place, row
+                yield location, row
     except csv.Error as error:
-        raise TemploraError(f"{path}, line {line}: {error}", "check the quotation marks there") from None
+        raise TemploraError(
+            f"{path}, line {line}: {error}", "check the quotation marks in that line"
+        ) from None
 
 
 def _columns(path: Path, reader: csv.DictReader[str]) -> list[str]:
-    """The names of the columns, which `reader` takes in small letters."""
+    """The names of the columns in lower case, which `reader` uses from now on."""
     columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
     missing = [name for name in ("source", "target") if name not in columns]
     if missing:
         raise TemploraError(
-            f"{path}, line 1: has no column {' and no column '.join(missing)}", f"it must be {FORMS}"
+            f"{path}, line 1 has no column {' and no column '.join(missing)}", f"it must be {FORMS}"
         )
     reader.fieldnames = columns
     return columns
 
 
 class _Object(dict[str, Any]):
-    """An object of JSON with all its entries: a dict keeps the last of those that have one key."""
+    """A JSON object with all its entries; a dict would drop entries with a repeated key."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         self.pairs = pairs
 
 
-def _json(path: Path, text: str) -> Iterator[_Located]:
+def _json(path: Path, text: str) -> Iterator[_LocatedEntry]:
     try:
         value = json.loads(text, object_pairs_hook=_Object)
     except ValueError as error:
-        at = getattr(error, "lineno", 1)
+        line = getattr(error, "lineno", 1)
         raise TemploraError(
-            f"{path}, line {at}: is no JSON: {getattr(error, 'msg', error)}", "mend that line"
+            f"{path}, line {line} is not valid JSON: {getattr(error, 'msg', error)}", "correct that line"
         ) from None
     except RecursionError:
-        raise TemploraError(f"{path}: is nested too deeply", f"it must be {FORMS}") from None
+        raise TemploraError(f"{path} is nested too deeply", f"it must be {FORMS}") from None
     if isinstance(value, _Object):
         yield from _mapping(path, value.pairs)
         return
     if not isinstance(value, list):
-        raise TemploraError(f"{path}: is neither a list nor an object", f"it must be {FORMS}")
+        raise TemploraError(f"{path} is neither a list nor an object", f"it must be {FORMS}")
     yield from _objects(path, value)
 
 
-def _toml(path: Path, text: str) -> Iterator[_Located]:
+def _toml(path: Path, text: str) -> Iterator[_LocatedEntry]:
     import tomli
 
     try:
         value = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise TemploraError(f"{path}: is no TOML: {error}", "mend that line") from None
+        raise TemploraError(f"{path} is not valid TOML: {error}", "correct that line") from None
     tables, terms = value.get("term", []), value.get("terms", {})
     if not isinstance(tables, list) or not isinstance(terms, dict) or not (tables or terms):
-        raise TemploraError(f"{path}: has no [[term]] and no [terms]", f"it must be {FORMS}")
+        raise TemploraError(f"{path} has no [[term]] and no [terms]", f"it must be {FORMS}")
     yield from _objects(path, tables)
     yield from _mapping(path, list(terms.items()))
 
 
-def _objects(path: Path, entries: list[Any]) -> Iterator[_Located]:
+def _objects(path: Path, entries: list[Any]) -> Iterator[_LocatedEntry]:
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or "source" not in entry:
-            raise TemploraError(f"{path}, entry {number}: has no “source”", f"it must be {FORMS}")
+            raise TemploraError(f"{path}, entry {number} has no “source”", f"it must be {FORMS}")
         yield f"{path}, entry {number}", entry
 
 
-def _mapping(path: Path, terms: list[tuple[str, Any]]) -> Iterator[_Located]:
+def _mapping(path: Path, terms: list[tuple[str, Any]]) -> Iterator[_LocatedEntry]:
     """Entries {source: target}, or {source: {target, note, forbidden}}."""
     for number, (source, target) in enumerate(terms, 1):
         entry = target if isinstance(target, dict) else {"target": target}

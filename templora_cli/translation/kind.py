@@ -1,4 +1,4 @@
-"""Translations as a kind of task: what is asked for, and what a session of one is."""
+"""Translation as a task kind: its request, and its sessions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.translation.checks import run_checks
 from templora_cli.translation.languages import Language
-from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-from templora_cli.translation.pair_format import PairFormat, pair_format
-from templora_cli.translation.task import MAX_LEARNT, MAX_SEEN, Check, TranslationTask
+from templora_cli.translation.long_paragraphs import SplitDocument, find_splits
+from templora_cli.translation.pair_format import PairFormat, choose_pair_format
+from templora_cli.translation.task import MAX_LEARNT_RATIO, MAX_READ_RATIO, Check, TranslationTask
 from templora_cli.translation.terminology import Glossary
-from templora_cli.translation.translated_book import ASKED, TranslatedBook, fingerprint, selected
+from templora_cli.translation.translated_book import (
+    REQUEST_KEYS,
+    TranslatedBook,
+    paragraphs_sha256,
+    selected_paragraphs,
+)
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -32,107 +37,110 @@ PROMPTS = "translation"
 
 @dataclass(frozen=True)
 class TranslationRequest:
-    """A document, or some of it, in another language."""
+    """A document, or a part of it, to translate."""
 
     document: Document
     path: Path
-    """Where it was read."""
+    """The file of the document."""
     languages: tuple[Language, Language]
     """Of source and target."""
     out: Path | None
-    """The translated file; None for a session that is never begun."""
+    """The translated file; None for an estimate."""
     first: int
-    """The first paragraph, by its place in the document."""
+    """Index of the first paragraph in the document."""
     end: int
-    """Before this one it ends."""
+    """Index after the last paragraph."""
     glossary: Glossary = field(default_factory=lambda: Glossary(()))
     encoding: str | None = None
-    """That of the file, where the user says it."""
+    """The encoding of the file if the user specified it."""
     bilingual: bool = False
     kind: str = "translation"
 
     @property
     def content(self) -> bytes:
         """The bytes of the file as they were read."""
-        return self.document.render({}, self.languages[0].code)  # with nothing translated
+        return self.document.render({}, self.languages[0].code)  # without translations
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
-        texts = load_prompts(PROMPTS, config.prompts)
-        form = pair_format(tokenizer, texts, *self.languages)
-        cut = self.cut(form, config)
+        prompt_file = load_prompts(PROMPTS, config.prompts)
+        pair_format = choose_pair_format(tokenizer, prompt_file, *self.languages)
+        document = self.split_document(pair_format, config)
         request = {
             "path": str(self.path.absolute()),
             "suffix": self.document.suffix,
             "encoding": self.encoding,
             "from": self.languages[0].code,
             "to": self.languages[1].code,
-            "first": cut.place(self.first),
-            "end": cut.place(self.end),
+            "first": document.index_of(self.first),
+            "end": document.index_of(self.end),
             "bilingual": self.bilingual,
-            "again": [],
-            "paragraphs_sha256": fingerprint(self.document),
-            "cuts": dict(cut.cuts),
+            "retries": [],
+            "paragraphs_sha256": paragraphs_sha256(self.document),
+            "splits": dict(document.splits),
             "terms": [{**asdict(term), "forbidden": list(term.forbidden)} for term in self.glossary.terms],
         }
         return NewSession(
             self.kind,
             config,
             named_after=self.path.stem,
-            goal=(len(selected(cut, request)), "paragraphs"),
-            header_tokens=len(form.header) + config.decode.context_tokens // 2,  # the terms of a glossary
-            header_parts=(HeaderPart("the instruction", len(form.header), 0, SHORTER_PROMPTS),),
+            goal=(len(selected_paragraphs(document, request)), "paragraphs"),
+            header_tokens=len(pair_format.header) + config.decode.context_tokens // 2,  # for glossary terms
+            header_parts=(HeaderPart("the instruction", len(pair_format.header), 0, SHORTER_PROMPTS),),
             request=request,
-            prompts=(texts,),
+            prompts=(prompt_file,),
             source=self.content,
             suffix=self.document.suffix,
             out=self.out,
-            chunk_tokens=MAX_LEARNT * config.decode.chunk_tokens,
-            seen_tokens=MAX_SEEN * config.decode.chunk_tokens,
+            chunk_tokens=MAX_LEARNT_RATIO * config.decode.chunk_tokens,
+            seen_tokens=MAX_READ_RATIO * config.decode.chunk_tokens,
             window_flag="--set decode.context_tokens=",
-            notices=tuple(self._cuts_told(cut, config.decode.chunk_tokens // 2)),
+            notices=tuple(self._split_notices(document, config.decode.chunk_tokens // 2)),
         )
 
-    def cut(self, form: PairFormat, config: Config) -> CutDocument:
-        """The document with what is too long for a chunk in parts."""
-        most = config.decode.chunk_tokens // 2
-        cuts = cuts_of(self.document.paragraphs, lambda text: len(form.source_tokens(text)), most)
-        return CutDocument(self.document, cuts)
+    def split_document(self, pair_format: PairFormat, config: Config) -> SplitDocument:
+        """The document with the paragraphs split that are too long for a chunk."""
 
-    def _cuts_told(self, cut: CutDocument, most: int) -> Iterator[str]:
-        if not cut.cuts:
+        def count_tokens(text: str) -> int:
+            return len(pair_format.source_tokens(text))
+
+        splits = find_splits(self.document.paragraphs, count_tokens, config.decode.chunk_tokens // 2)
+        return SplitDocument(self.document, splits)
+
+    def _split_notices(self, document: SplitDocument, max_tokens: int) -> Iterator[str]:
+        count = len(document.splits)
+        if not count:
             return
-        longest = f"too long for a chunk ({most:,} tokens)"
-        first = int(next(iter(cut.cuts))) + 1
-        parts = len(cut.paragraphs) - len(self.document.paragraphs) + len(cut.cuts)
-        what = f"paragraph {first} is {longest}"
-        if len(cut.cuts) > 1:
-            what = f"{len(cut.cuts):,} paragraphs are {longest}, paragraph {first} the first of them"
-        yield f"{what}: translated in {parts:,} parts, cut at the ends of sentences"
+        first = int(next(iter(document.splits))) + 1
+        parts = len(document.paragraphs) - len(self.document.paragraphs) + count
+        reason = f"too long for a chunk (more than {max_tokens:,} tokens)"
+        subject = f"paragraph {first} is {reason}"
+        if count > 1:
+            subject = f"{count:,} paragraphs, the first of them paragraph {first}, are {reason}"
+        yield f"{subject}: translated in {parts:,} parts, split at the ends of sentences"
 
 
 class Translation(TaskKind):
-    """A document that is translated paragraph by paragraph."""
+    """The task kind of documents that are translated paragraph by paragraph."""
 
     units: tuple[Unit, ...] = ("paragraphs",)
-    asked = ASKED
+    asked = REQUEST_KEYS
     prompts = frozenset((PROMPTS,))
 
     def __init__(self, name: str = "translation", *, check: Check = run_checks) -> None:
-        """`check` says what is wrong with a translation."""
+        """`check` returns the failed checks of a translated paragraph."""
         self.name, self.check = name, check
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> TranslationTask:
         """See `TaskKind.task`."""
         book = TranslatedBook(session.path, session.manifest)
-        texts = PromptFile(PROMPTS, session.manifest.prompts[PROMPTS], "")
-        return task_of(
+        return make_task(
             book.languages,
             book.paragraphs,
             book.glossary,
             model=model,
             config=config,
-            texts=texts,
+            prompt_file=PromptFile(PROMPTS, session.manifest.prompts[PROMPTS], ""),
             numbers=book.document.numbers,
             check=self.check,
         )
@@ -154,18 +162,19 @@ class Translation(TaskKind):
         if not TranslatedBook(session.path, session.manifest).source_has_changed:
             return []
         name = Path(session.manifest.request["path"]).name
-        goes_on = "which goes on with its own copy; to translate the new version: templora translate"
-        return [f"{name} has changed since session {session.id} began, {goes_on}"]
+        copy = "it continues with its copy of the old version"
+        hint = "to translate the new version: templora translate"
+        return [f"{name} has changed since session {session.id} began; {copy}; {hint}"]
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
-        """See `TaskKind.end`: document and report are written."""
+        """See `TaskKind.end`; writes the document and the report."""
         book = TranslatedBook(session.path, session.manifest)
         yield Working("writing the document")
         if notice := book.write():
             yield Notice(notice)
         yield TranslationFinished(
             session=session.id,
-            paragraphs=book.report.paragraphs,
+            paragraphs=book.report.total,
             **book.report.counts,
             out=str(session.manifest.out),
             report=str(session.path / "report.html"),
@@ -177,20 +186,20 @@ class Translation(TaskKind):
         return Export(book.request["suffix"], lambda: book.rendered(book.readable_records()))
 
 
-def task_of(
+def make_task(
     languages: tuple[Language, Language],
     paragraphs: Sequence[tuple[int, str]],
     glossary: Glossary,
     *,
     model: LanguageModel,
     config: Config,
-    texts: PromptFile,
+    prompt_file: PromptFile,
     numbers: dict[int, str],
     check: Check = run_checks,
 ) -> TranslationTask:
-    """The translation of `paragraphs`, each with its place in the document, with texts of a prompt file."""
+    """A task that translates `paragraphs` (index in the document, and text)."""
     return TranslationTask(
-        pair_format(model.tokenizer, texts, *languages),
+        choose_pair_format(model.tokenizer, prompt_file, *languages),
         paragraphs,
         glossary,
         config.decode,
@@ -202,24 +211,24 @@ def task_of(
 
 
 def trial_task(request: TranslationRequest, model: LanguageModel, config: Config) -> TranslationTask:
-    """What a session for `request` would do, without one."""
-    texts = load_prompts(PROMPTS, config.prompts)
-    form = pair_format(model.tokenizer, texts, *request.languages)
-    cut = request.cut(form, config)
-    places = {"first": cut.place(request.first), "end": cut.place(request.end), "again": []}
-    return task_of(
+    """The task of a session for `request`, without a session."""
+    prompt_file = load_prompts(PROMPTS, config.prompts)
+    pair_format = choose_pair_format(model.tokenizer, prompt_file, *request.languages)
+    document = request.split_document(pair_format, config)
+    first, end = document.index_of(request.first), document.index_of(request.end)
+    return make_task(
         request.languages,
-        selected(cut, places),
+        selected_paragraphs(document, {"first": first, "end": end, "retries": []}),
         request.glossary,
         model=model,
         config=config,
-        texts=texts,
-        numbers=cut.numbers,
+        prompt_file=prompt_file,
+        numbers=document.numbers,
     )
 
 
 def require_translation(session: Session) -> TranslatedBook:
-    """The session as a translated book. Raises TemploraError where it is none."""
+    """The session as a translated book. Raises TemploraError if it is not a translation."""
     if session.manifest.task != "translation":
-        raise TemploraError(f"{session.id} is no translation", "templora sessions list")
+        raise TemploraError(f"{session.id} is not a translation session", "templora sessions list")
     return TranslatedBook(session.path, session.manifest)

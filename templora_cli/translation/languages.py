@@ -1,4 +1,4 @@
-"""Languages by code or name, and the language of a text."""
+"""Languages by code or name, and language detection."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from templora_cli.errors import TemploraError
 
-SURE = 0.9
-"""Probability from which the identifier is believed: above it, it was never wrong in 9,500 paragraphs of
-English (GuoFeng, PG-19) nor in 7,900 of 12 other languages (manual pages), long or short."""
+MIN_PROBABILITY = 0.9
+"""Results of the identifier with a lower probability are ignored. Above it, no result was wrong in 9,500
+paragraphs of English (GuoFeng, PG-19) or 7,900 of 12 other languages (manual pages), long or short."""
 
-LETTERS_TO_IDENTIFY = 20
-"""Below this, in letters of Latin script (see `scripts.weight`), a text is not identified."""
+MIN_LATIN_LENGTH = 20
+"""A text with a smaller `scripts.latin_length` is too short to identify."""
 
-LETTERS_TO_READ = 4000
-"""Of a longer text, this much is enough to tell."""
+SAMPLE_CHARACTERS = 4000
+"""Characters of a longer text that are enough to identify it."""
 
 
 _WITHOUT_SPACES = ("zh", "cmn", "yue", "wuu", "lzh", "ja", "th", "lo", "km", "my", "bo", "dz")
@@ -25,7 +25,7 @@ _WITHOUT_SPACES = ("zh", "cmn", "yue", "wuu", "lzh", "ja", "th", "lo", "km", "my
 
 @dataclass(frozen=True)
 class Language:
-    """A language as people and libraries name it."""
+    """A language with its code and name."""
 
     code: str
     """BCP 47, such as "zh" or "pt-BR"."""
@@ -34,7 +34,7 @@ class Language:
 
     @property
     def has_spaces(self) -> bool:
-        """Does it put spaces between words and sentences?"""
+        """Whether the language has spaces between words and sentences."""
         return self.base not in _WITHOUT_SPACES
 
     @property
@@ -44,58 +44,61 @@ class Language:
 
 
 def language(text: str) -> Language:
-    """The language that `text` names, as a code or as a name in any language.
+    """The language with the code or name `text`; the name may be in any language.
 
-    Raises TemploraError where there is none.
+    Raises TemploraError if there is none.
     """
-    import langcodes  # a twentieth of a second, which light commands need not spend
+    import langcodes  # takes 0.05 s, which light commands avoid
 
-    known = None
+    tag = None
     if langcodes.tag_is_valid(text):
-        known = langcodes.get(text)
-        known = known if known.is_valid() else None
-    if known is None:
+        tag = langcodes.get(text)
+        tag = tag if tag.is_valid() else None
+    if tag is None:
         try:
-            known = langcodes.find(text)
+            tag = langcodes.find(text)
         except LookupError:
-            raise TemploraError(f"no language is called {text!r}", "a code or a name: zh, Chinese") from None
-    return Language(known.to_tag(), known.display_name())
+            raise TemploraError(
+                f"{text!r} is not a language", "give a code or a name, such as zh or Chinese"
+            ) from None
+    return Language(tag.to_tag(), tag.display_name())
 
 
 def detect_language(text: str) -> Language | None:
-    """The language that `text` is written in; None where it is too short or too mixed to be sure.
+    """The language of `text`; None if the text is too short or too mixed to be sure.
 
-    Of a long text the middle is read: before a book there may be a licence in another language. The first
-    call loads the identifier (0.6 s); a paragraph then takes about 0.3 ms.
+    Only the middle of a long text is read, because a book may begin with a licence in another language. The
+    first call loads the identifier (0.6 s); a paragraph then takes about 0.3 ms.
     """
-    start = max(0, (len(text) - LETTERS_TO_READ) // 2)
-    code = detect_code(text[start : start + LETTERS_TO_READ])
+    start = max(0, (len(text) - SAMPLE_CHARACTERS) // 2)
+    code = detect_code(text[start : start + SAMPLE_CHARACTERS])
     return None if code is None else language(code)
 
 
-@lru_cache(
-    maxsize=4096
-)  # the same paragraph is asked for whole and by its sentences, before and after a retry
+@lru_cache(maxsize=4096)  # the same texts come again when a paragraph is retried
 def detect_code(text: str) -> str | None:
-    """The code of `detect_language`."""
-    from templora_cli.translation.scripts import weight, without_tags
+    """The code of the language of `text`, all of which is read; None if it is not sure."""
+    from templora_cli.translation.scripts import latin_length, without_tags
 
     text = without_tags(text)
-    if weight(text) < LETTERS_TO_IDENTIFY:
+    if latin_length(text) < MIN_LATIN_LENGTH:
         return None
-    code, probability = _by_script(text) or _identifier().classify(text)
-    return str(code) if probability > SURE else None
+    code, probability = _detect_by_script(text) or _identifier().classify(text)
+    return str(code) if probability > MIN_PROBABILITY else None
 
 
-def _by_script(text: str) -> tuple[str, float] | None:
-    """Chinese, Japanese and Korean by their characters, which say it sooner than the identifier is sure."""
-    from templora_cli.translation.scripts import script_runs, weight
+def _detect_by_script(text: str) -> tuple[str, float] | None:
+    """(code, probability) for Chinese, Japanese and Korean, whose characters decide it in shorter texts than
+    the identifier needs; None for other languages.
+    """
+    from templora_cli.translation.scripts import latin_length, script_runs
 
     letters: Counter[str] = Counter()
     for script, run in script_runs(text):
         letters[script] += len(run)
     kana, han, hangul = letters["Hira"] + letters["Kana"], letters["Hani"], letters["Hang"]
-    if 2 * (weight(text) - letters["Latn"]) < weight(text):
+    length = latin_length(text)
+    if 2 * (length - letters["Latn"]) < length:
         return None
     if hangul > han + kana:
         return "ko", 1.0
@@ -106,18 +109,18 @@ def _by_script(text: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    """An identifier of our own: that of the library's module functions is one that others can set."""
+    """A separate identifier: other code could reconfigure the one behind the library's module functions."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def same_language(code: str, other: str) -> bool:
-    """Whether two base codes are one language, or so near that the identifier cannot be trusted with them."""
-    return code == other or any(code in group and other in group for group in _NEAR)
+    """Whether two base codes are the same language, or so similar that the identifier confuses them."""
+    return code == other or any(code in group and other in group for group in _SIMILAR_LANGUAGES)
 
 
-_NEAR = (
+_SIMILAR_LANGUAGES = (
     {"no", "nb", "nn", "da"},
     {"hr", "bs", "sr", "sh"},
     {"id", "ms"},

@@ -1,4 +1,4 @@
-"""Paragraphs that are too long for a chunk, cut at the ends of sentences: each part is one to translate."""
+"""Long paragraphs, split at the ends of sentences into parts that are translated separately."""
 
 from __future__ import annotations
 
@@ -10,96 +10,103 @@ from templora_cli.text import sentences
 from templora_cli.translation.languages import language as language_of
 from templora_cli.translation.scripts import TAG
 
-Size = Callable[[str], int]
-"""Of a text, in tokens."""
-Cuts = Mapping[str, Sequence[int]]
-"""Where the parts of a paragraph begin after the first, in characters, by its place in the document (in
-digits, as JSON has it)."""
+CountTokens = Callable[[str], int]
+"""The number of tokens of a text."""
+Splits = Mapping[str, Sequence[int]]
+"""Offsets at which the parts of a paragraph after the first begin, in characters. The keys are the indices of
+the paragraphs in the document, as strings because of JSON."""
 
 
-def parts_of(text: str, size: Size, *, together: int, longest: int) -> list[str]:
-    """A text cut at the ends of sentences; joined, the parts are the text.
+def split_text(text: str, count_tokens: CountTokens, *, group_tokens: int, max_tokens: int) -> list[str]:
+    """Split a text at the ends of sentences; the parts, joined, are the text.
 
-    Sentences stay together up to a size of `together`, and what is larger than `longest` is cut within.
+    Sentences are grouped up to `group_tokens`. A sentence with more than `max_tokens` is itself split.
     """
     parts: list[str] = []
-    around, taken = size(""), 0
+    overhead, part_tokens = count_tokens(""), 0
     for sentence in sentences(text):
-        alone = size(sentence)
-        # Sentences beside each other are no more tokens than each by itself, and each is counted once.
-        if parts and taken + alone - around <= together:
+        tokens = count_tokens(sentence)
+        # Joined sentences have no more tokens than the sum, so each sentence is counted only once.
+        if parts and part_tokens + tokens - overhead <= group_tokens:
             parts[-1] += sentence
-            taken += alone - around
+            part_tokens += tokens - overhead
         else:
-            parts += _cut(sentence, size, longest)
-            taken = size(parts[-1])
+            parts += _split_sentence(sentence, count_tokens, max_tokens)
+            part_tokens = count_tokens(parts[-1])
     return parts
 
 
-def _cut(sentence: str, size: Size, longest: int) -> list[str]:
-    """A sentence in parts of words or, without any, of characters; tags stay whole."""
-    if size(sentence) <= longest or len(sentence) < 2:
+def _split_sentence(sentence: str, count_tokens: CountTokens, max_tokens: int) -> list[str]:
+    """Split at a space or, without one, between characters, but never inside a tag."""
+    if count_tokens(sentence) <= max_tokens or len(sentence) < 2:
         return [sentence]
     middle = len(sentence) // 2
     space = sentence.find(" ", middle)
-    cut = space + 1 if 0 < space < len(sentence) - 1 else middle
-    if tag := next((tag for tag in TAG.finditer(sentence) if tag.start() < cut < tag.end()), None):
-        cut = tag.start() or tag.end()
-    if cut >= len(sentence):
+    offset = space + 1 if 0 < space < len(sentence) - 1 else middle
+    if tag := next((tag for tag in TAG.finditer(sentence) if tag.start() < offset < tag.end()), None):
+        offset = tag.start() or tag.end()
+    if offset >= len(sentence):
         return [sentence]
-    return [*_cut(sentence[:cut], size, longest), *_cut(sentence[cut:], size, longest)]
+    halves = sentence[:offset], sentence[offset:]
+    return [part for half in halves for part in _split_sentence(half, count_tokens, max_tokens)]
 
 
-def cuts_of(paragraphs: Sequence[Paragraph], size: Size, most: int) -> dict[str, list[int]]:
-    """Where paragraphs larger than `most` are cut; without the others."""
-    around = size("")
-    cuts = {}
-    for number, paragraph in enumerate(paragraphs):
+def find_splits(
+    paragraphs: Sequence[Paragraph], count_tokens: CountTokens, max_tokens: int
+) -> dict[str, list[int]]:
+    """Where to split each paragraph that has more than `max_tokens`; the others are left out."""
+    overhead = count_tokens("")
+    splits = {}
+    for index, paragraph in enumerate(paragraphs):
         text = paragraph.text
-        if around + len(text.encode("utf-8")) <= most or size(text) <= most:  # no byte is two tokens
+        max_possible = overhead + len(text.encode("utf-8"))  # no byte is two tokens
+        if max_possible <= max_tokens or count_tokens(text) <= max_tokens:
             continue
-        *lengths, _ = map(len, parts_of(text, size, together=most, longest=most))
-        cuts[str(number)] = [*accumulate(lengths)]
-    return cuts
+        parts = split_text(text, count_tokens, group_tokens=max_tokens, max_tokens=max_tokens)
+        *lengths, _ = map(len, parts)
+        splits[str(index)] = [*accumulate(lengths)]
+    return splits
 
 
-class CutDocument:
-    """A document in which the parts of long paragraphs are paragraphs. Implements `Document`."""
+class SplitDocument:
+    """A document whose long paragraphs are split into several. Implements `Document`."""
 
-    def __init__(self, document: Document, cuts: Cuts) -> None:
-        """`cuts` are those of the document's paragraphs."""
-        self._whole, self.cuts = document, cuts
+    def __init__(self, document: Document, splits: Splits) -> None:
+        """`splits` are those of the document's paragraphs."""
+        self._document, self.splits = document, splits
         self.suffix = document.suffix
         self.paragraphs: list[Paragraph] = []
         self.numbers: dict[int, str] = {}
-        """What a person calls each: "13", as the whole document counts them, and "13.1" what is a part."""
-        self._firsts: list[int] = []
+        """The number of each paragraph for people: "13" as in the original document, or "13.1" for a part."""
+        self._first_parts: list[int] = []
         for number, paragraph in enumerate(document.paragraphs):
-            self._firsts.append(len(self.paragraphs))
-            bounds = [0, *cuts.get(str(number), ()), len(paragraph.text)]
+            self._first_parts.append(len(self.paragraphs))
+            bounds = [0, *splits.get(str(number), ()), len(paragraph.text)]
             parts = [paragraph.text[start:end].strip() for start, end in pairwise(bounds)]
             for part in range(len(parts)):
-                number_of_part = f".{part + 1}" if len(parts) > 1 else ""
-                self.numbers[len(self.paragraphs) + part] = f"{number + 1}{number_of_part}"
+                part_number = f".{part + 1}" if len(parts) > 1 else ""
+                self.numbers[len(self.paragraphs) + part] = f"{number + 1}{part_number}"
             self.paragraphs += [Paragraph(part, paragraph.kind, paragraph.chapter) for part in parts]
-        self._firsts.append(len(self.paragraphs))
+        self._first_parts.append(len(self.paragraphs))
         self.chapters = [
-            Chapter(chapter.title, self.place(chapter.first), self.place(chapter.end))
+            Chapter(chapter.title, self.index_of(chapter.first), self.index_of(chapter.end))
             for chapter in document.chapters
         ]
 
-    def place(self, number: int) -> int:
-        """Where paragraph `number` of the whole document, or its end, is in this one."""
-        return self._firsts[number]
+    def index_of(self, original_index: int) -> int:
+        """The index here of a paragraph, or of the end, of the original document; of a split one, that of its
+        first part.
+        """
+        return self._first_parts[original_index]
 
     def render(self, translations: Mapping[int, str], language: str, *, bilingual: bool = False) -> bytes:
-        """See `Document`. Of a paragraph of which some parts are translated, the others stay as they are."""
+        """See `Document.render`. Parts without a translation stay as they are."""
         space = " " if language_of(language).has_spaces else ""
-        whole: dict[int, str] = {}
-        for number, places in enumerate(map(range, self._firsts, self._firsts[1:])):
-            if any(translations.get(place, "").strip() for place in places):
-                said = (
-                    translations.get(place, "").strip() or self.paragraphs[place].text for place in places
+        joined: dict[int, str] = {}
+        for original_index, indices in enumerate(map(range, self._first_parts, self._first_parts[1:])):
+            if any(translations.get(index, "").strip() for index in indices):
+                parts = (
+                    translations.get(index, "").strip() or self.paragraphs[index].text for index in indices
                 )
-                whole[number] = space.join(said)
-        return self._whole.render(whole, language, bilingual=bilingual)
+                joined[original_index] = space.join(parts)
+        return self._document.render(joined, language, bilingual=bilingual)

@@ -1,6 +1,6 @@
-"""What everyday language hides names in: characters, words, surnames and titles that `terms` counts with.
+"""Hints for finding names in everyday language: characters, words, surnames and titles.
 
-The lists are short on purpose: they were written down by hand from what stood out in two novels.
+`term_proposals` uses them. The lists are short: they were collected by hand from two novels.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from templora_cli.translation.scripts import word_set
 
 @dataclass(frozen=True)
 class Hints:
-    """What is known of names in a language that puts no spaces around them, beyond counting."""
+    """Hints for finding names in a language without spaces around them."""
 
-    inner: str
-    """Characters that no name has."""
-    first: str
+    never_in_names: str
+    """Characters that are in no name."""
+    never_first: str
     """Characters that no name begins with."""
-    last: str
-    """Characters that no name ends in."""
+    never_last: str
+    """Characters that no name ends with."""
     words: frozenset[str]
-    """Words of everyday language that stand out in every book."""
+    """Everyday words that are frequent in every book."""
     surnames: frozenset[str]
     titles: tuple[str, ...]
     familiar: str
-    """Characters that stand before a surname among friends."""
-    deeds: str
-    """Characters of verbs that follow who speaks or moves."""
+    """Characters that friends put before a surname."""
+    verbs: str
+    """Characters of verbs that follow a person who speaks or moves."""
     prepositions: str
-    """Characters that stand before whom something is done to or with."""
+    """Characters that precede a person to or with whom something is done."""
     degrees: str
-    """Characters that stand before adjectives and verbs."""
+    """Characters that precede adjectives and verbs."""
     aspects: str
-    """Characters that stand after verbs and adverbs."""
+    """Characters that follow verbs and adverbs."""
 
 
 HAN = Hints(
-    inner=(
+    never_in_names=(
         "的了着吗呢吧啊呀么嘛这那哪怎谁您你我他她它们很也都就还又才却没不把被让给从向对跟与及或但而因所若"
     ),
-    first=(
+    never_first=(
         "在是有和说道问想看听走来去到过会能要可得地之其于则使将已曾再更最太真只个些每各几多少上下里"
         "外前后一二三四五六七八九十两第另某此本该叫请笑做见"
     ),
-    last=(
+    never_last=(
         "在是有和说道问想看听走来去到过会能要可得地之其于则使将已曾再更最太真只个些每各几多少上下里"
         "外前后时候样次种点笑边面中起出回开住紧身手头眼脸声话心第一叫拿站坐做见"
     ),
@@ -81,7 +81,7 @@ HAN = Hints(
         )
     ),
     familiar="小老阿",
-    deeds="说道问答笑哭喊叫骂看听想点摇皱站坐走跑拿接抬转伸推拉挑冷",
+    verbs="说道问答笑哭喊叫骂看听想点摇皱站坐走跑拿接抬转伸推拉挑冷",
     prepositions="对和跟给把被让向与找替朝",
     degrees="不很太别就还都更最又有没",
     aspects="地着了",
@@ -89,28 +89,28 @@ HAN = Hints(
 """For Chinese, and for the Chinese characters of Japanese."""
 
 KOREAN = Hints(
-    inner="",
-    first="그이저것수",
-    last=("은는이가을를의에도와과로고며면서지만다요까네죠게한할된될던했었았겠"),
+    never_in_names="",
+    never_first="그이저것수",
+    never_last=("은는이가을를의에도와과로고며면서지만다요까네죠게한할된될던했었았겠"),
     words=word_set(
         "그리고 하지만 그러나 그런데 그래서 지금 오늘 내일 우리 사람 생각 시간 때문 정말 다시 모두 아직"
     ),
     surnames=frozenset("김이박최정강조윤장임한오서신권황안송전홍유고문양손배백허남심노하곽성차주우구민진"),
     titles=("씨", "님", "군", "양", "선생", "사장", "장군"),
     familiar="",
-    deeds="",
+    verbs="",
     prepositions="",
     degrees="",
     aspects="",
 )
 
 CONTRACTED = word_set("I'm I'll I've I'd I’m I’ll I’ve I’d")
-"""English words that have a capital and are no names."""
+"""English words with a capital that are not names."""
 LINKS = word_set("of the de la du des von van der den del della di y et and und")
-"""Small words within names: "Order of the Lamp"."""
+"""Lower-case words inside names, as in "Order of the Lamp"."""
 DETERMINERS = word_set(
     "der die das dem den des ein eine einen einem einer eines kein keine keinen mein meine dein "
     "seine seinen ihr ihre ihren sein unser jeder jede jedes dieser diese dieses diesem diesen im "
     "am zum zur vom ins ans"
 )
-"""German words that stand before nouns and hardly ever before names."""
+"""German words that precede nouns but hardly ever names."""

@@ -1,4 +1,4 @@
-"""Numbers in a text and the forms they take in another language: digits, number words, Chinese numerals."""
+"""Numbers in a text, and their forms in another language: digits, number words, Chinese numerals."""
 
 from __future__ import annotations
 
@@ -15,93 +15,95 @@ _MULTIPLIER = re.compile(
 _LOCAL_UNIT = re.compile(
     r"\s*-?(?:多|几|余)?(?:[里斤亩尺寸丈两]|(?:miles?|feet|foot|inch(?:es)?|yards?|acres?|pounds?|lbs?|ounces?|°F)\b)"
 )
-"""Units that a translator may convert, and the number with them."""
+"""Units of measure that a translator may convert, which changes the number."""
 _HAN = "〇零一二两兩三四五六七八九十百千万萬億亿"
 _HAN_RUN = re.compile(f"[{_HAN}]{{1,30}}")
 _HAN_VALUE = {char: value for value, char in enumerate("〇一二三四五六七八九")} | {"零": 0, "两": 2, "兩": 2}
 _HAN_UNIT = {"十": 10, "百": 100, "千": 1000}
 _HAN_BLOCK = {"万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8}
 
-SPELT_BELOW = 100_000
-"""Whole numbers below this are looked for as words."""
+MAX_SPELT = 100_000
+"""Whole numbers below this are searched for in words."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number that a text gives in digits."""
+    """A number in digits in a text."""
 
     text: str
-    """As it stands there."""
+    """As written."""
     digits: str
     """Without separators."""
-    scaled: bool
+    is_scaled: bool
     """A word such as "million" or 万 follows: only the significant digits can be compared."""
-    convertible: bool
+    is_convertible: bool
     """A unit such as miles or 斤 follows, which a translator may convert."""
 
     @property
     def value(self) -> float:
-        """What the digits say; the word that may follow not counted."""
-        whole = re.sub(r"(?<=\d)[.,'’ \u00a0\u202f](?=\d{3}(?!\d))", "", self.text)
-        return float(whole.replace(",", "."))
+        """The value of the digits, without the word after them."""
+        ungrouped = re.sub(r"(?<=\d)[.,'’ \u00a0\u202f](?=\d{3}(?!\d))", "", self.text)
+        return float(ungrouped.replace(",", "."))
 
     @property
-    def significant(self) -> str:
-        """The digits without zeros before and after."""
+    def significant_digits(self) -> str:
+        """The digits without leading and trailing zeros."""
         return self.digits.strip("0")
 
 
 def numbers_in(text: str) -> Iterator[Number]:
-    """The numbers in digits of `text`, full-width and others too."""
-    plain = re.sub(r"\d", lambda digit: str(int(digit.group())), text)
-    for match in _DIGITS.finditer(plain):
-        scaled = _MULTIPLIER.match(plain, match.end()) is not None
-        convertible = _LOCAL_UNIT.match(plain, match.end()) is not None
-        yield Number(match.group(), re.sub(r"\D", "", match.group()), scaled, convertible)
+    """The numbers in digits in `text`, including full-width and other Unicode digits."""
+    ascii_digits = re.sub(r"\d", lambda digit: str(int(digit.group())), text)
+    for match in _DIGITS.finditer(ascii_digits):
+        is_scaled = _MULTIPLIER.match(ascii_digits, match.end()) is not None
+        is_convertible = _LOCAL_UNIT.match(ascii_digits, match.end()) is not None
+        yield Number(match.group(), re.sub(r"\D", "", match.group()), is_scaled, is_convertible)
 
 
 def missing_numbers(source: str, target: str, base: str) -> list[str]:
-    """Numbers of at least 10 that `source` gives in digits and that stand in no form in `target`.
+    """Numbers in digits in `source` that `target` has in no form.
 
-    `base` is the language of the target: "en", "de", "fr" and "es" are searched for number words, others
-    but Chinese and Japanese miss only numbers from 1000 on, since smaller ones may be written out.
+    `base` is the language of the target. Its number words are known for "en", "de", "fr" and "es", its
+    numerals for Chinese and Japanese. Numbers below 10 are ignored; in other languages numbers below 1000
+    are, because they may be written out.
     """
-    there = list(numbers_in(target))
-    words = _plain(target)
+    target_numbers = list(numbers_in(target))
+    words = _normalized(target)
     han = set(han_values(target))
-    least = 10 if base in _SPELT or base in ("zh", "ja", "yue") else 1000
+    min_value = 10 if base in _NUMBER_WORDS or base in ("zh", "ja", "yue") else 1000
     return [
         number.text
         for number in numbers_in(source)
-        if number.value >= least and not number.convertible and not _stands(number, there, words, han, base)
+        if number.value >= min_value
+        and not number.is_convertible
+        and not _is_present(number, target_numbers, words, han, base)
     ]
 
 
-def _stands(number: Number, there: list[Number], words: str, han: set[int], base: str) -> bool:
-    for other in there:
+def _is_present(number: Number, target_numbers: list[Number], words: str, han: set[int], base: str) -> bool:
+    for other in target_numbers:
         if number.digits.lstrip("0") == other.digits.lstrip("0"):
             return True
-        if (number.scaled or other.scaled) and number.significant == other.significant:
+        if (number.is_scaled or other.is_scaled) and number.significant_digits == other.significant_digits:
             return True
         if _same_clock_or_decade(number, other):
             return True
-    if number.scaled:
-        return any(str(value).strip("0") == number.significant for value in han) or _spelt_scaled(
-            number, words, base
-        )
+    if number.is_scaled:
+        digits = number.significant_digits
+        return any(str(value).strip("0") == digits for value in han) or _is_spelt_scaled(number, words, base)
     value = number.value
     if not value.is_integer():
         return False
-    return int(value) in han or any(_says(words, form, base) for form in spelt(int(value), base))
+    return int(value) in han or any(_has_form(words, form, base) for form in spelt_forms(int(value), base))
 
 
-def _says(words: str, form: str, base: str) -> bool:
-    """Whether a word begins with `form`; German writes numbers into the middle of words."""
+def _has_form(words: str, form: str, base: str) -> bool:
+    """Whether a word begins with `form`, or contains it in German, which joins numbers into long words."""
     return form in words if base == "de" else f" {form}" in f" {words}"
 
 
 def _same_clock_or_decade(number: Number, other: Number) -> bool:
-    """18:30 is 6:30 in the evening; the 80s are the 1980s, '17 is 2017."""
+    """Whether they may be the same time or year: 18:30 and 6:30, the 80s and the 1980s, '17 and 2017."""
     if len(number.digits) == 2 and other.digits[-2:] == number.digits and len(other.digits) == 4:
         return True
     if len(number.digits) == 4 and number.digits[-2:] == other.digits:
@@ -109,14 +111,16 @@ def _same_clock_or_decade(number: Number, other: Number) -> bool:
     return 13 <= number.value <= 24 and other.value == number.value - 12
 
 
-def _spelt_scaled(number: Number, words: str, base: str) -> bool:
-    """2万 as "twenty thousand", 3000万 as "thirty million": any power of ten of the digits, spelt."""
-    head = int(number.significant or 0)
-    return any(_says(words, form, base) for power in range(4) for form in spelt(head * 10**power, base))
+def _is_spelt_scaled(number: Number, words: str, base: str) -> bool:
+    """Whether `words` has the digits times a power of ten, such as "twenty thousand" for 2万."""
+    head = int(number.significant_digits or 0)
+    return any(
+        _has_form(words, form, base) for power in range(4) for form in spelt_forms(head * 10**power, base)
+    )
 
 
 def han_values(text: str) -> Iterator[int]:
-    """The values of the runs of Chinese numerals in `text`; digits in a row, as of a year, too."""
+    """The values of the Chinese numerals in `text`, including plain digit sequences such as years."""
     for match in _HAN_RUN.finditer(text):
         run = match.group()
         if all(char in _HAN_VALUE for char in run):
@@ -135,18 +139,18 @@ def han_values(text: str) -> Iterator[int]:
         yield total + block + digit
 
 
-def _plain(text: str) -> str:
-    """Lower case, no hyphens nor "and", one space between words: as `spelt` writes."""
+def _normalized(text: str) -> str:
+    """`text` in the style of `spelt_forms`: lower case, single spaces, no punctuation, no "and"."""
     text = re.sub(r"[^\w]+", " ", text.lower())
     return text.replace(" and ", " ")
 
 
-def spelt(value: int, base: str) -> list[str]:
-    """The ways to write `value` in words in the language `base`, as they stand in lower-case text.
+def spelt_forms(value: int, base: str) -> list[str]:
+    """The ways to write `value` in lower-case words of the language `base`, including stems of ordinals.
 
-    Stems of ordinals too; empty where the language is not known or the number is large.
+    Empty if the number words of the language are unknown, or from MAX_SPELT on.
     """
-    if base not in _SPELT or not 0 < value < SPELT_BELOW:
+    if base not in _NUMBER_WORDS or not 0 < value < MAX_SPELT:
         return []
     forms = [_cardinal(value, base)]
     if base in ("en", "de") and 1100 <= value < 2100 and value % 1000 >= 100:
@@ -189,7 +193,7 @@ _ES = (
     "diecisiete dieciocho diecinueve",
     "veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa",
 )
-_SPELT = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES}
+_NUMBER_WORDS = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES}
 _ES_HUNDREDS = (
     "ciento",
     "doscient",
@@ -204,8 +208,8 @@ _ES_HUNDREDS = (
 
 
 def _cardinal(value: int, base: str) -> str:
-    """`value` (above 0) in words, parted by spaces as the language parts them, hyphens as spaces."""
-    below_20, tens = (part.split() for part in _SPELT[base])
+    """`value` (above 0) in words with the spaces of the language; hyphens become spaces."""
+    below_20, tens = (part.split() for part in _NUMBER_WORDS[base])
     if value < 20:
         return below_20[value].replace("-", " ")
     if value < 100:
@@ -222,7 +226,9 @@ def _cardinal(value: int, base: str) -> str:
 
 
 def _es_hundreds(head: int, tail: str) -> str:
-    """200 may be doscientos or doscientas: with a rest no form fits both, so the usual one is taken."""
+    """Spanish hundreds. 200 may be doscientos or doscientas; alone, the common stem matches both, before
+    other words the more usual form is returned.
+    """
     if head == 1:
         return "cien"
     return f"{_ES_HUNDREDS[head - 1]}os {tail}".strip() if tail else _ES_HUNDREDS[head - 1]
@@ -233,19 +239,19 @@ _THOUSAND = {"en": "thousand", "de": "tausend", "fr": "mille", "es": "mil"}
 
 
 def _tens(value: int, base: str, below_20: list[str], tens: list[str]) -> str:
-    ten, one = divmod(value, 10)
+    ten, rest = divmod(value, 10)
     if base == "fr" and ten in (7, 9):
-        one += 10  # soixante-douze, quatre-vingt-douze
-    if not one:
+        rest += 10  # soixante-douze, quatre-vingt-douze
+    if not rest:
         return tens[ten - 2].replace("-", " ")
     if base == "de":
-        return f"{below_20[one]}und{tens[ten - 2]}"
+        return f"{below_20[rest]}und{tens[ten - 2]}"
     if base == "es":
-        return (
-            f"veinti{_VEINTI.get(one, below_20[one])}" if ten == 2 else f"{tens[ten - 2]} y {below_20[one]}"
-        )
-    joint = " et " if base == "fr" and one in (1, 11) and ten < 8 else " "
-    return f"{tens[ten - 2]}{joint}{below_20[one]}".replace("-", " ")
+        if ten == 2:
+            return f"veinti{_VEINTI.get(rest, below_20[rest])}"
+        return f"{tens[ten - 2]} y {below_20[rest]}"
+    joint = " et " if base == "fr" and rest in (1, 11) and ten < 8 else " "
+    return f"{tens[ten - 2]}{joint}{below_20[rest]}".replace("-", " ")
 
 
 _VEINTI = {2: "dós", 3: "trés", 6: "séis"}

@@ -1,103 +1,103 @@
-"""What became of each paragraph of a translation: as text, JSON, and a page with both sides."""
+"""The report of a translation as text, as JSON, and as a page with source and translation side by side."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
+from templora_cli.events import Origin
 from templora_cli.translation.terminology import TermUse
 
 STATES = ("good", "retried", "corrected", "failed")
 
 
 @dataclass(frozen=True)
-class Line:
+class ParagraphReport:
     """A paragraph and its translation."""
 
     paragraph: int
-    """Its place in the document, from 0."""
+    """Its index in the document, from 0."""
+    number: str
+    """Its number for people: "13", or "13.1" for a part of the 13th paragraph."""
     source: str
     target: str
     attempts: int
     failed_checks: tuple[dict[str, str], ...]
-    """What its checks found: `check` and `message`; empty where it is good."""
-    by: str = "model"
-    """Whose it is: the model's, or a "person"'s."""
-    relapses: tuple[str, ...] = ()
-    """Corrections that came back wrong in it, in words."""
-    number: str = ""
-    """What a person calls it where that is not its place, from 1: "13.1" is a part of the 13th."""
-
-    @property
-    def told(self) -> str:
-        """What a person calls it."""
-        return self.number or str(self.paragraph + 1)
+    """Each with `check` and `message`; empty if the translation is good."""
+    origin: Origin = "generated"
+    """The author of the translation."""
+    repeated_mistakes: tuple[str, ...] = ()
+    """Earlier corrections that the translation ignores, in words."""
 
     @property
     def state(self) -> str:
-        """ "good" at once, good after it was "retried", "corrected" or approved by a person, or "failed"."""
-        if self.by == "person":
+        """ "good" at the first attempt, good after it was "retried", "corrected" or approved, or "failed"."""
+        if self.origin == "human":
             return "corrected"
         return "failed" if self.failed_checks else "retried" if self.attempts > 1 else "good"
+
+    @property
+    def problems(self) -> list[str]:
+        """Messages of the failed checks and the repeated mistakes."""
+        return [failure["message"] for failure in self.failed_checks] + list(self.repeated_mistakes)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All paragraphs of a translation that are done, of those that it is to have."""
+    """The paragraphs of a translation that are done."""
 
     title: str
-    lines: Sequence[Line]
-    paragraphs: int
-    """How many there will be."""
+    paragraphs: Sequence[ParagraphReport]
+    total: int
+    """Number of paragraphs of the finished translation."""
     terms: Sequence[TermUse] = ()
     """How each term of the glossary was translated."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Paragraphs by state."""
-        counted = Counter(line.state for line in self.lines)
-        return {state: counted[state] for state in STATES}
+        """Number of paragraphs in each state."""
+        counter = Counter(paragraph.state for paragraph in self.paragraphs)
+        return {state: counter[state] for state in STATES}
 
     @property
     def checks(self) -> dict[str, int]:
-        """Failed paragraphs by the check that failed, the most frequent first; one may fail several."""
-        return dict(
-            Counter(failure["check"] for line in self.lines for failure in line.failed_checks).most_common()
-        )
+        """Number of paragraphs that fail each check, the most frequent first."""
+        failures = [failure for paragraph in self.paragraphs for failure in paragraph.failed_checks]
+        return dict(Counter(failure["check"] for failure in failures).most_common())
 
     def as_text(self) -> str:
-        """The counts, and a line for each paragraph in which something is wrong."""
+        """The counts, a line for each paragraph with problems, and one for each term."""
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
-        told = [f"{self.title}: {len(self.lines)} of {self.paragraphs} paragraphs: {counts}"]
-        for line in self.lines:
-            why = [failure["message"] for failure in line.failed_checks] + list(line.relapses)
-            if why:
-                told.append(f"paragraph {line.told}: {'; '.join(why)}")
-        for one in self.terms:
-            others = ", ".join(f"{other} {count}" for other, count in one.others)
-            uses = f"{one.used} of {one.occurrences}"
-            told.append(f"{one.term.source} = {one.term.target}: {uses}{'; also ' if others else ''}{others}")
-        return "\n".join(told) + "\n"
+        lines = [f"{self.title}: {len(self.paragraphs)} of {self.total} paragraphs: {counts}"]
+        for paragraph in self.paragraphs:
+            if problems := paragraph.problems:
+                lines.append(f"paragraph {paragraph.number}: {'; '.join(problems)}")
+        for use in self.terms:
+            alternatives = ", ".join(f"{other} {count}" for other, count in use.alternatives)
+            also = f"; also {alternatives}" if alternatives else ""
+            term = use.term
+            lines.append(f"{term.source} = {term.target}: {use.used} of {use.occurrences}{also}")
+        return "\n".join(lines) + "\n"
 
     def as_json(self) -> str:
-        """All of it."""
+        """The whole report."""
         values = {
             "title": self.title,
-            "paragraphs": self.paragraphs,
-            "done": len(self.lines),
+            "total": self.total,
+            "done": len(self.paragraphs),
             **self.counts,
             "checks": self.checks,
-            "terms": [asdict(one) for one in self.terms],
-            "lines": [{"state": line.state, **asdict(line)} for line in self.lines],
+            "terms": [asdict(use) for use in self.terms],
+            "paragraphs": [{"state": paragraph.state, **asdict(paragraph)} for paragraph in self.paragraphs],
         }
         return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
     def as_html(self) -> str:
-        """A page with source, translation and flags beside each other, that needs nothing else."""
+        """A self-contained page with source, translation and problems side by side."""
         counts = " · ".join(f"{number} {state}" for state, number in self.counts.items())
         title = escape(self.title)
         head = f'<head>\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>'
@@ -105,9 +105,9 @@ class Report:
         return "".join(
             [
                 f'<!DOCTYPE html>\n<html lang="en">\n{head}\n<body>\n<h1>{title}</h1>\n',
-                f"<p>{len(self.lines)} of {self.paragraphs} paragraphs: {counts}</p>\n{filter_box}\n",
+                f"<p>{len(self.paragraphs)} of {self.total} paragraphs: {counts}</p>\n{filter_box}\n",
                 "<table>\n<tr><th></th><th>Source</th><th>Translation</th><th>Checks</th></tr>\n",
-                *map(_row, self.lines),
+                *map(_row, self.paragraphs),
                 "</table>\n</body>\n</html>\n",
             ]
         )
@@ -127,20 +127,26 @@ body:has(#only:checked) tr.good, body:has(#only:checked) tr.retried { display: n
 """
 
 
-def _row(line: Line) -> str:
-    said = [failure["message"] for failure in line.failed_checks] + list(line.relapses)
-    failed_checks = "<br>".join(map(escape, said))
-    attempts = f"{line.attempts} attempts" if line.attempts > 1 else ""
-    flags = "<br>".join(part for part in (failed_checks, attempts) if part)
-    cells = "".join(f"<td>{escape(text)}</td>" for text in (line.source, line.target))
-    return f'<tr class="{line.state}"><td>{line.told}</td>{cells}<td>{flags}</td></tr>\n'
+def _row(paragraph: ParagraphReport) -> str:
+    notes = [escape(problem) for problem in paragraph.problems]
+    if paragraph.attempts > 1:
+        notes.append(f"{paragraph.attempts} attempts")
+    cells = "".join(f"<td>{escape(text)}</td>" for text in (paragraph.source, paragraph.target))
+    number, state = paragraph.number, paragraph.state
+    return f'<tr class="{state}"><td>{number}</td>{cells}<td>{"<br>".join(notes)}</td></tr>\n'
 
 
-def lines_of(
-    sources: Mapping[int, str], translated: Mapping[int, Any], numbers: Mapping[int, str]
-) -> Iterator[Line]:
-    """The paragraphs of a translation in order (`translation.best_of`); `sources` and `numbers` by place."""
-    for place, one in sorted(translated.items()):
-        failed_checks = tuple(one["failed_checks"])
-        line = Line(place, sources[place], one["target"], one["attempts"], failed_checks, one["by"])
-        yield replace(line, number=numbers[place])
+def paragraph_reports(
+    sources: Mapping[int, str], records: Mapping[int, Any], numbers: Mapping[int, str]
+) -> Iterator[ParagraphReport]:
+    """The paragraphs of a translation in order; all arguments are by index (`task.best_translations`)."""
+    for index, record in sorted(records.items()):
+        yield ParagraphReport(
+            index,
+            numbers[index],
+            sources[index],
+            record["target"],
+            record["attempts"],
+            tuple(record["failed_checks"]),
+            record["origin"],
+        )

@@ -1,4 +1,4 @@
-"""Scripts, inline tags and units of counting: what a check of text needs to know of its characters."""
+"""Scripts of characters and languages, inline tags, and units for counting text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 TAG = re.compile(r"</?\d+>|<\d+/>")
-"""Inline markup as it stands in a paragraph: `<1>so</1>`, `<2/>`."""
+"""Inline markup in a paragraph: `<1>so</1>`, `<2/>`."""
 
 _RANGES: tuple[tuple[str, str], ...] = (
     (
@@ -35,51 +35,53 @@ _RANGES: tuple[tuple[str, str], ...] = (
     ("Geor", "\u10a0-\u10fa\u10fc-\u10ff\u1c90-\u1cbf"),
     ("Armn", "\u0531-\u058f"),
 )
-"""ISO 15924 codes of the scripts that are told apart, and their characters, escaped since some look alike."""
+"""ISO 15924 codes of the known scripts, and their characters, escaped because some look the same."""
 
 _RUN = re.compile("|".join(f"(?P<{name}>[{chars}]+)" for name, chars in _RANGES))
 
-_PARTS = {
+_SCRIPTS_OF_CODE = {
     "Hans": ("Hani",),
     "Hant": ("Hani",),
     "Jpan": ("Hani", "Hira", "Kana"),
     "Hrkt": ("Hira", "Kana"),
     "Kore": ("Hang", "Hani"),
 }
-"""Codes of BCP 47 that stand for several scripts, or for a way to write one."""
+"""BCP 47 script codes that mean several scripts, or a variant of one."""
 
-_KNOWN = {name for name, _ in _RANGES}
+_KNOWN_SCRIPTS = {name for name, _ in _RANGES}
 
 UNSPACED = {"Hani", "Hira", "Kana", "Thai"}
-"""Scripts that put no space between words."""
+"""Scripts without spaces between words."""
 
 CHARACTERS = dict(_RANGES)
-"""The characters of each script, as they stand in a class of a regular expression."""
+"""The characters of each script, for use in a character class of a regular expression."""
 
-_CJK = "".join(chars for name, chars in _RANGES if name in UNSPACED)
-_UNIT = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_UNSPACED_CHARACTERS = "".join(chars for name, chars in _RANGES if name in UNSPACED)
+_UNIT = re.compile(
+    rf"[{_UNSPACED_CHARACTERS}]|[^\W_{_UNSPACED_CHARACTERS}]+(?:['’][^\W_{_UNSPACED_CHARACTERS}]+)*"
+)
 
-_WEIGHT = {"Hani": 3.7, "Hira": 1.6, "Kana": 1.6, "Hang": 2.2}
-"""Letters of Latin script that a character stands for in a translation, about: see `weight`."""
+_LATIN_LETTERS = {"Hani": 3.7, "Hira": 1.6, "Kana": 1.6, "Hang": 2.2}
+"""Approximate number of Latin letters in the translation of one character: see `latin_length`."""
 
 
 @lru_cache(maxsize=64)
 def scripts_of(code: str) -> frozenset[str]:
-    """The scripts that the language `code` (BCP 47) is written in; empty where they are not told apart."""
+    """The scripts of the language `code` (BCP 47); empty if they are not among the known ones."""
     import langcodes
 
     script = langcodes.get(code).maximize().script or ""
-    return frozenset(_PARTS.get(script, (script,))) & _KNOWN
+    return frozenset(_SCRIPTS_OF_CODE.get(script, (script,))) & _KNOWN_SCRIPTS
 
 
 def script_runs(text: str) -> Iterator[tuple[str, str]]:
-    """Runs of letters of one script, each with the script's code; other characters are left out."""
+    """Runs of letters of one script, as (code of the script, run); other characters are skipped."""
     for match in _RUN.finditer(text):
         yield str(match.lastgroup), match.group()
 
 
 def word_set(words: str) -> frozenset[str]:
-    """Words that are parted by spaces, as a set: a list of words in a source file that a person can read."""
+    """The words of a space-separated string; it keeps word lists in source files readable."""
     return frozenset(words.split())
 
 
@@ -89,17 +91,17 @@ def without_tags(text: str) -> str:
 
 
 def units(text: str) -> list[str]:
-    """Words in lower case; characters where the script has no spaces. No punctuation."""
+    """Lower-case words, or single characters in scripts without spaces. Punctuation is skipped."""
     return [unit.lower() for unit in _UNIT.findall(text)]
 
 
-def weight(text: str) -> float:
-    """How much `text` says, in letters of Latin script, so that two languages can be compared.
+def latin_length(text: str) -> float:
+    """Approximate length of `text` in Latin letters, which makes lengths in two languages comparable.
 
-    Chinese counts 3.7 a character: the median of 2,131 paragraphs of a novel and their English
-    translation (GuoFeng 102). The others are estimates.
+    A Chinese character counts as 3.7 letters: the median of 2,131 paragraphs of a novel and their English
+    translation (GuoFeng 102). The other values are estimates.
     """
-    total = float(sum(char.isdigit() for char in text))
+    length = float(sum(char.isdigit() for char in text))
     for script, run in script_runs(text):
-        total += _WEIGHT.get(script, 1.0) * len(run)
-    return total
+        length += _LATIN_LETTERS.get(script, 1.0) * len(run)
+    return length

@@ -1,4 +1,4 @@
-"""The translation of a book: paragraph by paragraph, each checked, chunk by chunk learnt."""
+"""The translation of a book: paragraphs are translated and checked one by one, and learnt in chunks."""
 
 from __future__ import annotations
 
@@ -6,179 +6,182 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned_text import AlignedPair
-from templora_cli.events import Event, ParagraphTranslated, TextDecoded
+from templora_cli.events import Event, Origin, ParagraphTranslated, TextDecoded
 from templora_cli.prompt import Prompt, Section, build
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.checks import FailedCheck, run_checks
 from templora_cli.translation.corrections import Correction
 from templora_cli.translation.languages import Language
-from templora_cli.translation.long_paragraphs import parts_of
+from templora_cli.translation.long_paragraphs import split_text
 from templora_cli.translation.pair_format import PairFormat, Tokens
 from templora_cli.translation.terminology import Glossary, Term
 from templora_cli.turn import Chunk, ChunkPart, Compose, Decode, Writer
 
-TARGET_GROWTH = 1.5
-"""Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
-MAX_TARGET, MIN_TARGET = 3, 32
-"""A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
-MAX_LEARNT, MAX_SEEN = 2, 3
-"""Times `chunk_tokens`: what is learnt of a chunk at most, and what the model sees beside the context."""
+EXPECTED_RATIO = 1.5
+"""Expected tokens of a translation per token of its source, which decides how many paragraphs a chunk has."""
+MAX_RATIO, EXTRA_TARGET_TOKENS = 3, 32
+"""A translation is cut off at MAX_RATIO times the tokens of its source plus EXTRA_TARGET_TOKENS."""
+MAX_LEARNT_RATIO, MAX_READ_RATIO = 2, 3
+"""Maximum tokens, relative to `chunk_tokens`, of the learnt text of a chunk, and of all that the model reads
+after the prompt."""
 
 _TAG_AFTER_WORD = re.compile(r"(\w)(<\d+>\w)")
 _TAG_BEFORE_WORD = re.compile(r"(\w</\d+>)(\w)")
 
 
 class ParagraphRecord(TypedDict):
-    """What is kept of a paragraph."""
+    """The result of one paragraph, as it is stored with a chunk."""
 
     paragraph: int
-    """Its place in the document."""
+    """Its index in the document."""
     target: str
     attempts: int
     failed_checks: list[dict[str, str]]
-    """What its checks still found: `check` and `message`; empty where it is good."""
-    by: Literal["model", "person"]
-    """Whose it is: a person's is right whatever the checks say."""
+    """Each with `check` and `message`; empty if the translation is good."""
+    origin: Origin
+    """The author of the translation. Human translations are good, whatever the checks say."""
     before: str
-    """What the model had written where a person corrected it, else empty."""
+    """The generated translation before a correction, else empty."""
 
 
-def best_of(records: Sequence[Any]) -> dict[int, ParagraphRecord]:
-    """What counts of each paragraph: what a person says, or the newest of those with the fewest flaws.
+def _paragraph_records(records: Iterable[Any]) -> Iterator[ParagraphRecord]:
+    for record in records:
+        yield from record["paragraphs"]
 
-    Its attempts are all of them.
+
+def best_translations(records: Sequence[Any]) -> dict[int, ParagraphRecord]:
+    """The valid record of each paragraph by its index, with the attempts of all its records.
+
+    A human translation is preferred, then the one that fails the fewest checks, then the newest.
     """
     best: dict[int, ParagraphRecord] = {}
-    for one in (one for record in records for one in record["paragraphs"]):
-        known = best.get(one["paragraph"])
-        attempts = one["attempts"] + (known["attempts"] if known else 0)
-        better: ParagraphRecord = one
-        if known is not None and one["by"] == "model":
-            better = (
-                known
-                if known["by"] == "person" or len(known["failed_checks"]) < len(one["failed_checks"])
-                else one
-            )
-        better = better.copy()
-        better["attempts"] = attempts
-        best[one["paragraph"]] = better
+    for record in _paragraph_records(records):
+        previous = best.get(record["paragraph"])
+        attempts = record["attempts"] + (previous["attempts"] if previous else 0)
+        if previous is not None and record["origin"] == "generated":
+            fails_fewer = len(previous["failed_checks"]) < len(record["failed_checks"])
+            if previous["origin"] == "human" or fails_fewer:
+                record = previous
+        best[record["paragraph"]] = {**record, "attempts": attempts}
     return best
 
 
-def corrected(records: Sequence[Any], corrections: Iterable[Correction]) -> list[Any]:
-    """The `records` with what a person says some paragraphs are to be."""
-    said = {one.paragraph: one for one in corrections}
+def apply_corrections(records: Sequence[Any], corrections: Iterable[Correction]) -> list[Any]:
+    """The `records` with the corrected translations in them."""
+    by_paragraph = {correction.paragraph: correction for correction in corrections}
 
-    def put_right(one: ParagraphRecord) -> ParagraphRecord:
-        if (right := said.get(one["paragraph"])) is None:
-            return one
-        before = one["before"] or one["target"]
-        return {**one, "target": right.target, "failed_checks": [], "by": "person", "before": before}
+    def corrected(record: ParagraphRecord) -> ParagraphRecord:
+        if (correction := by_paragraph.get(record["paragraph"])) is None:
+            return record
+        before = record["before"] or record["target"]
+        target = correction.target
+        return {**record, "target": target, "failed_checks": [], "origin": "human", "before": before}
 
-    return [{**record, "paragraphs": [put_right(one) for one in record["paragraphs"]]} for record in records]
+    return [{**record, "paragraphs": [*map(corrected, record["paragraphs"])]} for record in records]
 
 
 def corrections_in(records: Sequence[Any]) -> list[Correction]:
-    """What a person has corrected or approved so far."""
-    best = best_of(records).values()
+    """All translations that a person has corrected or approved so far."""
     return [
-        Correction(one["paragraph"], one["before"], one["target"]) for one in best if one["by"] == "person"
+        Correction(record["paragraph"], record["before"], record["target"])
+        for record in best_translations(records).values()
+        if record["origin"] == "human"
     ]
 
 
 Check = Callable[[str, str, tuple[Language, Language], list[Term]], list[FailedCheck]]
-"""From source, target, their languages and the terms in the source to what is wrong."""
+"""Returns the failed checks for source, target, their languages and the terms in the source."""
 
 
-def _known(paragraph: int, records: Sequence[Any]) -> bool:
-    """Has it been translated already, so that it is translated again?"""
-    return any(one["paragraph"] == paragraph for record in records for one in record["paragraphs"])
+def _is_translated(paragraph: int, records: Sequence[Any]) -> bool:
+    return any(record["paragraph"] == paragraph for record in _paragraph_records(records))
 
 
 @dataclass(frozen=True)
 class TranslationTask:
-    """Gathers paragraphs into chunks, translates and checks each. Implements `turn.Task`."""
+    """Groups paragraphs into chunks, and translates and checks each. Implements `turn.Task`."""
 
     format: PairFormat
     paragraphs: Sequence[tuple[int, str]]
-    """What is to be translated, in order: its place in the document, and its text on one line."""
+    """The paragraphs to translate, in order: index in the document, and text on one line."""
     glossary: Glossary
     decode: DecodeConfig
     config: TranslationConfig
     stops: frozenset[int]
-    """Tokens that end a translation besides those of the format."""
+    """Tokens that end a translation, besides those of the format."""
     numbers: Mapping[int, str] = field(default_factory=dict)
-    """What a person calls a paragraph, by its place, where that is not the place from 1."""
+    """Numbers of paragraphs for people, by index; by default the index + 1."""
     check: Check = run_checks
-    """What is wrong with a translation."""
-    _sizes: dict[int, int] = field(default_factory=dict)
+    _expected_tokens_cache: dict[int, int] = field(default_factory=dict)
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Compose | None:
-        """The paragraphs that follow those in `records` and fit into a chunk, one at least."""
+        """A turn with the paragraphs after those in `records`: as many as fit into a chunk, at least one."""
         begin = end = sum(len(record["paragraphs"]) for record in records)
-        size = 0
+        tokens = 0
         while end < len(self.paragraphs) and (
-            end == begin or size + self._size(end) <= self.decode.chunk_tokens
+            end == begin or tokens + self._expected_tokens(end) <= self.decode.chunk_tokens
         ):
-            size += self._size(end)
+            tokens += self._expected_tokens(end)
             end += 1
         if begin == end:
             return None
-        return self._turn(begin, end, records, partial(self._write, self.paragraphs[begin:end], records))
+        return self._turn(begin, end, records, partial(self._translate, self.paragraphs[begin:end], records))
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Compose:
         """See `turn.Task`."""
         begin = sum(len(record["paragraphs"]) for record in records)
         record = chunk["record"]
-        return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._take, record))
+        return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._repeat, record))
 
     def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Compose:
-        taken = self.paragraphs[begin:end]
-        first = taken[0][0]
-        # What is translated again stands here and there in the book: there is no context to all of it.
-        context = () if _known(first, records) else self.format.pair_tokens(self._before(first, records))
-        prompt = self.prompt("\n".join(text for _, text in taken), context)
-        return Compose(prompt, sum(map(self._size, range(begin, end))), writer)
+        paragraphs = self.paragraphs[begin:end]
+        first = paragraphs[0][0]
+        context: Tokens = ()
+        if not _is_translated(first, records):  # retried paragraphs are far apart and share no context
+            context = self.format.pair_tokens(self._context_pairs(first, records))
+        prompt = self.prompt("\n".join(text for _, text in paragraphs), context)
+        return Compose(prompt, sum(map(self._expected_tokens, range(begin, end))), writer)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
         return TextStream(lambda tokens: decode(self.format.tokenizer, tokens), book).push
 
-    def _size(self, place: int) -> int:
-        """Tokens that a paragraph and its translation are expected to take."""
-        if place not in self._sizes:
-            source = self._tokens(self.paragraphs[place][1])
-            self._sizes[place] = source + int(TARGET_GROWTH * source)
-        return self._sizes[place]
+    def _expected_tokens(self, position: int) -> int:
+        """Expected tokens of a paragraph with its translation, by position in `paragraphs`."""
+        if position not in self._expected_tokens_cache:
+            source = self._count_tokens(self.paragraphs[position][1])
+            self._expected_tokens_cache[position] = source + int(EXPECTED_RATIO * source)
+        return self._expected_tokens_cache[position]
 
     def prompt(self, text: str, context: Tokens = ()) -> Prompt:
-        """With the terms that occur in `text`, as far as they fit into half of the window."""
+        """The prompt with those terms that occur in `text` and fit into half of the window."""
         terms = {f"{term.source}: {term.target}": term for term in self.glossary.occurring_in(text)}
 
-        def layout(shown: Mapping[str, Sequence[str]]) -> Tokens:
-            return self.format.header_with([terms[line] for line in shown.get("glossary", ())])
+        def layout(items: Mapping[str, Sequence[str]]) -> Tokens:
+            return self.format.header_with([terms[item] for item in items.get("glossary", ())])
 
         return build([Section("glossary", tuple(terms), self.glossary_budget)], layout, context)
 
     @property
     def glossary_budget(self) -> int:
-        """Tokens that terms may add to the prompt."""
+        """Maximum tokens that terms may add to the prompt."""
         return self.decode.context_tokens // 2
 
-    def _before(self, paragraph: int, records: Sequence[Any]) -> list[AlignedPair]:
-        """The last good pairs before a paragraph, as many as are asked for and fit into the window."""
-        good = {number: one for number, one in best_of(records).items() if not one["failed_checks"]}
+    def _context_pairs(self, paragraph: int, records: Sequence[Any]) -> list[AlignedPair]:
+        """The last good pairs before a paragraph: at most `context_pairs`, and as many as fit the window."""
+        best = best_translations(records)
+        good = {index: record for index, record in best.items() if not record["failed_checks"]}
         pairs: list[AlignedPair] = []
-        size = 0
-        nearest = sorted((number for number in good if number < paragraph), reverse=True)
-        for number in nearest[: self.config.context_pairs]:
-            pair = AlignedPair(self._sources[number], good[number]["target"])
-            size += len(self.format.pair_tokens([pair]))
-            if size > self.decode.context_tokens:
+        tokens = 0
+        nearest = sorted((index for index in good if index < paragraph), reverse=True)
+        for index in nearest[: self.config.context_pairs]:
+            pair = AlignedPair(self._sources[index], good[index]["target"])
+            tokens += len(self.format.pair_tokens([pair]))
+            if tokens > self.decode.context_tokens:
                 break
             pairs.insert(0, pair)
         return pairs
@@ -187,150 +190,150 @@ class TranslationTask:
     def _sources(self) -> dict[int, str]:
         return dict(self.paragraphs)
 
-    def _write(
-        self, taken: Sequence[tuple[int, str]], records: Sequence[Any], index: int, decode: Decode
+    def _translate(
+        self, paragraphs: Sequence[tuple[int, str]], records: Sequence[Any], index: int, decode: Decode
     ) -> Generator[Event, None, Chunk]:
-        """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
-        record: list[ParagraphRecord] = []
-        counted = _Counted(index)
-        again = _known(taken[0][0], records)
-        for paragraph, source in taken:
-            if again:
-                before = self._before(paragraph, [*records, {"paragraphs": record}])
-            else:  # below the context of the chunk
-                good = (one for one in record if not one["failed_checks"])
-                before = [AlignedPair(self._sources[one["paragraph"]], one["target"]) for one in good]
-            one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
-            record.append(one)
-            failed_checks = tuple(failure["message"] for failure in one["failed_checks"])
+        """Translate the paragraphs of a chunk. Failed ones are in its record and text, but are not learnt."""
+        done: list[ParagraphRecord] = []
+        counter = _TokenCounter(index)
+        is_retry = _is_translated(paragraphs[0][0], records)
+        for paragraph, source in paragraphs:
+            if is_retry:
+                pairs = self._context_pairs(paragraph, [*records, {"paragraphs": done}])
+            else:  # the prompt has the pairs before the chunk
+                pairs = [self._pair(record) for record in done if not record["failed_checks"]]
+            translate_piece = partial(self._translate_piece, pairs, decode, counter)
+            record = yield from self._translate_paragraph(paragraph, source, translate_piece)
+            done.append(record)
+            failed_checks = tuple(failure["message"] for failure in record["failed_checks"])
             number = self.numbers.get(paragraph, str(paragraph + 1))
-            target, attempts = one["target"], one["attempts"]
+            target, attempts = record["target"], record["attempts"]
             yield ParagraphTranslated(index, paragraph, number, source, target, attempts, failed_checks)
-        return self._chunk(record)
+        return self._chunk(done)
 
-    def _take(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:
-        """What was translated before, as it stands."""
+    def _repeat(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:
+        """The chunk of a committed record; nothing is decoded."""
         yield from ()
         return self._chunk(record["paragraphs"])
 
-    def _chunk(self, record: Sequence[ParagraphRecord]) -> Chunk:
+    def _pair(self, record: ParagraphRecord) -> AlignedPair:
+        return AlignedPair(self._sources[record["paragraph"]], record["target"])
+
+    def _chunk(self, records: Sequence[ParagraphRecord]) -> Chunk:
         tokens: Tokens = ()
         mask: list[bool] = []
-        by_person: list[bool] = []
-        for one in record:
-            if one["failed_checks"]:
+        human_mask: list[bool] = []
+        for record in records:
+            if record["failed_checks"]:
                 continue
-            shown, said, learnt = self.format.training_example(
-                AlignedPair(self._sources[one["paragraph"]], one["target"])
-            )
-            if len(tokens) + len(shown + said) > MAX_LEARNT * self.decode.chunk_tokens:
-                continue  # more than a step can take: it stands in the book and is not learnt
-            tokens += shown + said
-            mask += [False] * len(shown) + learnt
-            by_person += [False] * len(shown) + [of_it and one["by"] == "person" for of_it in learnt]
+            source, target, target_mask = self.format.training_example(self._pair(record))
+            if len(tokens) + len(source + target) > MAX_LEARNT_RATIO * self.decode.chunk_tokens:
+                continue  # too much for a training step; the paragraph is in the book, but is not learnt
+            tokens += source + target
+            pair_mask = [False] * len(source) + target_mask
+            mask += pair_mask
+            human_mask += [learnt and record["origin"] == "human" for learnt in pair_mask]
         return Chunk(
             tokens,
-            "".join(f"{one['target']}\n" for one in record),
+            "".join(f"{record['target']}\n" for record in records),
             tuple(mask),
-            self._parts(mask, by_person) if any(by_person) else (),
-            record={"paragraphs": list(record)},
-            rejection_reason=None if tokens else self._nothing_learnt(record),
+            self._parts(mask, human_mask) if any(human_mask) else (),
+            record={"paragraphs": list(records)},
+            rejection_reason=None if tokens else self._rejection_reason(records),
         )
 
-    def _parts(self, mask: Sequence[bool], by_person: Sequence[bool]) -> tuple[ChunkPart, ...]:
-        """The model's own text is learnt first, then what a person put right in it."""
-        own = tuple(learnt and not right for learnt, right in zip(mask, by_person, strict=True))
-        return ChunkPart("generated", own), ChunkPart(
-            "human", tuple(by_person), self.config.correction_weight
+    def _parts(self, mask: Sequence[bool], human_mask: Sequence[bool]) -> tuple[ChunkPart, ...]:
+        """Generated text is learnt first, then the corrections."""
+        generated = tuple(learnt and not human for learnt, human in zip(mask, human_mask, strict=True))
+        return (
+            ChunkPart("generated", generated),
+            ChunkPart("human", tuple(human_mask), self.config.correction_weight),
         )
 
     @staticmethod
-    def _nothing_learnt(record: Sequence[ParagraphRecord]) -> str:
-        good = any(not one["failed_checks"] for one in record)
-        return "it is too long to be learnt" if good else "none of its paragraphs passed its checks"
+    def _rejection_reason(records: Sequence[ParagraphRecord]) -> str:
+        passed = any(not record["failed_checks"] for record in records)
+        return "it is too long to be learnt" if passed else "none of its paragraphs passed its checks"
 
-    def _paragraph(
-        self, paragraph: int, source: str, piece: Piece
+    def _translate_paragraph(
+        self, paragraph: int, source: str, translate_piece: TranslatePiece
     ) -> Generator[Event, None, ParagraphRecord]:
-        """Translate a paragraph until it passes its checks; the best of the attempts where none does."""
+        """Translate a paragraph until it passes its checks, or return the best attempt."""
         languages = self.format.source, self.format.target
         terms: list[Term] = self.glossary.occurring_in(source)
         best: tuple[str, list[FailedCheck]] | None = None
         attempts = 0
-        for temperature, parts in self._attempts(source):
+        for temperature, pieces in self._attempts(source):
             attempts += 1
-            targets: list[AlignedPair] = []
-            lost = 0
-            for part in parts:
-                target, ended = yield from piece(targets, part, temperature)
-                targets.append(AlignedPair(part, target))
-                lost += not ended
-            target = self._joined([pair.target for pair in targets])
+            pairs: list[AlignedPair] = []
+            was_cut_off = False
+            for piece in pieces:
+                target, has_ended = yield from translate_piece(pairs, piece, temperature)
+                pairs.append(AlignedPair(piece, target))
+                was_cut_off |= not has_ended
+            target = self._joined([pair.target for pair in pairs])
             failed_checks = self.check(source, target, languages, terms)
-            if lost:
-                failed_checks = [
-                    FailedCheck("long", "it did not come to an end, and was cut off"),
-                    *failed_checks,
-                ]
+            if was_cut_off:
+                failed_checks = [FailedCheck("long", "it did not end, and was cut off"), *failed_checks]
             if best is None or len(failed_checks) < len(best[1]):
                 best = target, failed_checks
             if not failed_checks:
                 break
         assert best is not None
-        found = [{"check": failure.check, "message": failure.message} for failure in best[1]]
         return {
             "paragraph": paragraph,
             "target": best[0],
             "attempts": attempts,
-            "failed_checks": found,
-            "by": "model",
+            "failed_checks": [{"check": failed.check, "message": failed.message} for failed in best[1]],
+            "origin": "generated",
             "before": "",
         }
 
     def _attempts(self, source: str) -> Iterator[tuple[float, list[str]]]:
-        """Temperature and pieces of each attempt: whole, whole with other draws, and in smaller pieces."""
-        whole = self._pieces(source, self.decode.chunk_tokens // 2)
-        yield self.config.temperature, whole
+        """(temperature, pieces) of each attempt: first in large pieces, the last one sentence by sentence."""
+        large = self._pieces(source, self.decode.chunk_tokens // 2)
+        yield self.config.temperature, large
         for _ in range(self.config.attempts - 2):
-            yield self.config.retry_temperature, whole
+            yield self.config.retry_temperature, large
         if self.config.attempts > 1:
-            smaller = self._pieces(source, 0)
-            again = self.config.retry_temperature if smaller == whole else self.config.temperature
-            yield again, smaller
+            small = self._pieces(source, 0)
+            is_same = small == large
+            yield (self.config.retry_temperature if is_same else self.config.temperature), small
 
-    def _pieces(self, text: str, most: int) -> list[str]:
-        """The text whole where it has at most `most` tokens, else cut at the ends of sentences."""
-        if self._tokens(text) <= most:
+    def _pieces(self, text: str, group_tokens: int) -> list[str]:
+        """The text in one piece if it has at most `group_tokens`, else split at the ends of sentences."""
+        if self._count_tokens(text) <= group_tokens:
             return [text]
-        pieces = parts_of(text, self._tokens, together=most, longest=self.decode.chunk_tokens // 2)
+        max_tokens = self.decode.chunk_tokens // 2
+        pieces = split_text(text, self._count_tokens, group_tokens=group_tokens, max_tokens=max_tokens)
         return [piece.strip() for piece in pieces if piece.strip()]
 
-    def _tokens(self, source: str) -> int:
+    def _count_tokens(self, source: str) -> int:
         return len(self.format.source_tokens(source))
 
-    def _piece(
+    def _translate_piece(
         self,
-        before: Sequence[AlignedPair],
+        context: Sequence[AlignedPair],
         decode: Decode,
-        counted: _Counted,
+        counter: _TokenCounter,
         done: Sequence[AlignedPair],
         source: str,
         temperature: float,
     ) -> Generator[Event, None, tuple[str, bool]]:
-        """Translate one piece after what was translated before it; also, whether it came to an end."""
-        shown = self.format.source_tokens(source)
-        after = self._last_pairs([*before, *done]) + shown
-        most = MAX_TARGET * len(shown) + MIN_TARGET
+        """Translate one piece after the pairs before it; returns the text, and whether it ended by itself."""
+        source_tokens = self.format.source_tokens(source)
+        after = self._last_pairs([*context, *done]) + source_tokens
+        max_tokens = MAX_RATIO * len(source_tokens) + EXTRA_TARGET_TOKENS
         ends = self.format.ends | self.stops
         tokens: list[int] = []
-        for token in decode(after, max_tokens=most, ends=ends, temperature=temperature):
+        for token in decode(after, max_tokens=max_tokens, ends=ends, temperature=temperature):
             tokens.append(token)
-            yield counted.next()
-        ended = bool(tokens) and tokens[-1] in ends
-        return self._spaced(self.format.target_text(tokens)), ended
+            yield counter.count()
+        has_ended = bool(tokens) and tokens[-1] in ends
+        return self._with_spaces_around_tags(self.format.target_text(tokens)), has_ended
 
     def _last_pairs(self, pairs: Sequence[AlignedPair]) -> Tokens:
-        """As many of the last ones as a chunk has room for."""
+        """The last pairs, as many as fit into `chunk_tokens`."""
         tokens: Tokens = ()
         for pair in reversed(pairs):
             if len(more := self.format.pair_tokens([pair]) + tokens) > self.decode.chunk_tokens:
@@ -338,8 +341,8 @@ class TranslationTask:
             tokens = more
         return tokens
 
-    def _spaced(self, target: str) -> str:
-        """With the spaces around markup that a source without spaces does not show a model."""
+    def _with_spaces_around_tags(self, target: str) -> str:
+        """Add spaces between words and tags, which the model omits if the source has no spaces."""
         if self.format.source.has_spaces or not self.format.target.has_spaces:
             return target
         return _TAG_AFTER_WORD.sub(r"\1 \2", _TAG_BEFORE_WORD.sub(r"\1 \2", target))
@@ -349,18 +352,19 @@ class TranslationTask:
         return space.join(target for target in targets if target)
 
 
-Piece = Callable[[Sequence[AlignedPair], str, float], Generator[Event, None, tuple[str, bool]]]
-"""From the pieces of a paragraph that are done, the next one and a temperature to its translation, and
-whether that came to an end."""
+TranslatePiece = Callable[[Sequence[AlignedPair], str, float], Generator[Event, None, tuple[str, bool]]]
+"""Translates the next piece of a paragraph, given its pairs so far, the piece and a temperature. Returns the
+text, and whether it ended by itself."""
 
 
 @dataclass
-class _Counted:
-    """The tokens decoded for a chunk, attempts that failed among them; its text comes with paragraphs."""
+class _TokenCounter:
+    """Counts the tokens decoded for a chunk, including failed attempts."""
 
     index: int
     tokens: int = 0
 
-    def next(self) -> TextDecoded:
+    def count(self) -> TextDecoded:
+        """Count a token. The event has no text: that comes with `ParagraphTranslated`."""
         self.tokens += 1
         return TextDecoded(self.index, "", self.tokens)

@@ -1,4 +1,4 @@
-"""Terms and names that a glossary may want, found in a book by counting."""
+"""Terms and names for a glossary, proposed from the statistics of a book."""
 
 from __future__ import annotations
 
@@ -13,72 +13,72 @@ from templora_cli.translation.name_hints import CONTRACTED, DETERMINERS, HAN, KO
 from templora_cli.translation.scripts import UNSPACED, scripts_of, without_tags
 from templora_cli.translation.terminology import Glossary
 
-EXAMPLE_LETTERS = 80
+EXAMPLE_CHARACTERS = 80
 MIN_COUNT = 3
 """A term that occurs less often is not worth an entry."""
-COUNTED = 1_000_000
-"""Strings that are counted at once; when there are more, those seen once so far are forgotten."""
+MAX_COUNTED_STRINGS = 1_000_000
+"""Beyond this number, strings with a count of 1 so far are dropped."""
 
-MAX_NAME = 4
-"""Characters of the longest string without spaces that is counted."""
-COHESION = 4.0
-"""Bits by which the parts of a term stand together more often than by chance (mutual information)."""
-FREEDOM = 1.5
-"""Bits of entropy of what stands before a term, and of what stands after it: fewer are half a term."""
+MAX_NAME_CHARACTERS = 4
+"""Maximum length of a name in scripts without spaces."""
+MIN_COHESION = 4.0
+"""Minimum pointwise mutual information of the parts of a term, in bits."""
+MIN_NEIGHBOUR_ENTROPY = 1.5
+"""Minimum entropy of the characters on either side of a term, in bits; half a term has less."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A term to be translated once for the whole book."""
+    """A term that a glossary should define."""
 
     source: str
     count: int
     """Occurrences in the book."""
     example: str
-    """A place where it stands."""
+    """The text around its first occurrence."""
 
 
 def propose_terms(
-    paragraphs: Iterable[str], source: Language, *, known: Glossary, limit: int
+    paragraphs: Iterable[str], source: Language, *, existing: Glossary, limit: int
 ) -> list[Proposal]:
-    """At most `limit` frequent names and terms that `known` does not have, the likeliest first.
+    """At most `limit` frequent names and terms that `existing` lacks, the most likely first.
 
-    By statistics only: capitals within sentences in scripts that have them; strings that keep together among
-    changing neighbours in Chinese, Japanese and Korean. Others (Arabic, Hindi, Thai) have no such sign, and
-    nothing is proposed.
+    Only statistics are used: capitals within sentences in scripts with capitals, and frequent strings with
+    varying neighbours in Chinese, Japanese and Korean. Other scripts (Arabic, Hindi, Thai) have neither, and
+    get no proposals.
     """
     lines = [without_tags(paragraph) for paragraph in paragraphs]
     scripts = scripts_of(source.code)
     if "Hang" in scripts:
-        ranked = _unspaced(lines, r"(?<![가-힣])[가-힣]+", KOREAN)
+        ranked = _rank_unspaced(lines, r"(?<![가-힣])[가-힣]+", KOREAN)
     elif "Kana" in scripts:
-        ranked = _unspaced(lines, r"[㐀-䶿一-鿿々〇]+", HAN) + _katakana(lines)
+        ranked = _rank_unspaced(lines, r"[㐀-䶿一-鿿々〇]+", HAN) + _rank_katakana(lines)
     elif scripts & UNSPACED:
-        ranked = _unspaced(lines, r"[㐀-䶿一-鿿々〇]+", HAN)
+        ranked = _rank_unspaced(lines, r"[㐀-䶿一-鿿々〇]+", HAN)
     else:
-        ranked = _capitalised(lines, source.base)
-    ranked.sort(key=lambda found: (-found[1], found[0]))
-    have = {term.source for term in known.terms}
-    chosen = [(term, count) for term, _, count in ranked if term not in have][:limit]
+        ranked = _rank_capitalised(lines, source.base)
+    ranked.sort(key=lambda entry: (-entry[1], entry[0]))
+    existing_sources = {term.source for term in existing.terms}
+    chosen = [(term, count) for term, _, count in ranked if term not in existing_sources][:limit]
     return [Proposal(term, count, _example(term, lines)) for term, count in chosen]
 
 
-_Ranked = tuple[str, float, int]
-"""A term, its rank and its count."""
+_RankedTerm = tuple[str, float, int]
+"""A term, its score (higher is more likely) and its count."""
 
 
 def _example(term: str, lines: Sequence[str]) -> str:
-    """The surroundings of the first occurrence of `term`."""
+    """The text around the first occurrence of `term`."""
     for line in lines:
-        at = line.find(term)
-        if at >= 0:
-            start = max(0, at + len(term) // 2 - EXAMPLE_LETTERS // 2)
-            return " ".join(line[start : start + EXAMPLE_LETTERS].split())
+        offset = line.find(term)
+        if offset >= 0:
+            start = max(0, offset + len(term) // 2 - EXAMPLE_CHARACTERS // 2)
+            return " ".join(line[start : start + EXAMPLE_CHARACTERS].split())
     return ""
 
 
-def _unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_Ranked]:
-    """Strings of 2 to LONGEST_NAME characters that keep together while their neighbours change."""
+def _rank_unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_RankedTerm]:
+    """Strings of 2 to MAX_NAME_CHARACTERS characters that are frequent and have varying neighbours."""
     runs = re.compile(run)
     counts: Counter[str] = Counter()
     characters: Counter[str] = Counter()
@@ -86,9 +86,9 @@ def _unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_Ranked]:
         for match in runs.finditer(line):
             text = match.group()
             characters.update(text)
-            for size in range(2, MAX_NAME + 1):
+            for size in range(2, MAX_NAME_CHARACTERS + 1):
                 counts.update(text[i : i + size] for i in range(len(text) - size + 1))
-        if len(counts) > COUNTED:
+        if len(counts) > MAX_COUNTED_STRINGS:
             counts = Counter({string: count for string, count in counts.items() if count > 1})
     total = sum(characters.values())
     candidates = {
@@ -97,37 +97,37 @@ def _unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_Ranked]:
         if count >= MIN_COUNT
         and _may_be_name(string, hints)
         and _cohesion(string, counts, characters, total)
-        >= (COHESION / 4 if _is_familiar(string, hints) else COHESION)
+        >= (MIN_COHESION / 4 if _is_familiar(string, hints) else MIN_COHESION)
     }
     before, after = _neighbours(lines, runs, candidates)
-    free = {
+    entropies = {
         string: min(_entropy(before[string]), _entropy(after[string]))
         for string in candidates
         if string in before and string in after
     }
-    kept = [string for string, bits in free.items() if bits >= FREEDOM]
-    weights = {string: _company(before[string], after[string], hints) for string in kept}
-    return _ranked({string: counts[string] for string in kept}, weights, hints)
+    names = [string for string, bits in entropies.items() if bits >= MIN_NEIGHBOUR_ENTROPY]
+    weights = {string: _name_weight(before[string], after[string], hints) for string in names}
+    return _rank({string: counts[string] for string in names}, weights, hints)
 
 
 def _may_be_name(string: str, hints: Hints) -> bool:
     return (
         string not in hints.words
-        and string[0] not in hints.first
-        and string[-1] not in hints.last
-        and not any(char in hints.inner for char in string)
+        and string[0] not in hints.never_first
+        and string[-1] not in hints.never_last
+        and not any(char in hints.never_in_names for char in string)
         and not any(string[:-1] == word or string[1:] == word for word in hints.words)
         and len(set(string)) > 1
     )
 
 
 def _is_familiar(string: str, hints: Hints) -> bool:
-    """小王, 老李: both parts are too frequent to cohere by counting."""
+    """Whether it is a name such as 小王 or 老李, whose parts are both too frequent for a high cohesion."""
     return len(string) == 2 and string[0] in hints.familiar and string[1] in hints.surnames
 
 
 def _cohesion(string: str, counts: Counter[str], characters: Counter[str], total: int) -> float:
-    """Pointwise mutual information of the weakest seam of `string`, in bits."""
+    """Minimum pointwise mutual information over all splits of `string` in two, in bits."""
 
     def share(part: str) -> float:
         return (characters[part] if len(part) == 1 else counts[part] or 1) / total
@@ -139,35 +139,36 @@ def _cohesion(string: str, counts: Counter[str], characters: Counter[str], total
 def _neighbours(
     lines: Sequence[str], runs: re.Pattern[str], candidates: set[str]
 ) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
-    """What stands before and after each of `candidates`; "" at the edge of a run."""
+    """Counts of the characters before and after each of `candidates`; "" is the edge of a run."""
     before: dict[str, Counter[str]] = {}
     after: dict[str, Counter[str]] = {}
     for line in lines:
         for match in runs.finditer(line):
             text = match.group()
-            for size in range(2, MAX_NAME + 1):
-                for at in range(len(text) - size + 1):
-                    string = text[at : at + size]
+            for size in range(2, MAX_NAME_CHARACTERS + 1):
+                for start in range(len(text) - size + 1):
+                    end = start + size
+                    string = text[start:end]
                     if string in candidates:
-                        before.setdefault(string, Counter())[text[at - 1 : at]] += 1
-                        after.setdefault(string, Counter())[text[at + size : at + size + 1]] += 1
+                        before.setdefault(string, Counter())[text[start - 1 : start]] += 1
+                        after.setdefault(string, Counter())[text[end : end + 1]] += 1
     return before, after
 
 
 def _entropy(neighbours: Counter[str]) -> float:
-    """In bits; every edge of a run counts as a neighbour of its own, since a whole word stands there."""
+    """In bits. Each edge of a run counts as a different neighbour, because it is the edge of a word too."""
     total = sum(neighbours.values())
     edges = neighbours[""]
     bits = edges * math.log2(total) / total
     return bits - sum(n / total * math.log2(n / total) for char, n in neighbours.items() if char)
 
 
-def _company(before: Counter[str], after: Counter[str], hints: Hints) -> float:
-    """How much the neighbours of a string are those of a name.
+def _name_weight(before: Counter[str], after: Counter[str], hints: Hints) -> float:
+    """How typical the neighbours of a string are for a name.
 
-    Names act (a verb of speech or movement follows) and are acted upon (a preposition stands before them);
-    adverbs only do the first, and most things neither. What is graded ("very ...") or has an aspect is a verb
-    or an adjective.
+    Names act (a verb of speech or movement follows) and are acted upon (a preposition precedes them). Adverbs
+    only precede verbs, and most other words do neither. Words after a degree ("very ...") or before an aspect
+    are verbs or adjectives.
     """
     total = sum(before.values())
 
@@ -175,23 +176,23 @@ def _company(before: Counter[str], after: Counter[str], hints: Hints) -> float:
         return sum(neighbours[char] for char in chars) / total
 
     acting, acted_upon = (
-        min(share(*side), 0.15) + 0.01 for side in ((after, hints.deeds), (before, hints.prepositions))
+        min(share(*side), 0.15) + 0.01 for side in ((after, hints.verbs), (before, hints.prepositions))
     )
     graded = share(before, hints.degrees) + share(after, hints.aspects) > 0.1
     return (0.2 + 100 * acting * acted_upon) * (0.3 if graded else 1.0)
 
 
-def _ranked(counts: dict[str, int], weights: dict[str, float], hints: Hints) -> list[_Ranked]:
-    """Parts of longer terms taken out; `weights`, surnames and titles multiply the counts."""
-    inside: Counter[str] = Counter()
+def _rank(counts: dict[str, int], weights: dict[str, float], hints: Hints) -> list[_RankedTerm]:
+    """Score terms by count, multiplied by `weights`, surnames and titles; drop parts of longer terms."""
+    count_in_longer: Counter[str] = Counter()
     for string, count in counts.items():
         for size in range(2, len(string)):
-            for at in range(len(string) - size + 1):
-                part = string[at : at + size]
-                inside[part] = max(inside[part], count)
+            for start in range(len(string) - size + 1):
+                part = string[start : start + size]
+                count_in_longer[part] = max(count_in_longer[part], count)
     ranked = []
     for string, count in counts.items():
-        if inside[string] >= 0.7 * count:
+        if count_in_longer[string] >= 0.7 * count:
             continue
         weight = weights[string]
         if string[0] in hints.surnames and len(string) <= 3:
@@ -205,69 +206,69 @@ def _ranked(counts: dict[str, int], weights: dict[str, float], hints: Hints) -> 
 _KATAKANA = re.compile(r"[ァ-ヺー]{2,}(?:[・＝][ァ-ヺー]{2,})*")
 
 
-def _katakana(lines: Sequence[str]) -> list[_Ranked]:
-    """Runs of katakana: foreign names, and foreign words with them."""
+def _rank_katakana(lines: Sequence[str]) -> list[_RankedTerm]:
+    """Runs of katakana: foreign names, but also other foreign words."""
     counts = Counter(run for line in lines for run in _KATAKANA.findall(line))
     return [(run, 2.0 * count, count) for run, count in counts.items() if count >= MIN_COUNT]
 
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[.!?…:;“”\"„«»¡¿()—–]|\d+|,")
-_ENDS = set('.!?…:;“”"„«»¡¿()—–')
+_SENTENCE_MARKS = set('.!?…:;“”"„«»¡¿()—–')
+"""Tokens before the first word of a sentence or a quotation."""
 
 
-def _capitalised(lines: Sequence[str], base: str) -> list[_Ranked]:
-    """Words and sequences with a capital within sentences, which do not stand in small letters as well."""
-    small: Counter[str] = Counter()
+def _rank_capitalised(lines: Sequence[str], base: str) -> list[_RankedTerm]:
+    """Words and sequences of words with capitals within sentences that do not occur in lower case too."""
+    lower_case: Counter[str] = Counter()
     for line in lines:
-        small.update(token for token in _TOKEN.findall(line) if token[0].islower())
-    inside: Counter[str] = Counter()
-    determined: Counter[str] = Counter()
+        lower_case.update(token for token in _TOKEN.findall(line) if token[0].islower())
+    counts: Counter[str] = Counter()
+    after_determiner: Counter[str] = Counter()
     for line in lines:
         tokens = _TOKEN.findall(line)
-        for at, size in _sequences(tokens, small):
-            name = " ".join(_bare(token) for token in tokens[at : at + size])
-            inside[name] += 1
-            determined[name] += tokens[at - 1].lower() in DETERMINERS
-        if len(inside) > COUNTED:
-            inside = Counter({name: count for name, count in inside.items() if count > 1})
-    part = _parts(inside)
+        for start, size in _capitalised_spans(tokens, lower_case):
+            name = " ".join(_without_possessive(token) for token in tokens[start : start + size])
+            counts[name] += 1
+            after_determiner[name] += tokens[start - 1].lower() in DETERMINERS
+        if len(counts) > MAX_COUNTED_STRINGS:
+            counts = Counter({name: count for name, count in counts.items() if count > 1})
+    counts_in_longer = _counts_in_longer(counts)
     ranked = []
-    for name, alone in inside.items():
-        count = alone + part[name]
+    for name, alone in counts.items():
+        count = alone + counts_in_longer[name]
         if count < MIN_COUNT or alone < 0.2 * count or len(name) < 2 or name in CONTRACTED:
-            continue  # the surname of "Anna Weber", where nobody is called "Weber" alone
-        if " " not in name and small[name.lower()] > 0.1 * count:
+            continue  # for example the surname of "Anna Weber" if nobody is called "Weber" alone
+        if " " not in name and lower_case[name.lower()] > 0.1 * count:
             continue
-        if base == "de" and " " not in name and determined[name] > 0.15 * alone:
-            continue  # German writes all its nouns with a capital, but names go without an article
+        if base == "de" and " " not in name and after_determiner[name] > 0.15 * alone:
+            continue  # all German nouns have capitals, but names have no article
         ranked.append((name, alone * (1.5 if " " in name else 1.0), count))
     return ranked
 
 
-def _parts(names: Counter[str]) -> Counter[str]:
-    """How often each name stands within longer ones."""
-    part: Counter[str] = Counter()
+def _counts_in_longer(names: Counter[str]) -> Counter[str]:
+    """How often each name occurs inside longer ones."""
+    counts: Counter[str] = Counter()
     for name, count in names.items():
         words = name.split()
         for start in range(len(words)):
             for end in range(start + 1, len(words) + 1):
                 if end - start < len(words):
-                    part[" ".join(words[start:end])] += count
-    return part
+                    counts[" ".join(words[start:end])] += count
+    return counts
 
 
-def _bare(token: str) -> str:
-    """A word without a possessive ending."""
+def _without_possessive(token: str) -> str:
     return re.sub(r"['’]s$|['’]$", "", token)
 
 
-def _sequences(tokens: Sequence[str], small: Counter[str]) -> list[tuple[int, int]]:
-    """Starts and lengths of sequences with capitals.
+def _capitalised_spans(tokens: Sequence[str], lower_case: Counter[str]) -> list[tuple[int, int]]:
+    """(start, length) of sequences of tokens with capitals.
 
-    The word that begins a sentence is one only where more follow and it is never written small: it has its
-    capital from the sentence otherwise.
+    The first word of a sentence has a capital anyway. It counts only if more such words follow and it never
+    occurs in lower case.
     """
-    found = []
+    spans = []
     at = 0
     while at < len(tokens):
         if not tokens[at][0].isupper():
@@ -285,9 +286,9 @@ def _sequences(tokens: Sequence[str], small: Counter[str]) -> list[tuple[int, in
             ):
                 break
             end = link + 1
-        first = at == 0 or tokens[at - 1] in _ENDS
-        start = at + 1 if first and (end == at + 1 or small[tokens[at].lower()]) else at
+        is_first = at == 0 or tokens[at - 1] in _SENTENCE_MARKS
+        start = at + 1 if is_first and (end == at + 1 or lower_case[tokens[at].lower()]) else at
         if start < end and tokens[start][0].isupper():
-            found.append((start, end - start))
+            spans.append((start, end - start))
         at = end
-    return found
+    return spans

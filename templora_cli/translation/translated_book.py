@@ -1,4 +1,4 @@
-"""A translation session as a document: its source, what its chunks have made of it, and the file of that."""
+"""The session of a translation: its source document, its translations so far, and its files."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from templora_cli.sessions.book_file import unwritable
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.steps import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
-from templora_cli.translation.corrections import relapses
+from templora_cli.translation.corrections import find_repeated_mistakes
 from templora_cli.translation.languages import Language, language
-from templora_cli.translation.long_paragraphs import CutDocument
-from templora_cli.translation.report import Report, lines_of
-from templora_cli.translation.task import best_of, corrections_in
+from templora_cli.translation.long_paragraphs import SplitDocument
+from templora_cli.translation.report import Report, paragraph_reports
+from templora_cli.translation.task import best_translations, corrections_in
 from templora_cli.translation.terminology import Glossary, Term, consistency
 
-ASKED = frozenset(
-    ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again")
-) | {"paragraphs_sha256", "cuts"}
-"""What the request of a translation's manifest holds."""
+REQUEST_KEYS = frozenset(
+    ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "retries")
+) | {"paragraphs_sha256", "splits"}
+"""The keys of a translation's request in its manifest."""
 
 
 class TranslatedBook:
-    """The document of a session, its translation as it was when first asked for, and the file of `--out`."""
+    """A translation session. Records are read once: later chunks need a new instance."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """`folder` is that of a session of `templora translate`; its newest step is good.
+        """`folder` is that of a session of `templora translate`, whose newest step is intact.
 
-        Raises TemploraError where the manifest does not say what was asked.
+        Raises TemploraError if the manifest is incomplete.
         """
         self.folder, self.manifest, self.request = folder, manifest, manifest.request
-        if missing := ASKED.difference(self.request):
-            place = f"session {folder.name}: {folder / 'session.json'}"
+        if missing := REQUEST_KEYS.difference(self.request):
             raise TemploraError(
-                f"{place} lacks {', '.join(sorted(missing))} of its request", "begin anew: templora translate"
+                f"session {folder.name}: {folder / 'session.json'} lacks {', '.join(sorted(missing))} "
+                "in its request",
+                "start again: templora translate",
             )
 
     @cached_property
-    def document(self) -> CutDocument:
-        """The source, from the session's own copy, with long paragraphs in parts.
+    def document(self) -> SplitDocument:
+        """The source, read from the session's copy, with long paragraphs split.
 
-        Raises TemploraError where it is damaged.
+        Raises TemploraError if it is damaged.
         """
         path = self.folder / f"source{self.request['suffix']}"
         try:
@@ -58,20 +59,20 @@ class TranslatedBook:
         if sha256_of(content) != self.manifest.source_sha256:
             raise TemploraError(
                 f"session {self.folder.name}: {path} is damaged",
-                f"put {self.request['path']} back there, if it is still as it was",
+                f"if {self.request['path']} has not changed, copy it there",
             )
         encoding = self.request["encoding"]
         document = parse_document(content, self.request["suffix"], self.request["path"], encoding=encoding)
-        if fingerprint(document) != self.request["paragraphs_sha256"]:
+        if paragraphs_sha256(document) != self.request["paragraphs_sha256"]:
             raise TemploraError(
-                f"session {self.folder.name}: this version reads the paragraphs of its source otherwise",
-                "use the version of templora that it was begun with",
+                f"session {self.folder.name}: this version of templora reads its paragraphs differently",
+                "use the version of templora that started the session",
             )
-        return CutDocument(document, self.request["cuts"])
+        return SplitDocument(document, self.request["splits"])
 
     @property
     def source_has_changed(self) -> bool:
-        """Is the file that is translated another one by now? One that is gone is not."""
+        """Whether the source file exists with a different content."""
         try:
             return sha256_of(Path(self.request["path"]).read_bytes()) != self.manifest.source_sha256
         except OSError:
@@ -84,74 +85,79 @@ class TranslatedBook:
 
     @property
     def glossary(self) -> Glossary:
-        """The terms that the session began with."""
+        """The terms that the session started with."""
         return Glossary(
             tuple(Term(**{**t, "forbidden": tuple(t["forbidden"])}) for t in self.request["terms"])
         )
 
     @property
     def paragraphs(self) -> list[tuple[int, str]]:
-        """What is to be translated, in order: its place in the document, and its text."""
-        return selected(self.document, self.request)
+        """The paragraphs to translate, in order: index in the document, and text."""
+        return selected_paragraphs(self.document, self.request)
 
     @cached_property
     def records(self) -> list[Any]:
-        """What the task kept of each chunk. Raises TemploraError where one is damaged."""
+        """The record of each chunk. Raises TemploraError if a chunk is damaged."""
         try:
             return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
         except StepDamaged as damage:
             name = self.folder.name
-            raise TemploraError(f"session {name}: {damage}", f"templora resume {name} mends it") from None
+            raise TemploraError(
+                f"session {name}: {damage}", f"to repair it: templora resume {name}"
+            ) from None
 
     @property
     def finished(self) -> bool:
-        """Has everything that was asked for been translated?"""
+        """Whether all requested paragraphs are translated."""
         return sum(len(record["paragraphs"]) for record in self.records) >= len(self.paragraphs)
 
     @cached_property
     def report(self) -> Report:
-        """What became of each paragraph."""
-        chosen = dict(self.paragraphs)
+        """The report of all paragraphs that are translated so far."""
+        sources = dict(self.paragraphs)
         title = Path(self.request["path"]).name
-        records = self.records
-        lines = list(lines_of(chosen, best_of(records), self.document.numbers))
-        wrong = relapses(corrections_in(records), lines)
-        told = [replace(line, relapses=tuple(wrong.get(line.paragraph, ()))) for line in lines]
-        pairs = ((line.source, line.target) for line in lines)
-        return Report(title, told, len(chosen), consistency(pairs, self.glossary).terms)
+        best = best_translations(self.records)
+        paragraphs = list(paragraph_reports(sources, best, self.document.numbers))
+        mistakes = find_repeated_mistakes(corrections_in(self.records), paragraphs)
+        with_mistakes = [
+            replace(paragraph, repeated_mistakes=tuple(mistakes.get(paragraph.paragraph, ())))
+            for paragraph in paragraphs
+        ]
+        pairs = ((paragraph.source, paragraph.target) for paragraph in paragraphs)
+        return Report(title, with_mistakes, len(sources), consistency(pairs, self.glossary).terms)
 
     def readable_records(self) -> list[Any]:
-        """The records of all chunks that can be read at all."""
+        """The records of all undamaged chunks."""
         return [record for chunk in readable_chunks(self.folder / "steps") if (record := chunk.get("record"))]
 
     def rendered(self, records: Sequence[Any] | None = None) -> bytes:
-        """The document with the translations so far; what has none stays as it is in the source."""
-        best = best_of(self.records if records is None else records)
-        targets = {number: one["target"] for number, one in best.items() if one["target"].strip()}
-        for number, first in repeated_titles(self.document, self.request).items():
-            if first in targets:
-                targets[number] = targets[first]
+        """The document with the translations so far; paragraphs without one stay in the source language."""
+        best = best_translations(self.records if records is None else records)
+        targets = {index: record["target"] for index, record in best.items() if record["target"].strip()}
+        for index, first_index in repeated_titles(self.document, self.request).items():
+            if first_index in targets:
+                targets[index] = targets[first_index]
         bilingual = self.request["bilingual"]
         return self.document.render(targets, self.request["to"], bilingual=bilingual)
 
     def write(self) -> str | None:
-        """Write document and report; returns what to tell of a version that was edited and set aside.
+        """Write document and report. Returns a notice if the document was edited by hand and so was renamed.
 
-        Raises TemploraError where they cannot be written; the session is not touched by that.
+        Raises TemploraError if they cannot be written; the session is not affected.
         """
         assert self.manifest.out is not None
-        out, known = Path(self.manifest.out), self.folder / "out.sha256"
+        out, digests = Path(self.manifest.out), self.folder / "out.sha256"
         content, report = self.rendered(), self.report
         notice = None
         try:
-            own = known.read_text("ascii").split() if known.exists() else []
-            before = sha256_of(out.read_bytes()) if out.exists() else ""
-            if before not in ("", sha256_of(content), *own):
-                aside = free_name(out)
-                out.replace(aside)
-                notice = f"{out.name} was edited: your version is kept as {aside}"
-            # Both are known as templora's own while kills may leave the one or the other.
-            write_atomically(known, f"{before}\n{sha256_of(content)}")
+            own_digests = digests.read_text("ascii").split() if digests.exists() else []
+            current_digest = sha256_of(out.read_bytes()) if out.exists() else ""
+            if current_digest not in ("", sha256_of(content), *own_digests):
+                renamed = free_name(out)
+                out.replace(renamed)
+                notice = f"{out.name} was edited: your version is saved as {renamed}"
+            # If the process is killed in between, the document may be either version; neither is an edit.
+            write_atomically(digests, f"{current_digest}\n{sha256_of(content)}")
             write_atomically(out, content)
             for suffix, text in (
                 (".html", report.as_html()),
@@ -160,42 +166,42 @@ class TranslatedBook:
             ):
                 write_atomically(self.folder / f"report{suffix}", text)
         except OSError as error:
-            path, going_on = error.filename or out, f"templora resume {self.folder.name}"
-            raise unwritable(path, error, going_on) from error
+            path, command = error.filename or out, f"templora resume {self.folder.name}"
+            raise unwritable(path, error, command) from error
         return notice
 
 
-def fingerprint(document: Document) -> str:
-    """Of its paragraphs, uncut: translations are kept by their places."""
+def paragraphs_sha256(document: Document) -> str:
+    """SHA-256 of the paragraphs before splitting; records refer to paragraphs by index."""
     return sha256_of("\n".join(paragraph.text for paragraph in document.paragraphs))
 
 
 def languages_of(request: Mapping[str, Any]) -> tuple[Language, Language]:
-    """Of source and target, as a session was asked."""
+    """Source and target language of a request."""
     return language(request["from"]), language(request["to"])
 
 
-def selected(document: Document, request: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """What is asked to be translated, in order: its place in the document, and its text.
+def selected_paragraphs(document: Document, request: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """The requested paragraphs in order: index in the document, and text.
 
-    Titles that are there already are left out. What is to be translated again comes once more, at the end.
+    Repeated titles are left out. Paragraphs to retry come a second time, at the end.
     """
-    left_out = repeated_titles(document, request)
-    numbers = [n for n in range(request["first"], request["end"]) if n not in left_out]
-    return [(number, document.paragraphs[number].text) for number in [*numbers, *request["again"]]]
+    repeated = repeated_titles(document, request)
+    indices = [index for index in range(request["first"], request["end"]) if index not in repeated]
+    return [(index, document.paragraphs[index].text) for index in [*indices, *request["retries"]]]
 
 
 def repeated_titles(document: Document, request: Mapping[str, Any]) -> dict[int, int]:
-    """Titles, headings and entries of contents whose words stood in one before: its place by theirs.
+    """Titles, headings and entries of contents with the text of an earlier one: their index to its index.
 
-    One translation serves them all, so that the title of a book is not called two ways.
+    They share one translation, so that a title is the same everywhere.
     """
     first: dict[str, int] = {}
     repeated: dict[int, int] = {}
-    for number in range(request["first"], request["end"]):
-        paragraph = document.paragraphs[number]
+    for index in range(request["first"], request["end"]):
+        paragraph = document.paragraphs[index]
         if paragraph.kind in ("metadata", "heading", "contents"):
             if paragraph.text in first:
-                repeated[number] = first[paragraph.text]
-            first.setdefault(paragraph.text, number)
+                repeated[index] = first[paragraph.text]
+            first.setdefault(paragraph.text, index)
     return repeated

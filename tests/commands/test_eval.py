@@ -1,4 +1,4 @@
-"""`templora eval` on the tiny model: figures that are those of the loop, resuming, forms, mistakes."""
+"""`templora eval` with the tiny model: results, resuming, output formats, errors."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def rows_of(result: Result) -> list[dict[str, Any]]:
     return list(json.loads(result.stdout)["rows"])
 
 
-def test_the_figures_are_those_of_the_session(tiny_model: Path) -> None:
-    first, whole = rows_of(ppl(tiny_model, "--json"))
+def test_perplexities_are_those_of_the_session(tiny_model: Path) -> None:
+    first, total = rows_of(ppl(tiny_model, "--json"))
     chunks = read_chunks(Store().find(None) / "steps")
     tokens = sum(len(chunk["tokens"]) for chunk in chunks)
-    assert whole["tokens"] == tokens == len(TEXT) - 1, "all but the first, which is the header"
+    assert total["tokens"] == tokens == len(TEXT) - 1, "the first token is the header"
     assert all(chunk["origin"] == "human" for chunk in chunks)
     for name, nll in (("base_ppl", "nll_base"), ("adapter_ppl", "nll_adapter")):
         mean = sum(chunk[nll] * len(chunk["tokens"]) for chunk in chunks) / tokens
-        assert whole[name] == pytest.approx(math.exp(mean))
-    assert whole["change"] < -5, "a text that repeats itself is learnt"
+        assert total[name] == pytest.approx(math.exp(mean))
+    assert total["change"] < -5, "the repetitive text is learnt"
     assert first["depth"] == "0-25K"
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_figures(tiny_model: Path) -> None:
+def test_a_stopped_run_is_resumed_with_the_same_results(tiny_model: Path) -> None:
     expected = rows_of(ppl(tiny_model, "--json", "--set", "session.keep_checkpoints=99"))
     session = Store().find(None)
     for step in committed_steps(session / "steps")[4:]:
@@ -73,7 +73,7 @@ def test_a_resumed_evaluation_prints_its_table(tiny_model: Path) -> None:
     assert longer.exit_code == 2 and "cannot be made longer" in longer.stderr
 
 
-def test_other_settings_are_another_run(tiny_model: Path) -> None:
+def test_other_settings_start_another_session(tiny_model: Path) -> None:
     slow, fast = (
         rows_of(ppl(tiny_model, "--json", "--set", f"lr={lr}"))[-1]["adapter_ppl"] for lr in ("1e-5", "1e-2")
     )
@@ -81,15 +81,15 @@ def test_other_settings_are_another_run(tiny_model: Path) -> None:
     assert len(list(Store().folder.iterdir())) == 2
 
 
-def test_several_books_begin_with_a_new_adapter_each(tiny_model: Path) -> None:
+def test_each_book_has_a_new_adapter(tiny_model: Path) -> None:
     Path("again.txt").write_text(TEXT)
     result = ppl(tiny_model, "again.txt", "--csv", "--reference-averaging")
     table = list(csv.DictReader(io.StringIO(result.stdout)))
     assert {row["averaging"] for row in table} == {"tokens", "chunks"}
-    figures: dict[str, list[list[str]]] = {"book.txt": [], "again.txt": []}
+    values: dict[str, list[list[str]]] = {"book.txt": [], "again.txt": []}
     for row in table:
-        figures[row.pop("book")].append(list(row.values()))
-    assert figures["book.txt"] == figures["again.txt"]
+        values[row.pop("book")].append(list(row.values()))
+    assert values["book.txt"] == values["again.txt"]
 
 
 def test_the_base_alone(tiny_model: Path) -> None:
@@ -106,22 +106,22 @@ def test_a_plot(tiny_model: Path) -> None:
 BAD: dict[str, tuple[list[str], str]] = {
     "a missing file": (["nowhere.txt"], "there is no file nowhere.txt"),
     "a text shorter than a chunk": (["--limit-tokens", "10"], "less than a chunk of 32"),
-    "no length": (["--limit-tokens", "0"], "--limit-tokens 0: must be at least 1"),
+    "a limit of 0": (["--limit-tokens", "0"], "--limit-tokens 0: must be at least 1"),
     "an unknown setting": (["--set", "speed=3"], "speed is no setting"),
     "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is no setting"),
     "a setting without a value": (["--set", "lr"], "has no value"),
     "a setting out of range": (["--set", "generated.lr=-1"], "lr = -1"),
-    "a plot of another form": (["--plot", "a.gif"], "drawn as .png or .svg"),
-    "two forms": (["--json", "--csv"], "two forms"),
-    "two tables as CSV": (["--csv", "--against", "window=64"], "--csv holds one table"),
+    "a plot of another format": (["--plot", "a.gif"], "drawn as .png or .svg"),
+    "two formats": (["--json", "--csv"], "cannot be combined"),
+    "two tables as CSV": (["--csv", "--against", "window=64"], "--csv prints one table"),
 }
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), BAD.values(), ids=BAD.keys())
-def test_bad_input(arguments: list[str], complaint: str, tiny_model: Path) -> None:
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_arguments(arguments: list[str], message: str, tiny_model: Path) -> None:
     result = ppl(tiny_model, *arguments)
     assert result.exit_code == 2
-    assert complaint in message_of(result).replace("\n", " ")
+    assert message in message_of(result).replace("\n", " ")
     assert "hint: " in result.stderr and result.stdout == ""
 
 
@@ -133,7 +133,7 @@ def drift(model: Path, *arguments: str | Path) -> Result:
     return templora("eval", "drift", "--premise", "A storm.", "--model", model, *small, *arguments)
 
 
-def test_books_with_learning_and_without_are_measured_side_by_side(tiny_model: Path) -> None:
+def test_books_with_learning_and_without_are_measured(tiny_model: Path) -> None:
     rows = rows_of(drift(tiny_model, "--json", "--step", "16", "--probe", "book.txt"))
     assert [(row["books"], row["depth"]) for row in rows] == [
         (books, depth) for depth in (0, 16, 32) for books in ("learning", "off")
@@ -142,38 +142,38 @@ def test_books_with_learning_and_without_are_measured_side_by_side(tiny_model: P
     learning, off = rows[::2], rows[1::2]
     for row in rows:
         assert row["nll_base"] > 0 and 0 <= row["repetition_in_book"] <= 1
-    assert len({row["probe_ppl"] for row in learning}) == 3, "the adapter moves"
+    assert len({row["probe_ppl"] for row in learning}) == 3, "the adapter changes"
     assert len({round(row["probe_ppl"], 4) for row in off}) == 1, "the base does not"
 
 
-def test_a_drift_that_was_stopped_goes_on(tiny_model: Path) -> None:
-    keep = ("--set", "keep_checkpoints=99", "--json", "--probe", "book.txt")
-    expected = rows_of(drift(tiny_model, *keep))
+def test_a_stopped_drift_is_resumed(tiny_model: Path) -> None:
+    arguments = ("--set", "keep_checkpoints=99", "--json", "--probe", "book.txt")
+    expected = rows_of(drift(tiny_model, *arguments))
     folders = list(Store().folder.iterdir())
     assert len(folders) == 4
     for folder in folders[:2]:
         shutil.rmtree(committed_steps(folder / "steps")[-1])
-    assert rows_of(drift(tiny_model, *keep)) == expected
+    assert rows_of(drift(tiny_model, *arguments)) == expected
     assert len(list(Store().folder.iterdir())) == 4
 
 
-def test_a_drift_leaves_a_book_with_the_same_settings_alone(tiny_model: Path) -> None:
+def test_a_drift_does_not_resume_a_book_with_the_same_settings(tiny_model: Path) -> None:
     small = ("--chunk-tokens", "16", "--context-tokens", "24", "--tokens", "48", "--seed", "0")
     templora("write", "--premise", "A storm.", "--model", tiny_model, *small)
-    mine = Store().find(None)
-    shutil.rmtree(committed_steps(mine / "steps")[-1])
+    book = Store().find(None)
+    shutil.rmtree(committed_steps(book / "steps")[-1])
     assert drift(tiny_model, "-q").exit_code == 0
-    assert len(committed_steps(mine / "steps")) == 2
+    assert len(committed_steps(book / "steps")) == 2
     assert len(list(Store().folder.iterdir())) == 1 + 4
 
 
-def test_a_drift_is_not_resumed_unmeasured(tiny_model: Path) -> None:
+def test_a_drift_is_not_resumed_without_measuring(tiny_model: Path) -> None:
     drift(tiny_model, "-q")
     result = templora("resume")
     assert result.exit_code == 2 and "templora eval drift (with the same arguments)" in result.stderr
 
 
-def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> None:
+def test_a_drift_prints_only_its_table(tiny_model: Path) -> None:
     result = drift(tiny_model, "-q")
     lines = result.stdout.splitlines()
     assert result.exit_code == 0 and len(lines) == 3 and lines[0].startswith("depth\tbooks")
@@ -181,7 +181,7 @@ def test_the_prose_of_a_drift_is_not_mixed_with_its_table(tiny_model: Path) -> N
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--step", "0"], ["--probe", "none.txt"]])
-def test_a_drift_that_cannot_be(arguments: list[str], tiny_model: Path) -> None:
+def test_bad_arguments_of_a_drift(arguments: list[str], tiny_model: Path) -> None:
     result = drift(tiny_model, *arguments)
     assert result.exit_code == 2 and result.stderr.startswith("error: ") and "hint: " in result.stderr
 
@@ -189,27 +189,27 @@ def test_a_drift_that_cannot_be(arguments: list[str], tiny_model: Path) -> None:
 # --- against a longer window -------------------------------------------------------------------------
 
 
-def test_a_longer_window_is_the_rival(tiny_model: Path) -> None:
-    alone = rows_of(ppl(tiny_model, "--json"))[-1]
+def test_comparison_with_a_longer_window(tiny_model: Path) -> None:
+    plain = rows_of(ppl(tiny_model, "--json"))[-1]
     longer = rows_of(ppl(tiny_model, "--json", "--no-learn", "--set", "decode.context_tokens=96"))[-1]
     result = ppl(tiny_model, "--json", "--against", "window=96")
-    assert rows_of(result)[-1] == alone
-    base, learning, rival = json.loads(result.stdout)["ways"]
-    assert [way["way"] for way in (base, learning, rival)] == ["base", "base + adapter", "base, window 96"]
-    assert [way["context_tokens"] for way in (base, learning, rival)] == [48, 48, 96]
-    figures = [alone["base_ppl"], alone["adapter_ppl"], longer["base_ppl"]]
-    assert [way["ppl"] for way in (base, learning, rival)] == pytest.approx(figures)
-    assert base["change"] == 0 and learning["change"] == pytest.approx(alone["change"], abs=1e-3)
-    for way in (base, learning, rival):
+    assert rows_of(result)[-1] == plain
+    ways = base, learning, _ = json.loads(result.stdout)["ways"]
+    assert [way["way"] for way in ways] == ["base", "base + adapter", "base, window 96"]
+    assert [way["context_tokens"] for way in ways] == [48, 48, 96]
+    expected = [plain["base_ppl"], plain["adapter_ppl"], longer["base_ppl"]]
+    assert [way["ppl"] for way in ways] == pytest.approx(expected)
+    assert base["change"] == 0 and learning["change"] == pytest.approx(plain["change"], abs=1e-3)
+    for way in ways:
         assert way["peak_bytes"] > 100e6 and 0 < way["read_seconds"] < way["write_seconds"]
-    assert len(list(Store().folder.iterdir())) == 5, "what was only read is no measure of costs"
+    assert len(list(Store().folder.iterdir())) == 5, "sessions without costs are not used"
     again = ppl(tiny_model, "--json", "--against", "window=96")
-    assert json.loads(again.stdout)["ways"] == [base, learning, rival], "kept, costs too"
+    assert json.loads(again.stdout)["ways"] == ways, "the saved costs"
 
 
-def test_a_costed_reading_that_was_stopped_keeps_its_peak(tiny_model: Path) -> None:
-    keep = ("--json", "--against", "window=96", "--set", "keep_checkpoints=99")
-    before = json.loads(ppl(tiny_model, *keep).stdout)["ways"]
+def test_the_peak_of_a_stopped_reading_is_saved(tiny_model: Path) -> None:
+    arguments = ("--json", "--against", "window=96", "--set", "keep_checkpoints=99")
+    before = json.loads(ppl(tiny_model, *arguments).stdout)["ways"]
     (learning,) = (path for path in Store().folder.iterdir() if list(path.glob("steps/*/adapter.*")))
     memory = learning / "memory.json"
     peaks = json.loads(memory.read_text())
@@ -218,7 +218,7 @@ def test_a_costed_reading_that_was_stopped_keeps_its_peak(tiny_model: Path) -> N
     (learning / "trial.json").unlink()
     for step in committed_steps(learning / "steps")[4:]:
         shutil.rmtree(step)
-    after = json.loads(ppl(tiny_model, *keep).stdout)["ways"]
+    after = json.loads(ppl(tiny_model, *arguments).stdout)["ways"]
     assert after[1]["peak_bytes"] == 10**12 and after[1]["ppl"] == before[1]["ppl"]
     (learning / "trial.json").write_text("{}")
     (learning / "memory.json").unlink()
@@ -226,10 +226,10 @@ def test_a_costed_reading_that_was_stopped_keeps_its_peak(tiny_model: Path) -> N
     assert resumed.exit_code == 2 and "templora eval ppl --against" in resumed.stderr
 
 
-@pytest.mark.parametrize("rival", ["window", "window=", "window=-1", "mirror=3", "window=99999999"])
-def test_a_rival_that_cannot_be(rival: str, tiny_model: Path) -> None:
-    result = ppl(tiny_model, "--against", rival)
-    assert result.exit_code == 2 and rival.split("=")[0] in result.stderr and "hint: " in result.stderr
+@pytest.mark.parametrize("value", ["window", "window=", "window=-1", "mirror=3", "window=99999999"])
+def test_a_bad_value_of_against(value: str, tiny_model: Path) -> None:
+    result = ppl(tiny_model, "--against", value)
+    assert result.exit_code == 2 and value.split("=")[0] in result.stderr and "hint: " in result.stderr
 
 
 # --- translations ------------------------------------------------------------------------------------
@@ -245,30 +245,30 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def translate(model: Path, *arguments: str | Path) -> Result:
-    fixed = ("--from", "en", "--to", "German", "--run-pairs", "3", "--step", "100", "--context-pairs", "2")
-    return templora("eval", "translate", *arguments, "--model", model, *fixed)
+    options = ("--from", "en", "--to", "German", "--run-pairs", "3", "--step", "100", "--context-pairs", "2")
+    return templora("eval", "translate", *arguments, "--model", model, *options)
 
 
-def test_both_sides_are_scored_and_judged(tiny_model: Path, pairs: Path) -> None:
+def test_both_sides_are_scored(tiny_model: Path, pairs: Path) -> None:
     rows = rows_of(translate(tiny_model, pairs, "--json", "--out", "out.jsonl"))
     base, learning = rows[-2:]
     assert (base["side"], learning["side"], base["depth"]) == ("base", "adapter", "all")
     assert base["pairs"] == 12 and base["tokens"] == sum(len(f" {target}\n") for _, target in PAIRS)
-    assert learning["ppl_change"] < -20, "pairs that are alike are learnt"
+    assert learning["ppl_change"] < -20, "the similar pairs are learnt"
     assert base["ppl_change"] is None and base["bleu"] >= 0 and learning["chrf"] >= 0
     first, second = rows[:2]
     assert first["depth"] == second["depth"] == "0-100"
     outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
-    assert [(one["source"], one["target"]) for one in outputs] == PAIRS
-    assert all(one["base"] == one["adapter"] for one in outputs[:3]), "nothing is learnt yet"
-    nll = sum(one["nll_adapter"] for one in outputs)
+    assert [(output["source"], output["target"]) for output in outputs] == PAIRS
+    assert all(output["base"] == output["adapter"] for output in outputs[:3]), "nothing is learnt yet"
+    nll = sum(output["nll_adapter"] for output in outputs)
     assert learning["ppl"] == pytest.approx(math.exp(nll / learning["tokens"]))
 
 
-def test_a_translation_that_was_stopped_goes_on(tiny_model: Path, pairs: Path) -> None:
-    keep = (pairs, "--json", "--set", "keep_checkpoints=99")
+def test_a_stopped_translation_is_resumed(tiny_model: Path, pairs: Path) -> None:
+    options = (pairs, "--json", "--set", "keep_checkpoints=99")
     for learn_from in ("reference", "output"):
-        arguments = (*keep, "--learn-from", learn_from, "--set", "generated.lr=1e-2")
+        arguments = (*options, "--learn-from", learn_from, "--set", "generated.lr=1e-2")
         expected = rows_of(translate(tiny_model, *arguments))
         session = Store().find(None)
         for step in committed_steps(session / "steps")[1:]:
@@ -279,24 +279,24 @@ def test_a_translation_that_was_stopped_goes_on(tiny_model: Path, pairs: Path) -
     assert len(list(Store().folder.iterdir())) == 2
 
 
-def test_its_own_output_is_learnt_where_that_is_asked_for(tiny_base_model: Path, pairs: Path) -> None:
+def test_learning_from_output(tiny_base_model: Path, pairs: Path) -> None:
     arguments = (pairs, "--json", "--learn-from", "output", "--out", "out.jsonl")
     rows_of(translate(tiny_base_model, *arguments))
     outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
     chunks = read_chunks(Store().find(None) / "steps")
     assert {chunk["origin"] for chunk in chunks} == {"generated"}
     text = "".join(chunk["text"] for chunk in chunks)
-    assert text == "".join(f"English: {one['source']}\nGerman: {one['adapter']}\n" for one in outputs)
+    assert text == "".join(f"English: {pair['source']}\nGerman: {pair['adapter']}\n" for pair in outputs)
 
 
 def test_only_scores(tiny_model: Path, pairs: Path) -> None:
     scored = rows_of(translate(tiny_model, pairs, "--json", "--score-only"))
-    whole = rows_of(translate(tiny_model, pairs, "--json"))
-    assert [row["ppl"] for row in scored] == [row["ppl"] for row in whole]
+    translated = rows_of(translate(tiny_model, pairs, "--json"))
+    assert [row["ppl"] for row in scored] == [row["ppl"] for row in translated]
     assert all(row["bleu"] is None and row["chrf"] is None for row in scored)
 
 
-def test_guofeng_says_its_languages_and_runs(tiny_base_model: Path) -> None:
+def test_guofeng_has_languages_and_runs(tiny_base_model: Path) -> None:
     runs = [[{"zh": "灯", "en": "lamp"}] * 2, [{"zh": "海", "en": "sea"}]]
     items = [{"contexts": {"k1": []}, "inference": run} for run in runs]
     Path("novel.train").write_text(json.dumps(items))
@@ -307,7 +307,7 @@ def test_guofeng_says_its_languages_and_runs(tiny_base_model: Path) -> None:
     assert chunks[0]["text"].startswith("Chinese: 灯\nEnglish: lamp\n")
 
 
-def test_comet_comes_from_an_environment_of_its_own(tiny_model: Path, pairs: Path) -> None:
+def test_comet_is_a_separate_program(tiny_model: Path, pairs: Path) -> None:
     script = Path("comet-score")
     script.write_text(
         "#!/bin/sh\n"
@@ -321,17 +321,18 @@ def test_comet_comes_from_an_environment_of_its_own(tiny_model: Path, pairs: Pat
     failed = translate(tiny_model, pairs, "--comet", "./comet-score", "--out", "out.jsonl")
     assert failed.exit_code == 2 and "failed: no model" in failed.stderr
     assert len(Path("out.jsonl").read_text().splitlines()) == 12, "nothing is lost"
-    gone = translate(tiny_model, pairs, "--comet", "./nowhere")
-    assert gone.exit_code == 2 and "pip install unbabel-comet" in gone.stderr
+    missing = translate(tiny_model, pairs, "--comet", "./nowhere")
+    assert missing.exit_code == 2 and "pip install unbabel-comet" in missing.stderr
 
 
 def test_a_file_is_not_overwritten(tiny_model: Path, pairs: Path) -> None:
     before = pairs.read_text()
     result = translate(tiny_model, pairs, "--out", pairs)
-    assert result.exit_code == 2 and "is there already" in result.stderr and pairs.read_text() == before
+    assert result.exit_code == 2 and "exists and is not overwritten" in message_of(result)
+    assert pairs.read_text() == before
 
 
-def test_measurements_that_are_lost_are_named(tiny_model: Path, pairs: Path) -> None:
+def test_a_missing_measurement_is_an_error(tiny_model: Path, pairs: Path) -> None:
     translate(tiny_model, pairs, "-q")
     session = Store().find(None)
     measured = json.loads((session / "measured.json").read_text())
@@ -349,7 +350,7 @@ def test_runs_that_are_too_long_for_the_model(tiny_model: Path, pairs: Path) -> 
     assert "--run-pairs" in result.stderr
 
 
-def test_languages_by_name_are_keys_too(tiny_base_model: Path) -> None:
+def test_languages_by_name_select_the_keys(tiny_base_model: Path) -> None:
     line = json.dumps({"zh": "灯", "en": "lamp", "note": "x"})
     Path("novel.jsonl").write_text(line)
     arguments = ("--from", "English", "--to", "Chinese", "--model", tiny_base_model, "--score-only", "--json")
@@ -359,13 +360,16 @@ def test_languages_by_name_are_keys_too(tiny_base_model: Path) -> None:
 
 
 BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {
-    "no languages": (["pairs.jsonl"], "does not say its languages"),
-    "no such language": (["pairs.jsonl", "--from", "qqqq", "--to", "en"], "no language is called"),
+    "no languages": (["pairs.jsonl"], "does not name its languages"),
+    "no such language": (["pairs.jsonl", "--from", "qqqq", "--to", "en"], "is not a language"),
     "one language": (["pairs.jsonl", "--from", "en", "--to", "English"], "both English"),
     "no tokenizer": (["pairs.jsonl", "--from", "en", "--to", "th"], "no tokenizer for Thai"),
-    "nothing to learn from": (["pairs.jsonl", "--score-only", "--learn-from", "output"], "leave one out"),
-    "nothing to write": (["pairs.jsonl", "--score-only", "--out", "a.jsonl"], "leave one out"),
-    "another form": (["pairs.jsonl", "--out", "a.txt"], "is no .jsonl file"),
+    "nothing to learn from": (
+        ["pairs.jsonl", "--score-only", "--learn-from", "output"],
+        "cannot be combined",
+    ),
+    "nothing to write": (["pairs.jsonl", "--score-only", "--out", "a.jsonl"], "cannot be combined"),
+    "another format": (["pairs.jsonl", "--out", "a.txt"], "must be a .jsonl file"),
     "no pairs in a run": (["pairs.jsonl", "--run-pairs", "0"], "--run-pairs 0: must be at least 1"),
     "a broken line": (["broken.jsonl", "--from", "en", "--to", "de"], "line 2 is not valid JSON"),
     "a missing side": (
@@ -375,13 +379,13 @@ BAD_TRANSLATIONS: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), BAD_TRANSLATIONS.values(), ids=BAD_TRANSLATIONS.keys())
-def test_a_translation_that_cannot_be(
-    arguments: list[str], complaint: str, tiny_model: Path, pairs: Path
+@pytest.mark.parametrize(("arguments", "message"), BAD_TRANSLATIONS.values(), ids=BAD_TRANSLATIONS.keys())
+def test_bad_arguments_of_a_translation(
+    arguments: list[str], message: str, tiny_model: Path, pairs: Path
 ) -> None:
     Path("broken.jsonl").write_text('{"source": "a", "target": "b"}\n{"source": "a"')
     Path("half.jsonl").write_text('{"source": "a", "target": " "}\n')
     result = templora("eval", "translate", *arguments, "--model", tiny_model)
     assert result.exit_code == 2, result.stderr
-    assert complaint in message_of(result).replace("\n", " ")
+    assert message in message_of(result).replace("\n", " ")
     assert "hint: " in result.stderr and result.stdout == ""

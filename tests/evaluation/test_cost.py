@@ -1,4 +1,4 @@
-"""What reading and writing cost."""
+"""The cost of reading and writing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from templora_cli.evaluation.cost import PeakMemory, cost_of
 
 
-def test_the_peak_is_seen_though_it_is_gone_at_the_end() -> None:
+def test_a_peak_is_measured_although_the_memory_is_freed() -> None:
     with PeakMemory(torch.device("cpu")) as before:
         time.sleep(0.05)
     with PeakMemory(torch.device("cpu")) as peak:
-        held = bytearray(b"x") * 200_000_000
+        large = bytearray(b"x") * 200_000_000
         time.sleep(0.1)
-        del held
+        del large
     assert 150e6 < peak.bytes - before.bytes < 400e6
 
 
-def test_seconds_for_a_thousand_tokens() -> None:
+def test_seconds_per_1000_tokens() -> None:
     chunks = [
         {"tokens": [1] * 400, "seconds": {"score": 1.0, "train": 2.0, "commit": 9.0}},
         {"tokens": [1] * 100, "seconds": {"score": 0.5}},

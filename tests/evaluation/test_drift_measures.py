@@ -1,4 +1,4 @@
-"""Measures of a book's text on texts whose figures are known, and of the adapter on the tiny model."""
+"""Measures of texts with known values, and of the adapter with the tiny model."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def test_loops_compress_better() -> None:
     assert loop.compression > 3 > plain.compression
 
 
-def test_empty_and_short_chunks_have_no_figures_that_mean_nothing() -> None:
+def test_empty_and_short_chunks_have_no_meaningless_measures() -> None:
     (only,) = measures_of([chunk(0, [1, 2], "")], {})
     assert only.distinct_3 is None and only.compression is None and only.repetition_in_chunk == 0
 
 
 def test_rows_are_means_over_depth_and_runs() -> None:
-    one = measures_of([chunk(i, [1] * 10, "x", float(i)) for i in range(4)], {0: {"probe": math.log(4)}})
-    other = [replace(m, nll_base=3.0) for m in one]
-    rows = by_depth([*one, *other], 20)
+    first = measures_of([chunk(i, [1] * 10, "x", float(i)) for i in range(4)], {0: {"probe": math.log(4)}})
+    second = [replace(measures, nll_base=3.0) for measures in first]
+    rows = by_depth([*first, *second], 20)
     assert [row.depth for row in rows] == [0, 20] and [row.tokens for row in rows] == [40, 40]
     assert rows[0].nll_base == pytest.approx((0 + 1 + 3 + 3) / 4)
     assert rows[0].probe_ppl == pytest.approx(4) and rows[1].probe_ppl is None
 
 
-def test_what_is_measured_while_the_adapter_is_there(tiny_model: Path) -> None:
+def test_live_measures(tiny_model: Path) -> None:
     train = TrainConfig(rank=4, alpha=4)
     model = loading.load(tiny_model, ModelConfig(device="cpu"), train, seed=0)
     with torch.no_grad():
@@ -69,10 +69,10 @@ def test_what_is_measured_while_the_adapter_is_there(tiny_model: Path) -> None:
             if "lora_B" in name:
                 parameter += 0.05
     config = DecodeConfig(chunk_tokens=8, context_tokens=16)
-    look = LiveMeasures(model, [1, 2], ([3], list(range(20, 40))), config)
+    live_measures = LiveMeasures(model, [1, 2], ([3], list(range(20, 40))), config)
     book = list(range(50, 90)) * 110
     state = SimpleNamespace(tokens=book[:4000])
-    early = look(state)
+    early = live_measures(state)
     assert early["recall_base"] is None and early["recall_adapter"] is None
     with torch.no_grad():
         pieces = [([3], range(20, 28)), ([3, *range(20, 28)], range(28, 36))]
@@ -80,7 +80,7 @@ def test_what_is_measured_while_the_adapter_is_there(tiny_model: Path) -> None:
         nll = sum(chunk_nll(model.module, before, list(piece)).sum().item() for before, piece in pieces)
     assert early["probe"] == pytest.approx(nll / 20, rel=1e-5)
     state.tokens = book
-    late = look(state)
+    late = live_measures(state)
     end = len(book) - 16 - LiveMeasures.RECALL_AFTER
     with torch.no_grad():
         prompt, passage = [1, 2, *book[end - 12 : end - 8]], book[end - 8 : end]

@@ -1,4 +1,4 @@
-"""Measurements beside a session: taken once, there after a stop."""
+"""Measurements of a session are saved, and are not repeated after a stop."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from templora_cli.errors import TemploraError
 from templora_cli.evaluation.measurement_cache import MeasurementCache
 
 
-def test_what_was_measured_is_kept_and_not_measured_again(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_a_saved_measurement_is_not_repeated(tmp_path: Path) -> None:
+    calls: list[str] = []
 
     def measure(name: str) -> dict[str, object]:
-        asked.append(name)
-        return {"probe": float(len(asked)), "text": "灯"}
+        calls.append(name)
+        return {"probe": float(len(calls)), "text": "灯"}
 
     file = tmp_path / "measured.json"
-    MeasurementCache(file).get_or_compute(-1, lambda: measure("before the first"))
-    again = MeasurementCache(file)
-    again.get_or_compute(-1, lambda: measure("before the first"))
-    again.get_or_compute(0, lambda: measure("after the first"))
-    assert asked == ["before the first", "after the first"]
-    assert again.values == {-1: {"probe": 1.0, "text": "灯"}, 0: {"probe": 2.0, "text": "灯"}}
+    MeasurementCache(file).measure_once(-1, lambda: measure("before the first"))
+    reopened = MeasurementCache(file)
+    reopened.measure_once(-1, lambda: measure("before the first"))
+    reopened.measure_once(0, lambda: measure("after the first"))
+    assert calls == ["before the first", "after the first"]
+    assert reopened.values == {-1: {"probe": 1.0, "text": "灯"}, 0: {"probe": 2.0, "text": "灯"}}
     assert json.loads(file.read_text("utf-8"))["0"]["probe"] == 2.0
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"first": 1}'])
-def test_a_damaged_file_is_named(content: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error(content: str, tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
     file.write_text(content)
     with pytest.raises(TemploraError, match=r"measured\.json is damaged"):

@@ -1,4 +1,4 @@
-"""Perplexities and their tables, on figures that can be worked out by hand."""
+"""Perplexities and their tables, with values that can be calculated by hand."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_perplexity_is_exp_of_the_mean_over_tokens() -> None:
     assert perplexity(nlls, "chunks") == pytest.approx(17), "the reference code's mean over chunks"
 
 
-def test_depth_is_what_stood_before_a_chunk() -> None:
+def test_depth_is_the_number_of_tokens_before_a_chunk() -> None:
     chunks = [{"tokens": [1] * n, "nll_base": 1.0, "nll_adapter": None} for n in (10, 10, 5)]
     assert [score.depth for score in scores_of(chunks)] == [0, 10, 20]
 
 
-def test_a_table_has_a_row_for_each_depth_and_one_for_all() -> None:
+def test_a_table_has_a_row_for_each_range_and_one_for_all() -> None:
     scores = [Score(depth, 10, math.log(4), math.log(3)) for depth in (0, 10, 20, 30)]
     rows = table(scores, depths=(0, 20, 1000))
     assert [r.depth for r in rows] == ["0-0K", "0-1K", "all"]
@@ -39,7 +39,7 @@ def test_names_of_depths() -> None:
     assert depths == ["0-25K", "25-50K", "500K+", "all"]
 
 
-def test_without_learning_there_is_no_adapter_figure() -> None:
+def test_without_learning_there_is_no_perplexity_of_the_adapter() -> None:
     assert row("all", [Score(0, 10, 1.0, None)]).adapter_ppl is None
     assert table([]) == []
 
@@ -48,17 +48,17 @@ nats = st.floats(0, 20)
 
 
 @given(st.lists(st.tuples(nats, nats, st.integers(1, 2000)), min_size=1))
-def test_every_chunk_is_in_one_row_and_the_whole_lies_between_its_parts(
+def test_every_chunk_is_in_one_row_and_the_total_is_between_the_rows(
     chunks: list[tuple[float, float, int]],
 ) -> None:
     scores, depth = [], 0
     for base, adapter, tokens in chunks:
         scores.append(Score(depth, tokens, base, adapter))
         depth += tokens
-    *parts, whole = table(scores, depths=(0, 1000, 5000))
-    assert sum(part.tokens for part in parts) == whole.tokens == depth
-    low, high = min(p.base_ppl for p in parts), max(p.base_ppl for p in parts)
-    assert low * (1 - 1e-9) <= whole.base_ppl <= high * (1 + 1e-9)
+    *rows, total = table(scores, depths=(0, 1000, 5000))
+    assert sum(row.tokens for row in rows) == total.tokens == depth
+    low, high = min(row.base_ppl for row in rows), max(row.base_ppl for row in rows)
+    assert low * (1 - 1e-9) <= total.base_ppl <= high * (1 + 1e-9)
 
 
 def test_plots(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How translations are judged."""
+"""Scores of translations with learning and without."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
-from templora_cli.evaluation.translation_quality import Judged, TranslationProbe, judged, metrics_for, table
+from templora_cli.evaluation.translation_quality import (
+    ScoredPair,
+    TranslationProbe,
+    metrics_for,
+    scored_pairs,
+    table,
+)
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.languages import language
-from templora_cli.translation.pair_format import pair_format
+from templora_cli.translation.pair_format import choose_pair_format
 
 ENGLISH = language("en")
 REFERENCE = "the keeper lit the lamp and went down the stairs again"
 
 
-def paragraphs(count: int) -> list[Judged]:
-    """The adapter's are the reference, the base's lack its end."""
+def paragraphs(count: int) -> list[ScoredPair]:
+    """The adapter's translations equal the reference, the base's lack its end."""
     return [
-        Judged(
+        ScoredPair(
             depth=10 * n,
             pair=AlignedPair("x", REFERENCE),
             tokens=10,
@@ -37,7 +43,7 @@ def paragraphs(count: int) -> list[Judged]:
     ]
 
 
-def test_both_sides_at_every_depth_and_over_all() -> None:
+def test_rows_of_both_sides() -> None:
     pytest.importorskip("sacrebleu")
     rows = table(paragraphs(12), ENGLISH, step=80, samples=100)
     assert [(row.depth, row.side, row.pairs) for row in rows] == [
@@ -57,32 +63,32 @@ def test_both_sides_at_every_depth_and_over_all() -> None:
 def test_intervals_come_from_differences_between_paragraphs() -> None:
     pytest.importorskip("sacrebleu")
     mixed = paragraphs(12)
-    for one in mixed[::3]:
-        one.outputs["base"] = REFERENCE
+    for pair in mixed[::3]:
+        pair.outputs["base"] = REFERENCE
     assert table(mixed, ENGLISH, step=1000)[-2].bleu.half_width > 1  # type: ignore[union-attr]
 
 
 def test_no_difference_is_not_significant() -> None:
     pytest.importorskip("sacrebleu")
     same = paragraphs(12)
-    for one in same:
-        one.outputs["adapter"] = one.outputs["base"]
+    for pair in same:
+        pair.outputs["adapter"] = pair.outputs["base"]
     assert table(same, ENGLISH, step=1000, samples=100)[-1].p == 1.0
 
 
-def test_measured_runs_are_put_in_order() -> None:
+def test_scored_pairs_are_in_the_order_of_the_runs() -> None:
     runs = [[AlignedPair("a", "b"), AlignedPair("c", "d")], [AlignedPair("e", "f")]]
-    sides = {"base": {"outputs": ["B", "D"], "nll": [1.0, 2.0], "tokens": [3, 4]}}
-    more = {"base": {"outputs": ["F"], "nll": [5.0], "tokens": [6]}}
-    found = judged(runs, {1: more, 0: sides})
-    assert [(one.depth, one.pair.source, one.outputs["base"]) for one in found] == [
+    first = {"base": {"outputs": ["B", "D"], "nll": [1.0, 2.0], "tokens": [3, 4]}}
+    second = {"base": {"outputs": ["F"], "nll": [5.0], "tokens": [6]}}
+    pairs = scored_pairs(runs, {1: second, 0: first})
+    assert [(scored.depth, scored.pair.source, scored.outputs["base"]) for scored in pairs] == [
         (0, "a", "B"),
         (3, "c", "D"),
         (7, "e", "F"),
     ]
 
 
-def test_the_tokenizer_is_that_of_the_language() -> None:
+def test_bleu_has_the_tokenizer_of_the_language() -> None:
     pytest.importorskip("sacrebleu")
     chinese = metrics_for(language("zh-TW"), ["灯"])["BLEU"]
     assert chinese.corpus_score(["守灯人点灯"], None).score < 100
@@ -94,7 +100,7 @@ def test_the_tokenizer_is_that_of_the_language() -> None:
     assert set(metrics_for(language("th"), ["a"], bleu=False)) == {"chrF2"}
 
 
-def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sacrebleu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(TemploraError, match="sacrebleu, which is not installed") as caught:
         metrics_for(ENGLISH, ["a"])
@@ -102,7 +108,7 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "auto"])
-def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: Path) -> None:
+def test_the_sides_do_not_affect_each_other(backend: str, tiny_base_model: Path) -> None:
     runs = [
         [AlignedPair("the lamp", "die lampe")],
         [AlignedPair("the sea", "das meer"), AlignedPair("a storm", "ein sturm")],
@@ -117,15 +123,19 @@ def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: P
                 if "lora_B" in name:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator))
         prompts = load_prompts("translation", "")
-        form = pair_format(model.tokenizer, prompts, ENGLISH, language("de"))
-        decodes = backend_for(model, backend)
         return TranslationProbe(
-            model, decodes, form, runs, context_pairs=2, from_output=False, banned=model.banned_tokens
+            model,
+            backend_for(model, backend),
+            choose_pair_format(model.tokenizer, prompts, ENGLISH, language("de")),
+            runs,
+            context_pairs=2,
+            from_output=False,
+            banned=model.banned_tokens,
         )
 
-    learning, plain, learnt = probe(learn=True), probe(learn=False), probe(learn=True)
-    learnt.sides = ("adapter",)
-    alone = {**plain.measure(1, {}), **learnt.measure(1, {})}
-    assert alone["base"]["outputs"] != alone["adapter"]["outputs"]
-    for _ in range(2):  # the second time after the adapter's side
-        assert learning.measure(1, {}) == alone
+    both, base, adapter = probe(learn=True), probe(learn=False), probe(learn=True)
+    adapter.sides = ("adapter",)
+    separate = {**base.measure(1, {}), **adapter.measure(1, {})}
+    assert separate["base"]["outputs"] != separate["adapter"]["outputs"]
+    for _ in range(2):  # the second time, the base is measured after the adapter
+        assert both.measure(1, {}) == separate

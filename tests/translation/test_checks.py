@@ -1,4 +1,4 @@
-"""Checks of translated paragraphs: what they find, and what they must leave alone."""
+"""Checks of translated paragraphs: the faults that they find, and good translations that they accept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pair(codes: str) -> tuple[Language, Language]:
 
 
 def checks(source: str, target: str, codes: str, *glossary: Term) -> list[str]:
-    return [failure.check for failure in run_checks(source, target, pair(codes), glossary)]
+    return [failed.check for failed in run_checks(source, target, pair(codes), glossary)]
 
 
 GOOD = [
@@ -60,7 +60,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("codes", "source", "target"), GOOD)
-def test_good_translations_have_no_flaw(codes: str, source: str, target: str) -> None:
+def test_good_translations_pass(codes: str, source: str, target: str) -> None:
     assert run_checks(source, target, pair(codes), ()) == []
 
 
@@ -121,20 +121,23 @@ def test_good_translations_have_no_flaw(codes: str, source: str, target: str) ->
         ("markup", "en de", "He <1>never</1> came.", "Er kam </1>nie<1>."),
     ],
 )  # fmt: skip
-def test_a_flaw_is_found(check: str, codes: str, source: str, target: str) -> None:
+def test_faulty_translations_fail(check: str, codes: str, source: str, target: str) -> None:
     assert check in checks(source, target, codes)
 
 
-def test_messages_say_what_was_expected_and_found() -> None:
-    (failure,) = run_checks("他看着李明。", "He looked at 李明.", pair("zh en"), ())
-    assert failure == FailedCheck("script", "not in the script of English: 李明")
-    (failure,) = run_checks("那是1984年的冬天。", "It was winter then.", pair("zh en"), ())
-    assert failure.message == "of the source, not in the translation: 1984"
-    (failure,) = run_checks("He <1>ran</1> home.", "Er lief heim.", pair("en de"), ())
-    assert failure.message == "tags lost <1> </1>"
+def test_messages_name_the_fault() -> None:
+    (failed,) = run_checks("他看着李明。", "He looked at 李明.", pair("zh en"), ())
+    assert failed == FailedCheck("script", "not in the script of English: 李明")
+    (failed,) = run_checks("那是1984年的冬天。", "It was winter then.", pair("zh en"), ())
+    assert failed.message == "numbers of the source that are missing: 1984"
+    (failed,) = run_checks("He <1>ran</1> home.", "Er lief heim.", pair("en de"), ())
+    assert failed.message == "missing tags: <1> </1>"
+    german = "Der alte Mann stellte die Lampe auf das Brett."
+    (failed,) = run_checks("老人把灯放在窗台上。", german, pair("zh en"), ())
+    assert failed.message == "should be English, but seems to be German"
 
 
-def test_an_echo_is_not_said_twice() -> None:
+def test_an_echo_is_reported_once() -> None:
     text = "The old man set the lamp on the sill and waited for his son."
     assert checks(text, text, "en de") == ["echo"]
 
@@ -157,17 +160,17 @@ GLOSSARY = (
         ("他走到铁门前。", "He went up to the Iron Gate's bars.", None),
         ("他走到铁门前。", "He went up to the iron door.", FORBIDDEN),
         ("家具都卖了。", "The furniture was sold.", None),
-        ("家具都卖了。", "All of it was sold.", "家具 should be “furniture”, which is not there"),
+        ("家具都卖了。", "All of it was sold.", "家具 should be “furniture”, which is missing"),
         ("他走了。", "He left.", None),
     ],
 )  # fmt: skip
 def test_glossary(source: str, target: str, message: str | None) -> None:
-    found = [
-        failure.message
-        for failure in run_checks(source, target, pair("zh en"), GLOSSARY)
-        if failure.check == "glossary"
+    messages = [
+        failed.message
+        for failed in run_checks(source, target, pair("zh en"), GLOSSARY)
+        if failed.check == "glossary"
     ]
-    assert found == ([] if message is None else [message])
+    assert messages == ([] if message is None else [message])
 
 
 def test_a_part_of_the_right_translation_may_be_forbidden_alone() -> None:
@@ -179,12 +182,13 @@ def test_a_part_of_the_right_translation_may_be_forbidden_alone() -> None:
 @settings(max_examples=300)
 @given(st.text(), st.text(), st.sampled_from(CODES), st.sampled_from(CODES), st.text(), st.text())
 def test_any_text_is_checked(
-    source: str, target: str, ours: str, theirs: str, term: str, wanted: str
+    source: str, target: str, source_code: str, target_code: str, term: str, rendering: str
 ) -> None:
-    glossary = [Term(term, wanted, forbidden=(target,)), Term(source[:3], target[:3])]
-    first = run_checks(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
-    assert first == run_checks(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
-    assert all("\n" not in failure.check for failure in first)
+    glossary = [Term(term, rendering, forbidden=(target,)), Term(source[:3], target[:3])]
+    languages = LANGUAGES[source_code], LANGUAGES[target_code]
+    first = run_checks(source, target, languages, glossary)
+    assert first == run_checks(source, target, languages, glossary)
+    assert all("\n" not in failed.check for failed in first)
 
 
 WORDS = st.lists(
@@ -193,12 +197,12 @@ WORDS = st.lists(
 
 
 @given(WORDS, st.sampled_from(["de", "zh", "ru", "fr"]))
-def test_a_copy_is_an_echo(words: list[str], theirs: str) -> None:
+def test_a_copy_is_an_echo(words: list[str], target_code: str) -> None:
     if len(set(words)) > 1:
-        assert "echo" in checks(" ".join(words), " ".join(words) + ".", f"en {theirs}")
+        assert "echo" in checks(" ".join(words), " ".join(words) + ".", f"en {target_code}")
 
 
-NOTHING = [
+UNTRANSLATABLE = [
     "12",
     "1,250.5",
     "...",
@@ -212,14 +216,13 @@ NOTHING = [
 ]
 
 
-@given(st.lists(st.sampled_from(NOTHING), min_size=1, max_size=5), st.sampled_from(["de", "zh", "ru"]))
-def test_a_copy_of_nothing_to_translate_is_none(parts: list[str], theirs: str) -> None:
+@given(st.lists(st.sampled_from(UNTRANSLATABLE), min_size=1, max_size=5), st.sampled_from(["de", "zh", "ru"]))
+def test_a_copy_of_untranslatable_text_is_no_echo(parts: list[str], target_code: str) -> None:
     text = " ".join(parts)
-    assert "echo" not in checks(text, text, f"en {theirs}")
+    assert "echo" not in checks(text, text, f"en {target_code}")
 
 
-def test_unknown_languages_are_checked_for_what_does_not_need_them() -> None:
-    two = Language("en", "English"), Language("tlh", "Klingon")
-    assert [failure.check for failure in run_checks("It was 1984, he said.", "nuqneH", two, ())] == [
-        "numbers"
-    ]
+def test_an_unknown_language_still_has_its_numbers_checked() -> None:
+    languages = Language("en", "English"), Language("tlh", "Klingon")
+    failed_checks = run_checks("It was 1984, he said.", "nuqneH", languages, ())
+    assert [failed.check for failed in failed_checks] == ["numbers"]

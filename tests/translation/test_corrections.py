@@ -1,130 +1,144 @@
-"""The file that a person corrects: what was changed in it, and what came back wrong later."""
+"""Review files with corrections, and mistakes that are repeated after them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
-from templora_cli.translation.corrections import Correction, corrections_of, relapses, review_text
-from templora_cli.translation.corrections import replaced as words_replaced
-from templora_cli.translation.report import Line
+from templora_cli.translation.corrections import (
+    Correction,
+    find_changes,
+    find_repeated_mistakes,
+    read_corrections,
+    review_text,
+)
+from templora_cli.translation.report import ParagraphReport
+
+
+def paragraph(index: int, source: str, target: str, attempts: int = 1, **more: Any) -> ParagraphReport:
+    values = {"number": str(index + 1), "failed_checks": (), **more}
+    return ParagraphReport(paragraph=index, source=source, target=target, attempts=attempts, **values)
+
 
 ONE_LINE = st.text(min_size=1, max_size=40).map(lambda text: " ".join(text.split())).filter(bool)
-LINES = [
-    Line(6, "李明笑了。", "Lee Ming laughed.", 1, ()),
-    Line(7, "他走了。", "He went 3.", 3, ({"check": "numbers", "message": "3 is new"},)),
-    Line(9, "李明来了。", "Li Ming came.", 1, ()),
+PARAGRAPHS = [
+    paragraph(6, "李明笑了。", "Lee Ming laughed."),
+    paragraph(7, "他走了。", "He went 3.", 3, failed_checks=({"check": "numbers", "message": "3 is new"},)),
+    paragraph(9, "李明来了。", "Li Ming came."),
 ]
-BY_NUMBER = {line.paragraph: line for line in LINES}
-TEXT = review_text(LINES, "storm-1a2b")
+BY_INDEX = {one.paragraph: one for one in PARAGRAPHS}
+TEXT = review_text(PARAGRAPHS, "storm-1a2b")
 
 
-def test_a_file_that_nobody_changed_corrects_nothing() -> None:
+def test_an_unedited_file_has_no_corrections() -> None:
     assert "] failed: 3 is new\n< 他走了。\n> He went 3.\n" in TEXT
-    assert corrections_of(TEXT, BY_NUMBER, "storm-1a2b", "review.txt") == []
+    assert read_corrections(TEXT, BY_INDEX, "storm-1a2b", "review.txt") == []
 
 
-def test_what_was_changed_and_what_was_approved() -> None:
+def test_corrected_and_approved_paragraphs() -> None:
     edited = TEXT.replace("Lee Ming laughed", "Li Ming  laughed").replace("> Li Ming came", "= Li Ming came")
-    assert corrections_of(edited, BY_NUMBER, "storm-1a2b", "review.txt") == [
+    assert read_corrections(edited, BY_INDEX, "storm-1a2b", "review.txt") == [
         Correction(6, "Lee Ming laughed.", "Li Ming laughed."),
         Correction(9, "Li Ming came.", "Li Ming came."),
     ]
 
 
 @given(ONE_LINE, ONE_LINE, ONE_LINE)
-def test_any_text_comes_back(source: str, before: str, after: str) -> None:
-    line = Line(0, source, before, 1, ())
-    edited = review_text([line], "s").replace(f"\n> {before}\n", f"\n> {after}\n")
-    found = corrections_of(edited, {0: line}, "s", "f")
-    assert found == ([] if before == after else [Correction(0, before, after)])
+def test_any_text_can_be_corrected(source: str, before: str, after: str) -> None:
+    generated = paragraph(0, source, before)
+    edited = review_text([generated], "s").replace(f"\n> {before}\n", f"\n> {after}\n")
+    corrections = read_corrections(edited, {0: generated}, "s", "f")
+    assert corrections == ([] if before == after else [Correction(0, before, after)])
 
 
 @pytest.mark.parametrize(
-    ("edit", "says"),
+    ("edit", "message"),
     [
         (("@8 ", "@80 "), "review.txt, line 8: there is no paragraph 80"),
         (("> He went 3.", ">"), "line 10: the translation is empty"),
-        (("> He went 3.", "> He went\nagain."), "line 11: is no line of a review"),
-        (("> He went 3.", "> a\n> b"), "line 11: belongs to no paragraph"),
-        (("@7 ", "# "), "line 5: is no line of a review"),
+        (("> He went 3.", "> He went\nagain."), "line 11 does not belong in a review file"),
+        (("> He went 3.", "> a\n> b"), "line 11 belongs to no paragraph"),
+        (("@7 ", "# "), "line 5 does not belong in a review file"),
     ],
 )
-def test_mistakes_are_named_with_their_line(edit: tuple[str, str], says: str) -> None:
+def test_errors_name_the_line(edit: tuple[str, str], message: str) -> None:
     assert edit[0] in TEXT
-    with pytest.raises(TemploraError, match=re.escape(says)):
-        corrections_of(TEXT.replace(*edit, 1), BY_NUMBER, "storm-1a2b", "review.txt")
+    with pytest.raises(TemploraError, match=re.escape(message)):
+        read_corrections(TEXT.replace(*edit, 1), BY_INDEX, "storm-1a2b", "review.txt")
 
 
-def test_a_part_of_a_long_paragraph_goes_by_the_number_of_that() -> None:
-    lines = {
-        place: replace(line, number=number)
-        for (place, line), number in zip(BY_NUMBER.items(), ["3.1", "3.2", "4"], strict=True)
+def test_parts_of_a_long_paragraph_have_its_number() -> None:
+    paragraphs = {
+        index: replace(one, number=number)
+        for (index, one), number in zip(BY_INDEX.items(), ["3.1", "3.2", "4"], strict=True)
     }
-    text = review_text(lines.values(), "storm-1a2b")
+    text = review_text(paragraphs.values(), "storm-1a2b")
     assert re.findall("^@([0-9.]+) ", text, re.MULTILINE) == ["3.1", "3.2", "4"]
     edited = text.replace("> He went 3", "> He left").replace("> Li Ming came", "= Li Ming came")
-    assert corrections_of(edited, lines, "storm-1a2b", "review.txt") == [
+    assert read_corrections(edited, paragraphs, "storm-1a2b", "review.txt") == [
         Correction(7, "He went 3.", "He left."),
         Correction(9, "Li Ming came.", "Li Ming came."),
     ]
-    came_back = [lines[7], replace(LINES[2], number="4", target="Lee Ming came.")]
-    assert relapses([Correction(7, "He saw Lee.", "He saw Li.")], came_back) == {
-        9: ["“Lee” stands here, which paragraph 3.2 corrected to “Li”"]
+    later = [paragraphs[7], replace(PARAGRAPHS[2], number="4", target="Lee Ming came.")]
+    assert find_repeated_mistakes([Correction(7, "He saw Lee.", "He saw Li.")], later) == {
+        9: ["“Lee” is used again; paragraph 3.2 was corrected to “Li”"]
     }
 
 
-def test_a_file_with_numbers_of_other_paragraphs_is_refused() -> None:
-    told = "review.txt, line 9: is the source of another paragraph than 10"
-    with pytest.raises(TemploraError, match=told):
-        corrections_of(TEXT.replace("@8 ", "@10 "), BY_NUMBER, "storm-1a2b", "review.txt")
+def test_a_file_with_the_numbers_of_other_paragraphs_is_refused() -> None:
+    message = "review.txt, line 9 is not the source of paragraph 10"
+    with pytest.raises(TemploraError, match=message):
+        read_corrections(TEXT.replace("@8 ", "@10 "), BY_INDEX, "storm-1a2b", "review.txt")
     typo = TEXT.replace("< 他走了。", "< 她走了。")
-    assert corrections_of(typo, BY_NUMBER, "storm-1a2b", "review.txt") == []
+    assert read_corrections(typo, BY_INDEX, "storm-1a2b", "review.txt") == []
 
 
-def test_the_words_that_were_replaced() -> None:
-    assert words_replaced("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [[("Lee", "Li")]]
-    assert words_replaced("a b", "a b c") == []
+def test_words_that_were_replaced() -> None:
+    assert find_changes("Lee Ming laughed, loudly.", "Li Ming laughed, loudly.") == [[("Lee", "Li")]]
+    assert find_changes("a b", "a b c") == []
 
 
-def test_a_correction_that_comes_back_wrong_is_told() -> None:
+def test_a_repeated_mistake_is_reported() -> None:
     corrections = [
         Correction(6, "Lee Ming laughed at the tower.", "Li Ming laughed at the tower."),
         Correction(7, "The tower fell.", "The spire fell."),
     ]
-    later = [
-        Line(3, "", "Lee Ming was earlier.", 1, ()),
-        Line(7, "", "Lee is corrected by hand.", 1, ()),
-        Line(8, "", "Then Lee Ming and the tower.", 1, ()),
-        Line(9, "", "Leeward went Li.", 1, ()),
+    paragraphs = [
+        paragraph(3, "", "Lee Ming was earlier."),
+        paragraph(7, "", "Lee is corrected by hand."),
+        paragraph(8, "", "Then Lee Ming and the tower."),
+        paragraph(9, "", "Leeward went Li."),
     ]
-    assert relapses(corrections, later) == {8: ["“Lee” stands here, which paragraph 7 corrected to “Li”"]}
+    assert find_repeated_mistakes(corrections, paragraphs) == {
+        8: ["“Lee” is used again; paragraph 7 was corrected to “Li”"]
+    }
 
 
-def told_by(before: str, after: str, later: str) -> list[str]:
-    return relapses([Correction(1, before, after)], [Line(5, "", later, 1, ())]).get(5, [])
+def repeated(before: str, after: str, later: str) -> list[str]:
+    return find_repeated_mistakes([Correction(1, before, after)], [paragraph(5, "", later)]).get(5, [])
 
 
-def test_in_what_was_translated_anew_only_names_can_come_back() -> None:
+def test_after_a_translation_from_scratch_only_names_are_reported() -> None:
     before = "Fengchou in kitchens of brass wept."
     after = "Zhen Hui in halls of smoke, which had been those of his wife, stared through many hours."
-    assert told_by(before, after, "Only kitchens.") == []
-    (told,) = told_by(before, after, "So Fengchou.")
-    assert told == "“Fengchou” stands here, which paragraph 2 corrected to “Zhen Hui”"
+    assert repeated(before, after, "Only kitchens.") == []
+    (message,) = repeated(before, after, "So Fengchou.")
+    assert message == "“Fengchou” is used again; paragraph 2 was corrected to “Zhen Hui”"
 
 
-def test_a_word_that_a_whole_sentence_replaced_is_none() -> None:
+def test_a_word_that_was_replaced_by_a_sentence_is_not_reported() -> None:
     sentence = "the long and famous name of the town in which she was born and raised"
-    assert told_by("He spoke of Fengchou.", f"He spoke of {sentence}.", "Fengchou again.") == []
+    assert repeated("He spoke of Fengchou.", f"He spoke of {sentence}.", "Fengchou again.") == []
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "back", "told", "fine"),
+    ("before", "after", "wrong", "terms", "correct"),
     [
         ("他去了李明家。", "他去了黎明家。", "李明笑了。", ("李明", "黎明"), ["吃了李子。", "黎明笑了。"]),
         ("王明走来。", "王小明走来。", "王明坐下。", ("王明", "王小明"), ["王小明坐下。", "他明天来。"]),
@@ -141,38 +155,37 @@ def test_a_word_that_a_whole_sentence_replaced_is_none() -> None:
         ("他用iPhone打。", "他用Nokia打。", "新iPhone来了。", ("iPhone", "Nokia"), ["新iPhones来了。"]),
     ],
 )
-def test_what_comes_back_wrong_where_there_are_no_spaces(
-    before: str, after: str, back: str, told: tuple[str, str] | None, fine: list[str]
+def test_repeated_mistakes_without_spaces_between_words(
+    before: str, after: str, wrong: str, terms: tuple[str, str] | None, correct: list[str]
 ) -> None:
-    lines = [Line(n, "", target, 1, ()) for n, target in enumerate([back, *fine], 1)]
-    found = relapses([Correction(0, before, after)], lines)
-    assert list(found) == [1] and len(found[1]) == 1, "in the one, once"
-    if told:
-        assert found[1] == [f"“{told[0]}” stands here, which paragraph 1 corrected to “{told[1]}”"]
+    paragraphs = [paragraph(index, "", target) for index, target in enumerate([wrong, *correct], 1)]
+    messages = find_repeated_mistakes([Correction(0, before, after)], paragraphs)
+    assert list(messages) == [1] and len(messages[1]) == 1, "one message, for the wrong paragraph"
+    if terms:
+        assert messages[1] == [f"“{terms[0]}” is used again; paragraph 1 was corrected to “{terms[1]}”"]
 
 
-def test_another_turn_of_a_sentence_is_no_term() -> None:
-    put_otherwise = Correction(0, "他慢慢地走进了那间又小又黑的屋子。", "他慢慢走进那间黑屋。")
-    later = [Line(1, "", "她走进了又小又黑的店。", 1, ()), Line(2, "", "他慢慢地走。", 1, ())]
-    assert relapses([put_otherwise], later) == {}
+def test_a_rephrased_sentence_is_no_term() -> None:
+    rephrased = Correction(0, "他慢慢地走进了那间又小又黑的屋子。", "他慢慢走进那间黑屋。")
+    paragraphs = [paragraph(1, "", "她走进了又小又黑的店。"), paragraph(2, "", "他慢慢地走。")]
+    assert find_repeated_mistakes([rephrased], paragraphs) == {}
 
 
-def test_what_was_translated_again_in_the_meantime_is_no_correction() -> None:
-    now = {**BY_NUMBER, 7: replace(BY_NUMBER[7], target="He went away.", failed_checks=())}
-    assert corrections_of(TEXT, now, "storm-1a2b", "f") == []
+def test_a_newer_translation_in_the_session_is_no_correction() -> None:
+    now = {**BY_INDEX, 7: replace(BY_INDEX[7], target="He went away.", failed_checks=())}
+    assert read_corrections(TEXT, now, "storm-1a2b", "f") == []
     edited = TEXT.replace("He went 3.", "He left.")
-    assert corrections_of(edited, now, "storm-1a2b", "f") == [Correction(7, "He went away.", "He left.")]
+    assert read_corrections(edited, now, "storm-1a2b", "f") == [Correction(7, "He went away.", "He left.")]
 
 
-def test_a_failed_paragraph_that_is_empty_is_left_alone_and_may_be_filled() -> None:
-    lines = {0: Line(0, "灯", "", 3, ({"check": "empty", "message": "nothing"},))}
-    text = review_text(lines.values(), "s")
-    assert corrections_of(text, lines, "s", "f") == []
-    assert corrections_of(text.replace("\n> \n", "\n> lamp\n"), lines, "s", "f") == [
-        Correction(0, "", "lamp")
-    ]
+def test_an_empty_failed_paragraph_may_stay_empty_or_be_filled_in() -> None:
+    empty = paragraph(0, "灯", "", 3, failed_checks=({"check": "empty", "message": "nothing"},))
+    text = review_text([empty], "s")
+    assert read_corrections(text, {0: empty}, "s", "f") == []
+    filled = text.replace("\n> \n", "\n> lamp\n")
+    assert read_corrections(filled, {0: empty}, "s", "f") == [Correction(0, "", "lamp")]
 
 
 def test_a_file_of_another_session_is_refused() -> None:
     with pytest.raises(TemploraError, match="is a review of storm-1a2b, not of calm-0000"):
-        corrections_of(TEXT, BY_NUMBER, "calm-0000", "review.txt")
+        read_corrections(TEXT, BY_INDEX, "calm-0000", "review.txt")

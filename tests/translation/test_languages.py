@@ -1,4 +1,4 @@
-"""Languages by code and by name."""
+"""Languages by code and by name, and language detection."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from templora_cli.translation.languages import detect_language, language
         ("pt-BR", "pt-BR", "Portuguese (Brazil)"),
     ],
 )
-def test_a_code_or_a_name(text: str, code: str, name: str) -> None:
-    found = language(text)
-    assert (found.code, found.name) == (code, name)
-    assert found.base == code.split("-")[0]
+def test_a_language_by_code_or_name(text: str, code: str, name: str) -> None:
+    result = language(text)
+    assert (result.code, result.name) == (code, name)
+    assert result.base == code.split("-")[0]
 
 
 @pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en"])
-def test_no_language(text: str) -> None:
-    with pytest.raises(TemploraError, match="no language is called"):
+def test_an_unknown_language_is_an_error(text: str) -> None:
+    with pytest.raises(TemploraError, match="is not a language"):
         language(text)
 
 
@@ -64,17 +64,17 @@ def test_the_language_of_a_text(text: str, code: str) -> None:
         "<1/>" * 40,
     ],
 )
-def test_too_little_to_tell_the_language(text: str) -> None:
+def test_texts_that_are_too_short_to_identify(text: str) -> None:
     assert detect_language(text) is None
 
 
-def test_the_middle_of_a_long_text_counts() -> None:
+def test_only_the_middle_of_a_long_text_is_read() -> None:
     licence = "This book may be copied and given away by everyone who likes to do so. " * 30
     book = "Der alte Mann stellte die Lampe auf das Fensterbrett und wartete auf seinen Sohn. " * 90
     assert detect_language(licence + book + licence) == language("de")
 
 
 @given(st.text())
-def test_any_text_has_a_language_or_none(text: str) -> None:
-    found = detect_language(text)
-    assert found is None or found == language(found.code)
+def test_any_text_can_be_read(text: str) -> None:
+    detected = detect_language(text)
+    assert detected is None or detected == language(detected.code)

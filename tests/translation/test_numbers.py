@@ -1,4 +1,4 @@
-"""Numbers: the forms that a translation may give them, and what is missing."""
+"""Numbers: their forms in a translation, and missing ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.translation.numbers import han_values, missing_numbers, numbers_in, spelt
+from templora_cli.translation.numbers import han_values, missing_numbers, numbers_in, spelt_forms
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,13 @@ from templora_cli.translation.numbers import han_values, missing_numbers, number
         ("She was 71.", "Elle avait soixante et onze ans.", "fr"),
         ("He was 45.", "Tenía cuarenta y cinco años.", "es"),
         ("200 houses", "doscientas casas", "es"),
-        (
-            "He was 18.",
-            "Ему было восемнадцать.",
-            "ru",
-        ),  # no words of Russian are known: only large ones count
+        # The number words of Russian are unknown, so only large numbers are checked.
+        ("He was 18.", "Ему было восемнадцать.", "ru"),
         ("It was 50 miles away.", "It was 80 kilometres away.", "en"),  # converted
         ("It took 3 days.", "It took some days.", "en"),  # below ten
     ],
 )
-def test_numbers_that_stand_in_another_form(source: str, target: str, base: str) -> None:
+def test_numbers_in_another_form_are_found(source: str, target: str, base: str) -> None:
     assert missing_numbers(source, target, base) == []
 
 
@@ -60,7 +57,7 @@ def test_numbers_that_stand_in_another_form(source: str, target: str, base: str)
         ("3000万元", "two million yuan", "en", ["3000"]),
     ],
 )
-def test_numbers_that_are_lost(source: str, target: str, base: str, missing: list[str]) -> None:
+def test_missing_numbers_are_reported(source: str, target: str, base: str, missing: list[str]) -> None:
     assert missing_numbers(source, target, base) == missing
 
 
@@ -77,13 +74,13 @@ def test_chinese_numerals() -> None:
 
 
 @given(st.integers(1, 99_999), st.sampled_from(["en", "de", "fr", "es"]))
-def test_what_is_spelt_is_found(value: int, base: str) -> None:
-    for form in spelt(value, base):
+def test_spelt_forms_are_found(value: int, base: str) -> None:
+    for form in spelt_forms(value, base):
         assert missing_numbers(f"({value})", f"- {form} -", base) == []
 
 
 @given(st.text(), st.text(), st.sampled_from(["en", "de", "zh", "ru", "xx"]))
-def test_any_text_is_read(source: str, target: str, base: str) -> None:
+def test_any_text_can_be_searched(source: str, target: str, base: str) -> None:
     missing = missing_numbers(source, target, base)
     assert len(missing) <= len(list(numbers_in(source)))
 

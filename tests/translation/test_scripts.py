@@ -1,4 +1,4 @@
-"""Scripts of characters and of languages, and how much a text says."""
+"""Scripts of characters and languages, and the length of a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from templora_cli.translation.scripts import script_runs, scripts_of, units, weight, without_tags
+from templora_cli.translation.scripts import latin_length, script_runs, scripts_of, units, without_tags
 
 NAMES = {
     "Latn": "LATIN|ROMAN|ORDINAL INDICATOR|MODIFIER|SUPERSCRIPT",
@@ -18,22 +18,22 @@ NAMES = {
     "Cyrl": "CYRILLIC",
     "Grek": "GREEK",
 }
-"""What Unicode calls the characters of a script."""
+"""Words in the Unicode names of a script's characters."""
 
 
-def test_letters_are_of_the_script_that_unicode_names() -> None:
-    found = set()
+def test_letters_belong_to_the_script_in_their_unicode_name() -> None:
+    tested = set()
     for char in map(chr, range(0x10000)):
         name = unicodedata.name(char, "")
         if unicodedata.category(char) not in ("Lu", "Ll", "Lo") or not name:
             continue
         ((script, _),) = list(script_runs(char)) or [("", "")]
-        found.add(script)
+        tested.add(script)
         assert script not in NAMES or re.search(NAMES[script], name), (hex(ord(char)), name, script)
-        for code in ("Hani", "Hira", "Kana", "Hang"):  # and none of them is left out
+        for code in ("Hani", "Hira", "Kana", "Hang"):  # none of these may be missing
             if name.startswith(NAMES[code].split("|")[0] + " "):
                 assert script == code, (hex(ord(char)), name, script)
-    assert found > NAMES.keys()
+    assert tested > NAMES.keys()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,6 @@ def test_units_are_words_or_characters() -> None:
     assert units("He didn't — 他没去, 2 times.") == ["he", "didn't", "他", "没", "去", "2", "times"]
 
 
-def test_tags_are_no_text() -> None:
+def test_tags_do_not_count_as_text() -> None:
     assert without_tags("a <1>b</1> <23/>c <em>d</em> <1 >") == "a b c <em>d</em> <1 >"
-    assert weight(without_tags("<1>ab</1>")) == 2
+    assert latin_length(without_tags("<1>ab</1>")) == 2

@@ -1,4 +1,4 @@
-"""Paragraphs to chunks: what is asked, what is tried again, and what of it is learnt."""
+"""Translation of paragraphs in chunks: prompts, retries, and the parts that are learnt."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from templora_cli.translation import task as translation
 from templora_cli.translation.checks import FailedCheck
 from templora_cli.translation.corrections import Correction
 from templora_cli.translation.languages import language
-from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-from templora_cli.translation.pair_format import PairFormat, pair_format
-from templora_cli.translation.task import TranslationTask, corrected
+from templora_cli.translation.long_paragraphs import SplitDocument, find_splits
+from templora_cli.translation.pair_format import PairFormat, choose_pair_format
+from templora_cli.translation.task import TranslationTask, apply_corrections
 from templora_cli.translation.terminology import Glossary, Term
 from templora_cli.turn import Chunk, ChunkPart, Compose
 from tests.loop import CONFIG, Loop, learnt
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))
-Said = Callable[[str, float], str]
+Translate = Callable[[str, float], str]
 
 
-def only_a_question_mark_is_wrong(source: str, target: str, *others: object) -> list[FailedCheck]:
-    """The checks have tests of their own."""
+def reject_question_marks(source: str, target: str, *others: object) -> list[FailedCheck]:
+    """The real checks have tests of their own."""
     return [FailedCheck("numbers", "it asks")] * target.count("?")
 
 
 def task(*texts: str, size: int = 400, terms: Sequence[Term] = (), **config: Any) -> TranslationTask:
     decode = DecodeConfig(chunk_tokens=size, context_tokens=400)
-    how, glossary = TranslationConfig(**config), Glossary(tuple(terms))
-    check = only_a_question_mark_is_wrong
-    return TranslationTask(FORM, list(enumerate(texts, 10)), glossary, decode, how, frozenset(), check=check)
+    settings, glossary = TranslationConfig(**config), Glossary(tuple(terms))
+    paragraphs, check = list(enumerate(texts, 10)), reject_question_marks
+    return TranslationTask(FORM, paragraphs, glossary, decode, settings, frozenset(), check=check)
 
 
 class Translator:
-    """Stands for the loop: says what `said` makes of the last source of a prompt."""
+    """In place of the loop: decodes the result of `translate` for the last source of the prompt."""
 
-    def __init__(self, said: Said) -> None:
-        self.said = said
+    def __init__(self, translate: Translate) -> None:
+        self.translate = translate
         self.prompts: list[str] = []
 
     def __call__(
@@ -58,7 +58,7 @@ class Translator:
     ) -> Iterator[int]:
         self.prompts.append(text_of(after))
         source = self.prompts[-1].rsplit("German: ", 1)[1].split("\n")[0]
-        return iter([*f" {self.said(source, temperature)}".encode(), *ends][:max_tokens])
+        return iter([*f" {self.translate(source, temperature)}".encode(), *ends][:max_tokens])
 
 
 def text_of(tokens: Sequence[int]) -> str:
@@ -82,60 +82,51 @@ def shout(source: str, temperature: float) -> str:
     return source.upper()
 
 
-def test_paragraphs_are_translated_one_after_the_other_and_learnt_together() -> None:
+def test_paragraphs_are_translated_in_order_and_learnt_together() -> None:
     translator = Translator(shout)
-    chunk, told = write(task("eins", "zwei").next_turn([]), translator)
+    chunk, events = write(task("eins", "zwei").next_turn([]), translator)
     pairs = [AlignedPair("eins", "EINS"), AlignedPair("zwei", "ZWEI")]
-    assert (
-        chunk.tokens == FORM.pair_tokens(pairs)
-        and chunk.text == "EINS\nZWEI\n"
-        and chunk.rejection_reason is None
-    )
+    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n"
+    assert chunk.rejection_reason is None
     learnt = [token for token, learn in zip(chunk.tokens, chunk.loss_mask, strict=True) if learn]
     assert text_of(learnt) == " EINS\n ZWEI\n"
     assert translator.prompts[1] == text_of(FORM.pair_tokens(pairs[:1]) + FORM.source_tokens("zwei"))
-    assert [(one.paragraph, one.target, one.attempts, one.failed_checks) for one in told] == [
+    assert [(event.paragraph, event.target, event.attempts, event.failed_checks) for event in events] == [
         (10, "EINS", 1, ()),
         (11, "ZWEI", 1, ()),
     ]
 
 
-def test_what_fails_is_tried_again_then_in_pieces_and_is_not_learnt() -> None:
-    said: list[tuple[str, float]] = []
+def test_a_failed_paragraph_is_retried_then_split_and_not_learnt() -> None:
+    calls: list[tuple[str, float]] = []
 
-    def stubborn(source: str, temperature: float) -> str:
-        said.append((source, temperature))
-        return "a" if source.startswith("gut") else "b??" if len(said) == 2 else "b?"
+    def fail(source: str, temperature: float) -> str:
+        calls.append((source, temperature))
+        return "a" if source.startswith("gut") else "b??" if len(calls) == 2 else "b?"
 
     paragraphs = ("gut", "Eins. Zwei.", "gut")
-    chunk, told = write(task(*paragraphs, temperature=0.1).next_turn([]), Translator(stubborn))
-    assert said == [
+    chunk, events = write(task(*paragraphs, temperature=0.1).next_turn([]), Translator(fail))
+    assert calls == [
         ("gut", 0.1),
         *[("Eins. Zwei.", 0.1), ("Eins. Zwei.", 0.7), ("Eins.", 0.1), ("Zwei.", 0.1)],
         ("gut", 0.1),
     ]
-    assert (told[1].attempts, told[1].failed_checks, told[1].target) == (3, ("it asks",), "b?"), (
-        "the best of them"
-    )
-    assert chunk.tokens == FORM.pair_tokens([AlignedPair("gut", "a")] * 2), (
-        "what failed is in no later prompt"
-    )
-    assert [bool(one["failed_checks"]) for one in chunk.record["paragraphs"]] == [False, True, False]
+    failed = events[1]
+    assert (failed.attempts, failed.failed_checks, failed.target) == (3, ("it asks",), "b?"), "the best one"
+    assert chunk.tokens == FORM.pair_tokens([AlignedPair("gut", "a")] * 2), "without the failed one"
+    assert [bool(record["failed_checks"]) for record in chunk.record["paragraphs"]] == [False, True, False]
 
 
-def test_a_second_try_that_passes_is_good() -> None:
-    again = Translator(lambda source, temperature: "a" if temperature == 0.7 else "?")
-    chunk, (one,) = write(task("eins").next_turn([]), again)
-    assert (one.attempts, one.failed_checks, chunk.text) == (2, (), "a\n")
+def test_a_second_attempt_that_passes_is_good() -> None:
+    translator = Translator(lambda source, temperature: "a" if temperature == 0.7 else "?")
+    chunk, (event,) = write(task("eins").next_turn([]), translator)
+    assert (event.attempts, event.failed_checks, chunk.text) == (2, (), "a\n")
 
 
-def test_a_chunk_of_which_nothing_passed_is_not_learnt() -> None:
-    chunk, (one,) = write(task("eins", attempts=1).next_turn([]), Translator(lambda *said: "?"))
-    assert (
-        one.attempts == 1
-        and chunk.tokens == ()
-        and chunk.rejection_reason == "none of its paragraphs passed its checks"
-    )
+def test_a_chunk_without_a_good_paragraph_is_not_learnt() -> None:
+    chunk, (event,) = write(task("eins", attempts=1).next_turn([]), Translator(lambda *_: "?"))
+    assert event.attempts == 1 and chunk.tokens == ()
+    assert chunk.rejection_reason == "none of its paragraphs passed its checks"
 
 
 @given(st.lists(st.text("abc .", min_size=1, max_size=60), min_size=1, max_size=12), st.integers(40, 300))
@@ -146,12 +137,11 @@ def test_chunks_hold_every_paragraph_once(texts: list[str], size: int) -> None:
         chunk, _ = write(turn, Translator(shout))
         records.append(chunk.record)
         assert turn.max_tokens <= size or len(chunk.record["paragraphs"]) == 1
-    assert [one["paragraph"] for record in records for one in record["paragraphs"]] == [
-        *range(10, 10 + len(texts))
-    ]
+    translated = [paragraph["paragraph"] for record in records for paragraph in record["paragraphs"]]
+    assert translated == [*range(10, 10 + len(texts))]
 
 
-def test_the_window_holds_the_last_pairs_that_passed() -> None:
+def test_the_context_is_the_last_good_pairs() -> None:
     book = task("eins", "zwei", "drei", "vier", size=60, context_pairs=2)
     done = [
         {"paragraph": 10, "target": "one", "attempts": 1, "failed_checks": []},
@@ -165,18 +155,18 @@ def test_the_window_holds_the_last_pairs_that_passed() -> None:
     assert shorter is not None and shorter.prompt.context == FORM.pair_tokens([AlignedPair("zwei", "two")])
 
 
-def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
+def test_the_context_of_a_retried_paragraph_is_the_pairs_before_it() -> None:
     book = task("eins", "zwei", "drei", "vier", context_pairs=2)
-    bad = [{"check": "numbers", "message": "it asks"}]
+    failed = [{"check": "numbers", "message": "it asks"}]
     done = [
         {
-            "paragraph": 10 + n,
-            "target": said,
+            "paragraph": index,
+            "target": target,
             "attempts": 1,
-            "failed_checks": bad if "?" in said else [],
-            "by": "model",
+            "failed_checks": failed if "?" in target else [],
+            "origin": "generated",
         }
-        for n, said in enumerate(["one", "?", "three", "?"])
+        for index, target in enumerate(["one", "?", "three", "?"], 10)
     ]
     book = replace(book, paragraphs=[*book.paragraphs, (11, "zwei"), (13, "vier")])
     turn = book.next_turn([], [{"paragraphs": done}])
@@ -190,7 +180,7 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
     ]
 
 
-def test_terms_that_occur_stand_before_the_pairs() -> None:
+def test_terms_that_occur_precede_the_pairs() -> None:
     terms = [Term("Turm", "tower"), Term("Meer", "sea")]
     turn = task("Der Turm steht.", terms=terms).next_turn([])
     assert turn is not None and turn.prompt.header == FORM.header + FORM.pair_tokens(
@@ -198,31 +188,33 @@ def test_terms_that_occur_stand_before_the_pairs() -> None:
     )
 
 
-TOWNS = [Term(f"Ort{one}", f"Town{one}", "far" if one in "bdf" else "") for one in "abcdefgh"]
+TOWNS = [Term(f"Ort{letter}", f"Town{letter}", "far" if letter in "bdf" else "") for letter in "abcdefgh"]
+CHAT_FORM = choose_pair_format(FORM.tokenizer, FORM.prompts, FORM.source, FORM.target)
 
 
-@pytest.mark.parametrize("form", [FORM, pair_format(FORM.tokenizer, FORM.prompts, FORM.source, FORM.target)])
+@pytest.mark.parametrize("form", [FORM, CHAT_FORM])
 @given(st.lists(st.sampled_from(TOWNS), unique=True), st.integers(0, 500))
-def test_terms_have_half_of_the_window_and_the_first_of_them_stay(
+def test_the_first_terms_that_fit_into_half_of_the_window_are_in_the_prompt(
     form: PairFormat, terms: list[Term], window: int
 ) -> None:
     book = replace(task("x", terms=terms), format=form)
     book = replace(book, decode=replace(book.decode, context_tokens=window))
     prompt = book.prompt(" ".join(term.source for term in terms), (7, 8))
-    shown = sum(len(section.items) for section in prompt.sections)
-    assert prompt.header == form.header_with(terms[:shown]) and prompt.context == (7, 8)
+    count = sum(len(section.items) for section in prompt.sections)
+    assert prompt.header == form.header_with(terms[:count]) and prompt.context == (7, 8)
     assert len(prompt.header) <= len(form.header) + book.glossary_budget == len(form.header) + window // 2
-    if shown < len(terms):
-        assert len(form.header_with(terms[: shown + 1])) > len(form.header) + book.glossary_budget
-        assert prompt.dropped == (Dropped("glossary", shown, len(terms)),)
+    if count < len(terms):
+        assert len(form.header_with(terms[: count + 1])) > len(form.header) + book.glossary_budget
+        assert prompt.dropped == (Dropped("glossary", count, len(terms)),)
     else:
         assert prompt.dropped == ()
 
 
-def test_of_a_glossary_that_is_too_long_the_loop_says_what_was_cut(tiny_model: Path) -> None:
-    book = task("OrtA und OrtB und OrtC.", terms=[Term(f"Ort{one}", f"Town{one}") for one in "ABC"])
-    room = len(FORM.pair_tokens([AlignedPair("OrtA", "TownA")] * 2))
-    book = replace(book, decode=replace(book.decode, context_tokens=2 * room))
+def test_a_shortened_glossary_is_reported(tiny_model: Path) -> None:
+    terms = [Term(f"Ort{letter}", f"Town{letter}") for letter in "ABC"]
+    book = task("OrtA und OrtB und OrtC.", terms=terms)
+    budget = len(FORM.pair_tokens([AlignedPair("OrtA", "TownA")] * 2))
+    book = replace(book, decode=replace(book.decode, context_tokens=2 * budget))
     loop = Loop(tiny_model, 0, config=replace(CONFIG, decode=book.decode), task=book)
     loop.backend.enqueue(" TownA.\n")
     events = loop.run()
@@ -232,16 +224,17 @@ def test_of_a_glossary_that_is_too_long_the_loop_says_what_was_cut(tiny_model: P
     assert committed["dropped"] == {"glossary": 1}
 
 
-def test_what_is_committed_is_what_every_paragraph_saw_and_then_its_own_part(tiny_model: Path) -> None:
+def test_the_committed_prompt_is_the_beginning_of_every_decoded_prompt(tiny_model: Path) -> None:
     book = task("eins", "zwei", "drei", size=50, terms=[Term("zwei", "two")])
     loop = Loop(tiny_model, 0, config=replace(CONFIG, decode=book.decode), task=book)
     loop.backend.enqueue(" one\n", " two\n", " three\n")
     chunks = learnt(loop.run())
     committed = [(*chunk.prompt["header"], *chunk.prompt["context"]) for chunk in chunks]
-    seen = [tuple(prompt) for prompt in loop.backend.prompts]
+    decoded = [tuple(prompt) for prompt in loop.backend.prompts]
     pairs = [AlignedPair("eins", "one"), AlignedPair("zwei", "two")]
-    parts = [FORM.source_tokens(source) for source in ("eins", "zwei", "drei")]
-    assert len(chunks) == 3 and seen == [shown + part for shown, part in zip(committed, parts, strict=True)]
+    sources = [FORM.source_tokens(source) for source in ("eins", "zwei", "drei")]
+    expected = [prompt + source for prompt, source in zip(committed, sources, strict=True)]
+    assert len(chunks) == 3 and decoded == expected
     assert committed == [
         FORM.header,
         FORM.header + FORM.pair_tokens([AlignedPair("zwei", "two"), pairs[0]]),
@@ -249,46 +242,49 @@ def test_what_is_committed_is_what_every_paragraph_saw_and_then_its_own_part(tin
     ]
 
 
-def as_committed(chunk: Chunk, failure: str | None = None) -> dict[str, Any]:
+def as_committed(chunk: Chunk) -> dict[str, Any]:
     return {
         "tokens": list(chunk.tokens),
         "origin": "generated",
         "record": chunk.record,
-        "rejection_reason": failure,
+        "rejection_reason": None,
     }
 
 
-def test_a_committed_chunk_comes_again_and_nothing_is_decoded() -> None:
+def test_a_committed_chunk_is_replayed_without_decoding() -> None:
     book = task("eins", "schlecht", "drei", size=80)
     records: list[Any] = []
     while (turn := book.next_turn([], records)) is not None:
         chunk, _ = write(turn, Translator(lambda source, _: "?" if source[0] == "s" else source.upper()))
-        again = book.replay(as_committed(chunk), [], records)
-        assert again.prompt == turn.prompt and again.max_tokens == turn.max_tokens
-        assert write(again, Translator(lambda *said: pytest.fail("decoded"))) == (chunk, [])
+        replayed = book.replay(as_committed(chunk), [], records)
+        assert replayed.prompt == turn.prompt and replayed.max_tokens == turn.max_tokens
+        assert write(replayed, Translator(lambda *_: pytest.fail("decoded"))) == (chunk, [])
         records.append(chunk.record)
     assert len(records) > 1
 
 
-def test_what_a_person_put_right_comes_again_as_theirs() -> None:
+def test_corrections_are_replayed_as_human_text() -> None:
     book = task("eins", "zwei", "drei", correction_weight=4)
     chunk, _ = write(book.next_turn([]), Translator(lambda source, _: "?" if source == "drei" else "x"))
     assert chunk.parts == ()
-    (record,) = corrected([chunk.record], [Correction(11, "x", "two"), Correction(12, "?", "three")])
-    again, _ = write(book.replay({**as_committed(chunk), "record": record}, [], []), Translator(shout))
-    own, right = again.parts
-    assert (own, right) == (ChunkPart("generated", own.loss_mask), ChunkPart("human", right.loss_mask, 4))
+    corrections = [Correction(11, "x", "two"), Correction(12, "?", "three")]
+    (record,) = apply_corrections([chunk.record], corrections)
+    replayed, _ = write(book.replay({**as_committed(chunk), "record": record}, [], []), Translator(shout))
+    generated, human = replayed.parts
+    assert generated == ChunkPart("generated", generated.loss_mask)
+    assert human == ChunkPart("human", human.loss_mask, 4)
 
-    def learnt_of(part: ChunkPart) -> str:
-        return text_of([t for t, of_it in zip(again.tokens, part.loss_mask, strict=True) if of_it])
+    def learnt_text(part: ChunkPart) -> str:
+        return text_of([t for t, learnt in zip(replayed.tokens, part.loss_mask, strict=True) if learnt])
 
-    assert (learnt_of(own), learnt_of(right)) == (" x\n", " two\n three\n")
-    assert again.rejection_reason is None and again.text == "x\ntwo\nthree\n"
-    assert [one["by"] for one in again.record["paragraphs"]] == ["model", "person", "person"]
+    assert (learnt_text(generated), learnt_text(human)) == (" x\n", " two\n three\n")
+    assert replayed.rejection_reason is None and replayed.text == "x\ntwo\nthree\n"
+    origins = [paragraph["origin"] for paragraph in replayed.record["paragraphs"]]
+    assert origins == ["generated", "human", "human"]
 
 
 @given(st.text("ab. 。", min_size=0, max_size=3000))
-def test_a_paragraph_that_is_too_long_is_cut_and_joined(text: str) -> None:
+def test_the_pieces_of_a_long_paragraph_are_its_text(text: str) -> None:
     book = task(text, size=200, attempts=1)
     pieces = book._pieces(text, 100)
     assert "".join("".join(pieces).split()) == "".join(text.split())
@@ -298,22 +294,23 @@ def test_a_paragraph_that_is_too_long_is_cut_and_joined(text: str) -> None:
 def test_a_paragraph_of_200_000_characters_is_learnt_chunk_by_chunk() -> None:
     text = ("Das Meer war still, und das Licht ging an. " * 5000)[:200_000].strip()
     document = TextDocument(f"Vorher.\n\n{text}\n\nNachher.\n".encode(), "book.txt", None)
-    cuts = cuts_of(document.paragraphs, lambda part: len(FORM.source_tokens(part)), 2000)
-    cut = CutDocument(document, cuts)
-    book = task(*(paragraph.text for paragraph in cut.paragraphs), size=4000)
+    splits = find_splits(document.paragraphs, lambda part: len(FORM.source_tokens(part)), 2000)
+    split = SplitDocument(document, splits)
+    book = task(*(paragraph.text for paragraph in split.paragraphs), size=4000)
     records: list[Any] = []
     while (turn := book.next_turn([], records)) is not None:
         chunk, _ = write(turn, Translator(shout))
-        assert chunk.rejection_reason is None and len(chunk.tokens) <= translation.MAX_LEARNT * 4000
+        assert chunk.rejection_reason is None
+        assert len(chunk.tokens) <= translation.MAX_LEARNT_RATIO * 4000
         records.append(chunk.record)
     assert len(records) > 90
-    done = translation.best_of(records)
-    targets = {number: done[number + 10]["target"] for number in range(len(cut.paragraphs))}
-    assert cut.render(targets, "en").decode() == f"VORHER.\n\n{text.upper()}\n\nNACHHER.\n"
+    best = translation.best_translations(records)
+    targets = {index: best[index + 10]["target"] for index in range(len(split.paragraphs))}
+    assert split.render(targets, "en").decode() == f"VORHER.\n\n{text.upper()}\n\nNACHHER.\n"
 
 
 @given(st.text('ab.!。 ”")…', max_size=200))
-def test_sentences_are_the_text(text: str) -> None:
+def test_sentences_joined_are_the_text(text: str) -> None:
     assert "".join(sentences(text)) == text
 
 
@@ -327,21 +324,19 @@ def test_where_sentences_end() -> None:
     ]
 
 
-def test_pieces_are_joined_as_the_language_does() -> None:
+def test_pieces_are_joined_with_the_spaces_of_the_language() -> None:
     for code, joined in (("en", "EINS. ZWEI."), ("ja", "EINS.ZWEI.")):
         form = PairFormat(FORM.tokenizer, FORM.prompts, language("de"), language(code))
-        said = task("Eins. Zwei.", attempts=2)
-        book = replace(said, format=form)
-        pieces = Translator(lambda source, _: "?" if source == "Eins. Zwei." else source.upper())
-        assert write(book.next_turn([]), pieces)[0].record["paragraphs"][0]["target"] == joined
+        book = replace(task("Eins. Zwei.", attempts=2), format=form)
+        translator = Translator(lambda source, _: "?" if source == "Eins. Zwei." else source.upper())
+        assert write(book.next_turn([]), translator)[0].record["paragraphs"][0]["target"] == joined
 
 
-def test_from_a_language_without_spaces_markup_gets_its_own() -> None:
-    said = task("eins")
-    for code, joined in (
+def test_tags_get_spaces_if_the_source_language_has_none() -> None:
+    for code, expected in (
         ("zh", "has <1>12</1> levels (<2>x</2>)."),
         ("de", "has<1>12</1>levels (<2>x</2>)."),
     ):
         form = PairFormat(FORM.tokenizer, FORM.prompts, language(code), language("en"))
-        book = replace(said, format=form)
-        assert book._spaced("has<1>12</1>levels (<2>x</2>).") == joined
+        book = replace(task("eins"), format=form)
+        assert book._with_spaces_around_tags("has<1>12</1>levels (<2>x</2>).") == expected

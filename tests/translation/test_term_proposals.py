@@ -1,4 +1,4 @@
-"""Terms that are proposed for a glossary, in small books."""
+"""Terms that are proposed for a glossary, with small books."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from templora_cli.translation.languages import language
 from templora_cli.translation.term_proposals import propose_terms
 from templora_cli.translation.terminology import Glossary, Term
 
-NOTHING = Glossary()
+EMPTY = Glossary()
 
 
-def proposed(lines: list[str], code: str, known: Glossary = NOTHING, limit: int = 20) -> list[str]:
-    return [proposal.source for proposal in propose_terms(lines, language(code), known=known, limit=limit)]
+def proposed(lines: list[str], code: str, existing: Glossary = EMPTY, limit: int = 20) -> list[str]:
+    proposals = propose_terms(lines, language(code), existing=existing, limit=limit)
+    return [proposal.source for proposal in proposals]
 
 
 ENGLISH = [
@@ -29,29 +30,29 @@ ENGLISH = [
 
 
 def test_names_of_a_language_with_capitals() -> None:
-    found = proposed(ENGLISH, "en")
-    assert set(found) == {"Anna", "Anna Weber", "Iron Gate", "Captain Holm", "Holm", "Ur"}
-    assert found.index("Iron Gate") < found.index("Ur")
+    terms = proposed(ENGLISH, "en")
+    assert set(terms) == {"Anna", "Anna Weber", "Iron Gate", "Captain Holm", "Holm", "Ur"}
+    assert terms.index("Iron Gate") < terms.index("Ur")
 
 
 def test_counts_and_examples() -> None:
-    found = {
+    by_source = {
         proposal.source: proposal
-        for proposal in propose_terms(ENGLISH, language("en"), known=NOTHING, limit=9)
+        for proposal in propose_terms(ENGLISH, language("en"), existing=EMPTY, limit=9)
     }
-    assert found["Iron Gate"].count == 3
-    assert found["Ur"].count == 3 and "Ur" in found["Ur"].example
-    assert all(name in proposal.example and len(proposal.example) <= 80 for name, proposal in found.items())
+    assert by_source["Iron Gate"].count == 3
+    assert by_source["Ur"].count == 3 and "Ur" in by_source["Ur"].example
+    assert all(name in term.example and len(term.example) <= 80 for name, term in by_source.items())
 
 
-def test_what_is_known_is_not_proposed_and_limits_hold() -> None:
+def test_existing_terms_are_not_proposed_and_limits_hold() -> None:
     assert "Anna" not in proposed(ENGLISH, "en", Glossary((Term("Anna", "Anna"),)))
     assert len(proposed(ENGLISH, "en", limit=2)) == 2
     assert proposed(ENGLISH, "en", limit=0) == []
     assert proposed([], "en") == []
 
 
-def test_what_is_written_small_too_is_no_name() -> None:
+def test_a_word_that_is_also_in_lower_case_is_no_name() -> None:
     lines = [
         "It was the Winter when Anna left, a winter of snow.",
         "At last Winter came, said Anna, and what a winter.",
@@ -69,7 +70,7 @@ def test_german_nouns_are_no_names() -> None:
 
 
 def chinese(names: list[str]) -> list[str]:
-    """A book of sentences around `names`, whose neighbours change."""
+    """A book of sentences around `names`, with varying neighbours."""
     rnd = random.Random(1)
     starts = ["", "昨夜", "这时", "没想到", "雨停后", "山下的", "只见", "他看见"]
     ends = ["说道", "笑了", "走进院子", "的灯灭了", "没有回答", "把门关上", "站在雪里", "看着远山", "已睡了"]
@@ -81,17 +82,17 @@ def chinese(names: list[str]) -> list[str]:
 
 def test_names_without_spaces() -> None:
     names = ["李青禾", "铁雁关", "韩墨", "小陈"]
-    found = proposed(chinese(names), "zh", limit=8)
-    assert set(names) <= set(found)
-    assert not {"青禾", "李青", "雁关"} & set(found)  # halves of names
+    terms = proposed(chinese(names), "zh", limit=8)
+    assert set(names) <= set(terms)
+    assert not {"青禾", "李青", "雁关"} & set(terms)  # halves of names
 
 
-def test_a_part_that_mostly_stands_in_a_longer_name_is_none() -> None:
+def test_a_string_that_is_mostly_part_of_a_longer_name_is_no_name() -> None:
     neighbours = zip("近见望登拆守建绕寻画", "高远静空倾残深黑孤冷", strict=True)
     lines = [f"{before}药塔{after}" for before, after in neighbours]
     assert "药塔" in proposed(chinese(["李青禾", "韩墨"]) + lines, "zh")
-    found = proposed(chinese(["古药塔", "韩墨", "李青禾", "铁雁关"]) + lines, "zh")
-    assert "古药塔" in found and "药塔" not in found
+    terms = proposed(chinese(["古药塔", "韩墨", "李青禾", "铁雁关"]) + lines, "zh")
+    assert "古药塔" in terms and "药塔" not in terms
 
 
 def test_katakana_of_japanese() -> None:
@@ -104,7 +105,7 @@ def test_katakana_of_japanese() -> None:
     assert proposed(lines, "ja") == ["アンナ"]
 
 
-def test_scripts_that_give_no_sign_give_no_names() -> None:
+def test_scripts_without_capitals_or_hints_give_no_names() -> None:
     assert proposed(["अन्ना घर गई।"] * 5, "hi") == []
 
 
@@ -113,9 +114,9 @@ def test_scripts_that_give_no_sign_give_no_names() -> None:
     st.lists(st.text(max_size=30), max_size=8),
     st.sampled_from(["en", "de", "zh", "ja", "ko", "th", "ar", "ru"]),
 )
-def test_any_book_is_read(lines: list[str], code: str) -> None:
+def test_any_book_can_be_read(lines: list[str], code: str) -> None:
     text = lines * 4
-    for proposal in propose_terms(text, language(code), known=NOTHING, limit=5):
+    for proposal in propose_terms(text, language(code), existing=EMPTY, limit=5):
         assert proposal.count >= 3 and proposal.source
 
 

@@ -1,4 +1,4 @@
-"""Glossaries: their files, where terms occur, and whether their translations are used."""
+"""Glossaries: files, occurrences of terms, and use of their translations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from templora_cli.errors import TemploraError
 from templora_cli.translation.glossary_file import COLUMNS, read_glossary, write_glossary
 from templora_cli.translation.term_proposals import Proposal
-from templora_cli.translation.terminology import Glossary, Term, consistency, is_name, misspelling, used
+from templora_cli.translation.terminology import Glossary, Term, consistency, is_name, is_used, misspelling
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -64,7 +64,7 @@ Eisentor = {target = "Iron Gate", note = "a city", forbidden = "iron door|steel 
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_all_forms_say_the_same(tmp_path: Path, name: str, encoding: str) -> None:
+def test_all_formats_are_read(tmp_path: Path, name: str, encoding: str) -> None:
     assert read_glossary(write(tmp_path / name, FORMS[name], encoding)) == Glossary(TERMS)
 
 
@@ -72,31 +72,31 @@ def test_all_forms_say_the_same(tmp_path: Path, name: str, encoding: str) -> Non
     ("name", "text", "message"),
     [
         ("a.txt", "x", "a.txt: a glossary is a .csv, .json or .toml"),
-        ("a.csv", "source,note\na,b\n", "a.csv, line 1: has no column target"),
-        ("a.csv", "a,b\n", "a.csv, line 1: has no column source and no column target"),
+        ("a.csv", "source,note\na,b\n", "a.csv, line 1 has no column target"),
+        ("a.csv", "a,b\n", "a.csv, line 1 has no column source and no column target"),
         ("a.csv", "source,target\na,b\n,c\n", "a.csv, line 3: the source is empty"),
         ("a.csv", "source,target\na,b\na,c\n", "a.csv, line 3: a is “c” here and “b” in .*a.csv, line 2"),
-        ("a.csv", "source,target\na,b,c\n", "a.csv, line 2: has more than 2 columns"),
+        ("a.csv", "source,target\na,b,c\n", "a.csv, line 2 has more than 2 columns"),
         ("a.csv", 'source,target\n"a\nc",b\na,"b\n\n', "a.csv, line 4: unexpected end of data"),
         (
             "a.csv",
             "source,target,forbidden\na,b,c|b\n",
-            "a.csv, line 2: “b” is the translation and forbidden",
+            "a.csv, line 2: “b” is both the translation and forbidden",
         ),
-        ("a.json", '[\n{"source": 1]', "a.json, line 2: is no JSON"),
-        ("a.json", '["a"]', "a.json, entry 1: has no “source”"),
-        ("a.json", '"a"', "a.json: is neither a list nor an object"),
+        ("a.json", '[\n{"source": 1]', "a.json, line 2 is not valid JSON"),
+        ("a.json", '["a"]', "a.json, entry 1 has no “source”"),
+        ("a.json", '"a"', "a.json is neither a list nor an object"),
         ("a.json", '{"a": "b", "a": "c"}', r"a.json, entry 2 \(a\): a is “c” here and “b” in"),
-        ("a.json", '{"a": 1}', r"a.json, entry 1 \(a\): “target” is no text"),
-        ("a.json", r'{"a": "\ud800"}', "holds half a character"),
-        ("a.json", '[{"source": "a", "target": "b", "forbidden": [1]}]', "“forbidden” is no text"),
-        ("a.json", "[" * 100_000, "is nested too deeply|is no JSON"),
-        ("a.toml", "a =", "a.toml: is no TOML"),
-        ("a.toml", "a = 1", r"a.toml: has no \[\[term\]\] and no \[terms\]"),
-        ("a.toml", '[[term]]\ntarget = "b"', "a.toml, entry 1: has no “source”"),
+        ("a.json", '{"a": 1}', r"a.json, entry 1 \(a\): “target” is not text"),
+        ("a.json", r'{"a": "\ud800"}', "contains half a character"),
+        ("a.json", '[{"source": "a", "target": "b", "forbidden": [1]}]', "“forbidden” is not text"),
+        ("a.json", "[" * 100_000, "is nested too deeply|is not valid JSON"),
+        ("a.toml", "a =", "a.toml is not valid TOML"),
+        ("a.toml", "a = 1", r"a.toml has no \[\[term\]\] and no \[terms\]"),
+        ("a.toml", '[[term]]\ntarget = "b"', "a.toml, entry 1 has no “source”"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_a_faulty_file_is_a_message_of_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(TemploraError, match=message) as error:
         read_glossary(write(tmp_path / name, text))
     assert "\n" not in error.value.message and error.value.hint
@@ -107,13 +107,13 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read_glossary(tmp_path / "a.csv")
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+def test_skipped_entries_are_reported(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "\nsource,target,count\na,b,1\nc,,7\n a , b ,1\n")
     assert read_glossary(file) == Glossary(
         (Term("a", "b"),),
         (
-            f"{file}, line 4: c has no translation yet, passed over",
-            f"{file}, line 5: a stands there already ({file}, line 3), passed over",
+            f"{file}, line 4: c has no translation yet, skipped",
+            f"{file}, line 5: a is already in {file}, line 3, skipped",
         ),
     )
 
@@ -128,7 +128,7 @@ def test_a_glossary_is_written_to_be_filled_in(tmp_path: Path) -> None:
     assert again.terms == TERMS and "Lampe, alt has no translation yet" in again.notices[0]
 
 
-def test_where_a_glossary_cannot_be_written(tmp_path: Path) -> None:
+def test_a_glossary_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(TemploraError, match=r"is written as \.csv"):
         write_glossary(tmp_path / "a.json", Glossary())
     with pytest.raises(TemploraError):
@@ -149,12 +149,12 @@ def test_any_file_is_read_or_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("The Iron Gate was shut.", ["Iron Gate"]),
         ("The Iron was hot; the gate, too.", ["gate"]),
         ("IRON GATE", ["Iron Gate"]),
-        ("the iron gate", ["gate"]),  # no name: it has no capitals
+        ("the iron gate", ["gate"]),  # not the name, which has capitals
         ("Gates, gateways and the delegate", []),  # whole words
         ("“Gate!” — gate's", ["gate"]),
         ("The Iron <1>Gate</1>", ["Iron Gate"]),
@@ -164,21 +164,21 @@ def test_any_file_is_read_or_refused(
         ("", []),
     ],
 )
-def test_terms_that_occur(text: str, found: list[str]) -> None:
+def test_terms_that_occur(text: str, expected: list[str]) -> None:
     sources = ["gate", "Iron Gate", "Iron Gate of Ur", "铁门", "李明", "李明月", "Rose", "rose", "철수"]
     glossary = Glossary(tuple(Term(source, "x") for source in sources))
-    assert [term.source for term in glossary.occurring_in(text)] == found
+    assert [term.source for term in glossary.occurring_in(text)] == expected
 
 
-def test_a_term_that_is_written_alike_comes_first() -> None:
+def test_a_term_with_the_same_case_is_preferred() -> None:
     for sources in (("Rose", "rose"), ("rose", "Rose")):
         glossary = Glossary(tuple(Term(source, "x") for source in sources))
         assert [term.source for term in glossary.occurring_in("Rose, rose")] == ["Rose", "rose"]
 
 
 @given(st.lists(st.text("abAB 李明", min_size=1, max_size=4), max_size=6), st.text("abAB 李明", max_size=30))
-def test_the_longest_from_the_left_is_found(sources: list[str], text: str) -> None:
-    """As the plainest way to search has it, among characters that need no word borders."""
+def test_the_leftmost_longest_term_is_found(sources: list[str], text: str) -> None:
+    """Compare with a naive search, with characters that have no word boundaries."""
     text = text.lower().translate(str.maketrans("ab", "门铁"))
     sources = [source.lower().translate(str.maketrans("ab", "门铁")) for source in sources]
     expected, at = [], 0
@@ -187,20 +187,20 @@ def test_the_longest_from_the_left_is_found(sources: list[str], text: str) -> No
         if fitting:
             expected.append((max(fitting, key=len), at))
         at += max(map(len, fitting), default=1)
-    found = Glossary(tuple(Term(source, "x") for source in sources)).matches(text)
-    assert [(term.source, start) for term, start, _ in found] == expected
+    matches = Glossary(tuple(Term(source, "x") for source in sources)).matches(text)
+    assert [(term.source, start) for term, start, _ in matches] == expected
 
 
 @given(st.text(), st.text(), st.text())
-def test_any_text_is_searched(source: str, target: str, text: str) -> None:
+def test_any_text_can_be_searched(source: str, target: str, text: str) -> None:
     glossary = Glossary((Term(source, target, forbidden=(source, "")),))
     consistency([(text, text), (source, target)], glossary)
-    used(glossary.terms[0], text)
+    is_used(glossary.terms[0], text)
     misspelling(glossary.terms[0], text, [source, target])
 
 
 @pytest.mark.parametrize(
-    ("target", "text", "is_used"),
+    ("target", "text", "expected"),
     [
         ("Iron Gate", "They reached the iron gates.", True),
         ("Iron Gate", "the Iron-<1>Gate</1>'s bars", True),
@@ -222,8 +222,8 @@ def test_any_text_is_searched(source: str, target: str, text: str) -> None:
         ("...", "a ... b", True),
     ],
 )
-def test_a_translation_is_used_whatever_its_endings(target: str, text: str, is_used: bool) -> None:
-    assert used(Term("x", target), text) is is_used
+def test_a_translation_is_found_with_any_ending(target: str, text: str, expected: bool) -> None:
+    assert is_used(Term("x", target), text) is expected
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_names_have_capitals() -> None:
     assert is_name("Anna Weber") and not is_name("the Gate") and not is_name("李明") and not is_name("")
 
 
-def test_how_a_book_keeps_to_its_glossary() -> None:
+def test_consistency_of_a_book() -> None:
     pairs = [
         ("李明来了。", "Li Ming came."),
         ("李明走了。", "He saw Lee Ming go."),
@@ -263,7 +263,7 @@ def test_how_a_book_keeps_to_its_glossary() -> None:
         (Term("李明", "Li Ming"), Term("铁门", "Iron Gate", forbidden=("iron door",)), Term("雪", "snow"))
     )
     result = consistency(pairs, glossary)
-    assert [(use.term.source, use.occurrences, use.used, use.others) for use in result.terms] == [
+    assert [(use.term.source, use.occurrences, use.used, use.alternatives) for use in result.terms] == [
         ("李明", 3, 1, (("Lee Ming", 2),)),
         ("铁门", 2, 1, (("iron door", 1),)),
     ]

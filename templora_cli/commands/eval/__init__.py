@@ -1,4 +1,4 @@
-"""`templora eval`: what learning is worth, measured on a text of yours and a model of yours."""
+"""`templora eval`: measure the benefit of learning on your own text and model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from templora_cli.commands.eval.translate import translate
 
 __all__ = ["app", "report_reading"]
 
-app = typer.Typer(help="Measure what learning is worth.", no_args_is_help=True)
+app = typer.Typer(help="Measure the benefit of learning.", no_args_is_help=True)
 app.command()(ppl)
 app.command()(translate)
 app.command()(drift)

@@ -1,4 +1,4 @@
-"""`templora eval drift`: does a book that learns from itself hold together?"""
+"""`templora eval drift`: how text changes with depth, written with learning and without."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ MEASURES = [
     command="eval drift",
 )
 def drift(
-    premise: Annotated[Optional[str], typer.Option(help="What is written about.")] = None,
+    premise: Annotated[Optional[str], typer.Option(help="The subject of the books.")] = None,
     premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
     tokens: Annotated[int, typer.Option(help="Length of each book, in tokens.")] = 8192,
-    seeds: Annotated[int, typer.Option(help="Books for each way of writing, from seeds 0, 1, ...")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Number of books with learning, and without, from seeds 0, 1, ...")
+    ] = 3,
     probe: Annotated[
-        Optional[Path], typer.Option(help="Text of a person that is never learnt, scored after each chunk.")
+        Optional[Path], typer.Option(help="Human text that is never learnt, scored after each chunk.")
     ] = None,
-    probe_tokens: Annotated[int, typer.Option(help="How much of the probe is scored, in tokens.")] = 2048,
-    step: Annotated[int, typer.Option(help="Depth that a row of the table spans, in tokens.")] = 2048,
+    probe_tokens: Annotated[int, typer.Option(help="Number of tokens of the probe to score.")] = 2048,
+    step: Annotated[int, typer.Option(help="Range of depth of a row of the table, in tokens.")] = 2048,
     *,
     settings: GivenSettings,
     json: flags.TableAsJson = False,
@@ -53,11 +55,10 @@ def drift(
     plot: flags.Plot = None,
     quiet: flags.OnlyTables = False,
 ) -> None:
-    """Does a book that learns from itself hold together? Written with learning and without.
+    """Write books with learning and without, and measure how their text changes with depth.
 
-    Both are written from the same premise with the same seeds, and measured against depth:
-    repetition, variety, and what learning does to text that it has not seen. A run that was
-    stopped goes on when the same command is given again.
+    Both kinds have the same premise and the same seeds. The measures are repetition, variety, and
+    the effect of learning on other text. To continue a stopped run, run the same command again.
     """
     from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.plots import check_plot, plot_drift
@@ -77,17 +78,17 @@ def drift(
 
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}
         for seed in range(seeds):
-            for name, books in measured.items():
+            for name, measures in measured.items():
                 train = replace(config.train, learn=name == "learning")
-                one = replace(config, seed=seed, train=train)
+                book_config = replace(config, seed=seed, train=train)
                 if not quiet:
                     say(f"seed {seed}, {name}", err=True)
-                with _open(one, text, tokens, view) as run:
+                with _open(book_config, text, tokens, view) as run:
                     config = replace(config, human=run.config.human, generated=run.config.generated)
-                    books += _write_measured(run, view, stop, probe_text, probe_tokens)
-                del run  # a new adapter every time
+                    measures += _write_measured(run, view, stop, probe_text, probe_tokens)
+                del run  # frees the adapter; each book has a new one
         view.close()
-        rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
+        rows = {name: by_depth(measures, step) for name, measures in measured.items()}
         pairs = zip(rows["learning"], rows["off"], strict=True)
         named = [(name, row) for pair in pairs for name, row in zip(measured, pair, strict=True)]
         print_rows(
@@ -101,12 +102,12 @@ def drift(
 
 
 def _open(config: Config, premise: str, length: int, view: View) -> Run:
-    """The session that writes one book, a new one or one that was stopped."""
+    """Open the session of one book, a new one or one that was stopped."""
     from templora_cli import runner
     from templora_cli.novel.kind import NovelRequest
     from templora_cli.novel.task import Goal
 
-    # A kind of its own, so that it never goes on with a book that somebody writes.
+    # With a kind of its own, the command never resumes a book of the user.
     goal, measured_by = Goal(length, "tokens"), "templora eval drift"
     request = NovelRequest(premise, goal=goal, kind="drift", measured_by=measured_by)
     return runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True)
@@ -115,7 +116,7 @@ def _open(config: Config, premise: str, length: int, view: View) -> Run:
 def _write_measured(
     run: Run, view: View, stop: threading.Event, probe: str | None, probe_tokens: int
 ) -> list[Measures]:
-    """Write one book, or find it written, measuring the adapter after each chunk."""
+    """Write one book, unless it is finished, and measure the adapter after each chunk."""
     from templora_cli.evaluation.drift_measures import LiveMeasures, measures_of
     from templora_cli.evaluation.measurement_cache import MeasurementCache
     from templora_cli.novel.task import NovelTask
@@ -123,14 +124,14 @@ def _write_measured(
 
     model, task = run.model, run.task
     assert isinstance(task, NovelTask)
-    beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
+    probe_header, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
     header = task.prompt(()).header
-    look = LiveMeasures(model, header, (beginning, tokens[:probe_tokens]), run.config.decode)
-    kept = MeasurementCache(run.session.path / "measured.json")
+    live_measures = LiveMeasures(model, header, (probe_header, tokens[:probe_tokens]), run.config.decode)
+    cache = MeasurementCache(run.session.path / "measured.json")
 
     def after_chunk(index: int, state: WritingState) -> None:
         if index >= 0:
-            kept.get_or_compute(index, lambda: look(state))
+            cache.measure_once(index, lambda: live_measures(state))
 
     follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
-    return measures_of(run.chunks, kept.values)
+    return measures_of(run.chunks, cache.values)

@@ -52,15 +52,15 @@ COST_COLUMNS = {
     command="eval ppl",
 )
 def ppl(
-    files: Annotated[list[Path], typer.Argument(help="Text files, each a book of its own.")],
+    files: Annotated[list[Path], typer.Argument(help="Text files; each is a separate book.")],
     limit_tokens: Annotated[
-        Optional[int], typer.Option(help="Read only this much of each file, in tokens.")
+        Optional[int], typer.Option(help="Maximum number of tokens to read of each file.")
     ] = None,
     against: Annotated[
         Optional[list[str]],
         typer.Option(
             metavar="window=N",
-            help="Also the base alone, with its window and with one of N tokens, and what each way costs.",
+            help="Also measure the base alone, with the same window and with one of N tokens, and the costs.",
         ),
     ] = None,
     name: flags.SessionName = None,
@@ -70,7 +70,7 @@ def ppl(
         bool,
         typer.Option(
             "--reference-averaging",
-            help="Also the mean of the chunks' perplexities, as the authors' code takes it.",
+            help="Also print the mean of the chunks' perplexities, as in the authors' code.",
         ),
     ] = False,
     json: flags.TableAsJson = False,
@@ -78,11 +78,11 @@ def ppl(
     plot: flags.Plot = None,
     quiet: flags.OnlyTables = False,
 ) -> None:
-    """Perplexity of base and adapter against depth, over whole books.
+    """Measure the perplexity of base and adapter against depth, over whole books.
 
-    Each chunk is scored under the base and under the adapter with the same context, then
+    Each chunk is scored under the base and under base + adapter with the same context, then
     learnt, as in the paper (section 4.2). Perplexity is exp of the mean negative log-likelihood
-    of a token. A run that was stopped goes on when the same command is given again.
+    per token. To continue a stopped run, run the same command again.
     """
     from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.perplexity import row, scores_of
@@ -91,7 +91,7 @@ def ppl(
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if csv and against:
-            raise TemploraError("--csv holds one table, and --against prints two", "--json holds both")
+            raise TemploraError("--csv prints one table, but --against needs two", "use --json")
         if plot is not None:
             check_plot(plot)
         if name is not None and (against or len(files) > 1):
@@ -104,21 +104,22 @@ def ppl(
         books: dict[str, list[Score]] = {}
         costs: list[dict[str, Any]] = []
         names = _names(files)
-        for way, one in ways.items():
+        for way, way_config in ways.items():
             for path, text in texts.items():
-                run = _open(one, path, text, limit_tokens, measured=bool(against), view=view, name=name)
+                costs_too = bool(against)
+                run = _open(way_config, path, text, limit_tokens, with_costs=costs_too, view=view, name=name)
                 config = replace(config, human=run.config.human, generated=run.config.generated)
                 with run:
-                    cost = _read_book(run, view, stop, measured=bool(against))
+                    cost = _read_book(run, view, stop, with_costs=bool(against))
                     scores = scores_of(run.chunks)
                     learns = run.config.train.learn
-                del run  # a new adapter every time
+                del run  # frees the adapter; each book has a new one
                 if learns == config.train.learn:
                     books.setdefault(names[path], scores)
                 if cost is not None:
-                    whole = row("all", scores)
-                    found = whole.base_ppl if whole.adapter_ppl is None else whole.adapter_ppl
-                    costs.append({"book": names[path], "way": way, "ppl": found, **cost})
+                    total = row("all", scores)
+                    perplexity = total.base_ppl if total.adapter_ppl is None else total.adapter_ppl
+                    costs.append({"book": names[path], "way": way, "ppl": perplexity, **cost})
         view.close()
         _report(books, config, costs, reference=reference_averaging, form=form)
         if plot is not None:
@@ -126,30 +127,30 @@ def ppl(
 
 
 def _names(files: list[Path]) -> dict[Path, str]:
-    """What each file is called in the tables."""
+    """The name of each file in the tables."""
     names = [path.name for path in files]
     return {path: path.name if names.count(path.name) == 1 else str(path) for path in files}
 
 
 def _ways(config: Config, against: list[str]) -> dict[str, Config]:
-    """What is read with: the base with the adapter and, where rivals are named, without it."""
+    """Configurations by name: `config` and, with --against, the base alone with each window."""
     if not against:
         return {"": config}
-    # The cheapest first: memory that the process keeps from one counts for those after it.
-    alone = replace(config, train=replace(config.train, learn=False))
-    ways = {"base": alone, **({"base + adapter": config} if config.train.learn else {})}
-    for rival in against:
-        name, _, value = rival.partition("=")
+    # In order of memory, because memory that the process does not release counts for the later ones.
+    base = replace(config, train=replace(config.train, learn=False))
+    ways = {"base": base, **({"base + adapter": config} if config.train.learn else {})}
+    for option in against:
+        name, _, value = option.partition("=")
         if name != "window" or not value.isascii() or not value.isdecimal():
-            raise TemploraError(f"--against {rival}: is no rival", "--against window=4096")
-        window = int(value)
-        wider = replace(alone, decode=replace(alone.decode, context_tokens=window))
-        ways[f"base, window {window:,}"] = from_dict(wider.as_dict(), f"--against {rival}")
+            raise TemploraError(f"--against {option}: must be window=N", "--against window=4096")
+        context_tokens = int(value)
+        wider = replace(base, decode=replace(base.decode, context_tokens=context_tokens))
+        ways[f"base, window {context_tokens:,}"] = from_dict(wider.as_dict(), f"--against {option}")
     return ways
 
 
 def report_reading(run: Run) -> None:
-    """Print the table of a reading that is finished."""
+    """Print the table of a finished reading."""
     from templora_cli.evaluation.perplexity import scores_of
 
     _report({run.session.id: scores_of(run.chunks)}, run.config, [], reference=False, form="table")
@@ -161,46 +162,46 @@ def _open(
     text: str,
     limit: int | None,
     *,
-    measured: bool,
+    with_costs: bool,
     view: View,
     name: str | None,
 ) -> Run:
-    """The session that reads a book, a new one or one that was stopped."""
+    """Open the session that reads a book, a new one or one that was stopped."""
     from templora_cli import runner
     from templora_cli.reading import ReadingRequest
 
     request = ReadingRequest(text, str(path), limit)
-    if measured:
+    if with_costs:
         request = replace(request, kind="costs", measured_by="templora eval ppl --against")
     engine = engine_in_use()
     return runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
 
 
-def _read_book(run: Run, view: View, stop: threading.Event, *, measured: bool) -> dict[str, Any] | None:
-    """Read one book to its end, or find it read; what it cost where that is wanted: the peak so far after
-    each chunk, and of the end how it decodes.
+def _read_book(run: Run, view: View, stop: threading.Event, *, with_costs: bool) -> dict[str, Any] | None:
+    """Read one book to its end, unless it is finished.
+
+    Returns its cost if `with_costs`: peak memory is saved after each chunk, and after the last one a trial
+    of decoding.
     """
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
     from templora_cli.evaluation.measurement_cache import MeasurementCache
 
-    if not measured:
+    if not with_costs:
         follow(run, run.events(stop), view, stop)
         return None
     session, config, model = run.session, run.config, run.model
     last = (session.manifest.goal_amount - 1) // config.decode.chunk_tokens
 
     def after_chunk(index: int, state: WritingState) -> None:
-        memory.get_or_compute(index, lambda: peak.bytes)
+        memory.measure_once(index, lambda: peak.bytes)
         if index == last:
             header = tuple(session.manifest.request["header"])
             prompt = header + window(state.tokens, config.decode.context_tokens)
             backend = run.engine.backend(model, session.manifest.backend)
-            trial.get_or_compute(index, lambda: decode_trial(model, backend, prompt, config.decode))
+            trial.measure_once(index, lambda: decode_trial(model, backend, prompt, config.decode))
 
-    trial, memory = (
-        MeasurementCache(session.path / "trial.json"),
-        MeasurementCache(session.path / "memory.json"),
-    )
+    trial = MeasurementCache(session.path / "trial.json")
+    memory = MeasurementCache(session.path / "memory.json")
     with PeakMemory(model.device) as peak:
         follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
     cost = cost_of(run.chunks, trial.values[last], max(memory.values.values()), config.decode.chunk_tokens)

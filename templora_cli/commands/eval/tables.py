@@ -1,4 +1,4 @@
-"""What an evaluation prints: a table, or the same as JSON or CSV."""
+"""The output of an evaluation: a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ TEXTS = ("book", "way")
 
 
 def form_of(*, as_json: bool, as_csv: bool = False) -> Form:
-    """The form that the flags ask for. Raises TemploraError for two."""
+    """The form that the flags select. Raises TemploraError for both flags."""
     if as_json and as_csv:
-        raise TemploraError("--json and --csv are two forms", "give one of them")
+        raise TemploraError("--json and --csv cannot be combined", "use one of them")
     return "json" if as_json else "csv" if as_csv else "table"
 
 
 def print_rows(
     form: Form, config: Config, columns: dict[str, str], rows: Sequence[dict[str, Any]], **more: Any
 ) -> None:
-    """Print `rows`; `columns` maps a row's key to the head of its column in the table.
+    """Print `rows`. `columns` maps keys of the rows to the headings of the table.
 
-    JSON has every key of the rows, the configuration, and what is in `more`.
+    JSON has all keys of the rows, the configuration, and the values in `more`.
     """
     if form == "json":
         print_json({"config": config.as_dict(), "rows": rows, **more})
@@ -48,7 +48,7 @@ def _safe(value: Any) -> Any:
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it; "-" for None."""
+    """A value as text for a table; "-" for None."""
     if value is None:
         return "-"
     if isinstance(value, float):

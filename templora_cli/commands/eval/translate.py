@@ -1,4 +1,4 @@
-"""`templora eval translate`: translations with learning and without, judged by their references."""
+"""`templora eval translate`: compare translations with learning and without, using references."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.documents.aligned_text import AlignedText
-    from templora_cli.evaluation.translation_quality import Judged, QualityRow
+    from templora_cli.evaluation.translation_quality import QualityRow, ScoredPair
     from templora_cli.render import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
     from templora_cli.translation.languages import Language
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
-"""unbabel-comet needs an older transformers than templora, so it lives in an environment of its own."""
+"""unbabel-comet needs an older transformers than templora, and so a separate environment."""
 
 COLUMNS = {
     "depth": "depth",
@@ -54,7 +54,8 @@ COLUMNS = {
 )
 def translate(
     pairs: Annotated[
-        Path, typer.Argument(help="Aligned paragraphs: GuoFeng's JSON, or JSON lines of source and target.")
+        Path,
+        typer.Argument(help="Aligned paragraphs: GuoFeng's JSON, or JSON lines with source and target."),
     ],
     source: Annotated[
         Optional[str], typer.Option("--from", help="Language of the source, as code or name.")
@@ -62,27 +63,29 @@ def translate(
     target: Annotated[
         Optional[str], typer.Option("--to", help="Language of the target, as code or name.")
     ] = None,
-    context_pairs: Annotated[int, typer.Option(help="Pairs before a paragraph that the model sees.")] = 3,
+    context_pairs: Annotated[int, typer.Option(help="Earlier pairs in the prompt of a paragraph.")] = 3,
     learn_from: Annotated[
         Literal["reference", "output"],
-        typer.Option(help="What is learnt of a run: the references, or the tool's own translations."),
+        typer.Option(help="Learn the references, or the tool's own translations."),
     ] = "reference",
     limit_tokens: Annotated[
-        Optional[int], typer.Option(help="End after the run that reaches this many tokens of reference.")
+        Optional[int],
+        typer.Option(help="End after the run in which the references reach this number of tokens."),
     ] = None,
     run_pairs: Annotated[
-        int, typer.Option(help="Pairs that are learnt together, where the file has no runs.")
+        int, typer.Option(help="Number of pairs that are learnt together, if the file has no runs.")
     ] = 16,
-    step: Annotated[int, typer.Option(help="Depth that a row of the table spans, in tokens.")] = 6000,
+    step: Annotated[int, typer.Option(help="Range of depth of a row of the table, in tokens.")] = 6000,
     score_only: Annotated[
-        bool, typer.Option("--score-only", help="Only the perplexity of the references; nothing is decoded.")
+        bool, typer.Option("--score-only", help="Only score the references; translate nothing.")
     ] = False,
-    bleu: Annotated[bool, typer.Option("--bleu/--no-bleu", help="BLEU beside chrF.")] = True,
+    bleu: Annotated[bool, typer.Option("--bleu/--no-bleu", help="Compute BLEU as well as chrF.")] = True,
     comet: Annotated[
-        Optional[str], typer.Option(metavar="COMMAND", help="Also COMET, by this comet-score.")
+        Optional[str],
+        typer.Option(metavar="COMMAND", help="Also compute COMET with this comet-score program."),
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="File (.jsonl) for every paragraph and its translations.")
+        Optional[Path], typer.Option(help="File (.jsonl) for all paragraphs with their translations.")
     ] = None,
     name: flags.SessionName = None,
     *,
@@ -91,25 +94,24 @@ def translate(
     csv: flags.TableAsCsv = False,
     quiet: flags.OnlyTables = False,
 ) -> None:
-    """Translate aligned text with learning and without, and judge both by the references.
+    """Translate aligned text with learning and without, and compare both with the references.
 
-    Run after run, each paragraph is translated greedily under base and under adapter with the
-    same number of pairs before it, and its reference is scored; then the run is learnt, as in the
-    paper (section 4.3). A run that was stopped goes on when the same command is given again.
+    In each run, each paragraph is translated greedily under the base and under base + adapter with
+    the same number of pairs in the prompt, and its reference is scored. Then the run is learnt, as
+    in the paper (section 4.3). To continue a stopped evaluation, run the same command again.
     """
     from templora_cli.documents.aligned_text import read_aligned
 
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
-        tables = form_of(as_json=json, as_csv=csv)
+        form = form_of(as_json=json, as_csv=csv)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
-        named = _named(source, target)
-        text = read_aligned(pairs, run_pairs=run_pairs, languages=named)
+        codes = _language_codes(source, target)
+        text = read_aligned(pairs, run_pairs=run_pairs, languages=codes)
         languages = _languages(text, source, target)
 
-        from templora_cli.evaluation.translation_quality import comet as comet_of
-        from templora_cli.evaluation.translation_quality import metrics_for, table
+        from templora_cli.evaluation.translation_quality import comet_scores, metrics_for, table
 
-        if not score_only:
+        if not score_only:  # an error must come before the translation, which may take hours
             metrics_for(languages[1], ["a"], bleu=bleu)
         config = settings.resolve(prefer="human" if learn_from == "reference" else "generated")
 
@@ -124,18 +126,18 @@ def translate(
             context_pairs=context_pairs,
             learn_from=learn_from,
             limit_tokens=limit_tokens,
-            asked={"run_pairs": run_pairs, "score_only": score_only},
+            options={"run_pairs": run_pairs, "score_only": score_only},
         )
         engine = engine_in_use()
         begun = runner.begin(request, config, notify=view.show, engine=engine, resume_same=True, name=name)
         with begun as run:
-            paragraphs = _translate(run, view, stop)
+            scored_pairs = _translate(run, view, stop)
         view.close()
         if out is not None:
-            _write_outputs(out, paragraphs)
-        rows = table(paragraphs, languages[1], step=step, bleu=bleu)
-        quality = comet_of(comet, paragraphs) if comet else None
-        _report(tables, run.config, rows, quality)
+            _write_outputs(out, scored_pairs)
+        rows = table(scored_pairs, languages[1], step=step, bleu=bleu)
+        comet_by_side = comet_scores(comet, scored_pairs) if comet else None
+        _report(form, run.config, rows, comet_by_side)
 
 
 def _check(
@@ -148,33 +150,35 @@ def _check(
     comet: str | None,
     out: Path | None,
 ) -> None:
-    least = {"--context-pairs": (context_pairs, 0), "--run-pairs": (run_pairs, 1), "--step": (step, 1)}
-    least["--limit-tokens"] = (1 if limit_tokens is None else limit_tokens, 1)
-    for name, (value, lowest) in least.items():
-        if value < lowest:
+    values = {"--context-pairs": (context_pairs, 0), "--run-pairs": (run_pairs, 1), "--step": (step, 1)}
+    values["--limit-tokens"] = (1 if limit_tokens is None else limit_tokens, 1)
+    for name, (value, minimum) in values.items():
+        if value < minimum:
             raise TemploraError(
-                f"{name} {value}: must be at least {lowest}", "templora eval translate --help"
+                f"{name} {value}: must be at least {minimum}", "templora eval translate --help"
             )
     if score_only and learn_from == "output":
         raise TemploraError(
-            "--score-only decodes nothing, so there is no output to learn from", "leave one out"
+            "--score-only cannot be combined with --learn-from output: it translates nothing",
+            "leave one of them out",
         )
     if score_only and (comet or out):
         raise TemploraError(
-            f"--score-only decodes nothing for {'--comet' if comet else '--out'}", "leave one out"
+            f"--score-only cannot be combined with {'--comet' if comet else '--out'}: it translates nothing",
+            "leave one of them out",
         )
     if out is not None and (out.suffix != ".jsonl" or not out.absolute().parent.is_dir()):
         raise TemploraError(
-            f"--out {out}: is no .jsonl file in a folder that is there", "--out translations.jsonl"
+            f"--out {out}: must be a .jsonl file in an existing folder", "--out translations.jsonl"
         )
     if out is not None and out.exists():
-        raise TemploraError(f"{out} is there already, and is not overwritten", "choose another --out")
+        raise TemploraError(f"{out} exists and is not overwritten", "choose another --out")
     if comet is not None and shutil.which(comet) is None:
         raise TemploraError(f"COMET: there is no command {comet}", COMET_HINT)
 
 
-def _named(source: str | None, target: str | None) -> tuple[str, str] | None:
-    """The codes of the languages, which may be the keys of the file, where both are said."""
+def _language_codes(source: str | None, target: str | None) -> tuple[str, str] | None:
+    """The codes of the languages, which may be keys in the file, if both are specified."""
     from templora_cli.translation.languages import language
 
     return (language(source).code, language(target).code) if source and target else None
@@ -185,21 +189,23 @@ def _languages(text: AlignedText, source: str | None, target: str | None) -> tup
 
     codes = (source or (text.languages or ("", ""))[0], target or (text.languages or ("", ""))[1])
     if not all(codes):
-        raise TemploraError("the file does not say its languages", "say them: --from zh --to en")
-    found = language(codes[0]), language(codes[1])
-    if found[0] == found[1]:
-        raise TemploraError(f"source and target are both {found[0].name}", "--from zh --to en")
-    return found
+        raise TemploraError("the file does not name its languages", "name them: --from zh --to en")
+    languages = language(codes[0]), language(codes[1])
+    if languages[0] == languages[1]:
+        raise TemploraError(
+            f"source and target are both {languages[0].name}", "give two languages: --from zh --to en"
+        )
+    return languages
 
 
-def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
-    """Translate and learn run after run, or find it done."""
+def _translate(run: Run, view: View, stop: threading.Event) -> list[ScoredPair]:
+    """Translate and learn the runs that are not done."""
     from templora_cli.evaluation.measurement_cache import MeasurementCache
-    from templora_cli.evaluation.translation_quality import TranslationProbe, judged
+    from templora_cli.evaluation.translation_quality import TranslationProbe, scored_pairs
     from templora_cli.sessions.steps import committed_steps
     from templora_cli.translation.aligned import MEASURED, PairsTask
 
-    session, model, task, asked = run.session, run.model, run.task, run.session.manifest.request
+    session, model, task, request = run.session, run.model, run.task, run.session.manifest.request
     assert isinstance(task, PairsTask)
     runs = task.runs
     probe = TranslationProbe(
@@ -207,30 +213,30 @@ def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
         run.engine.backend(model, session.manifest.backend),
         task.format,
         runs,
-        context_pairs=asked["context_pairs"],
-        from_output=asked["learn_from"] == "output",
+        context_pairs=request["context_pairs"],
+        from_output=request["learn_from"] == "output",
         banned=model.banned_tokens,
-        translate=not asked["score_only"],
+        translate=not request["score_only"],
     )
-    kept = MeasurementCache(session.path / MEASURED)
+    cache = MeasurementCache(session.path / MEASURED)
 
     def measure_next(index: int, state: WritingState) -> None:
-        """Called after run `index`; the next one is looked at before it is learnt."""
+        """Called after run `index` is learnt; measures the next run before that is learnt."""
         if (following := index + 1) < len(runs):
-            kept.get_or_compute(following, lambda: probe.measure(following, kept.values))
+            cache.measure_once(following, lambda: probe.measure(following, cache.values))
 
-    if lost := sorted(set(range(len(committed_steps(session.steps)))) - kept.values.keys()):
+    if missing := sorted(set(range(len(committed_steps(session.steps)))) - cache.values.keys()):
         raise TemploraError(
-            f"{kept.path} has no measurement of run {lost[0] + 1}, whose adapter is gone",
-            f"delete {session.path} and give the command again",
+            f"{cache.path} has no measurement of run {missing[0] + 1}, which can no longer be measured",
+            f"delete {session.path} and run the command again",
         )
     follow(run, run.events(stop, after_chunk=measure_next), view, stop)
-    return judged(runs, kept.values)
+    return scored_pairs(runs, cache.values)
 
 
-def _report(form: Form, config: Config, rows: Sequence[QualityRow], quality: dict[str, float] | None) -> None:
+def _report(form: Form, config: Config, rows: Sequence[QualityRow], comet: dict[str, float] | None) -> None:
     bases = {row.depth: row for row in rows if row.side == "base"}
-    listed = []
+    table_rows = []
     for row in rows:
         base = bases[row.depth]
         values: dict[str, Any] = {**asdict(row), "ppl_change": None, "bleu_change": None}
@@ -241,22 +247,24 @@ def _report(form: Form, config: Config, rows: Sequence[QualityRow], quality: dic
             values["ppl_change"] = (row.ppl / base.ppl - 1) * 100
             if row.bleu and base.bleu and base.bleu.value:
                 values["bleu_change"] = (row.bleu.value / base.bleu.value - 1) * 100
-        if quality and row.depth == "all":
-            values["comet"] = quality[row.side]
-        listed.append(values)
-    columns = {name: head for name, head in COLUMNS.items() if any(row[name] is not None for row in listed)}
-    if quality:
+        if comet and row.depth == "all":
+            values["comet"] = comet[row.side]
+        table_rows.append(values)
+    columns = {
+        name: heading for name, heading in COLUMNS.items() if any(row[name] is not None for row in table_rows)
+    }
+    if comet:
         columns["comet"] = "COMET"
-        listed = [{"comet": None, **row} for row in listed]
-    print_rows(form, config, columns, listed)
+        table_rows = [{"comet": None, **row} for row in table_rows]
+    print_rows(form, config, columns, table_rows)
 
 
-def _write_outputs(path: Path, paragraphs: Sequence[Judged]) -> None:
+def _write_outputs(path: Path, pairs: Sequence[ScoredPair]) -> None:
     from templora_cli.files import write_atomically
 
     lines = []
-    for one in paragraphs:
-        nll = {f"nll_{side}": value for side, value in one.nll.items()}
-        values = {"depth": one.depth, **asdict(one.pair), **one.outputs, **nll, "tokens": one.tokens}
-        lines.append(json_module.dumps(values, ensure_ascii=False) + "\n")
+    for scored in pairs:
+        nll = {f"nll_{side}": value for side, value in scored.nll.items()}
+        values = {"depth": scored.depth, **asdict(scored.pair), **scored.outputs, **nll}
+        lines.append(json_module.dumps({**values, "tokens": scored.tokens}, ensure_ascii=False) + "\n")
     write_atomically(path, "".join(lines))
