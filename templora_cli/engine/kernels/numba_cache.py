@@ -26,7 +26,7 @@ PRANGE = {
     ),
 }
 """Threads share the work of `prange` loops, not that of other array operations."""
-COMPILED: dict[str, Any] = {
+COMPILE_OPTIONS: dict[str, Any] = {
     # The flags that allow vectorised sums, without those that break NaN and infinity.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
     "error_model": "numpy",
@@ -35,22 +35,23 @@ COMPILED: dict[str, Any] = {
 
 def kernel(function: F) -> F:
     """Compile a function for this CPU at its first call. Sums may be reordered."""
-    return _compiled(function)
+    return _compile(function)
 
 
 def inlined(function: F) -> F:
     """Inline a function into its callers. LLVM compiles a function again for each caller, so nested calls
     would delay the first token."""
-    return cast(F, numba.njit(inline="always", **COMPILED)(function))
+    return cast(F, numba.njit(inline="always", **COMPILE_OPTIONS)(function))
 
 
 def parallel_kernel(function: F) -> F:
     """A `kernel` with `prange` loops that threads share."""
-    return _compiled(function, parallel=PRANGE)
+    return _compile(function, parallel=PRANGE)
 
 
-def _compiled(function: F, **options: Any) -> F:
-    compiled = numba.njit(**options, **COMPILED)(function)
+def _compile(function: F, **options: Any) -> F:
+    """Compile a function at its first call, with a cache on disk if possible."""
+    compiled = numba.njit(**options, **COMPILE_OPTIONS)(function)
     with suppress(RuntimeError):  # no cache folder is writable: each process compiles
         compiled._cache = _PersistentCache(function)
     return cast(F, compiled)

@@ -179,13 +179,20 @@ def compile_token() -> None:
 
 def _signature() -> tuple[Any, ...]:
     """The argument types of `token`, which are the same for all models."""
-    one, two, three = (np.empty((0,) * axes, np.float32) for axes in (1, 2, 3))
-    blocks = Matrix(np.empty((0, 0, 0), np.int8), two, two)
-    head = Matrix(np.empty((0, 0), np.int8), one, one)
+    floats_1d, floats_2d, floats_3d = (np.empty((0,) * axes, np.float32) for axes in (1, 2, 3))
+    blocks = Matrix(np.empty((0, 0, 0), np.int8), floats_2d, floats_2d)
+    head = Matrix(np.empty((0, 0), np.int8), floats_1d, floats_1d)
     integers, bfloat16s = np.empty(0, np.int64), np.empty((0, 0, 0, 0), np.int16)
     sizes = ModelSizes(1, 1, 1e-6, 1.0, 0, windows=integers, rope_index=integers)
-    block = BlockWeights(two, blocks, two, two, blocks, two, two, blocks, blocks, two)
-    arguments = (one, ModelWeights(block, sizes, one, head), Cache(bfloat16s, bfloat16s, three, three), 0)
+    block = BlockWeights(
+        floats_2d, blocks, floats_2d, floats_2d, blocks, floats_2d, floats_2d, blocks, blocks, floats_2d
+    )
+    arguments = (
+        floats_1d,
+        ModelWeights(block, sizes, floats_1d, head),
+        Cache(bfloat16s, bfloat16s, floats_3d, floats_3d),
+        0,
+    )
     return tuple(map(numba.typeof, arguments))
 
 

@@ -36,7 +36,7 @@ Quantizer = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Int8Decoder:
     """A `CachedDecoder` that decodes single tokens from quantised weights."""
 
-    def __init__(self, module: nn.Module, quantize: Quantizer, *, block: int = BLOCK) -> None:
+    def __init__(self, module: nn.Module, quantizer: Quantizer, *, block: int = BLOCK) -> None:
         """`module` is a float32 model on the CPU for which `has_fast_decoder` is true.
 
         `block` is the number of positions by which the key-value cache grows.
@@ -54,7 +54,7 @@ class Int8Decoder:
         self.norm = RMSNormWeights(model.model.norm)
         self.head = LinearGroup([model.lm_head])
         activation = ACTIVATIONS[activation_name(model.config)]
-        self.quantized = QuantizedModel(self.layers, self.norm, self.head, activation, quantize)
+        self.quantized = QuantizedModel(self.layers, self.norm, self.head, activation, quantizer)
         numba_kernels.prepare()
         _set_numba_threads()
         self._is_quantized = False
@@ -249,16 +249,16 @@ class QuantizedModel:
         norm: RMSNormWeights,
         head: LinearGroup,
         activation: int,
-        quantize: Quantizer,
+        quantizer: Quantizer,
     ) -> None:
         first = layers[0]
 
         def stack(name: str) -> QuantizedLinears:
-            return QuantizedLinears([getattr(layer, name) for layer in layers], quantize)
+            return QuantizedLinears([getattr(layer, name) for layer in layers], quantizer)
 
         self.layers, self.norm = layers, norm
         self.qkv, self.out, self.gate_up, self.down = map(stack, ("qkv", "out", "gate_up", "down"))
-        self.head = QuantizedLinears([head], quantize)
+        self.head = QuantizedLinears([head], quantizer)
         stacks = (self.qkv, self.out, self.gate_up, self.down, self.head)
         self._locations = {
             linear: (stack, index) for stack in stacks for index, linear in enumerate(stack.linears)

@@ -116,10 +116,8 @@ class CudaGraphDecoder:
             return
         config: Any = self.module.config
         num_positions = -(-tokens // self.block) * self.block
-        old, self._layers = (
-            self._layers,
-            [StaticLayer(num_positions) for _ in range(config.num_hidden_layers)],
-        )
+        old = self._layers
+        self._layers = [StaticLayer(num_positions) for _ in range(config.num_hidden_layers)]
         self._device_length = self._captured = None
         if self._fused is not None:
             self._fused.reserve(num_positions)
