@@ -1,1 +1,1 @@
-"""How tokens come out of a model: the protocol, the samplers, and the backends."""
+"""Decoding: the backend protocol, the samplers and the backends."""

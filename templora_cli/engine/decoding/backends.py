@@ -1,4 +1,4 @@
-"""The backends: a row for each, asked before a model is loaded. Importing the table loads no backend."""
+"""The table of backends. It is read before a model is loaded; importing it loads no backend."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ if TYPE_CHECKING:
     from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.models.shape import Shape
 
-HALF = 2
-"""Bytes of bfloat16, in which the int8 backend keeps keys and values."""
-COMPILER = 100_000_000
-"""numba, LLVM and what they compiled: 58 MB when they are loaded, 40 MB at the first token. The first run of
-all on a machine compiles in a process of its own, which takes some 0.3 GB, once."""
+BFLOAT16_BYTES = 2
+"""Bytes per number in the int8 backend's key-value cache."""
+COMPILER_BYTES = 100_000_000
+"""Memory of numba, LLVM and the compiled code: 58 MB on import, 40 MB at the first token. On the first run
+on a machine a separate process compiles; it takes about 0.3 GB, once."""
 
 
 @dataclass(frozen=True)
 class DecodingMemory:
-    """Bytes that a backend takes beside the model and its forward passes, by what takes them."""
+    """Bytes that a backend needs besides the model and its forward passes, by purpose."""
 
     decoding: Mapping[str, int]
-    """While tokens come out."""
+    """Needed only while tokens are decoded."""
     from_then_on: Mapping[str, int] = field(default_factory=dict)
-    """From the first token to the end."""
+    """Needed from the first token to the end of the process."""
 
 
 class BackendKind(ABC):
-    """What is known of a backend without one."""
+    """The properties of a backend that are known without creating one."""
 
     name: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Those that its bits depend on besides what loads and trains the model."""
+    """Libraries that its results depend on, besides those that load and train the model."""
 
     @abstractmethod
-    def why_not(self, config: Any, device: str, quantize: str) -> str | None:
-        """Why it cannot decode a model that is held so; None where it can.
+    def unsupported_reason(self, config: Any, device: str, quantize: str) -> str | None:
+        """The reason why it cannot decode such a model; None if it can.
 
-        `config` is transformers', `device` "cpu" or "cuda", `quantize` "nf4", "int8" or "none".
+        `config` is the transformers configuration, `device` "cpu" or "cuda", `quantize` "nf4", "int8" or
+        "none".
         """
 
     @abstractmethod
-    def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
-        """What it takes for sequences of so many tokens, where a number that is computed with has `each`
-        bytes."""
+    def memory(self, shape: Shape, tokens: int, bytes_each: int) -> DecodingMemory:
+        """The memory for `tokens` tokens, if a number of the compute dtype has `bytes_each` bytes."""
 
     def preparation(self) -> Callable[[], None] | None:
-        """What has to be done once on a machine before it decodes, half a minute; None where nothing has."""
+        """A function to call once on a machine before it decodes (half a minute); None if not needed."""
         return None
 
     @abstractmethod
     def make(self, module: nn.Module) -> Backend:
-        """The backend, for a model that it can decode."""
+        """Create the backend for a model that it can decode."""
 
 
-class Int8(BackendKind):
-    """From an 8-bit copy, on a CPU."""
+class Int8Kind(BackendKind):
+    """Decodes from an 8-bit copy of the model on a CPU."""
 
     name = "int8"
     libraries = ("numba", "llvmlite")
 
-    def why_not(self, config: Any, device: str, quantize: str) -> str | None:
-        """See `BackendKind.why_not`."""
+    def unsupported_reason(self, config: Any, device: str, quantize: str) -> str | None:
+        """See `BackendKind.unsupported_reason`."""
         if device == "cpu" and quantize == "none" and has_fast_decoder(config):
             return None
         return (
@@ -77,16 +77,16 @@ class Int8(BackendKind):
             f"{config.model_type} ({quantize}) on {device}"
         )
 
-    def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
+    def memory(self, shape: Shape, tokens: int, bytes_each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocab_size * shape.hidden_size
+        copy = sum(rows * columns for rows, columns in shape.linears) + shape.vocab_size * shape.hidden_size
         return DecodingMemory(
-            decoding={"cache": _cache_bytes(shape, _in_blocks(tokens), HALF)},
-            from_then_on={"8-bit copy": packed, "compiler": COMPILER},
+            decoding={"cache": _cache_bytes(shape, _round_up_to_block(tokens), BFLOAT16_BYTES)},
+            from_then_on={"8-bit copy": copy, "compiler": COMPILER_BYTES},
         )
 
     def preparation(self) -> Callable[[], None] | None:
-        """See `BackendKind.preparation`: its kernels are compiled."""
+        """See `BackendKind.preparation`. It compiles the kernels."""
         from templora_cli.engine.kernels import numba_kernels
 
         return None if numba_kernels.is_cached() else numba_kernels.prepare
@@ -98,13 +98,14 @@ class Int8(BackendKind):
         return Int8Backend(module)
 
 
-class Graph(BackendKind):
-    """From a captured graph, on a GPU."""
+class GraphKind(BackendKind):
+    """Decodes with a captured CUDA graph on a GPU."""
 
     name = "graph"
 
-    def why_not(self, config: Any, device: str, quantize: str) -> str | None:
-        """See `BackendKind.why_not`. Products of int8 ask the device for values; a graph cannot answer."""
+    def unsupported_reason(self, config: Any, device: str, quantize: str) -> str | None:
+        """See `BackendKind.unsupported_reason`."""
+        # int8 products read values back from the device, which a graph cannot do.
         if device == "cuda" and quantize != "int8" and can_use_cuda_graph(config):
             return None
         return (
@@ -112,9 +113,9 @@ class Graph(BackendKind):
             f"{config.model_type} ({quantize}) on {device}"
         )
 
-    def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
+    def memory(self, shape: Shape, tokens: int, bytes_each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        return DecodingMemory({"cache": _cache_bytes(shape, _in_blocks(tokens), each)})
+        return DecodingMemory({"cache": _cache_bytes(shape, _round_up_to_block(tokens), bytes_each)})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
@@ -123,18 +124,18 @@ class Graph(BackendKind):
         return GraphBackend(module)
 
 
-class Eager(BackendKind):
-    """From the model itself: any model, anywhere."""
+class EagerKind(BackendKind):
+    """Decodes with the transformers model itself: every model, on every device."""
 
     name = "eager"
 
-    def why_not(self, config: Any, device: str, quantize: str) -> str | None:
-        """See `BackendKind.why_not`."""
+    def unsupported_reason(self, config: Any, device: str, quantize: str) -> str | None:
+        """See `BackendKind.unsupported_reason`."""
         return None
 
-    def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
+    def memory(self, shape: Shape, tokens: int, bytes_each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        return DecodingMemory({"cache": _cache_bytes(shape, tokens, each, sliding=True)})
+        return DecodingMemory({"cache": _cache_bytes(shape, tokens, bytes_each, sliding=True)})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
@@ -143,43 +144,46 @@ class Eager(BackendKind):
         return EagerBackend(module)
 
 
-BACKENDS: tuple[BackendKind, ...] = (Int8(), Graph(), Eager())
-"""The faster one first, where there are two for a model."""
+BACKENDS: tuple[BackendKind, ...] = (Int8Kind(), GraphKind(), EagerKind())
+"""In order of speed, the fastest first."""
 
 
 def backend_row(name: str) -> BackendKind:
-    """The backend of that name. Raises TemploraError where there is none."""
+    """The kind of backend with that name. Raises TemploraError if there is none."""
     for kind in BACKENDS:
         if kind.name == name:
             return kind
-    known = ", ".join(kind.name for kind in BACKENDS)
-    raise TemploraError(f"there is no backend {name}; there are {known}", "pip install --upgrade templora")
+    names = ", ".join(kind.name for kind in BACKENDS)
+    raise TemploraError(f"unknown backend {name}; the backends are {names}", "pip install --upgrade templora")
 
 
-def able_backends(config: Any, device: str, quantize: str) -> list[BackendKind]:
-    """Those that can decode a model that is held so, the fastest first. See `BackendKind.why_not`."""
-    return [kind for kind in BACKENDS if kind.why_not(config, device, quantize) is None]
+def supported_backends(config: Any, device: str, quantize: str) -> list[BackendKind]:
+    """The kinds of backend that can decode such a model, the fastest first.
 
-
-def choose_backend(config: Any, device: str, quantize: str, wanted: str) -> BackendKind:
-    """The backend that `[decode] backend` asks for. See `BackendKind.why_not`.
-
-    Raises TemploraError where it cannot decode a model that is held so.
+    See `BackendKind.unsupported_reason`.
     """
-    if wanted == "auto":
-        return able_backends(config, device, quantize)[0]
-    kind = backend_row(wanted)
-    if reason := kind.why_not(config, device, quantize):
-        raise TemploraError(reason, '[decode] backend = "auto" takes one that can')
+    return [kind for kind in BACKENDS if kind.unsupported_reason(config, device, quantize) is None]
+
+
+def choose_backend(config: Any, device: str, quantize: str, requested: str) -> BackendKind:
+    """The kind of backend that `[decode] backend` requests. See `BackendKind.unsupported_reason`.
+
+    Raises TemploraError if it cannot decode such a model.
+    """
+    if requested == "auto":
+        return supported_backends(config, device, quantize)[0]
+    kind = backend_row(requested)
+    if reason := kind.unsupported_reason(config, device, quantize):
+        raise TemploraError(reason, 'set [decode] backend = "auto" to use a backend that can')
     return kind
 
 
-def _in_blocks(tokens: int) -> int:
-    """The places that buffers have which grow by `BLOCK`."""
+def _round_up_to_block(tokens: int) -> int:
+    """The number of positions in a buffer that grows by `BLOCK`."""
     return -(-tokens // BLOCK) * BLOCK
 
 
-def _cache_bytes(shape: Shape, tokens: int, each: int, *, sliding: bool = False) -> int:
-    """Keys and values; `sliding` says that a layer with a window keeps no more than that."""
-    places = sum(min(tokens, window) if sliding and window else tokens for window in shape.windows)
-    return 2 * places * shape.num_kv_heads * shape.head_dim * each
+def _cache_bytes(shape: Shape, tokens: int, bytes_each: int, *, sliding: bool = False) -> int:
+    """Bytes of keys and values. With `sliding`, a layer with a window caches only its window."""
+    positions = sum(min(tokens, window) if sliding and window else tokens for window in shape.windows)
+    return 2 * positions * shape.num_kv_heads * shape.head_dim * bytes_each

@@ -1,4 +1,4 @@
-"""What the fast backends have in common: keys and values that outlive a call of `decode`."""
+"""The base of the fast backends: a key-value cache that is reused between calls of `decode`."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 
 
 class CachedDecoder(Protocol):
-    """A forward pass that keeps what it has read."""
+    """A forward pass with a key-value cache."""
 
     length: int
-    """Tokens whose keys and values are kept. It may be set back: what comes after is written over."""
+    """The number of cached tokens. It may be reduced: later positions are then overwritten."""
 
     def adapter_changed(self) -> None:
-        """What was copied of it is copied anew."""
+        """Discard all copies of the adapter's weights."""
 
     def reserve(self, tokens: int) -> None:
-        """Room for the keys and values of so many, at once rather than bit by bit."""
+        """Allocate the cache for `tokens` tokens at once, so that it need not grow step by step."""
 
     def release(self) -> None:
-        """Keys and values go; `length` is 0."""
+        """Free the cache and set `length` to 0."""
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
-        """The logits [V] that follow `ids`, which come after the `length` tokens so far."""
+        """Append `ids` to the `length` cached tokens and return the logits [V] after the last of them."""
 
 
 class CachedBackend:
-    """Tokens from a decoder, which is told when the adapter has changed.
+    """Decodes tokens with a `CachedDecoder`.
 
-    Within a chunk, a prompt that begins like the text before it is not read again from its start: the
-    paragraphs of a translation share theirs.
+    Within a chunk, the common prefix of a prompt and the text before it is not computed again: the prompts of
+    a translation's paragraphs share their beginning.
     """
 
     exact = True
 
     def __init__(self, module: nn.Module, decoder: CachedDecoder) -> None:
-        """`decoder` reads with `module`."""
+        """`decoder` computes the forward pass of `module`."""
         self.module, self.decoder = module, decoder
-        self._read: list[int] = []
-        """The tokens whose keys and values the decoder holds."""
+        self._cached_ids: list[int] = []
+        """The tokens in the decoder's cache."""
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -52,38 +52,38 @@ class CachedBackend:
         self.module.eval()
         ids = list(prompt)
         self.decoder.reserve(len(prompt) + max_tokens)
-        # The logits that follow the prompt take its last token at least.
-        read = min(_common(self._read, ids), len(ids) - 1)
+        # The last token of the prompt is always computed: its logits are needed.
+        num_cached = min(_common_prefix_length(self._cached_ids, ids), len(ids) - 1)
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
             # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
             with torch.no_grad():
-                logits = self._logits(ids, read)
-            read = len(ids)
+                logits = self._logits(ids, num_cached)
+            num_cached = len(ids)
             ids.append(sampler.draw(ids, logits))
             yield TokenOut(ids[-1], logits)
 
-    def _logits(self, ids: list[int], read: int) -> Tensor:
-        """Those [V] that follow `ids`, of which the decoder has read the first `read`."""
-        self.decoder.length = read
-        self._read = ids.copy()
-        return self.decoder.logits_after(ids[read:])
+    def _logits(self, ids: list[int], num_cached: int) -> Tensor:
+        """The logits [V] that follow `ids`. The first `num_cached` of them are in the decoder's cache."""
+        self.decoder.length = num_cached
+        self._cached_ids = ids.copy()
+        return self.decoder.logits_after(ids[num_cached:])
 
     def chunk_begins(self) -> None:
         """See `Backend.chunk_begins`."""
-        self.adapter_changed()  # a session that is resumed here has copied nothing either
+        self.adapter_changed()  # a session that is resumed here has no copies either
 
     def decoding_ends(self) -> None:
         """See `Backend.decoding_ends`."""
         self.decoder.release()
-        self._read = []
+        self._cached_ids = []
 
     def adapter_changed(self) -> None:
         """See `Backend.adapter_changed`."""
         self.decoder.adapter_changed()
-        self._read = []
+        self._cached_ids = []
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+def _common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """The number of tokens that both begin with."""
+    pairs = zip(first, second, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

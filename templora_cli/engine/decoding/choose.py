@@ -1,4 +1,4 @@
-"""Which backend decodes a model that is loaded."""
+"""The backend for a loaded model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.models.loading import LanguageModel
 
 
-def backend_kind(model: LanguageModel, wanted: str) -> BackendKind:
-    """The one that `[decode] backend` asks for. Raises TemploraError where it cannot decode this model."""
-    return choose_backend(model.module.config, model.device.type, model.quantize, wanted)
+def backend_kind(model: LanguageModel, requested: str) -> BackendKind:
+    """The kind of backend that `[decode] backend` requests.
+
+    Raises TemploraError if it cannot decode this model.
+    """
+    return choose_backend(model.module.config, model.device.type, model.quantize, requested)
 
 
-def backend_name(model: LanguageModel, wanted: str) -> str:
-    """Its name. Raises TemploraError as `backend_kind` does."""
-    return backend_kind(model, wanted).name
+def backend_name(model: LanguageModel, requested: str) -> str:
+    """The name of that backend. Raises TemploraError as `backend_kind` does."""
+    return backend_kind(model, requested).name
 
 
-def backend_for(model: LanguageModel, wanted: str) -> Backend:
-    """A new one. Raises TemploraError as `backend_kind` does."""
-    return backend_kind(model, wanted).make(model.module)
+def backend_for(model: LanguageModel, requested: str) -> Backend:
+    """Create that backend. Raises TemploraError as `backend_kind` does."""
+    return backend_kind(model, requested).make(model.module)

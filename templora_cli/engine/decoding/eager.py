@@ -1,4 +1,4 @@
-"""The plain backend: the transformers model as it is, with the adapter live. Runs every architecture."""
+"""The eager backend: the unmodified transformers model with the live adapter. Runs every architecture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from templora_cli.engine.training.forward import logits_at
 
 
 class EagerBackend:
-    """Prefill the prompt, then one forward pass a token over a growing key-value cache."""
+    """Prefills the prompt, then runs one forward pass per token over a growing key-value cache."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -24,20 +24,22 @@ class EagerBackend:
     ) -> Iterator[TokenOut]:
         """See `Backend.decode`."""
         self.module.eval()
-        ids, fresh, cache = list(prompt), list(prompt), None
+        ids, new_ids, cache = list(prompt), list(prompt), None
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
             # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
             with torch.no_grad():
-                logits, cache = logits_at(self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True)
-            fresh = [sampler.draw(ids, logits[-1])]
-            ids += fresh
-            yield TokenOut(fresh[0], logits[-1])
+                logits, cache = logits_at(
+                    self.module, new_ids, [len(new_ids) - 1], cache=cache, use_cache=True
+                )
+            new_ids = [sampler.draw(ids, logits[-1])]
+            ids += new_ids
+            yield TokenOut(new_ids[0], logits[-1])
 
     def chunk_begins(self) -> None:
-        """Nothing is kept: the cache is rebuilt from the prompt each time."""
+        """Do nothing: the cache is rebuilt for each prompt."""
 
     def decoding_ends(self) -> None:
-        """Nothing is kept: the cache went with the last token."""
+        """Do nothing: the cache was freed with the last token."""
 
     def adapter_changed(self) -> None:
-        """Nothing is copied: the adapter is live."""
+        """Do nothing: the forward pass reads the adapter itself."""

@@ -1,4 +1,4 @@
-"""How tokens come out of the model. The loop sees only the protocol; speed lives behind it."""
+"""The protocols of decoding. The writing loop knows a backend only by its protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 256
-"""Places by which buffers of keys and values grow; a graph is captured anew each time."""
+"""Positions by which key-value buffers grow. Each time they do, a CUDA graph is captured again."""
 
 
 class TokenOut(NamedTuple):
@@ -17,40 +17,40 @@ class TokenOut(NamedTuple):
 
     id: int
     logits: Tensor | None = None
-    """What the sampler drew it from, [V]; None where that is not known any more."""
+    """The logits [V] that it was drawn from; None if they are no longer available."""
 
 
 class Sampler(Protocol):
-    """Turns logits into tokens."""
+    """Draws tokens from logits."""
 
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:
-        """The token that follows `ids`, from `logits` [V]."""
+        """Draw the token that follows `ids` from `logits` [V]."""
 
 
 Stop = Callable[[Sequence[int]], bool]
-"""Is the chunk, given its tokens so far, complete? Asked after every token."""
+"""Is the chunk complete after these tokens? Called after each token."""
 
 
 class Backend(Protocol):
-    """The decode seam."""
+    """Decodes tokens with a model and its adapter."""
 
     exact: bool
-    """Does the same state give the same tokens?"""
+    """Does the same state always give the same tokens?"""
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
     ) -> Iterator[TokenOut]:
-        """At most `max_tokens` tokens after `prompt`, until `stop` says so.
+        """Yield tokens that follow `prompt`, at most `max_tokens`, until `stop` returns true.
 
-        The sampler is asked exactly once for each token that comes out, never ahead of need: what it draws
-        must not depend on how fast tokens come.
+        Calls the sampler exactly once per yielded token and never ahead of need: the random draws must not
+        depend on how a backend schedules its work.
         """
 
     def chunk_begins(self) -> None:
-        """Whatever was kept of earlier decoding goes: a session that is resumed here has not done any."""
+        """Drop all state of earlier decoding: a session that is resumed here does not have it."""
 
     def decoding_ends(self) -> None:
-        """Nothing more is decoded until a chunk begins or is tried again: memory for that goes."""
+        """Free the memory for decoding: nothing is decoded until a chunk begins or is retried."""
 
     def adapter_changed(self) -> None:
-        """The adapter's weights were written in place, by training or by restoring."""
+        """Note that the adapter's weights were changed in place, by training or by restoring."""

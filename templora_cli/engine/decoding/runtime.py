@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its settings: libraries, hardware, threads."""
+"""The environment that the computed bits depend on besides the settings: libraries, hardware, threads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from templora_cli.engine.kernels.nf4 import has_kernels
 from templora_cli.engine.models.loading import LanguageModel
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
-"""What loads and trains the model, whatever decodes."""
+"""The libraries that load and train the model, with every backend."""
 
 
 def runtime(model: LanguageModel, backend: str) -> dict[str, Any]:
-    """The fields of a manifest that say on what a session runs, which decodes with `backend`.
+    """The fields of a session's manifest that describe its environment when it decodes with `backend`.
 
-    Raises TemploraError where that cannot decode this model.
+    Raises TemploraError if that backend cannot decode the model.
     """
     return {
         "fingerprint": model.fingerprint,
@@ -40,7 +40,7 @@ def versions_of(
     *,
     compiles: Callable[[torch.device], bool] = has_kernels,
 ) -> dict[str, str]:
-    """The versions of the libraries; Triton's among them where it compiles for the device."""
+    """The versions of the libraries, and of Triton if it compiles for the device."""
     versions = {name: version(name) for name in libraries}
     if device.type == "cuda" and compiles(device):
         import triton
@@ -50,8 +50,8 @@ def versions_of(
 
 
 def _hardware(device: torch.device) -> str:
-    """What decides in which order sums are made."""
+    """The hardware that determines the order of summation."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    # What torch and numba compile for.
+    # torch and numba choose their code by these.
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {get_host_cpu_name()}"

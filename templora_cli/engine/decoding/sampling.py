@@ -1,4 +1,4 @@
-"""Logits to token, drawn from what `generate()` of transformers would draw from, with a generator of ours."""
+"""Samplers: they draw from the distribution of transformers' `generate()`, with their own generator."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.decoding.processors import PROCESSORS
 from templora_cli.engine.decoding.processors.candidates import DeviceCandidates, HostCandidates
-from templora_cli.engine.decoding.processors.processor import Cut, Processor, ScoreProcessor
+from templora_cli.engine.decoding.processors.processor import Processor, ScoreProcessor, TokenFilter
 from templora_cli.errors import TemploraError
 
 GREEDY_BELOW = 0.01
-"""Temperatures below it take the likeliest token: divided by them, logits overflow."""
-NEAR = 10.0
-"""Nats below the likeliest token within which the others are looked for first: few are, and sorting few is
-a hundred times as fast as sorting the vocabulary."""
-NOT_NUMBERS = "its weights may be damaged, or too large for 16 bits: begin again with another --quantize"
+"""Below this temperature decoding is greedy: logits divided by it would overflow."""
+NEAR_NATS = 10.0
+"""Only tokens within this distance of the most likely one are sorted if that suffices. They are few; sorting
+them is a hundred times as fast as sorting the vocabulary."""
+NAN_HINT = "the model's weights may be damaged, or overflow in 16 bits: start again with another --quantize"
 
-Kinds = Sequence[type[Processor]]
+ProcessorTypes = Sequence[type[Processor]]
 
 
-def sampler_for(config: DecodeConfig, generator: torch.Generator, banned: Iterable[int]) -> Sampler:
-    """What draws fastest where `generator` and the logits are."""
-    kind = HostSampler if generator.device.type == "cpu" else DeviceSampler
-    return kind(config, generator, banned)
+def sampler_for(config: DecodeConfig, generator: torch.Generator, banned: Iterable[int]) -> BaseSampler:
+    """Create the sampler that is fastest on the device of `generator` and the logits."""
+    sampler_type = HostSampler if generator.device.type == "cpu" else DeviceSampler
+    return sampler_type(config, generator, banned)
 
 
 def distribution(
@@ -37,12 +37,12 @@ def distribution(
     banned: Iterable[int],
     logits: Tensor,
     ids: Sequence[int],
-    kinds: Kinds = PROCESSORS,
+    processor_types: ProcessorTypes = PROCESSORS,
 ) -> Tensor:
-    """The probability [V] of each token after `ids`, float64, by definition: what samplers draw from."""
+    """The reference distribution [V] of the token after `ids`, float64. Samplers draw from it."""
     scores = logits.double().cpu()
-    for processor in _switched_on(config, banned, scores.device, kinds):
-        scores = processor.by_definition(scores, ids)
+    for processor in _active_processors(config, banned, scores.device, processor_types):
+        scores = processor.reference(scores, ids)
     if _is_greedy(config):
         return torch.nn.functional.one_hot(scores.argmax(), len(scores)).double()
     return scores.softmax(-1)
@@ -52,114 +52,123 @@ def _is_greedy(config: DecodeConfig) -> bool:
     return config.temperature < GREEDY_BELOW
 
 
-def _switched_on(
-    config: DecodeConfig, banned: Iterable[int], device: torch.device, kinds: Kinds
+def _active_processors(
+    config: DecodeConfig, banned: Iterable[int], device: torch.device, processor_types: ProcessorTypes
 ) -> list[Processor]:
-    """Those that have something to do with these settings."""
-    known = sorted(set(banned))
-    processors = [kind(config, known, device) for kind in kinds]
-    return [one for one in processors if one.is_on and not (one.warps and _is_greedy(config))]
+    """The processors that have an effect with these settings."""
+    tokens, greedy = sorted(set(banned)), _is_greedy(config)
+    processors = [processor_type(config, tokens, device) for processor_type in processor_types]
+    return [
+        processor
+        for processor in processors
+        if processor.is_active and not (processor.skipped_if_greedy and greedy)
+    ]
 
 
-class Sampler(ABC):
-    """Draws one token at a time; all its randomness is the state of `generator`."""
+class BaseSampler(ABC):
+    """Draws one token at a time. Its only random state is `generator`."""
 
     def __init__(
         self,
         config: DecodeConfig,
         generator: torch.Generator,
         banned: Iterable[int],
-        kinds: Kinds = PROCESSORS,
+        processor_types: ProcessorTypes = PROCESSORS,
     ) -> None:
-        """`banned` tokens never come out: end of text and the other special tokens.
+        """`banned` tokens are never drawn: end of text and other special tokens.
 
-        Among `kinds` those of scores come before the cuts.
+        In `processor_types` score processors come before filters.
         """
         self.generator, self.is_greedy = generator, _is_greedy(config)
-        processors = _switched_on(config, banned, generator.device, kinds)
-        self.scoring = [one for one in processors if isinstance(one, ScoreProcessor)]
-        self.cuts = [one for one in processors if isinstance(one, Cut)]
+        processors = _active_processors(config, banned, generator.device, processor_types)
+        self.score_processors = [each for each in processors if isinstance(each, ScoreProcessor)]
+        self.filters = [each for each in processors if isinstance(each, TokenFilter)]
 
     @abstractmethod
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:
-        """The token that follows `ids`, given the model's `logits` [V] for that place, which stay as they
-        are. Raises TemploraError where they are not numbers."""
+        """Draw the token that follows `ids` from the model's `logits` [V], without changing them.
+
+        Raises TemploraError for NaN logits.
+        """
 
 
-class DeviceSampler(Sampler):
-    """With torch. A GPU is waited for once a token, for the token itself."""
+class DeviceSampler(BaseSampler):
+    """Draws with torch. It waits for a GPU once per token, for the token itself."""
 
     @torch.no_grad()
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:
-        """See `Sampler.draw`."""
+        """See `BaseSampler.draw`."""
         scores = self.scores(ids, logits)
         if self.is_greedy:
             return int(scores.argmax())
-        tokens, shares = self.candidates(scores)
-        # As `torch.multinomial` draws one, which stops a GPU for good where a share is not a number.
-        race = shares / torch.empty_like(shares).exponential_(generator=self.generator)
+        tokens, probs = self.candidates(scores)
+        # The method of `torch.multinomial`, which on NaN raises an error that makes the GPU unusable.
+        race = probs / torch.empty_like(probs).exponential_(generator=self.generator)
         token = tokens.gather(0, race.argmax(0, keepdim=True))
-        drawn = int(torch.where(shares[:1].isfinite(), token, -1))
+        drawn = int(torch.where(probs[:1].isfinite(), token, -1))
         if drawn < 0:
-            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
+            raise TemploraError("the model produced NaN logits", NAN_HINT)
         return drawn
 
     def scores(self, ids: Sequence[int], logits: Tensor) -> Tensor:
         """The scores [V] of all tokens, float32."""
         scores = logits.to(torch.float32, copy=True)
-        for processor in self.scoring:
-            scores = processor.on_device(scores, ids)
+        for processor in self.score_processors:
+            scores = processor.apply_on_device(scores, ids)
         return scores
 
     def candidates(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [n], the likeliest first, and their shares by `scores` [V]: 0 where one is cut.
+        """Tokens [n], the most likely first, and their probabilities by `scores` [V].
 
-        Those left need not sum to 1.
+        The probability of a removed token is 0; the sum need not be 1.
         """
         candidates = DeviceCandidates(scores)
-        for cut in self.cuts:
-            cut.cut(candidates)
-        return candidates.tokens, candidates.left
+        for token_filter in self.filters:
+            token_filter.apply(candidates)
+        return candidates.tokens, candidates.masked_probs
 
 
-class HostSampler(Sampler):
-    """With numpy, for logits of a CPU: half as long a token as with torch (docs/lab/decoding-cpu.md)."""
+class HostSampler(BaseSampler):
+    """Draws with numpy, on a CPU in half the time of torch (docs/lab/decoding-cpu.md)."""
 
     @torch.no_grad()
     def draw(self, ids: Sequence[int], logits: Tensor) -> int:
-        """See `Sampler.draw`."""
+        """See `BaseSampler.draw`."""
         scores = self.scores(ids, logits)
         if self.is_greedy:
             return int(scores.argmax())
-        tokens, shares = self.candidates(scores)
-        return int(tokens[torch.multinomial(torch.from_numpy(shares), 1, generator=self.generator)])
+        tokens, probs = self.candidates(scores)
+        return int(tokens[torch.multinomial(torch.from_numpy(probs), 1, generator=self.generator)])
 
     def scores(self, ids: Sequence[int], logits: Tensor) -> NDArray[np.float32]:
         """The scores [V] of all tokens."""
         scores: NDArray[np.float32] = logits.float().numpy().copy()
-        for processor in self.scoring:
-            scores = processor.on_host(scores, ids)
+        for processor in self.score_processors:
+            scores = processor.apply_on_host(scores, ids)
         return scores
 
     def candidates(self, scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Tokens [n] that may come out by `scores` [V], and their shares, which need not sum to 1."""
-        with np.errstate(invalid="ignore"):  # infinity less infinity: told below
+        """The remaining tokens [n] by `scores` [V], and their probabilities, whose sum need not be 1."""
+        with np.errstate(invalid="ignore"):  # inf - inf: an error is raised below
             below = scores - scores.max()
-        near = np.flatnonzero(below > -NEAR)
+        near = np.flatnonzero(below > -NEAR_NATS)
         if not len(near):
-            raise TemploraError("the model's logits are not numbers", NOT_NUMBERS)
+            raise TemploraError("the model produced NaN logits", NAN_HINT)
         weights = np.exp(below)
         total = weights.sum()
-        if not self._are_enough(len(near), weights[near].sum() / total):
+        if not self._covers_result(len(near), weights[near].sum() / total):
             near = np.arange(len(scores))
         tokens = near[np.argsort(-below[near], kind="stable")]
         candidates = HostCandidates(tokens, weights[tokens], total)
-        for cut in self.cuts:
-            cut.cut(candidates)
-        tokens, shares, kept = candidates.tokens, candidates.shares, candidates.kept
-        return (tokens, shares) if kept is None else (tokens[kept], shares[kept])
+        for token_filter in self.filters:
+            token_filter.apply(candidates)
+        tokens, probs, mask = candidates.tokens, candidates.unmasked_probs, candidates.mask
+        return (tokens, probs) if mask is None else (tokens[mask], probs[mask])
 
-    def _are_enough(self, tokens: int, held: float) -> bool:
-        """Do so many of the likeliest tokens, which hold that share, hold all that the cuts can leave?"""
-        answers = (cut.are_enough(tokens, held, NEAR) for cut in self.cuts)
+    def _covers_result(self, count: int, probability: float) -> bool:
+        """Do the `count` most likely tokens include all that can remain after the filters?
+
+        `probability` is their total probability.
+        """
+        answers = (each.covers_result(count, probability, NEAR_NATS) for each in self.filters)
         return next((answer for answer in answers if answer is not None), False)

@@ -1,1 +1,1 @@
-"""Compiled code, for CPUs by numba and for GPUs by Triton, and which models it knows."""
+"""Compiled kernels: numba for CPUs, Triton for GPUs, and the architectures that they support."""

@@ -1,4 +1,4 @@
-"""Weights as bitsandbytes holds them in NF4 (Dettmers et al. 2023, arXiv 2305.14314, section 3)."""
+"""Weights in the NF4 format of bitsandbytes (Dettmers et al. 2023, arXiv 2305.14314, section 3)."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor
 
-SCALED = 64
+BLOCK_SIZE = 64
 """Weights that share a scale."""
-SCALES = 256
-"""Scales that share one of theirs, where they are in 8 bits."""
-UNPACKED = 64
-"""Groups of `SCALED` weights that a program of `triton_kernels.unpack` unpacks."""
+SCALE_BLOCK_SIZE = 256
+"""8-bit scales that share a second scale."""
+BLOCKS_PER_PROGRAM = 64
+"""Blocks of weights that a program of `triton_kernels.unpack` unpacks."""
 
 
-class Packed(NamedTuple):
-    """A weight [out, in]; what it consists of is flat."""
+class PackedWeight(NamedTuple):
+    """The parts of a weight [out, in]. All tensors are flat."""
 
     weights: Tensor
-    """Two a byte."""
+    """Two per byte."""
     scales: Tensor
-    """float32 or, where they are nested, entries of `code`."""
-    second: Tensor
+    """float32; with `nested` indices into `code`."""
+    second_scales: Tensor
     """The scales of `scales`, float32."""
     offset: Tensor
-    """What is added to a scale."""
+    """Added to each scale."""
     code: Tensor
-    """The 256 numbers that 8 bits stand for."""
+    """The 256 values of 8-bit numbers."""
     table: Tensor
-    """The 16 numbers that 4 bits stand for."""
+    """The 16 values of 4-bit numbers."""
     nested: bool
+    """Are the scales in 8 bits?"""
 
 
 @cache
 def has_kernels(device: torch.device) -> bool:
-    """See `compiles_for`, which is tried once."""
+    """`compiles_for`, cached."""
     return compiles_for(device)
 
 
@@ -50,10 +51,10 @@ def compiles_for(
     find: Callable[[str], object] = find_spec,
     capability: Callable[[torch.device], tuple[int, int]] = torch.cuda.get_device_capability,
 ) -> bool:
-    """Does Triton compile `triton_kernels` for this GPU here? Without one they are interpreted, slowly.
+    """Can Triton compile `triton_kernels` for this GPU? On a CPU they are interpreted, slowly.
 
-    It comes with torch's builds for CUDA on Linux, and wants a compute capability of 8, a C compiler and
-    Python's headers: so one kernel is tried.
+    Triton is part of torch's CUDA builds for Linux. It needs compute capability 8.0, a C compiler and
+    Python's headers, so this compiles one kernel to find out.
     """
     if find("triton") is None:
         return False
@@ -63,45 +64,46 @@ def compiles_for(
         return False
     from templora_cli.engine.kernels.triton_kernels import unpack
 
-    weights = torch.zeros(SCALED // 2, dtype=torch.uint8, device=device)
-    numbers, out = (torch.zeros(SCALED, device=device) for _ in range(2))
+    weights = torch.zeros(BLOCK_SIZE // 2, dtype=torch.uint8, device=device)
+    numbers, out = (torch.zeros(BLOCK_SIZE, device=device) for _ in range(2))
     try:
-        unpack[(1,)](weights, *(numbers,) * 5, out, 1, NESTED=False, BLOCKS=UNPACKED)
+        unpack[(1,)](weights, *(numbers,) * 5, out, 1, NESTED=False, BLOCKS=BLOCKS_PER_PROGRAM)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # as many kinds of them as of compilers
+    except Exception:  # each compiler raises its own
         return False
     return True
 
 
 def is_packed(base: Any) -> bool:
-    """Is this a layer whose weight `packed` knows?"""
-    if not isinstance(base, Linear4bit) or base.in_features % SCALED:
+    """Is this a layer with a weight in NF4 that the kernels support?"""
+    if not isinstance(base, Linear4bit) or base.in_features % BLOCK_SIZE:
         return False
     state = base.weight.quant_state
     if base.weight.dtype != torch.uint8 or state is None:
         return False
-    known = state.quant_type == "nf4" and state.blocksize == SCALED
-    return known and (not state.nested or state.state2.blocksize == SCALES)
+    is_nf4 = state.quant_type == "nf4" and state.blocksize == BLOCK_SIZE
+    return is_nf4 and (not state.nested or state.state2.blocksize == SCALE_BLOCK_SIZE)
 
 
-def packed(base: Any) -> Packed:
-    """The weight of a layer that `is_packed`."""
+def packed_weight(base: Any) -> PackedWeight:
+    """The parts of the weight of a layer for which `is_packed` is true."""
     state, weights = base.weight.quant_state, base.weight.data
     if not state.nested:
-        return Packed(weights, state.absmax, state.absmax, state.absmax, state.code, state.code, False)
-    second = state.state2
-    return Packed(weights, state.absmax, second.absmax, state.offset, second.code, state.code, True)
+        return PackedWeight(weights, state.absmax, state.absmax, state.absmax, state.code, state.code, False)
+    nested = state.state2
+    return PackedWeight(weights, state.absmax, nested.absmax, state.offset, nested.code, state.code, True)
 
 
-def unpacked(base: Any, dtype: torch.dtype) -> Tensor:
-    """The weight [out, in] of a layer in 4 bits."""
+def unpacked_weight(base: Any, dtype: torch.dtype) -> Tensor:
+    """The unpacked weight [out, in] of a 4-bit layer."""
     if not (base.weight.is_cuda and is_packed(base) and has_kernels(base.weight.device)):
         return dequantize_4bit(base.weight.data, base.weight.quant_state).to(dtype)  # type: ignore[no-any-return]
     from templora_cli.engine.kernels.triton_kernels import unpack
 
-    parts = packed(base)
+    parts = packed_weight(base)
     out = torch.empty(base.out_features, base.in_features, device=parts.weights.device, dtype=dtype)
-    groups = out.numel() // SCALED
-    unpack[(-(-groups // UNPACKED),)](*parts[:-1], out, groups, NESTED=parts.nested, BLOCKS=UNPACKED)
+    blocks = out.numel() // BLOCK_SIZE
+    grid = (-(-blocks // BLOCKS_PER_PROGRAM),)
+    unpack[grid](*parts[:-1], out, blocks, NESTED=parts.nested, BLOCKS=BLOCKS_PER_PROGRAM)
     return out

@@ -1,9 +1,9 @@
-"""What numba compiles, and that it is compiled once on a machine.
+"""Compilation by numba, once per machine.
 
-numba keeps what it compiled as Python keeps its bytecode, beside the file or in the user's cache folder, and
-trusts it as much. The process that compiles links its functions from other pieces than those that load what
-it kept, and so computes other last bits. A resumed session must not: `compile_once` compiles where
-nothing is computed.
+numba caches compiled code like Python caches bytecode, beside the source file or in the user's cache folder,
+and trusts it as much. A process that compiles a function links it differently from one that loads it from the
+cache, and gets different last bits. A resumed session must get the same bits, so `compile_once` compiles in a
+separate process that does not decode.
 """
 
 from __future__ import annotations
@@ -25,44 +25,45 @@ PRANGE = {
         ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
     ),
 }
-"""What threads share out: loops that say so, and no single operation on arrays."""
-COMPILED: dict[str, Any] = {
-    # All that lets sums be taken in parallel, but nan and inf stay what they are.
+"""Threads share the work of `prange` loops, not that of other array operations."""
+COMPILE_OPTIONS: dict[str, Any] = {
+    # The flags that allow vectorised sums, without those that break NaN and infinity.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
     "error_model": "numpy",
 }
 
 
 def kernel(function: F) -> F:
-    """Compiled for this CPU when it is first called; sums may be taken in any order."""
-    return _compiled(function)
+    """Compile a function for this CPU at its first call. Sums may be reordered."""
+    return _compile(function)
 
 
 def inlined(function: F) -> F:
-    """Compiled where it is called. LLVM compiles a function again with each that calls it, so calls within
-    calls make the first token of all wait."""
-    return cast(F, numba.njit(inline="always", **COMPILED)(function))
+    """Inline a function into its callers. LLVM compiles a function again for each caller, so nested calls
+    would delay the first token."""
+    return cast(F, numba.njit(inline="always", **COMPILE_OPTIONS)(function))
 
 
 def parallel_kernel(function: F) -> F:
-    """A `kernel` whose `prange` is shared out between threads."""
-    return _compiled(function, parallel=PRANGE)
+    """A `kernel` with `prange` loops that threads share."""
+    return _compile(function, parallel=PRANGE)
 
 
-def _compiled(function: F, **options: Any) -> F:
-    compiled = numba.njit(**options, **COMPILED)(function)
-    with suppress(RuntimeError):  # no folder to keep it in can be written: compiled anew in each process
+def _compile(function: F, **options: Any) -> F:
+    """Compile a function at its first call, with a cache on disk if possible."""
+    compiled = numba.njit(**options, **COMPILE_OPTIONS)(function)
+    with suppress(RuntimeError):  # no cache folder is writable: each process compiles
         compiled._cache = _PersistentCache(function)
     return cast(F, compiled)
 
 
 class _PersistentCache(FunctionCache):  # type: ignore[misc]
-    """What was compiled, for the next process: a damaged file or a full disk costs time and nothing else."""
+    """A cache on disk. A damaged file or a full disk costs time, and raises no error."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # half a pickle raises whatever its rest looks like
+        except Exception:  # a truncated pickle can raise anything
             with suppress(OSError):
                 self.flush()
             return None
@@ -73,45 +74,48 @@ class _PersistentCache(FunctionCache):  # type: ignore[misc]
 
 
 def is_cached(function: Any, signature: tuple[Any, ...]) -> bool:
-    """Has a kernel been compiled for arguments of these types, on a CPU like this one?"""
+    """Is a kernel in the cache, compiled for these argument types and this type of CPU?"""
     cache = getattr(function, "_cache", None)
     if not isinstance(cache, _PersistentCache):
         return False
     try:
         return cache._index_key(signature, function.targetctx.codegen()) in cache._cache_file._load_index()
-    except Exception:  # a damaged file raises whatever its rest looks like
+    except Exception:  # a damaged file can raise anything
         return False
 
 
 def compile_once(
     function: Any,
     signature: tuple[Any, ...],
-    compiling: Callable[[], object],
+    compile_function: Callable[[], object],
     *,
     run: Callable[..., object] = subprocess.run,
 ) -> None:
-    """Let another process compile `function` for arguments of these types, where that has not been done.
+    """Compile `function` for these argument types in another process, unless it is in the cache.
 
-    `compiling`, a function of a module, does it. Where nothing can be kept this process compiles it, as all
-    others do: they compute alike too. `run` starts the process.
+    `compile_function`, a function of a module, compiles it. Without a writable cache this process compiles,
+    as all others do, so that their bits are the same too. `run` starts the process.
     """
     if not is_cached(function, signature):
-        _compile_in_another_process(function, signature, compiling, run)
+        _compile_in_another_process(function, signature, compile_function, run)
         if not is_cached(function, signature):
-            compiling()
+            compile_function()
 
 
 def _compile_in_another_process(
-    function: Any, signature: tuple[Any, ...], compiling: Callable[[], object], run: Callable[..., object]
+    function: Any,
+    signature: tuple[Any, ...],
+    compile_function: Callable[[], object],
+    run: Callable[..., object],
 ) -> None:
-    """Call `compiling` in a process of its own, so that `function` is kept.
+    """Call `compile_function` in another process, which caches `function`.
 
-    Where it is not, this process does not keep it either: one that loads it would compute otherwise.
+    If that fails, this process does not cache it either: a process that loads it would get other bits.
     """
     if not isinstance(getattr(function, "_cache", None), _PersistentCache):
         return
-    # Looked for where this process looks: the working folder is not to be trusted.
-    name, module = compiling.__name__, compiling.__module__
+    # With the import path of this process: the working folder is not trusted.
+    name, module = compile_function.__name__, compile_function.__module__
     code = f"import sys; sys.path[:] = sys.argv[1:]; from {module} import {name}; {name}()"
     command = [sys.executable, "-c", code, *sys.path]
     run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -1,10 +1,9 @@
-"""One token through a Llama-like model, compiled by numba for the CPU that it runs on.
+"""The forward pass of one token through a Llama-like model, compiled by numba for this CPU.
 
-Decoding a token reads every weight once and does little with it, so what counts is that few bytes are read,
-from memory that lies in one piece (and so in huge pages), and that nothing happens between: matrices are
-int8 with a scale a row, keys and values bfloat16, their products are taken with float32 vectors as they are,
-and a token is one call.
-No sum hangs on how many threads there are.
+Decoding a token reads each weight once and computes little with it, so memory traffic decides the speed.
+Matrices are int8 with one scale per row, keys and values bfloat16; both are multiplied with float32 vectors
+without conversion. Matrices are contiguous, and so in huge pages, and a token is a single call.
+No sum depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -24,79 +23,80 @@ from templora_cli.engine.kernels import numba_cache
 from templora_cli.engine.kernels.numba_cache import inlined, kernel, parallel_kernel
 
 Floats = NDArray[np.float32]
-Whole = NDArray[np.int64]
-Halves = NDArray[np.int16]
-"""bfloat16, for which numpy has no type: the upper half of the bits of a float32."""
+Integers = NDArray[np.int64]
+BFloat16s = NDArray[np.int16]
+"""bfloat16, for which numpy has no dtype: the upper 16 bits of a float32."""
 
 _MIN_EXPONENT, _LOG2_E = np.float32(-87), np.float32(1 / math.log(2))
-_SERIES = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
-_POWERS = np.array([2.0**n for n in range(-126, 1)], np.float32)
-"""Of 2, down to the least that float32 holds in full."""
-LINE, AHEAD = 64, 4096
-"""Bytes that memory gives at once, and how far ahead of what is read it is asked for more."""
-PIECE = 512
-"""Places of attention in one piece of work at most: keys and values of a group stay in the second cache."""
+_EXP2_SERIES = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
+_POWERS_OF_TWO = np.array([2.0**n for n in range(-126, 1)], np.float32)
+"""2^-126 (the smallest normal float32) to 1."""
+CACHE_LINE, PREFETCH_DISTANCE = 64, 4096
+"""Bytes of a cache line, and bytes between a row being read and the one being prefetched."""
+MAX_SPLIT = 512
+"""Maximum number of positions per split of attention: its keys and values of a key-value head fit in the L2
+cache."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _fetch(context: Any, array: Any, at: Any) -> Any:
-    """Ask for a place of a 1D array to be brought into the cache; nothing waits for it."""
+def _prefetch(context: Any, array: Any, index: Any) -> Any:
+    """Prefetch the cache line of an element of a 1D array, without waiting."""
 
-    def made(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         view = context.make_array(array)(context, builder, arguments[0])
-        byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        place = builder.bitcast(builder.gep(view.data, [arguments[1]]), byte)
-        builder.call(prefetch, [place, whole(0), whole(3), whole(1)])  # to read, often, data
+        pointer, int32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [pointer, int32, int32, int32])
+        prefetch = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        address = builder.bitcast(builder.gep(view.data, [arguments[1]]), pointer)
+        builder.call(prefetch, [address, int32(0), int32(3), int32(1)])  # read, high locality, data
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), made
+    return types.void(array, types.intp), generate
 
 
 @kernel
-def _fetch_row(row: NDArray[Any]) -> None:
-    """Eight lines at a time: a loop of one cost a fifth of the product that it goes with."""
-    line = LINE // row.itemsize
-    at = 0
-    while at + 8 * line <= len(row):
-        _fetch(row, at)
-        _fetch(row, at + line)
-        _fetch(row, at + 2 * line)
-        _fetch(row, at + 3 * line)
-        _fetch(row, at + 4 * line)
-        _fetch(row, at + 5 * line)
-        _fetch(row, at + 6 * line)
-        _fetch(row, at + 7 * line)
-        at += 8 * line
-    while at < len(row):
-        _fetch(row, at)
-        at += line
+def _prefetch_row(row: NDArray[Any]) -> None:
+    """Prefetch a row, with eight lines per iteration: a loop over single lines took a fifth of the time of
+    the product."""
+    line = CACHE_LINE // row.itemsize
+    i = 0
+    while i + 8 * line <= len(row):
+        _prefetch(row, i)
+        _prefetch(row, i + line)
+        _prefetch(row, i + 2 * line)
+        _prefetch(row, i + 3 * line)
+        _prefetch(row, i + 4 * line)
+        _prefetch(row, i + 5 * line)
+        _prefetch(row, i + 6 * line)
+        _prefetch(row, i + 7 * line)
+        i += 8 * line
+    while i < len(row):
+        _prefetch(row, i)
+        i += line
 
 
 @kernel
-def _fetch_after(rows: NDArray[Any], row: int) -> None:
-    """Ask for the row that comes `AHEAD` bytes after one of `rows`: left to itself the CPU waits for memory
-    at the beginning of each."""
-    ahead = row + max(1, AHEAD // (rows.shape[1] * rows.itemsize))
+def _prefetch_ahead(rows: NDArray[Any], row: int) -> None:
+    """Prefetch the row `PREFETCH_DISTANCE` bytes after `row`. Without it the CPU waits for memory at the
+    beginning of each row."""
+    ahead = row + max(1, PREFETCH_DISTANCE // (rows.shape[1] * rows.itemsize))
     if ahead < len(rows):
-        _fetch_row(rows[ahead])
+        _prefetch_row(rows[ahead])
 
 
 class Matrix(NamedTuple):
-    """A linear layer; several of the model's that share an input are one below the other."""
+    """A linear layer, or several that share an input, stacked by rows."""
 
     weight: NDArray[Any]
     """[out, in], int8."""
     scales: Floats
-    """[out]; a row of the layer is that of `weight` times its scale."""
+    """[out]; a row of the layer is the row of `weight` times its scale."""
     bias: Floats
     """[out]."""
 
 
 class BlockWeights(NamedTuple):
-    """The weights of a block; with one more axis in front, those of all blocks. A norm that it has not is
-    empty."""
+    """The weights of a block, or of all blocks with an additional first axis. A missing norm is empty."""
 
     before_attention: Floats
     qkv: Matrix
@@ -111,132 +111,145 @@ class BlockWeights(NamedTuple):
 
 
 class ModelSizes(NamedTuple):
-    """What the blocks of a model have in common, and in what they differ beside their weights."""
+    """The parameters of a model's blocks other than weights."""
 
-    heads: int
-    groups: int
-    """Heads of keys and values."""
+    num_heads: int
+    num_kv_heads: int
     eps: float
-    """Of the norms."""
+    """Epsilon of the norms."""
     scaling: float
-    """Of queries times keys."""
+    """Factor of the attention scores."""
     activation: int
-    """The number that `families.ACTIVATIONS` gives it."""
-    windows: Whole
-    """[layers]; how many places each sees, its own among them. 0: all of them."""
-    angles: Whole
-    """[layers]; which of `Cache.cos` and `Cache.sin` are a layer's."""
+    """By `families.ACTIVATIONS`."""
+    windows: Integers
+    """[layers]: the number of positions that a layer attends to, including the current one; 0 for all."""
+    rope_index: Integers
+    """[layers]: the index of the layer's `Cache.cos` and `Cache.sin`."""
 
 
 class ModelWeights(NamedTuple):
-    """All that a token meets after its embedding."""
+    """All weights after the embedding."""
 
     blocks: BlockWeights
-    common: ModelSizes
+    sizes: ModelSizes
     norm: Floats
-    """Before the head."""
+    """The last norm, before the head."""
     head: Matrix
 
 
 class Cache(NamedTuple):
-    """What was left by the tokens so far, and the angles of all places."""
+    """The key-value cache, and cos and sin of the rotary embeddings."""
 
-    keys: Halves
-    """[layers, groups, size, places]."""
-    values: Halves
+    keys: BFloat16s
+    """[layers, num_kv_heads, head_dim, positions]."""
+    values: BFloat16s
+    """Like `keys`."""
     cos: Floats
-    """Of the rotary embeddings, [kinds, places, size]."""
+    """[rope kinds, positions, head_dim]."""
     sin: Floats
-    """The same; the first half of size is negated."""
+    """Like `cos`; the first half of head_dim is negated."""
 
 
 @kernel
-def token(x: Floats, model: ModelWeights, cache: Cache, at: int) -> Floats:
-    """The logits [V] that follow a token, x [hidden], at place `at`. Its keys and values are written into
-    the cache; x is written over."""
-    blocks, common, norm, head = model
-    for layer in range(len(common.windows)):
-        _block(x, _one(blocks, layer), common, cache, layer, at)
-    return product(head, normed(x, norm, common.eps))
+def token(x: Floats, model: ModelWeights, cache: Cache, position: int) -> Floats:
+    """The logits [V] after the token with embedding x [hidden] at `position`.
+
+    Writes its keys and values into the cache, and overwrites x.
+    """
+    blocks, sizes, norm, head = model
+    for layer in range(len(sizes.windows)):
+        _block(x, _block_weights(blocks, layer), sizes, cache, layer, position)
+    return product(head, rms_norm(x, norm, sizes.eps))
 
 
 def is_cached() -> bool:
-    """Has `token` been compiled for the 8-bit copy of a model, on a CPU like this one?"""
+    """Is `token` in numba's cache, compiled for an 8-bit model and this type of CPU?"""
     return numba_cache.is_cached(token, _signature())
 
 
 def prepare() -> None:
-    """Compile `token` where that has not been done: half a minute, once on a machine."""
+    """Compile `token` unless it is cached: half a minute, once per machine."""
     numba_cache.compile_once(token, _signature(), compile_token)
 
 
 def compile_token() -> None:
-    """Compile and keep it, in this process."""
+    """Compile `token` in this process, and cache it."""
     token.compile(_signature())  # type: ignore[attr-defined]
 
 
 def _signature() -> tuple[Any, ...]:
-    """The types of what `token` is called with, whatever the model."""
-    one, two, three = (np.empty((0,) * axes, np.float32) for axes in (1, 2, 3))
-    blocks = Matrix(np.empty((0, 0, 0), np.int8), two, two)
-    head = Matrix(np.empty((0, 0), np.int8), one, one)
-    whole, halves = np.empty(0, np.int64), np.empty((0, 0, 0, 0), np.int16)
-    common = ModelSizes(1, 1, 1e-6, 1.0, 0, windows=whole, angles=whole)
-    block = BlockWeights(two, blocks, two, two, blocks, two, two, blocks, blocks, two)
-    arguments = (one, ModelWeights(block, common, one, head), Cache(halves, halves, three, three), 0)
+    """The argument types of `token`, which are the same for all models."""
+    floats_1d, floats_2d, floats_3d = (np.empty((0,) * axes, np.float32) for axes in (1, 2, 3))
+    blocks = Matrix(np.empty((0, 0, 0), np.int8), floats_2d, floats_2d)
+    head = Matrix(np.empty((0, 0), np.int8), floats_1d, floats_1d)
+    integers, bfloat16s = np.empty(0, np.int64), np.empty((0, 0, 0, 0), np.int16)
+    sizes = ModelSizes(1, 1, 1e-6, 1.0, 0, windows=integers, rope_index=integers)
+    block = BlockWeights(
+        floats_2d, blocks, floats_2d, floats_2d, blocks, floats_2d, floats_2d, blocks, blocks, floats_2d
+    )
+    arguments = (
+        floats_1d,
+        ModelWeights(block, sizes, floats_1d, head),
+        Cache(bfloat16s, bfloat16s, floats_3d, floats_3d),
+        0,
+    )
     return tuple(map(numba.typeof, arguments))
 
 
 @inlined
-def _one(blocks: BlockWeights, layer: int) -> BlockWeights:
+def _block_weights(blocks: BlockWeights, layer: int) -> BlockWeights:
     return BlockWeights(
         blocks.before_attention[layer],
-        _matrix(blocks.qkv, layer),
+        _layer_matrix(blocks.qkv, layer),
         blocks.q_norm[layer],
         blocks.k_norm[layer],
-        _matrix(blocks.out, layer),
+        _layer_matrix(blocks.out, layer),
         blocks.after_attention[layer],
         blocks.before_mlp[layer],
-        _matrix(blocks.gate_up, layer),
-        _matrix(blocks.down, layer),
+        _layer_matrix(blocks.gate_up, layer),
+        _layer_matrix(blocks.down, layer),
         blocks.after_mlp[layer],
     )
 
 
 @inlined
-def _matrix(matrices: Matrix, layer: int) -> Matrix:
+def _layer_matrix(matrices: Matrix, layer: int) -> Matrix:
     return Matrix(matrices.weight[layer], matrices.scales[layer], matrices.bias[layer])
 
 
 @inlined
-def _block(x: Floats, weights: BlockWeights, common: ModelSizes, cache: Cache, layer: int, at: int) -> None:
-    attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, cache, layer, at)
+def _block(
+    x: Floats, weights: BlockWeights, sizes: ModelSizes, cache: Cache, layer: int, position: int
+) -> None:
+    attended = _attention(
+        rms_norm(x, weights.before_attention, sizes.eps), weights, sizes, cache, layer, position
+    )
     if len(weights.after_attention):
-        attended = normed(attended, weights.after_attention, common.eps)
+        attended = rms_norm(attended, weights.after_attention, sizes.eps)
     x += attended
-    made = product(
+    hidden = product(
         weights.down,
-        _gated(weights.gate_up, normed(x, weights.before_mlp, common.eps), common.activation),
+        _gated(weights.gate_up, rms_norm(x, weights.before_mlp, sizes.eps), sizes.activation),
     )
     if len(weights.after_mlp):
-        made = normed(made, weights.after_mlp, common.eps)
-    x += made
+        hidden = rms_norm(hidden, weights.after_mlp, sizes.eps)
+    x += hidden
 
 
 @kernel
-def normed(x: Floats, weight: Floats, eps: float) -> Floats:
-    """RMSNorm (arXiv 1910.07467) of x [n]; [n]."""
+def rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
+    """RMSNorm (arXiv 1910.07467), [n] -> [n]."""
     scale = np.float32(1 / math.sqrt(_dot(x, x) / len(x) + eps))
     return x * weight * scale  # type: ignore[no-any-return]
 
 
 @parallel_kernel
 def product(matrix: Matrix, x: Floats) -> Floats:
-    """[in] -> [out]."""
+    """The linear layer, [in] -> [out]."""
     weight, scales, bias = matrix
     out = np.empty(len(weight), np.float32)
     for row in prange(len(weight)):
-        _fetch_after(weight, row)
+        _prefetch_ahead(weight, row)
         out[row] = _dot(weight[row], x) * scales[row] + bias[row]
     return out
 
@@ -251,13 +264,13 @@ def _dot(row: NDArray[Any], x: Floats) -> Any:
 
 @parallel_kernel
 def _gated(matrix: Matrix, x: Floats, activation: int) -> Floats:
-    """The inner values of the MLP: the upper half of the rows, activated, times the lower half."""
+    """The hidden values of the MLP: activation(gate) * up. `matrix` is gate above up."""
     weight, scales, bias = matrix
     half = len(weight) // 2
     out = np.empty(half, np.float32)
     for row in prange(half):
-        _fetch_after(weight, row)
-        _fetch_after(weight, half + row)
+        _prefetch_ahead(weight, row)
+        _prefetch_ahead(weight, half + row)
         gate = _dot(weight[row], x) * scales[row] + bias[row]
         up = _dot(weight[half + row], x) * scales[half + row] + bias[half + row]
         out[row] = _activated(gate, activation) * up
@@ -275,43 +288,46 @@ def _activated(x: float, activation: int) -> float:
 
 @inlined
 def _attention(
-    x: Floats, weights: BlockWeights, common: ModelSizes, cache: Cache, layer: int, at: int
+    x: Floats, weights: BlockWeights, sizes: ModelSizes, cache: Cache, layer: int, position: int
 ) -> Floats:
-    keys, values, kind = cache.keys[layer], cache.values[layer], common.angles[layer]
-    cos, sin = cache.cos[kind, at], cache.sin[kind, at]
-    size, groups = keys.shape[1], common.groups
-    heads = product(weights.qkv, x).reshape(-1, size)  # of queries, then keys, then values
-    for head in range(common.heads):
-        _rotate(heads[head], weights.q_norm, common.eps, cos, sin)
-    for group in range(groups):
-        key = heads[common.heads + group]
-        _rotate(key, weights.k_norm, common.eps, cos, sin)
-        keep(key, keys[group, :, at])
-        keep(heads[common.heads + groups + group], values[group, :, at])
-    queries = heads[: common.heads] * np.float32(common.scaling)
-    window = common.windows[layer]
-    first = max(0, at + 1 - window) if window else 0
-    return product(weights.out, _attend(queries, keys, values, first, at + 1))
+    keys, values, rope = cache.keys[layer], cache.values[layer], sizes.rope_index[layer]
+    cos, sin = cache.cos[rope, position], cache.sin[rope, position]
+    head_dim, num_kv_heads = keys.shape[1], sizes.num_kv_heads
+    heads = product(weights.qkv, x).reshape(-1, head_dim)  # queries, then keys, then values
+    for head in range(sizes.num_heads):
+        _rotate(heads[head], weights.q_norm, sizes.eps, cos, sin)
+    for kv_head in range(num_kv_heads):
+        key = heads[sizes.num_heads + kv_head]
+        _rotate(key, weights.k_norm, sizes.eps, cos, sin)
+        store_bfloat16(key, keys[kv_head, :, position])
+        store_bfloat16(heads[sizes.num_heads + num_kv_heads + kv_head], values[kv_head, :, position])
+    queries = heads[: sizes.num_heads] * np.float32(sizes.scaling)
+    window = sizes.windows[layer]
+    first = max(0, position + 1 - window) if window else 0
+    return product(weights.out, _attend(queries, keys, values, first, position + 1))
 
 
 @inlined
-def keep(x: Floats, halves: Halves) -> None:
-    """Round x [n] to the nearest, of two as near to the even one, as torch does."""
+def store_bfloat16(x: Floats, out: BFloat16s) -> None:
+    """Round x [n] to the nearest bfloat16, ties to even, as torch does."""
     bits = x.view(np.int32)
     for i in range(len(x)):
-        halves[i] = (bits[i] + 0x7FFF + ((bits[i] >> 16) & 1)) >> 16
+        out[i] = (bits[i] + 0x7FFF + ((bits[i] >> 16) & 1)) >> 16
 
 
 @inlined
-def _wide(half: int) -> Any:
-    return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
+def _to_float32(bfloat16: int) -> Any:
+    return np.int32(np.int32(bfloat16) << np.int32(16)).view(np.float32)
 
 
 @kernel
 def _rotate(head: Floats, norm: Floats, eps: float, cos: Floats, sin: Floats) -> None:
-    """Norm and rotary embedding (arXiv 2104.09864) of a head [size], its halves as the pairs; in place."""
+    """Apply the norm and the rotary embedding (arXiv 2104.09864) to a head [head_dim] in place.
+
+    Element i of the first half is paired with element i of the second half.
+    """
     if len(norm):
-        head[:] = normed(head, norm, eps)
+        head[:] = rms_norm(head, norm, eps)
     half = len(head) // 2
     for i in range(half):
         low, high = head[i], head[half + i]
@@ -320,153 +336,166 @@ def _rotate(head: Floats, norm: Floats, eps: float, cos: Floats, sin: Floats) ->
 
 
 @parallel_kernel
-def _attend(queries: Floats, keys: Halves, values: Halves, first: int, end: int) -> Floats:
-    """What each of the queries [heads, size] draws from places `first` to `end`; [heads * size].
+def _attend(queries: Floats, keys: BFloat16s, values: BFloat16s, first: int, end: int) -> Floats:
+    """Attention of the queries [num_heads, head_dim] to positions `first` to `end`; [num_heads * head_dim].
 
-    By pieces of the places, which threads share out.
+    Threads share key-value heads and splits of the positions.
     """
-    (heads, size), groups = queries.shape, len(keys)
-    shared, (pieces, places) = heads // groups, in_pieces(end - first)
-    drawn = np.empty((pieces, heads, size), np.float32)
-    highest = np.empty((pieces, heads), np.float32)
-    totals = np.empty((pieces, heads), np.float32)
-    for part in prange(groups * pieces):
-        group, piece = part // pieces, part % pieces
-        start = first + piece * places
-        those = slice(group * shared, (group + 1) * shared)
-        _draw(
-            queries[those],
-            keys[group],
-            values[group],
+    (num_heads, head_dim), num_kv_heads = queries.shape, len(keys)
+    shared, (splits, positions) = num_heads // num_kv_heads, split_evenly(end - first)
+    sums = np.empty((splits, num_heads, head_dim), np.float32)
+    max_scores = np.empty((splits, num_heads), np.float32)
+    totals = np.empty((splits, num_heads), np.float32)
+    for part in prange(num_kv_heads * splits):
+        kv_head, split = part // splits, part % splits
+        start = first + split * positions
+        heads = slice(kv_head * shared, (kv_head + 1) * shared)
+        _attend_split(
+            queries[heads],
+            keys[kv_head],
+            values[kv_head],
             start,
-            min(start + places, end),
-            drawn[piece, those],
-            highest[piece, those],
-            totals[piece, those],
+            min(start + positions, end),
+            sums[split, heads],
+            max_scores[split, heads],
+            totals[split, heads],
         )
-    return _joined(drawn, highest, totals)
+    return _merge_splits(sums, max_scores, totals)
 
 
 @inlined
-def in_pieces(places: int) -> tuple[int, int]:
-    """How many pieces, and places in each; the last may have fewer, but never none.
+def split_evenly(positions: int) -> tuple[int, int]:
+    """The number of splits, and of positions per split; the last split may be shorter, but is not empty.
 
-    They are about as long: threads wait for the longest.
+    Splits are of nearly equal length, because threads wait for the longest one.
     """
-    pieces, line = -(-places // PIECE), LINE // 2
-    return pieces, -(-places // (pieces * line)) * line
+    splits, line = -(-positions // MAX_SPLIT), CACHE_LINE // 2
+    return splits, -(-positions // (splits * line)) * line
 
 
 @kernel
-def _draw(
+def _attend_split(
     queries: Floats,
-    keys: Halves,
-    values: Halves,
+    keys: BFloat16s,
+    values: BFloat16s,
     start: int,
     stop: int,
-    drawn: Floats,
-    highest: Floats,
+    sums: Floats,
+    max_scores: Floats,
     totals: Floats,
 ) -> None:
-    """What the queries [heads, size] of a group draw from places `start` to `stop` of its keys and values
-    [size, places]: into `drawn` [heads, size], not divided by the sums of their shares, which go into
-    `totals`, and too small by exp of their highest scores, which go into `highest`."""
-    shares = _scores(queries, keys, start, stop)
+    """Attention of the queries [heads, head_dim] of a key-value head to positions `start` to `stop` of its
+    keys and values [head_dim, positions].
+
+    Writes the maximum score of each head into `max_scores`, the sum of exp(score - maximum) into `totals`,
+    and the values weighted by exp(score - maximum), not normalised, into `sums` [heads, head_dim].
+    """
+    weights = _scores(queries, keys, start, stop)
     for head in range(len(queries)):
-        highest[head] = shares[head].max()
-        totals[head] = _exp(shares[head], highest[head])
-    _weighted(shares, values, start, stop, drawn)
+        max_scores[head] = weights[head].max()
+        totals[head] = _exp_and_sum(weights[head], max_scores[head])
+    _weighted_sums(weights, values, start, stop, sums)
 
 
 @kernel
-def _joined(drawn: Floats, highest: Floats, totals: Floats) -> Floats:
-    """drawn [pieces, heads, size], each piece with a softmax of its own, under one (arXiv 2205.14135, 3.1);
-    [heads * size]."""
-    pieces, heads, size = drawn.shape
-    out = np.zeros((heads, size), np.float32)
-    for head in range(heads):
-        weights = highest[:, head].copy()
-        _exp(weights, weights.max())
+def _merge_splits(sums: Floats, max_scores: Floats, totals: Floats) -> Floats:
+    """Attention over all splits (arXiv 2205.14135, section 3.1) from the results of `_attend_split`.
+
+    [splits, num_heads, head_dim] -> [num_heads * head_dim].
+    """
+    splits, num_heads, head_dim = sums.shape
+    out = np.zeros((num_heads, head_dim), np.float32)
+    for head in range(num_heads):
+        weights = max_scores[:, head].copy()
+        _exp_and_sum(weights, weights.max())
         total = _dot(totals[:, head], weights)
-        for piece in range(pieces):
-            out[head] += drawn[piece, head] * (weights[piece] / total)
+        for split in range(splits):
+            out[head] += sums[split, head] * (weights[split] / total)
     return out.reshape(-1)
 
 
 @kernel
-def _four(rows: Halves, i: int, start: int, stop: int) -> tuple[Halves, Halves, Halves, Halves]:
-    """Row i and the three after it, between two places; the next four are asked for.
+def _four_rows(
+    rows: BFloat16s, i: int, start: int, stop: int
+) -> tuple[BFloat16s, BFloat16s, BFloat16s, BFloat16s]:
+    """Rows i to i + 3 from `start` to `stop`; prefetches the next four.
 
-    Rows are read in fours, and by all heads of a group while they are near: what they are multiplied with, or
-    summed up into, is read for each of them again.
+    Rows are read four at a time, and by all heads that share them while they are in the cache: the other
+    operands (scores or weights) are then read once per four rows.
     """
     if i + 8 <= len(rows):
         for row in range(i + 4, i + 8):
-            _fetch_row(rows[row, start:stop])
+            _prefetch_row(rows[row, start:stop])
     return rows[i, start:stop], rows[i + 1, start:stop], rows[i + 2, start:stop], rows[i + 3, start:stop]
 
 
 @kernel
-def _scores(queries: Floats, keys: Halves, start: int, stop: int) -> Floats:
-    """queries [heads, size] times keys [size, places] from `start` to `stop`; [heads, places]."""
-    heads, size = queries.shape
+def _scores(queries: Floats, keys: BFloat16s, start: int, stop: int) -> Floats:
+    """queries [heads, head_dim] times keys [head_dim, positions] from `start` to `stop`; [heads, n]."""
+    heads, head_dim = queries.shape
     scores = np.zeros((heads, stop - start), np.float32)
-    whole = size - size % 4
-    for i in range(0, whole, 4):
-        k, m, n, o = _four(keys, i, start, stop)
+    full = head_dim - head_dim % 4
+    for i in range(0, full, 4):
+        k, m, n, o = _four_rows(keys, i, start, stop)
         for head in range(heads):
             a, b, c, d = queries[head, i], queries[head, i + 1], queries[head, i + 2], queries[head, i + 3]
             score = scores[head]
-            for place in range(len(k)):
-                score[place] += (
-                    a * _wide(k[place]) + b * _wide(m[place]) + c * _wide(n[place]) + d * _wide(o[place])
+            for p in range(len(k)):
+                score[p] += (
+                    a * _to_float32(k[p])
+                    + b * _to_float32(m[p])
+                    + c * _to_float32(n[p])
+                    + d * _to_float32(o[p])
                 )
-    for i in range(whole, size):
+    for i in range(full, head_dim):
         for head in range(heads):
             score, a, k = scores[head], queries[head, i], keys[i, start:stop]
-            for place in range(len(k)):
-                score[place] += a * _wide(k[place])
+            for p in range(len(k)):
+                score[p] += a * _to_float32(k[p])
     return scores
 
 
 @kernel
-def _weighted(shares: Floats, values: Halves, start: int, stop: int, sums: Floats) -> None:
-    """Values [size, places] from `start` to `stop` times shares [heads, places]; into sums [heads, size]."""
-    whole = len(values) - len(values) % 4
-    for i in range(0, whole, 4):
-        k, m, n, o = _four(values, i, start, stop)
-        for head in range(len(shares)):
-            share = shares[head]
+def _weighted_sums(weights: Floats, values: BFloat16s, start: int, stop: int, sums: Floats) -> None:
+    """Values [head_dim, positions] from `start` to `stop` times weights [heads, positions].
+
+    Writes into sums [heads, head_dim].
+    """
+    full = len(values) - len(values) % 4
+    for i in range(0, full, 4):
+        k, m, n, o = _four_rows(values, i, start, stop)
+        for head in range(len(weights)):
+            weight = weights[head]
             a = b = c = d = np.float32(0)
-            for place in range(len(k)):
-                a += share[place] * _wide(k[place])
-                b += share[place] * _wide(m[place])
-                c += share[place] * _wide(n[place])
-                d += share[place] * _wide(o[place])
+            for p in range(len(k)):
+                a += weight[p] * _to_float32(k[p])
+                b += weight[p] * _to_float32(m[p])
+                c += weight[p] * _to_float32(n[p])
+                d += weight[p] * _to_float32(o[p])
             sums[head, i], sums[head, i + 1], sums[head, i + 2], sums[head, i + 3] = a, b, c, d
-    for i in range(whole, len(values)):
-        for head in range(len(shares)):
-            share, k, a = shares[head], values[i, start:stop], np.float32(0)
-            for place in range(len(k)):
-                a += share[place] * _wide(k[place])
+    for i in range(full, len(values)):
+        for head in range(len(weights)):
+            weight, k, a = weights[head], values[i, start:stop], np.float32(0)
+            for p in range(len(k)):
+                a += weight[p] * _to_float32(k[p])
             sums[head, i] = a
 
 
 @kernel
-def _exp(x: Floats, most: float) -> Any:
-    """exp of x [n] - `most`, of which none is above 0; in place. Returns the sum.
+def _exp_and_sum(x: Floats, maximum: float) -> Any:
+    """Replace x [n] by exp(x - `maximum`), for x not above the maximum, and return the sum.
 
-    2 to a whole number, from a table, times 2 to what is left by its series: unlike a call of the C library
-    it is taken for many at once. Off by less than 1e-5 of the value; what is below e^-87 is that.
+    Computed as 2 to an integer (from a table) times 2 to a fraction (by its series), which vectorises, unlike
+    a call of the C library. The relative error is below 1e-5; results below e^-87 become e^-87.
     """
     total = np.float32(0)
     for i in range(len(x)):
-        power = max(x[i] - most, _MIN_EXPONENT) * _LOG2_E
-        whole = np.int32(power - np.float32(0.5))
-        rest = power - np.float32(whole)
-        series = _SERIES[6]
-        for place in range(5, -1, -1):
-            series = series * rest + _SERIES[place]
-        x[i] = series * _POWERS[min(max(whole, np.int32(-126)), np.int32(0)) + 126]
+        exponent = max(x[i] - maximum, _MIN_EXPONENT) * _LOG2_E
+        integer = np.int32(exponent - np.float32(0.5))
+        fraction = exponent - np.float32(integer)
+        series = _EXP2_SERIES[6]
+        for n in range(5, -1, -1):
+            series = series * fraction + _EXP2_SERIES[n]
+        x[i] = series * _POWERS_OF_TWO[min(max(integer, np.int32(-126)), np.int32(0)) + 126]
         total += x[i]
     return total

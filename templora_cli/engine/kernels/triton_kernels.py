@@ -1,9 +1,10 @@
-"""What a token costs beside its products on a GPU is the launching of small kernels, so there are few here.
+"""Triton kernels for the forward pass of one token on a GPU.
 
-Written in Triton, which comes with torch's builds for CUDA on Linux. A block of the model is eleven launches:
-`shrink`, `project`, `place_heads`, `attend`, `gather_heads`, and three times again `shrink` and `project`.
-Sums are in float32, in an order that hangs on the model alone: neither on how long the buffers of keys and
-values are nor on what else runs.
+Besides its matrix products a token spends its time on launching small kernels, so there are few here. A block
+of the model is eleven launches: `shrink`, `project`, `rotate_and_store`, `attend`, `merge_splits`, and three
+more pairs of `shrink` and `project`. Triton is part of torch's CUDA builds for Linux.
+Sums are in float32. Their order depends on the model only: not on the size of the key-value buffers, and
+not on other work of the GPU.
 """
 
 import triton
@@ -11,15 +12,16 @@ import triton.language as tl
 
 
 @triton.jit
-def _place(at, n, PLANES: tl.constexpr):
-    """Where number `at` of a vector [n] stands: in order or, with PLANES, as `_nf4_rows` meets it.
+def _plane_index(index, n, PLANES: tl.constexpr):
+    """The index in memory of element `index` of a vector [n]: the same or, with PLANES, its index in planes.
 
-    That is by twos: the first two of each eight numbers, then the second two, the third and the last.
+    There are four planes, for `_nf4_rows`: the first two of each eight elements, then the second two, the
+    third two and the last two.
     """
     if PLANES:
-        return ((at % 8) // 2 * (n // 8) + at // 8) * 2 + at % 2
+        return ((index % 8) // 2 * (n // 8) + index // 8) * 2 + index % 2
     else:
-        return at
+        return index
 
 
 @triton.jit
@@ -39,14 +41,14 @@ def shrink(
     PLANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """What the adapters see of x [n]: t [PARTS * RANK] = A x of up to three of them, A [RANK, n].
+    """The products of x [n] with LoRA's A [RANK, n] of up to three layers: t [PARTS * RANK].
 
-    With NORMED x goes through RMSNorm with the weight `norm` [n] before, and is written to `normed`. With
-    PLANES that is in planes (`_place`), and x is where it is not normed.
-    One program makes one number of t; those behind them make BLOCK numbers of `normed` each.
+    With NORMED, RMSNorm with the weight `norm` [n] is applied to x first, and the result is written to
+    `normed`. With PLANES `normed`, or x without NORMED, is in planes (`_plane_index`).
+    The first PARTS * RANK programs compute one element of t each, the others BLOCK elements of `normed` each.
     """
     program = tl.program_id(0)
-    places = tl.arange(0, BLOCK)
+    lanes = tl.arange(0, BLOCK)
     squares = tl.zeros([BLOCK], tl.float32)
     if program < PARTS * RANK:
         a = a0
@@ -57,45 +59,49 @@ def shrink(
         a += (program % RANK) * n
         products = tl.zeros([BLOCK], tl.float32)
         for start in range(0, n, BLOCK):
-            at = start + places
+            offsets = start + lanes
             if NORMED:
-                value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
+                value = tl.load(x + offsets, mask=offsets < n, other=0.0).to(tl.float32)
                 squares += value * value
-                value *= tl.load(norm + at, mask=at < n, other=0.0).to(tl.float32)
+                value *= tl.load(norm + offsets, mask=offsets < n, other=0.0).to(tl.float32)
             else:
-                value = tl.load(x + _place(at, n, PLANES), mask=at < n, other=0.0).to(tl.float32)
-            products += value * tl.load(a + at, mask=at < n, other=0.0).to(tl.float32)
+                value = tl.load(x + _plane_index(offsets, n, PLANES), mask=offsets < n, other=0.0).to(
+                    tl.float32
+                )
+            products += value * tl.load(a + offsets, mask=offsets < n, other=0.0).to(tl.float32)
         total = tl.sum(products)
         if NORMED:
             total *= tl.rsqrt(tl.sum(squares) / n + eps)
         tl.store(t + program, total)
     elif NORMED:
         for start in range(0, n, BLOCK):
-            at = start + places
-            value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
+            offsets = start + lanes
+            value = tl.load(x + offsets, mask=offsets < n, other=0.0).to(tl.float32)
             squares += value * value
         factor = tl.rsqrt(tl.sum(squares) / n + eps)
-        at = (program - PARTS * RANK) * BLOCK + places
-        value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
-        value *= factor * tl.load(norm + at, mask=at < n, other=0.0).to(tl.float32)
-        tl.store(normed + _place(at, n, PLANES), value.to(normed.dtype.element_ty), mask=at < n)
+        offsets = (program - PARTS * RANK) * BLOCK + lanes
+        value = tl.load(x + offsets, mask=offsets < n, other=0.0).to(tl.float32)
+        value *= factor * tl.load(norm + offsets, mask=offsets < n, other=0.0).to(tl.float32)
+        tl.store(
+            normed + _plane_index(offsets, n, PLANES), value.to(normed.dtype.element_ty), mask=offsets < n
+        )
 
 
 @triton.jit
 def add_normed(x, y, norm, eps, out, n, BLOCK: tl.constexpr):
-    """out [n] = x + RMSNorm(y): Gemma's norm behind each half of a block."""
-    places = tl.arange(0, BLOCK)
+    """out [n] = x + RMSNorm(y): Gemma's norm after attention or MLP."""
+    lanes = tl.arange(0, BLOCK)
     squares = tl.zeros([BLOCK], tl.float32)
     for start in range(0, n, BLOCK):
-        at = start + places
-        value = tl.load(y + at, mask=at < n, other=0.0).to(tl.float32)
+        offsets = start + lanes
+        value = tl.load(y + offsets, mask=offsets < n, other=0.0).to(tl.float32)
         squares += value * value
     factor = tl.rsqrt(tl.sum(squares) / n + eps)
-    at = tl.program_id(0) * BLOCK + places
-    value = tl.load(y + at, mask=at < n, other=0.0).to(tl.float32)
-    value *= factor * tl.load(norm + at, mask=at < n, other=0.0).to(tl.float32)
-    value += tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
-    tl.store(out + at, value.to(out.dtype.element_ty), mask=at < n)
+    offsets = tl.program_id(0) * BLOCK + lanes
+    value = tl.load(y + offsets, mask=offsets < n, other=0.0).to(tl.float32)
+    value *= factor * tl.load(norm + offsets, mask=offsets < n, other=0.0).to(tl.float32)
+    value += tl.load(x + offsets, mask=offsets < n, other=0.0).to(tl.float32)
+    tl.store(out + offsets, value.to(out.dtype.element_ty), mask=offsets < n)
 
 
 @triton.jit
@@ -103,120 +109,129 @@ def _nf4_rows(
     x,
     packed,
     scales,
-    seconds,
+    second_scales,
     offset,
     code,
     table,
     rows,
-    there,
+    row_mask,
     n: tl.constexpr,
     NESTED: tl.constexpr,
     ROWS: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """Those rows [ROWS] of W x, W in bitsandbytes' NF4, x in 16 bits and in planes (`_place`).
+    """Rows [ROWS] of W x, for W in bitsandbytes' NF4 format and x in 16 bits in planes (`_plane_index`).
 
-    Two weights are a byte, and 64 share a scale. NESTED: that is in 8 bits itself, an entry of `code`, and
-    256 of them share one.
+    A byte has two weights, and 64 weights share a scale. With NESTED a scale is an 8-bit index into `code`,
+    and 256 scales share a second scale.
     """
     values = tl.load(table + tl.arange(0, 16))
     total = tl.zeros([ROWS, WORDS // 4], tl.float32)
-    # What the next turn needs is on its way while this one computes.
-    eight, entry, second = _weights(packed, scales, seconds, rows, there, 0, n, NESTED, WORDS)
-    x0, x1, x2, x3 = _planes(x, 0, n, WORDS)
+    # The next iteration's operands are loaded while this one computes.
+    words, scale, second_scale = _load_words(
+        packed, scales, second_scales, rows, row_mask, 0, n, NESTED, WORDS
+    )
+    x0, x1, x2, x3 = _load_planes(x, 0, n, WORDS)
     for start in range(0, n // 8, WORDS):
-        following = start + WORDS
-        next_eight, next_entry, next_second = _weights(
-            packed, scales, seconds, rows, there, following, n, NESTED, WORDS
+        next_start = start + WORDS
+        next_words, next_scale, next_second_scale = _load_words(
+            packed, scales, second_scales, rows, row_mask, next_start, n, NESTED, WORDS
         )
-        y0, y1, y2, y3 = _planes(x, following, n, WORDS)
-        scale = tl.load(code + entry.to(tl.int32)) * second + tl.load(offset) if NESTED else second
+        y0, y1, y2, y3 = _load_planes(x, next_start, n, WORDS)
+        full_scale = (
+            tl.load(code + scale.to(tl.int32)) * second_scale + tl.load(offset) if NESTED else second_scale
+        )
         sums = tl.zeros([ROWS, WORDS], tl.float32)
-        sums = _two_more(sums, values, eight, x0, 0, x, ROWS, WORDS)
-        sums = _two_more(sums, values, eight, x1, 8, x, ROWS, WORDS)
-        sums = _two_more(sums, values, eight, x2, 16, x, ROWS, WORDS)
-        sums = _two_more(sums, values, eight, x3, 24, x, ROWS, WORDS)
-        total += tl.sum(tl.reshape(sums, [ROWS, WORDS // 4, 4]), 2) * scale
-        eight, entry, second = next_eight, next_entry, next_second
+        sums = _add_byte_products(sums, values, words, x0, 0, x, ROWS, WORDS)
+        sums = _add_byte_products(sums, values, words, x1, 8, x, ROWS, WORDS)
+        sums = _add_byte_products(sums, values, words, x2, 16, x, ROWS, WORDS)
+        sums = _add_byte_products(sums, values, words, x3, 24, x, ROWS, WORDS)
+        total += tl.sum(tl.reshape(sums, [ROWS, WORDS // 4, 4]), 2) * full_scale
+        words, scale, second_scale = next_words, next_scale, next_second_scale
         x0, x1, x2, x3 = y0, y1, y2, y3
     return tl.sum(total, 1)
 
 
 @triton.jit
-def _weights(
+def _load_words(
     packed,
     scales,
-    seconds,
+    second_scales,
     rows,
-    there,
+    row_mask,
     start,
     n: tl.constexpr,
     NESTED: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """Of each row WORDS words from `start` on, of eight weights each [rows, WORDS], and what the scale of
-    each four words is made of, twice [rows, WORDS / 4].
+    """WORDS words of eight weights from word `start` of each row, [ROWS, WORDS].
+
+    Also the scale and the second scale of each four words, both [ROWS, WORDS / 4].
     """
-    word = start + tl.arange(0, WORDS)
-    seen = there[:, None] & (word < n // 8)[None, :]
-    eight = tl.load(
-        packed.to(tl.pointer_type(tl.uint32)) + rows[:, None] * (n // 8) + word[None, :], mask=seen, other=0
+    word_index = start + tl.arange(0, WORDS)
+    mask = row_mask[:, None] & (word_index < n // 8)[None, :]
+    words = tl.load(
+        packed.to(tl.pointer_type(tl.uint32)) + rows[:, None] * (n // 8) + word_index[None, :],
+        mask=mask,
+        other=0,
     )
-    four = start // 4 + tl.arange(0, WORDS // 4)
-    seen = there[:, None] & (four < n // 32)[None, :]
-    group = rows[:, None] * (n // 64) + four[None, :] // 2
-    entry = tl.load(scales + group, mask=seen, other=0)
-    second = tl.load(seconds + group // 256, mask=seen, other=0.0) if NESTED else entry
-    return eight, entry, second
+    scale_index = start // 4 + tl.arange(0, WORDS // 4)
+    mask = row_mask[:, None] & (scale_index < n // 32)[None, :]
+    block = rows[:, None] * (n // 64) + scale_index[None, :] // 2
+    scale = tl.load(scales + block, mask=mask, other=0)
+    second_scale = tl.load(second_scales + block // 256, mask=mask, other=0.0) if NESTED else scale
+    return words, scale, second_scale
 
 
 @triton.jit
-def _planes(x, start, n: tl.constexpr, WORDS: tl.constexpr):
-    """The numbers that meet those words, two of 16 bits in a word, [WORDS] four times."""
-    word = start + tl.arange(0, WORDS)
-    pairs = x.to(tl.pointer_type(tl.uint32)) + word
-    there = word < n // 8
-    x0 = tl.load(pairs, mask=there, other=0)
-    x1 = tl.load(pairs + n // 8, mask=there, other=0)
-    x2 = tl.load(pairs + 2 * (n // 8), mask=there, other=0)
-    x3 = tl.load(pairs + 3 * (n // 8), mask=there, other=0)
+def _load_planes(x, start, n: tl.constexpr, WORDS: tl.constexpr):
+    """The four planes of x for the same words: pairs of 16-bit numbers, [WORDS] each."""
+    word_index = start + tl.arange(0, WORDS)
+    pairs = x.to(tl.pointer_type(tl.uint32)) + word_index
+    mask = word_index < n // 8
+    x0 = tl.load(pairs, mask=mask, other=0)
+    x1 = tl.load(pairs + n // 8, mask=mask, other=0)
+    x2 = tl.load(pairs + 2 * (n // 8), mask=mask, other=0)
+    x3 = tl.load(pairs + 3 * (n // 8), mask=mask, other=0)
     return x0, x1, x2, x3
 
 
 @triton.jit
-def _two_more(
+def _add_byte_products(
     sums,
     values,
-    eight,
+    words,
     pair,
     SHIFT: tl.constexpr,
     x,
     ROWS: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """`sums` and the products of two of each eight weights, those of the byte at SHIFT, with a pair of x."""
+    """Add to `sums` the products of the two weights in the byte at SHIFT of each word with a pair of x."""
     if x.dtype.element_ty == tl.bfloat16:  # the upper half of a float32
         even = (pair << 16).to(tl.float32, bitcast=True)
         odd = (pair & 0xFFFF0000).to(tl.float32, bitcast=True)
     else:
         even = (pair & 0xFFFF).to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
         odd = (pair >> 16).to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
-    # The first weight of a byte is in its upper half.
-    upper = tl.gather(values, tl.reshape((eight >> (SHIFT + 4)) & 15, [ROWS * WORDS]).to(tl.int32), 0)
-    lower = tl.gather(values, tl.reshape((eight >> SHIFT) & 15, [ROWS * WORDS]).to(tl.int32), 0)
+    # The first weight of a byte is in its upper four bits.
+    upper = tl.gather(values, tl.reshape((words >> (SHIFT + 4)) & 15, [ROWS * WORDS]).to(tl.int32), 0)
+    lower = tl.gather(values, tl.reshape((words >> SHIFT) & 15, [ROWS * WORDS]).to(tl.int32), 0)
     sums += tl.reshape(upper, [ROWS, WORDS]) * even[None, :]
     return sums + tl.reshape(lower, [ROWS, WORDS]) * odd[None, :]
 
 
 @triton.jit
-def _plain_rows(x, weight, rows, there, n, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Those rows [ROWS] of W x, W as numbers."""
+def _unquantized_rows(x, weight, rows, row_mask, n, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Rows [ROWS] of W x, for an unquantised W."""
     sums = tl.zeros([ROWS, BLOCK], tl.float32)
     for start in range(0, n, BLOCK):
-        at = start + tl.arange(0, BLOCK)
-        value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
+        columns = start + tl.arange(0, BLOCK)
+        value = tl.load(x + columns, mask=columns < n, other=0.0).to(tl.float32)
         part = tl.load(
-            weight + rows[:, None] * n + at[None, :], mask=there[:, None] & (at < n)[None, :], other=0.0
+            weight + rows[:, None] * n + columns[None, :],
+            mask=row_mask[:, None] & (columns < n)[None, :],
+            other=0.0,
         )
         sums += value[None, :] * part.to(tl.float32)
     return tl.sum(sums, 1)
@@ -227,7 +242,7 @@ def _linear(
     x,
     weight,
     scales,
-    seconds,
+    second_scales,
     offset,
     bias,
     b,
@@ -236,42 +251,42 @@ def _linear(
     code,
     table,
     rows,
-    there,
+    row_mask,
     n: tl.constexpr,
     NF4: tl.constexpr,
     NESTED: tl.constexpr,
-    BIASED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     RANK: tl.constexpr,
-    RANKS: tl.constexpr,
+    RANK_PADDED: tl.constexpr,
     ROWS: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """Those rows of W x + bias + scaling B t, float32."""
+    """Rows [ROWS] of W x + bias + scaling B t, float32."""
     total = tl.zeros([ROWS], tl.float32)
-    # Asked for first, these arrive while W is read.
-    if BIASED:
-        total += tl.load(bias + rows, mask=there, other=0.0).to(tl.float32)
+    # Loaded first, so that they arrive while W is read.
+    if HAS_BIAS:
+        total += tl.load(bias + rows, mask=row_mask, other=0.0).to(tl.float32)
     if RANK > 0:
-        at = tl.arange(0, RANKS)
-        ranks = at < RANK
-        part = tl.load(
-            b + rows[:, None] * RANK + at[None, :], mask=there[:, None] & ranks[None, :], other=0.0
+        rank = tl.arange(0, RANK_PADDED)
+        rank_mask = rank < RANK
+        b_rows = tl.load(
+            b + rows[:, None] * RANK + rank[None, :], mask=row_mask[:, None] & rank_mask[None, :], other=0.0
         )
-        shrunk = tl.load(t + at, mask=ranks, other=0.0) * scaling
+        scaled_t = tl.load(t + rank, mask=rank_mask, other=0.0) * scaling
     if NF4:
         total += _nf4_rows(
-            x, weight, scales, seconds, offset, code, table, rows, there, n, NESTED, ROWS, WORDS
+            x, weight, scales, second_scales, offset, code, table, rows, row_mask, n, NESTED, ROWS, WORDS
         )
     else:
-        total += _plain_rows(x, weight, rows, there, n, ROWS, WORDS * 8)
+        total += _unquantized_rows(x, weight, rows, row_mask, n, ROWS, WORDS * 8)
     if RANK > 0:
-        total += tl.sum(part.to(tl.float32) * shrunk[None, :], 1)
+        total += tl.sum(b_rows.to(tl.float32) * scaled_t[None, :], 1)
     return total
 
 
 @triton.jit
 def _activated(x, ACTIVATION: tl.constexpr):
-    """By the numbers of `families.ACTIVATIONS`."""
+    """The activation with a number of `families.ACTIVATIONS`."""
     if ACTIVATION == 0:
         return x * tl.sigmoid(x)
     elif ACTIVATION == 1:
@@ -286,21 +301,21 @@ def project(
     x,
     w0,
     scales0,
-    second0,
+    second_scales0,
     offset0,
     bias0,
     b0,
     rows0,
     w1,
     scales1,
-    second1,
+    second_scales1,
     offset1,
     bias1,
     b1,
     rows1,
     w2,
     scales2,
-    second2,
+    second_scales2,
     offset2,
     bias2,
     b2,
@@ -314,134 +329,135 @@ def project(
     n: tl.constexpr,
     NF4: tl.constexpr,
     NESTED: tl.constexpr,
-    BIASED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     RANK: tl.constexpr,
-    RANKS: tl.constexpr,
+    RANK_PADDED: tl.constexpr,
     GATED: tl.constexpr,
     ACTIVATION: tl.constexpr,
-    ADD: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
     PLANES: tl.constexpr,
     ROWS: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """Up to three linear layers of x [n] with their adapters' parts, side by side in `out`.
+    """Up to three linear layers of x [n] with their adapters. Writes the concatenated outputs into `out`.
 
-    GATED: of two, activation(first) * second, in planes with PLANES (`_place`). ADD: `residual` is added. A
-    program makes ROWS numbers.
+    With GATED, two layers give activation(first) * second, in planes (`_plane_index`) with PLANES. With
+    HAS_RESIDUAL, `residual` is added. A program computes ROWS elements.
     """
     program = tl.program_id(0)
     if GATED:
         rows = program * ROWS + tl.arange(0, ROWS)
-        there = rows < rows0
+        row_mask = rows < rows0
         gate = _linear(
-            x, w0, scales0, second0, offset0, bias0, b0, t, scaling, code, table, rows, there, n,
-            NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
+            x, w0, scales0, second_scales0, offset0, bias0, b0, t, scaling, code, table,
+            rows, row_mask, n, NF4, NESTED, HAS_BIAS, RANK, RANK_PADDED, ROWS, WORDS,
         )  # fmt: skip
         up = _linear(
-            x, w1, scales1, second1, offset1, bias1, b1, t + RANK, scaling, code, table, rows, there, n,
-            NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
+            x, w1, scales1, second_scales1, offset1, bias1, b1, t + RANK, scaling, code, table,
+            rows, row_mask, n, NF4, NESTED, HAS_BIAS, RANK, RANK_PADDED, ROWS, WORDS,
         )  # fmt: skip
         total = _activated(gate, ACTIVATION) * up
-        to = _place(rows, rows0, PLANES)
+        offsets = _plane_index(rows, rows0, PLANES)
     else:
-        shift = 0
-        w = w0  # one by one: a kernel has no array of pointers
+        first_row = 0
+        w = w0  # separate variables: a kernel has no arrays of pointers
         scales = scales0
-        second = second0
+        second_scales = second_scales0
         offset = offset0
         bias = bias0
         b = b0
-        here = rows0
-        before = tl.cdiv(rows0, ROWS)
-        if program >= before:
-            program -= before
-            shift += rows0
+        num_rows = rows0
+        programs = tl.cdiv(rows0, ROWS)
+        if program >= programs:
+            program -= programs
+            first_row += rows0
             t += RANK
             w = w1
             scales = scales1
-            second = second1
+            second_scales = second_scales1
             offset = offset1
             bias = bias1
             b = b1
-            here = rows1
-            before = tl.cdiv(rows1, ROWS)
-            if program >= before:
-                program -= before
-                shift += rows1
+            num_rows = rows1
+            programs = tl.cdiv(rows1, ROWS)
+            if program >= programs:
+                program -= programs
+                first_row += rows1
                 t += RANK
                 w = w2
                 scales = scales2
-                second = second2
+                second_scales = second_scales2
                 offset = offset2
                 bias = bias2
                 b = b2
-                here = rows2
+                num_rows = rows2
         rows = program * ROWS + tl.arange(0, ROWS)
-        there = rows < here
+        row_mask = rows < num_rows
         total = _linear(
-            x, w, scales, second, offset, bias, b, t, scaling, code, table, rows, there, n,
-            NF4, NESTED, BIASED, RANK, RANKS, ROWS, WORDS,
+            x, w, scales, second_scales, offset, bias, b, t, scaling, code, table,
+            rows, row_mask, n, NF4, NESTED, HAS_BIAS, RANK, RANK_PADDED, ROWS, WORDS,
         )  # fmt: skip
-        to = shift + rows
-        if ADD:
-            total += tl.load(residual + to, mask=there, other=0.0).to(tl.float32)
-    tl.store(out + to, total.to(out.dtype.element_ty), mask=there)
+        offsets = first_row + rows
+        if HAS_RESIDUAL:
+            total += tl.load(residual + offsets, mask=row_mask, other=0.0).to(tl.float32)
+    tl.store(out + offsets, total.to(out.dtype.element_ty), mask=row_mask)
 
 
 @triton.jit
-def place_heads(
-    made,
+def rotate_and_store(
+    qkv,
     q_norm,
     k_norm,
     eps,
     cos,
     sin,
-    place,
+    position,
     queries,
     keys,
     values,
-    places,
-    heads,
-    groups,
-    SIZE: tl.constexpr,
-    HALF: tl.constexpr,
+    num_positions,
+    num_heads,
+    num_kv_heads,
+    HEAD_DIM: tl.constexpr,
+    HALF_PADDED: tl.constexpr,
     NORMED: tl.constexpr,
 ):
-    """Queries, keys and values of a token from `made` [(heads + 2 groups) * SIZE]; a program a head.
+    """Split `qkv` [(num_heads + 2 num_kv_heads) * HEAD_DIM] of a token into queries, keys and values.
 
-    Queries and keys are normed (NORMED) and turned by the angles of the token's place; keys and values are
-    written into theirs [groups, places, SIZE].
+    With NORMED, RMSNorm is applied to queries and keys; then the rotary embedding of the token's position.
+    Keys and values are written into the cache, [num_kv_heads, num_positions, HEAD_DIM].
+    There is a program per head.
     """
     head = tl.program_id(0)
-    at = tl.load(place)
-    half = tl.arange(0, HALF)
-    inside = half < SIZE // 2
-    first = tl.load(made + head * SIZE + half, mask=inside, other=0.0)
-    second = tl.load(made + head * SIZE + SIZE // 2 + half, mask=inside, other=0.0)
-    if head < heads + groups:
+    position_value = tl.load(position)
+    lane = tl.arange(0, HALF_PADDED)
+    mask = lane < HEAD_DIM // 2
+    first = tl.load(qkv + head * HEAD_DIM + lane, mask=mask, other=0.0)
+    second = tl.load(qkv + head * HEAD_DIM + HEAD_DIM // 2 + lane, mask=mask, other=0.0)
+    if head < num_heads + num_kv_heads:
         if NORMED:
             norm = q_norm
-            if head >= heads:
+            if head >= num_heads:
                 norm = k_norm
-            factor = tl.rsqrt((tl.sum(first * first) + tl.sum(second * second)) / SIZE + eps)
-            first *= factor * tl.load(norm + half, mask=inside, other=0.0).to(tl.float32)
-            second *= factor * tl.load(norm + SIZE // 2 + half, mask=inside, other=0.0).to(tl.float32)
-        angle = at * SIZE + half
-        c0 = tl.load(cos + angle, mask=inside, other=0.0)
-        s0 = tl.load(sin + angle, mask=inside, other=0.0)
-        c1 = tl.load(cos + angle + SIZE // 2, mask=inside, other=0.0)
-        s1 = tl.load(sin + angle + SIZE // 2, mask=inside, other=0.0)
-        turned = first * c0 - second * s0
+            factor = tl.rsqrt((tl.sum(first * first) + tl.sum(second * second)) / HEAD_DIM + eps)
+            first *= factor * tl.load(norm + lane, mask=mask, other=0.0).to(tl.float32)
+            second *= factor * tl.load(norm + HEAD_DIM // 2 + lane, mask=mask, other=0.0).to(tl.float32)
+        offsets = position_value * HEAD_DIM + lane
+        c0 = tl.load(cos + offsets, mask=mask, other=0.0)
+        s0 = tl.load(sin + offsets, mask=mask, other=0.0)
+        c1 = tl.load(cos + offsets + HEAD_DIM // 2, mask=mask, other=0.0)
+        s1 = tl.load(sin + offsets + HEAD_DIM // 2, mask=mask, other=0.0)
+        rotated = first * c0 - second * s0
         second = second * c1 + first * s1
-        first = turned
-    if head < heads:
-        to = queries + head * SIZE
-    elif head < heads + groups:
-        to = keys + ((head - heads) * places + at) * SIZE
+        first = rotated
+    if head < num_heads:
+        out = queries + head * HEAD_DIM
+    elif head < num_heads + num_kv_heads:
+        out = keys + ((head - num_heads) * num_positions + position_value) * HEAD_DIM
     else:
-        to = values + ((head - heads - groups) * places + at) * SIZE
-    tl.store(to + half, first.to(queries.dtype.element_ty), mask=inside)
-    tl.store(to + SIZE // 2 + half, second.to(queries.dtype.element_ty), mask=inside)
+        out = values + ((head - num_heads - num_kv_heads) * num_positions + position_value) * HEAD_DIM
+    tl.store(out + lane, first.to(queries.dtype.element_ty), mask=mask)
+    tl.store(out + HEAD_DIM // 2 + lane, second.to(queries.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -449,116 +465,131 @@ def attend(
     queries,
     keys,
     values,
-    place,
+    position,
     window,
     scaling,
     sums,
-    highest,
+    max_scores,
     totals,
-    places,
+    num_positions,
     splits,
-    SIZE: tl.constexpr,
-    SIZES: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    HEAD_DIM_PADDED: tl.constexpr,
     HEADS: tl.constexpr,
-    SHARING: tl.constexpr,
+    HEADS_PADDED: tl.constexpr,
     SPLIT: tl.constexpr,
     KEYS_AT_ONCE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """What the HEADS heads of a group see in SPLIT places: the sums of values, not yet divided by `totals`,
-    and the highest score (Dao et al. 2023, flash-decoding). Programs: groups x splits.
+    """Attention of HEADS queries of a key-value head to SPLIT positions (flash-decoding, Dao et al. 2023).
+
+    Writes the maximum score into `max_scores`, the sum of exp(score - maximum) into `totals`, and the values
+    weighted by exp(score - maximum), not normalised, into `sums`. Programs: num_kv_heads x splits.
     """
-    group = tl.program_id(0)
+    kv_head = tl.program_id(0)
     split = tl.program_id(1)
-    end = tl.load(place).to(tl.int32) + 1
+    end = tl.load(position).to(tl.int32) + 1
     first = 0
     if window > 0:
         first = tl.maximum(end - window, 0)
     start = split * SPLIT
     if start < end and start + SPLIT > first:
-        head = tl.arange(0, SHARING)
-        lane = tl.arange(0, SIZES)
-        known = (head < HEADS)[:, None] & (lane < SIZE)[None, :]
-        number = group * HEADS + head
-        q = tl.load(queries + number[:, None] * SIZE + lane[None, :], mask=known, other=0.0)
-        top = tl.full([SHARING], -1e30, tl.float32)
-        total = tl.zeros([SHARING], tl.float32)
-        sum_ = tl.zeros([SHARING, SIZES], tl.float32)
+        head = tl.arange(0, HEADS_PADDED)
+        dim = tl.arange(0, HEAD_DIM_PADDED)
+        query_mask = (head < HEADS)[:, None] & (dim < HEAD_DIM)[None, :]
+        query_head = kv_head * HEADS + head
+        q = tl.load(queries + query_head[:, None] * HEAD_DIM + dim[None, :], mask=query_mask, other=0.0)
+        maximum = tl.full([HEADS_PADDED], -1e30, tl.float32)
+        total = tl.zeros([HEADS_PADDED], tl.float32)
+        acc = tl.zeros([HEADS_PADDED, HEAD_DIM_PADDED], tl.float32)
         for begin in range(start, start + SPLIT, KEYS_AT_ONCE):
-            at = begin + tl.arange(0, KEYS_AT_ONCE)
-            seen = (at < end) & (at >= first)
-            where = (group * places + at[:, None]) * SIZE + lane[None, :]
-            shown = seen[:, None] & (lane < SIZE)[None, :]
-            k = tl.load(keys + where, mask=shown, other=0.0)
-            v = tl.load(values + where, mask=shown, other=0.0)
+            positions = begin + tl.arange(0, KEYS_AT_ONCE)
+            position_mask = (positions < end) & (positions >= first)
+            offsets = (kv_head * num_positions + positions[:, None]) * HEAD_DIM + dim[None, :]
+            mask = position_mask[:, None] & (dim < HEAD_DIM)[None, :]
+            k = tl.load(keys + offsets, mask=mask, other=0.0)
+            v = tl.load(values + offsets, mask=mask, other=0.0)
             scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
-            scores = tl.where(seen[None, :], scores * scaling, -1e30)
-            higher = tl.maximum(top, tl.max(scores, 1))
-            shares = tl.where(seen[None, :], tl.exp(scores - higher[:, None]), 0.0)
-            fade = tl.exp(top - higher)
-            total = total * fade + tl.sum(shares, 1)
-            sum_ = sum_ * fade[:, None] + tl.dot(shares.to(v.dtype), v, input_precision=PRECISION)
-            top = higher
-        to = number * splits + split
-        tl.store(sums + to[:, None] * SIZE + lane[None, :], sum_, mask=known)
-        tl.store(highest + to, top, mask=head < HEADS)
-        tl.store(totals + to, total, mask=head < HEADS)
+            scores = tl.where(position_mask[None, :], scores * scaling, -1e30)
+            new_maximum = tl.maximum(maximum, tl.max(scores, 1))
+            weights = tl.where(position_mask[None, :], tl.exp(scores - new_maximum[:, None]), 0.0)
+            rescale = tl.exp(maximum - new_maximum)
+            total = total * rescale + tl.sum(weights, 1)
+            acc = acc * rescale[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+            maximum = new_maximum
+        result = query_head * splits + split
+        tl.store(sums + result[:, None] * HEAD_DIM + dim[None, :], acc, mask=query_mask)
+        tl.store(max_scores + result, maximum, mask=head < HEADS)
+        tl.store(totals + result, total, mask=head < HEADS)
 
 
 @triton.jit
-def gather_heads(
+def merge_splits(
     sums,
-    highest,
+    max_scores,
     totals,
-    place,
+    position,
     window,
     out,
     splits,
-    SIZE: tl.constexpr,
-    SIZES: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    HEAD_DIM_PADDED: tl.constexpr,
     SPLIT: tl.constexpr,
     PLANES: tl.constexpr,
 ):
-    """What a head saw in all its splits, one after the other, in planes with PLANES; a program a head."""
+    """Merge the splits of a head in order, one program per head. With PLANES the output is in planes."""
     head = tl.program_id(0)
-    end = tl.load(place).to(tl.int32) + 1
+    end = tl.load(position).to(tl.int32) + 1
     first = 0
     if window > 0:
         first = tl.maximum(end - window, 0)
-    lane = tl.arange(0, SIZES)
-    top = -1e30
+    dim = tl.arange(0, HEAD_DIM_PADDED)
+    maximum = -1e30
     total = 0.0
-    sum_ = tl.zeros([SIZES], tl.float32)
+    acc = tl.zeros([HEAD_DIM_PADDED], tl.float32)
     for split in range(first // SPLIT, tl.cdiv(end, SPLIT)):
-        at = head * splits + split
-        here = tl.load(highest + at)
-        higher = tl.maximum(top, here)
-        fade = tl.exp(top - higher)
-        share = tl.exp(here - higher)
-        total = total * fade + tl.load(totals + at) * share
-        part = tl.load(sums + at * SIZE + lane, mask=lane < SIZE, other=0.0)
-        sum_ = sum_ * fade + part * share
-        top = higher
-    to = _place(head * SIZE + lane, tl.num_programs(0) * SIZE, PLANES)
-    tl.store(out + to, (sum_ / total).to(out.dtype.element_ty), mask=lane < SIZE)
+        result = head * splits + split
+        split_maximum = tl.load(max_scores + result)
+        new_maximum = tl.maximum(maximum, split_maximum)
+        rescale = tl.exp(maximum - new_maximum)
+        weight = tl.exp(split_maximum - new_maximum)
+        total = total * rescale + tl.load(totals + result) * weight
+        split_sums = tl.load(sums + result * HEAD_DIM + dim, mask=dim < HEAD_DIM, other=0.0)
+        acc = acc * rescale + split_sums * weight
+        maximum = new_maximum
+    offsets = _plane_index(head * HEAD_DIM + dim, tl.num_programs(0) * HEAD_DIM, PLANES)
+    tl.store(out + offsets, (acc / total).to(out.dtype.element_ty), mask=dim < HEAD_DIM)
 
 
 @triton.jit
 def unpack(
-    packed, scales, seconds, offset, code, table, out, blocks, NESTED: tl.constexpr, BLOCKS: tl.constexpr
+    packed,
+    scales,
+    second_scales,
+    offset,
+    code,
+    table,
+    out,
+    blocks,
+    NESTED: tl.constexpr,
+    BLOCKS: tl.constexpr,
 ):
-    """The weights of bitsandbytes' NF4 as numbers, in the order in which they are packed."""
+    """Unpack weights in the NF4 format of bitsandbytes, in their packed order."""
     values = tl.load(table + tl.arange(0, 16))
     block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
-    there = block < blocks
-    byte = block[:, None] * 32 + tl.arange(0, 32)[None, :]
-    both = tl.reshape(tl.load(packed + byte, mask=there[:, None], other=0), [BLOCKS * 32]).to(tl.int32)
-    scale = tl.load(scales + block, mask=there, other=0)
+    block_mask = block < blocks
+    byte_index = block[:, None] * 32 + tl.arange(0, 32)[None, :]
+    packed_bytes = tl.reshape(
+        tl.load(packed + byte_index, mask=block_mask[:, None], other=0), [BLOCKS * 32]
+    ).to(tl.int32)
+    scale = tl.load(scales + block, mask=block_mask, other=0)
     if NESTED:
-        scale = tl.load(code + scale.to(tl.int32)) * tl.load(seconds + block // 256, mask=there, other=0.0)
+        scale = tl.load(code + scale.to(tl.int32)) * tl.load(
+            second_scales + block // 256, mask=block_mask, other=0.0
+        )
         scale += tl.load(offset)
-    upper = tl.reshape(tl.gather(values, both >> 4, 0), [BLOCKS, 32]) * scale[:, None]
-    lower = tl.reshape(tl.gather(values, both & 15, 0), [BLOCKS, 32]) * scale[:, None]
+    upper = tl.reshape(tl.gather(values, packed_bytes >> 4, 0), [BLOCKS, 32]) * scale[:, None]
+    lower = tl.reshape(tl.gather(values, packed_bytes & 15, 0), [BLOCKS, 32]) * scale[:, None]
     weights = tl.reshape(tl.join(upper, lower), [BLOCKS, 64])
-    at = block[:, None] * 64 + tl.arange(0, 64)[None, :]
-    tl.store(out + at, weights.to(out.dtype.element_ty), mask=there[:, None])
+    offsets = block[:, None] * 64 + tl.arange(0, 64)[None, :]
+    tl.store(out + offsets, weights.to(out.dtype.element_ty), mask=block_mask[:, None])

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from templora_cli.config import Config, DecodeConfig, TrainConfig
-from templora_cli.engine.decoding.backends import able_backends
+from templora_cli.engine.decoding.backends import supported_backends
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
 from templora_cli.engine.memory.sizes import largest_below
@@ -225,7 +225,7 @@ def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, chunk: int,
     quantize = config.model.quantize
     if quantize == "auto":
         quantize = "nf4" if device_memory.device == "cuda" else "none"
-    able = able_backends(shape.config, device_memory.device, quantize)
+    able = supported_backends(shape.config, device_memory.device, quantize)
     # Another is asked for where that is "auto", or one that loading will refuse.
     backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
     parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize), backend)

@@ -18,7 +18,7 @@ from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from templora_cli.engine.kernels.nf4 import unpacked
+from templora_cli.engine.kernels.nf4 import unpacked_weight
 
 Draw = Callable[[Tensor, float], Tensor]
 """Draws a dropout mask for x [n, in]: uint8 [n, in], 1 where a number is retained."""
@@ -136,13 +136,13 @@ def _base_forward(base: Any, x: Tensor) -> Tensor:
     """base(x). For many rows, unpacking a 4-bit weight is faster than the product of bitsandbytes."""
     if isinstance(base, Linear4bit) and x.is_cuda and x.numel() >= MIN_ROWS_TO_UNPACK * x.shape[-1]:
         bias = None if base.bias is None else base.bias.to(x.dtype)
-        return nn.functional.linear(x, unpacked(base, x.dtype), bias)
+        return nn.functional.linear(x, unpacked_weight(base, x.dtype), bias)
     return base(x)  # type: ignore[no-any-return]
 
 
 def _weight(base: Any, dtype: torch.dtype) -> Tensor:
     """[out, in]"""
-    return unpacked(base, dtype) if isinstance(base, Linear4bit) else base.weight
+    return unpacked_weight(base, dtype) if isinstance(base, Linear4bit) else base.weight
 
 
 def _scaled(x: Tensor, scaling: float) -> Tensor:

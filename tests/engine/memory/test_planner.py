@@ -152,7 +152,7 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     assert made.backend == "int8" and BLOCK < 28 + 400
     assert made.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
-    copy = backend.decoder.copy.model
+    copy = backend.decoder.quantized.weights
     blocks = copy.blocks
     matrices = (blocks.qkv, blocks.out, blocks.gate_up, blocks.down, copy.head)
     assert made.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)

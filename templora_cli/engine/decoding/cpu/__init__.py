@@ -1,1 +1,1 @@
-"""The fast backend of a CPU."""
+"""The fast backend for a CPU."""

@@ -1,1 +1,1 @@
-"""The fast backend of a CUDA GPU."""
+"""The fast backend for a CUDA GPU."""

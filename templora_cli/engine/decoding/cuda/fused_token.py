@@ -1,8 +1,9 @@
-"""A token of Llama and its relatives on a GPU in few launches: what `captured` takes its graph of if it can.
+"""The forward pass of one token of Llama and similar models on a GPU, with few kernel launches.
 
-The forward pass of transformers launches over 100 kernels a block with an adapter, and most take less time
-than it takes to begin one. Here they are eleven (`triton_kernels`). The base stays as it is held, in NF4 or
-unquantised; the adapter is read where training writes it.
+The forward pass of transformers launches over 100 kernels per block with an adapter, and most run for less
+time than a launch takes. Here they are eleven (`triton_kernels`), and `cuda_graph` captures them if the model
+is supported. They read the base in its format, NF4 or unquantised, and the adapter's own parameters, which
+training changes in place.
 """
 
 from __future__ import annotations
@@ -16,55 +17,60 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from templora_cli.engine.decoding.transformer_blocks import Norm, TransformerBlock, layers_of, rotary_cos_sin
-from templora_cli.engine.kernels.families import ACTIVATIONS, activation_of, has_fast_decoder
-from templora_cli.engine.kernels.nf4 import has_kernels, is_packed, packed
+from templora_cli.engine.decoding.transformer_blocks import (
+    RMSNormWeights,
+    TransformerBlock,
+    layers_of,
+    rotary_cos_sin,
+)
+from templora_cli.engine.kernels.families import ACTIVATIONS, activation_name, has_fast_decoder
+from templora_cli.engine.kernels.nf4 import has_kernels, is_packed, packed_weight
 
 
 class LaunchSizes(NamedTuple):
-    """How much programs of `triton_kernels` read at a time."""
+    """Tile sizes of the programs of `triton_kernels`."""
 
     rows: int = 2
-    """Of a matrix, by `project`."""
+    """Rows of a matrix per program of `project`."""
     words: int = 128
-    """Of eight weights, by `project`."""
+    """Words of eight weights that `project` reads at once."""
     warps: int = 1
-    """Of `project`."""
+    """Warps of a program of `project`."""
     numbers: int = 4096
-    """Of a vector, by `shrink` and `add_normed`."""
+    """Elements of a vector that `shrink` and `add_normed` read at once."""
     split: int = 256
-    """Keys, by a program of `attend` in all."""
+    """Positions per program of `attend`."""
     keys: int = 64
-    """Of them at once."""
+    """Positions that `attend` reads at once."""
 
 
 LAUNCH_SIZES = LaunchSizes()
 
 
 def can_be_fused(module: nn.Module, compiles: Callable[[torch.device], bool] = has_kernels) -> bool:
-    """Are there kernels for the device, and do they know this model as it is held?"""
+    """Do the kernels support this device, and this model in its weight format?"""
     model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
     if not has_fast_decoder(model.config) or not compiles(model.device):
         return False
-    if not all(map(_are_alike, _groups(model))):
+    if not all(map(_can_share_launch, _linear_groups(model))):
         return False
-    kinds = {_kind(linear) for group in _groups(model) for linear in group}
-    kind = kinds.pop()
-    if kinds or kind is None:
+    formats = {_weight_format(linear) for group in _linear_groups(model) for linear in group}
+    weight_format = formats.pop()
+    if formats or weight_format is None:
         return False
-    return not kind.nf4 or model.dtype.itemsize == 2  # its product takes numbers of 16 bits
+    return not weight_format.nf4 or model.dtype.itemsize == 2  # the NF4 product needs 16-bit inputs
 
 
 class WeightFormat(NamedTuple):
-    """How a linear layer is held."""
+    """The format of a linear layer."""
 
     nf4: bool
     nested: bool
     adapted: bool
 
 
-def _groups(model: Any) -> Iterator[Sequence[Any]]:
-    """The linear layers of the blocks by their inputs, those with an adapter as such."""
+def _linear_groups(model: Any) -> Iterator[Sequence[Any]]:
+    """Yield the groups of linear layers that share an input, as LoRA layers if they have an adapter."""
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         yield attention.q_proj, attention.k_proj, attention.v_proj
@@ -73,78 +79,83 @@ def _groups(model: Any) -> Iterator[Sequence[Any]]:
         yield (mlp.down_proj,)
 
 
-def _are_alike(group: Sequence[Any]) -> bool:
-    """Have all a bias, and adapters of one rank and scale, or none?"""
-    return len({(getattr(_base(one), "bias", None) is None, _adapter(one)) for one in group}) == 1
+def _can_share_launch(group: Sequence[Any]) -> bool:
+    """Do all have a bias or none, and all adapters of the same rank and scale or none?"""
+    forms = {(getattr(_base_layer(linear), "bias", None) is None, _adapter_form(linear)) for linear in group}
+    return len(forms) == 1
 
 
-def _adapter(linear: Any) -> tuple[tuple[int, float], ...]:
-    """Ranks and scales of its adapters."""
+def _adapter_form(linear: Any) -> tuple[tuple[int, float], ...]:
+    """Rank and scale of each adapter of a layer."""
     if not isinstance(linear, LoraLayer):
         return ()
     return tuple((linear.r[name], linear.scaling[name]) for name in linear.active_adapters)
 
 
-def _base(linear: Any) -> Any:
+def _base_layer(linear: Any) -> Any:
     return linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
 
 
-def _kind(linear: Any) -> WeightFormat | None:
-    """None where it is not known here."""
-    base, adapted = _base(linear), isinstance(linear, LoraLayer)
+def _weight_format(linear: Any) -> WeightFormat | None:
+    """The format of a linear layer; None if it is not supported."""
+    base, adapted = _base_layer(linear), isinstance(linear, LoraLayer)
     if adapted and list(linear.lora_A) != linear.active_adapters:
         return None
     if type(base) is nn.Linear:
         return WeightFormat(nf4=False, nested=False, adapted=adapted)
-    return WeightFormat(nf4=True, nested=packed(base).nested, adapted=adapted) if is_packed(base) else None
+    if not is_packed(base):
+        return None
+    return WeightFormat(nf4=True, nested=packed_weight(base).nested, adapted=adapted)
 
 
 class ProjectionPart(NamedTuple):
-    """A linear layer as `triton_kernels.project` takes it. Where a flag says that it does not read one of
-    these, the weight stands for it."""
+    """The arguments of `triton_kernels.project` for a linear layer.
+
+    If a flag disables an argument, the weight is passed in its place.
+    """
 
     weight: Tensor
     scales: Tensor
-    second: Tensor
+    second_scales: Tensor
     offset: Tensor
     bias: Tensor
     b: Tensor
-    """LoRA's, [rows, rank]."""
+    """B of LoRA, [rows, rank]."""
     rows: int
 
 
-def _part(base: Any, b: Tensor | None) -> ProjectionPart:
+def _projection_part(base: Any, b: Tensor | None) -> ProjectionPart:
     weight = base.weight.data
-    scales, second, offset = packed(base)[1:4] if is_packed(base) else (weight,) * 3
-    bias = weight if base.bias is None else base.bias
-    return ProjectionPart(weight, scales, second, offset, bias, weight if b is None else b, base.out_features)
+    scales, second_scales, offset = packed_weight(base)[1:4] if is_packed(base) else (weight,) * 3
+    bias, b = weight if base.bias is None else base.bias, weight if b is None else b
+    return ProjectionPart(weight, scales, second_scales, offset, bias, b, base.out_features)
 
 
 class Projection:
-    """Linear layers with their adapters that share an input, at most three."""
+    """Up to three linear layers that share an input, with their adapters."""
 
     def __init__(self, modules: Sequence[Any], sizes: LaunchSizes = LAUNCH_SIZES) -> None:
         self.sizes = sizes
-        bases = [_base(module) for module in modules]
-        one = bases[0]
-        self.columns = one.in_features
+        bases = [_base_layer(module) for module in modules]
+        first = bases[0]
+        self.columns = first.in_features
         self.rows = [base.out_features for base in bases]
-        self.nf4 = is_packed(one)
-        self.nested = self.nf4 and packed(one).nested
-        self.biased = one.bias is not None
+        self.nf4 = is_packed(first)
+        self.nested = self.nf4 and packed_weight(first).nested
+        self.has_bias = first.bias is not None
         adapted = [module for module in modules if isinstance(module, LoraLayer)]
         adapter = adapted[0].active_adapters[0] if adapted else ""
         self.scaling = adapted[0].scaling[adapter] if adapted else 0.0
         self.a = [module.lora_A[adapter].weight for module in adapted]  # [rank, columns]
-        b = [module.lora_B[adapter].weight for module in adapted]
+        all_b = [module.lora_B[adapter].weight for module in adapted] or [None] * len(bases)
         self.rank = len(self.a[0]) if adapted else 0
-        parts = [_part(base, expand) for base, expand in zip(bases, b or [None] * len(bases), strict=True)]
-        parts += parts[-1:] * (3 - len(parts))  # of those that are not there no row is asked for
+        parts = [_projection_part(base, b) for base, b in zip(bases, all_b, strict=True)]
+        parts += parts[-1:] * (3 - len(parts))  # placeholders: no program computes their rows
         self.parts = [value for part in parts for value in part]
-        self.tables = packed(one)[4:6] if self.nf4 else (one.weight.data,) * 2
+        self.tables = packed_weight(first)[4:6] if self.nf4 else (first.weight.data,) * 2
 
-    def shrunk(self, x: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor]:
-        """x [n], normed where there is a norm, and what the adapters see of it [parts * rank], float32."""
+    def shrink(self, x: Tensor, norm: RMSNormWeights | None) -> tuple[Tensor, Tensor]:
+        """Return norm(x) [n], or x without a norm, and its products with LoRA's A [parts * rank], float32."""
         from templora_cli.engine.kernels.triton_kernels import shrink
 
         t = torch.empty(max(1, len(self.a) * self.rank), device=x.device, dtype=torch.float32)
@@ -168,32 +179,34 @@ class Projection:
     def __call__(
         self,
         x: Tensor,
-        norm: Norm | None,
+        norm: RMSNormWeights | None,
         out: Tensor,
         *,
-        gated: int | None = None,
-        added: Tensor | None = None,
+        gate_activation: int | None = None,
+        residual: Tensor | None = None,
     ) -> Tensor:
-        """Of x [n], normed where there is a norm: the layers' outputs side by side, written into `out`.
+        """Write the concatenated outputs of the layers for norm(x), or x without a norm, into `out`.
 
-        With `gated`, the number of an activation, that of the first times the second; with `added` plus that.
+        x is [n]. With `gate_activation`, a number of `ACTIVATIONS`, the output is activation(first) * second.
+        `residual` is added to the output.
         """
         from templora_cli.engine.kernels.triton_kernels import project
 
-        x, t = self.shrunk(x, norm)
-        rows = self.rows[:1] if gated is not None else self.rows
+        x, t = self.shrink(x, norm)
+        gated = gate_activation is not None
+        rows = self.rows[:1] if gated else self.rows
         programs = sum(-(-count // self.sizes.rows) for count in rows)
         project[(programs,)](
-            *(x, *self.parts, t, self.scaling, *self.tables, out if added is None else added, out),
+            *(x, *self.parts, t, self.scaling, *self.tables, out if residual is None else residual, out),
             n=self.columns,
             NF4=self.nf4,
             NESTED=self.nested,
-            BIASED=self.biased,
+            HAS_BIAS=self.has_bias,
             RANK=self.rank,
-            RANKS=_power(self.rank),
-            GATED=gated is not None,
-            ACTIVATION=gated or 0,
-            ADD=added is not None,
+            RANK_PADDED=_next_power_of_two(self.rank),
+            GATED=gated,
+            ACTIVATION=gate_activation or 0,
+            HAS_RESIDUAL=residual is not None,
             PLANES=self.nf4,
             ROWS=self.sizes.rows,
             WORDS=self.sizes.words,
@@ -203,107 +216,117 @@ class Projection:
 
 
 class FusedToken:
-    """The logits after one token, by the weights of a model that `can_be_fused`."""
+    """The logits after one token, for a model for which `can_be_fused` is true."""
 
     def __init__(self, module: nn.Module, sizes: LaunchSizes = LAUNCH_SIZES) -> None:
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         self.model, self.sizes = model, sizes
         layers = list(layers_of(model))
-        self.kinds = sorted({kind for _, kind, _ in layers})
+        self.layer_types = sorted({layer_type for _, layer_type, _ in layers})
         self.blocks = [
-            FusedBlock(layer, model.config, self.kinds.index(kind), window, sizes)
-            for layer, kind, window in layers
+            FusedBlock(layer, model.config, self.layer_types.index(layer_type), window, sizes)
+            for layer, layer_type, window in layers
         ]
-        self.norm = Norm(model.model.norm)
-        self._angles: list[tuple[Tensor, Tensor]] = []
-        """cos and sin of each kind, [places, head_dim], float32."""
+        self.norm = RMSNormWeights(model.model.norm)
+        self._cos_sin: list[tuple[Tensor, Tensor]] = []
+        """cos and sin of each layer type, [positions, head_dim], float32."""
 
-    def reserve(self, places: int) -> None:
-        """Know the angles of so many places."""
-        self._angles = [rotary_cos_sin(self.model, kind, places) for kind in self.kinds]
+    def reserve(self, num_positions: int) -> None:
+        """Compute cos and sin of the given number of positions."""
+        self._cos_sin = [
+            rotary_cos_sin(self.model, layer_type, num_positions) for layer_type in self.layer_types
+        ]
 
-    def __call__(self, token: Tensor, place: Tensor, layers: Sequence[Any]) -> Tensor:
-        """Logits [V] after `token` [1, 1], which stands at `place` [1].
+    def __call__(self, token: Tensor, position: Tensor, layers: Sequence[Any]) -> Tensor:
+        """The logits [V] after `token` [1, 1] at `position` [1].
 
-        `layers` have `keys` and `values` [1, groups, places, head_dim] with room for it; its own are
-        written into them.
+        `layers` have `keys` and `values` [1, num_kv_heads, positions, head_dim]. The token's keys and values
+        are written into them.
         """
         x = self.model.model.embed_tokens(token)[0, 0]
-        for block, kept in zip(self.blocks, layers, strict=True):
-            x = block(x, place, kept.keys, kept.values, *self._angles[block.kind])
-        return self.model.lm_head(_normed(self.norm, x, self.sizes.numbers))  # type: ignore[no-any-return]
+        for block, cache in zip(self.blocks, layers, strict=True):
+            x = block(x, position, cache.keys, cache.values, *self._cos_sin[block.rope_index])
+        return self.model.lm_head(_rms_norm(self.norm, x, self.sizes.numbers))  # type: ignore[no-any-return]
 
 
 class FusedBlock(TransformerBlock[Projection]):
-    """A block as one token goes through it."""
+    """The forward pass of one token through a block."""
 
-    def __init__(self, layer: Any, config: Any, kind: int, window: int | None, sizes: LaunchSizes) -> None:
+    def __init__(
+        self, layer: Any, config: Any, rope_index: int, window: int | None, sizes: LaunchSizes
+    ) -> None:
+        """`rope_index` is the index of the block's cos and sin."""
         super().__init__(layer, config, window, partial(Projection, sizes=sizes))
         self.sizes = sizes
-        self.kind, self.activation = kind, ACTIVATIONS[activation_of(config)]
+        self.rope_index, self.activation = rope_index, ACTIVATIONS[activation_name(config)]
 
     def __call__(
-        self, x: Tensor, place: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
+        self, x: Tensor, position: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
     ) -> Tensor:
         """[hidden] -> [hidden]"""
-        attended = self._attention(x, place, keys, values, cos, sin)
-        x = self._sum(x, self.out, attended, self.after_attention)
-        gated = torch.empty(self.down.columns, device=x.device, dtype=x.dtype)
-        self.gate_up(x, self.before_mlp, gated, gated=self.activation)
-        return self._sum(x, self.down, gated, self.after_mlp)
+        attended = self._attention(x, position, keys, values, cos, sin)
+        x = self._add_projection(x, self.out, attended, self.after_attention)
+        hidden = torch.empty(self.down.columns, device=x.device, dtype=x.dtype)
+        self.gate_up(x, self.before_mlp, hidden, gate_activation=self.activation)
+        return self._add_projection(x, self.down, hidden, self.after_mlp)
 
-    def _sum(self, x: Tensor, projection: Projection, made: Tensor, norm: Norm | None) -> Tensor:
-        """x and what the projection makes of `made`, through a norm where there is one."""
+    def _add_projection(
+        self, x: Tensor, projection: Projection, y: Tensor, norm: RMSNormWeights | None
+    ) -> Tensor:
+        """x + norm(projection(y)), or x + projection(y) without a norm."""
         out = torch.empty_like(x)
         if norm is None:
-            return projection(made, None, out, added=x)
-        return _added(x, norm, projection(made, None, out), self.sizes.numbers)
+            return projection(y, None, out, residual=x)
+        return _add_normed(x, norm, projection(y, None, out), self.sizes.numbers)
 
     def _attention(
-        self, x: Tensor, place: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
+        self, x: Tensor, position: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor
     ) -> Tensor:
-        from templora_cli.engine.kernels.triton_kernels import attend, gather_heads, place_heads
+        from templora_cli.engine.kernels.triton_kernels import attend, merge_splits, rotate_and_store
 
-        heads, groups, size, places = self.heads, self.groups, self.size, keys.shape[2]
-        split, at_once = self.sizes.split, self.sizes.keys
-        window, splits = self.window or 0, -(-places // split)
+        num_heads, num_kv_heads, head_dim = self.num_heads, self.num_kv_heads, self.head_dim
+        num_positions, split, keys_at_once = keys.shape[2], self.sizes.split, self.sizes.keys
+        window, splits = self.window or 0, -(-num_positions // split)
 
-        def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        def buffer(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.empty(shape, device=x.device, dtype=dtype)
 
-        made = self.qkv(x, self.before_attention, room((heads + 2 * groups) * size))
-        queries, attended = (room(heads * size, dtype=x.dtype) for _ in range(2))
+        qkv = self.qkv(x, self.before_attention, buffer((num_heads + 2 * num_kv_heads) * head_dim))
+        queries, attended = (buffer(num_heads * head_dim, dtype=x.dtype) for _ in range(2))
         q_norm, k_norm, eps = cos, cos, 0.0
         if self.q_norm and self.k_norm:
             q_norm, k_norm, eps = self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
-        place_heads[(heads + 2 * groups,)](
-            *(made, q_norm, k_norm, eps, cos, sin, place, queries, keys, values, places, heads, groups),
-            SIZE=size,
-            HALF=_power(size // 2),
+        rotate_and_store[(num_heads + 2 * num_kv_heads,)](
+            *(qkv, q_norm, k_norm, eps, cos, sin, position, queries, keys, values),
+            *(num_positions, num_heads, num_kv_heads),
+            HEAD_DIM=head_dim,
+            HALF_PADDED=_next_power_of_two(head_dim // 2),
             NORMED=self.q_norm is not None,
         )
-        sums, highest, totals = room(heads, splits, size), room(heads, splits), room(heads, splits)
-        attend[(groups, splits)](
-            *(queries, keys, values, place, window, self.scaling, sums, highest, totals, places, splits),
-            SIZE=size,
-            SIZES=max(16, _power(size)),
-            HEADS=heads // groups,
-            SHARING=max(16, _power(heads // groups)),
+        sums = buffer(num_heads, splits, head_dim)
+        max_scores, totals = buffer(num_heads, splits), buffer(num_heads, splits)
+        attend[(num_kv_heads, splits)](
+            *(queries, keys, values, position, window, self.scaling),
+            *(sums, max_scores, totals, num_positions, splits),
+            HEAD_DIM=head_dim,
+            HEAD_DIM_PADDED=max(16, _next_power_of_two(head_dim)),
+            HEADS=num_heads // num_kv_heads,
+            HEADS_PADDED=max(16, _next_power_of_two(num_heads // num_kv_heads)),
             SPLIT=split,
-            KEYS_AT_ONCE=at_once if size <= 128 else at_once // 2,
-            PRECISION="ieee" if x.dtype == torch.float32 else "tf32",  # of float32 alone
+            KEYS_AT_ONCE=keys_at_once if head_dim <= 128 else keys_at_once // 2,
+            PRECISION="ieee" if x.dtype == torch.float32 else "tf32",  # applies to float32 only
         )
-        gather_heads[(heads,)](
-            *(sums, highest, totals, place, window, attended, splits),
-            SIZE=size,
-            SIZES=max(16, _power(size)),
+        merge_splits[(num_heads,)](
+            *(sums, max_scores, totals, position, window, attended, splits),
+            HEAD_DIM=head_dim,
+            HEAD_DIM_PADDED=max(16, _next_power_of_two(head_dim)),
             SPLIT=split,
             PLANES=self.out.nf4,
         )
         return attended
 
 
-def _normed(norm: Norm, x: Tensor, block: int) -> Tensor:
+def _rms_norm(norm: RMSNormWeights, x: Tensor, block: int) -> Tensor:
     """RMSNorm, [n] -> [n]."""
     from templora_cli.engine.kernels.triton_kernels import shrink
 
@@ -320,8 +343,8 @@ def _normed(norm: Norm, x: Tensor, block: int) -> Tensor:
     return normed
 
 
-def _added(x: Tensor, norm: Norm, y: Tensor, block: int) -> Tensor:
-    """x and the norm of y, [n]."""
+def _add_normed(x: Tensor, norm: RMSNormWeights, y: Tensor, block: int) -> Tensor:
+    """x + norm(y), [n]."""
     from templora_cli.engine.kernels.triton_kernels import add_normed
 
     out = torch.empty_like(x)
@@ -330,6 +353,6 @@ def _added(x: Tensor, norm: Norm, y: Tensor, block: int) -> Tensor:
     return out
 
 
-def _power(n: int) -> int:
-    """The least power of two that is not below n."""
+def _next_power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()

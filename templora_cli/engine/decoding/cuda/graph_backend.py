@@ -1,4 +1,4 @@
-"""The fast backend of a GPU: a token is one captured graph, the adapter live in it."""
+"""The graph backend for GPUs: a token is one captured CUDA graph, with the live adapter."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from templora_cli.engine.decoding.protocols import BLOCK
 
 
 class GraphBackend(CachedBackend):
-    """Tokens from a graph, which reads the adapter where training writes it."""
+    """Decodes with a graph that reads the adapter's parameters, which training changes in place."""
 
     decoder: CudaGraphDecoder
 
     def __init__(self, module: nn.Module, *, block: int = BLOCK) -> None:
-        """`module` is a model whose configuration `families.can_use_cuda_graph` allows, on any device."""
+        """`module` is a model on any device for which `families.can_use_cuda_graph` is true."""
         on_gpu = next(module.parameters()).is_cuda
         fused = FusedToken(module) if on_gpu and can_be_fused(module) else None
         super().__init__(module, CudaGraphDecoder(module, fused=fused, block=block))

@@ -1,11 +1,11 @@
-"""The list of what stands between logits and a token.
+"""The processors between logits and a token.
 
-A new one is a file here, a row in the list and a field of `DecodeConfig`.
+A new one is a file in this package, a row in `PROCESSORS` and a field of `DecodeConfig`.
 """
 
 from __future__ import annotations
 
-from templora_cli.engine.decoding.processors.banned import Banned
+from templora_cli.engine.decoding.processors.banned import BannedTokens
 from templora_cli.engine.decoding.processors.min_p import MinP
 from templora_cli.engine.decoding.processors.processor import Processor
 from templora_cli.engine.decoding.processors.repetition_penalty import RepetitionPenalty
@@ -13,5 +13,5 @@ from templora_cli.engine.decoding.processors.temperature import Temperature
 from templora_cli.engine.decoding.processors.top_k import TopK
 from templora_cli.engine.decoding.processors.top_p import TopP
 
-PROCESSORS: tuple[type[Processor], ...] = (RepetitionPenalty, Banned, Temperature, TopK, TopP, MinP)
-"""In the order of `generate()`: those of scores, then the cuts."""
+PROCESSORS: tuple[type[Processor], ...] = (RepetitionPenalty, BannedTokens, Temperature, TopK, TopP, MinP)
+"""In the order of `generate()`: score processors, then filters."""

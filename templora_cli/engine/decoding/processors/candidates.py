@@ -1,4 +1,4 @@
-"""Tokens that may come out, the likeliest first, as cuts see them: with torch or with numpy."""
+"""The candidate tokens that filters work on, with torch or with numpy."""
 
 from __future__ import annotations
 
@@ -10,107 +10,110 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-ONE = 1 << 40
-"""The share 1 as a whole number."""
+FIXED_POINT_ONE = 1 << 40
+"""The probability 1 as an integer."""
 
 
 class Candidates(ABC):
-    """Arrays [n] of tokens and their shares; what is taken out is marked, and the arrays stay."""
+    """Tokens [n] and their probabilities [n], the most likely first. Removed tokens are masked."""
 
     xp: ClassVar[Any]
     """The array library: numpy or torch."""
 
     tokens: Any
-    kept: Any = None
-    """Which of them may still come out; None while all may."""
-    _shares: Any = None
+    mask: Any = None
+    """Which tokens remain, bool [n]; None while all do."""
+    _unmasked_probs: Any = None
 
     @property
-    def shares(self) -> Any:
-        """What each is as likely as, float32; their sum was 1 before any was taken out."""
-        if self._shares is None:
-            self._shares = self._normalised()
-        return self._shares
+    def unmasked_probs(self) -> Any:
+        """The probabilities of all tokens, float32, as if none were masked; their sum is 1."""
+        if self._unmasked_probs is None:
+            self._unmasked_probs = self._softmax()
+        return self._unmasked_probs
 
     @property
-    def left(self) -> Any:
-        """The shares, 0 where a token was taken out."""
-        return self.shares if self.kept is None else self.shares * self.kept
+    def masked_probs(self) -> Any:
+        """The same with 0 for masked tokens; not normalised."""
+        return self.unmasked_probs if self.mask is None else self.unmasked_probs * self.mask
 
     @property
-    def probabilities(self) -> Any:
-        """What is left so that its sum is 1."""
-        return self.shares if self.kept is None else self.left / self.left.sum()
+    def probs(self) -> Any:
+        """The probabilities of the remaining tokens; their sum is 1."""
+        return self.unmasked_probs if self.mask is None else self.masked_probs / self.masked_probs.sum()
 
     @property
-    def before(self) -> Any:
-        """What the likelier ones hold of the probability."""
-        return self._before(self.probabilities)
+    def cumulative_before(self) -> Any:
+        """For each token the sum of `probs` of more likely ones."""
+        return self._exclusive_cumsum(self.probs)
 
-    def first(self, count: int) -> None:
-        """Keep the likeliest ones only, so many."""
-        if self.kept is None:
+    def restrict_to_top(self, count: int) -> None:
+        """Remove all but the `count` most likely remaining tokens."""
+        if self.mask is None:
             self._truncate(count)
-            self._shares = None
+            self._unmasked_probs = None
         else:
-            self.keep(self.kept.cumsum(0) <= count)
+            self.restrict(self.mask.cumsum(0) <= count)
 
-    def keep(self, mask: Any) -> None:
-        """Keep those only that `mask` [n] names."""
-        self.kept = mask if self.kept is None else self.kept & mask
+    def restrict(self, mask: Any) -> None:
+        """Remove the tokens where `mask` [n] is false."""
+        self.mask = mask if self.mask is None else self.mask & mask
 
     @abstractmethod
-    def _normalised(self) -> Any:
-        """The shares of all."""
+    def _softmax(self) -> Any:
+        """The probabilities of all tokens."""
 
     @abstractmethod
     def _truncate(self, count: int) -> None:
-        """Drop all but the first."""
+        """Drop all tokens after the first `count` from the arrays."""
 
     @abstractmethod
-    def _before(self, probabilities: Any) -> Any:
-        """For each the sum of those before it."""
+    def _exclusive_cumsum(self, probs: Any) -> Any:
+        """For each element the sum of those before it."""
 
 
 class DeviceCandidates(Candidates):
-    """Of a GPU, which is never waited for."""
+    """Candidates on a GPU, without synchronisation."""
 
     xp: ClassVar[Any] = torch
 
     def __init__(self, scores: Tensor) -> None:
-        """Of all scores [V]."""
+        """All tokens, by their scores [V]."""
         self._scores, self.tokens = scores.sort(descending=True, stable=True)
 
-    def _normalised(self) -> Tensor:
+    def _softmax(self) -> Tensor:
         return self._scores.softmax(-1)
 
     def _truncate(self, count: int) -> None:
         self._scores, self.tokens = self._scores[:count], self.tokens[:count]
 
-    def _before(self, probabilities: Tensor) -> Tensor:
-        # In whole numbers: a GPU adds up floats in another order each time.
-        counts = (probabilities * ONE).long()
-        return (counts.cumsum(-1) - counts) / ONE
+    def _exclusive_cumsum(self, probs: Tensor) -> Tensor:
+        # In integers: a GPU sums floats in a different order each time.
+        counts = (probs * FIXED_POINT_ONE).long()
+        return (counts.cumsum(-1) - counts) / FIXED_POINT_ONE
 
 
 class HostCandidates(Candidates):
-    """Of a CPU, which may be asked for some of the tokens."""
+    """Candidates on a CPU, which may be only the most likely tokens."""
 
     xp: ClassVar[Any] = np
 
     def __init__(
         self, tokens: NDArray[np.int64], weights: NDArray[np.float32], total: np.floating[Any]
     ) -> None:
-        """Tokens [n], the likeliest first, with what they weigh; all there are weigh `total`."""
+        """Tokens [n], the most likely first, with unnormalised probabilities `weights` [n].
+
+        `total` is the sum of the weights of the whole vocabulary.
+        """
         self.tokens, self._weights, self._total = tokens, weights, total
 
-    def _normalised(self) -> NDArray[np.float32]:
-        shares: NDArray[np.float32] = self._weights / self._total
-        return shares
+    def _softmax(self) -> NDArray[np.float32]:
+        probs: NDArray[np.float32] = self._weights / self._total
+        return probs
 
     def _truncate(self, count: int) -> None:
         self.tokens, self._weights = self.tokens[:count], self._weights[:count]
         self._total = self._weights.sum()
 
-    def _before(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        return probabilities.cumsum() - probabilities
+    def _exclusive_cumsum(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return probs.cumsum() - probs

@@ -1,7 +1,7 @@
-"""What stands between logits and a token: processors of scores, and cuts of what may come out.
+"""Processors between logits and a token: score processors change scores, filters remove tokens.
 
-Each says what it does twice: by definition, plainly and in float64, and as it is done while a book is
-written. tests/engine/decoding/test_sampling.py holds the second against the first.
+Each has a plain reference implementation in float64 and a fast one for decoding.
+tests/engine/decoding/test_sampling.py compares the two.
 """
 
 from __future__ import annotations
@@ -20,53 +20,61 @@ from templora_cli.engine.decoding.processors.candidates import Candidates
 
 
 class Processor(ABC):
-    """One of those that `generate()` of transformers calls processors and warpers."""
+    """A step of sampling: `generate()` of transformers calls them logits processors and warpers."""
 
     fields: ClassVar[tuple[str, ...]] = ()
-    """Of `DecodeConfig`: what it goes by."""
-    warps: ClassVar[bool] = True
-    """Is it left out where the likeliest token is taken?"""
+    """The fields of `DecodeConfig` that it uses."""
+    skipped_if_greedy: ClassVar[bool] = True
+    """Is it skipped in greedy decoding?"""
 
     def __init__(self, config: DecodeConfig, banned: Sequence[int], device: torch.device) -> None:
-        """`banned` tokens may not come out; scores are on `device`."""
+        """`banned` tokens are never drawn; scores are on `device`."""
         self.config, self.banned, self.device = config, banned, device
 
     @property
-    def is_on(self) -> bool:
-        """Does it do anything with these settings?"""
+    def is_active(self) -> bool:
+        """Does it have an effect with these settings?"""
         return True
 
     @abstractmethod
-    def by_definition(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
-        """Scores [V] of the token that follows `ids`, float64 in and out; -inf where it may not come out."""
+    def reference(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
+        """The processed scores [V] of the token that follows `ids`, float64 in and out.
+
+        -inf for a token that may not be drawn.
+        """
 
 
 class ScoreProcessor(Processor):
-    """Changes the scores of tokens, each by itself."""
+    """Changes the score of each token independently."""
 
     @abstractmethod
-    def on_device(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
-        """Scores [V] of the token that follows `ids`, float32 in and out; it may write into them."""
+    def apply_on_device(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
+        """The processed scores [V] of the token that follows `ids`, float32 in and out.
 
-    def on_host(self, scores: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float32]:
-        """The same for an array on the CPU."""
-        return self.on_device(torch.from_numpy(scores), ids).numpy()
-
-
-class Cut(Processor):
-    """Takes some of the tokens out, by how likely all are."""
-
-    @abstractmethod
-    def cut(self, candidates: Candidates) -> None:
-        """Take them out, by array operations that torch and numpy have both (`candidates.xp`).
-
-        At least one has to stay.
+        May modify `scores` in place.
         """
 
-    def are_enough(self, tokens: int, held: float, nats: float) -> bool | None:
-        """Are the likeliest `tokens`, those within `nats` of the likeliest, all that may be left after it?
+    def apply_on_host(self, scores: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float32]:
+        """The same for a numpy array."""
+        return self.apply_on_device(torch.from_numpy(scores), ids).numpy()
 
-        They hold the share `held`. None says that it leaves the same of them whether or not the others are
-        there, and takes out the least likely ones: then those behind it are asked.
+
+class TokenFilter(Processor):
+    """Removes tokens, depending on the probabilities of all tokens."""
+
+    @abstractmethod
+    def apply(self, candidates: Candidates) -> None:
+        """Remove tokens from `candidates` with operations that torch and numpy share (`candidates.xp`).
+
+        At least one token must remain.
+        """
+
+    def covers_result(self, count: int, probability: float, nats: float) -> bool | None:
+        """Do the `count` most likely tokens include all that can remain after this filter?
+
+        They are the tokens within `nats` of the most likely one, with a total probability of `probability`.
+        None: not necessarily, but the filter removes only the least likely tokens, and the same of these
+        `count` whether or not the others are present; the next filter decides. False is always correct, and
+        costs a sort of the whole vocabulary.
         """
         return False

@@ -1,4 +1,4 @@
-"""`temperature`: how freely tokens are drawn."""
+"""`temperature`: flattens (above 1) or sharpens (below 1) the distribution."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from templora_cli.engine.decoding.processors.processor import ScoreProcessor
 
 
 class Temperature(ScoreProcessor):
-    """What scores are divided by."""
+    """Divides scores by the temperature."""
 
     fields = ("temperature",)
 
-    def by_definition(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
-        """See `Processor.by_definition`."""
+    def reference(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
+        """See `Processor.reference`."""
         return scores / self.config.temperature
 
-    def on_device(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
-        """See `ScoreProcessor.on_device`."""
+    def apply_on_device(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
+        """See `ScoreProcessor.apply_on_device`."""
         return scores.div_(self.config.temperature)
 
-    def on_host(self, scores: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float32]:
-        """See `ScoreProcessor.on_host`."""
+    def apply_on_host(self, scores: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float32]:
+        """See `ScoreProcessor.apply_on_host`."""
         scores /= np.float32(self.config.temperature)
         return scores

@@ -1,4 +1,4 @@
-"""`top_p`: the likeliest tokens that hold this share of the probability (nucleus; arXiv 1904.09751)."""
+"""`top_p`: the fewest most likely tokens with this total probability (nucleus sampling, arXiv 1904.09751)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from templora_cli.engine.decoding.processors.candidates import Candidates
-from templora_cli.engine.decoding.processors.processor import Cut
+from templora_cli.engine.decoding.processors.processor import TokenFilter
 
-MIN_SHARE = 1e-30
-"""A float32 below the probability of any likeliest token: that one stays."""
+MIN_TOP_P = 1e-30
+"""Lower bound of `top_p`, positive in float32: the most likely token always remains."""
 
 
-class TopP(Cut):
-    """A token is left out where the likelier ones hold the share already."""
+class TopP(TokenFilter):
+    """Removes a token if the more likely ones already have the total probability."""
 
     fields = ("top_p",)
 
-    def by_definition(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
-        """See `Processor.by_definition`."""
-        shares, order = scores.softmax(-1).sort(descending=True, stable=True)
-        before = shares.cumsum(-1) - shares
+    def reference(self, scores: Tensor, ids: Sequence[int]) -> Tensor:
+        """See `Processor.reference`."""
+        probs, order = scores.softmax(-1).sort(descending=True, stable=True)
+        before = probs.cumsum(-1) - probs
         before[0] = 0
-        return scores.index_fill(0, order[before >= max(self.config.top_p, MIN_SHARE)], -math.inf)
+        return scores.index_fill(0, order[before >= max(self.config.top_p, MIN_TOP_P)], -math.inf)
 
-    def cut(self, candidates: Candidates) -> None:
-        """See `Cut.cut`."""
-        candidates.keep(candidates.before < max(self.config.top_p, MIN_SHARE))
+    def apply(self, candidates: Candidates) -> None:
+        """See `TokenFilter.apply`."""
+        candidates.restrict(candidates.cumulative_before < max(self.config.top_p, MIN_TOP_P))
 
-    def are_enough(self, tokens: int, held: float, nats: float) -> bool | None:
-        """See `Cut.are_enough`."""
-        return True if held > self.config.top_p else None
+    def covers_result(self, count: int, probability: float, nats: float) -> bool | None:
+        """See `TokenFilter.covers_result`."""
+        return True if probability > self.config.top_p else None

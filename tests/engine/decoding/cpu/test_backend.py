@@ -1,4 +1,4 @@
-"""The int8 backend: near the eager one, and never a token that hangs on what was decoded before."""
+"""The int8 backend: close to the eager one, and independent of earlier decoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from templora_cli.engine.decoding.cached import CachedBackend
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
 from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
-from templora_cli.engine.decoding.cpu.quantize import rounded
+from templora_cli.engine.decoding.cpu.quantize import quantize_rows
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import BLOCK, Backend
 from templora_cli.engine.decoding.sampling import sampler_for
@@ -31,22 +31,22 @@ def model(tiny_model: Path) -> LanguageModel:
 
 
 def change(model: LanguageModel, seed: int) -> None:
-    """Write other values into the adapter, as training does."""
+    """Change the adapter in place, as training does."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.adapter.values():
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-def drawn(backend: Backend, prompt: Sequence[int] = PROMPT, *, tokens: int = 30) -> list[int]:
+def decoded_tokens(backend: Backend, prompt: Sequence[int] = PROMPT, *, tokens: int = 30) -> list[int]:
     sampler = sampler_for(DecodeConfig(), torch.Generator().manual_seed(1), ())
     return [
         token.id for token in backend.decode(prompt, sampler=sampler, max_tokens=tokens, stop=lambda _: False)
     ]
 
 
-class Watching:
-    """Takes the likeliest token and keeps the logits."""
+class RecordingSampler:
+    """Records the logits and returns `tokens`, then the most likely ones."""
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
         self.tokens = list(tokens)
@@ -57,75 +57,75 @@ class Watching:
         return self.tokens.pop(0) if self.tokens else int(logits.argmax())
 
 
-def test_logits_are_near_those_of_the_eager_backend(model: LanguageModel) -> None:
+def test_logits_are_close_to_those_of_the_eager_backend(model: LanguageModel) -> None:
     change(model, 1)
-    eager, int8 = Watching(), Watching()
-    said = [
+    eager, int8 = RecordingSampler(), RecordingSampler()
+    tokens = [
         token.id
         for token in EagerBackend(model.module).decode(
             PROMPT, sampler=eager, max_tokens=40, stop=lambda _: False
         )
     ]
-    int8.tokens = said.copy()
+    int8.tokens = tokens.copy()
     list(Int8Backend(model.module).decode(PROMPT, sampler=int8, max_tokens=40, stop=lambda _: False))
     for ours, theirs in zip(int8.logits, eager.logits, strict=True):
         assert (ours - theirs).norm() < 0.05 * theirs.norm()
 
 
-def test_a_changed_adapter_is_decoded_with(model: LanguageModel) -> None:
+def test_a_changed_adapter_is_used(model: LanguageModel) -> None:
     backend = Int8Backend(model.module)
-    before = drawn(backend)
+    before = decoded_tokens(backend)
     change(model, 2)
     backend.adapter_changed()
-    after = drawn(backend)
+    after = decoded_tokens(backend)
     assert after != before
-    assert after == drawn(Int8Backend(model.module))
+    assert after == decoded_tokens(Int8Backend(model.module))
 
 
-def test_a_chunk_does_not_hang_on_those_before_it(model: LanguageModel) -> None:
-    """As after a resume, where nothing was decoded before: to the last bit."""
+def test_a_chunk_does_not_depend_on_earlier_chunks(model: LanguageModel) -> None:
+    """The same bits as after a resume, when nothing was decoded before."""
     change(model, 1)
-    fresh, used = Watching(), Watching()
+    fresh, used = RecordingSampler(), RecordingSampler()
     backend = Int8Backend(model.module)
-    drawn(backend, [*PROMPT, 65, 66])
+    decoded_tokens(backend, [*PROMPT, 65, 66])
     backend.chunk_begins()
-    for one, watching in ((backend, used), (Int8Backend(model.module), fresh)):
-        list(one.decode(PROMPT, sampler=watching, max_tokens=5, stop=lambda _: False))
+    for decoder, sampler in ((backend, used), (Int8Backend(model.module), fresh)):
+        list(decoder.decode(PROMPT, sampler=sampler, max_tokens=5, stop=lambda _: False))
     assert all(torch.equal(*pair) for pair in zip(fresh.logits, used.logits, strict=True))
 
 
-class Reading(Int8Decoder):
-    """Tells how many tokens it reads at a time."""
+class RecordingDecoder(Int8Decoder):
+    """Records the number of tokens in each call."""
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:
-        self.read = [*getattr(self, "read", []), len(ids)]
+        self.lengths = [*getattr(self, "lengths", []), len(ids)]
         return super().logits_after(ids)
 
 
-def test_a_prompt_is_read_from_where_it_differs(model: LanguageModel) -> None:
-    decoder = Reading(model.module, rounded)
+def test_the_common_prefix_of_prompts_is_not_computed_again(model: LanguageModel) -> None:
+    decoder = RecordingDecoder(model.module, quantize_rows)
     backend = CachedBackend(model.module, decoder)
-    said = drawn(backend, tokens=3)
-    assert decoder.read == [len(PROMPT), 1, 1]
-    decoder.read.clear()
-    drawn(backend, [*PROMPT, *said, 70, 71], tokens=1)
-    assert decoder.read == [3], "the third token was drawn and never read"
-    decoder.read.clear()
-    again = drawn(backend, [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
-    assert decoder.read[0] == 6
-    assert again == drawn(Int8Backend(model.module), [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
-    decoder.read.clear()
-    drawn(backend, PROMPT[:5], tokens=1)
-    assert decoder.read == [1], "the logits after the last token have to be computed"
+    tokens = decoded_tokens(backend, tokens=3)
+    assert decoder.lengths == [len(PROMPT), 1, 1]
+    decoder.lengths.clear()
+    decoded_tokens(backend, [*PROMPT, *tokens, 70, 71], tokens=1)
+    assert decoder.lengths == [3], "the third token was drawn but is not in the cache"
+    decoder.lengths.clear()
+    again = decoded_tokens(backend, [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
+    assert decoder.lengths[0] == 6
+    assert again == decoded_tokens(Int8Backend(model.module), [*PROMPT[:10], 72, *PROMPT[:5]], tokens=4)
+    decoder.lengths.clear()
+    decoded_tokens(backend, PROMPT[:5], tokens=1)
+    assert decoder.lengths == [1], "the logits after the last token must be computed"
 
 
-def test_gradients_are_on_between_its_tokens(model: LanguageModel) -> None:
+def test_gradients_are_enabled_between_tokens(model: LanguageModel) -> None:
     sampler = sampler_for(DecodeConfig(), torch.Generator(), ())
     for _ in Int8Backend(model.module).decode(PROMPT, sampler=sampler, max_tokens=2, stop=lambda _: False):
         assert torch.is_grad_enabled()
 
 
-def test_auto_takes_it_where_it_can(model: LanguageModel) -> None:
+def test_auto_chooses_int8_if_it_is_supported(model: LanguageModel) -> None:
     assert isinstance(backend_for(model, "auto"), Int8Backend)
     assert isinstance(backend_for(model, "eager"), EagerBackend)
     model.quantize = "nf4"
@@ -134,12 +134,12 @@ def test_auto_takes_it_where_it_can(model: LanguageModel) -> None:
         backend_for(model, "int8")
 
 
-def test_room_for_keys_and_values_comes_at_once_and_goes(model: LanguageModel) -> None:
+def test_the_cache_is_allocated_at_once_and_freed(model: LanguageModel) -> None:
     backend = Int8Backend(model.module)
-    stream = backend.decode(PROMPT, sampler=Watching(), max_tokens=2 * BLOCK, stop=lambda _: False)
+    stream = backend.decode(PROMPT, sampler=RecordingSampler(), max_tokens=2 * BLOCK, stop=lambda _: False)
     next(stream)
     assert backend.decoder._keys.shape[-1] >= len(PROMPT) + 2 * BLOCK
-    said = drawn(backend)
+    tokens = decoded_tokens(backend)
     backend.decoding_ends()
     assert backend.decoder._keys.numel() == backend.decoder._values.numel() == 0
-    assert drawn(backend) == said
+    assert decoded_tokens(backend) == tokens

@@ -1,4 +1,4 @@
-"""The project's own forward pass against that of transformers, on tiny random models."""
+"""The int8 decoder against the forward pass of transformers, with tiny random models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
-from templora_cli.engine.decoding.cpu.quantize import rounded
+from templora_cli.engine.decoding.cpu.quantize import quantize_rows
 from templora_cli.engine.kernels.families import can_use_cuda_graph, has_fast_decoder
 from templora_cli.engine.kernels.numba_kernels import Matrix, product
 from templora_cli.engine.training.forward import logits_at
@@ -64,69 +64,72 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 
 
-def as_it_is(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """So that all that can differ is the forward pass."""
+def no_quantization(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the weight in float32, to compare only the forward passes."""
     return weight, torch.ones(len(weight))
 
 
-def adapted(name: str) -> nn.Module:
-    """A random model of the family with an adapter that changes what it says."""
+def adapted_model(name: str) -> nn.Module:
+    """A random model of `CONFIGS` with an adapter that changes its logits."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = AutoModelForCausalLM.from_config(CONFIGS[name]())
         lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
         module = get_peft_model(model, lora).eval()
-        for parameter in module.parameters():  # norms and biases too, which begin as ones and zeros
+        for parameter in module.parameters():  # also norms and biases, which are initialised to 1 and 0
             parameter.data += 0.1 * torch.randn_like(parameter)
     return module  # type: ignore[no-any-return]
 
 
-class Rounding(DynamicCache):
-    """Keys and values in bfloat16, as the decoder has them, and nothing else."""
+class BFloat16Cache(DynamicCache):
+    """Rounds keys and values to bfloat16, as the decoder does."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        rounded = (states.bfloat16().float() for states in (key_states, value_states))
-        return super().update(*rounded, *args, **kwargs)
+        rounded_states = (states.bfloat16().float() for states in (key_states, value_states))
+        return super().update(*rounded_states, *args, **kwargs)
 
 
-def wanted(module: Any, ids: list[int], places: Sequence[int]) -> Tensor:
+def expected_logits(module: Any, ids: list[int], positions: Sequence[int]) -> Tensor:
     """The logits of transformers."""
-    return logits_at(module, ids, places, cache=Rounding(config=module.config), use_cache=True)[0]
+    return logits_at(module, ids, positions, cache=BFloat16Cache(config=module.config), use_cache=True)[0]
 
 
-NEAR = 1e-3
-"""Between logits of about 1: where sums differ by a bit, what is kept may be rounded to the other side."""
-IDS = [(7 * place * place + place) % 96 for place in range(100)]
+TOLERANCE = 1e-3
+"""For logits of about 1. If sums differ by a bit, keys and values may be rounded differently."""
+IDS = [(7 * i * i + i) % 96 for i in range(100)]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_logits_are_those_of_transformers(name: str) -> None:
-    """A prompt at once, then token by token, past the windows of the layers that slide."""
-    module = adapted(name)
-    decoder = Int8Decoder(module, as_it_is)
+    """A prompt at once, then token by token, beyond the sliding windows."""
+    module = adapted_model(name)
+    decoder = Int8Decoder(module, no_quantization)
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
-    theirs = wanted(module, IDS, range(len(IDS) - 61, len(IDS)))
-    torch.testing.assert_close(torch.stack(ours), theirs, rtol=0, atol=NEAR)
+    theirs = expected_logits(module, IDS, range(len(IDS) - 61, len(IDS)))
+    torch.testing.assert_close(torch.stack(ours), theirs, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["mistral, sliding", "gemma3"])
 @torch.no_grad()
-def test_a_second_block_of_a_prompt_sees_the_first(name: str) -> None:
-    module = adapted(name)
-    decoder = Int8Decoder(module, as_it_is)
+def test_the_second_part_of_a_prompt_attends_to_the_first(name: str) -> None:
+    module = adapted_model(name)
+    decoder = Int8Decoder(module, no_quantization)
     decoder.logits_after(IDS[:30])
     torch.testing.assert_close(
-        decoder.logits_after(IDS[30:]), wanted(module, IDS, [len(IDS) - 1])[0], rtol=0, atol=NEAR
+        decoder.logits_after(IDS[30:]),
+        expected_logits(module, IDS, [len(IDS) - 1])[0],
+        rtol=0,
+        atol=TOLERANCE,
     )
 
 
-def test_threads_are_as_many_as_torch_has() -> None:
+def test_numba_uses_as_many_threads_as_torch() -> None:
     script = (
         "import torch, numba; torch.set_num_threads(1)\n"
-        "from tests.engine.decoding.cpu.test_decoder import adapted, as_it_is\n"
+        "from tests.engine.decoding.cpu.test_decoder import adapted_model, no_quantization\n"
         "from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder\n"
-        "decoder = Int8Decoder(adapted('llama'), as_it_is); decoder.logits_after([5])\n"
+        "decoder = Int8Decoder(adapted_model('llama'), no_quantization); decoder.logits_after([5])\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
@@ -136,50 +139,50 @@ def test_threads_are_as_many_as_torch_has() -> None:
 
 
 @torch.no_grad()
-def test_buffers_grow_and_keep_what_they_hold() -> None:
-    module = adapted("gemma3")
-    decoder = Int8Decoder(module, as_it_is, block=64)
+def test_a_growing_cache_retains_its_contents() -> None:
+    module = adapted_model("gemma3")
+    decoder = Int8Decoder(module, no_quantization, block=64)
     ids, before = IDS[:84], 61
     decoder.logits_after(ids[:before])
     ours = [decoder.logits_after([token]) for token in ids[before:]]
-    theirs = wanted(module, ids, range(len(ids) - len(ours), len(ids)))
-    torch.testing.assert_close(torch.stack(ours), theirs, rtol=0, atol=NEAR)
+    theirs = expected_logits(module, ids, range(len(ids) - len(ours), len(ids)))
+    torch.testing.assert_close(torch.stack(ours), theirs, rtol=0, atol=TOLERANCE)
 
 
 @torch.no_grad()
-def test_what_is_taken_back_does_not_count() -> None:
-    """`length` may be set back: what stood there is written over."""
-    decoder = Int8Decoder(adapted("llama"), as_it_is)
-    right = decoder.logits_after(IDS[:50])
+def test_tokens_beyond_a_reduced_length_have_no_effect() -> None:
+    """After `length` is reduced, later positions are overwritten."""
+    decoder = Int8Decoder(adapted_model("llama"), no_quantization)
+    expected = decoder.logits_after(IDS[:50])
     decoder.length = 20
     decoder.logits_after(IDS[60:80])
     decoder.length = 20
-    torch.testing.assert_close(decoder.logits_after(IDS[20:50]), right)
+    torch.testing.assert_close(decoder.logits_after(IDS[20:50]), expected)
 
 
 @torch.no_grad()
-def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
-    module: Any = adapted("llama")
-    decoder = Int8Decoder(module, as_it_is)
+def test_only_the_base_is_quantized_inside_disable_adapter() -> None:
+    module: Any = adapted_model("llama")
+    decoder = Int8Decoder(module, no_quantization)
     with module.disable_adapter():
         ours = [decoder.logits_after([token]) for token in IDS[:5]][-1]
-        torch.testing.assert_close(ours, wanted(module, IDS[:5], [4])[0], rtol=0, atol=NEAR)
-    assert not torch.allclose(ours, wanted(module, IDS[:5], [4])[0], atol=1e-2)
+        torch.testing.assert_close(ours, expected_logits(module, IDS[:5], [4])[0], rtol=0, atol=TOLERANCE)
+    assert not torch.allclose(ours, expected_logits(module, IDS[:5], [4])[0], atol=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("config", "why"),
+    ("config", "reason"),
     [
         (GPT2Config(), "another architecture"),
         (LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), "rope"),
-        (Gemma3TextConfig(final_logit_softcapping=30.0), "softcap"),
+        (Gemma3TextConfig(final_logit_softcapping=30.0), "softcapping"),
     ],
 )
-def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConfig, why: str) -> None:
-    assert not has_fast_decoder(config), why
+def test_unsupported_models_have_no_fast_decoder(config: PreTrainedConfig, reason: str) -> None:
+    assert not has_fast_decoder(config), reason
 
 
-def test_the_families_are_supported() -> None:
+def test_all_families_are_supported() -> None:
     for name, make in CONFIGS.items():
         assert has_fast_decoder(make()) and can_use_cuda_graph(make()), name
 
@@ -189,25 +192,25 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("outlier", [0.0, 50.0])
-def test_an_8_bit_product_is_near_the_exact_one(outlier: float) -> None:
-    """As near as rounding the weights alone brings it, also where one value of the vector towers."""
+def test_an_8_bit_product_is_close_to_the_exact_one(outlier: float) -> None:
+    """Only the rounding of the weights adds an error, even if the vector has an outlier."""
     weight, x, bias = random(64, 200), random(200, seed=1), random(64, seed=2)
     x[3] += outlier
-    matrix, scales = rounded(weight)
-    packed = Matrix(matrix.numpy(), scales.numpy(), bias.numpy())
-    made = torch.from_numpy(product(packed, x.numpy()))
-    torch.testing.assert_close(made, linear(x, matrix * scales[:, None], bias), rtol=1e-4, atol=1e-4)
+    matrix, scales = quantize_rows(weight)
+    quantized = Matrix(matrix.numpy(), scales.numpy(), bias.numpy())
+    actual = torch.from_numpy(product(quantized, x.numpy()))
+    torch.testing.assert_close(actual, linear(x, matrix * scales[:, None], bias), rtol=1e-4, atol=1e-4)
     exact = linear(x, weight, bias)
-    assert (made - exact).norm() < 1e-2 * exact.norm()
+    assert (actual - exact).norm() < 1e-2 * exact.norm()
 
 
-def test_a_matrix_is_rounded_in_blocks_of_rows() -> None:
+def test_the_number_of_rows_at_once_does_not_change_the_result() -> None:
     weight = random(50, 32)
-    assert all(map(torch.equal, rounded(weight, at_once=16), rounded(weight)))
+    assert all(map(torch.equal, quantize_rows(weight, rows_at_once=16), quantize_rows(weight)))
 
 
-def test_a_row_of_zeros_stays_one() -> None:
+def test_a_row_of_zeros_stays_zero() -> None:
     weight = random(4, 16)
     weight[1] = 0
-    matrix, scales = rounded(weight)
+    matrix, scales = quantize_rows(weight)
     assert matrix[1].eq(0).all() and scales.isfinite().all()

@@ -1,4 +1,4 @@
-"""The forward pass that a graph is captured of, uncaptured: its logits are those of transformers."""
+"""The graph decoder without capturing: its logits are those of transformers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.errors import TemploraError
-from tests.engine.decoding.cpu.test_backend import PROMPT, change, drawn
-from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted
+from tests.engine.decoding.cpu.test_backend import PROMPT, change, decoded_tokens
+from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted_model
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def model(tiny_model: Path) -> LanguageModel:
 
 
 def decoder_of(module: nn.Module) -> CudaGraphDecoder:
-    """In blocks that the tests fill."""
+    """With small blocks, so that the tests fill them."""
     return CudaGraphDecoder(module, fused=None, block=64)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_logits_are_those_of_transformers(name: str) -> None:
-    """A prompt at once, then token by token, past the windows of the layers that slide and past a block."""
-    module = adapted(name)
+    """A prompt at once, then token by token, beyond the sliding windows and beyond a block."""
+    module = adapted_model(name)
     decoder = decoder_of(module)
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
     theirs, _ = logits_at(module, IDS, range(39, len(IDS)))
@@ -48,29 +48,29 @@ def test_logits_are_those_of_transformers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mistral, sliding", "gemma3"])
 @torch.no_grad()
-def test_what_is_taken_back_does_not_count(name: str) -> None:
-    module = adapted(name)
+def test_tokens_beyond_a_reduced_length_have_no_effect(name: str) -> None:
+    module = adapted_model(name)
     decoder = decoder_of(module)
     decoder.logits_after(IDS[:50])
     decoder.logits_after([IDS[50]])
     decoder.length = 30
     ours = decoder.logits_after(IDS[60:90])
-    read = [*IDS[:30], *IDS[60:90]]
-    torch.testing.assert_close(ours, logits_at(module, read, [59])[0][0], rtol=1e-4, atol=1e-4)
+    ids = [*IDS[:30], *IDS[60:90]]
+    torch.testing.assert_close(ours, logits_at(module, ids, [59])[0][0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_a_token_can_be_captured(name: str) -> None:
-    """Nothing in it asks the device for a value, which a graph could not answer."""
-    decoder = decoder_of(adapted(name))
+    """Its forward pass reads no value back from the device, which a graph could not do."""
+    decoder = decoder_of(adapted_model(name))
     decoder.logits_after(IDS[:40])
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert decoder._next().shape == (96,)
+        assert decoder._compute_token().shape == (96,)
 
 
-def test_a_token_that_asks_would_be_noticed() -> None:
-    """Angles that change with the length of the text are looked up on the way."""
+def test_reading_a_value_from_the_device_is_detected() -> None:
+    """A dynamic rotary embedding reads the length of the text."""
     module = AutoModelForCausalLM.from_config(
         LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
     )
@@ -79,19 +79,19 @@ def test_a_token_that_asks_would_be_noticed() -> None:
     with torch.no_grad():
         decoder.logits_after(IDS[:40])
         with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(DataDependentOutputException):
-            decoder._next()
+            decoder._compute_token()
 
 
 def test_tokens_are_those_of_the_eager_backend(model: LanguageModel) -> None:
-    """Also where the adapter has been written to, and a prompt begins like the text before it."""
+    """Also after the adapter has changed, and with a prompt that begins like the text before it."""
     backend = GraphBackend(model.module, block=64)
     for seed, prompt in enumerate((PROMPT, PROMPT, [*PROMPT[:20], 65, 66], PROMPT[:5])):
         if seed != 2:
             change(model, seed)
             backend.adapter_changed()
-        assert drawn(backend, prompt) == drawn(EagerBackend(model.module), prompt)
+        assert decoded_tokens(backend, prompt) == decoded_tokens(EagerBackend(model.module), prompt)
 
 
-def test_a_graph_takes_a_gpu(model: LanguageModel) -> None:
+def test_the_graph_backend_needs_a_gpu(model: LanguageModel) -> None:
     with pytest.raises(TemploraError, match=r"decodes llama, .* on a CUDA GPU, .*not llama \(none\) on cpu"):
         backend_for(model, "graph")
