@@ -331,6 +331,7 @@ def test_a_damaged_session_is_a_line_with_what_to_do(damage: str) -> None:
     assert listed.exit_code == 0 and "calm-0002" in listed.stdout, "the others are listed all the same"
     assert "storm-0001" in listed.stdout + listed.stderr
     assert "damaged" in listed.stdout + listed.stderr or damage in ("a newer one", "no object")
+    assert templora("sessions", "rm", "storm", "--yes").exit_code == 0 and not path.exists()
 
 
 @pytest.mark.parametrize(
