@@ -519,6 +519,23 @@ def test_force_color_brings_no_bars_into_a_file(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b" not in stderr.getvalue() and "finished" in stderr.getvalue()
 
 
+def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
+    for opening, shown in (
+        ("It rained.\n\nMara went to", ["Mara went to the sea."]),
+        ("It rained.\n\n", ["the sea."]),
+        ("a" * 300, ["…" + "a" * 98, "aa the sea."]),
+    ):
+        terminal = Terminal()
+        with TerminalView(terminal, terminal) as view:
+            view.show(opened(opening_tokens=200))
+            view.show(committed(0, origin="human", text="Not this.", total_tokens=100))
+            view.show(committed(1, origin="human", text=opening, total_tokens=200))
+            texts(view, [" the sea." if opening.strip() == opening else "the sea."])
+            view.show(committed(2, text=" the sea."))
+        rows = [row for row in terminal.screen() if row]
+        assert rows[-len(shown) :] == shown
+
+
 def test_a_pipe_gets_the_opening_too_but_no_text_that_is_only_read() -> None:
     for opening_tokens, told in ((3, "Ebb. Tide."), (0, "Tide.")):
         stdout = io.StringIO()

@@ -15,10 +15,10 @@ PAST = 2048
 """Tokens of the book by which it is told whether a quotation is open: more than a paragraph has."""
 TAIL = 32
 """Tokens that a mark, what belongs to it and what follows have at most."""
+USUAL_SENTENCE = 32
+"""Tokens that most sentences have at most."""
 COUNT_EVERY = 16
 """Tokens after which words are counted where no sentence ends: that takes as long as a token of a GPU."""
-SHARE_TO_END_IN = 8
-"""The last of the chunks that a book is to have ends with a sentence in the last eighth of its tokens."""
 
 REPLACEMENT = "\ufffd"
 
@@ -115,7 +115,10 @@ class NovelTask:
             return left
         if left > 1:
             return self.chunk_tokens  # it does not end in this one
-        return self.chunk_tokens - self.chunk_tokens // SHARE_TO_END_IN if left else 0
+        # The last chunk ends rather early than late, so that none of a few words follows: with a sentence
+        # in its last eighth, which is made to hold one where chunks are small.
+        size = self.chunk_tokens
+        return size - max(size // 8, min(USUAL_SENTENCE, size // 4)) if left == 1 else 0
 
     def _sentence_end(self, chunk: Sequence[int], past: str) -> int | None:
         """How many tokens of the chunk come before the end of a sentence that its last token shows."""

@@ -152,8 +152,9 @@ class TerminalView(View):
             self._progress.update(event)
             if isinstance(event, events.TextDecoded) and self._on_screen:
                 self._write(harmless(event.text))
-            elif isinstance(event, events.ChunkCommitted) and self._is_prose(event) and not self._on_screen:
-                self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
+            elif isinstance(event, events.ChunkCommitted) and self._is_prose(event):
+                # A file or pipe gets what stays: no chunk that is written again.
+                self._write(self._joined_to(event) if self._on_screen else event.text)
             elif isinstance(event, events.ChunkRejected):
                 self._end_line()  # what is written in its place does not go on from there
             elif isinstance(event, (events.Finished, events.TranslationFinished, events.Interrupted)):
@@ -174,6 +175,14 @@ class TerminalView(View):
         if opened is None or event.origin == "generated":
             return opened is None or opened.unit != "paragraphs"
         return event.total_tokens <= opened.opening_tokens
+
+    def _joined_to(self, event: events.ChunkCommitted) -> str:
+        """The end of an opening whose sentence goes on: the screen has shown what the model wrote itself."""
+        opened = self._progress.opened
+        if event.origin == "generated" or opened is None or event.total_tokens < opened.opening_tokens:
+            return ""
+        line = event.text[event.text.rfind("\n") + 1 :]
+        return harmless(line if len(line) <= PROSE_COLUMNS else f"…{line[-PROSE_COLUMNS:]}")
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below what stands there."""
