@@ -24,8 +24,8 @@ from templora_cli.engine.models import loading
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
-from tests.engine.decoding.cpu.test_backend import PROMPT, RecordingSampler
-from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, adapted_model
+from tests.engine.decoding.cpu.test_int8_backend import PROMPT, RecordingSampler
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS, IDS, adapted_model
 
 pytestmark = [
     pytest.mark.gpu,

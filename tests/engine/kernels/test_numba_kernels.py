@@ -51,7 +51,7 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
 TOKEN = """
 import hashlib
 import torch
-from tests.engine.decoding.cpu.test_decoder import IDS, adapted_model
+from tests.engine.decoding.cpu.test_int8_decoder import IDS, adapted_model
 from templora_cli.engine.kernels import numba_kernels
 from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
 from templora_cli.engine.decoding.cpu.quantize import quantize_rows

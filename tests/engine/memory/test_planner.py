@@ -37,7 +37,7 @@ from templora_cli.engine.models.shape import Shape, shape_of
 from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
-from tests.engine.decoding.cpu.test_decoder import CONFIGS
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS
 
 CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
 GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)

@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from templora_cli.engine.training.fused_lora import FusedRMSNorm, fuse_lora_layers, random_mask
 from templora_cli.engine.training.loss import chunk_nll
-from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS, IDS
 
 
 def model(name: str, dropout: float) -> nn.Module:

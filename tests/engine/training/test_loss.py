@@ -17,7 +17,7 @@ from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.forward import frozen_head
 from templora_cli.engine.training.loss import _SlicedNll, chunk_logits, chunk_nll
-from tests.engine.decoding.cpu.test_decoder import CONFIGS
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS
 
 PROMPT, CHUNK = [5, 9, 20, 33, 40], [7, 8, 9]
 

@@ -127,7 +127,7 @@ def test_the_second_part_of_a_prompt_attends_to_the_first(name: str) -> None:
 def test_numba_uses_as_many_threads_as_torch() -> None:
     script = (
         "import torch, numba; torch.set_num_threads(1)\n"
-        "from tests.engine.decoding.cpu.test_decoder import adapted_model, no_quantization\n"
+        "from tests.engine.decoding.cpu.test_int8_decoder import adapted_model, no_quantization\n"
         "from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder\n"
         "decoder = Int8Decoder(adapted_model('llama'), no_quantization); decoder.logits_after([5])\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"

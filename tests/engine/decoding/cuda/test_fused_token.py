@@ -20,7 +20,7 @@ from templora_cli.engine.decoding.cuda.fused_token import FusedToken, LaunchSize
 from templora_cli.engine.kernels import triton_kernels
 from templora_cli.engine.kernels.nf4 import compiles_for, packed_weight
 from templora_cli.engine.training.forward import logits_at
-from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted_model
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS, IDS, SHAPE, adapted_model
 
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="tests/test_cuda.py runs the compiled kernels"

@@ -21,8 +21,8 @@ from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.errors import TemploraError
-from tests.engine.decoding.cpu.test_backend import PROMPT, change, decoded_tokens
-from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted_model
+from tests.engine.decoding.cpu.test_int8_backend import PROMPT, change, decoded_tokens
+from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS, IDS, SHAPE, adapted_model
 
 
 @pytest.fixture
