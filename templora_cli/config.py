@@ -17,6 +17,9 @@ from templora_cli.errors import TemploraError
 MAX_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
+LEAST_CHUNK = 8
+"""Tokens."""
+
 MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
 """Parameters of SmolLM2-135M, and rates that suit it for given text in one pass (docs/quality.md)."""
 PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
@@ -88,7 +91,7 @@ class DecodeConfig:
     """`[decode]`: the chunk, the window, and how a token is drawn."""
 
     chunk_tokens: int = option(
-        1024, "Tokens in a chunk, the unit that is learnt", at_least=8, at_most=MAX_TOKENS
+        1024, "Tokens in a chunk, the unit that is learnt", at_least=LEAST_CHUNK, at_most=MAX_TOKENS
     )
     context_tokens: int = option(
         2048,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config, LearningConfig, settings, with_learning_rates
+from templora_cli.config import LEAST_CHUNK, Config, LearningConfig, settings, with_learning_rates
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.prompt_files import load_prompts
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 Notify = Callable[[Event], None]
 """Takes what happens before there is a run: notices, and what is slow."""
-
-
-LEAST_WINDOW = 256
-"""Tokens of the book below which no smaller window is proposed: with fewer no model goes on well."""
-LEAST_CHUNK = 8
 
 
 def ignore_events(event: Event) -> None:
@@ -251,7 +246,7 @@ def _too_long(new: NewSession, most: int, flag: str, context: int) -> TemploraEr
     """What to tell where header, context and chunk together are too long for a model."""
     header, chunk = new.header_tokens, new.longest_seen
     over = header + context + chunk - most
-    window = f"{flag}{context - over}" if context - over >= min(context, LEAST_WINDOW) else None
+    smaller = _smaller(new, most - header, flag, context)
     part = max(new.header_parts, key=lambda part: part.tokens, default=None)
     if part is not None and part.tokens > max(context, chunk):
         words = part.words * (part.tokens - over) // part.tokens
@@ -260,17 +255,32 @@ def _too_long(new: NewSession, most: int, flag: str, context: int) -> TemploraEr
             f"{part.name} has {part.tokens} tokens, {over} too many: this model reads at most {most}, "
             f"and {header - part.tokens} are for the rest of the prompt, {context} for the window, "
             f"{chunk} for the chunk",
-            new.window_hint or _either(shorter, part.instead, window),
+            new.window_hint or _either(shorter, part.instead, smaller),
         )
-    half = max(0, most - header) // 2
-    smaller = half * new.config.decode.chunk_tokens // chunk  # of some kinds more than a chunk is seen
-    both = f"--chunk-tokens {smaller} {flag}{half}" if smaller >= LEAST_CHUNK else None
     named = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
     return TemploraError(
         f"this model reads at most {most} tokens; {named} {header} + context {context} + "
         f"chunk {chunk} make {header + context + chunk}",
-        new.window_hint or window or _either(both),
+        new.window_hint or smaller or _either(),
     )
+
+
+def _smaller(new: NewSession, device_memory: int, flag: str, context: int) -> str | None:
+    """Flags for a smaller window or chunk, whichever is larger, with which both fit into `device_memory`, or for
+    both. None where the room is too little.
+    """
+    chunk, size = new.longest_seen, new.config.decode.chunk_tokens
+    window, rest = (
+        device_memory - chunk,
+        (device_memory - context) * size // chunk,
+    )  # of some kinds more than a chunk is seen
+    if context >= chunk and window >= chunk:
+        return f"{flag}{window}"
+    if context < chunk and rest >= LEAST_CHUNK:
+        return f"--chunk-tokens {rest}"
+    share = max(0, device_memory) / (context + chunk)
+    both = int(share * size), int(share * context)
+    return f"--chunk-tokens {both[0]} {flag}{both[1]}" if both[0] >= LEAST_CHUNK else None
 
 
 def _either(*ways: str | None) -> str:

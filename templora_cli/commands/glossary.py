@@ -46,7 +46,7 @@ def extract(
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
     document = read_document(file, encoding=encoding)
     language = source_language(document, source)
-    glossary = Glossary(()) if known is None else read_glossary(known)
+    glossary = Glossary(()) if known is None else read_glossary(known, [language.code])
     texts = [paragraph.text for paragraph in document.paragraphs]
     proposals = propose_terms(texts, language, known=glossary, limit=limit)
     if not proposals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -79,7 +80,7 @@ def translate(
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _chosen(document, start, end, limit)
-        terms = _terms(glossary, view)
+        terms = _terms(glossary, languages, view)
         book = None if estimate else _out(file, out, languages[1])
 
         from templora_cli import runner
@@ -163,11 +164,11 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
     return first, last if limit is None else min(last, first + limit)
 
 
-def _terms(path: Path | None, view: View) -> Glossary:
+def _terms(path: Path | None, languages: Sequence[Language], view: View) -> Glossary:
     from templora_cli.translation.glossary_file import read_glossary
     from templora_cli.translation.terminology import Glossary
 
-    glossary = Glossary(()) if path is None else read_glossary(path)
+    glossary = Glossary(()) if path is None else read_glossary(path, [one.code for one in languages])
     for notice in glossary.notices:
         view.show(Notice(notice))
     return glossary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from templora_cli.errors import TemploraError
 
@@ -17,6 +17,18 @@ _MARKS = (
 )
 _SAMPLE = 20_000  # characters
 SAVE = "save the file as UTF-8"
+
+_USUAL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("zh", "cmn"), ("gb18030", "big5")),
+    **dict.fromkeys(("zh-Hant", "zh-TW", "zh-HK", "yue"), ("big5", "gb18030")),
+    "ja": ("cp932", "euc_jp"),
+    "ko": ("cp949",),
+    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "sr"), ("cp1251", "koi8_r")),
+    "el": ("cp1253",),
+    **dict.fromkeys(("he", "yi"), ("cp1255",)),
+    **dict.fromkeys(("ar", "fa", "ur"), ("cp1256",)),
+}
+"""Encodings of languages in other letters than Latin ones: of a few names they say more than the bytes do."""
 
 # Letters that make up half of any text in the language; rare ones tell little, and a detector that
 # counts on them misreads a heading and two sentences, which is all that some chapters give.
@@ -91,12 +103,20 @@ _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{
 """Hebrew, read as Cyrillic or Greek."""
 
 
-def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding") -> str:
+def decode(
+    content: bytes,
+    name: str,
+    encoding: str | None = None,
+    *,
+    languages: Sequence[str] = (),
+    flag: str | None = "--encoding",
+) -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`: a byte order mark, UTF-8, UTF-16 without a mark, then the one among the usual
     encodings of East Asia and of Windows in which the text looks most like a text, then what
-    charset-normalizer finds. `flag` is the option by which a user may say it, for the hints.
+    charset-normalizer finds. What is usual for one of the `languages` (BCP 47 codes) that the text is
+    known to be in comes before what is not. `flag` is the option by which a user may say it, for the hints.
     Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """
     if encoding is not None:
@@ -109,7 +129,15 @@ def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str 
             return content.decode("utf-8")
     except UnicodeDecodeError as error:
         _check_for_broken_utf_8(content, name, error.start)
-    found = _utf_16(content) or _escaped(content) or _recognised(content) or _normalizers(content)
+    usual = [encoding for code in languages for encoding in _usual(code)]
+    likely = [one for encoding in usual for one in _CANDIDATES if one[0] == encoding]
+    found = (
+        _utf_16(content)
+        or _escaped(content)
+        or _recognised(content, likely)
+        or _recognised(content, _CANDIDATES)
+        or _normalizers(content)
+    )
     if found is None or "\0" in found:
         raise TemploraError(
             f"{name} is in no encoding that is known here, or no text",
@@ -180,19 +208,25 @@ def _escaped(content: bytes) -> str | None:
     return _strictly(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
 
 
-def _recognised(content: bytes) -> str | None:
-    """The text in the encoding that gives the most usual letters, if most are usual."""
+def _usual(code: str) -> tuple[str, ...]:
+    """The encodings that are usual for a language, by its code with script or region, or by its own."""
+    parts = code.split("-")
+    return next((_USUAL[f] for n in range(len(parts), 0, -1) if (f := "-".join(parts[:n])) in _USUAL), ())
+
+
+def _recognised(content: bytes, candidates: Iterable[tuple[str, Callable[[str], float]]]) -> str | None:
+    """The text in the encoding that gives the most usual letters, if most are usual or at least possible."""
     if b"\0" in content:
         return None
     best: tuple[float, str] | None = None
-    for encoding, marks_of in _CANDIDATES:
+    for encoding, marks_of in candidates:
         text = _strictly(content, encoding)
         if text is None:
             continue
         marks = _marks(text[:_SAMPLE], marks_of)
         if best is None or marks > best[0] + 1e-9:
             best = marks, text
-    return best[1] if best is not None and best[0] > 0.3 else None
+    return best[1] if best is not None and best[0] > 0.29 else None
 
 
 def _marks(text: str, marks_of: Callable[[str], float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ _Located = tuple[str, Mapping[str, Any]]
 """An entry and where it stands, for messages."""
 
 
-def read_glossary(path: Path) -> Glossary:
-    """Read `path`, by its suffix: .csv (also with ; or tabs), .json or .toml.
+def read_glossary(path: Path, languages: Sequence[str] = ()) -> Glossary:
+    """Read `path`, by its suffix: .csv (also with ; or tabs), .json or .toml. Its encoding is detected, by
+    the `languages` (BCP 47 codes) of its terms too.
 
     What is passed over is told in the notices of the result: entries without a translation yet, and entries
     that stand there twice. Raises TemploraError that names the file and the line or the entry: unreadable,
@@ -40,7 +41,7 @@ def read_glossary(path: Path) -> Glossary:
         raise TemploraError(f"{path}: a glossary is a .csv, .json or .toml", f"it must be {FORMS}")
     terms: dict[str, tuple[Term, str]] = {}
     notices = []
-    for place, entry in entries(path, read_text(path)):
+    for place, entry in entries(path, read_text(path, languages=languages)):
         term = _term(place, entry)
         before = terms.get(term.source)
         if not term.target:
