@@ -17,6 +17,9 @@ from templora_cli.errors import TemploraError
 MAX_TOKENS = 1 << 24
 """An upper limit for counts of tokens, larger than any context window; it catches typing errors."""
 
+MIN_CHUNK = 8
+"""The smallest chunk, in tokens."""
+
 MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
 """Parameters of SmolLM2-135M, and its best rates for human text (docs/lab/given-text-recipe.md)."""
 PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
@@ -88,7 +91,7 @@ class DecodeConfig:
     """`[decode]`: chunk, window and sampling."""
 
     chunk_tokens: int = option(
-        1024, "Tokens in a chunk, the unit of text that is learnt", at_least=8, at_most=MAX_TOKENS
+        1024, "Tokens in a chunk, the unit of text that is learnt", at_least=MIN_CHUNK, at_most=MAX_TOKENS
     )
     context_tokens: int = option(
         2048,

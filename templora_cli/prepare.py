@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config, LearningConfig, settings, with_learning_rates
+from templora_cli.config import MIN_CHUNK, Config, LearningConfig, settings, with_learning_rates
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.prompt_files import load_prompts
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
 Notify = Callable[[Event], None]
 """Takes what happens before there is a run: notices, and what is slow."""
-
-
-MIN_WINDOW = 256
-"""The smallest window that a hint proposes: with less, no model continues a book well."""
-MIN_CHUNK = 8
 
 
 def ignore_events(event: Event) -> None:
@@ -265,7 +260,7 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
     """The error for a header, context and chunk that together are longer than `max_tokens`."""
     header, chunk = new.header_tokens, new.longest_seen
     excess = header + context + chunk - max_tokens
-    window = f"{flag}{context - excess}" if context - excess >= min(context, MIN_WINDOW) else None
+    smaller = _smaller(new, max_tokens - header, flag, context)
     part = max(new.header_parts, key=lambda part: part.tokens, default=None)
     if part is not None and part.tokens > max(context, chunk):
         words = part.words * (part.tokens - excess) // part.tokens
@@ -273,17 +268,31 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
         return TemploraError(
             f"{part.name} has {part.tokens} tokens, {excess} too many: this model reads {max_tokens}, "
             f"the rest of the prompt needs {header - part.tokens}, the window {context}, the chunk {chunk}",
-            new.window_hint or _alternatives(shorter, part.instead, window),
+            new.window_hint or _alternatives(shorter, part.instead, smaller),
         )
-    half = max(0, max_tokens - header) // 2
-    smaller = half * new.config.decode.chunk_tokens // chunk  # some kinds read more than a chunk
-    both = f"--chunk-tokens {smaller} {flag}{half}" if smaller >= MIN_CHUNK else None
     names = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
     return TemploraError(
         f"this model reads at most {max_tokens} tokens; {names} {header} + context {context} + "
         f"chunk {chunk} make {header + context + chunk}",
-        new.window_hint or window or _alternatives(both),
+        new.window_hint or smaller or _alternatives(),
     )
+
+
+def _smaller(new: NewSession, max_tokens: int, flag: str, context: int) -> str | None:
+    """Flags for a smaller window or chunk, whichever is larger, that fit into `max_tokens`, or for both.
+
+    None if nothing fits.
+    """
+    chunk, size = new.longest_seen, new.config.decode.chunk_tokens
+    window = max_tokens - chunk
+    rest = (max_tokens - context) * size // chunk  # some kinds read more than a chunk
+    if context >= chunk and window >= chunk:
+        return f"{flag}{window}"
+    if context < chunk and rest >= MIN_CHUNK:
+        return f"--chunk-tokens {rest}"
+    share = max(0, max_tokens) / (context + chunk)
+    both = int(share * size), int(share * context)
+    return f"--chunk-tokens {both[0]} {flag}{both[1]}" if both[0] >= MIN_CHUNK else None
 
 
 def _alternatives(*ways: str | None) -> str:

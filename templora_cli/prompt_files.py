@@ -70,21 +70,20 @@ def _check_placeholders(
     source: str, texts: dict[str, dict[str, str]], packaged: dict[str, dict[str, str]]
 ) -> None:
     """Raise TemploraError where a text lacks a placeholder of the packaged one, or has another."""
-    faults, hints = [], []
+    faults = []
     for table, keys in packaged.items():
         for key, text in keys.items():
             known = list(dict.fromkeys(_PLACEHOLDER.findall(text)))
             there = list(dict.fromkeys(_PLACEHOLDER.findall(texts[table][key])))
-            unknown = [name for name in there if name not in known]
-            lost = [name for name in known if name not in there and name not in OPTIONAL]
-            if unknown or lost:
-                found = [f"{{{name}}} is no placeholder here" for name in unknown]
-                found += [f"{{{name}}} is missing" for name in lost]
-                faults.append(f"[{table}] {key}: {', '.join(found)}")
-                listed = " ".join(f"{{{name}}}" for name in known) or "none"
-                hints.append(f"[{table}] {key}: {listed}")
+            found = [f"{{{name}}} is no placeholder here" for name in there if name not in known]
+            found += [f"{{{name}}} is missing" for name in known if name not in {*there, *OPTIONAL}]
+            if found:
+                faults.append((f"[{table}] {key}", ", ".join(found), known))
     if faults:
-        raise TemploraError(f"{source}: {'; '.join(faults)}", f"placeholders of {', '.join(hints)}")
+        place, found_first, known = faults[0]
+        more = f" (and {', '.join(place for place, _, _ in faults[1:])})" if faults[1:] else ""
+        listed = " ".join(f"{{{name}}}" for name in known) or "none"
+        raise TemploraError(f"{source}: {place}: {found_first}{more}", f"placeholders of {place}: {listed}")
 
 
 def _parse(content: bytes, source: str) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config
+from templora_cli.config import MIN_CHUNK, Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Unit
 from templora_cli.prompt import Prompt, fixed
@@ -72,9 +72,12 @@ class ReadingRequest:
         header, tokens = reading_tokens(tokenizer, self.text)
         tokens = tokens[: self.limit_tokens]
         if len(tokens) < config.decode.chunk_tokens:
+            longer = "read more of it" if self.limit_tokens == len(tokens) else "take a longer text"
             raise TemploraError(
-                f"{self.name} has {len(tokens)} tokens, less than a chunk of {config.decode.chunk_tokens}",
-                f"--chunk-tokens {max(8, len(tokens) // 8)}",
+                f"{self.name}: {len(tokens)} tokens are less than a chunk of {config.decode.chunk_tokens}",
+                longer
+                if len(tokens) < MIN_CHUNK
+                else f"--chunk-tokens {max(MIN_CHUNK, len(tokens) // 8)}",
             )
         return NewSession(
             self.kind,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
+from templora_cli.config import Config
+from templora_cli.errors import TemploraError
 from templora_cli.prompt import fixed
-from templora_cli.reading import ReadingTask, reading_tokens
+from templora_cli.reading import ReadingRequest, ReadingTask, reading_tokens
 
 TOKENIZER = byte_tokenizer()
 
@@ -39,3 +42,18 @@ def test_a_tokenizers_beginning_is_the_header() -> None:
 
     ids = TOKENIZER.encode("abc", add_special_tokens=False)
     assert reading_tokens(Beginning(), "abc") == ((1,), tuple(ids))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "hint"),
+    [
+        ("a" * 101, None, "--chunk-tokens 12"),
+        ("a" * 20, None, "--chunk-tokens 8"),
+        ("a" * 5, None, "take a longer text"),
+        ("a" * 500, 5, "read more of it"),
+    ],
+)
+def test_a_text_that_is_shorter_than_a_chunk(text: str, limit: int | None, hint: str) -> None:
+    with pytest.raises(TemploraError, match=r"a\.txt: \d+ tokens are less than a chunk of 1024") as caught:
+        ReadingRequest(text, "a.txt", limit).new_session(TOKENIZER, Config())
+    assert caught.value.hint == hint

@@ -57,22 +57,30 @@ def check_out(path: Path) -> Path:
 
     if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
         raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / 'book.md'))}")
+    if str(path) == "-":
+        raise TemploraError(
+            "--out - is no file, and the prose goes to standard output anyway", "leave it out"
+        )
     check_book_suffix(path)
     return check_writable(path)
 
 
 def check_writable(path: Path) -> Path:
     """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
-    place = check_place(path)
+    path = check_place(path)
     if path.exists():
         raise TemploraError(
-            f"{path} is there already, and templora does not overwrite it", "choose another --out"
+            f"{path} already exists, and templora does not overwrite it", "choose another --out"
         )
-    return place
+    return path
 
 
 def check_place(path: Path) -> Path:
     """The absolute path. Raises TemploraError where no file can be written there."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # bytes that are not UTF-8 come as surrogates, which no session could save
+        raise TemploraError(f"{path}: this name is not UTF-8", "choose another --out") from None
     folder = path.absolute().parent
     try:
         if not folder.is_dir():

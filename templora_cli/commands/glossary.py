@@ -48,7 +48,7 @@ def extract(
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
     document = read_document(file, encoding=encoding)
     language = source_language(document, source)
-    existing = Glossary(()) if known is None else read_glossary(known)
+    existing = Glossary(()) if known is None else read_glossary(known, [language.code])
     texts = [paragraph.text for paragraph in document.paragraphs]
     proposals = propose_terms(texts, language, existing=existing, limit=limit)
     if not proposals:

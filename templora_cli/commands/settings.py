@@ -80,6 +80,7 @@ class GivenSettings:
             settings[setting], typed[setting] = value, f"--set {assignment}"
         values: dict[str, Any] = {}
         for (table, key), value in settings.items():
+            _check_utf_8(value, typed.get((table, key), names.get((table, key), key)))
             (values.setdefault(table, {}) if table else values)[key] = value
         hint = f"templora {self.command} --help lists the settings and their ranges"
         return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task, hint=hint)
@@ -139,6 +140,12 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
         raise TemploraError(f"--set {assignment}: {reason}", _likely(table, key, owners, text))
     setting = table or owners[0], key
     return setting, _value(setting, text)
+
+
+def _check_utf_8(value: Any, typed: str) -> None:
+    """Bytes of the command line that are no UTF-8 come as surrogates, which no session could keep."""
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise TemploraError(f"{typed} is not UTF-8", "type it again")
 
 
 def _value(setting: Setting, text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -84,7 +85,7 @@ def translate(
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)
         first, last = _paragraph_range(document, start, end, limit)
-        terms = _read_glossary(glossary, view)
+        terms = _read_glossary(glossary, languages, view)
         translated = None if estimate else _output_path(file, out, languages[1])
 
         from templora_cli import runner
@@ -177,11 +178,11 @@ def _paragraph_range(
     return first, last if limit is None else min(last, first + limit)
 
 
-def _read_glossary(path: Path | None, view: View) -> Glossary:
+def _read_glossary(path: Path | None, languages: Sequence[Language], view: View) -> Glossary:
     from templora_cli.translation.glossary_file import read_glossary
     from templora_cli.translation.terminology import Glossary
 
-    glossary = Glossary(()) if path is None else read_glossary(path)
+    glossary = Glossary(()) if path is None else read_glossary(path, [one.code for one in languages])
     for notice in glossary.notices:
         view.show(Notice(notice))
     return glossary

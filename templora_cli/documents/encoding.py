@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from templora_cli.errors import TemploraError
 
@@ -17,6 +17,20 @@ _BYTE_ORDER_MARKS = (
 )
 _SAMPLE_CHARS = 20_000
 SAVE = "save the file as UTF-8"
+
+_COMMON_ENCODINGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("zh", "cmn"), ("gb18030", "big5")),
+    **dict.fromkeys(("zh-Hant", "zh-TW", "zh-HK", "yue"), ("big5", "gb18030")),
+    "ja": ("cp932", "euc_jp"),
+    "ko": ("cp949",),
+    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "sr"), ("cp1251", "koi8_r")),
+    "el": ("cp1253",),
+    **dict.fromkeys(("he", "yi"), ("cp1255",)),
+    **dict.fromkeys(("ar", "fa", "ur"), ("cp1256",)),
+}
+"""The common encodings of languages with other letters than Latin ones. For a list of names the language says
+more than the bytes.
+"""
 
 # Letters that make up half of any text in the language. Rare letters say little: a detector that relies on
 # them misreads a heading and two sentences, and some chapters have no more.
@@ -91,12 +105,20 @@ _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{
 """Hebrew that was decoded as Cyrillic or Greek."""
 
 
-def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str | None = "--encoding") -> str:
+def decode(
+    content: bytes,
+    name: str,
+    encoding: str | None = None,
+    *,
+    languages: Sequence[str] = (),
+    flag: str | None = "--encoding",
+) -> str:
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`, in this order: a byte order mark, UTF-8, UTF-16 without a mark, the common East
-    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer. `flag` is the
-    option that names an encoding, for hints.
+    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer. The common
+    encodings of `languages` (BCP 47 codes), if the text is known to be in one of them, come before the others.
+    `flag` is the option that names an encoding, for hints.
     Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """
     if encoding is not None:
@@ -109,10 +131,12 @@ def decode(content: bytes, name: str, encoding: str | None = None, *, flag: str 
             return content.decode("utf-8")
     except UnicodeDecodeError as error:
         _check_for_broken_utf_8(content, name, error.start)
+    common = {encoding for code in languages for encoding in _common_encodings(code)}
     text = (
         _decode_utf_16(content)
         or _decode_iso_2022(content)
-        or _decode_by_score(content)
+        or _decode_by_score(content, [row for row in _CANDIDATES if row[0] in common])
+        or _decode_by_score(content, _CANDIDATES)
         or _decode_by_normalizer(content)
     )
     if text is None or "\0" in text:
@@ -185,19 +209,26 @@ def _decode_iso_2022(content: bytes) -> str | None:
     return _decode_or_none(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
 
 
-def _decode_by_score(content: bytes) -> str | None:
-    """The text in the encoding with the best score, if that is above 0.3."""
+def _common_encodings(code: str) -> tuple[str, ...]:
+    """The common encodings of a language, by its code with script or region, or without."""
+    parts = code.split("-")
+    codes = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((_COMMON_ENCODINGS[code] for code in codes if code in _COMMON_ENCODINGS), ())
+
+
+def _decode_by_score(content: bytes, candidates: Iterable[tuple[str, Callable[[str], float]]]) -> str | None:
+    """The text in the encoding with the best score, if that is above 0.29."""
     if b"\0" in content:
         return None
     best: tuple[float, str] | None = None
-    for encoding, score_of in _CANDIDATES:
+    for encoding, score_of in candidates:
         text = _decode_or_none(content, encoding)
         if text is None:
             continue
         score = _mean_score(text[:_SAMPLE_CHARS], score_of)
         if best is None or score > best[0] + 1e-9:
             best = score, text
-    return best[1] if best is not None and best[0] > 0.3 else None
+    return best[1] if best is not None and best[0] > 0.29 else None
 
 
 def _mean_score(text: str, score_of: Callable[[str], float]) -> float:

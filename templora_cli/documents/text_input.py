@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from templora_cli.documents.encoding import decode
@@ -9,11 +10,13 @@ from templora_cli.documents.signature import check_text
 from templora_cli.errors import TemploraError
 
 
-def read_text(path: Path, encoding: str | None = None, *, flag: str | None = None) -> str:
+def read_text(
+    path: Path, encoding: str | None = None, *, flag: str | None = None, languages: Sequence[str] = ()
+) -> str:
     """The text of a file without a byte order mark, line ends as "\\n".
 
     `encoding` is the one that the user says it has, with the option `flag` where there is one; without it
-    the encoding is detected.
+    the encoding is detected, by the `languages` (BCP 47 codes) too where they are known.
     Raises TemploraError: missing, unreadable, a folder, no text, an encoding that is wrong or unknown, empty.
     """
     try:
@@ -22,7 +25,7 @@ def read_text(path: Path, encoding: str | None = None, *, flag: str | None = Non
         raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
         raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    text = checked_text(content, str(path), encoding, suffix=path.suffix, flag=flag)
+    text = checked_text(content, str(path), encoding, suffix=path.suffix, flag=flag, languages=languages)
     if not text.strip():
         raise TemploraError(f"{path} is empty", "give a file with text in it")
     return text
@@ -35,8 +38,9 @@ def checked_text(
     *,
     suffix: str = "",
     flag: str | None = None,
+    languages: Sequence[str] = (),
 ) -> str:
     """The text of `content`, which may be empty; `source` names it in errors. The rest as `read_text`."""
     check_text(content, suffix, source)
-    text = decode(content, source, encoding, flag=flag)
+    text = decode(content, source, encoding, flag=flag, languages=languages)
     return text.replace("\r\n", "\n").replace("\r", "\n")

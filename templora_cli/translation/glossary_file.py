@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ _LocatedEntry = tuple[str, Mapping[str, Any]]
 """The location of an entry, for messages, and its values."""
 
 
-def read_glossary(path: Path) -> Glossary:
+def read_glossary(path: Path, languages: Sequence[str] = ()) -> Glossary:
     """Read a .csv (with commas, semicolons or tabs), .json or .toml file.
+
+    Its encoding is detected; the `languages` (BCP 47 codes) of its terms help with that.
 
     Entries without a translation and repeated entries are skipped, with a notice in the result. Raises
     TemploraError with the file and the line or entry: unreadable file, missing columns or keys, empty
@@ -39,7 +41,7 @@ def read_glossary(path: Path) -> Glossary:
         raise TemploraError(f"{path}: a glossary is a .csv, .json or .toml", f"it must be {FORMS}")
     terms: dict[str, tuple[Term, str]] = {}
     notices = []
-    for location, entry in entries(path, read_text(path)):
+    for location, entry in entries(path, read_text(path, languages=languages)):
         term = _term(location, entry)
         first = terms.get(term.source)
         if not term.target:

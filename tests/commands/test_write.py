@@ -245,6 +245,18 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
         "--out",
     ),
     "no suffix": (["--premise", "a", "--out", "folder/x"], "x: a book is written as", "--out folder/x.md"),
+    "odd bytes in a name": (["--premise", "a", "--out", "caf\udce9.md"], "this name is not UTF-8", "--out"),
+    "odd bytes in a setting": (
+        ["--premise", "a", "--set", "prompts=\udce9"],
+        "is not UTF-8",
+        "type it again",
+    ),
+    "odd bytes in a model": (
+        ["--premise", "a", "--model", "\udce9"],
+        "--model is not UTF-8",
+        "type it again",
+    ),
+    "a stream": (["--premise", "a", "--out", "-"], "--out - is no file", "leave it out"),
     "a seed": (["--premise", "a", "--set", "seed=-1"], "--set seed=-1: must be at least 0", "default is 0"),
     "a rank": (["--premise", "a", "--set", "rank=-1"], "--set rank=-1: must be at least 1", "default is 64"),
     "no prompts": (["--premise", "a", "--set", "prompts=no"], "prompts: there is no folder no", "create it"),

@@ -51,6 +51,25 @@ def test_encodings_are_detected(encoding: str, text: str, times: int) -> None:
     assert decode("\n".join([text] * times).encode(encoding), "a.txt") == "\n".join([text] * times)
 
 
+@pytest.mark.parametrize(
+    ("language", "encoding", "text"),
+    [
+        ("zh", "gb18030", "苏眠,Su Mian"),
+        ("zh-Hans", "gb18030", "青云宗,Azure Cloud Sect\n林晚,Lin Wan"),
+        ("zh-TW", "big5", "蘇眠,Su Mian"),
+        ("zh-Hant-HK", "big5", "蘇眠,Su Mian"),
+        ("ja", "cp932", "源氏,Genji"),
+        ("ru", "koi8_r", "Щука,pike"),
+        ("ko", "cp949", "춘향,Chunhyang"),
+    ],
+)
+def test_a_few_names_in_a_language_that_is_known(language: str, encoding: str, text: str) -> None:
+    assert decode(text.encode(encoding), "a.csv", languages=["en", language]) == text
+    assert decode(text.encode(), "a.csv", languages=[language]) == text
+    english = "naïve,a café – so"
+    assert decode(english.encode("cp1252"), "a.csv", languages=["en", language]) == english
+
+
 def test_one_accent_in_an_english_book_is_enough() -> None:
     text = "He sat in the café and waited for a long time. " + "Nobody came. " * 2000
     assert decode(text.encode("cp1252"), "a.txt") == text

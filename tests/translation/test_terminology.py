@@ -63,9 +63,14 @@ Eisentor = {target = "Iron Gate", note = "a city", forbidden = "iron door|steel 
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_all_formats_are_read(tmp_path: Path, name: str, encoding: str) -> None:
     assert read_glossary(write(tmp_path / name, FORMS[name], encoding)) == Glossary(TERMS)
+
+
+def test_a_glossary_of_a_few_names_is_read_in_an_encoding_of_its_languages(tmp_path: Path) -> None:
+    file = write(tmp_path / "names.csv", "source,target\r\n苏眠,Su Mian\r\n", "gb18030")
+    assert read_glossary(file, ["zh", "en"]) == Glossary((Term("苏眠", "Su Mian"),))
 
 
 @pytest.mark.parametrize(
