@@ -28,7 +28,7 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
     if json:
         typer.echo(json_module.dumps([asdict(model) for model in models], ensure_ascii=False, indent=2))
         return
-    print_table(["model", "kind", "licence", "on disk", "download"], [_row(model) for model in models])
+    print_table(["model", "kind", "licence", "disk", "download"], [_row(model) for model in models])
 
 
 @app.command()
