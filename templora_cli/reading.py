@@ -75,9 +75,7 @@ class ReadingRequest:
             longer = "read more of it" if self.limit_tokens == len(tokens) else "take a longer text"
             raise TemploraError(
                 f"{self.name}: {len(tokens)} tokens are less than a chunk of {config.decode.chunk_tokens}",
-                longer
-                if len(tokens) < MIN_CHUNK
-                else f"--chunk-tokens {max(MIN_CHUNK, len(tokens) // 8)}",
+                longer if len(tokens) < MIN_CHUNK else f"--chunk-tokens {max(MIN_CHUNK, len(tokens) // 8)}",
             )
         return NewSession(
             self.kind,

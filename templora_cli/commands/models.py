@@ -27,11 +27,8 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
     if json:
         print_json([asdict(model) for model in models])
         return
-    print_table(
-        ["model", "kind", "licence", "on disk", "download"],
-        [_row(model) for model in models],
-        texts=("licence",),
-    )
+    columns = ["model", "kind", "licence", "disk", "download"]
+    print_table(columns, [_row(model) for model in models], texts=("licence",))
 
 
 @app.command()

@@ -116,8 +116,8 @@ def decode(
     """The text of `content`, without a byte order mark; line ends stay as they are.
 
     Without an `encoding`, in this order: a byte order mark, UTF-8, UTF-16 without a mark, the common East
-    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer. The common
-    encodings of `languages` (BCP 47 codes), if the text is known to be in one of them, come before the others.
+    Asian or Windows encoding whose text has the best score, the guess of charset-normalizer. If the
+    `languages` (BCP 47 codes) of the text are known, their common encodings come before the others.
     `flag` is the option that names an encoding, for hints.
     Raises TemploraError: an unknown `encoding`, a wrong one, none that fits.
     """

@@ -33,7 +33,7 @@ def test_list_is_a_table_with_one_model_a_line(listed: list[ListedModel]) -> Non
     done = CliRunner().invoke(app, ["list"])
     assert done.exit_code == 0 and done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
-        ["model", "kind", "licence", "on disk", "download"],
+        ["model", "kind", "licence", "disk", "download"],
         ["small", "chat", "Apache-2.0", "269 MB", "-"],
         ["large-one", "base", "own terms", "-", "238 MB"],
         ["org/x", "-", "-", "1 MB", "-"],
