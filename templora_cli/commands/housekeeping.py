@@ -28,10 +28,11 @@ def remove(sessions: Sessions, yes: Yes = False) -> None:
 
 
 def shrink(sessions: Sessions, yes: Yes = False) -> None:
-    """Delete all checkpoints of sessions but the newest. `templora resume` goes on exactly from that one.
+    """Delete all checkpoints of sessions but the newest, from which `templora resume` goes on exactly.
 
-    Two things are lost. If the newest checkpoint is damaged later, there is none to go back to, and only the
-    text can be saved. And `templora sync` has to learn a translation from its beginning, which takes longer.
+    Two things are lost. If the newest checkpoint is damaged later, there is none to go back to,
+    and only the text can be saved. And `templora sync` has to learn a translation again from its
+    beginning, which takes longer.
     """
     from templora_cli.sessions.housekeeping import older_checkpoints
 

@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @app.command("list")
 def list_sessions(json: AsJson = False) -> None:
-    """What there is: id, state, length, model, gain, when last written to."""
+    """What there is: id, state, length, model, gain, when last written to, size on the disk."""
     from templora_cli.sessions.store import Store
 
     store = Store()
