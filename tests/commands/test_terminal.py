@@ -97,7 +97,7 @@ COMMANDS: dict[str, Sequence[str]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES, text=TEXTS, other=TEXTS)
 def test_nothing_in_a_session_is_obeyed(
     command: Sequence[str], name: str, text: str, other: str, written: Path, own_home: Path
