@@ -36,7 +36,7 @@ def test_without_a_turn_of_the_system_the_instruction_is_the_users() -> None:
 def test_a_template_that_takes_nothing_is_said() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('never') }}"
-    with pytest.raises(TemploraError, match="takes no user's turn"):
+    with pytest.raises(TemploraError, match="accepts no user message"):
         chat_ids(tokenizer, "Write.", "A storm.")
 
 

@@ -150,7 +150,11 @@ def test_a_window_that_the_model_can_read(tmp_path: Path) -> None:
     ("asked", "made", "hint"),
     [
         (new(300), "header 10 + context 300 + chunk 16 make 326", "--chunk-tokens 45 --context-tokens 45"),
-        (new(10, header=90), "header 90 + context 10 + chunk 16 make 116", "take a --model that reads more"),
+        (
+            new(10, header=90),
+            "header 90 + context 10 + chunk 16 make 116",
+            "choose a --model with a larger window",
+        ),
         (
             new(60, config={"generated": DISTILLED}),
             "header 10 + context 80 + chunk 16 make 106",
@@ -180,7 +184,10 @@ def test_a_smaller_window_is_proposed_as_long_as_a_model_can_go_on_with_it() -> 
     assert caught.value.hint == "--set decode.context_tokens=1000"
     with pytest.raises(TemploraError) as caught:
         require_window(281, new(1001))
-    assert caught.value.hint == "--chunk-tokens 135 --context-tokens 135, or take a --model that reads more"
+    assert (
+        caught.value.hint
+        == "--chunk-tokens 135 --context-tokens 135, or choose a --model with a larger window"
+    )
 
 
 def test_a_premise_that_is_too_long_is_told_with_its_length_and_with_what_there_is_room_for() -> None:
@@ -193,7 +200,7 @@ def test_a_premise_that_is_too_long_is_told_with_its_length_and_with_what_there_
         "the rest of the prompt needs 100, the window 2048, the chunk 1024"
     )
     assert caught.value.hint == (
-        "shorten it to about 3765 words, or give it as --from, or take a --model that reads more"
+        "shorten it to about 3765 words, or give it as --from, or choose a --model with a larger window"
     )
     with pytest.raises(TemploraError) as caught:
         require_window(22_500, asked)
@@ -230,7 +237,7 @@ def test_a_long_premise_is_measured_by_its_tokens(tmp_path: Path) -> None:
 def test_a_mistake_in_the_prompts_is_told_before_a_model_is_looked_for(tmp_path: Path) -> None:
     packaged = (PACKAGED / "novel.toml").read_text("utf-8")
     (tmp_path / "novel.toml").write_text(packaged.replace("{premise}", "{story}"), "utf-8")
-    with pytest.raises(TemploraError, match=r"\[chat\] premise: \{story\} is no placeholder here"):
+    with pytest.raises(TemploraError, match=r"\[chat\] premise: \{story\} is not a placeholder here"):
         prepare(BOOK, {"model": {"name": "nowhere/at-all"}, "prompts": str(tmp_path)})
 
 

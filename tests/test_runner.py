@@ -437,7 +437,7 @@ def test_a_session_whose_request_lacks_something_is_refused_in_a_line(lacking: s
     values = json.loads(file.read_text())
     del values["request"][lacking]
     file.write_text(json.dumps(values))
-    assert f"lacks {lacking} of its request" in refusal(run.session.id).message
+    assert f"lacks {lacking} in its request" in refusal(run.session.id).message
     assert is_free(run.session.path)
 
 
@@ -588,12 +588,12 @@ def test_a_session_of_an_unknown_kind(config: Config) -> None:
         run.session.update(task="poem")
     error = refusal()
     name = run.session.id
-    assert error.message == f"session {name}: poem is a kind of task that this templora does not know"
+    assert error.message == f"session {name}: poem is a kind of task that this version does not know"
     assert error.hint == "pip install --upgrade templora"
 
 
 def test_a_request_of_an_unknown_kind_leaves_nothing(config: Config) -> None:
-    with pytest.raises(ValueError, match="poem is no kind of task"):
+    with pytest.raises(ValueError, match="poem is not a kind of task"):
         runner.begin(NovelRequest("A storm.", kind="poem"), config)
     assert not Store().folder.exists()
 
@@ -628,7 +628,7 @@ def test_a_name_that_is_given(config: Config) -> None:
     with runner.begin(BOOK, config, name="harbour") as run:
         assert run.session.id == Store().find(None).name == "harbour"
     for name, complaint in (
-        ("harbour", "there is a session called harbour already"),
+        ("harbour", "a session called harbour already exists"),
         ("A b", "cannot be called"),
     ):
         with pytest.raises(TemploraError, match=complaint):
@@ -637,10 +637,10 @@ def test_a_name_that_is_given(config: Config) -> None:
     with runner.begin(BOOK, config, name="port", resume_same=True, notify=told.append) as run:
         assert run.session.id == "harbour"
     renaming = "to rename it: templora sessions rename harbour port"
-    assert Notice(f"session harbour has begun just so and goes on; {renaming}") in told
+    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in told
     with runner.begin(replace(BOOK, premise="A calm."), config, name="port", resume_same=True) as run:
         assert run.session.id == "port"
-    with pytest.raises(TemploraError, match="there is a session called port already"):
+    with pytest.raises(TemploraError, match="a session called port already exists"):
         runner.begin(replace(BOOK, premise="A fog."), config, name="port", resume_same=True)
 
 
@@ -672,7 +672,7 @@ def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPat
             patch.setattr(os, "fsync", full)
             with pytest.raises(TemploraError, match="the disk is full") as caught:
                 list(run.events())
-        assert caught.value.hint == f"make room, then: templora resume {run.session.id}"
+        assert caught.value.hint == f"free disk space, then: templora resume {run.session.id}"
         assert len(run.chunks) == run.interrupted().chunks == 3
         list(run.events())
     assert outcome(run.session.path) == whole(config)
@@ -714,7 +714,9 @@ def test_too_little_memory_is_told_with_what_is_safe(config: Config) -> None:
     with runner.begin(BOOK, config, engine=Engine(backend=Large)) as run:
         with pytest.raises(TemploraError, match="not enough memory") as caught:
             list(run.events())
-        assert str(caught.value.hint).startswith(f"what is written is safe in session {run.session.id}; ")
+        assert str(caught.value.hint).startswith(
+            f"the committed chunks are safe in session {run.session.id}; "
+        )
         assert len(run.chunks) == 3
 
 

@@ -291,7 +291,7 @@ def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
     assert (row["session"], row["state"]) == (name, "unknown")
     resumed = templora("resume")
-    assert resumed.exit_code == 2 and "verses is a kind of task that this templora does not" in resumed.stderr
+    assert resumed.exit_code == 2 and "verses is a kind of task that this version does not" in resumed.stderr
     assert "state      unknown" in templora("sessions", "show").stdout
     assert templora("sessions", "export", "--out", "-").stdout.strip() == run.text.strip()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.novel.opening import to_go_on_from
+from templora_cli.novel.opening import normalized_opening
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ from templora_cli.novel.opening import to_go_on_from
     ],
 )
 def test_openings(text: str, opening: str | None) -> None:
-    assert to_go_on_from(text) == (f"{text}\n" if opening is None else opening)
+    assert normalized_opening(text) == (f"{text}\n" if opening is None else opening)
 
 
 @given(st.text(st.sampled_from('ab.,"#* \n')))
 def test_it_is_the_text_but_for_white_space_at_its_ends(text: str) -> None:
-    opening = to_go_on_from(text)
+    opening = normalized_opening(text)
     assert opening.strip() == text.strip()
-    assert to_go_on_from(opening) == opening
+    assert normalized_opening(opening) == opening
     assert not opening or opening.rstrip() == opening or opening.endswith("\n")

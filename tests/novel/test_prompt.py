@@ -72,7 +72,7 @@ def test_a_header_is_never_empty() -> None:
 def test_a_tokenizer_that_can_begin_no_text_is_told_so() -> None:
     mute = byte_tokenizer(chat=False)
     mute.bos_token = mute.eos_token = None
-    with pytest.raises(TemploraError, match="has no token that begins a text") as caught:
+    with pytest.raises(TemploraError, match="has no token for the beginning of a text") as caught:
         header(mute, "", opened=True)
     assert caught.value.hint == "give a --premise"
 

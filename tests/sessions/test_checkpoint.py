@@ -145,7 +145,7 @@ def test_a_damaged_step_falls_back_to_the_one_before(
     damage(steps / "000001")
     fresh = state_of(tiny_model)
     (notice,) = restore_latest(steps, fresh)
-    assert "000001" in notice and "going back to what was before it" in notice
+    assert "000001" in notice and "continuing from the state before it" in notice
     assert fresh.chunks == 1 and fresh.tokens == [0, 1, 2]
     assert all(torch.equal(p, wanted[name]) for name, p in fresh.adapter.items())
     assert (steps / "000001.damaged").is_dir(), "nothing is thrown away"
@@ -243,7 +243,7 @@ def test_a_full_disk_changes_nothing(
         patch.setattr(checkpoint, "save_file", fail)
         with pytest.raises(TemploraError, match="the disk is full") as caught:
             advance(state, steps)
-    assert caught.value.hint == "make room, then: templora resume session"
+    assert caught.value.hint == "free disk space, then: templora resume session"
     assert [p.name for p in steps.iterdir()] == ["000000"]
     fresh = state_of(tiny_model)
     assert restore_latest(steps, fresh) == []

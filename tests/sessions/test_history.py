@@ -113,7 +113,7 @@ def test_what_did_not_change_is_learnt_again_bit_for_bit(book: Book, first: int,
     events = list(book.relearn(chunks, first))
     slow = [event.message for event in events if isinstance(event, Working)]
     in_all = LENGTH - kept
-    assert slow == [f"learning the book anew, chunk {n + 1} of {in_all}" for n in range(in_all)]
+    assert slow == [f"learning the book again, chunk {n + 1} of {in_all}" for n in range(in_all)]
     assert [event for event in events if not isinstance(event, Working)] == [
         RebuildStarted(book.id, kept, LENGTH - kept),
         *[ChunkRelearnt(n, tuple(chunks[n]["train_losses"])) for n in range(kept, LENGTH)],

@@ -90,9 +90,9 @@ def test_what_links_point_to_is_left_alone(tmp_path: Path) -> None:
     (mine / "session.json").write_bytes((session.path / "session.json").read_bytes())
     (Store().folder / "elsewhere").symlink_to(mine, target_is_directory=True)
     before = sorted(mine.iterdir())
-    with pytest.raises(TemploraError, match="elsewhere is a link") as caught:
+    with pytest.raises(TemploraError, match="elsewhere is a link to another folder") as caught:
         removed("storm-0001", "elsewhere")
-    assert caught.value.hint == f"to take it off the list: rm {Store().folder / 'elsewhere'}"
+    assert caught.value.hint == f"to remove it from the list: rm {Store().folder / 'elsewhere'}"
     assert ids() == ["elsewhere", "storm-0001"] and sorted(mine.iterdir()) == before
     (Store().folder / f"{REMOVED}0").symlink_to(mine, target_is_directory=True)
     removed("storm-0001")
@@ -125,7 +125,7 @@ def test_a_renamed_session_is_the_same_and_forks_of_it_say_so() -> None:
 def test_a_name_that_is_taken(name: str) -> None:
     create("calm-0002").lock.release()
     with create("storm-0001") as session:
-        with pytest.raises(TemploraError, match="there is a session called"):
+        with pytest.raises(TemploraError, match="already exists"):
             rename(Store(), session, name)
         assert session.path.is_dir() and ids() == ["calm-0002", "storm-0001"]
 
@@ -133,7 +133,7 @@ def test_a_name_that_is_taken(name: str) -> None:
 def test_a_folder_that_is_no_session_is_in_the_way() -> None:
     with create("storm-0001") as session:
         (Store().folder / "harbour").mkdir()
-        with pytest.raises(TemploraError, match="harbour is in the way, and is no session"):
+        with pytest.raises(TemploraError, match="harbour already exists and is not a session"):
             rename(Store(), session, "harbour")
 
 

@@ -68,9 +68,9 @@ def test_unique_beginnings() -> None:
     store = Store()
     assert store.find("storm-1").name == "storm-1a2b"
     assert store.find("sto" + "ne").name == "stone-0000"
-    with pytest.raises(TemploraError, match="fits several sessions: stone-0000, storm-1a2b, storm-9f9f"):
+    with pytest.raises(TemploraError, match="matches several sessions: stone-0000, storm-1a2b, storm-9f9f"):
         store.find("sto")
-    with pytest.raises(TemploraError, match="fits several"):
+    with pytest.raises(TemploraError, match="matches several"):
         store.find("")
     with pytest.raises(TemploraError, match="no session is called calm") as caught:
         store.find("calm")
@@ -161,7 +161,7 @@ def test_what_changes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(TemploraError, match="No space left") as caught:
             session.update(goal_amount=30)
         assert session.manifest.goal_amount == 20
-    assert caught.value.hint == "make room, then: templora resume storm-1a2b"
+    assert caught.value.hint == "free disk space, then: templora resume storm-1a2b"
     assert load_manifest(session.path) == session.manifest
 
 
@@ -201,7 +201,7 @@ def test_a_swap_that_is_killed_anywhere_leaves_the_one_or_the_other(killed_befor
 def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TEMPLORA_HOME", str(tmp_path / "file"))
-    with pytest.raises(TemploraError, match="no session can be kept") as caught:
+    with pytest.raises(TemploraError, match="cannot create a session") as caught:
         create("storm-1a2b")
     assert caught.value.hint and "TEMPLORA_HOME" in caught.value.hint
 
