@@ -52,9 +52,7 @@ def test_an_export_of_another_session_is_not_overwritten(session: Path, tmp_path
     save_again(other, BOOK, b"theirs", force=False)
     with pytest.raises(TemploraError, match="is not from session"):
         save_again(session, BOOK, b"ours", force=False)
-    assert save_again(session, BOOK, b"theirs", force=False) is None, (
-        "overwriting equal content loses nothing"
-    )
+    assert save_again(session, BOOK, b"theirs", force=False) is None, "equal content is no loss"
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -94,7 +94,8 @@ def test_the_totals_of_a_book() -> None:
     assert summary_of([chunk(adapter=float("nan"))], Novel()).gain is None, "JSON has no NaN"
 
 
-GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": {"tokens": 9, "words": 2, "chunks": 1}}
+DONE = {"tokens": 9, "words": 2, "chunks": 1}
+GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE}
 DAMAGES = {
     "is empty": "",
     "breaks off": '{"chunks": 1',
