@@ -70,12 +70,12 @@ NOT_WHOLE = [
 
 
 @pytest.mark.parametrize("text", WHOLE)
-def test_whole(text: str) -> None:
+def test_a_complete_sentence_is_recognised(text: str) -> None:
     assert ends_complete(text)
 
 
 @pytest.mark.parametrize("text", NOT_WHOLE)
-def test_not_whole(text: str) -> None:
+def test_an_incomplete_sentence_is_recognised(text: str) -> None:
     assert not ends_complete(text)
 
 
@@ -97,7 +97,7 @@ def test_not_whole(text: str) -> None:
         ("ครับ", " ก"),
     ],
 )
-def test_what_follows_shows_the_end(text: str, after: str) -> None:
+def test_following_text_confirms_the_end(text: str, after: str) -> None:
     assert ends_complete_before(text, after) and may_end_sentence(text)
 
 
@@ -125,14 +125,14 @@ def test_what_follows_shows_the_end(text: str, after: str) -> None:
         ("ครับ", "ก"),
     ],
 )
-def test_what_follows_belongs_to_the_sentence(text: str, after: str) -> None:
+def test_following_text_that_belongs_to_the_sentence_continues_it(text: str, after: str) -> None:
     assert not ends_complete_before(text, after)
 
 
 @given(
     st.text(st.sampled_from('ab .!?…。"“”„«»「」[1]\n—')), st.text(st.sampled_from('aB ."”。[\n'), min_size=1)
 )
-def test_the_views_agree(text: str, after: str) -> None:
+def test_the_checks_agree(text: str, after: str) -> None:
     if ends_complete(text):
         assert ends_sentence(text) and may_end_paragraph(text)
     if ends_complete_before(text, after):

@@ -282,9 +282,7 @@ def test_the_prompt_of_each_chunk_is_retained_after_thinning(tiny_model: Path, s
         prompt = json.loads((step / "prompt.json").read_text())
         assert prompt["context"] == [number * 10 + i for i in range(3)]
         assert prompt["sections"] == {"premise": ["A storm."]}
-        assert "prompt" not in json.loads((step / "chunk.json").read_text()), (
-            "chunk.json is read with every book"
-        )
+        assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is not read with the book"
     flip(steps / "000002" / "prompt.json")
     with pytest.raises(StepDamaged, match=r"prompt\.json does not match"):
         verify_step(steps / "000002")

@@ -128,9 +128,7 @@ def otherwise(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("number", [0, 2, 4, 5])
-def test_a_changed_chunk_is_learnt_as_if_it_were_the_original(
-    book: Book, number: int, tmp_path: Path
-) -> None:
+def test_a_changed_chunk_is_learnt_like_an_original(book: Book, number: int, tmp_path: Path) -> None:
     before, changed = book.learnt(), otherwise(book.chunks, number)
     assert first_change(book.chunks, changed) == number
     list(book.relearn(changed, number))

@@ -108,7 +108,7 @@ DAMAGES = {
     "has a text for a number": json.dumps({**GOOD, "bytes": "SIZE", "words": "two"}),
     "has a text for the gain": json.dumps({**GOOD, "bytes": "SIZE", "gain": "much"}),
     "has no units": json.dumps({**GOOD, "bytes": "SIZE", "done": None}),
-    "has a text for what is done": json.dumps(
+    "has a text for the progress": json.dumps(
         {**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2, "chunks": 1}}
     ),
     "has other units": json.dumps({**GOOD, "bytes": "SIZE", "done": {"paragraphs": 1}}),
