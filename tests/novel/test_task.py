@@ -171,7 +171,7 @@ def test_replay_repeats_a_committed_chunk(origin: str, rejection_reason: str | N
     )
     assert again.judged and not again.loss_mask
     assert again.prompt == next_generate(novel, book).prompt, (
-        "after the prompt of this book, whatever it was once"
+        "the prompt is built from this book"
     )
 
 
