@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROMPTS = "novel"
 ALTERNATIVES = {
-    "premise": "give the text as --from where it is the beginning of the book",
+    "premise": "give the text as --from if it is the beginning of the book",
     "instruction": SHORTER_PROMPTS,
 }
 DEFAULT_GOAL = Goal(4096, "tokens")

@@ -170,9 +170,7 @@ def test_replay_repeats_a_committed_chunk(origin: str, rejection_reason: str | N
         {"a": 1},
     )
     assert again.judged and not again.loss_mask
-    assert again.prompt == next_generate(novel, book).prompt, (
-        "the prompt is built from this book"
-    )
+    assert again.prompt == next_generate(novel, book).prompt, "the prompt is built from this book"
 
 
 def test_special_tokens_in_human_text_are_plain_text() -> None:
