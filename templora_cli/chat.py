@@ -1,4 +1,4 @@
-"""The chat template of a model, asked so that it says the same every time."""
+"""Render the chat template of a model, independently of the current date."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from typing import Any
 from templora_cli.errors import TemploraError
 
 TODAY = "26 Jul 2024"
-"""What a template that tells the date says: a resumed book has the prompt that it had on another day."""
+"""The date in templates that print one, so that the prompt of a book stays the same on another day."""
 STOPPED_CLOCK = "{%- macro strftime_now(form) -%}" + TODAY + "{%- endmacro %}"
-"""Before a template that looks at the clock itself."""
+"""Put before a template that reads the clock itself."""
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]], **settings: Any) -> Any:
     """The messages in the model's chat template, as `apply_chat_template` returns them.
 
-    None where the template refuses them: some have no turn of the system.
+    None if the template refuses them: some templates have no system message.
     """
     template = tokenizer.get_chat_template()
     if "strftime_now" in template:
         template = STOPPED_CLOCK + template
-    # A template that can think is asked not to: the book follows at once.
+    # No thinking: the book must follow at once.
     fixed = {"enable_thinking": False, "date_string": TODAY}
     try:
         return tokenizer.apply_chat_template(messages, chat_template=template, **fixed, **settings)
-    except Exception as error:  # jinja's TemplateError: templates raise their own
+    except Exception as error:  # jinja's TemplateError, which templates also raise themselves
         if type(error).__module__.split(".")[0] != "jinja2":
             raise
         return None
 
 
 def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
-    """Token ids of an instruction and a request, to where the model's answer begins."""
+    """Token ids of a system and a user message, up to the beginning of the model's answer."""
     both = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     merged = [{"role": "user", "content": f"{system}\n\n{user}"}]
     for messages in (both, merged):
         ids = render_chat(tokenizer, messages, add_generation_prompt=True, return_dict=False)
         if ids is not None:
             return tuple(ids)
-    raise TemploraError("the chat template of this model takes no user's turn", "choose another --model")
+    raise TemploraError("the chat template of this model accepts no user message", "choose another --model")
 
 
 def as_plain_words(tokenizer: Any, text: str) -> str:
-    """`text` with nothing in it that the tokenizer would take for one of its special tokens."""
+    """`text` with a space inside each string that the tokenizer would read as a special token."""
     for token in tokenizer.added_tokens_decoder.values():
         if token.special and token.content in text:
             text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
@@ -50,11 +50,11 @@ def as_plain_words(tokenizer: Any, text: str) -> str:
 
 
 def first_token(tokenizer: Any) -> tuple[int, ...]:
-    """What a text begins with where nothing is said: the model needs a token to go on from.
+    """The first token of a text without a prompt, as a tuple of one: the model needs a token to continue.
 
-    Raises TemploraError where it has none.
+    Raises TemploraError if the tokenizer has none.
     """
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
-        raise TemploraError("this model has no token that begins a text", "give a --premise")
+        raise TemploraError("this model has no token for the beginning of a text", "give a --premise")
     return (start,)

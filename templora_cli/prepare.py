@@ -1,4 +1,4 @@
-"""Before a session begins: the model, whether it fits the machine, and the settings that hang on that."""
+"""Prepare a session: load the model, check that it fits the machine, and choose the dependent settings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
-"""Takes what happens before there is a run: notices, and what is slow."""
+"""Receives the events before a run exists: notices, and the start of slow work."""
 
 
 def ignore_events(event: Event) -> None:
-    """Nobody is told."""
+    """Discard the event."""
 
 
 def _load(folder: Path, config: Config) -> LanguageModel:
@@ -50,27 +50,27 @@ def _device_memory(device: str) -> DeviceMemory:
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs compute with; tests and experiments put something else in its place."""
+    """Model loading, decoding and memory measurement of a run; tests and experiments replace them."""
 
     load: Callable[[Path, Config], LanguageModel] = _load
     backend: Callable[[LanguageModel, str], Backend] = _backend
     device_memory: Callable[[str], DeviceMemory] = _device_memory
-    """The memory that there is on a device."""
+    """The memory of a device."""
     kinds: Mapping[str, TaskKind] = field(default_factory=lambda: KINDS)
 
     def kind(self, manifest: Manifest) -> TaskKind:
-        """That of a session. Raises TemploraError where there is none of that name."""
+        """The kind of a session. Raises TemploraError if it is unknown or the manifest lacks its values."""
         if manifest.task not in self.kinds:
             raise TemploraError(
-                f"session {manifest.id}: {manifest.task} is a kind of task that this templora does not know",
+                f"session {manifest.id}: {manifest.task} is a kind of task that this version does not know",
                 "pip install --upgrade templora",
             )
         kind = self.kinds[manifest.task]
-        lacking = [*(kind.asked - manifest.request.keys()), *(kind.prompts - manifest.prompts.keys())]
-        if lacking:
+        missing = [*(kind.request_keys - manifest.request.keys()), *(kind.prompts - manifest.prompts.keys())]
+        if missing:
             raise TemploraError(
-                f"session {manifest.id}: session.json lacks {', '.join(sorted(lacking))} of its request",
-                f"its text is still there: templora sessions export {manifest.id}",
+                f"session {manifest.id}: session.json lacks {', '.join(sorted(missing))} in its request",
+                f"its text can be saved: templora sessions export {manifest.id}",
             )
         return kind
 
@@ -87,9 +87,9 @@ class Prepared:
     model: LanguageModel
 
     def manifest(self, name: str | None = None) -> Manifest:
-        """Of the session that begins now, called `name` where one is given, which is a checked one.
+        """The manifest of a session that begins now. `name` must be checked; None generates one.
 
-        Raises TemploraError where the backend that is asked for cannot run the model.
+        Raises TemploraError if the requested backend cannot run the model.
         """
         from templora_cli.engine.decoding.choose import backend_name
         from templora_cli.engine.decoding.runtime import runtime
@@ -123,17 +123,18 @@ class Prepared:
         )
 
     def create(self, *, resume_same: bool, name: str | None = None) -> Session:
-        """Begin the session; with `resume_same` one that has begun with just these settings goes on.
+        """Create the session; with `resume_same`, open an existing one with the same settings instead.
 
-        Raises TemploraError as `manifest` does, and where `name` is taken.
+        Raises TemploraError as `manifest` does, and if `name` is taken.
         """
         store, manifest = Store(), self.manifest(name)
-        for begun in store.manifests() if resume_same else ():
-            if not isinstance(begun, TemploraError) and _is_the_same(begun, manifest):
-                session = store.open(begun.id)
-                place = {"model": manifest.model, "folder": manifest.folder}  # it may have moved
+        for existing in store.manifests() if resume_same else ():
+            if not isinstance(existing, TemploraError) and _has_same_result(existing, manifest):
+                session = store.open(existing.id)
+                location = {"model": manifest.model, "folder": manifest.folder}  # the model may have moved
+                config = with_model(existing.config, manifest.model)
                 try:
-                    session.update(opened=now(), config=with_model(begun.config, manifest.model), **place)
+                    session.update(opened=now(), config=config, **location)
                 except BaseException:
                     session.lock.release()
                     raise
@@ -145,30 +146,30 @@ class Prepared:
         )
 
 
-BOOK = ("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
-COMPUTED_WITH = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
+BOOK_FIELDS = ("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
+RUNTIME_FIELDS = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
 
 
-def _is_the_same(one: Manifest, other: Manifest) -> bool:
-    """Would both end with the same figures?"""
+def _has_same_result(one: Manifest, other: Manifest) -> bool:
+    """Would both sessions produce exactly the same book and measurements?"""
 
-    def figures(manifest: Manifest, name: str) -> Any:
+    def compared(manifest: Manifest, name: str) -> Any:
         value = getattr(manifest, name)
         if name != "config":
             return value
-        # Checkpointed gradients are the same ones; the model, and how it is held, is what was computed with.
+        # Checkpointing does not change gradients. RUNTIME_FIELDS covers the model and its quantisation.
         return {**value, "model": None, "train": {**value["train"], "gradient_checkpointing": None}}
 
-    return all(figures(one, name) == figures(other, name) for name in (*BOOK, *COMPUTED_WITH))
+    return all(compared(one, name) == compared(other, name) for name in (*BOOK_FIELDS, *RUNTIME_FIELDS))
 
 
 def with_model(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a configuration with another name of the model."""
+    """The values of a configuration, with the model name replaced."""
     return {**config, "model": {**config["model"], "name": name}}
 
 
 def find_model(config: Config, notify: Notify = ignore_events) -> Path:
-    """The folder of the model that `config` names, after getting it where that must be.
+    """The folder of the model that `config` names; downloads and converts it if needed.
 
     Raises TemploraError as `catalog.resolve` does.
     """
@@ -184,16 +185,16 @@ def prepare(
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Prepared:
-    """Load the model that `config` names for what is asked for; see `runner.begin`.
+    """Load the model that `config` names and prepare the session of `request`; see `runner.begin`.
 
-    Raises TemploraError where it cannot fit into memory or the model's window.
+    Raises TemploraError if the session does not fit into memory or the model's window.
     """
     if not isinstance(config, Config):
         config = settings(config, request.kind)
     if request.kind not in engine.kinds:
-        raise ValueError(f"{request.kind} is no kind of task that this engine knows")
+        raise ValueError(f"{request.kind} is not a kind of task of this engine")
     for name in engine.kinds[request.kind].prompts:
-        load_prompts(name, config.prompts)  # a mistake in them is told before a model is looked for
+        load_prompts(name, config.prompts)  # reports mistakes before a model is downloaded
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.engine.models.shape import most_tokens
@@ -219,7 +220,7 @@ def load_fitting(
     notify: Notify,
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
-    """The model, and the settings with those that hang on model and memory chosen."""
+    """The model, and the settings with the values that depend on model and memory filled in."""
     from templora_cli.engine.decoding.backends import backend_row
     from templora_cli.engine.memory.planner import gigabytes, plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
@@ -227,21 +228,22 @@ def load_fitting(
     device_memory = engine.device_memory(config.model.device)
     plan = plan_or_refuse(shape_of(folder), config, device_memory, header=header, chunk=chunk, hint=hint)
     if plan.is_tight:
-        taken, there = gigabytes(plan.peak), gigabytes(plan.available)
-        told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"
-        notify(Notice(told))
+        needed, available = gigabytes(plan.peak), gigabytes(plan.available)
+        notify(
+            Notice(f"memory is tight: about {needed} of {available} available; for details: templora doctor")
+        )
         notify(Working(f"loading {config.model.name}"))
     model = engine.load(folder, plan.config)
-    if compiling := backend_row(plan.backend).preparation():
-        notify(Working("compiling for this CPU, once: half a minute"))
-        compiling()
+    if compile_kernels := backend_row(plan.backend).preparation():
+        notify(Working("compiling for this CPU (once, about 30 seconds)"))
+        compile_kernels()
     return model, with_learning_rates(plan.config, model.parameters)
 
 
 def require_window(max_tokens: int | None, new: NewSession) -> None:
-    """Refuse a session that needs more than the `max_tokens` that its model reads.
+    """Raise TemploraError if a session needs more than the `max_tokens` of its model's window.
 
-    Raises TemploraError that says what is too long, by how much, and what would help.
+    The error names the part that is too long, the excess and a remedy.
     """
     from templora_cli.engine.training.objectives import OBJECTIVES
 
@@ -252,13 +254,13 @@ def require_window(max_tokens: int | None, new: NewSession) -> None:
         extra = OBJECTIVES[learning.objective].extra_context_tokens(learning)
         contexts[f"--set {table}.teacher_context_tokens="] = extra
     for flag, context in contexts.items():
-        if max_tokens is not None and new.header_tokens + context + new.longest_seen > max_tokens:
+        if max_tokens is not None and new.header_tokens + context + new.max_seen_tokens > max_tokens:
             raise _too_long(new, max_tokens, flag, context)
 
 
 def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> TemploraError:
     """The error for a header, context and chunk that together are longer than `max_tokens`."""
-    header, chunk = new.header_tokens, new.longest_seen
+    header, chunk = new.header_tokens, new.max_seen_tokens
     excess = header + context + chunk - max_tokens
     smaller = _smaller(new, max_tokens - header, flag, context)
     part = max(new.header_parts, key=lambda part: part.tokens, default=None)
@@ -268,7 +270,7 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
         return TemploraError(
             f"{part.name} has {part.tokens} tokens, {excess} too many: this model reads {max_tokens}, "
             f"the rest of the prompt needs {header - part.tokens}, the window {context}, the chunk {chunk}",
-            new.window_hint or _alternatives(shorter, part.instead, smaller),
+            new.window_hint or _alternatives(shorter, part.alternative, smaller),
         )
     names = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"
     return TemploraError(
@@ -283,7 +285,7 @@ def _smaller(new: NewSession, max_tokens: int, flag: str, context: int) -> str |
 
     None if nothing fits.
     """
-    chunk, size = new.longest_seen, new.config.decode.chunk_tokens
+    chunk, size = new.max_seen_tokens, new.config.decode.chunk_tokens
     window = max_tokens - chunk
     rest = (max_tokens - context) * size // chunk  # some kinds read more than a chunk
     if context >= chunk and window >= chunk:
@@ -295,5 +297,5 @@ def _smaller(new: NewSession, max_tokens: int, flag: str, context: int) -> str |
     return f"--chunk-tokens {both[0]} {flag}{both[1]}" if both[0] >= MIN_CHUNK else None
 
 
-def _alternatives(*ways: str | None) -> str:
-    return ", or ".join(filter(None, (*ways, "take a --model that reads more")))
+def _alternatives(*remedies: str | None) -> str:
+    return ", or ".join(filter(None, (*remedies, "choose a --model with a larger window")))

@@ -1,4 +1,4 @@
-"""Every word that is sent to a model, from `prompts/*.toml` or a folder of the user's own."""
+"""The texts of all prompts, from `prompts/*.toml` or a folder of the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from templora_cli.errors import TemploraError
 
 PACKAGED = resources.files("templora_cli.prompts")
 OPTIONAL = frozenset(("source_language", "target_language"))
-"""Placeholders that a prompt can do without: it may name the languages itself."""
+"""Optional placeholders: a prompt may name the languages itself."""
 _PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
 
 
@@ -36,54 +36,56 @@ class PromptFile:
 
 
 def load_prompts(name: str, folder: str) -> PromptFile:
-    """Prompt file `name` (such as "novel"): the one in `folder` if there is one, else the packaged one.
+    """Load prompt file `name` (such as "novel") from `folder` if it is there, else from the package.
 
-    Raises TemploraError where the folder is none or has no prompt file, or the file is no TOML, lacks a
-    prompt or a placeholder, or has a placeholder that nothing is put in.
+    Raises TemploraError if the folder does not exist or has no prompt file, or if the file is not valid
+    TOML, lacks a prompt or a placeholder, or has an unknown placeholder.
     """
     file = PACKAGED / f"{name}.toml"
     packaged = file.read_bytes()
-    wanted = _parse(packaged, f"{name}.toml")
-    own = Path(folder) / f"{name}.toml"
-    if not folder or not _is_in(folder, own):
-        return PromptFile(name, wanted, hashlib.sha256(packaged).hexdigest())
-    content = own.read_bytes()
-    texts = _parse(content, str(own))
-    missing = [f"[{t}] {k}" for t, keys in wanted.items() for k in keys if k not in texts.get(t, {})]
+    packaged_texts = _parse(packaged, f"{name}.toml")
+    custom = Path(folder) / f"{name}.toml"
+    if not folder or not _is_in(folder, custom):
+        return PromptFile(name, packaged_texts, hashlib.sha256(packaged).hexdigest())
+    content = custom.read_bytes()
+    texts = _parse(content, str(custom))
+    required = [(table, key) for table, keys in packaged_texts.items() for key in keys]
+    missing = [f"[{table}] {key}" for table, key in required if key not in texts.get(table, {})]
     if missing:
-        raise TemploraError(f"{own} lacks {', '.join(missing)}", f"copy them from {file}")
-    _check_placeholders(str(own), texts, wanted)
+        raise TemploraError(f"{custom} lacks {', '.join(missing)}", f"copy them from {file}")
+    _check_placeholders(str(custom), texts, packaged_texts)
     return PromptFile(name, texts, hashlib.sha256(content).hexdigest())
 
 
-def _is_in(folder: str, own: Path) -> bool:
-    """Is the file in the folder? Raises TemploraError where no prompt file is."""
+def _is_in(folder: str, file: Path) -> bool:
+    """Is the file in the folder? Raises TemploraError if the folder has no prompt file at all."""
     if not Path(folder).is_dir():
         raise TemploraError(f"prompts: there is no folder {folder}", "create it, or leave the setting out")
-    names = sorted(file.name for file in PACKAGED.iterdir() if file.name.endswith(".toml"))
+    names = sorted(entry.name for entry in PACKAGED.iterdir() if entry.name.endswith(".toml"))
     if not any((Path(folder) / name).is_file() for name in names):
         raise TemploraError(f"prompts: {folder} has no {' and no '.join(names)}", f"copy one from {PACKAGED}")
-    return own.is_file()
+    return file.is_file()
 
 
 def _check_placeholders(
     source: str, texts: dict[str, dict[str, str]], packaged: dict[str, dict[str, str]]
 ) -> None:
-    """Raise TemploraError where a text lacks a placeholder of the packaged one, or has another."""
+    """Raise TemploraError if the placeholders of a text differ from those of the packaged one."""
     faults = []
     for table, keys in packaged.items():
         for key, text in keys.items():
-            known = list(dict.fromkeys(_PLACEHOLDER.findall(text)))
-            there = list(dict.fromkeys(_PLACEHOLDER.findall(texts[table][key])))
-            found = [f"{{{name}}} is no placeholder here" for name in there if name not in known]
-            found += [f"{{{name}}} is missing" for name in known if name not in {*there, *OPTIONAL}]
-            if found:
-                faults.append((f"[{table}] {key}", ", ".join(found), known))
+            expected = list(dict.fromkeys(_PLACEHOLDER.findall(text)))
+            present = list(dict.fromkeys(_PLACEHOLDER.findall(texts[table][key])))
+            reasons = [f"{{{name}}} is not a placeholder here" for name in present if name not in expected]
+            reasons += [f"{{{name}}} is missing" for name in expected if name not in {*present, *OPTIONAL}]
+            if reasons:
+                faults.append((f"[{table}] {key}", ", ".join(reasons), expected))
     if faults:
-        place, found_first, known = faults[0]
-        more = f" (and {', '.join(place for place, _, _ in faults[1:])})" if faults[1:] else ""
-        listed = " ".join(f"{{{name}}}" for name in known) or "none"
-        raise TemploraError(f"{source}: {place}: {found_first}{more}", f"placeholders of {place}: {listed}")
+        location, reasons_of_first, expected = faults[0]
+        more = f" (and {', '.join(other for other, _, _ in faults[1:])})" if faults[1:] else ""
+        listed = " ".join(f"{{{name}}}" for name in expected) or "none"
+        message = f"{source}: {location}: {reasons_of_first}{more}"
+        raise TemploraError(message, f"placeholders of {location}: {listed}")
 
 
 def _parse(content: bytes, source: str) -> dict[str, dict[str, str]]:
@@ -91,7 +93,7 @@ def _parse(content: bytes, source: str) -> dict[str, dict[str, str]]:
         tables = tomli.loads(checked_text(content, source))
     except tomli.TOMLDecodeError as error:
         raise TemploraError(
-            f"{source} is no TOML file: {error}", "mend that line, or move the file away"
+            f"{source} is not valid TOML: {error}", "correct that line, or move the file away"
         ) from None
     for table, prompts in tables.items():
         if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):

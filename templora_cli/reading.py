@@ -1,4 +1,4 @@
-"""Reading: a text that is given whole, chunk by chunk, and never gone on from."""
+"""Reading: an existing text is scored and learnt chunk by chunk, and nothing is generated."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadingTask:
-    """Every chunk is given; the book is finished where the text is. Implements `turn.Task`."""
+    """Gives the chunks of a text, and ends with the text. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
-    """What the model sees before the chunk that follows a book."""
+    """Builds the prompt of the chunk that follows a book."""
     text: tuple[int, ...]
     chunk_tokens: int
     tokenizer: Any
@@ -45,25 +45,25 @@ class ReadingTask:
 
 
 def reading_tokens(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Header and text as token ids, as evaluations of perplexity take them: no instruction.
+    """Header and text as token ids, in the form for perplexity: without an instruction.
 
-    The header is what the tokenizer itself puts before a text; for one that puts nothing it is the
-    text's first token, which then is not scored.
+    The header is the token that the tokenizer itself puts before a text. If there is none, it is the first
+    token of the text, which is then not scored.
     """
     ids = tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-    before = tuple(tokenizer.encode("")[:1])
-    return (before, ids) if before else (ids[:1], ids[1:])
+    header = tuple(tokenizer.encode("")[:1])
+    return (header, ids) if header else (ids[:1], ids[1:])
 
 
 @dataclass(frozen=True)
 class ReadingRequest:
-    """A text that is read to its end."""
+    """A text to be read to its end."""
 
     text: str
     name: str
-    """What the session is named after."""
+    """File name of the text; the session is named after it."""
     limit_tokens: int | None = None
-    """Read no more than this."""
+    """The maximum number of tokens to read."""
     kind: str = "ppl"
     measured_by: str | None = None
 
@@ -94,7 +94,7 @@ class Reading(TaskKind):
     """A text that is read, scored and learnt, chunk by chunk."""
 
     units: tuple[Unit, ...] = ("tokens",)
-    asked = frozenset(("header",))
+    request_keys = frozenset(("header",))
 
     def __init__(self, name: str = "ppl") -> None:
         self.name = name
@@ -105,5 +105,5 @@ class Reading(TaskKind):
         return ReadingTask(prompt, session.opening(), config.decode.chunk_tokens, model.tokenizer)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
-        """See `TaskKind.end`: the table of what was read says it."""
+        """See `TaskKind.end`: there is no final event, because the measuring command prints a table."""
         yield from ()

@@ -1,6 +1,6 @@
-"""The programming interface: open or create a session, and run it to its goal, event by event.
+"""The programming interface: create or open a session, and run it to its goal, event by event.
 
-Nothing here knows a terminal, a signal or an exit status. `docs/api.md` has an example.
+This module knows no terminal, signals or exit status. `docs/api.md` has an example.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LESS_MEMORY = (
 
 
 class Run:
-    """A session that is open here, with its model loaded. Leaving its `with` block unlocks the session."""
+    """An open session with its model loaded. Leaving its `with` block unlocks the session."""
 
     def __init__(self, session: Session, model: LanguageModel, engine: Engine = ENGINE) -> None:
         self.session, self.model, self.engine = session, model, engine
@@ -64,7 +64,7 @@ class Run:
         self.kind = engine.kind(session.manifest)
         self._recorder: Recorder | None = None
         self._is_fresh = True
-        """Is the adapter as the book began?"""
+        """Is the adapter untrained, as at the beginning of a book?"""
 
     def __enter__(self) -> Run:
         return self
@@ -74,7 +74,7 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        """What is done next. Raises TemploraError where the session's own files are damaged."""
+        """The task of the session. Raises TemploraError if the session's own files are damaged."""
         return self.kind.task(self.session, self.model, self.config)
 
     @property
@@ -84,23 +84,23 @@ class Run:
 
     @property
     def text(self) -> str:
-        """The book so far, as far as it can be read."""
+        """The readable text of the book so far."""
         return readable_text(self.session.steps)[0]
 
     def events(
         self, stop: threading.Event | None = None, *, after_chunk: AfterChunk | None = None
     ) -> Generator[Event, None, None]:
-        """Bring the session to its goal, from its newest good step.
+        """Run the session from its newest intact step to its goal.
 
-        Whoever sets `stop` ends it before the next event: what is not committed is dropped. `after_chunk` is
-        called with the index of each committed chunk and the state after it, also with that of the step that
-        is gone on from (-1 without one): a kill may have come between.
-        Raises TemploraError where disk or memory are not enough; what is committed is safe.
+        Setting `stop` ends it before the next event and drops the chunk in progress. `after_chunk` is called
+        with the index of each committed chunk and the state after it. Its first call is for the step from
+        which the session resumes (-1 if none), because a kill may have prevented that call earlier.
+        Raises TemploraError if disk space or memory run out; committed chunks are safe.
         """
         from templora_cli.engine.models.loading import out_of_memory_hint
 
         _use_threads(self.session.manifest)
-        with out_of_memory_hint(f"what is written is safe in session {self.session.id}; {LESS_MEMORY}"):
+        with out_of_memory_hint(f"the committed chunks are safe in session {self.session.id}; {LESS_MEMORY}"):
             yield from self._events(stop, after_chunk)
 
     def _events(
@@ -111,12 +111,12 @@ class Run:
         from templora_cli.state import WritingState
         from templora_cli.temp_lora import write
 
-        finish_replacing_steps(self.session.path)  # that of a `relearn` that was stopped
+        finish_replacing_steps(self.session.path)  # of a `relearn` that was killed
         take = self.session.manifest.take
         state = WritingState.begin(self.model, self.config, take=take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
         if not state.chunks and not self._is_fresh:
-            self._begin_afresh()
+            self._reload_if_trained()
             state = WritingState.begin(self.model, self.config, take=take)
         self._is_fresh = False
         self._recorder = recorder = Recorder(self.session, self.kind, state)
@@ -139,38 +139,38 @@ class Run:
                 if stop is not None and stop.is_set():
                     yield self.interrupted()
                     return
-                for shown in recorder.record(event):
-                    yield shown
-                    if isinstance(shown, ChunkCommitted):
-                        yield from measure(shown.index)
-        if not self.session.manifest.measured_by:  # whoever measures says what comes of it
+                for recorded in recorder.record(event):
+                    yield recorded
+                    if isinstance(recorded, ChunkCommitted):
+                        yield from measure(recorded.index)
+        if not self.session.manifest.measured_by:  # the measuring command reports the end itself
             yield from self.end()
 
     def end(self) -> Iterator[Event]:
-        """What is left to be done when the goal is reached, such as writing a document; the final event."""
+        """Finish a session that has reached its goal, e.g. write its document; yields the final event."""
         return self.kind.end(self.session, self.chunks)
 
     def relearn(
         self, chunks: Sequence[Mapping[str, Any]], stop: threading.Event | None = None
     ) -> Generator[Event, None, None]:
-        """Put `chunks` (values of `chunk.json`) in the place of those of the session, and learn them.
+        """Replace the chunks of the session with `chunks` (values of `chunk.json`), and learn them.
 
-        From the newest checkpoint before the first that differs; nothing is decoded. A stop before its end
-        leaves the session as it was.
+        Learning starts at the newest checkpoint before the first chunk that differs; nothing is decoded.
+        Stopping it early leaves the session unchanged.
         """
         from templora_cli.engine.models.loading import out_of_memory_hint
         from templora_cli.sessions.history import first_change, relearn
 
         _use_threads(self.session.manifest)
         finish_replacing_steps(self.session.path)
-        self._begin_afresh()
+        self._reload_if_trained()
         self._is_fresh = False
         book = self.kind.book_file(self.session)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         first = first_change(self.chunks, chunks)
-        with out_of_memory_hint(f"nothing was taken back; {LESS_MEMORY}"):
-            learning = relearn(self.session, self.task, chunks, first, self.model, backend, self.config)
-            with closing(learning) as events:
+        with out_of_memory_hint(f"the book was not changed; {LESS_MEMORY}"):
+            relearning = relearn(self.session, self.task, chunks, first, self.model, backend, self.config)
+            with closing(relearning) as events:
                 for event in events:
                     if stop is not None and stop.is_set():
                         return
@@ -182,9 +182,9 @@ class Run:
                 yield Notice(notice)
 
     def interrupted(self) -> Interrupted:
-        """What is kept and how to go on, where the run was stopped."""
+        """The event of a stopped run: committed chunks, dropped tokens and the command to resume."""
         chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
-        # A stop may come between the step and the recorder's knowing of it.
+        # A stop may come after a step is committed, but before the recorder counts it.
         dropped = recorder.tokens_in_progress if recorder and len(recorder.chunks) == chunks else 0
         return Interrupted(
             session=self.session.id,
@@ -193,16 +193,16 @@ class Run:
             resume_command=self.session.resume_command,
         )
 
-    def _begin_afresh(self) -> None:
-        """Load the model anew where the one that is here has learnt something."""
+    def _reload_if_trained(self) -> None:
+        """Load the model again if its adapter is trained."""
         if not self._is_fresh:
-            for holding in ("model", "task", "_recorder"):  # there is not always room for two
-                vars(self).pop(holding, None)
+            for attribute in ("model", "task", "_recorder"):  # memory may not hold two models
+                vars(self).pop(attribute, None)
             self._recorder = None
             self.model, self._is_fresh = load_again(self.session, ignore_events, self.engine), True
 
     def _opened(self, recorder: Recorder) -> SessionOpened:
-        """What the session is and how far it has come."""
+        """The event that describes the session and its progress."""
         manifest, config = self.session.manifest, self.config
         return SessionOpened(
             session=self.session.id,
@@ -234,21 +234,21 @@ def begin(
     resume_same: bool = False,
     name: str | None = None,
 ) -> Run:
-    """Begin a session for what is asked for, or with `resume_same` go on with one that has begun just so.
+    """Begin a session for `request`, or with `resume_same` continue one with the same request and settings.
 
-    `config` is one for that kind of task (`config.settings`), or its values nested as in TOML. `name` is the
-    id of a new session; without one it is made of words of what is asked for.
-    Raises TemploraError as `prepare` does, and for a name that is none or is taken.
+    `config` holds the settings of that kind of task (`config.settings`), or their values nested as in TOML.
+    `name` is the id of a new session; without one, it is generated from the request.
+    Raises TemploraError as `prepare` does, and if the name is invalid or taken.
     """
     if name is not None:
         name = checked_name(name, "--name {}")
         if not resume_same:
-            Store().require_free(name)  # said before the model is loaded
+            Store().require_free(name)  # fail before the model is loaded
     prepared = prepare(request, config, notify=notify, engine=engine)
     session = prepared.create(resume_same=resume_same, name=name)
     if name not in (None, session.id):
         renaming = f"to rename it: templora sessions rename {session.id} {name}"
-        notify(Notice(f"session {session.id} has begun just so and goes on; {renaming}"))
+        notify(Notice(f"session {session.id} has the same settings and is continued; {renaming}"))
     return Run(session, prepared.model, engine)
 
 
@@ -261,12 +261,13 @@ def resume(
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Run:
-    """Open the session with that id, or a unique beginning of one; None is the last.
+    """Open the session with this id or unique beginning of an id; None means the last session.
 
-    `more` is how much further a book is to be written than it has come, finished or not. `model` says where
-    its model lies by now, and `out` to which file it is written from now on: the session keeps both.
-    Raises TemploraError: there is none, another process writes to it, it is finished, it has no length that
-    could be changed, only the command that measures it can go on, its model is gone or another one.
+    `more` is how much longer the book should become than it is now, whether it is finished or not. `model`
+    is the new location of its model, and `out` its new output file: the session stores both.
+    Raises TemploraError if there is no such session, another process writes to it, it is finished, `more`
+    is set for a kind that has no length, it is continued by a measuring command only, or its model is
+    missing or a different one.
     """
     session = Store().open(reference)
     try:
@@ -274,7 +275,7 @@ def resume(
         if out is not None:
             kind.check_out(session.manifest, out)
             session.update(out=str(out.absolute()))
-        _require_open_end(session, kind, more, notify)
+        _require_resumable(session, kind, more, notify)
         run = reopen(session, model=model, notify=notify, engine=engine)
         goal = {} if more is None else _goal_beyond(session, kind, *more)
         session.update(opened=now(), **goal)
@@ -292,28 +293,28 @@ def reopen(
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Run:
-    """Load the model of an open session as it ran before, from where `model` says it lies by now.
+    """Load the model of an open session with its earlier settings; `model` is its new location, if it moved.
 
-    Raises TemploraError where it is gone or another one: `command`, by default the one that resumes, mends it
-    with --model.
+    Raises TemploraError if the model is missing or a different one. The hint is then `command`, by default
+    the one that resumes, with --model.
     """
     notify(Working(f"loading {model or session.manifest.model}"))
-    place = find_again(session, model, command or session.resume_command, notify)
-    if any(getattr(session.manifest, name) != value for name, value in place.items()):
-        session.update(**place)
+    location = find_again(session, model, command or session.resume_command, notify)
+    if any(getattr(session.manifest, name) != value for name, value in location.items()):
+        session.update(**location)
     _use_threads(session.manifest)
     return Run(session, load_again(session, notify, engine), engine)
 
 
-def _require_open_end(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
-    """Refuse what cannot go on as it is asked."""
+def _require_resumable(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
+    """Raise TemploraError if the session cannot be resumed, or not with `more`."""
     manifest, command = session.manifest, session.resume_command
-    if manifest.measured_by:  # resumed here, its chunks would go by unmeasured
+    if manifest.measured_by:  # resumed here, its chunks would not be measured
         raise TemploraError(f"{session.id} is measured while it is written", command)
     if more is not None and not kind.can_be_extended:
         raise TemploraError(f"{session.id} cannot be made longer", f"without a length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
-        # A kill between the last commit and the end leaves summary and file of `--out` one chunk behind.
+        # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
         refresh_summary(session.path, read_chunks(session.steps), kind)
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
@@ -327,16 +328,16 @@ def _is_finished(session: Session, kind: TaskKind) -> bool:
     try:
         return kind.finished(session.manifest, read_chunks(session.steps))
     except StepDamaged:
-        return False  # restoring will say what is wrong, and go back to a good step
+        return False  # restoring reports the damage and returns to an intact step
 
 
 def _goal_beyond(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
-    """The goal that lies `amount` beyond what the book holds, damaged steps too: they are written again."""
+    """The goal that is `amount` beyond the book, damaged steps included: they are written again."""
     return {"goal_amount": kind.done(readable_chunks(session.steps), unit) + amount, "goal_unit": unit}
 
 
 def _use_threads(manifest: Manifest) -> None:
-    """Sums in floating point depend on how many threads split them."""
+    """Set the CPU threads of the session: floating-point sums depend on their number."""
     import torch
 
     if manifest.device == "cpu":

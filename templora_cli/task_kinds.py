@@ -1,6 +1,6 @@
-"""The kinds of tasks that a session can be: a row each. A new kind is a room of its own and a row here.
+"""The table of the kinds of task. A new kind is a package of its own and a row here.
 
-The room of a kind is imported when the kind is asked for: a command that looks at sessions loads no more.
+The package of a kind is imported when the kind is looked up, so that commands that list sessions stay fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _novel(name: str) -> TaskKind:
 def _drift(name: str) -> TaskKind:
     from templora_cli.novel.kind import Novel
 
-    return Novel(name, whole_sentences=False)  # what is compared has one length
+    return Novel(name, whole_sentences=False)  # the compared books must have the same length
 
 
 def _reading(name: str) -> TaskKind:
@@ -44,16 +44,16 @@ ROWS: dict[str, Callable[[str], TaskKind]] = {
     "novel": _novel,
     "translation": _translation,
     "ppl": _reading,
-    # What evaluations read and write, each by a command that measures between the chunks.
+    # The kinds of evaluations: a command measures between the chunks.
     "costs": _reading,
     "drift": _drift,
     "pairs": _pairs,
 }
-"""By the names that manifests have."""
+"""Functions that create each kind, by its name in manifests."""
 
 
 class Kinds(Mapping[str, TaskKind]):
-    """The kinds of some rows."""
+    """The kinds of task by name, each created when it is looked up."""
 
     def __init__(self, rows: Mapping[str, Callable[[str], TaskKind]]) -> None:
         self._rows = rows
@@ -62,7 +62,7 @@ class Kinds(Mapping[str, TaskKind]):
         return self._rows[name](name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows  # without making it
+        return name in self._rows  # without creating it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -1,4 +1,4 @@
-"""What is settled before a session begins: the model, its memory and window, and which session goes on."""
+"""Preparing a session: its model, memory and window, and the search for an equal session."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config(tiny_model: Path) -> Config:
 
 
 def device_memory(share: float) -> Engine:
-    """A machine that holds this share of what a book takes."""
+    """A machine with this share of the memory that a book needs."""
     here = measure_device_memory("cpu")
 
     def on(device: str) -> DeviceMemory:
@@ -49,7 +49,7 @@ def device_memory(share: float) -> Engine:
     return Engine(device_memory=on)
 
 
-def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None:
+def test_prepare_loads_the_model_and_fills_in_settings(tiny_model: Path) -> None:
     config = config_of(tiny_model, human={"lr": 0.0}, generated={"lr": 0.0})
     loaded: list[tuple[Path, str]] = []
 
@@ -66,7 +66,7 @@ def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None
     assert not Store().folder.exists(), "there is no session yet"
 
 
-def test_a_model_that_is_nowhere(config: Config) -> None:
+def test_a_missing_model_is_refused(config: Config) -> None:
     nowhere = replace(config, model=replace(config.model, name="nowhere/at-all"))
     with pytest.raises(TemploraError, match="nowhere/at-all"):
         prepare(BOOK, nowhere)
@@ -74,7 +74,7 @@ def test_a_model_that_is_nowhere(config: Config) -> None:
         find_model(nowhere)
 
 
-def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None:
+def test_the_manifest_is_complete(config: Config) -> None:
     prepared = prepare(BOOK, config)
     manifest, new = prepared.manifest(), prepared.new
     assert (manifest.format, manifest.task, manifest.parent, manifest.take) == (FORMAT, "novel", None, 0)
@@ -97,7 +97,7 @@ def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None
 # --- memory ------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_refused_with_what_would_help(config: Config) -> None:
+def test_too_little_memory_is_refused_with_a_remedy(config: Config) -> None:
     with pytest.raises(TemploraError, match="not enough memory") as caught:
         prepare(BOOK, config, engine=device_memory(0))
     assert caught.value.hint and "a smaller --model" in caught.value.hint
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_refused_with_what_would_help(config: Config) -> No
     assert caught.value.hint == "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
 
 
-def test_what_only_just_fits_is_told_and_loaded_with_care(config: Config) -> None:
+def test_tight_memory_is_reported(config: Config) -> None:
     told: list[Event] = []
     share = 0.001
     while True:  # the least with which it fits
@@ -139,7 +139,7 @@ def new(context: int, header: int = 10, chunk: int = 16, **changes: Any) -> NewS
 DISTILLED = LearningConfig(objective="distill", teacher_context_tokens=80)
 
 
-def test_a_window_that_the_model_can_read(tmp_path: Path) -> None:
+def test_a_session_that_fits_the_window_is_accepted(tmp_path: Path) -> None:
     require_window(MOST, new(74))
     require_window(MOST, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
     require_window(None, new(10_000))
@@ -154,7 +154,11 @@ def test_a_window_that_the_model_can_read(tmp_path: Path) -> None:
             "header 10 + context 300 + chunk 84 make 394",
             "--chunk-tokens 19 --context-tokens 70",
         ),
-        (new(10, header=90), "header 90 + context 10 + chunk 16 make 116", "take a --model that reads more"),
+        (
+            new(10, header=90),
+            "header 90 + context 10 + chunk 16 make 116",
+            "choose a --model with a larger window",
+        ),
         (
             new(60, config={"generated": DISTILLED}),
             "header 10 + context 80 + chunk 16 make 106",
@@ -169,7 +173,7 @@ def test_a_window_that_the_model_can_read(tmp_path: Path) -> None:
         (new(75, window_hint="shorter runs"), "make 101", "shorter runs"),
     ],
 )
-def test_a_window_that_it_cannot_is_refused_with_one_that_it_can(
+def test_a_session_beyond_the_window_is_refused_with_a_remedy(
     asked: NewSession, made: str, hint: str
 ) -> None:
     with pytest.raises(TemploraError) as caught:
@@ -179,7 +183,11 @@ def test_a_window_that_it_cannot_is_refused_with_one_that_it_can(
 
 
 def test_a_smaller_window_is_proposed_while_it_holds_a_chunk() -> None:
-    for most, hint in ((1026, "--context-tokens 1000"), (42, "--context-tokens 16"), (41, "take a --model")):
+    for most, hint in (
+        (1026, "--context-tokens 1000"),
+        (42, "--context-tokens 16"),
+        (41, "choose a --model"),
+    ):
         with pytest.raises(TemploraError) as caught:
             require_window(most, new(1001))
         assert str(caught.value.hint).startswith(hint)
@@ -188,7 +196,7 @@ def test_a_smaller_window_is_proposed_while_it_holds_a_chunk() -> None:
     assert caught.value.hint == "--set decode.context_tokens=1000"
 
 
-def test_a_premise_that_is_too_long_is_told_with_its_length_and_with_what_there_is_room_for() -> None:
+def test_a_long_premise_is_refused_with_its_length_and_the_limit() -> None:
     premise = HeaderPart("the premise", 20_000, 15_000, "give it as --from")
     asked = new(2048, 20_100, 1024, header_parts=(HeaderPart("the instruction", 60, 50), premise))
     with pytest.raises(TemploraError) as caught:
@@ -198,20 +206,20 @@ def test_a_premise_that_is_too_long_is_told_with_its_length_and_with_what_there_
         "the rest of the prompt needs 100, the window 2048, the chunk 1024"
     )
     assert caught.value.hint == (
-        "shorten it to about 3765 words, or give it as --from, or take a --model that reads more"
+        "shorten it to about 3765 words, or give it as --from, or choose a --model with a larger window"
     )
     with pytest.raises(TemploraError) as caught:
         require_window(22_500, asked)
     assert "672 too many" in caught.value.message and "or --context-tokens 1376, or" in str(caught.value.hint)
 
 
-def test_a_teacher_is_only_asked_where_something_is_learnt() -> None:
+def test_the_teacher_context_is_checked_only_with_learning() -> None:
     asked = new(60, config={"generated": DISTILLED})
     train = replace(asked.config.train, learn=False)
     require_window(MOST, replace(asked, config=replace(asked.config, train=train)))
 
 
-def test_a_window_is_refused_before_there_is_a_session(tmp_path: Path) -> None:
+def test_the_window_is_checked_before_a_session_exists(tmp_path: Path) -> None:
     def load(folder: Path, settled: Config) -> LanguageModel:
         raise AssertionError("it is loaded")
 
@@ -232,10 +240,10 @@ def test_a_long_premise_is_measured_by_its_tokens(tmp_path: Path) -> None:
     assert prepared.new.header_tokens > 90_000
 
 
-def test_a_mistake_in_the_prompts_is_told_before_a_model_is_looked_for(tmp_path: Path) -> None:
+def test_prompt_files_are_checked_before_the_model_is_searched(tmp_path: Path) -> None:
     packaged = (PACKAGED / "novel.toml").read_text("utf-8")
     (tmp_path / "novel.toml").write_text(packaged.replace("{premise}", "{story}"), "utf-8")
-    with pytest.raises(TemploraError, match=r"\[chat\] premise: \{story\} is no placeholder here"):
+    with pytest.raises(TemploraError, match=r"\[chat\] premise: \{story\} is not a placeholder here"):
         prepare(BOOK, {"model": {"name": "nowhere/at-all"}, "prompts": str(tmp_path)})
 
 
@@ -259,7 +267,7 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
+def test_only_a_session_with_the_same_settings_is_continued(config: Config) -> None:
     prepared = prepare(BOOK, config)
     with prepared.create(resume_same=True) as session:
         opened, settings = session.manifest.opened, session.manifest.config
@@ -291,7 +299,7 @@ def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
         assert other.id != session.id
 
 
-def test_one_that_is_damaged_is_passed_over(config: Config) -> None:
+def test_a_damaged_session_is_skipped(config: Config) -> None:
     prepared = prepare(BOOK, config)
     with prepared.create(resume_same=True) as session:
         (session.path / "session.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Prompt files: a folder of the user's replaces them one by one, and what is wrong with one is said."""
+"""Prompt files: a folder of the user's replaces them one by one, and faults are reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_folder_replaces_file_by_file(tmp_path: Path) -> None:
     assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "the others stay"
 
 
-def test_the_hash_is_that_of_the_files_bytes(tmp_path: Path) -> None:
+def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "novel.toml"
     file.write_text(OWN)
     before = load_prompts("novel", str(tmp_path))
@@ -42,7 +42,7 @@ def test_the_hash_is_that_of_the_files_bytes(tmp_path: Path) -> None:
     assert load_prompts("novel", "").sha256 == hashlib.sha256(packaged).hexdigest()
 
 
-def test_only_the_placeholders_that_are_given_are_filled_in(tmp_path: Path) -> None:
+def test_only_the_given_placeholders_are_filled_in(tmp_path: Path) -> None:
     (tmp_path / "novel.toml").write_text(OWN.replace("P {premise}", "{premise} { other } {} {{premise}} {1}"))
     text = load_prompts("novel", str(tmp_path)).text("chat", "premise", premise="a {other}")
     assert text == "a {other} { other } {} {a {other}} {1}"
@@ -53,13 +53,13 @@ def test_only_the_placeholders_that_are_given_are_filled_in(tmp_path: Path) -> N
     [
         (
             *("novel", "P {premise}", "P {story}"),
-            "[chat] premise: {story} is no placeholder here, {premise} is missing",
+            "[chat] premise: {story} is not a placeholder here, {premise} is missing",
             "placeholders of [chat] premise: {premise}",
         ),
         ("novel", "B {premise}", "B", "[chat] premise_and_opening: {premise} is missing", "{premise}"),
-        ("novel", "S", "{premise}", "[chat] system: {premise} is no placeholder here", "system: none"),
+        ("novel", "S", "{premise}", "[chat] system: {premise} is not a placeholder here", "system: none"),
         ("novel", '"{premise}"\npre', '""\npre', "[plain] premise: {premise} is missing", "{premise}"),
-        ("novel", "O", "{Geschichte_2}", "[chat] opening: {Geschichte_2} is no placeholder here", "none"),
+        ("novel", "O", "{Geschichte_2}", "[chat] opening: {Geschichte_2} is not a placeholder here", "none"),
         (
             "translation",
             "{source} =",
@@ -67,13 +67,19 @@ def test_only_the_placeholders_that_are_given_are_filled_in(tmp_path: Path) -> N
             "[pair] before: {source} is missing",
             "{source_language} {source}",
         ),
-        ("translation", "{terms}", "{term}", "{term} is no placeholder here, {terms} is missing", "{terms}"),
+        (
+            "translation",
+            "{terms}",
+            "{term}",
+            "{term} is not a placeholder here, {terms} is missing",
+            "{terms}",
+        ),
         ("translation", "{target} {note}", "{target}", "[chat] term_with_note: {note} is missing", "{note}"),
         (
             "translation",
             "Into",
             "{language}",
-            "[chat] system: {language} is no placeholder",
+            "[chat] system: {language} is not a placeholder",
             "{target_language}",
         ),
     ],
@@ -99,7 +105,7 @@ def test_a_prompt_file_may_be_in_any_encoding(encoding: str, tmp_path: Path) -> 
     assert load_prompts("novel", str(tmp_path)).text("chat", "opening").startswith("他走进了房间")
 
 
-def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_may_have_additional_prompts(tmp_path: Path) -> None:
     (tmp_path / "novel.toml").write_text(f'{OWN}[mine]\nnote = "n"\n')
     assert load_prompts("novel", str(tmp_path)).text("mine", "note") == "n"
 
@@ -112,7 +118,7 @@ def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
             r"lacks \[chat\] premise, \[chat\] premise_and_opening, \[chat\] opening",
         ),
         (OWN.replace("system", "sistem").encode(), r"novel\.toml lacks \[chat\] system$"),
-        (b"[chat\n", "is no TOML"),
+        (b"[chat\n", "is not valid TOML"),
         (b"%PDF-1.7", "is a PDF, not a text"),
         (b"chat = 3\n", r"\[chat\] must be a table of texts"),
         (b"[chat]\nsystem = 3\n", r"\[chat\] must be a table of texts"),
@@ -125,7 +131,7 @@ def test_damaged_prompts(tmp_path: Path, content: bytes, complaint: str) -> None
     assert caught.value.hint and str(tmp_path) in caught.value.message
 
 
-def test_a_folder_of_prompts_that_is_not_there_or_has_none(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_of_prompts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TemploraError, match="no folder nowhere"):
         load_prompts("novel", "nowhere")
     (tmp_path / "novels.toml").write_text(OWN)

@@ -1,4 +1,4 @@
-"""The runner as a library: begun, stopped, gone on with, in threads and processes, without a terminal."""
+"""The runner as a library: sessions begin, stop and resume in threads and processes, without a terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from templora_cli.translation.languages import language
 
 ROOT = Path(__file__).parents[1]
 BOOK = NovelRequest("A storm.", opening="It rained and rained.", goal=Goal(48, "tokens"), kind="drift")
-"""Two given chunks and three of the model's own. Books of that kind end where the goal is, and no later."""
+"""Two human chunks and three generated ones. Books of this kind end exactly at their goal."""
 
 
 def config_of(model: Path, **changes: Any) -> Config:
@@ -78,7 +78,7 @@ def config(tiny_model: Path) -> Config:
 
 
 def outcome(session: Path) -> dict[str, Any]:
-    """What of a book must be the same, bit for bit: its chunks, and the state after the newest."""
+    """The parts of a book that must be equal bit for bit: its chunks and its newest state."""
     chunks = [{**chunk, "seconds": None} for chunk in read_chunks(session / "steps")]
     last = committed_steps(session / "steps")[-1]
     tensors = [load_file(last / f"{name}.safetensors") for name in ("adapter", "optimizer")]
@@ -89,7 +89,7 @@ def outcome(session: Path) -> dict[str, Any]:
 
 @cache
 def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
-    """The outcome of a book that nothing stops, in a session that is gone again."""
+    """The outcome of an unstopped book; its session is deleted."""
     with runner.begin(request, config) as run:
         assert isinstance(list(run.events())[-1], Finished)
     found = outcome(run.session.path)
@@ -98,7 +98,7 @@ def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
 
 
 def stopped(run: Run, at: Callable[[Event], bool], **how: Any) -> list[Event]:
-    """Run until an event, at which it is told to stop."""
+    """Run, and stop at the first event for which `at` is true."""
     stop = threading.Event()
     told = []
     for event in run.events(stop, **how):
@@ -145,7 +145,7 @@ def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[s
     assert is_free(run.session.path)
 
 
-def test_what_is_measured_after_each_chunk(config: Config) -> None:
+def test_after_chunk_is_called_for_each_chunk(config: Config) -> None:
     seen: list[tuple[int, int]] = []
 
     def look(index: int, state: Any) -> None:
@@ -209,7 +209,7 @@ STOPS: dict[str, Callable[[Event], bool]] = {
 
 @pytest.mark.parametrize("go_on", [go_on_here, go_on_in_a_thread])
 @pytest.mark.parametrize("at", STOPS)
-def test_a_book_that_was_stopped_is_the_one_that_was_not(
+def test_a_stopped_book_equals_an_unstopped_one(
     at: str, go_on: Callable[[str], None], config: Config
 ) -> None:
     with runner.begin(BOOK, config) as run:
@@ -222,7 +222,7 @@ def test_a_book_that_was_stopped_is_the_one_that_was_not(
     assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
 
 
-def test_another_process_goes_on_too(config: Config) -> None:
+def test_another_process_can_resume(config: Config) -> None:
     sessions = []
     for at in STOPS.values():
         with runner.begin(BOOK, config) as run:
@@ -258,14 +258,14 @@ def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
 
 
-def test_what_was_in_progress_is_told_and_dropped(config: Config) -> None:
+def test_a_chunk_in_progress_is_reported_and_dropped(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         last = stopped(run, STOPS["while a chunk is decoded"])[-1]
     assert isinstance(last, Interrupted) and (last.chunks, last.dropped_tokens) == (2, 5)
     assert sorted(path.name for path in run.session.steps.iterdir()) == ["000000", "000001"]
 
 
-def test_ctrl_c_in_the_middle_of_events_leaves_a_session_that_goes_on(config: Config) -> None:
+def test_ctrl_c_inside_the_loop_leaves_a_resumable_session(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         events = run.events()
         for event in events:
@@ -278,7 +278,7 @@ def test_ctrl_c_in_the_middle_of_events_leaves_a_session_that_goes_on(config: Co
     assert outcome(run.session.path) == whole(config)
 
 
-def test_ctrl_c_of_who_takes_the_events(config: Config) -> None:
+def test_ctrl_c_in_the_caller_leaves_a_resumable_session(config: Config) -> None:
     with pytest.raises(KeyboardInterrupt), runner.begin(BOOK, config) as run:
         for event in run.events():
             if isinstance(event, TextDecoded):
@@ -311,7 +311,7 @@ def test_events_again_after_a_stop(at: str, config: Config) -> None:
     assert outcome(run.session.path) == whole(config)
 
 
-def test_runs_one_after_the_other_do_not_know_of_each_other(config: Config, tiny_base_model: Path) -> None:
+def test_consecutive_runs_are_independent(config: Config, tiny_base_model: Path) -> None:
     alone = whole(config)
     with runner.begin(BOOK, config) as first:
         stopped(first, first_committed)
@@ -324,7 +324,7 @@ def test_runs_one_after_the_other_do_not_know_of_each_other(config: Config, tiny
     assert outcome(other.session.path) != alone
 
 
-def test_a_run_computes_with_the_threads_it_was_begun_with(config: Config) -> None:
+def test_a_run_uses_the_threads_of_its_session(config: Config) -> None:
     threads, seen = torch.get_num_threads(), set[int]()
     try:
         with runner.begin(BOOK, config) as run:
@@ -344,7 +344,7 @@ def without_the_third(run: Run) -> list[dict[str, Any]]:
     return [one, two, {**three, "rejection_reason": "it is left out"}, *rest]
 
 
-def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) -> None:
+def test_learning_again_starts_with_an_untrained_adapter(config: Config) -> None:
     """The adapter of a run that has come to its end is not that of the beginning."""
     found = []
     for anew in (True, False):
@@ -363,7 +363,7 @@ def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) 
     assert found[0] == found[1] and found[0]["chunks"][2]["train_losses"] == []
 
 
-def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
+def test_stopping_while_learning_again_changes_nothing(config: Config) -> None:
     stop = threading.Event()
     with runner.begin(BOOK, config) as run:
         list(run.events())
@@ -377,7 +377,7 @@ def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
         assert run.chunks[2]["rejection_reason"] == "it is left out" and outcome(run.session.path) != before
 
 
-def test_learning_again_that_broke_between_its_renames_is_mended_by_what_comes_next(config: Config) -> None:
+def test_a_killed_replacement_of_steps_is_completed_by_the_next_run(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
         before = outcome(run.session.path)
@@ -386,7 +386,7 @@ def test_learning_again_that_broke_between_its_renames_is_mended_by_what_comes_n
         assert outcome(run.session.path) == before, "not a new book"
 
 
-def test_the_file_of_a_book_follows_what_is_learnt_again(config: Config) -> None:
+def test_the_book_file_is_updated_after_learning_again(config: Config) -> None:
     request = replace(BOOK, out=Path("book.txt"))
     with runner.begin(request, config) as run:
         list(run.events())
@@ -399,7 +399,7 @@ def test_the_file_of_a_book_follows_what_is_learnt_again(config: Config) -> None
     assert not list(Path().glob("book.edited*")), "its own text is no edit"
 
 
-def test_a_book_whose_only_step_is_damaged_begins_anew_in_the_same_run(config: Config) -> None:
+def test_a_book_whose_only_step_is_damaged_restarts_in_the_same_run(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
         (step,) = committed_steps(run.session.steps)
@@ -409,7 +409,7 @@ def test_a_book_whose_only_step_is_damaged_begins_anew_in_the_same_run(config: C
     assert found == wanted
 
 
-def test_a_run_that_was_closed_commits_nothing_more(config: Config) -> None:
+def test_a_closed_run_commits_nothing(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         events = run.events()
         while not first_committed(next(events)):
@@ -419,7 +419,7 @@ def test_a_run_that_was_closed_commits_nothing_more(config: Config) -> None:
     assert len(committed_steps(run.session.steps)) == 1
 
 
-def test_a_stop_between_a_step_and_the_knowledge_of_it_drops_nothing(config: Config) -> None:
+def test_a_stop_directly_after_a_commit_drops_nothing(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         for event in run.events():
             if isinstance(event, ChunkCommitted) and event.index == 2:
@@ -430,18 +430,18 @@ def test_a_stop_between_a_step_and_the_knowledge_of_it_drops_nothing(config: Con
 
 
 @pytest.mark.parametrize("lacking", ["premise", "opened"])
-def test_a_session_whose_request_lacks_something_is_refused_in_a_line(lacking: str, config: Config) -> None:
+def test_a_session_with_an_incomplete_request_is_refused(lacking: str, config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     file = run.session.path / "session.json"
     values = json.loads(file.read_text())
     del values["request"][lacking]
     file.write_text(json.dumps(values))
-    assert f"lacks {lacking} of its request" in refusal(run.session.id).message
+    assert f"lacks {lacking} in its request" in refusal(run.session.id).message
     assert is_free(run.session.path)
 
 
-def test_a_session_in_a_folder_of_another_name_goes_on_there(config: Config) -> None:
+def test_a_session_in_a_renamed_folder_is_resumed_there(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     elsewhere = run.session.path.rename(run.session.path.with_name("renamed-1a2b"))
@@ -449,7 +449,7 @@ def test_a_session_in_a_folder_of_another_name_goes_on_there(config: Config) -> 
     assert outcome(elsewhere) == whole(config) and not run.session.path.exists()
 
 
-def test_settings_that_are_values_are_those_of_the_kind(config: Config, tiny_model: Path) -> None:
+def test_nested_values_get_the_defaults_of_the_kind(config: Config, tiny_model: Path) -> None:
     values = {"model": {"name": str(tiny_model)}, "decode": {"chunk_tokens": 64, "context_tokens": 64}}
     with runner.begin(translation(config), values) as run:
         assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.0, 256)
@@ -461,7 +461,7 @@ def test_settings_that_are_values_are_those_of_the_kind(config: Config, tiny_mod
 
 
 @pytest.mark.parametrize(("more", "goal"), [((2, "chunks"), (5, "chunks")), ((20, "tokens"), (68, "tokens"))])
-def test_a_longer_book_is_the_one_that_was_asked_for_at_once(
+def test_an_extended_book_equals_a_long_one(
     more: runner.Length, goal: tuple[int, Any], config: Config
 ) -> None:
     with runner.begin(BOOK, config) as run:
@@ -473,7 +473,7 @@ def test_a_longer_book_is_the_one_that_was_asked_for_at_once(
     assert outcome(run.session.path) == wanted
 
 
-def test_words_more(config: Config) -> None:
+def test_a_book_can_be_extended_in_words(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
         done = run.kind.done(run.chunks, "words")
@@ -481,7 +481,7 @@ def test_words_more(config: Config) -> None:
         assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == (done + 3, "words")
 
 
-def test_without_an_id_it_is_the_last_one(config: Config) -> None:
+def test_without_an_id_the_last_session_is_resumed(config: Config) -> None:
     sessions = []
     for _ in range(2):
         with runner.begin(BOOK, config) as run:
@@ -495,7 +495,7 @@ def test_without_an_id_it_is_the_last_one(config: Config) -> None:
         assert run.session.id == sessions[0], "it was opened last"
 
 
-def test_the_same_again_goes_on(config: Config) -> None:
+def test_resume_same_continues_an_equal_session(config: Config) -> None:
     with runner.begin(BOOK, config, resume_same=True) as run:
         stopped(run, first_committed)
     with runner.begin(BOOK, config, resume_same=True) as again:
@@ -519,7 +519,7 @@ except TemploraError as error:
 """
 
 
-def test_a_session_that_is_open_is_refused_here_and_elsewhere(config: Config) -> None:
+def test_an_open_session_is_refused_in_every_process(config: Config) -> None:
     told = "session {} is being written by another process"
     with runner.begin(BOOK, config) as run:
         name = run.session.id
@@ -541,7 +541,7 @@ def refusal(session: str | None = None, more: runner.Length | None = None) -> Te
     return caught.value
 
 
-def test_a_finished_book_is_not_gone_on_with_unasked(config: Config) -> None:
+def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
     name = run.session.id
@@ -553,7 +553,7 @@ def test_a_finished_book_is_not_gone_on_with_unasked(config: Config) -> None:
     assert len(read_chunks(run.session.steps)) == 5, "a last step that is gone is written again"
 
 
-def test_a_measured_one_is_left_to_what_measures_it(config: Config) -> None:
+def test_a_measured_session_is_resumed_only_by_its_command(config: Config) -> None:
     measured = NovelRequest(
         "A storm.", goal=Goal(32, "tokens"), kind="drift", measured_by="templora eval drift"
     )
@@ -583,24 +583,22 @@ def test_a_translation_has_no_length_to_change(config: Config) -> None:
         assert isinstance(list(run.events())[-1], TranslationFinished)
 
 
-def test_a_session_of_an_unknown_kind(config: Config) -> None:
+def test_a_session_of_an_unknown_kind_is_refused(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         run.session.update(task="poem")
     error = refusal()
     name = run.session.id
-    assert error.message == f"session {name}: poem is a kind of task that this templora does not know"
+    assert error.message == f"session {name}: poem is a kind of task that this version does not know"
     assert error.hint == "pip install --upgrade templora"
 
 
 def test_a_request_of_an_unknown_kind_leaves_nothing(config: Config) -> None:
-    with pytest.raises(ValueError, match="poem is no kind of task"):
+    with pytest.raises(ValueError, match="poem is not a kind of task"):
         runner.begin(NovelRequest("A storm.", kind="poem"), config)
     assert not Store().folder.exists()
 
 
-def test_another_model_in_the_place_of_the_one_it_was_begun_with(
-    tiny_model: Path, tiny_base_model: Path, tmp_path: Path
-) -> None:
+def test_a_replaced_model_is_refused(tiny_model: Path, tiny_base_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     with runner.begin(BOOK, config_of(folder)) as run:
         stopped(run, first_committed)
@@ -610,7 +608,7 @@ def test_another_model_in_the_place_of_the_one_it_was_begun_with(
     assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
 
 
-def test_a_model_that_has_moved_is_said_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
+def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     with runner.begin(BOOK, config_of(folder)) as run:
         stopped(run, first_committed)
@@ -624,11 +622,11 @@ def test_a_model_that_has_moved_is_said_once(tiny_model: Path, tmp_path: Path, c
     assert outcome(run.session.path) == whole(config)
 
 
-def test_a_name_that_is_given(config: Config) -> None:
+def test_a_session_can_be_named(config: Config) -> None:
     with runner.begin(BOOK, config, name="harbour") as run:
         assert run.session.id == Store().find(None).name == "harbour"
     for name, complaint in (
-        ("harbour", "there is a session called harbour already"),
+        ("harbour", "a session called harbour already exists"),
         ("A b", "cannot be called"),
     ):
         with pytest.raises(TemploraError, match=complaint):
@@ -637,19 +635,19 @@ def test_a_name_that_is_given(config: Config) -> None:
     with runner.begin(BOOK, config, name="port", resume_same=True, notify=told.append) as run:
         assert run.session.id == "harbour"
     renaming = "to rename it: templora sessions rename harbour port"
-    assert Notice(f"session harbour has begun just so and goes on; {renaming}") in told
+    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in told
     with runner.begin(replace(BOOK, premise="A calm."), config, name="port", resume_same=True) as run:
         assert run.session.id == "port"
-    with pytest.raises(TemploraError, match="there is a session called port already"):
+    with pytest.raises(TemploraError, match="a session called port already exists"):
         runner.begin(replace(BOOK, premise="A fog."), config, name="port", resume_same=True)
 
 
-def test_there_is_none() -> None:
+def test_resuming_without_sessions_is_refused() -> None:
     with pytest.raises(TemploraError, match="there is no session"):
         runner.resume()
 
 
-def test_settings_that_cannot_be_read_leave_the_session_unlocked(config: Config) -> None:
+def test_invalid_settings_leave_the_session_unlocked(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         changed = {**run.session.manifest.config, "seed": "seven"}
         run.session.update(config=changed)
@@ -672,7 +670,7 @@ def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPat
             patch.setattr(os, "fsync", full)
             with pytest.raises(TemploraError, match="the disk is full") as caught:
                 list(run.events())
-        assert caught.value.hint == f"make room, then: templora resume {run.session.id}"
+        assert caught.value.hint == f"free disk space, then: templora resume {run.session.id}"
         assert len(run.chunks) == run.interrupted().chunks == 3
         list(run.events())
     assert outcome(run.session.path) == whole(config)
@@ -710,15 +708,17 @@ class Large(Telling):
     fails_at = 2
 
 
-def test_too_little_memory_is_told_with_what_is_safe(config: Config) -> None:
+def test_an_out_of_memory_error_says_that_chunks_are_safe(config: Config) -> None:
     with runner.begin(BOOK, config, engine=Engine(backend=Large)) as run:
         with pytest.raises(TemploraError, match="not enough memory") as caught:
             list(run.events())
-        assert str(caught.value.hint).startswith(f"what is written is safe in session {run.session.id}; ")
+        assert str(caught.value.hint).startswith(
+            f"the committed chunks are safe in session {run.session.id}; "
+        )
         assert len(run.chunks) == 3
 
 
-def test_a_damaged_step_is_told_and_written_again(config: Config) -> None:
+def test_a_damaged_step_is_reported_and_written_again(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, lambda event: isinstance(event, ChunkStarted) and event.index == 4)
     (committed_steps(run.session.steps)[-1] / "adapter.safetensors").write_bytes(b"damaged")
@@ -729,7 +729,7 @@ def test_a_damaged_step_is_told_and_written_again(config: Config) -> None:
     assert events.index(notice) == 1 and outcome(run.session.path) == whole(config)
 
 
-def test_a_backend_that_is_not_exact_is_told(config: Config) -> None:
+def test_an_inexact_backend_is_reported(config: Config) -> None:
     class Inexact(Telling):
         def __init__(self, model: LanguageModel, name: str) -> None:
             super().__init__(model, name)
@@ -748,7 +748,7 @@ def prompts_of(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def test_what_is_kept_of_a_prompt_is_what_the_model_was_given(config: Config) -> None:
+def test_the_saved_prompt_is_the_prompt_of_the_model(config: Config) -> None:
     with runner.begin(BOOK, config, engine=Engine(backend=Telling)) as run:
         list(run.events())
         own = [
@@ -766,7 +766,7 @@ def test_what_is_kept_of_a_prompt_is_what_the_model_was_given(config: Config) ->
         assert "A storm." in run.model.tokenizer.decode(prompt["header"])
 
 
-def test_what_is_kept_of_the_prompt_of_a_translation(config: Config) -> None:
+def test_the_saved_prompt_of_a_translation_begins_each_prompt(config: Config) -> None:
     with runner.begin(translation(config), config, engine=Engine(backend=Telling)) as run:
         list(run.events())
     (prompt, *_) = prompts_of(run)
@@ -825,6 +825,6 @@ def test_no_signal_handler_is_changed(config: Config) -> None:
     assert not changed()
 
 
-def test_the_usual_engine_is_what_runs_compute_with(config: Config) -> None:
+def test_the_default_engine_is_used(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         assert run.engine is ENGINE

@@ -85,12 +85,12 @@ REQUESTS: dict[str, Callable[[], Request]] = {
 }
 
 
-def test_the_table_names_them_by_their_names() -> None:
+def test_each_kind_has_the_name_of_its_row() -> None:
     assert KINDS.keys() >= REQUESTS.keys() and all(kind.name == name for name, kind in KINDS.items())
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> None:
+def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> None:
     prepared = prepare(REQUESTS[name](), config)
     with prepared.create(resume_same=False) as begun:
         path = begun.path
@@ -113,7 +113,7 @@ def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> N
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_session_of_each_kind_runs_stops_and_goes_on(name: str, config: Config) -> None:
+def test_a_stopped_session_of_each_kind_ends_like_an_unstopped_one(name: str, config: Config) -> None:
     """The figures of a run that was stopped are those of one that was not."""
     with runner.begin(REQUESTS[name](), config) as whole:
         events = list(whole.events())
@@ -139,7 +139,7 @@ def learnt(session: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_chunk_of_each_kind_is_learnt_again_as_it_was(name: str, config: Config) -> None:
+def test_chunks_of_each_kind_are_learnt_again_equally(name: str, config: Config) -> None:
     with runner.begin(REQUESTS[name](), config) as run:
         list(run.events())
         before = learnt(run.session.path)
@@ -235,7 +235,7 @@ POEMS = Engine(kinds={"verses": Verses(), "novel": KINDS["novel"]})
 POEM = VersesRequest("The sea, the sea.", 3)
 
 
-def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
+def test_a_custom_kind_runs_and_resumes(config: Config) -> None:
     told: list[Event] = []
     with runner.begin(POEM, config, engine=POEMS, notify=told.append) as run:
         events = list(run.events())
@@ -263,7 +263,7 @@ def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
         runner.resume(more=(2, "chunks"), engine=POEMS)
 
 
-def test_the_commands_know_it_too(config: Config) -> None:
+def test_commands_support_a_custom_kind(config: Config) -> None:
     with runner.begin(POEM, config, engine=POEMS) as run:
         stopped(run, first_committed)
     name = run.session.id
@@ -283,7 +283,7 @@ def test_the_commands_know_it_too(config: Config) -> None:
     assert f"a.md: {name} is saved as .poem" in message_of(other)
 
 
-def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
+def test_the_text_of_an_unknown_kind_can_be_exported(config: Config) -> None:
     with runner.begin(POEM, config, engine=POEMS) as run:
         list(run.events())
     name = run.session.id
@@ -291,12 +291,12 @@ def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
     assert (row["session"], row["state"]) == (name, "unknown")
     resumed = templora("resume")
-    assert resumed.exit_code == 2 and "verses is a kind of task that this templora does not" in resumed.stderr
+    assert resumed.exit_code == 2 and "verses is a kind of task that this version does not" in resumed.stderr
     assert "state      unknown" in templora("sessions", "show").stdout
     assert templora("sessions", "export", "--out", "-").stdout.strip() == run.text.strip()
 
 
-def test_what_a_request_refuses_leaves_nothing(config: Config) -> None:
+def test_a_refused_request_leaves_no_session(config: Config) -> None:
     with pytest.raises(TemploraError, match="a poem without verses"):
         runner.begin(VersesRequest("x", 0), config, engine=POEMS)
     assert not Store().folder.exists()

@@ -1,1 +1,1 @@
-"""A novel: what comes next, where it ends, and the words that it is asked with."""
+"""Novels: the next turn, the end of the book, and the prompt."""

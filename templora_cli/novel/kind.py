@@ -1,4 +1,4 @@
-"""Novels as a kind of task: what is asked for, and what a session of one is."""
+"""Novels as a kind of task: their request and their sessions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from templora_cli.config import Config
 from templora_cli.documents.registry import check_book_suffix
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Unit
-from templora_cli.novel.opening import to_go_on_from
+from templora_cli.novel.opening import normalized_opening
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
-from templora_cli.novel.sentence_end import ends_whole
+from templora_cli.novel.sentence_end import ends_complete
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
 from templora_cli.prompt import Section, longest
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 PROMPTS = "novel"
-INSTEAD = {
-    "premise": "give the text as --from where it is the beginning of the book",
+ALTERNATIVES = {
+    "premise": "give the text as --from if it is the beginning of the book",
     "instruction": SHORTER_PROMPTS,
 }
 DEFAULT_GOAL = Goal(4096, "tokens")
@@ -42,16 +42,16 @@ class NovelRequest:
 
     premise: str = ""
     opening: str | None = None
-    """Text of a person's that is learnt first and gone on from, but for white space at its ends."""
+    """Human text that is learnt first and then continued, without the white space at its ends."""
     goal: Goal = DEFAULT_GOAL
     out: Path | None = None
-    """File of the book, in a format that can be written."""
+    """Output file of the book, in a format that can be written."""
     kind: str = "novel"
     measured_by: str | None = None
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
-        opening = None if self.opening is None else to_go_on_from(self.opening)
+        opening = None if self.opening is None else normalized_opening(self.opening)
         if not self.premise and not opening:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
         if self.out is not None:
@@ -75,25 +75,31 @@ class NovelRequest:
 
 
 class Novel(TaskKind):
-    """A book that the model writes; an opening of a person's does not count for its length."""
+    """A book that the model writes; a human opening does not count for its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words", "chunks")
-    asked = frozenset(("premise", "opened"))
+    request_keys = frozenset(("premise", "opened"))
     prompts = frozenset((PROMPTS,))
     can_be_extended = True
 
     def __init__(self, name: str = "novel", *, whole_sentences: bool = True) -> None:
-        """With `whole_sentences` a book ends with a sentence, without exactly where its goal is."""
+        """With `whole_sentences` a book ends with a complete sentence, otherwise exactly at its goal."""
         self.name, self.whole_sentences = name, whole_sentences
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> NovelTask:
         """See `TaskKind.task`."""
         manifest = session.manifest
         texts = PromptFile(PROMPTS, manifest.prompts[PROMPTS], "")
-        asked = manifest.request
-        prompt = _prompt(model.tokenizer, texts, asked["premise"], asked["opened"], config)
-        given, goal, size = session.opening(), _goal(manifest), config.decode.chunk_tokens
-        return NovelTask(prompt, given, goal, size, model.tokenizer, whole_sentences=self.whole_sentences)
+        request = manifest.request
+        prompt = _prompt(model.tokenizer, texts, request["premise"], request["opened"], config)
+        return NovelTask(
+            prompt,
+            session.opening(),
+            _goal(manifest),
+            config.decode.chunk_tokens,
+            model.tokenizer,
+            whole_sentences=self.whole_sentences,
+        )
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
@@ -104,14 +110,14 @@ class Novel(TaskKind):
         return sum(map(self.counts, chunks)) if unit == "chunks" else super().done(chunks, unit)
 
     def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """See `TaskKind.finished`: the sentence in which the goal lies belongs to the book."""
+        """See `TaskKind.finished`: the sentence that reaches the goal is completed first."""
         if not self.whole_sentences:
             return super().finished(manifest, chunks)
         return _goal(manifest).is_reached(self.done(chunks, manifest.goal_unit), _text(chunks))
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`."""
-        if self.whole_sentences and not ends_whole(_text(chunks)):
+        if self.whole_sentences and not ends_complete(_text(chunks)):
             spare, unit = _goal(session.manifest).spare, session.manifest.goal_unit
             beyond = "chunk" if spare == 1 else f"{spare:,} {unit}"
             yield Notice(
@@ -144,12 +150,14 @@ def _goal(manifest: Manifest) -> Goal:
 def _part(tokenizer: Any, section: Section) -> HeaderPart:
     text = "\n\n".join(section.items)
     tokens = len(tokenizer.encode(text, add_special_tokens=False))
-    return HeaderPart(f"the {section.name}", tokens, count_words(text), INSTEAD.get(section.name, ""))
+    return HeaderPart(f"the {section.name}", tokens, count_words(text), ALTERNATIVES.get(section.name, ""))
 
 
 def _text(chunks: Sequence[Values]) -> str:
     return "".join(chunk["text"] for chunk in chunks)
 
 
-def _prompt(tokenizer: Any, texts: PromptFile, premise: str, opened: bool, config: Config) -> NovelPrompt:
-    return NovelPrompt(tokenizer, texts, premise, opened, config.decode.context_tokens)
+def _prompt(
+    tokenizer: Any, texts: PromptFile, premise: str, has_opening: bool, config: Config
+) -> NovelPrompt:
+    return NovelPrompt(tokenizer, texts, premise, has_opening, config.decode.context_tokens)

@@ -1,21 +1,21 @@
-"""The opening that a person wrote, to where the model goes on."""
+"""Prepare the opening that a person wrote, so that the model can continue it."""
 
 from __future__ import annotations
 
 import re
 
 from templora_cli.documents.readers.headings import is_chapter_heading
-from templora_cli.novel.sentence_end import ends_paragraph, ends_sentence
+from templora_cli.novel.sentence_end import ends_sentence, may_end_paragraph
 
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
-def to_go_on_from(text: str) -> str:
-    """An opening without the white space at its ends, "" for one of nothing else.
+def normalized_opening(text: str) -> str:
+    """An opening without the white space at its ends; "" if nothing else is left.
 
-    Where its last paragraph is finished and a line end follows, the break before the next paragraph follows
-    it. Blanks and line ends after a sentence that is not finished say nothing: every editor puts one there.
+    If its last paragraph is finished and a line end follows, a paragraph break is appended. White space after
+    an unfinished sentence means nothing: every editor ends a file with a line end.
     """
     body = text.rstrip()
     opening = _BLANK_LINES.sub("", body)
@@ -26,13 +26,13 @@ def to_go_on_from(text: str) -> str:
 
 
 def _is_paragraph(line: str) -> bool:
-    """Is a line that stands last a whole paragraph, a heading or the sign of a scene break?"""
+    """Is the last line a complete paragraph, a heading or the mark of a scene break?"""
     heading = is_chapter_heading(line) or line.lstrip().startswith("#") or line.isupper()
-    return ends_paragraph(line) or heading or not any(char.isalnum() for char in line)
+    return may_end_paragraph(line) or heading or not any(char.isalnum() for char in line)
 
 
 def _paragraph_break(opening: str, after: str) -> str:
-    """A blank line, unless the opening has a paragraph on each line and none between."""
+    """A blank line, or one line end if the opening has a paragraph on each line without blank lines."""
     lines = opening.split("\n")[:-1]
     if not lines or _BLANK_LINE.search(opening) or _BLANK_LINE.search(after):
         return "\n\n"

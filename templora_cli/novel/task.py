@@ -1,4 +1,4 @@
-"""A novel: from a premise, or going on from an opening, to a length."""
+"""Write a novel of a given length from a premise, an opening or both."""
 
 from __future__ import annotations
 
@@ -6,136 +6,141 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from templora_cli.novel.sentence_end import ends_between, ends_whole, may_end
+from templora_cli.novel.sentence_end import ends_complete, ends_complete_before, may_end_sentence
 from templora_cli.prompt import Prompt
 from templora_cli.text import TextStream, count_words, decode
 from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
-PAST = 2048
-"""Tokens of the book by which it is told whether a quotation is open: more than a paragraph has."""
+RECENT_TOKENS = 2048
+"""Tokens of the book that are searched for open quotes: more than a paragraph has."""
 TAIL = 32
-"""Tokens that a mark, what belongs to it and what follows have at most."""
+"""The maximum number of tokens of a mark, its closing quotes and the beginning of the next sentence."""
 USUAL_SENTENCE = 32
-"""Tokens that most sentences have at most."""
+"""Most sentences have no more tokens than this."""
 COUNT_EVERY = 16
-"""Tokens after which words are counted where no sentence ends: that takes as long as a token of a GPU."""
+"""Interval in tokens at which words are counted if no sentence ends: counting takes as long as one token on a
+GPU."""
 
 REPLACEMENT = "\ufffd"
 
 Unit = Literal["tokens", "words", "chunks"]
 
 _SPARE: dict[Unit, tuple[int, int]] = {"words": (50, 200), "tokens": (64, 256), "chunks": (1, 1)}
-"""The least and the most of a book's `spare`."""
+"""Minimum and maximum of a goal's `spare`."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The length at which a book is finished: what the model writes, the opening not counted."""
+    """The length at which a book is finished, without its opening."""
 
     amount: int
     unit: Unit
 
     @property
     def spare(self) -> int:
-        """How far beyond the goal a book may go on to the end of its sentence: a quarter, in bounds."""
-        least, most = _SPARE[self.unit]
-        return max(least, min(self.amount // 4, most))
+        """How far a book may exceed the goal to complete its sentence: a quarter, within bounds."""
+        minimum, maximum = _SPARE[self.unit]
+        return max(minimum, min(self.amount // 4, maximum))
 
     def is_reached(self, done: int, text: str) -> bool:
-        """Is a book of that length finished, which ends with `text`? Not before its sentence ends."""
-        return done >= self.amount + self.spare or (done >= self.amount and ends_whole(text))
+        """Is a book of length `done` that ends with `text` finished? Its last sentence must be complete."""
+        return done >= self.amount + self.spare or (done >= self.amount and ends_complete(text))
 
 
 @dataclass(frozen=True)
 class NovelTask:
-    """Decides what the next chunk of a novel is. Implements `turn.Task`."""
+    """Gives the opening, then generates chunks until the goal. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
-    """What the model sees before the chunk that follows a book."""
+    """Builds the prompt of the chunk that follows a book."""
     opening: tuple[int, ...]
-    """Token ids of what a person wrote first; it is learnt before the model goes on from it."""
+    """Token ids of the human opening; it is learnt before the model continues it."""
     goal: Goal
     chunk_tokens: int
     tokenizer: Any
     whole_sentences: bool = True
-    """Does the book end with a sentence, or exactly where a goal in tokens is?"""
+    """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
-        """The opening chunk by chunk, then chunks of the model's own until the goal is reached."""
+        """The opening chunk by chunk, then generated chunks until the goal is reached."""
         if len(book) < len(self.opening):
             return given_turn(self.prompt, book, self.opening, self.chunk_tokens)
         done = self._done(book[len(self.opening) :], records)
-        left, past = self.goal.amount - done, self._past(book)
-        if left <= 0 and (not self.whole_sentences or self.goal.is_reached(done, past)):
+        remaining, recent = self.goal.amount - done, self._recent_text(book)
+        if remaining <= 0 and (not self.whole_sentences or self.goal.is_reached(done, recent)):
             return None
         spare = self.goal.spare if self.whole_sentences else 0
-        most = min(self.chunk_tokens, left + spare) if self.goal.unit == "tokens" else self.chunk_tokens
-        return Generate(self.prompt(book), most, self._ending(left, spare, past))
+        max_tokens = self.chunk_tokens
+        if self.goal.unit == "tokens":
+            max_tokens = min(max_tokens, remaining + spare)
+        return Generate(self.prompt(book), max_tokens, self._completion(remaining, spare, recent))
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
         return replay_turn(self.prompt(book), chunk)
 
-    def _done(self, own: Sequence[int], records: Sequence[Any]) -> int:
-        """How much of the goal is there."""
+    def _done(self, generated: Sequence[int], records: Sequence[Any]) -> int:
+        """The progress towards the goal, in its unit."""
         if self.goal.unit == "words":
-            return count_words(self.decode(own))
+            return count_words(self.decode(generated))
         if self.goal.unit == "tokens":
-            return len(own)
+            return len(generated)
         return len(records) - -(-len(self.opening) // self.chunk_tokens)
 
-    def _past(self, book: Sequence[int]) -> str:
-        return self.decode(book[-PAST:]).rstrip(REPLACEMENT)
+    def _recent_text(self, book: Sequence[int]) -> str:
+        return self.decode(book[-RECENT_TOKENS:]).rstrip(REPLACEMENT)
 
-    def _ending(self, left: int, spare: int, past: str) -> Callable[[Sequence[int]], int | None]:
-        """Complete where `left` more of the goal is reached: with the sentence that ends there or later,
-        or after `spare` more of the goal.
+    def _completion(self, remaining: int, spare: int, recent: str) -> Callable[[Sequence[int]], int | None]:
+        """The `Generate.complete` of a chunk with `remaining` of the goal before it.
+
+        The chunk is complete at the first sentence end that reaches the goal, or `spare` after the goal.
         """
-        in_words, soonest = self.goal.unit == "words", self._soonest(left)
+        in_words, min_tokens = self.goal.unit == "words", self._min_tokens(remaining)
 
-        def words_are(least: int, chunk: Sequence[int]) -> bool:
-            return count_words(self.decode(chunk)) >= least
+        def has_words(minimum: int, chunk: Sequence[int]) -> bool:
+            return count_words(self.decode(chunk)) >= minimum
 
         def complete(chunk: Sequence[int]) -> int | None:
-            if len(chunk) <= soonest:
+            if len(chunk) <= min_tokens:
                 return None
-            end = self._sentence_end(chunk, past) if self.whole_sentences else None
-            if end is not None and end >= soonest and (not in_words or words_are(left, chunk[:end])):
+            end = self._sentence_end(chunk, recent) if self.whole_sentences else None
+            if end is not None and end >= min_tokens and (not in_words or has_words(remaining, chunk[:end])):
                 return end
-            at_bound = in_words and len(chunk) % COUNT_EVERY == 0 and words_are(left + spare, chunk)
-            return len(chunk) if at_bound else None
+            if in_words and len(chunk) % COUNT_EVERY == 0 and has_words(remaining + spare, chunk):
+                return len(chunk)
+            return None
 
         return complete
 
-    def _soonest(self, left: int) -> int:
-        """The fewest tokens of the next chunk with which the book may end, with `left` of the goal to go."""
+    def _min_tokens(self, remaining: int) -> int:
+        """The minimum length of the next chunk if it is the last, with `remaining` of the goal left."""
         if self.goal.unit == "words":
-            return left // 4  # tokens hold fewer than 4 words
+            return remaining // 4  # a token has fewer than 4 words
         if self.goal.unit == "tokens":
-            return left
-        if left > 1:
-            return self.chunk_tokens  # it does not end in this one
-        # The last chunk ends rather early than late, so that none of a few words follows: with a sentence
-        # in its last eighth, which is made to hold one where chunks are small.
+            return remaining
+        if remaining > 1:
+            return self.chunk_tokens  # the book does not end with this chunk
+        # The last chunk may end early, so that no chunk of a few words follows: with a sentence that ends in
+        # its last eighth, or in a larger part if chunks are so small that an eighth may hold no sentence end.
         size = self.chunk_tokens
-        return size - max(size // 8, min(USUAL_SENTENCE, size // 4)) if left == 1 else 0
+        return size - max(size // 8, min(USUAL_SENTENCE, size // 4)) if remaining == 1 else 0
 
-    def _sentence_end(self, chunk: Sequence[int], past: str) -> int | None:
-        """How many tokens of the chunk come before the end of a sentence that its last token shows."""
+    def _sentence_end(self, chunk: Sequence[int], recent: str) -> int | None:
+        """The number of tokens up to a sentence end that the last token of the chunk confirms, or None."""
         start, end = max(0, len(chunk) - TAIL), len(chunk) - 1
-        while end > start and (said := self.decode(chunk[start:end])).endswith(REPLACEMENT):
-            end -= 1  # a character that is not whole yet
-        if end <= start or not may_end(past[-TAIL:] + said):
+        while end > start and (tail := self.decode(chunk[start:end])).endswith(REPLACEMENT):
+            end -= 1  # an incomplete character
+        if end <= start or not may_end_sentence(recent[-TAIL:] + tail):
             return None
-        after = self.decode(chunk[start:])[len(said) :]
+        after = self.decode(chunk[start:])[len(tail) :]
         if after.endswith(REPLACEMENT):
             return None
-        return end if ends_between(past + self.decode(chunk[:end]), after) else None
+        return end if ends_complete_before(recent + self.decode(chunk[:end]), after) else None
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
         return TextStream(self.decode, book).push
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Token ids to text, as it stands in the book."""
+        """Decode token ids to the text of the book."""
         return decode(self.tokenizer, tokens)

@@ -1,1 +1,1 @@
-"""A book in progress on the disk: what it was begun with, its chunks, and the state to go on from."""
+"""A book in progress on disk: its settings, its chunks, and the state from which it resumes."""

@@ -1,7 +1,7 @@
-"""`WritingState` to disk and back: one folder a chunk, there whole or not at all (`steps.py` has its form).
+"""Save and restore `WritingState`: one folder per chunk, committed atomically (`steps.py` describes it).
 
-A step is written beside its place, flushed to the disk and renamed, so text never runs ahead of weights.
-Tensors are safetensors: nothing here is ever unpickled.
+A step is written to a temporary folder, flushed to disk and renamed, so the text never gets ahead of the
+weights. Tensors are stored as safetensors: nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from templora_cli.state import WritingState
 
 
 def commit_step(
-    steps: Path, index: int, chunk: dict[str, Any], state: WritingState, *, beside_others: bool = False
+    steps: Path, index: int, chunk: dict[str, Any], state: WritingState, *, is_rebuild: bool = False
 ) -> int:
     """Write step `index` in one atomic rename; returns its size in bytes.
 
-    Raises TemploraError where the disk does not take it; then nothing has changed. Where the steps are made
-    `beside_others`, it says that those are as they were.
+    Raises TemploraError if the disk refuses it; then nothing has changed. With `is_rebuild`, `steps` is a new
+    folder that will replace the steps of the session, and the error says that the session is unchanged.
     """
-    step, beside = steps / step_name(index), steps / f".{step_name(index)}.tmp"
+    step, temporary = steps / step_name(index), steps / f".{step_name(index)}.tmp"
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        _write_files(beside, chunk, state)
-        size = sum(file.stat().st_size for file in beside.iterdir())
-        sync_folder(beside)
-        beside.replace(step)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write_files(temporary, chunk, state)
+        size = sum(file.stat().st_size for file in temporary.iterdir())
+        sync_folder(temporary)
+        temporary.replace(step)
         sync_folder(steps)
     except (OSError, SafetensorError) as error:
-        raise _disk_error(error, steps, beside_others) from error
+        raise _disk_error(error, steps, is_rebuild) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return size
 
 
 def restore_latest(steps: Path, state: WritingState) -> list[str]:
-    """Put the newest good step into `state`, weights in place; returns what the user should be told.
+    """Load the newest intact step into `state`, weights in place; returns notices for the user.
 
     Damaged steps at the end are set aside as `000012.damaged`; their chunks will be written again.
-    Where the only step is damaged, `state` stays as it is: that of the beginning.
+    If the only step is damaged, `state` stays that of the beginning.
 
-    Raises TemploraError where text is lost or no step with weights is good.
+    Raises TemploraError if text is lost or no step with weights is intact.
     """
     for leftover in steps.glob(".*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -89,8 +89,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
 
 
 def restore_step(steps: Path, step: Path, state: WritingState) -> None:
-    """Put a whole step into `state`, weights in place. Raises StepDamaged, OSError, ValueError or
-    SafetensorError where it is not good; then `state` is as it was.
+    """Load a step that has its weights into `state`, in place. Raises StepDamaged, OSError, ValueError or
+    SafetensorError if it is damaged; then `state` is unchanged.
     """
     verify_step(step)
     chunks = read_chunks(steps, upto=step)
@@ -103,9 +103,9 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
 
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
-    shown, rest = chunk["prompt"], {name: value for name, value in chunk.items() if name != "prompt"}
+    prompt, rest = chunk["prompt"], {name: value for name, value in chunk.items() if name != "prompt"}
     (folder / "chunk.json").write_text(json.dumps(rest, ensure_ascii=False), "utf-8")
-    (folder / "prompt.json").write_text(json.dumps(shown, ensure_ascii=False), "utf-8")
+    (folder / "prompt.json").write_text(json.dumps(prompt, ensure_ascii=False), "utf-8")
     if state.optimizer is not None:
         save_file(dict(state.adapter), folder / "adapter.safetensors")
         save_file(dict(_moments(state)), folder / "optimizer.safetensors")
@@ -133,10 +133,10 @@ def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:
 def _restore(
     state: WritingState, values: dict[str, Any], adapter: dict[str, Tensor], moments: dict[str, Tensor]
 ) -> None:
-    """Adapter weights are written in place, so that captured graphs stay valid."""
+    """Copy the adapter weights in place, so that captured CUDA graphs stay valid."""
     if set(adapter) != set(state.adapter):
         raise TemploraError(
-            "the session's adapter does not fit this model", "use the model it was begun with"
+            "the session's adapter does not fit this model", "use the model that it was begun with"
         )
     with torch.no_grad():
         for name, parameter in state.adapter.items():
@@ -145,9 +145,9 @@ def _restore(
                 continue
             for key in (*COUNTERS, *MOMENTS):
                 if (saved := moments.get(f"{name}.{key}")) is not None:
-                    place = saved.device if key in COUNTERS else parameter.device
-                    # A copy: load_file maps the file into memory, and the file will be thinned away.
-                    state.optimizer.state[parameter][key] = saved.to(place, copy=True)
+                    device = saved.device if key in COUNTERS else parameter.device
+                    # A copy: load_file maps the file into memory, and the file will be deleted by `thin`.
+                    state.optimizer.state[parameter][key] = saved.to(device, copy=True)
     state.chunks = values["chunks"]
     state.dropout = _from_base64(values["dropout"])
 
@@ -157,22 +157,22 @@ def _set_aside(step: Path, reason: str) -> str:
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
     sync_folder(step.parent)
-    return f"{reason}: going back to what was before it, which is whole; kept as {aside}"
+    return f"{reason}; continuing from the state before it, which is intact. The step is saved as {aside}"
 
 
-def _disk_error(error: Exception, steps: Path, beside_others: bool) -> TemploraError:
+def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraError:
     session = steps.parent.name
     # safetensors reports the operating system's error as text only.
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    what = "the disk is full" if full else str(error)
-    if beside_others:
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    reason = "the disk is full" if is_full else str(error)
+    if is_rebuild:
         return TemploraError(
-            f"nothing was taken back: {what}. Session {session} is as it was",
-            "make room, and give the command again",
+            f"the book was not changed: {reason}. Session {session} is as before",
+            "free disk space, then run the command again",
         )
     return TemploraError(
-        f"chunk could not be saved: {what}. Everything up to the chunk before is safe in {steps.parent}",
-        f"make room, then: templora resume {session}",
+        f"the chunk could not be saved: {reason}. All earlier chunks are safe in {steps.parent}",
+        f"free disk space, then: templora resume {session}",
     )
 
 

@@ -1,7 +1,7 @@
-"""Learning committed chunks again, from a checkpoint on: what undoing and correcting a book rests on.
+"""Learn committed chunks again from an older checkpoint, to undo or correct parts of a book.
 
-Nothing is decoded. What comes out is the state that would be there had the book been like that from the
-beginning: learning draws only on the state itself.
+Nothing is decoded. The result is the state of a book that had these chunks from the beginning, because
+learning depends only on the state itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from templora_cli.turn import Task, Turn
 
 @dataclass(frozen=True)
 class Replay:
-    """A book that is there, chunk by chunk. Implements `turn.Task`."""
+    """An existing book, repeated chunk by chunk. Implements `turn.Task`."""
 
     task: Task
-    """Knows how a chunk of its kind comes again."""
+    """The task of the book; its `replay` makes the turns."""
     chunks: Sequence[Mapping[str, Any]]
-    """The values of `chunk.json`, as they are to be."""
+    """The `chunk.json` values of the whole book, corrections included."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Turn | None:
         """The chunk that follows those in `records`."""
@@ -54,11 +54,11 @@ class Replay:
 
 
 def first_change(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> int:
-    """The number of the first chunk that differs in what it brings; the length of both where none does."""
-    brings = ("origin", "tokens", "record", "rejection_reason")
-    for number, (old, new) in enumerate(zip(before, after, strict=False)):
-        if any(old[name] != new[name] for name in brings):
-            return number
+    """The index of the first chunk that is learnt differently; if none, the length of the shorter book."""
+    fields = ("origin", "tokens", "record", "rejection_reason")
+    for index, (old, new) in enumerate(zip(before, after, strict=False)):
+        if any(old[name] != new[name] for name in fields):
+            return index
     return min(len(before), len(after))
 
 
@@ -71,54 +71,55 @@ def relearn(
     backend: Backend,
     config: Config,
 ) -> Generator[Event, None, None]:
-    """Put `chunks` in the place of those of the session; yields what is learnt again.
+    """Replace the chunks of the session with `chunks`; yields an event for each chunk that is learnt again.
 
-    `first` is the first that differs: learning goes on from the newest checkpoint before it. The new steps
-    are made beside the old ones and take their place at once: a kill leaves the one or the other.
+    `first` is the index of the first chunk that differs: learning starts at the newest checkpoint before it.
+    The new steps are built in a folder of their own, which replaces the old one in the end: a kill leaves
+    either the old steps or the new ones.
     """
     steps, new = session.steps, session.path / "steps.new"
     shutil.rmtree(new, ignore_errors=True)
-    state, kept = state_before(first, steps, model, config)
+    state, unchanged = state_before(first, steps, model, config)
     new.mkdir()
-    for step in committed_steps(steps)[:kept]:
+    for step in committed_steps(steps)[:unchanged]:
         shutil.copytree(step, new / step.name, copy_function=_link)
     since = time.perf_counter()
-    yield RebuildStarted(session.id, kept, len(chunks) - kept)
-    if kept < len(chunks):
-        yield _relearning(kept, kept, len(chunks))
+    yield RebuildStarted(session.id, unchanged, len(chunks) - unchanged)
+    if unchanged < len(chunks):
+        yield _relearning(unchanged, unchanged, len(chunks))
     for event in write(Replay(task, chunks), model, backend, state, config):
         if isinstance(event, Notice):
             yield event
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
-            commit_step(new, event.index, chunk, state, beside_others=True)
+            commit_step(new, event.index, chunk, state, is_rebuild=True)
             thin(new, **asdict(config.session))
             since = time.perf_counter()
             yield ChunkRelearnt(event.index, event.train_losses)
             if event.index + 1 < len(chunks):
-                yield _relearning(event.index + 1, kept, len(chunks))
+                yield _relearning(event.index + 1, unchanged, len(chunks))
     replace_steps(session.path)
 
 
-def _relearning(number: int, kept: int, chunks: int) -> Working:
-    return Working(f"learning the book anew, chunk {number - kept + 1} of {chunks - kept}")
+def _relearning(index: int, unchanged: int, chunks: int) -> Working:
+    return Working(f"learning the book again, chunk {index - unchanged + 1} of {chunks - unchanged}")
 
 
 def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -> tuple[WritingState, int]:
-    """The newest state that knows only chunks before number `first`, and how many of them it knows."""
+    """The newest saved state from before chunk `first`, and the number of chunks that it has learnt."""
     state = WritingState.begin(model, config)
     for step in reversed(committed_steps(steps)[:first]):
         try:
             restore_step(steps, step, state)
         except (StepDamaged, OSError, ValueError, SafetensorError):
-            continue  # thinned: text only
+            continue  # thinned: it has only its text
         return state, state.chunks
     return state, 0
 
 
 def _link(source: str, target: str) -> str:
-    """The same file under a second name where the disk can do that, else a copy."""
+    """Make a hard link, or a copy if the file system has none."""
     try:
         os.link(source, target)
         return target

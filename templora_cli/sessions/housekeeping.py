@@ -1,4 +1,4 @@
-"""Sessions that are removed, renamed or made smaller. A kill leaves each as it was, or done."""
+"""Remove, rename and shrink sessions. A kill leaves each session either unchanged or finished."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import bytes_below, sync_folder
 from templora_cli.sessions.steps import THINNED, StepDamaged, committed_steps, read_chunks, verify_step
-from templora_cli.sessions.store import Session, Store, locked
+from templora_cli.sessions.store import Session, Store, lock_session
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 REMOVED = ".removed-"
-"""How the folder of a session begins that is being deleted: what begins with a dot is no session."""
+"""Prefix of the folder of a session that is being deleted; folders that begin with a dot are not sessions."""
 
 
 def remove(store: Store, sessions: Sequence[Path]) -> Iterator[tuple[str, int]]:
-    """Delete the folders of sessions; yields the name of each and the bytes that are free by it.
+    """Delete the folders of sessions; yields the name of each and the bytes that this frees.
 
-    Raises TemploraError before anything is deleted where one is open in another process, or is a link.
+    Raises TemploraError, before anything is deleted, if one is open in another process or is a link.
     """
     with ExitStack() as held:
         locks = []
@@ -38,34 +38,34 @@ def remove(store: Store, sessions: Sequence[Path]) -> Iterator[tuple[str, int]]:
             shutil.rmtree(aside, ignore_errors=True)
             if aside.exists():
                 raise TemploraError(
-                    f"{session.name} is no session any more, but not all of it could be deleted",
-                    f"see {aside}",
+                    f"{session.name} was removed, but some of its files could not be deleted",
+                    f"delete {aside}",
                 )
             yield session.name, freed
-    for left in store.folder.glob(f"{REMOVED}*"):  # by a kill
-        if not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
+    for leftover in store.folder.glob(f"{REMOVED}*"):  # of a removal that was killed
+        if not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _lock_of_folder(session: Path) -> FileLock:
     if session.is_symlink():
         raise TemploraError(
-            f"{session} is a link, and what it points to lies elsewhere",
-            f"to take it off the list: rm {session}",
+            f"{session} is a link to another folder",
+            f"to remove it from the list: rm {session}",
         )
-    return locked(session)
+    return lock_session(session)
 
 
 def rename(store: Store, session: Session, name: str) -> None:
-    """Give an open session another name, a checked one; those that were forked from it say so too.
+    """Rename an open session to a checked `name`, and update the parent of its forks.
 
-    Raises TemploraError where the name is taken, or one of those is open in another process.
+    Raises TemploraError if the name is taken or a fork is open in another process.
     """
     store.require_free(name)
     old = session.path
-    manifests = [one for one in store.manifests() if not isinstance(one, TemploraError)]
+    manifests = [manifest for manifest in store.manifests() if not isinstance(manifest, TemploraError)]
     with ExitStack() as opened:
-        forks = [opened.enter_context(store.open(one.id)) for one in manifests if one.parent == old.name]
+        forks = [opened.enter_context(store.open(m.id)) for m in manifests if m.parent == old.name]
         _move(old, store.folder / name, session.lock)
         session.path = store.folder / name
         session.update(id=name, former_ids=[*session.manifest.former_ids, old.name])
@@ -74,25 +74,25 @@ def rename(store: Store, session: Session, name: str) -> None:
 
 
 def _move(session: Path, to: Path, lock: FileLock) -> None:
-    if os.name == "nt":  # moves no folder in which a file is open
+    if os.name == "nt":  # Windows cannot move a folder that contains an open file
         lock.release()
     try:
         session.rename(to)
         sync_folder(to.parent)
     except OSError as error:
-        raise of_os_error(error, kept=f"Session {session.name} is as it was") from error
+        raise of_os_error(error, kept=f"Session {session.name} is unchanged") from error
 
 
 def older_checkpoints(steps: Path) -> list[Path]:
-    """The files of all checkpoints but the newest: an exact resume needs that one alone."""
+    """The files of all checkpoints but the newest, which is the only one that an exact resume needs."""
     names = [step / name for step in committed_steps(steps)[:-1] for name in THINNED]
     return [file for file in names if file.is_file()]
 
 
 def shrink(session: Session) -> int:
-    """Delete the older checkpoints of an open session, whose newest is whole; returns their bytes.
+    """Delete the older checkpoints of an open session; returns the freed bytes.
 
-    Raises TemploraError where the newest is damaged: then the older ones are what it goes on from.
+    Raises TemploraError if the newest checkpoint is damaged: then the older ones are needed to resume.
     """
     steps = committed_steps(session.steps)
     try:

@@ -1,4 +1,4 @@
-"""What sessions, the runner and the commands ask of a kind of task. The kinds stand in `task_kinds.py`."""
+"""The interface of a kind of task, for sessions, the runner and the commands; `task_kinds.py` lists them."""
 
 from __future__ import annotations
 
@@ -22,70 +22,70 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 Values = Mapping[str, Any]
-"""Those of a `chunk.json`."""
+"""The values of a `chunk.json`."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A session as a file of its own form."""
+    """A session as a file in the format of its kind."""
 
     suffix: str
-    """Of the file."""
+    """The suffix of the file."""
     content: Callable[[], bytes]
-    """With what there is so far. Raises TemploraError where it cannot be made."""
+    """Returns the bytes of the file, as far as the book is finished. Raises TemploraError if it cannot."""
 
 
 class TaskKind(ABC):
-    """A row of the table of kinds."""
+    """A kind of task: a row of the table in `task_kinds.py`."""
 
     name: str
-    """As manifests have it."""
+    """The name in manifests."""
     units: tuple[Unit, ...]
-    """What the length of its books may be counted in."""
-    asked: frozenset[str] = frozenset()
-    """Keys of the request in a manifest that its sessions cannot do without."""
+    """The units in which a goal may be given."""
+    request_keys: frozenset[str] = frozenset()
+    """Required keys of the request in a manifest."""
     prompts: frozenset[str] = frozenset()
-    """The prompt files that they cannot do without."""
+    """The names of the required prompt files."""
     can_be_extended = False
-    """May a finished book be written on, to a length that is said?"""
+    """Can a finished book be given a longer goal?"""
 
     @abstractmethod
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
-        """What is done next in a session, from its own files. Raises TemploraError where they are damaged."""
+        """The task of a session, from its own files. Raises TemploraError if they are damaged."""
 
     def counts(self, chunk: Values) -> bool:
         """Does a chunk count for the goal?"""
         return True
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
-        """How much of a goal in `unit` the chunks are."""
+        """The progress that the chunks make towards a goal, in `unit`."""
         counted = [chunk for chunk in chunks if self.counts(chunk)]
         if unit == "words":
             return count_words("".join(chunk["text"] for chunk in counted))
         return sum(len(chunk["tokens"]) for chunk in counted)
 
     def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """Have the chunks of a session reached its goal?"""
+        """Have the chunks reached the goal of the session?"""
         return self.done(chunks, manifest.goal_unit) >= manifest.goal_amount
 
     def notices(self, session: Session) -> list[str]:
-        """What to tell before a session goes on."""
+        """Notices for the user before a session is resumed."""
         return []
 
     def opening_tokens(self, session: Session) -> int:
-        """Tokens of what a person wrote first, which do not count for the goal."""
+        """The number of tokens of the human opening, which do not count for the goal."""
         return 0
 
     def check_out(self, manifest: Manifest, out: Path) -> None:
-        """Raises TemploraError where its sessions are not written to such a file."""
-        raise TemploraError(f"{manifest.id} is written to no file", "leave out --out")
+        """Raise TemploraError if sessions of this kind cannot be written to such a file."""
+        raise TemploraError(f"{manifest.id} has no output file", "leave out --out")
 
     def book_file(self, session: Session) -> BookFile | None:
-        """The file that is kept equal to the book chunk by chunk; None without one."""
+        """The file that is updated after each chunk; None if there is none."""
         return None
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
-        """What is left to be done when the goal is reached, such as writing a document; the final event."""
+        """Finish a session that has reached its goal, e.g. write its document; yields the final event."""
         more = "--words 1000" if session.manifest.goal_unit == "words" else "--chunks 4"
         yield Finished(
             session=session.id,
@@ -101,9 +101,9 @@ class TaskKind(ABC):
         )
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
-        """What `sessions show` says of it beside what all sessions have."""
+        """Labels and values that `sessions show` prints for this kind in addition."""
         return {}
 
     def export(self, folder: Path, manifest: Manifest) -> Export | None:
-        """The session as its own kind of file; None where it is prose."""
+        """The session in the file format of its kind; None if it is prose."""
         return None

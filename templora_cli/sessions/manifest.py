@@ -1,4 +1,4 @@
-"""`session.json`: what a session was begun with."""
+"""`session.json`: the settings and the origin of a session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of `session.json`. `opened`, the goal, and what a retry adds to `request` change later."""
+    """The contents of `session.json`. Only `opened`, the goal and `request` (by a retry) change later."""
 
     format: int
     id: str
@@ -25,13 +25,13 @@ class Manifest:
     task: str
     """The kind of task, by its name in `task_kinds.py`."""
     former_ids: list[str]
-    """What it was called before it was renamed, oldest first: files that people correct may still say so."""
+    """Its earlier names, oldest first: files that people correct may still contain them."""
     parent: str | None
-    """The session that it was forked from; None where it was begun anew."""
+    """The session that it was forked from; None if it is not a fork."""
     created: str
-    """ISO 8601, UTC, as `opened`."""
+    """ISO 8601, UTC; so is `opened`."""
     opened: str
-    """When a process last began to write here; the newest is "the last session"."""
+    """When the session was last opened for writing; the newest is "the last session"."""
     model: str
     """The name that the user gave."""
     folder: str
@@ -39,45 +39,45 @@ class Manifest:
     quantize: str
     device: str
     hardware: str
-    """What it ran on: the GPU's name, or a CPU's architecture, vector units and kind."""
+    """The name of the GPU, or architecture, vector units and model of the CPU."""
     backend: str
-    """What decodes, by its name."""
+    """The name of the decoding backend."""
     dtype: str
     threads: int
-    """CPU threads: sums depend on how they are split."""
+    """CPU threads: floating-point sums depend on their number."""
     versions: dict[str, str]
     config: dict[str, Any]
     prompts: dict[str, dict[str, dict[str, str]]]
-    """The texts of each prompt file, by its name."""
+    """The texts of each prompt file, by name, table and key."""
     request: dict[str, Any]
-    """What the kind of task asks for beside its settings, such as the languages of a translation."""
+    """Values of the kind of task besides the settings, such as the languages of a translation."""
     header_tokens: int
-    """Tokens that the sections of a prompt take at most."""
+    """The maximum number of tokens of the prompt sections."""
     longest_chunk: int
-    """Tokens that a chunk has at most."""
+    """The maximum number of tokens of a chunk."""
     source_sha256: str | None
-    """Of `source.txt`, the copy of what a person wrote first, or of the document that is translated."""
+    """Of `source.txt`, the copy of the human opening, or of the document that is translated."""
     tokens_sha256: str
-    """Of `tokens.json`, the token ids of what a person wrote first."""
+    """Of `tokens.json`, the token ids of the human opening."""
     goal_amount: int
     goal_unit: str
     take: int
-    """How often the book was taken back: other random numbers are drawn after each time."""
+    """How many times parts of the book were undone: each time, new random numbers are drawn."""
     out: str | None
-    """File that holds the book after each chunk; a translation when it is finished."""
+    """The output file, updated after each chunk; that of a translation is written at the end."""
     measured_by: str | None
-    """The command that measures between the chunks, and alone goes on with the session."""
+    """The command that measures between chunks; only this command can resume the session."""
 
     def save(self, folder: Path) -> None:
-        """Write `session.json` in one step."""
+        """Write `session.json` atomically."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / "session.json", text)
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Read `session.json`. Raises TemploraError where it is damaged or was written by a newer version."""
+    """Read `session.json`. Raises TemploraError if it is damaged or was written by a newer version."""
     path = folder / "session.json"
-    saved = f"its text is still there: templora sessions export {folder.name}"
+    saved = f"its text can be saved: templora sessions export {folder.name}"
     try:
         values = json.loads(path.read_bytes())
         version = int(values["format"])
@@ -89,19 +89,19 @@ def load_manifest(folder: Path) -> Manifest:
             f"up to {FORMAT})",
             "pip install --upgrade templora",
         )
-    known = _kinds()
-    if missing := known.keys() - values.keys():
+    types = _field_types()
+    if missing := types.keys() - values.keys():
         raise TemploraError(f"session {folder.name}: {path} lacks {', '.join(sorted(missing))}", saved)
-    if wrong := [name for name, kinds in known.items() if not isinstance(values[name], kinds)]:
+    if wrong := [name for name, allowed in types.items() if not isinstance(values[name], allowed)]:
         raise TemploraError(f"session {folder.name}: {path} is damaged at {', '.join(sorted(wrong))}", saved)
-    return Manifest(**{**{name: values[name] for name in known}, "id": folder.name})
+    return Manifest(**{**{name: values[name] for name in types}, "id": folder.name})
 
 
 @cache
-def _kinds() -> dict[str, tuple[type, ...]]:
-    """The JSON types that each field may have; inside tables only the outside is looked at."""
-    kinds = {}
+def _field_types() -> dict[str, tuple[type, ...]]:
+    """The JSON types that each field may have; the contents of tables and lists are not checked."""
+    types = {}
     for name, hint in get_type_hints(Manifest).items():
-        some = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        kinds[name] = tuple(get_origin(one) or one for one in some)
-    return kinds
+        members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        types[name] = tuple(get_origin(member) or member for member in members)
+    return types

@@ -1,4 +1,4 @@
-"""A session as it would begin."""
+"""The request for a new session, and the description of the session before it is created."""
 
 from __future__ import annotations
 
@@ -16,72 +16,72 @@ SHORTER_PROMPTS = "change it in the folder of the setting prompts"
 
 @dataclass(frozen=True)
 class HeaderPart:
-    """A text of a person's that stands before the book in every prompt, such as the premise."""
+    """A text of fixed length that precedes the book in every prompt, such as the premise."""
 
     name: str
     tokens: int
     words: int
-    instead: str = ""
-    """What else to do where it is too long for the model."""
+    alternative: str = ""
+    """What else the user can do if it is too long for the model."""
 
 
 @dataclass(frozen=True)
 class NewSession:
-    """What a kind of task says of a session before there is one."""
+    """The description of a session by its kind of task, before the session is created."""
 
     kind: str
     config: Config
     named_after: str
-    """The id is made of words of it."""
+    """The text from which the id is generated."""
     goal: tuple[int, Unit]
     header_tokens: int
-    """What the sections of a prompt take at most."""
+    """The maximum number of tokens of the prompt sections."""
     header_parts: tuple[HeaderPart, ...] = ()
-    """The texts in it that are as long as they are."""
+    """The parts of the header that cannot be shortened to fit."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """What the kind wants to find again: JSON values."""
+    """JSON values that the kind needs after a resume."""
     prompts: tuple[PromptFile, ...] = ()
     opening: tuple[int, ...] = ()
-    """Token ids of what a person wrote first."""
+    """Token ids of the human opening."""
     source: str | bytes | None = None
-    """What is copied into the session, in a file that ends in `suffix`."""
+    """The input that is copied into the session, in a file that ends in `suffix`."""
     suffix: str = ".txt"
     out: Path | None = None
     measured_by: str | None = None
     """See `Manifest.measured_by`."""
     chunk_tokens: int | None = None
-    """What a chunk has at most, where that is not `chunk_tokens` of the settings."""
+    """The maximum length of a chunk if it differs from the setting `chunk_tokens`."""
     seen_tokens: int | None = None
-    """What the model sees at most beside header and context, where that is more than a chunk."""
+    """The maximum number of tokens after header and context, if more than a chunk."""
     hint: str | None = None
-    """What would help where it does not fit into memory, where that is no flag of `write`."""
+    """The hint if it does not fit into memory; None for one that names flags of `write`."""
     notices: tuple[str, ...] = ()
-    """What to tell before it begins."""
+    """Notices for the user before the session begins."""
     window_hint: str | None = None
-    """What would help where it does not fit into the model's window."""
+    """The hint if it does not fit into the model's window."""
     window_flag: str = "--context-tokens "
-    """What sets the window, up to its figure."""
+    """The flag that sets the context length, up to its value."""
 
     @property
     def longest_chunk(self) -> int:
-        """Tokens of a chunk at most."""
+        """The maximum number of tokens of a chunk."""
         return self.config.decode.chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
 
     @property
-    def longest_seen(self) -> int:
-        """Tokens at most that come after header and context."""
+    def max_seen_tokens(self) -> int:
+        """The maximum number of tokens after header and context."""
         return self.longest_chunk if self.seen_tokens is None else self.seen_tokens
 
 
 class Request(Protocol):
-    """What a user asks for: each kind of task has one of its own."""
+    """A user's request; each kind of task has its own class."""
 
     @property
     def kind(self) -> str:
         """The name of its row in `task_kinds.py`."""
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
-        """The session that would do it with a model's tokenizer.
+        """The session that fulfils the request with a model's tokenizer.
 
-        Raises TemploraError where that cannot be.
+        Raises TemploraError if the request cannot be fulfilled.
         """

@@ -1,4 +1,4 @@
-"""Files that a session is saved to on request: written again where nobody has changed them."""
+"""Files to which a session is exported: they are overwritten only if nobody has changed them."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from templora_cli.files import write_atomically
 from templora_cli.sessions.store import free_name, sha256_of
 
 FILE = "saved.sha256"
-"""In the folder of the session: what was saved of it, a line each."""
-MOST = 200
-"""Lines that are kept of it, the newest."""
+"""File in the session folder with the hash of each export, one per line."""
+MAX_HASHES = 200
+"""How many of the newest hashes are retained."""
 
 
 def save_again(session: Path, target: Path, content: bytes, *, force: bool) -> Path | None:
-    """Write `content` to `target`, where nothing is yet or what was saved of the session earlier.
+    """Write `content` to `target` if it is a new file or an unchanged earlier export of the session.
 
-    With `force` whatever is there is moved aside first, and its new name is returned; a file that is
-    templora's own never is. Raises TemploraError where something else is there, and OSError where the disk
-    does not take it.
+    With `force`, any other file is first moved aside, and its new name is returned. Raises TemploraError
+    if there is another file and no `force`, and OSError if the disk refuses the write.
     """
-    aside, known = None, _saved(session)
+    aside, hashes = None, _saved_hashes(session)
     if target.is_dir():
         raise TemploraError(f"{target} is a folder", f"--out {target / session.name}{target.suffix or '.md'}")
-    if target.exists() and sha256_of(before := target.read_bytes()) not in known and before != content:
+    if target.exists() and sha256_of(before := target.read_bytes()) not in hashes and before != content:
         if not force:
             raise TemploraError(
-                f"{target} is there already, and was changed or is not of session {session.name}",
-                f"--force keeps it as {free_name(target).name}; or choose another --out",
+                f"{target} already exists, and it was changed or is not from session {session.name}",
+                f"--force renames it to {free_name(target).name}; or choose another --out",
             )
         aside = free_name(target)
         target.replace(aside)
-    with suppress(OSError):  # without it the file is taken for another's, and --force is asked for
-        lines = [*(line for line in known if line != sha256_of(content)), sha256_of(content)]
-        write_atomically(session / FILE, "\n".join(lines[-MOST:]))
+    with suppress(OSError):  # without the hash, the next export requires --force
+        lines = [*(line for line in hashes if line != sha256_of(content)), sha256_of(content)]
+        write_atomically(session / FILE, "\n".join(lines[-MAX_HASHES:]))
     write_atomically(target, content)
     return aside
 
 
-def _saved(session: Path) -> list[str]:
+def _saved_hashes(session: Path) -> list[str]:
     try:
         return (session / FILE).read_text("ascii").split()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Events to committed steps: what the loop reports becomes what the session keeps."""
+"""Turn the events of the loop into committed steps of the session."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ _PHASE = {
 
 
 class Recorder:
-    """Commits each learnt chunk, keeps the time of its phases, and keeps the book file up to date."""
+    """Commits each learnt chunk, times its phases, and updates the book file."""
 
     def __init__(self, session: Session, kind: TaskKind, state: WritingState) -> None:
-        """`session` is locked and `state` is that of its newest step."""
+        """`session` must be locked, and `state` must be that of its newest step."""
         self.session, self.kind, self.state = session, kind, state
         self.chunks: list[dict[str, Any]] = read_chunks(session.steps)
         """The values of `chunk.json` of all chunks."""
         refresh_summary(session.path, self.chunks, kind)
         self.book = kind.book_file(session)
         config = from_dict(session.manifest.config, str(session.path / "session.json"))
-        self._kept = asdict(config.session)
+        self._retention = asdict(config.session)
         self.tokens_in_progress = 0
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     @property
     def done(self) -> int:
-        """How much of the goal is there, in its unit."""
+        """The progress towards the goal, in its unit."""
         return self.kind.done(self.chunks, self.session.manifest.goal_unit)
 
     def write_book(self) -> list[Event]:
-        """Bring the book file up to date, where there is one; what to tell of it."""
+        """Update the book file, if there is one; returns notices for the user."""
         notice = self.book.write() if self.book else None
         return [] if notice is None else [Notice(notice)]
 
     def record(self, event: Event) -> list[Event]:
-        """Take in an event of the loop; returns the events to show in its place."""
+        """Process an event of the loop; returns the events to pass on in its place."""
         now = time.perf_counter()
         if phase := _PHASE.get(type(event)):
             self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._since
@@ -75,21 +75,21 @@ class Recorder:
         elif isinstance(event, TextDecoded):
             self.tokens_in_progress = event.tokens
         elif isinstance(event, ChunkLearnt):
-            shown = self._commit(event)
+            events = self._commit(event)
             self._since = time.perf_counter()
-            return shown
+            return events
         return [event]
 
     def _commit(self, event: ChunkLearnt) -> list[Event]:
-        if not self.session.lock.is_locked:  # another process may write to it by now
+        if not self.session.lock.is_locked:  # another process may have opened it
             raise TemploraError(f"session {self.session.id} was closed", self.session.resume_command)
         began = time.perf_counter()
         values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}
         size = commit_step(self.session.steps, event.index, values, self.state)
-        del values["prompt"]  # in a file of its own
+        del values["prompt"]  # stored in prompt.json
         self.chunks.append(values)
         self.tokens_in_progress = 0
-        thin(self.session.steps, **self._kept)
+        thin(self.session.steps, **self._retention)
         cache_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)

@@ -1,14 +1,14 @@
-"""The committed chunks of a session on the disk, without their weights: nothing here needs torch.
+"""The committed chunks of a session on disk, without their weights: this module does not need torch.
 
-    steps/000012/chunk.json              the chunk: tokens, text, figures
-                 prompt.json             what the model saw before it, as token ids and as text
+    steps/000012/chunk.json              the chunk: tokens, text, measurements
+                 prompt.json             the prompt of the chunk, as token ids and as text
                  adapter.safetensors     LoRA matrices under their PEFT names, float32
                  optimizer.safetensors   the optimizer's moments under the same names
                  state.json              counters and the random state of dropout
                  checksums.json          SHA-256 of the files above
 
-`checkpoint.py` writes them and takes their weights. Of old steps only some keep their weights; the text of
-all of them stays.
+`checkpoint.py` writes the steps and restores their weights. Most old steps lose their weights; all keep
+their text.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ THINNED = (*TENSORS, "state.json")
 
 
 class StepDamaged(Exception):
-    """A step whose files do not match their checksums, or are not all there."""
+    """A step with files that are missing or do not match their checksums."""
 
 
 def verify_step(step: Path) -> None:
-    """Check every file of a whole (not thinned) step. Raises StepDamaged."""
-    for name, wanted in checksums_of(step).items():
+    """Check every file of a step that has its weights. Raises StepDamaged."""
+    for name, expected in checksums_of(step).items():
         if not (step / name).is_file():
             raise StepDamaged(f"step {step.name}: {name} is missing")
-        if sha256_of_file(step / name) != wanted:
+        if sha256_of_file(step / name) != expected:
             raise StepDamaged(f"step {step.name}: {name} does not match its checksum")
 
 
@@ -47,7 +47,7 @@ def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]
             raise StepDamaged(f"step {step_name(index)} is missing")
         _verify_chunk(step)
         if (chunk := _readable(step)) is None:
-            raise StepDamaged(f"step {step.name}: chunk.json is no chunk")
+            raise StepDamaged(f"step {step.name}: chunk.json is not a chunk")
         chunks.append(chunk)
     return chunks
 
@@ -58,7 +58,7 @@ def _verify_chunk(step: Path) -> None:
 
 
 def readable_text(steps: Path) -> tuple[str, list[str]]:
-    """The book's text as far as it can be read, and what is wrong with it; gaps are marked in it."""
+    """The readable text of the book, with gaps marked, and descriptions of its damage."""
     texts: list[str] = []
     problems: list[str] = []
     for step in committed_steps(steps):
@@ -76,30 +76,30 @@ def readable_text(steps: Path) -> tuple[str, list[str]]:
 
 
 def readable_chunks(steps: Path) -> list[dict[str, Any]]:
-    """Every `chunk.json` that can be read at all, whatever its checksum says."""
+    """Every `chunk.json` that can be read, even if its checksum does not match."""
     return [chunk for step in committed_steps(steps) if (chunk := _readable(step)) is not None]
 
 
 def _readable(step: Path) -> dict[str, Any] | None:
     try:
         chunk = json.loads((step / "chunk.json").read_text("utf-8"))
-        whole = isinstance(chunk["text"], str) and isinstance(chunk["tokens"], list) and "origin" in chunk
+        is_valid = isinstance(chunk["text"], str) and isinstance(chunk["tokens"], list) and "origin" in chunk
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return chunk if whole else None
+    return chunk if is_valid else None
 
 
 def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
-    """Remove the tensors of steps that need none; the text of all of them stays.
+    """Delete the tensors of most old steps; the text of all steps stays.
 
-    The newest `keep_checkpoints` keep theirs, and so do at most `grid_checkpoints` at even distances over
-    the book: a distance is a power of two, so a step that has lost its tensors is never asked for again.
-    What cannot be removed now is removed after the next chunk.
+    The newest `keep_checkpoints` steps keep their tensors, and so do at most `grid_checkpoints` steps at
+    equal distances over the book. The distance is a power of two, so a step that has lost its tensors is
+    never needed again. A file that cannot be deleted now is deleted after the next chunk.
     """
     folders = committed_steps(steps)
-    apart = grid_distance(len(folders), grid_checkpoints)
+    distance = grid_distance(len(folders), grid_checkpoints)
     for number, step in enumerate(folders[:-keep_checkpoints], 1):
-        if apart and number % apart == 0:
+        if distance and number % distance == 0:
             continue
         for name in THINNED:
             with suppress(OSError):
@@ -107,20 +107,21 @@ def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
 
 
 def grid_distance(chunks: int, checkpoints: int) -> int:
-    """Chunks between checkpoints of the grid: the least power of two with which there are so few; 0 without.
+    """Chunks between checkpoints of the grid: the smallest power of two that needs at most `checkpoints`.
 
-    So a rewind goes too far by less than the share `2 / (checkpoints + 1)` of the book: 2/13 with twelve.
+    It is 0 if `checkpoints` is 0. A rewind goes too far by less than `2 / (checkpoints + 1)` of the book:
+    2/13 with 12 checkpoints.
     """
     if not checkpoints:
         return 0
-    apart = 1
-    while chunks // apart > checkpoints:
-        apart *= 2
-    return apart
+    distance = 1
+    while chunks // distance > checkpoints:
+        distance *= 2
+    return distance
 
 
 def set_aside_text(steps: Path, index: int) -> str:
-    """The text of a damaged step that was set aside; "" without one."""
+    """The text of a damaged step that was set aside; "" if there is none."""
     chunk = _readable(steps / f"{step_name(index)}.damaged")
     return "" if chunk is None else str(chunk["text"])
 
@@ -133,17 +134,17 @@ def committed_steps(steps: Path) -> list[Path]:
 
 
 def is_step(name: str) -> bool:
-    """Is a folder of that name a committed step?"""
+    """Is a folder with this name a committed step?"""
     return name.isdecimal() and len(name) >= 6
 
 
 def step_name(index: int) -> str:
-    """The name of the folder of a chunk."""
+    """The name of the step folder of a chunk."""
     return f"{index:06d}"
 
 
 def checksums_of(step: Path) -> dict[str, str]:
-    """SHA-256 of each file of a step, as it was when it was committed. Raises StepDamaged."""
+    """The SHA-256 of each file of a step, stored at its commit. Raises StepDamaged."""
     try:
         sums = json.loads((step / "checksums.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -155,7 +156,7 @@ def checksums_of(step: Path) -> dict[str, str]:
 
 
 def sha256_of_file(file: Path) -> str:
-    """In hexadecimal digits. Raises StepDamaged where it cannot be read."""
+    """The SHA-256 of a file of a step, in hexadecimal. Raises StepDamaged if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with file.open("rb") as stream:

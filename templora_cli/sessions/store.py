@@ -1,4 +1,4 @@
-"""The folder of all sessions: making one, finding one, and seeing to it that one process writes to it."""
+"""The folder of all sessions: creating, finding, opening and locking them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from platformdirs import user_data_path
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
-from templora_cli.sessions.names import folded, name_of
+from templora_cli.sessions.names import fold_name, name_from_text
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -31,7 +31,7 @@ def home() -> Path:
 
 @dataclass
 class Session:
-    """One book on the disk. Open for writing while it holds its lock."""
+    """One book on disk. It is open for writing while it holds its lock."""
 
     path: Path
     manifest: Manifest
@@ -39,7 +39,7 @@ class Session:
 
     @property
     def id(self) -> str:
-        """Its name, and that of its folder."""
+        """The name of the session and of its folder."""
         return self.path.name
 
     @property
@@ -49,33 +49,33 @@ class Session:
 
     @property
     def resume_command(self) -> str:
-        """What goes on with this book."""
+        """The command that continues this book."""
         if self.manifest.measured_by:
             return f"{self.manifest.measured_by} (with the same arguments)"
         return f"templora resume {self.id}"
 
     def update(self, **changes: Any) -> None:
-        """Change fields of the manifest and save it. Raises TemploraError where the disk does not take it."""
+        """Change fields of the manifest and save it. Raises TemploraError if the disk refuses it."""
         changed = replace(self.manifest, **changes)
         try:
             changed.save(self.path)
         except OSError as error:
-            hint = f"make room, then: {self.resume_command}"
+            hint = f"free disk space, then: {self.resume_command}"
             raise of_os_error(error, kept="All committed chunks are safe", hint=hint) from error
         self.manifest = changed
 
     def source(self, suffix: str = ".txt") -> bytes:
-        """The session's own copy of what a person wrote. Raises TemploraError where it is damaged."""
+        """The session's copy of its input. Raises TemploraError if it is damaged."""
         path = self.path / f"source{suffix}"
         content = path.read_bytes() if path.is_file() else b""
         if sha256_of(content) != self.manifest.source_sha256:
-            raise TemploraError(f"session {self.id}: {path} is damaged", "put it back as it was")
+            raise TemploraError(f"session {self.id}: {path} is damaged", "restore the original file")
         return content
 
     def opening(self) -> tuple[int, ...]:
-        """The token ids of what a person wrote first, as they were when the session began.
+        """The token ids of the human opening, stored when the session began.
 
-        Raises TemploraError where they are damaged.
+        Raises TemploraError if they are damaged.
         """
         path = self.path / "tokens.json"
         text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
@@ -94,49 +94,48 @@ class Session:
 
 
 class Store:
-    """All sessions below one home."""
+    """All sessions in one data folder."""
 
     def __init__(self, root: Path | None = None) -> None:
         """`root` holds `sessions/`; by default `home()`."""
         self.folder = (root or home()) / "sessions"
 
     def new_id(self, text: str) -> str:
-        """A name that can be remembered and typed: words of `text` and four random digits."""
-        words = name_of(text)
-        words = words if self.takes(words) else name_of(text, in_ascii=True)
+        """A name that is easy to remember and type: words of `text` and four random hexadecimal digits."""
+        words = name_from_text(text)
+        words = words if self.accepts_name(words) else name_from_text(text, in_ascii=True)
         while (self.folder / (name := f"{words}-{secrets.token_hex(2)}")).exists():
             pass
         return name
 
-    def takes(self, name: str) -> bool:
-        """Can a folder be called that here? Some disks and locales know few scripts."""
+    def accepts_name(self, name: str) -> bool:
+        """Can a folder have this name? Some file systems and locales support few scripts."""
         if name.isascii():
             return True
         trial = self.folder / f".{name}.tmp"
         try:
             trial.mkdir(parents=True, exist_ok=True)
-            taken = {folded(entry) for entry in os.listdir(self.folder)}  # noqa: PTH208  (names alone)
+            existing = {fold_name(entry) for entry in os.listdir(self.folder)}  # noqa: PTH208  (names alone)
             trial.rmdir()
         except (OSError, ValueError):
             return False
-        return folded(trial.name) in taken
+        return fold_name(trial.name) in existing
 
     def require_free(self, name: str) -> None:
-        """Raises TemploraError where something here is called that, however it is capitalised."""
-        there = os.listdir(self.folder) if self.folder.is_dir() else []  # noqa: PTH208
-        for other in there:
-            if folded(other) == folded(name):
+        """Raise TemploraError if a file or folder has this name, in any capitalisation."""
+        existing = os.listdir(self.folder) if self.folder.is_dir() else []  # noqa: PTH208
+        for other in existing:
+            if fold_name(other) == fold_name(name):
                 path = self.folder / other
                 if (path / "session.json").exists():
-                    raise TemploraError(
-                        f"there is a session called {other} already", "templora sessions list"
-                    )
+                    raise TemploraError(f"a session called {other} already exists", "templora sessions list")
                 raise TemploraError(
-                    f"{path} is in the way, and is no session", "remove it, or take another name"
+                    f"{path} already exists and is not a session", "remove it, or choose another name"
                 )
-        if not self.takes(name):
+        if not self.accepts_name(name):
             raise TemploraError(
-                f"the disk of {self.folder} takes no such name: {name}", "use the letters a to z"
+                f"the file system of {self.folder} does not support this name: {name}",
+                "use the letters a to z",
             )
 
     def create(
@@ -147,16 +146,16 @@ class Store:
         source: str | bytes | None,
         suffix: str = ".txt",
     ) -> Session:
-        """Make the folder of a new session and lock it. The manifest comes last: it makes the session.
+        """Create the folder of a new session and lock it. `source` is copied to a file that ends in `suffix`.
 
-        The session keeps a copy of its `source`, whose name ends in `suffix`.
+        The manifest is written last: a folder without one is not a session.
         """
         path = self.folder / manifest.id
         tokens = json.dumps(opening)
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
-            lock = locked(path)
+            lock = lock_session(path)
             write_atomically(path / "tokens.json", tokens)
             if source is not None:
                 write_atomically(path / f"source{suffix}", source)
@@ -165,15 +164,15 @@ class Store:
                 sync_folder(folder)
         except OSError as error:
             raise TemploraError(
-                f"no session can be kept in {self.folder}: {error.strerror}",
-                "set TEMPLORA_HOME to a folder that can be written to",
+                f"cannot create a session in {self.folder}: {error.strerror}",
+                "set TEMPLORA_HOME to a folder that is writable",
             ) from None
         return Session(path, manifest, lock)
 
     def open(self, reference: str | None) -> Session:
-        """Lock the session for writing. Raises TemploraError where another process writes to it."""
+        """Open a session and lock it for writing. Raises TemploraError if another process has locked it."""
         path = self.find(reference)
-        lock = locked(path)
+        lock = lock_session(path)
         try:
             finish_replacing_steps(path)
             return Session(path, load_manifest(path), lock)
@@ -182,38 +181,38 @@ class Store:
             raise
 
     def find(self, reference: str | None) -> Path:
-        """The folder of the session with this id or unique beginning of one; None is the last session."""
+        """The folder of the session with this id or unique beginning of an id; None: the last session."""
         if reference is None and (last := self._last()) is not None:
             return self.folder / last
         ids = sorted(path.name for path in self._folders())
         if not ids:
             raise TemploraError(f"there is no session in {self.folder}", 'templora write --premise "..."')
         assert reference is not None
-        matches = [reference] if reference in ids else _fitting(reference, ids)
+        matches = [reference] if reference in ids else _matching(reference, ids)
         if len(matches) == 1 and reference:
             return self.folder / matches[0]
         if not matches:
             raise TemploraError(f"no session is called {reference}", "templora sessions list")
-        shown = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
+        listed = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
         raise TemploraError(
-            f"{reference or 'an empty name'} fits several sessions: {shown}",
+            f"{reference or 'an empty name'} matches several sessions: {listed}",
             f"give more of the name, such as {matches[0]}",
         )
 
     def manifests(self) -> Iterator[Manifest | TemploraError]:
-        """Of all sessions, the last opened first; what cannot be read comes last, as its error."""
-        good: list[Manifest] = []
-        bad: list[TemploraError] = []
+        """The manifests of all sessions, last opened first; then the error of each unreadable one."""
+        manifests: list[Manifest] = []
+        errors: list[TemploraError] = []
         for path in self._folders():
             try:
-                good.append(load_manifest(path))
+                manifests.append(load_manifest(path))
             except TemploraError as error:
-                bad.append(error)
-        yield from sorted(good, key=lambda m: m.opened, reverse=True)
-        yield from bad
+                errors.append(error)
+        yield from sorted(manifests, key=lambda m: m.opened, reverse=True)
+        yield from errors
 
     def _last(self) -> str | None:
-        """The id of the session that was opened last; None where there is none."""
+        """The id of the session that was opened last; None if there is none."""
         for manifest in self.manifests():
             if isinstance(manifest, TemploraError):
                 raise manifest
@@ -223,35 +222,35 @@ class Store:
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        # In strings: there may be thousands, and a path is dearer than the question whether it is there.
+        # Strings: there may be thousands, and creating a Path takes longer than checking whether it exists.
         with os.scandir(self.folder) as entries:
-            named = [entry.path for entry in entries if not entry.name.startswith(".")]  # those are removed
-        return [Path(path) for path in named if os.path.exists(f"{path}/session.json")]  # noqa: PTH110
+            folders = [entry.path for entry in entries if not entry.name.startswith(".")]  # being removed
+        return [Path(path) for path in folders if os.path.exists(f"{path}/session.json")]  # noqa: PTH110
 
 
-def _fitting(reference: str, ids: Sequence[str]) -> list[str]:
-    """Those that are called that, however it was typed; else those that begin so."""
-    wanted = folded(reference)
-    same = [name for name in ids if folded(name) == wanted]
-    return same or [name for name in ids if folded(name).startswith(wanted)]
+def _matching(reference: str, ids: Sequence[str]) -> list[str]:
+    """The ids that equal `reference`, compared by `fold_name`; if none does, those that begin with it."""
+    target = fold_name(reference)
+    same = [name for name in ids if fold_name(name) == target]
+    return same or [name for name in ids if fold_name(name).startswith(target)]
 
 
 def now() -> str:
-    """ISO 8601 in UTC, to the microsecond, so that sessions opened in one second keep their order."""
+    """The time as ISO 8601 in UTC, in microseconds, so that sessions opened in one second are ordered."""
     return datetime.now(timezone.utc).isoformat()
 
 
 def sha256_of(content: str | bytes) -> str:
-    """Of the bytes, of a text those of UTF-8."""
+    """The SHA-256 of bytes, or of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(content.encode("utf-8") if isinstance(content, str) else content).hexdigest()
 
 
 def replace_steps(path: Path) -> None:
-    """Put the steps of `steps.new`, which are whole, in the place of those of the session at `path`.
+    """Replace the steps of the session at `path` with those of `steps.new`, which must be complete.
 
-    A kill in between leaves `finish_replacing_steps` enough to go on.
+    If this is killed, `finish_replacing_steps` completes it.
     """
-    (path / "summary.json").unlink(missing_ok=True)  # of the old ones
+    (path / "summary.json").unlink(missing_ok=True)  # of the old steps
     (path / "steps").replace(path / "steps.old")
     (path / "steps.new").replace(path / "steps")
     sync_folder(path)
@@ -259,27 +258,27 @@ def replace_steps(path: Path) -> None:
 
 
 def finish_replacing_steps(path: Path) -> None:
-    """Clean up after a `replace_steps`, or the making of `steps.new`, that was killed."""
+    """Clean up if `replace_steps`, or the creation of `steps.new`, was killed."""
     steps, new, old = (path / name for name in ("steps", "steps.new", "steps.old"))
     if old.is_dir() and not steps.is_dir():
         (new if new.is_dir() else old).replace(steps)
         sync_folder(path)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def free_name(path: Path) -> Path:
-    """The name that a person's edited version of `path` is kept under."""
+    """A free name for a person's edited version of `path`."""
     number = 1
     while (name := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
         number += 1
     return name
 
 
-def locked(path: Path) -> FileLock:
-    """Lock the session at `path` for writing. Raises TemploraError where another process writes to it."""
+def lock_session(path: Path) -> FileLock:
+    """Lock the session at `path` for writing. Raises TemploraError if another process has locked it."""
     # The operating system drops the lock when the process ends, however it ends.
-    from filelock import FileLock, Timeout  # who only looks at sessions locks none
+    from filelock import FileLock, Timeout  # listing sessions needs no lock
 
     lock = FileLock(path / "lock")
     try:

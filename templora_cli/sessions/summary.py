@@ -1,4 +1,4 @@
-"""What a list of sessions shows of one, kept beside its steps so that a list need not read the books."""
+"""The summary of a session in lists, cached in its folder so that a list does not read whole books."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FILE = "summary.json"
 
 @dataclass(frozen=True)
 class Summary:
-    """Of the committed chunks of a session."""
+    """Totals of the committed chunks of a session."""
 
     chunks: int
     tokens: int
     words: int
     gain: float | None
-    """The mean of the chunks, nats a token; None where nothing was learnt."""
+    """The mean gain of the chunks, nats/token; None if nothing was learnt."""
     done: dict[str, int]
-    """How much of the goal is there, by unit."""
+    """The progress towards a goal, by unit."""
     disk: int | None = field(default=None, compare=False)
-    """Bytes of the session when this was kept; None where it is not kept."""
+    """Bytes of the session when the summary was cached; None if it is not cached."""
 
 
 def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
@@ -47,51 +47,51 @@ def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
 
 
 def read_summary(session: Path, kind: TaskKind) -> Summary:
-    """The one that is kept where it is that of the steps, else a new one, which is not kept.
+    """The cached summary if it is valid, else a new one, which is not cached.
 
-    Raises StepDamaged where the chunks cannot be read.
+    Raises StepDamaged if the chunks cannot be read.
     """
-    kept = cached_summary(session, kind)
-    return summary_of(read_chunks(session / "steps"), kind) if kept is None else kept
+    cached = cached_summary(session, kind)
+    return summary_of(read_chunks(session / "steps"), kind) if cached is None else cached
 
 
 def cache_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
-    """Keep the summary of `chunks`, all that the session has, in its folder."""
+    """Save the summary of `chunks`, all chunks of the session, in its folder."""
     values = asdict(summary_of(chunks, kind))
-    with suppress(OSError):  # without it a list reads the chunks; a full disk is told of the next one
+    with suppress(OSError):  # a list can do without it, and the next commit reports a full disk
         values |= {"bytes": _bytes_of_chunks(session), "disk": bytes_below(session)}
         write_atomically(session / FILE, json.dumps(values))
 
 
 def refresh_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
-    """Keep it anew where it is not that of the steps: a kill may have come between the two."""
+    """Cache the summary again if it does not match the steps: a kill may have come between the two writes."""
     if cached_summary(session, kind) is None:
         cache_summary(session, chunks, kind)
 
 
 def cached_summary(session: Path, kind: TaskKind | None = None) -> Summary | None:
-    """The one in the folder of the session; None where it is damaged, or that of other steps.
+    """The summary in the folder of the session; None if it is damaged or does not match the steps.
 
-    Also where it lacks units of `kind`: a list asks without, and spares itself the room of a kind.
+    Also None if it lacks units of `kind`; lists pass None, so that they need not import the kind.
     """
     try:
         values = json.loads((session / FILE).read_text("utf-8"))
         size = values.pop("bytes")
-        kept = Summary(**values)
-        counts = [size, kept.chunks, kept.tokens, kept.words, *kept.done.values()]
-        if kept.disk is not None:
-            counts.append(kept.disk)
-        whole = all(type(count) is int for count in counts) and isinstance(kept.gain, float | None)
-        known = kind is None or kept.done.keys() == set(kind.units)
-        if whole and known and size == _bytes_of_chunks(session):
-            return kept
+        cached = Summary(**values)
+        counts = [size, cached.chunks, cached.tokens, cached.words, *cached.done.values()]
+        if cached.disk is not None:
+            counts.append(cached.disk)
+        is_valid = all(type(count) is int for count in counts) and isinstance(cached.gain, float | None)
+        has_units = kind is None or cached.done.keys() == set(kind.units)
+        if is_valid and has_units and size == _bytes_of_chunks(session):
+            return cached
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         pass
     return None
 
 
 def _bytes_of_chunks(session: Path) -> int:
-    """Bytes of all `chunk.json`: they tell other chunks from those of a summary, and are not read for it."""
+    """The total size of all `chunk.json`: it shows whether the chunks have changed, without reading them."""
     steps = session / "steps"
     if not steps.is_dir():
         return 0

@@ -180,7 +180,7 @@ class Pairs(TaskKind):
     """The task kind of aligned text that is translated, measured and learnt run by run."""
 
     units: tuple[Unit, ...] = ("tokens",)
-    asked = frozenset(("languages", "context_pairs", "learn_from"))
+    request_keys = frozenset(("languages", "context_pairs", "learn_from"))
     prompts = frozenset((PROMPTS,))
 
     def __init__(self, name: str = "pairs") -> None:

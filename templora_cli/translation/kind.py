@@ -124,7 +124,7 @@ class Translation(TaskKind):
     """The task kind of documents that are translated paragraph by paragraph."""
 
     units: tuple[Unit, ...] = ("paragraphs",)
-    asked = REQUEST_KEYS
+    request_keys = REQUEST_KEYS
     prompts = frozenset((PROMPTS,))
 
     def __init__(self, name: str = "translation", *, check: Check = run_checks) -> None:

@@ -453,7 +453,7 @@ def test_a_full_disk_keeps_what_is_committed(
         result = templora("resume", "--chunks", "2")
     assert result.exit_code == 2
     assert "full" in result.stderr or "No space left" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("hint: make room, then: templora resume")
+    assert result.stderr.splitlines()[-1].startswith("hint: free disk space, then: templora resume")
     assert len(committed_steps(only_session() / "steps")) == 1
     again = templora("resume", name, "--chunks", "2", "-q")
     assert again.exit_code == 0, again.stderr

@@ -26,7 +26,7 @@ from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import events_of, message_of, only_session, templora, write
 from tests.sessions.test_store import create
-from tests.sessions.test_summary import chunk, lay_down
+from tests.sessions.test_summary import append_chunks, chunk
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,7 +134,7 @@ def test_a_session_is_named_and_renamed(tiny_model: Path) -> None:
     assert write(tiny_model, "--chunks", "1", "--name", "灯塔").exit_code == 0
     assert only_session().name == "灯塔"
     taken = write(tiny_model, "--chunks", "1", "--name", "灯塔")
-    assert taken.exit_code == 2 and "there is a session called 灯塔 already" in taken.stderr
+    assert taken.exit_code == 2 and "a session called 灯塔 already exists" in taken.stderr
     bad = write(tiny_model, "--chunks", "1", "--name", "My Book")
     assert (
         bad.exit_code == 2 and hint_of(bad) == "--name my-book" and len(list(Store().folder.iterdir())) == 1
@@ -182,9 +182,9 @@ def test_sessions_are_removed_by_name_alone() -> None:
     for name in ("storm-0001", "storm-0002", "calm-0003"):
         create(name).lock.release()
     for arguments, complaint in (
-        (["storm", "--yes"], "fits several sessions: storm-0001, storm-0002"),
+        (["storm", "--yes"], "matches several sessions: storm-0001, storm-0002"),
         (["calm", "nosuch", "--yes"], "no session is called nosuch"),
-        (["", "--yes"], "an empty name fits several"),
+        (["", "--yes"], "an empty name matches several"),
         (["calm"], "nobody can be asked"),
     ):
         refused = templora("sessions", "rm", *arguments)
@@ -277,7 +277,7 @@ def test_what_was_not_learnt_is_shown(tiny_model: Path) -> None:
 
 def laid_down(name: str) -> Path:
     with create(name) as session:
-        lay_down(session.path, [{**chunk(), **FIGURES, "index": index} for index in range(2)])
+        append_chunks(session.path, [{**chunk(), **FIGURES, "index": index} for index in range(2)])
     return session.path
 
 
@@ -288,12 +288,12 @@ def rewritten(file: Path, **changes: Any) -> None:
 def forged(session: Path) -> None:
     """A chunk with a good checksum that lacks figures."""
     shutil.rmtree(session / "steps" / "000001")
-    lay_down(session, [{"text": "", "tokens": [], "origin": "generated"}])
+    append_chunks(session, [{"text": "", "tokens": [], "origin": "generated"}])
 
 
 def no_chunk(session: Path) -> None:
     shutil.rmtree(session / "steps" / "000001")
-    lay_down(session, [[]])  # type: ignore[list-item]
+    append_chunks(session, [[]])  # type: ignore[list-item]
 
 
 DAMAGES: dict[str, Any] = {
@@ -324,7 +324,7 @@ def test_a_damaged_session_is_a_line_with_what_to_do(damage: str) -> None:
         assert "session storm-0001" in message and "\n" not in message
         assert hint in (
             "templora resume storm-0001",
-            "its text is still there: templora sessions export storm-0001",
+            "its text can be saved: templora sessions export storm-0001",
             "pip install --upgrade templora",
         )
     listed = templora("sessions", "list")

@@ -1,4 +1,4 @@
-"""Openings: where the model goes on from what a person wrote."""
+"""Human openings are prepared so that the model can continue them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.novel.opening import to_go_on_from
+from templora_cli.novel.opening import normalized_opening
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ from templora_cli.novel.opening import to_go_on_from
         ("", ""),
     ],
 )
-def test_openings(text: str, opening: str | None) -> None:
-    assert to_go_on_from(text) == (f"{text}\n" if opening is None else opening)
+def test_an_opening_is_normalized(text: str, opening: str | None) -> None:
+    assert normalized_opening(text) == (f"{text}\n" if opening is None else opening)
 
 
 @given(st.text(st.sampled_from('ab.,"#* \n')))
-def test_it_is_the_text_but_for_white_space_at_its_ends(text: str) -> None:
-    opening = to_go_on_from(text)
+def test_only_white_space_at_the_ends_is_changed(text: str) -> None:
+    opening = normalized_opening(text)
     assert opening.strip() == text.strip()
-    assert to_go_on_from(opening) == opening
+    assert normalized_opening(opening) == opening
     assert not opening or opening.rstrip() == opening or opening.endswith("\n")

@@ -1,4 +1,4 @@
-"""The words that a novel is asked with: template, premise, opening, and tokens that are none of them."""
+"""The prompt of a novel: chat template, premise, opening and special tokens."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ def test_a_header_is_never_empty() -> None:
     assert header(base, "", opened=True) == (base.bos_token_id,)
 
 
-def test_a_tokenizer_that_can_begin_no_text_is_told_so() -> None:
+def test_a_tokenizer_without_a_first_token_is_refused() -> None:
     mute = byte_tokenizer(chat=False)
     mute.bos_token = mute.eos_token = None
-    with pytest.raises(TemploraError, match="has no token that begins a text") as caught:
+    with pytest.raises(TemploraError, match="has no token for the beginning of a text") as caught:
         header(mute, "", opened=True)
     assert caught.value.hint == "give a --premise"
 
 
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("premise", ["A storm.", ""])
-def test_a_prompt_is_what_is_asked_then_the_window_and_says_both(chat: bool, premise: str) -> None:
+def test_a_prompt_is_the_header_and_the_window(chat: bool, premise: str) -> None:
     build = NovelPrompt(byte_tokenizer(chat=chat), TEXTS, premise, True, 16)
     first, later = build([]), build(list(range(40)))
     assert first.header == later.header and len(first.header) == longest(build.sections, build.layout)

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.novel.sentence_end import ends_between, ends_paragraph, ends_sentence, ends_whole, may_end
+from templora_cli.novel.sentence_end import (
+    ends_complete,
+    ends_complete_before,
+    ends_sentence,
+    may_end_paragraph,
+    may_end_sentence,
+)
 
 WHOLE = [
     "She left.",
@@ -64,13 +70,13 @@ NOT_WHOLE = [
 
 
 @pytest.mark.parametrize("text", WHOLE)
-def test_whole(text: str) -> None:
-    assert ends_whole(text)
+def test_a_complete_sentence_is_recognised(text: str) -> None:
+    assert ends_complete(text)
 
 
 @pytest.mark.parametrize("text", NOT_WHOLE)
-def test_not_whole(text: str) -> None:
-    assert not ends_whole(text)
+def test_an_incomplete_sentence_is_recognised(text: str) -> None:
+    assert not ends_complete(text)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +97,8 @@ def test_not_whole(text: str) -> None:
         ("ครับ", " ก"),
     ],
 )
-def test_what_follows_shows_the_end(text: str, after: str) -> None:
-    assert ends_between(text, after) and may_end(text)
+def test_following_text_confirms_the_end(text: str, after: str) -> None:
+    assert ends_complete_before(text, after) and may_end_sentence(text)
 
 
 @pytest.mark.parametrize(
@@ -119,16 +125,16 @@ def test_what_follows_shows_the_end(text: str, after: str) -> None:
         ("ครับ", "ก"),
     ],
 )
-def test_what_follows_belongs_to_the_sentence(text: str, after: str) -> None:
-    assert not ends_between(text, after)
+def test_following_text_that_belongs_to_the_sentence_continues_it(text: str, after: str) -> None:
+    assert not ends_complete_before(text, after)
 
 
 @given(
     st.text(st.sampled_from('ab .!?…。"“”„«»「」[1]\n—')), st.text(st.sampled_from('aB ."”。[\n'), min_size=1)
 )
-def test_the_views_agree(text: str, after: str) -> None:
-    if ends_whole(text):
-        assert ends_sentence(text) and ends_paragraph(text)
-    if ends_between(text, after):
-        assert may_end(text)
-    assert ends_whole(text) == ends_whole(f"{text} \n")
+def test_the_checks_agree(text: str, after: str) -> None:
+    if ends_complete(text):
+        assert ends_sentence(text) and may_end_paragraph(text)
+    if ends_complete_before(text, after):
+        assert may_end_sentence(text)
+    assert ends_complete(text) == ends_complete(f"{text} \n")

@@ -1,4 +1,4 @@
-"""What a novel asks for next: openings, lengths, windows; and how a chunk of it comes again."""
+"""The turns of a novel: openings, lengths, windows and replay."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def ids_of(text: str) -> list[int]:
 
 
 def written(novel: NovelTask, text: str, opening: str = "") -> list[str]:
-    """The chunks of a book whose model writes `text`, as the loop takes them."""
+    """The generated chunks of a book if the model writes `text`."""
     book, records, chunks = [*novel.opening], [None] * -(-len(novel.opening) // 10), []
-    to_come = ids_of(text)
+    remaining = ids_of(text)
     while (turn := novel.next_turn(book, records)) is not None:
-        assert isinstance(turn, Generate) and to_come, "the book does not end"
-        chunk = to_come[: turn.max_tokens]
+        assert isinstance(turn, Generate) and remaining, "the book does not end"
+        chunk = remaining[: turn.max_tokens]
         for size in range(1, len(chunk) + 1):
             if (end := turn.complete(chunk[:size])) is not None:
                 chunk = chunk[:end]
                 break
-        book, to_come, records = [*book, *chunk], to_come[len(chunk) :], [*records, None]
+        book, remaining, records = [*book, *chunk], remaining[len(chunk) :], [*records, None]
         chunks.append(CHAT.decode(chunk))
     return chunks
 
 
-def own(novel: NovelTask, book: list[int]) -> Generate:
+def next_generate(novel: NovelTask, book: list[int]) -> Generate:
     turn = novel.next_turn(book)
     assert isinstance(turn, Generate)
     return turn
 
 
-def test_what_is_compared_has_exactly_its_tokens_in_chunks() -> None:
+def test_without_whole_sentences_a_book_has_exactly_its_tokens() -> None:
     novel, book, lengths = task(Goal(25, "tokens"), exact=True), [], []
     while (turn := novel.next_turn(book)) is not None:
         lengths.append(turn.max_tokens)
@@ -56,14 +56,14 @@ def test_what_is_compared_has_exactly_its_tokens_in_chunks() -> None:
 
 
 def test_the_window_slides_and_the_header_stays() -> None:
-    prompt = own(task(Goal(100, "tokens")), list(range(40))).prompt
+    prompt = next_generate(task(Goal(100, "tokens")), list(range(40))).prompt
     assert prompt.header == (1, 2)
     assert prompt.context == tuple(range(24, 40))
 
 
 def test_no_window() -> None:
     novel = task(Goal(100, "tokens"), context_tokens=0)
-    assert own(novel, list(range(40))).prompt.context == ()
+    assert next_generate(novel, list(range(40))).prompt.context == ()
 
 
 def test_an_opening_is_learnt_first_and_not_counted() -> None:
@@ -104,7 +104,7 @@ def test_a_book_ends_with_a_sentence_whatever_the_chunk(goal: Goal, book: str) -
     assert all(len(chunk) <= 10 for chunk in chunks)
 
 
-def test_chunks_that_are_asked_for_end_early_rather_than_late() -> None:
+def test_a_goal_in_chunks_ends_early_rather_than_late() -> None:
     assert written(task(Goal(2, "chunks")), "abcdefghijklmnopqr.\nstuv. ") == ["abcdefghij", "klmnopqr."]
     later = ["abcdefghij", "klmn. opqr", "stuvw."]
     assert written(task(Goal(2, "chunks")), "".join(later) + "\nxyz. ") == later
@@ -132,7 +132,7 @@ def test_sentences_of_other_scripts(text: str, book: str) -> None:
         (Goal(2000, "words"), 2200, 2200 + 16 // 3),
     ],
 )
-def test_where_no_sentence_ends_the_book_ends_all_the_same(goal: Goal, least: int, most: int) -> None:
+def test_a_book_without_sentence_ends_ends_within_bounds(goal: Goal, least: int, most: int) -> None:
     text = "".join(written(task(goal), "ab " * 3000))
     assert least <= len(text.split()) <= most
     assert not goal.is_reached(goal.amount, text) and goal.is_reached(least, text)
@@ -143,10 +143,10 @@ def test_the_bounds_of_the_other_units() -> None:
     assert len(written(task(Goal(3, "chunks")), "ab " * 100)) == 4
 
 
-def test_a_longer_book_goes_on_where_the_shorter_one_ended() -> None:
+def test_an_extended_book_continues_where_it_ended() -> None:
     first = written(task(Goal(4, "words")), STORY)
     novel, book = task(Goal(7, "words")), ids_of("".join(first))
-    turn = own(novel, book)
+    turn = next_generate(novel, book)
     chunk = ids_of(' "Six," s')[: turn.max_tokens]
     assert turn.complete(chunk) is None
     assert novel.next_turn(ids_of("".join(first) + ' "Six," she said.')) is None
@@ -154,7 +154,7 @@ def test_a_longer_book_goes_on_where_the_shorter_one_ended() -> None:
 
 @pytest.mark.parametrize("origin", ["generated", "human"])
 @pytest.mark.parametrize("rejection_reason", [None, "it loops"])
-def test_a_committed_chunk_comes_again_as_it_was(origin: str, rejection_reason: str | None) -> None:
+def test_replay_repeats_a_committed_chunk(origin: str, rejection_reason: str | None) -> None:
     novel, book = task(Goal(30, "tokens"), "It was a dark night."), list(range(40))
     chunk: dict[str, Any] = {
         "tokens": [7, 8, 9],
@@ -170,10 +170,10 @@ def test_a_committed_chunk_comes_again_as_it_was(origin: str, rejection_reason: 
         {"a": 1},
     )
     assert again.judged and not again.loss_mask
-    assert again.prompt == own(novel, book).prompt, "after the prompt of this book, whatever it was once"
+    assert again.prompt == next_generate(novel, book).prompt, "the prompt is built from this book"
 
 
-def test_special_tokens_in_a_persons_text_are_plain_text() -> None:
+def test_special_tokens_in_human_text_are_plain_text() -> None:
     ids = opening_tokens(CHAT, "a<|end|>b")
     assert CHAT.eos_token_id not in ids
     assert CHAT.decode(list(ids)) == "a<|end|>b"

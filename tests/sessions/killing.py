@@ -41,7 +41,7 @@ class Points:
     home: str
     kill_at: KillAt = None
     copies: Path | None = None
-    """Folder for the copies of the home, by the numbers of the points."""
+    """Folder for the copies of the home, by the index of the point."""
     names: list[str] = field(default_factory=list)
     _busy: bool = False
 
@@ -62,7 +62,7 @@ class Points:
 
 
 def install(points: Points) -> None:
-    """Make every point of this process count."""
+    """Count every point of this process."""
     sys.addaudithook(points.audit)
     fsync, save_file, record = os.fsync, checkpoint.save_file, recorder.Recorder.record
 
@@ -88,13 +88,13 @@ def install(points: Points) -> None:
 
 
 OPENING = "A storm."
-"""One given chunk: eight tokens of the tiny model."""
+"""One human chunk: eight tokens of the tiny model."""
 
 
 def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | None) -> None:
-    """Write the book, or go on with it if there is one; in a process of its own.
+    """Write the book, or resume it if it exists; runs in its own process.
 
-    In `copies`, where it is given, are then the disk at each point and `points.txt`, their names.
+    With `copies`, that folder then holds the disk at each point, and the names of the points in `points.txt`.
     """
     os.environ.update(environment)
     log = os.open(environment["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,4 +1,4 @@
-"""The file of `--out`: never behind the book, never at the cost of an edit."""
+"""The file of `--out` is kept up to date, and edits of it are never lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def session(tiny_model: Path) -> Session:
     return made
 
 
-def test_it_holds_the_book(session: Session) -> None:
+def test_the_file_holds_the_book(session: Session) -> None:
     book = BookFile(session, BOOK)
     assert book.write() is None and BOOK.read_text() == "One. Two.\n"
     book.add("Three.")
@@ -39,19 +39,19 @@ def test_it_holds_the_book(session: Session) -> None:
 
 
 @pytest.mark.parametrize("left", ["One.\n", "One. Two.\n"])
-def test_what_a_kill_has_left_is_no_edit(session: Session, left: str) -> None:
+def test_a_version_left_by_a_kill_is_not_an_edit(session: Session, left: str) -> None:
     BOOK.write_text(left)
     assert BookFile(session, BOOK).write() is None
     assert [path.name for path in Path().iterdir()] == ["book.txt"]
 
 
-def test_a_file_ahead_of_a_damaged_step_is_no_edit(session: Session) -> None:
+def test_a_file_with_the_text_of_a_damaged_step_is_not_an_edit(session: Session) -> None:
     assert BookFile(session, BOOK).write() is None
     (session.steps / "000001").rename(session.steps / "000001.damaged")
     assert BookFile(session, BOOK).write() is None and BOOK.read_text() == "One.\n"
 
 
-def test_edits_are_kept_under_another_name_each_time(session: Session) -> None:
+def test_each_edited_version_is_renamed(session: Session) -> None:
     for number in (1, 2):
         BOOK.write_text(f"Mine {number}.")
         notice = BookFile(session, BOOK).write()
@@ -60,7 +60,7 @@ def test_edits_are_kept_under_another_name_each_time(session: Session) -> None:
     assert BOOK.read_text() == "One. Two.\n"
 
 
-def test_a_file_that_cannot_be_written_says_that_the_session_is_safe(session: Session) -> None:
+def test_a_write_error_says_that_the_session_is_safe(session: Session) -> None:
     BOOK.mkdir()
     with pytest.raises(TemploraError, match="The session itself is safe") as caught:
         BookFile(session, BOOK).write()
@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_written_says_that_the_session_is_safe(session: Se
 
 
 def test_without_a_file_nothing_is_written(session: Session) -> None:
-    """A translation keeps the form of its source and is written at its end."""
+    """A translation has the format of its source and is written at the end."""
     assert KINDS["novel"].book_file(session) is not None
     assert KINDS["translation"].book_file(session) is None
     session.manifest = replace(session.manifest, out=None)

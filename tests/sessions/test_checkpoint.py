@@ -1,4 +1,4 @@
-"""Steps on the disk: whole or not there, checked, thinned, and never unpickled."""
+"""Steps on disk: committed atomically, checked, thinned, and never unpickled."""
 
 from __future__ import annotations
 
@@ -64,24 +64,24 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_state_comes_back_bit_for_bit_and_in_place(optimizer: str, tiny_model: Path, steps: Path) -> None:
+def test_a_state_is_restored_bit_for_bit_and_in_place(optimizer: str, tiny_model: Path, steps: Path) -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, optimizer=optimizer))
     state = state_of(tiny_model, config)
     advance(state, steps)
     advance(state, steps)
     fresh = state_of(tiny_model, config)
-    places = {name: p.data_ptr() for name, p in fresh.adapter.items()}
+    addresses = {name: p.data_ptr() for name, p in fresh.adapter.items()}
     assert restore_latest(steps, fresh) == []
     assert fresh.tokens == [0, 1, 2, 10, 11, 12] and fresh.chunks == 2
     assert fresh.optimizer is not None and state.optimizer is not None
     for name, parameter in fresh.adapter.items():
         assert torch.equal(parameter, state.adapter[name])
-        assert parameter.data_ptr() == places[name], "captured graphs stay valid"
+        assert parameter.data_ptr() == addresses[name], "captured graphs stay valid"
         for key, value in state.optimizer.state[state.adapter[name]].items():
             assert torch.equal(fresh.optimizer.state[parameter][key], value)
     assert torch.equal(fresh.dropout, state.dropout)
     assert fresh.generated_nlls == state.generated_nlls == [0.25, 0.5]
-    # And it goes on alike.
+    # And both states continue equally.
     one, two = advance(state, steps), None
     for step in committed_steps(steps)[2:]:
         checkpoint.shutil.rmtree(step)
@@ -89,7 +89,7 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(optimizer: str, tiny_model:
     assert all(torch.equal(one[name], two[name]) for name in one)
     again = state_of(tiny_model, config)
     restore_latest(steps, again)
-    assert again.generated_nlls == [0.25, 0.5], "given text is no measure for the gate"
+    assert again.generated_nlls == [0.25, 0.5], "the gate does not compare with human text"
 
 
 def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:
@@ -140,20 +140,20 @@ def test_a_damaged_step_falls_back_to_the_one_before(
     tiny_model: Path, steps: Path, damage: Callable[[Path], object]
 ) -> None:
     state = state_of(tiny_model)
-    wanted = advance(state, steps)
+    expected = advance(state, steps)
     advance(state, steps)
     damage(steps / "000001")
     fresh = state_of(tiny_model)
     (notice,) = restore_latest(steps, fresh)
-    assert "000001" in notice and "going back to what was before it" in notice
+    assert "000001" in notice and "continuing from the state before it" in notice
     assert fresh.chunks == 1 and fresh.tokens == [0, 1, 2]
-    assert all(torch.equal(p, wanted[name]) for name, p in fresh.adapter.items())
-    assert (steps / "000001.damaged").is_dir(), "nothing is thrown away"
+    assert all(torch.equal(p, expected[name]) for name, p in fresh.adapter.items())
+    assert (steps / "000001.damaged").is_dir(), "the damaged step is saved"
     advance(fresh, steps)
     assert [p.name for p in committed_steps(steps)] == ["000000", "000001"]
 
 
-def test_no_good_step_is_left(tiny_model: Path, steps: Path) -> None:
+def test_no_intact_step_with_weights_is_an_error(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for number in (0, 1):
         advance(state, steps)
@@ -164,17 +164,17 @@ def test_no_good_step_is_left(tiny_model: Path, steps: Path) -> None:
     assert readable_text(steps) == ("Text 1. Text 2. ", [])
 
 
-def test_the_only_step_is_damaged(tiny_model: Path, steps: Path) -> None:
+def test_a_book_whose_only_step_is_damaged_starts_from_scratch(tiny_model: Path, steps: Path) -> None:
     advance(state_of(tiny_model), steps)
     flip(steps / "000000" / "adapter.safetensors")
-    fresh, wanted = state_of(tiny_model), state_of(tiny_model)
+    fresh, expected = state_of(tiny_model), state_of(tiny_model)
     (notice,) = restore_latest(steps, fresh)
     assert "000000" in notice and committed_steps(steps) == []
     assert fresh.chunks == 0 and fresh.tokens == []
-    assert all(torch.equal(p, wanted.adapter[name]) for name, p in fresh.adapter.items())
+    assert all(torch.equal(p, expected.adapter[name]) for name, p in fresh.adapter.items())
 
 
-def test_what_was_restored_does_not_hang_on_the_file(tiny_model: Path, steps: Path) -> None:
+def test_restored_tensors_are_copies_of_the_file(tiny_model: Path, steps: Path) -> None:
     advance(state_of(tiny_model), steps)
     fresh = state_of(tiny_model)
     restore_latest(steps, fresh)
@@ -188,7 +188,7 @@ def test_what_was_restored_does_not_hang_on_the_file(tiny_model: Path, steps: Pa
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
-def test_damage_to_an_old_chunk_leaves_the_text_after_it(tiny_model: Path, steps: Path) -> None:
+def test_a_damaged_old_chunk_does_not_affect_the_text_after_it(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for _ in range(3):
         advance(state, steps)
@@ -198,7 +198,7 @@ def test_damage_to_an_old_chunk_leaves_the_text_after_it(tiny_model: Path, steps
     assert problems == ["step 000001: its text is lost"]
 
 
-def test_a_missing_step_is_noticed(tiny_model: Path, steps: Path) -> None:
+def test_a_missing_step_is_detected(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for _ in range(3):
         advance(state, steps)
@@ -212,9 +212,9 @@ def test_old_steps_keep_their_text_only(tiny_model: Path, steps: Path) -> None:
     for _ in range(4):
         advance(state, steps)
     thin(steps, keep_checkpoints=2, grid_checkpoints=0)
-    kept = [sorted(p.name for p in step.iterdir()) for step in committed_steps(steps)]
-    assert kept[:2] == [["checksums.json", "chunk.json", "prompt.json"]] * 2
-    assert all("adapter.safetensors" in names for names in kept[2:])
+    files = [sorted(p.name for p in step.iterdir()) for step in committed_steps(steps)]
+    assert files[:2] == [["checksums.json", "chunk.json", "prompt.json"]] * 2
+    assert all("adapter.safetensors" in names for names in files[2:])
     assert readable_text(steps) == ("Text 1. Text 2. Text 3. Text 4. ", [])
     verify_step(steps / "000003")
     with pytest.raises(StepDamaged):
@@ -233,7 +233,7 @@ def test_a_full_disk_changes_nothing(
     tiny_model: Path, steps: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     state = state_of(tiny_model)
-    wanted = advance(state, steps)
+    expected = advance(state, steps)
 
     def fail(tensors: object, path: Path) -> None:
         path.write_bytes(b"half")
@@ -243,14 +243,14 @@ def test_a_full_disk_changes_nothing(
         patch.setattr(checkpoint, "save_file", fail)
         with pytest.raises(TemploraError, match="the disk is full") as caught:
             advance(state, steps)
-    assert caught.value.hint == "make room, then: templora resume session"
+    assert caught.value.hint == "free disk space, then: templora resume session"
     assert [p.name for p in steps.iterdir()] == ["000000"]
     fresh = state_of(tiny_model)
     assert restore_latest(steps, fresh) == []
-    assert all(torch.equal(p, wanted[name]) for name, p in fresh.adapter.items())
+    assert all(torch.equal(p, expected[name]) for name, p in fresh.adapter.items())
 
 
-def test_what_a_kill_left_behind_is_cleared(tiny_model: Path, steps: Path) -> None:
+def test_leftovers_of_a_kill_are_deleted(tiny_model: Path, steps: Path) -> None:
     advance(state_of(tiny_model), steps)
     leftover = steps / ".000001.tmp"
     leftover.mkdir()
@@ -273,26 +273,26 @@ def test_nothing_is_pickled(tiny_model: Path, steps: Path) -> None:
             json.loads(file.read_text())
 
 
-def test_what_the_model_saw_is_kept_beside_the_chunk_for_ever(tiny_model: Path, steps: Path) -> None:
+def test_the_prompt_of_each_chunk_is_retained_after_thinning(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for _ in range(3):
         advance(state, steps)
     thin(steps, keep_checkpoints=1, grid_checkpoints=0)
     for number, step in enumerate(committed_steps(steps)):
-        shown = json.loads((step / "prompt.json").read_text())
-        assert shown["context"] == [number * 10 + i for i in range(3)]
-        assert shown["sections"] == {"premise": ["A storm."]}
-        assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is read with every book"
+        prompt = json.loads((step / "prompt.json").read_text())
+        assert prompt["context"] == [number * 10 + i for i in range(3)]
+        assert prompt["sections"] == {"premise": ["A storm."]}
+        assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is not read with the book"
     flip(steps / "000002" / "prompt.json")
     with pytest.raises(StepDamaged, match=r"prompt\.json does not match"):
         verify_step(steps / "000002")
 
 
 def needed(chunks: int, keep: int, grid: int) -> set[int]:
-    """The steps, by how many chunks they know, that keep their tensors in a book of so many."""
-    apart = grid_distance(chunks, grid)
+    """The steps that keep their tensors in a book with `chunks` chunks, counted from 1."""
+    distance = grid_distance(chunks, grid)
     return set(range(max(1, chunks - keep + 1), chunks + 1)) | set(
-        range(apart, chunks + 1, apart) if apart else ()
+        range(distance, chunks + 1, distance) if distance else ()
     )
 
 
@@ -302,9 +302,7 @@ def with_tensors(steps: Path) -> set[int]:
 
 @settings(max_examples=20)
 @given(chunks=st.integers(1, 90), keep=st.integers(1, 4), grid=st.integers(0, 14))
-def test_while_a_book_grows_it_has_the_tensors_that_it_needs_and_no_others(
-    chunks: int, keep: int, grid: int
-) -> None:
+def test_a_growing_book_has_exactly_the_tensors_that_it_needs(chunks: int, keep: int, grid: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, chunks + 1):
             step = Path(folder) / f"{number - 1:06d}"
@@ -324,7 +322,7 @@ def test_a_step_that_has_lost_its_tensors_is_never_needed_again(chunks: int, kee
 def test_a_rewind_goes_too_far_by_a_bounded_share_of_the_book(
     chunks: int, grid: int, data: st.DataObject
 ) -> None:
-    """To any number of its chunks: at most 2 / (grid + 1) of the book less a chunk."""
+    """It goes too far by at most 2 / (grid + 1) of the book, less a chunk."""
     to = data.draw(st.integers(0, chunks))
     too_far = to % grid_distance(chunks, grid)
     assert too_far <= max(0, 2 * chunks / (grid + 1) - 1)
@@ -340,5 +338,5 @@ def test_with_twelve_checkpoints_a_rewind_goes_at_most_a_sixth_of_the_book_too_f
     assert worst[103] == 15 == 2 * 104 / 13 - 1
 
 
-def test_without_a_grid_only_the_newest_are_kept() -> None:
+def test_without_a_grid_only_the_newest_checkpoints_are_retained() -> None:
     assert needed(100, 3, 0) == {98, 99, 100}

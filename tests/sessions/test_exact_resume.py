@@ -1,4 +1,4 @@
-"""The promise: stopped anywhere, resumed, the book is the one that would have been."""
+"""The promise: a book that was killed anywhere and resumed equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="module")
 def reference(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The book that nothing interrupted, and the copies of the disk at the points that its run passed."""
+    """The uninterrupted book, and the copies of the disk at the points that its run passed."""
     home, copies = tmp_path_factory.mktemp("reference"), tmp_path_factory.mktemp("copies")
     assert runs.run(home, copies=copies) == 0
     return home, copies

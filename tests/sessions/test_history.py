@@ -1,4 +1,4 @@
-"""Learning a book again: bit for bit what it would be had it been like that, and whole wherever it stops."""
+"""Learning a book again gives exactly the state of a book written that way, and can be stopped anywhere."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def book(tiny_model: Path, tmp_path: Path) -> Book:
 
 
 @pytest.mark.parametrize(("first", "kept"), [(0, 0), (3, 0), (4, 4), (5, 4), (LENGTH, LENGTH)])
-def test_what_did_not_change_is_learnt_again_bit_for_bit(book: Book, first: int, kept: int) -> None:
+def test_unchanged_chunks_are_learnt_again_bit_for_bit(book: Book, first: int, kept: int) -> None:
     before, chunks = book.learnt(), book.chunks
     events = list(book.relearn(chunks, first))
     slow = [event.message for event in events if isinstance(event, Working)]
     in_all = LENGTH - kept
-    assert slow == [f"learning the book anew, chunk {n + 1} of {in_all}" for n in range(in_all)]
+    assert slow == [f"learning the book again, chunk {n + 1} of {in_all}" for n in range(in_all)]
     assert [event for event in events if not isinstance(event, Working)] == [
         RebuildStarted(book.id, kept, LENGTH - kept),
         *[ChunkRelearnt(n, tuple(chunks[n]["train_losses"])) for n in range(kept, LENGTH)],
@@ -128,7 +128,7 @@ def otherwise(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("number", [0, 2, 4, 5])
-def test_a_change_is_learnt_as_if_it_had_always_been_there(book: Book, number: int, tmp_path: Path) -> None:
+def test_a_changed_chunk_is_learnt_like_an_original(book: Book, number: int, tmp_path: Path) -> None:
     before, changed = book.learnt(), otherwise(book.chunks, number)
     assert first_change(book.chunks, changed) == number
     list(book.relearn(changed, number))
@@ -149,7 +149,7 @@ def test_later_prompts_show_the_change(book: Book) -> None:
 
 
 @pytest.mark.parametrize("left", [5, 4, 2, 0])
-def test_what_is_undone_was_never_there(book: Book, left: int, tmp_path: Path) -> None:
+def test_an_undone_chunk_leaves_no_trace(book: Book, left: int, tmp_path: Path) -> None:
     shorter = book.chunks[:left]
     assert first_change(book.chunks, shorter) == left
     list(book.relearn(shorter, left))
@@ -158,7 +158,7 @@ def test_what_is_undone_was_never_there(book: Book, left: int, tmp_path: Path) -
         assert book.learnt() == replace(book, path=tmp_path / "never").replay(shorter).learnt()
 
 
-def test_a_book_goes_on_from_what_was_learnt_again(book: Book) -> None:
+def test_a_book_continues_after_it_was_learnt_again(book: Book) -> None:
     list(book.relearn(otherwise(book.chunks, 4), 4))
     loop = book.loop()
     assert restore_latest(book.steps, loop.state) == []
@@ -178,7 +178,7 @@ class Flattened(EagerBackend):
             yield TokenOut(token.id, token.logits * 0.5)
 
 
-def test_what_was_learnt_is_learnt_again_whatever_its_score_is_now(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_learnt_chunk_is_learnt_again_whatever_its_new_score(tiny_model: Path, tmp_path: Path) -> None:
     """A chunk that was decoded has the score of its decoding; when it comes again there is another."""
 
     def gains(made: Book) -> list[float]:
@@ -197,7 +197,7 @@ def test_what_was_learnt_is_learnt_again_whatever_its_score_is_now(tiny_model: P
     assert book.learnt() == before
 
 
-def test_what_was_not_learnt_is_not_learnt_when_it_comes_again(book: Book) -> None:
+def test_a_rejected_chunk_is_not_learnt_again(book: Book) -> None:
     changed = [
         {**chunk, "rejection_reason": "it loops"} if n == 4 else chunk for n, chunk in enumerate(book.chunks)
     ]
@@ -219,7 +219,7 @@ def test_what_was_not_learnt_is_not_learnt_when_it_comes_again(book: Book) -> No
         ({"nll_base": 9.0, "text": "x", "train_losses": [], "seconds": {}}, 3),
     ],
 )
-def test_a_chunk_has_changed_where_it_brings_something_else(change: dict[str, Any], number: int) -> None:
+def test_the_first_change_is_found_by_the_fields_that_are_learnt(change: dict[str, Any], number: int) -> None:
     chunk = {
         "origin": "generated",
         "tokens": [1, 2],
@@ -233,7 +233,7 @@ def test_a_chunk_has_changed_where_it_brings_something_else(change: dict[str, An
 
 
 @pytest.mark.parametrize(("first", "known"), [(6, 6), (5, 4), (4, 4), (3, 0), (0, 0)])
-def test_learning_goes_on_from_the_newest_state_that_does_not_know_the_change(
+def test_learning_starts_at_the_newest_state_before_the_change(
     book: Book, first: int, known: int, tmp_path: Path
 ) -> None:
     loop = book.loop()
@@ -247,7 +247,7 @@ def test_learning_goes_on_from_the_newest_state_that_does_not_know_the_change(
     assert same(adapter_of(state), adapter_of(then))
 
 
-def test_a_checkpoint_that_is_damaged_is_passed_over(book: Book) -> None:
+def test_a_damaged_checkpoint_is_skipped(book: Book) -> None:
     adapter = book.steps / "000003" / "adapter.safetensors"
     adapter.write_bytes(adapter.read_bytes()[:-4] + b"hurt")
     before = book.learnt()
@@ -291,7 +291,7 @@ def on_event(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(on_event)
 
 
-def test_a_kill_leaves_the_book_as_it_was_or_as_it_is_to_be(book: Book, tmp_path: Path) -> None:
+def test_a_kill_leaves_either_the_old_book_or_the_new_one(book: Book, tmp_path: Path) -> None:
     before, copies = disk_of(book.path), []
     changed = otherwise(book.chunks, 4)
     watching.append((book.path, copies))
@@ -312,7 +312,7 @@ def test_a_kill_leaves_the_book_as_it_was_or_as_it_is_to_be(book: Book, tmp_path
     assert any("steps.old" in disk and "steps" in disk for disk in copies)
 
 
-def test_what_stops_the_learning_changes_nothing(book: Book) -> None:
+def test_a_failure_while_learning_changes_nothing(book: Book) -> None:
     before = disk_of(book.path)
     learning = book.relearn(otherwise(book.chunks, 2), 2)
     for event in learning:

@@ -1,4 +1,4 @@
-"""Sessions are removed, renamed and made smaller: nothing half, nothing outside, nothing that is in use."""
+"""Removing, renaming and shrinking sessions: never partly, never outside the home, never one in use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def removed(*names: str) -> list[tuple[str, int]]:
 # --- removing ----------------------------------------------------------------------------------------
 
 
-def test_what_is_removed_is_gone_and_counted() -> None:
+def test_removed_sessions_are_deleted_and_their_bytes_reported() -> None:
     for name in ("storm-0001", "storm-0002", "calm-0003"):
         create(name).lock.release()
     (Store().folder / "storm-0001" / "steps" / "large").write_bytes(b"x" * 5000)
@@ -43,7 +43,7 @@ def test_what_is_removed_is_gone_and_counted() -> None:
     assert [path.name for path in Store().folder.iterdir()] == ["calm-0003"]
 
 
-def test_none_is_removed_where_one_is_in_use() -> None:
+def test_nothing_is_removed_if_one_session_is_in_use() -> None:
     create("storm-0001").lock.release()
     with create("calm-0002"):
         with pytest.raises(TemploraError, match="calm-0002 is being written by another process"):
@@ -80,7 +80,7 @@ def test_a_kill_leaves_no_half_session_and_the_next_one_cleans_up() -> None:
 
 
 @LINKS
-def test_what_links_point_to_is_left_alone(tmp_path: Path) -> None:
+def test_targets_of_links_are_not_removed(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "letter.txt").write_text("Dear you")
@@ -90,9 +90,9 @@ def test_what_links_point_to_is_left_alone(tmp_path: Path) -> None:
     (mine / "session.json").write_bytes((session.path / "session.json").read_bytes())
     (Store().folder / "elsewhere").symlink_to(mine, target_is_directory=True)
     before = sorted(mine.iterdir())
-    with pytest.raises(TemploraError, match="elsewhere is a link") as caught:
+    with pytest.raises(TemploraError, match="elsewhere is a link to another folder") as caught:
         removed("storm-0001", "elsewhere")
-    assert caught.value.hint == f"to take it off the list: rm {Store().folder / 'elsewhere'}"
+    assert caught.value.hint == f"to remove it from the list: rm {Store().folder / 'elsewhere'}"
     assert ids() == ["elsewhere", "storm-0001"] and sorted(mine.iterdir()) == before
     (Store().folder / f"{REMOVED}0").symlink_to(mine, target_is_directory=True)
     removed("storm-0001")
@@ -102,7 +102,7 @@ def test_what_links_point_to_is_left_alone(tmp_path: Path) -> None:
 # --- renaming ----------------------------------------------------------------------------------------
 
 
-def test_a_renamed_session_is_the_same_and_forks_of_it_say_so() -> None:
+def test_renaming_keeps_the_session_and_updates_its_forks() -> None:
     with create("child-0002") as child:
         child.update(parent="storm-0001")
     with create("storm-0001") as session:
@@ -122,22 +122,22 @@ def test_a_renamed_session_is_the_same_and_forks_of_it_say_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["calm-0002", "CALM-0002", "storm-0001"])
-def test_a_name_that_is_taken(name: str) -> None:
+def test_a_taken_name_is_refused(name: str) -> None:
     create("calm-0002").lock.release()
     with create("storm-0001") as session:
-        with pytest.raises(TemploraError, match="there is a session called"):
+        with pytest.raises(TemploraError, match="already exists"):
             rename(Store(), session, name)
         assert session.path.is_dir() and ids() == ["calm-0002", "storm-0001"]
 
 
-def test_a_folder_that_is_no_session_is_in_the_way() -> None:
+def test_a_name_of_another_folder_is_refused() -> None:
     with create("storm-0001") as session:
         (Store().folder / "harbour").mkdir()
-        with pytest.raises(TemploraError, match="harbour is in the way, and is no session"):
+        with pytest.raises(TemploraError, match="harbour already exists and is not a session"):
             rename(Store(), session, "harbour")
 
 
-def test_a_fork_that_is_in_use_is_waited_for() -> None:
+def test_renaming_is_refused_while_a_fork_is_in_use() -> None:
     with create("child-0002") as child, create("storm-0001") as session:
         child.update(parent="storm-0001")
         with pytest.raises(TemploraError, match="child-0002 is being written"):
@@ -173,7 +173,7 @@ def test_the_newest_checkpoint_stays_and_so_does_all_text(session: Session, tiny
 
 
 @pytest.mark.parametrize("damaged", ["000002/adapter.safetensors", "000002/chunk.json", "000001/chunk.json"])
-def test_older_ones_are_needed_where_the_newest_is_damaged(session: Session, damaged: str) -> None:
+def test_older_checkpoints_stay_if_the_newest_is_damaged(session: Session, damaged: str) -> None:
     (session.steps / damaged).write_bytes(b"damaged")
     older = older_checkpoints(session.steps)
     with pytest.raises(TemploraError, match="its older checkpoints are needed") as caught:
@@ -181,6 +181,6 @@ def test_older_ones_are_needed_where_the_newest_is_damaged(session: Session, dam
     assert caught.value.hint == "templora resume storm-0001" and older_checkpoints(session.steps) == older
 
 
-def test_a_session_without_chunks_has_nothing_to_lose() -> None:
+def test_shrinking_a_session_without_chunks_frees_nothing() -> None:
     with create("storm-0001") as session:
         assert shrink(session) == 0

@@ -1,4 +1,4 @@
-"""`session.json`: what was written comes back, and what cannot be it is refused by name."""
+"""`session.json`: saved values are loaded unchanged, and invalid fields are named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEXTS = st.text(max_size=20)
     parent=st.none() | TEXTS,
     take=st.integers(0),
 )
-def test_what_is_saved_comes_back(
+def test_a_saved_manifest_is_loaded_unchanged(
     folder: Path, request: Any, texts: Any, out: str | None, parent: str | None, take: int
 ) -> None:
     manifest = replace(BEGUN, request=request, prompts=texts, out=out, parent=parent, take=take)
@@ -66,13 +66,13 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
     assert caught.value.hint == "pip install --upgrade templora"
 
 
-def test_a_newer_format_is_told_first(folder: Path) -> None:
+def test_a_newer_format_is_reported_before_missing_fields(folder: Path) -> None:
     (folder / "session.json").write_text(f'{{"format": {FORMAT + 1}}}')
     with pytest.raises(TemploraError, match="written by a newer templora"):
         load_manifest(folder)
 
 
-def test_what_is_not_known_is_left_out(folder: Path) -> None:
+def test_unknown_fields_are_ignored(folder: Path) -> None:
     change(folder, mood="calm")
     assert load_manifest(folder) == BEGUN
 
@@ -81,21 +81,21 @@ def test_what_is_not_known_is_left_out(folder: Path) -> None:
     "content",
     ["", "{", "[]", "\x80", '{"format": "x"}', '{"format": 1}', '{"format": 1, "config": null}', "null"],
 )
-def test_a_damaged_manifest(content: str, folder: Path) -> None:
+def test_a_damaged_manifest_is_refused(content: str, folder: Path) -> None:
     (folder / "session.json").write_text(content, "latin-1")
     with pytest.raises(TemploraError, match="session storm-1a2b") as caught:
         load_manifest(folder)
-    assert caught.value.hint == "its text is still there: templora sessions export storm-1a2b"
+    assert caught.value.hint == "its text can be saved: templora sessions export storm-1a2b"
 
 
-def test_a_manifest_that_is_gone(folder: Path) -> None:
+def test_a_missing_manifest_is_refused(folder: Path) -> None:
     (folder / "session.json").unlink()
     with pytest.raises(TemploraError, match=r"session\.json is damaged or missing"):
         load_manifest(folder)
 
 
 @pytest.mark.parametrize("name", sorted(asdict(BEGUN).keys() - {"format"}))
-def test_what_is_missing_or_of_another_type_is_named(name: str, folder: Path) -> None:
+def test_a_missing_or_mistyped_field_is_named(name: str, folder: Path) -> None:
     values = asdict(BEGUN)
     (folder / "session.json").write_text(json.dumps({**values, name: 1.5}))  # no field is a fraction
     with pytest.raises(TemploraError, match=f"is damaged at {name}$"):
@@ -106,7 +106,7 @@ def test_what_is_missing_or_of_another_type_is_named(name: str, folder: Path) ->
         load_manifest(folder)
 
 
-def test_all_that_is_damaged_is_named_at_once(folder: Path) -> None:
+def test_all_damaged_fields_are_named_at_once(folder: Path) -> None:
     change(folder, goal_amount=None, threads="two")
     with pytest.raises(TemploraError, match="damaged at goal_amount, threads"):
         load_manifest(folder)

@@ -1,4 +1,4 @@
-"""Names of sessions: safe folder names on every system, whatever the text, and names that people give."""
+"""Names of sessions: safe folder names for any text, and the check of names from users."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.names import (
-    MOST_BYTES,
-    MOST_BYTES_OF_WORDS,
+    MAX_BYTES,
+    MAX_GENERATED_BYTES,
     RESERVED,
     checked_name,
-    folded,
-    name_of,
+    fold_name,
+    name_from_text,
 )
 from templora_cli.sessions.store import Store
 from tests.sessions.test_store import create
 
 ANYTHING = st.text(st.characters(), max_size=60)
-"""Surrogates, controls and characters that no version of Unicode has yet among it."""
+"""Includes surrogates, controls and unassigned characters."""
 NASTY = st.text(
     st.sampled_from('aAé\u0301\u0130ßΣς灯語ア한ไม่हि\u200d\ufe0f\u202eع٣./\\:*?"<>|~-_ \t\n\0'), max_size=30
 )
 
 
 def require_safe(name: str) -> None:
-    """One folder on Linux, macOS and Windows, which nothing hides and every keyboard can type."""
+    """Check that a name is a visible folder on Linux, macOS and Windows, and can be typed."""
     assert 0 < len(name.encode("utf-8")) <= 255 and len(name.encode("utf-16-le")) <= 2 * 255
     assert not set(name) & set('/\\:*?"<>|~.') and name not in RESERVED
     assert name[0].isalnum() and not name.endswith((" ", ".", "-", "_"))
@@ -42,11 +42,11 @@ def require_safe(name: str) -> None:
 
 @settings(max_examples=500)
 @given(ANYTHING | NASTY)
-def test_the_name_of_any_text_is_one_safe_folder(text: str) -> None:
+def test_the_name_of_any_text_is_a_safe_folder_name(text: str) -> None:
     for in_ascii in (False, True):
-        words = name_of(text, in_ascii=in_ascii)
+        words = name_from_text(text, in_ascii=in_ascii)
         require_safe(f"{words}-1a2b")
-        assert len(words.encode()) <= MOST_BYTES_OF_WORDS and (words.isascii() or not in_ascii)
+        assert len(words.encode()) <= MAX_GENERATED_BYTES and (words.isascii() or not in_ascii)
         assert checked_name(f"{words}-1a2b", "{}") == f"{words}-1a2b", "a person may give it too"
 
 
@@ -86,8 +86,8 @@ def test_a_session_of_any_text_is_found_by_its_id(own_home: Path, text: str) -> 
         ("", "book"),
     ],
 )
-def test_the_words_of_a_name(text: str, name: str) -> None:
-    assert name_of(text) == name
+def test_a_name_is_made_of_significant_words(text: str, name: str) -> None:
+    assert name_from_text(text) == name
 
 
 @pytest.mark.parametrize(
@@ -100,28 +100,28 @@ def test_the_words_of_a_name(text: str, name: str) -> None:
         ("straße", "strasse"),
     ],
 )
-def test_a_disk_that_takes_only_ascii_gets_it_spelt(text: str, name: str) -> None:
+def test_a_name_is_spelt_in_ascii_for_a_file_system_without_unicode(text: str, name: str) -> None:
     class OnOldDisk(Store):
-        def takes(self, name: str) -> bool:
+        def accepts_name(self, name: str) -> bool:
             return name.isascii()
 
-    assert OnOldDisk().new_id(text)[:-5] == name == name_of(text, in_ascii=True)
-    with pytest.raises(TemploraError, match="takes no such name"):
+    assert OnOldDisk().new_id(text)[:-5] == name == name_from_text(text, in_ascii=True)
+    with pytest.raises(TemploraError, match="does not support this name"):
         OnOldDisk().require_free("灯塔")
 
 
-def test_a_disk_is_asked_what_it_takes(tmp_path: Path) -> None:
+def test_the_file_system_is_asked_whether_it_supports_a_name(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.takes("storm") and not store.folder.exists(), "nothing is tried that is sure"
-    assert store.takes("灯塔") and list(store.folder.iterdir()) == []
-    assert not store.takes("\ud800"), "no encoding has it"
-    assert not store.takes("灯" * 200), "it is too long"
+    assert store.accepts_name("storm") and not store.folder.exists(), "ASCII needs no trial"
+    assert store.accepts_name("灯塔") and list(store.folder.iterdir()) == []
+    assert not store.accepts_name("\ud800"), "it cannot be encoded"
+    assert not store.accepts_name("灯" * 200), "it is too long"
 
 
 @pytest.mark.parametrize(
-    "name", ["harbour", "my-book_2", "灯塔", "e\u0301te\u0301", "2024", "a" * MOST_BYTES, "con-1"]
+    "name", ["harbour", "my-book_2", "灯塔", "e\u0301te\u0301", "2024", "a" * MAX_BYTES, "con-1"]
 )
-def test_names_that_people_give(name: str) -> None:
+def test_valid_names_are_accepted(name: str) -> None:
     assert checked_name(name, "{}") == unicodedata.normalize("NFC", name)
 
 
@@ -141,13 +141,11 @@ def test_names_that_people_give(name: str) -> None:
         ("..", "book", "lower-case"),
         ("CON", "con-book", "lower-case"),
         ("lpt1", "lpt1-book", "Windows"),
-        ("灯" * 22, "灯" * 21, "66 bytes of at most 64"),
+        ("灯" * 22, "灯" * 21, "66 bytes, the limit is 64"),
         ("a\x1b[31m", "a-31m", "lower-case"),
     ],
 )
-def test_names_that_would_be_none_are_refused_with_one_that_would_do(
-    name: str, proposed: str, reason: str
-) -> None:
+def test_invalid_names_are_refused_with_a_valid_proposal(name: str, proposed: str, reason: str) -> None:
     with pytest.raises(TemploraError, match=reason) as caught:
         checked_name(name, "--name {}")
     assert caught.value.hint == f"--name {proposed}"
@@ -156,10 +154,10 @@ def test_names_that_would_be_none_are_refused_with_one_that_would_do(
 
 @settings(max_examples=300)
 @given(ANYTHING | NASTY)
-def test_whatever_is_proposed_will_do(name: str) -> None:
+def test_every_proposed_name_is_valid(name: str) -> None:
     try:
-        taken = checked_name(name, "{}")
+        valid = checked_name(name, "{}")
     except TemploraError as error:
-        taken = checked_name(str(error.hint), "{}")
-    require_safe(taken)
-    assert len(taken.encode()) <= MOST_BYTES and folded(taken) == folded(taken.upper())
+        valid = checked_name(str(error.hint), "{}")
+    require_safe(valid)
+    assert len(valid.encode()) <= MAX_BYTES and fold_name(valid) == fold_name(valid.upper())

@@ -1,4 +1,4 @@
-"""What of the loop's events a session keeps and shows, and how far the book has come."""
+"""The recorder commits chunks, passes on events, and reports progress."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def commit(recorder: Recorder, state: WritingState, event: ChunkLearnt) -> list[
     return recorder.record(event)
 
 
-def test_what_is_committed_and_what_is_shown_in_its_place(tiny_model: Path) -> None:
+def test_a_learnt_chunk_is_committed_and_reported_as_committed(tiny_model: Path) -> None:
     session, state = begun(), state_of(tiny_model)
     recorder = recorder_of(session, state)
     (shown,) = commit(recorder, state, learnt(0, "He went. She stayed."))
@@ -90,7 +90,7 @@ def test_what_is_committed_and_what_is_shown_in_its_place(tiny_model: Path) -> N
     assert restore_latest(session.steps, fresh) == [] and fresh.tokens == state.tokens
 
 
-def test_all_other_events_are_shown_as_they_are(tiny_model: Path) -> None:
+def test_all_other_events_are_passed_on_unchanged(tiny_model: Path) -> None:
     recorder = recorder_of(begun(), state_of(tiny_model))
     events = [
         ChunkStarted(0, "generated", 0, 8),
@@ -105,7 +105,7 @@ def test_all_other_events_are_shown_as_they_are(tiny_model: Path) -> None:
     assert not recorder.chunks and not list(recorder.session.steps.iterdir())
 
 
-def test_the_seconds_of_a_chunk_go_to_the_phase_that_they_ended(tiny_model: Path) -> None:
+def test_the_time_before_an_event_counts_for_its_phase(tiny_model: Path) -> None:
     session, state = begun(), state_of(tiny_model)
     recorder = recorder_of(session, state)
     phases: list[tuple[int, Event]] = [
@@ -134,7 +134,7 @@ def test_the_seconds_of_a_chunk_go_to_the_phase_that_they_ended(tiny_model: Path
     assert "decode" not in read_chunks(session.steps)[1]["seconds"], "each chunk has its own"
 
 
-def test_tokens_in_progress_are_those_that_a_stop_would_lose(tiny_model: Path) -> None:
+def test_tokens_in_progress_are_the_tokens_that_a_stop_drops(tiny_model: Path) -> None:
     state = state_of(tiny_model)
     recorder = recorder_of(begun(), state)
     told = []
@@ -158,7 +158,7 @@ def paragraphs(*numbers: int) -> dict[str, Any]:
         ("translation", "paragraphs", [2, 3, 6]),
     ],
 )
-def test_how_far_a_book_has_come_in_its_unit(
+def test_the_progress_of_a_book_in_its_unit(
     task: str, unit: str, counts: list[int], tiny_model: Path
 ) -> None:
     """Of a novel what the model wrote counts; words go over the borders of chunks."""
@@ -182,7 +182,7 @@ def test_how_far_a_book_has_come_in_its_unit(
     assert found == counts
 
 
-def test_the_file_of_the_book_follows_each_chunk_and_an_edit_is_told_first(tiny_model: Path) -> None:
+def test_the_book_file_is_updated_after_each_chunk_and_edits_are_reported_first(tiny_model: Path) -> None:
     session, state = begun(out=str(Path("book.txt").absolute())), state_of(tiny_model)
     recorder = recorder_of(session, state)
     commit(recorder, state, learnt(0, "He went. "))

@@ -52,7 +52,7 @@ def create(name: str, opened: str = "2026-01-01") -> Session:
     return Store().create(manifest, opening=(3, 1), source="x")
 
 
-def test_a_session_comes_back_as_it_was_begun() -> None:
+def test_an_opened_session_equals_the_created_one() -> None:
     with create("storm-1a2b") as session:
         assert session.opening() == (3, 1)
     with Store().open("storm-1a2b") as again:
@@ -62,29 +62,29 @@ def test_a_session_comes_back_as_it_was_begun() -> None:
         assert (again.path / "source.txt").read_text() == "x" and again.source() == b"x"
 
 
-def test_unique_beginnings() -> None:
+def test_a_unique_beginning_of_an_id_finds_the_session() -> None:
     for name in ("storm-1a2b", "storm-9f9f", "stone-0000"):
         create(name).lock.release()
     store = Store()
     assert store.find("storm-1").name == "storm-1a2b"
     assert store.find("sto" + "ne").name == "stone-0000"
-    with pytest.raises(TemploraError, match="fits several sessions: stone-0000, storm-1a2b, storm-9f9f"):
+    with pytest.raises(TemploraError, match="matches several sessions: stone-0000, storm-1a2b, storm-9f9f"):
         store.find("sto")
-    with pytest.raises(TemploraError, match="fits several"):
+    with pytest.raises(TemploraError, match="matches several"):
         store.find("")
     with pytest.raises(TemploraError, match="no session is called calm") as caught:
         store.find("calm")
     assert caught.value.hint == "templora sessions list"
 
 
-def test_an_id_that_begins_another() -> None:
+def test_an_exact_id_wins_over_longer_ones() -> None:
     for name in ("storm-1a2b", "storm-1a2b-two"):
         create(name).lock.release()
     assert Store().find("storm-1a2b").name == "storm-1a2b"
 
 
 @pytest.mark.parametrize("reference", ["..", "../home", "/etc", "storm-1a2b/steps", "."])
-def test_a_reference_is_no_path(reference: str) -> None:
+def test_a_path_is_not_a_reference(reference: str) -> None:
     create("storm-1a2b").lock.release()
     with pytest.raises(TemploraError):
         Store().find(reference)
@@ -99,7 +99,7 @@ def test_the_last_session_is_the_last_opened() -> None:
     assert Store().find(None).name == "old-0001"
 
 
-def test_no_sessions_at_all() -> None:
+def test_a_home_without_sessions_is_reported() -> None:
     with pytest.raises(TemploraError, match="there is no session") as caught:
         Store().find(None)
     assert caught.value.hint and caught.value.hint.startswith("templora write")
@@ -113,7 +113,7 @@ def test_one_writer_at_a_time() -> None:
     Store().open("storm-1a2b").lock.release()
 
 
-def test_a_session_that_was_killed_while_it_was_made_is_none() -> None:
+def test_a_folder_without_a_manifest_is_not_a_session() -> None:
     folder = Store().folder / "half-0000"
     folder.mkdir(parents=True)
     (folder / "tokens.json").write_text("[]")
@@ -125,7 +125,7 @@ def change(session: Session, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_a_session_that_cannot_be_read_is_told_after_those_that_can() -> None:
+def test_unreadable_sessions_are_listed_last() -> None:
     for name in ("storm-1a2b", "other-0000"):
         create(name).lock.release()
     with Store().open("storm-1a2b") as session:
@@ -140,7 +140,7 @@ def test_a_session_that_cannot_be_read_is_told_after_those_that_can() -> None:
             Store().open("storm-1a2b")
 
 
-def test_given_text_that_was_damaged() -> None:
+def test_damaged_input_files_are_refused() -> None:
     with create("calm-0000") as session:
         (session.path / "tokens.json").write_text("[3, 2]")
         with pytest.raises(TemploraError, match=r"tokens\.json is damaged") as caught:
@@ -151,7 +151,7 @@ def test_given_text_that_was_damaged() -> None:
             session.source()
 
 
-def test_what_changes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_are_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -161,11 +161,11 @@ def test_what_changes_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(TemploraError, match="No space left") as caught:
             session.update(goal_amount=30)
         assert session.manifest.goal_amount == 20
-    assert caught.value.hint == "make room, then: templora resume storm-1a2b"
+    assert caught.value.hint == "free disk space, then: templora resume storm-1a2b"
     assert load_manifest(session.path) == session.manifest
 
 
-def test_a_session_that_is_measured_is_gone_on_with_by_what_measures_it() -> None:
+def test_a_measured_session_is_resumed_by_its_measuring_command() -> None:
     with create("storm-1a2b") as session:
         assert session.resume_command == "templora resume storm-1a2b"
         session.update(measured_by="templora eval drift")
@@ -176,7 +176,7 @@ def test_a_session_that_is_measured_is_gone_on_with_by_what_measures_it() -> Non
 
 
 @pytest.mark.parametrize("killed_before", ["steps", "steps.new", "steps.old", "summary.json", ""])
-def test_a_swap_that_is_killed_anywhere_leaves_the_one_or_the_other(killed_before: str) -> None:
+def test_a_killed_replacement_leaves_either_the_old_steps_or_the_new_ones(killed_before: str) -> None:
     with create("storm-1a2b") as session:
         path = session.path
     (path / "steps" / "000000").mkdir()
@@ -198,15 +198,15 @@ def test_a_swap_that_is_killed_anywhere_leaves_the_one_or_the_other(killed_befor
     )
 
 
-def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_home_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TEMPLORA_HOME", str(tmp_path / "file"))
-    with pytest.raises(TemploraError, match="no session can be kept") as caught:
+    with pytest.raises(TemploraError, match="cannot create a session") as caught:
         create("storm-1a2b")
     assert caught.value.hint and "TEMPLORA_HOME" in caught.value.hint
 
 
-def test_ids_can_be_typed_and_are_unique() -> None:
+def test_ids_are_easy_to_type_and_unique() -> None:
     store = Store()
     assert store.new_id("The Lighthouse of Ends!").startswith("lighthouse-ends-")
     assert store.new_id("灯台の話").startswith("灯台の話-")

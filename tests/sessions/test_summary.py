@@ -1,4 +1,4 @@
-"""The summary that is kept of a session is that of its chunks, or is made anew."""
+"""The cached summary of a session matches its chunks, or is computed again."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tests.sessions.test_store import create
 KINDS: tuple[TaskKind, ...] = (Novel(), Translation(), Reading())
 
 
-def lay_down(session: Path, chunks: Sequence[dict[str, Any]]) -> None:
-    """Commit chunks behind those that are there, as far as their text goes: all that is left of old steps."""
+def append_chunks(session: Path, chunks: Sequence[dict[str, Any]]) -> None:
+    """Append committed chunks that have only their text, like old steps."""
     steps = session / "steps"
     for index, chunk in enumerate(chunks, len(committed_steps(steps))):
         step = steps / step_name(index)
@@ -71,63 +71,66 @@ CHUNKS = st.lists(
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=CHUNKS)
-def test_what_is_kept_is_what_would_be_read(
+def test_the_cached_summary_equals_the_computed_one(
     tmp_path: Path, kind: TaskKind, chunks: list[dict[str, Any]]
 ) -> None:
     shutil.rmtree(tmp_path / "steps", ignore_errors=True)
-    lay_down(tmp_path, chunks)
+    append_chunks(tmp_path, chunks)
     cache_summary(tmp_path, chunks, kind)
-    made = summary_of(read_chunks(tmp_path / "steps"), kind)
-    assert cached_summary(tmp_path, kind) == read_summary(tmp_path, kind) == made
-    assert (made.chunks, made.done.keys()) == (len(chunks), set(kind.units))
+    summary = summary_of(read_chunks(tmp_path / "steps"), kind)
+    assert cached_summary(tmp_path, kind) == read_summary(tmp_path, kind) == summary
+    assert (summary.chunks, summary.done.keys()) == (len(chunks), set(kind.units))
     (tmp_path / FILE).unlink()
-    assert cached_summary(tmp_path, kind) is None and read_summary(tmp_path, kind) == made
+    assert cached_summary(tmp_path, kind) is None and read_summary(tmp_path, kind) == summary
 
 
-def test_the_figures() -> None:
+def test_the_totals_of_a_book() -> None:
     book = [chunk("One two. ", "human", 1.0), chunk("灯 three. "), chunk("Four.", adapter=None)]
-    made = summary_of(book, Novel())
-    assert (made.chunks, made.words, made.tokens) == (3, 5, 9 + 11 + 5)
-    assert made.gain == pytest.approx((1.5 + 0.5) / 2), "of the chunks that were scored with the adapter"
-    assert made.done == {"tokens": 16, "words": 3}, "what a person wrote first does not count"
+    summary = summary_of(book, Novel())
+    assert (summary.chunks, summary.words, summary.tokens) == (3, 5, 9 + 11 + 5)
+    assert summary.gain == pytest.approx((1.5 + 0.5) / 2), "of the chunks that were scored with the adapter"
+    assert summary.done == {"tokens": 16, "words": 3, "chunks": 2}, "the opening does not count"
     assert summary_of([], Novel()).gain is None
     assert summary_of([chunk(adapter=float("nan"))], Novel()).gain is None, "JSON has no NaN"
 
 
-GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": {"tokens": 9, "words": 2}}
+DONE = {"tokens": 9, "words": 2, "chunks": 1}
+GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE}
 DAMAGES = {
     "is empty": "",
     "breaks off": '{"chunks": 1',
     "is no object": "[]",
     "is no text": b"\xff\xfe",
     "lacks its values": '{"chunks": 1}',
-    "does not say of what it is": json.dumps(GOOD),
-    "is of something else": json.dumps({**GOOD, "bytes": 1}),
+    "does not name its steps": json.dumps(GOOD),
+    "is of other steps": json.dumps({**GOOD, "bytes": 1}),
     "has another value": json.dumps({**GOOD, "bytes": "SIZE", "mood": 1}),
     "has a text for a number": json.dumps({**GOOD, "bytes": "SIZE", "words": "two"}),
     "has a text for the gain": json.dumps({**GOOD, "bytes": "SIZE", "gain": "much"}),
     "has no units": json.dumps({**GOOD, "bytes": "SIZE", "done": None}),
-    "has a text for what is done": json.dumps({**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2}}),
+    "has a text for the progress": json.dumps(
+        {**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2, "chunks": 1}}
+    ),
     "has other units": json.dumps({**GOOD, "bytes": "SIZE", "done": {"paragraphs": 1}}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_one_that_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
-    lay_down(tmp_path, [chunk()])
+def test_a_damaged_summary_is_computed_again(damage: str, tmp_path: Path) -> None:
+    append_chunks(tmp_path, [chunk()])
     size = (tmp_path / "steps" / "000000" / "chunk.json").stat().st_size
     content = DAMAGES[damage]
     content = content if isinstance(content, bytes) else content.replace('"SIZE"', str(size)).encode()
     (tmp_path / FILE).write_bytes(content)
     assert cached_summary(tmp_path, Novel()) is None
     assert read_summary(tmp_path, Novel()) == summary_of([chunk()], Novel())
-    assert (tmp_path / FILE).read_bytes() == content, "who only reads changes nothing"
+    assert (tmp_path / FILE).read_bytes() == content, "reading changes nothing"
     refresh_summary(tmp_path, [chunk()], Novel())
     assert cached_summary(tmp_path, Novel()) == summary_of([chunk()], Novel())
 
 
-def test_one_without_a_damage_is_taken(tmp_path: Path) -> None:
-    lay_down(tmp_path, [chunk()])
+def test_an_intact_summary_is_used(tmp_path: Path) -> None:
+    append_chunks(tmp_path, [chunk()])
     size = (tmp_path / "steps" / "000000" / "chunk.json").stat().st_size
     (tmp_path / FILE).write_text(json.dumps({**GOOD, "words": 99, "bytes": size}))
     assert read_summary(tmp_path, Novel()).words == 99
@@ -136,23 +139,23 @@ def test_one_without_a_damage_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / FILE).stat().st_ino == before.st_ino, "it is not written again"
 
 
-def test_one_that_is_behind_or_ahead_of_the_steps_is_made_anew(tmp_path: Path) -> None:
+def test_a_summary_of_other_steps_is_computed_again(tmp_path: Path) -> None:
     book = [chunk("One. "), chunk("Two. "), chunk("Three. ")]
-    lay_down(tmp_path, book[:2])
+    append_chunks(tmp_path, book[:2])
     cache_summary(tmp_path, book[:2], Novel())
-    lay_down(tmp_path, book[2:])  # a kill comes before its summary
+    append_chunks(tmp_path, book[2:])  # a kill comes before its summary
     assert read_summary(tmp_path, Novel()) == summary_of(book, Novel())
     cache_summary(tmp_path, book, Novel())
     shutil.rmtree(tmp_path / "steps" / "000002")
     assert read_summary(tmp_path, Novel()) == summary_of(book[:2], Novel())
-    lay_down(tmp_path, [chunk("Another. ")])  # as many as it is of
+    append_chunks(tmp_path, [chunk("Another. ")])  # as many as it is of
     assert (
         read_summary(tmp_path, Novel()).tokens == summary_of([*book[:2], chunk("Another. ")], Novel()).tokens
     )
 
 
-def test_a_chunk_that_has_been_damaged_is_noticed(tmp_path: Path) -> None:
-    lay_down(tmp_path, [chunk()])
+def test_a_damaged_chunk_is_detected(tmp_path: Path) -> None:
+    append_chunks(tmp_path, [chunk()])
     cache_summary(tmp_path, [chunk()], Novel())
     file = tmp_path / "steps" / "000000" / "chunk.json"
     file.write_text("{")
@@ -186,7 +189,7 @@ def test_a_list_of_many_sessions_reads_no_chunk() -> None:
     for number in range(12):
         with create(f"storm-{number:04}", opened=f"2026-01-{number + 1:02}") as session:
             book = [chunk(f"{'word ' * number}. ")] * 3
-            lay_down(session.path, book)
+            append_chunks(session.path, book)
             cache_summary(session.path, book, Novel())
     rows, opened = listed()
     assert [row["words"] for row in rows] == [3 * number for number in range(11, -1, -1)]
