@@ -74,14 +74,14 @@ class TemploraSide:
             "commit": clock() - learnt,
         }
 
-    def _task(self, prompt: Sequence[int], text: Sequence[int]) -> Task:
+    def _task(self, prompt: Sequence[int], chunk: Sequence[int]) -> Task:
         # The first token of the prompt is the header, so that all sides have prompts of the same length.
-        decode, opening = self.config.decode, tuple(prompt[1:])
+        decode, text = self.config.decode, tuple(prompt[1:])
         before = fixed(tuple(prompt[:1]), decode.context_tokens)
         if self.origin == "human":
-            return ReadingTask(before, opening + tuple(text), decode.chunk_tokens, self.model.tokenizer)
-        goal = Goal(len(text), "tokens")
-        return NovelTask(before, opening, goal, decode.chunk_tokens, self.model.tokenizer)
+            return ReadingTask(before, text + tuple(chunk), decode.chunk_tokens, self.model.tokenizer)
+        goal = Goal(len(chunk), "tokens")
+        return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer)
 
     def train_work(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[int, int]:
         """The passes over such a chunk, and the floating-point operations of all of them."""

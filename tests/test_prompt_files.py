@@ -1,4 +1,4 @@
-"""Prompt files: a folder of the user's replaces them one by one, and what is wrong with one is said."""
+"""Prompt files: a user's folder replaces them one by one, and mistakes in them are reported."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def test_a_folder_replaces_file_by_file(tmp_path: Path) -> None:
     prompts = load_prompts("novel", str(tmp_path))
     assert prompts.text("chat", "premise", premise="x") == "P x"
     assert prompts.sha256 != packaged["novel"].sha256
-    assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "the others stay"
+    assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "other files do not change"
 
 
-def test_the_hash_is_that_of_the_files_bytes(tmp_path: Path) -> None:
+def test_the_hash_covers_the_bytes_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "novel.toml"
     file.write_text(OWN)
     before = load_prompts("novel", str(tmp_path))
     assert before.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    file.write_text(f"# Says the same.\n{OWN}")
+    file.write_text(f"# The same texts.\n{OWN}")
     after = load_prompts("novel", str(tmp_path))
     assert after.texts == before.texts and after.sha256 != before.sha256
     packaged = (resources.files("templora_cli.prompts") / "novel.toml").read_bytes()
     assert load_prompts("novel", "").sha256 == hashlib.sha256(packaged).hexdigest()
 
 
-def test_only_the_placeholders_that_are_given_are_filled_in(tmp_path: Path) -> None:
+def test_only_placeholders_with_a_value_are_filled_in(tmp_path: Path) -> None:
     (tmp_path / "novel.toml").write_text(OWN.replace("P {premise}", "{premise} {other} {} {{premise}}"))
     text = load_prompts("novel", str(tmp_path)).text("chat", "premise", premise="a {other}")
     assert text == "a {other} {other} {} {a {other}}"
 
 
-def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_may_have_texts_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "novel.toml").write_text(f'{OWN}[mine]\nnote = "n"\n')
     assert load_prompts("novel", str(tmp_path)).text("mine", "note") == "n"
 
@@ -64,7 +64,7 @@ def test_a_file_may_hold_more_than_is_asked_for(tmp_path: Path) -> None:
         (b"[chat]\nsystem = 3\n", r"\[chat\] must be a table of texts"),
     ],
 )
-def test_damaged_prompts(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_damaged_prompt_files_are_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "novel.toml").write_bytes(content)
     with pytest.raises(TemploraError, match=complaint) as caught:
         load_prompts("novel", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The runner as a library: begun, stopped, gone on with, in threads and processes, without a terminal."""
+"""The runner as a library: begin, stop and resume runs, in threads and processes, without a terminal."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def config(tiny_model: Path) -> Config:
 
 
 def outcome(session: Path) -> dict[str, Any]:
-    """What of a book must be the same, bit for bit: its chunks, and the state after the newest."""
+    """The parts of a book that must be equal bit for bit: its chunks, and the state after the last one."""
     chunks = [{**chunk, "seconds": None} for chunk in read_chunks(session / "steps")]
     last = committed_steps(session / "steps")[-1]
     tensors = [load_file(last / f"{name}.safetensors") for name in ("adapter", "optimizer")]
@@ -89,23 +89,23 @@ def outcome(session: Path) -> dict[str, Any]:
 
 @cache
 def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
-    """The outcome of a book that nothing stops, in a session that is gone again."""
+    """The outcome of an uninterrupted book; its session is deleted."""
     with runner.begin(request, config) as run:
         assert isinstance(list(run.events())[-1], Finished)
-    found = outcome(run.session.path)
+    result = outcome(run.session.path)
     shutil.rmtree(run.session.path)
-    return found
+    return result
 
 
 def stopped(run: Run, at: Callable[[Event], bool], **how: Any) -> list[Event]:
-    """Run until an event, at which it is told to stop."""
+    """Stop a run at the first event for which `at` is true. Returns its events."""
     stop = threading.Event()
-    told = []
+    events = []
     for event in run.events(stop, **how):
-        told.append(event)
+        events.append(event)
         if at(event):
             stop.set()
-    return told
+    return events
 
 
 def first_committed(event: Event) -> bool:
@@ -113,7 +113,7 @@ def first_committed(event: Event) -> bool:
 
 
 def is_free(session: Path) -> bool:
-    """Can it be opened for writing?"""
+    """Can the session be opened for writing?"""
     lock = FileLock(session / "lock")
     lock.acquire(timeout=0)
     lock.release()
@@ -123,14 +123,14 @@ def is_free(session: Path) -> bool:
 # --- begin, events, text -----------------------------------------------------------------------------
 
 
-def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
-    told: list[Event] = []
-    with runner.begin(BOOK, config, notify=told.append) as run:
+def test_a_run_writes_a_book_to_its_end(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    notices: list[Event] = []
+    with runner.begin(BOOK, config, notify=notices.append) as run:
         assert run.text == "" and run.chunks == []
-        assert not (run.session.path / "steps" / "000000").exists(), "nothing is done before it is asked for"
+        assert not (run.session.path / "steps" / "000000").exists(), "nothing runs before `events`"
         events = list(run.events())
         chunks, text = run.chunks, run.text
-    assert told[0] == Working(f"loading {config.model.name}")
+    assert notices[0] == Working(f"loading {config.model.name}")
     opened, last = events[0], events[-1]
     assert isinstance(opened, SessionOpened) and (opened.chunks, opened.done, opened.goal) == (0, 0, 48)
     assert opened.session == run.session.id == Store().find(None).name
@@ -140,28 +140,29 @@ def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[s
     assert [event.origin for event in committed] == ["human"] * 2 + ["generated"] * 3
     assert "".join(event.text for event in committed) == text == "".join(chunk["text"] for chunk in chunks)
     assert text.startswith("It rained and rained.")
-    assert not any(isinstance(event, ChunkLearnt) for event in events), "what is shown is what is committed"
-    assert capfd.readouterr() == ("", ""), "it knows no terminal"
+    assert not any(isinstance(event, ChunkLearnt) for event in events), "only committed chunks are events"
+    assert capfd.readouterr() == ("", ""), "it prints nothing"
     assert is_free(run.session.path)
 
 
-def test_what_is_measured_after_each_chunk(config: Config) -> None:
-    seen: list[tuple[int, int]] = []
+def test_each_chunk_can_be_measured(config: Config) -> None:
+    measured: list[tuple[int, int]] = []
 
-    def look(index: int, state: Any) -> None:
-        seen.append((index, len(state.tokens)))
+    def measure(index: int, state: Any) -> None:
+        measured.append((index, len(state.tokens)))
 
-    def measured(event: Event) -> bool:
-        return isinstance(event, Working) and event.message == "measuring" and len(seen) == 2
+    def third_measurement(event: Event) -> bool:
+        return isinstance(event, Working) and event.message == "measuring" and len(measured) == 2
 
     with runner.begin(BOOK, config) as run:
-        stopped(run, measured, after_chunk=look)
+        stopped(run, third_measurement, after_chunk=measure)
     with runner.resume(run.session.id) as run:
-        list(run.events(after_chunk=look))
-    assert seen == [(-1, 0), (0, 16), (1, 21), (1, 21), (2, 37), (3, 53), (4, 69)], "a stop may come between"
+        list(run.events(after_chunk=measure))
+    expected = [(-1, 0), (0, 16), (1, 21), (1, 21), (2, 37), (3, 53), (4, 69)]
+    assert measured == expected, "a resumed run measures the last chunk again"
 
 
-# --- stopping and going on ---------------------------------------------------------------------------
+# --- stop and resume ---------------------------------------------------------------------------------
 
 
 def go_on_here(session: str, more: runner.Length | None = None) -> None:
@@ -170,18 +171,18 @@ def go_on_here(session: str, more: runner.Length | None = None) -> None:
 
 
 def go_on_in_a_thread(session: str) -> None:
-    failed: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def work() -> None:
         try:
             go_on_here(session)
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert not failed, failed
+    assert not errors, errors
 
 
 def in_another_process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -209,7 +210,7 @@ STOPS: dict[str, Callable[[Event], bool]] = {
 
 @pytest.mark.parametrize("go_on", [go_on_here, go_on_in_a_thread])
 @pytest.mark.parametrize("at", STOPS)
-def test_a_book_that_was_stopped_is_the_one_that_was_not(
+def test_a_resumed_book_equals_an_uninterrupted_one(
     at: str, go_on: Callable[[str], None], config: Config
 ) -> None:
     with runner.begin(BOOK, config) as run:
@@ -222,7 +223,7 @@ def test_a_book_that_was_stopped_is_the_one_that_was_not(
     assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
 
 
-def test_another_process_goes_on_too(config: Config) -> None:
+def test_another_process_can_resume(config: Config) -> None:
     sessions = []
     for at in STOPS.values():
         with runner.begin(BOOK, config) as run:
@@ -235,7 +236,7 @@ def test_another_process_goes_on_too(config: Config) -> None:
         assert outcome(session) == whole(config)
 
 
-def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
+def test_a_run_in_a_thread_can_be_stopped_by_another(config: Config) -> None:
     stop, events, committed = threading.Event(), list[Event](), threading.Event()
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
 
@@ -258,14 +259,14 @@ def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
 
 
-def test_what_was_in_progress_is_told_and_dropped(config: Config) -> None:
+def test_the_tokens_of_a_stopped_chunk_are_dropped_and_reported(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         last = stopped(run, STOPS["while a chunk is decoded"])[-1]
     assert isinstance(last, Interrupted) and (last.chunks, last.dropped_tokens) == (2, 5)
     assert sorted(path.name for path in run.session.steps.iterdir()) == ["000000", "000001"]
 
 
-def test_ctrl_c_in_the_middle_of_events_leaves_a_session_that_goes_on(config: Config) -> None:
+def test_ctrl_c_inside_the_run_leaves_a_session_that_can_be_resumed(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         events = run.events()
         for event in events:
@@ -278,7 +279,7 @@ def test_ctrl_c_in_the_middle_of_events_leaves_a_session_that_goes_on(config: Co
     assert outcome(run.session.path) == whole(config)
 
 
-def test_ctrl_c_of_who_takes_the_events(config: Config) -> None:
+def test_ctrl_c_in_the_caller_leaves_a_session_that_can_be_resumed(config: Config) -> None:
     with pytest.raises(KeyboardInterrupt), runner.begin(BOOK, config) as run:
         for event in run.events():
             if isinstance(event, TextDecoded):
@@ -287,12 +288,12 @@ def test_ctrl_c_of_who_takes_the_events(config: Config) -> None:
     assert outcome(run.session.path) == whole(config)
 
 
-# --- several times -----------------------------------------------------------------------------------
+# --- repeated runs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", ["before it is learnt", "when it is learnt"])
-def test_events_again_after_a_stop_before_the_first_chunk(at: str, config: Config) -> None:
-    """The adapter has learnt by then what is not committed."""
+def test_a_run_continues_after_a_stop_before_the_first_commit(at: str, config: Config) -> None:
+    """By then the adapter may have learnt a chunk that is not committed."""
     kind = ChunkStarted if at == "before it is learnt" else TrainStep
     with runner.begin(BOOK, config) as run:
         last = stopped(run, lambda event: isinstance(event, kind))[-1]
@@ -302,16 +303,16 @@ def test_events_again_after_a_stop_before_the_first_chunk(at: str, config: Confi
 
 
 @pytest.mark.parametrize("at", STOPS)
-def test_events_again_after_a_stop(at: str, config: Config) -> None:
+def test_a_run_continues_after_a_stop(at: str, config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, STOPS[at])
         assert isinstance(list(run.events())[-1], Finished)
         again = list(run.events())
-    assert [type(event) for event in again] == [SessionOpened, Finished], "there is nothing left to do"
+    assert [type(event) for event in again] == [SessionOpened, Finished], "nothing remains to do"
     assert outcome(run.session.path) == whole(config)
 
 
-def test_runs_one_after_the_other_do_not_know_of_each_other(config: Config, tiny_base_model: Path) -> None:
+def test_consecutive_runs_do_not_influence_each_other(config: Config, tiny_base_model: Path) -> None:
     alone = whole(config)
     with runner.begin(BOOK, config) as first:
         stopped(first, first_committed)
@@ -324,11 +325,11 @@ def test_runs_one_after_the_other_do_not_know_of_each_other(config: Config, tiny
     assert outcome(other.session.path) != alone
 
 
-def test_a_run_computes_with_the_threads_it_was_begun_with(config: Config) -> None:
+def test_a_run_keeps_its_number_of_threads(config: Config) -> None:
     threads, seen = torch.get_num_threads(), set[int]()
     try:
         with runner.begin(BOOK, config) as run:
-            torch.set_num_threads(threads + 1)  # as another run in this process may have it
+            torch.set_num_threads(threads + 1)  # as another run in this process may do
             list(run.events(after_chunk=lambda *_: seen.add(torch.get_num_threads())))
             torch.set_num_threads(threads + 1)
             for _ in run.relearn(without_the_third(run)):
@@ -339,31 +340,31 @@ def test_a_run_computes_with_the_threads_it_was_begun_with(config: Config) -> No
 
 
 def without_the_third(run: Run) -> list[dict[str, Any]]:
-    """The chunks, of which the first own one is not to be learnt."""
+    """The chunks of a run, with the third one (the first generated one) marked as rejected."""
     one, two, three, *rest = run.chunks
     return [one, two, {**three, "rejection_reason": "it is left out"}, *rest]
 
 
-def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) -> None:
-    """The adapter of a run that has come to its end is not that of the beginning."""
-    found = []
-    for anew in (True, False):
+def test_relearning_after_a_run_starts_from_a_new_adapter(config: Config) -> None:
+    """Not from the adapter that the run has in memory."""
+    outcomes = []
+    for reopen in (True, False):
         with runner.begin(BOOK, config) as run:
             list(run.events())
-            for step in committed_steps(run.session.steps)[:-1]:  # as if they had been thinned
+            for step in committed_steps(run.session.steps)[:-1]:  # as after thinning
                 (step / "state.json").unlink()
             chunks = without_the_third(run)
-            if not anew:
+            if not reopen:
                 list(run.relearn(chunks))
-        if anew:
+        if reopen:
             with Store().open(run.session.id) as session:
                 list(runner.reopen(session).relearn(chunks))
-        found.append(outcome(run.session.path))
+        outcomes.append(outcome(run.session.path))
         assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
-    assert found[0] == found[1] and found[0]["chunks"][2]["train_losses"] == []
+    assert outcomes[0] == outcomes[1] and outcomes[0]["chunks"][2]["train_losses"] == []
 
 
-def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
+def test_a_stopped_relearning_changes_nothing(config: Config) -> None:
     stop = threading.Event()
     with runner.begin(BOOK, config) as run:
         list(run.events())
@@ -377,7 +378,7 @@ def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
         assert run.chunks[2]["rejection_reason"] == "it is left out" and outcome(run.session.path) != before
 
 
-def test_learning_again_that_broke_between_its_renames_is_mended_by_what_comes_next(config: Config) -> None:
+def test_a_relearning_killed_between_its_renames_is_repaired(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
         before = outcome(run.session.path)
@@ -386,7 +387,7 @@ def test_learning_again_that_broke_between_its_renames_is_mended_by_what_comes_n
         assert outcome(run.session.path) == before, "not a new book"
 
 
-def test_the_file_of_a_book_follows_what_is_learnt_again(config: Config) -> None:
+def test_the_book_file_is_updated_by_relearning(config: Config) -> None:
     request = replace(BOOK, out=Path("book.txt"))
     with runner.begin(request, config) as run:
         list(run.events())
@@ -396,20 +397,19 @@ def test_the_file_of_a_book_follows_what_is_learnt_again(config: Config) -> None
         assert not [event for event in events if isinstance(event, Notice)]
         assert Path("book.txt").read_text().strip() == run.text.strip() and "It shone." in run.text
     go_on_here(run.session.id, more=(1, "chunks"))
-    assert not list(Path().glob("book.edited*")), "its own text is no edit"
+    assert not list(Path().glob("book.edited*")), "text by templora is not an edit"
 
 
-def test_a_book_whose_only_step_is_damaged_begins_anew_in_the_same_run(config: Config) -> None:
+def test_a_run_starts_again_if_its_only_step_is_damaged(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
         (step,) = committed_steps(run.session.steps)
         (step / "adapter.safetensors").write_bytes(b"")
         list(run.events())
-    found, wanted = outcome(run.session.path), whole(config)
-    assert found == wanted
+    assert outcome(run.session.path) == whole(config)
 
 
-def test_a_run_that_was_closed_commits_nothing_more(config: Config) -> None:
+def test_a_closed_run_commits_nothing(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         events = run.events()
         while not first_committed(next(events)):
@@ -419,7 +419,7 @@ def test_a_run_that_was_closed_commits_nothing_more(config: Config) -> None:
     assert len(committed_steps(run.session.steps)) == 1
 
 
-def test_a_stop_between_a_step_and_the_knowledge_of_it_drops_nothing(config: Config) -> None:
+def test_a_stop_right_after_a_commit_drops_nothing(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         for event in run.events():
             if isinstance(event, ChunkCommitted) and event.index == 2:
@@ -429,19 +429,19 @@ def test_a_stop_between_a_step_and_the_knowledge_of_it_drops_nothing(config: Con
         assert (run.interrupted().chunks, run.interrupted().dropped_tokens) == (4, 0)
 
 
-@pytest.mark.parametrize("lacking", ["premise", "opened"])
-def test_a_session_whose_request_lacks_something_is_refused_in_a_line(lacking: str, config: Config) -> None:
+@pytest.mark.parametrize("missing", ["premise", "opened"])
+def test_a_session_with_an_incomplete_request_is_refused(missing: str, config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     file = run.session.path / "session.json"
     values = json.loads(file.read_text())
-    del values["request"][lacking]
+    del values["request"][missing]
     file.write_text(json.dumps(values))
-    assert f"lacks {lacking} of its request" in refusal(run.session.id).message
+    assert f"lacks {missing} of its request" in refusal(run.session.id).message
     assert is_free(run.session.path)
 
 
-def test_a_session_in_a_folder_of_another_name_goes_on_there(config: Config) -> None:
+def test_a_session_in_a_renamed_folder_can_be_resumed(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     elsewhere = run.session.path.rename(run.session.path.with_name("renamed-1a2b"))
@@ -449,7 +449,7 @@ def test_a_session_in_a_folder_of_another_name_goes_on_there(config: Config) -> 
     assert outcome(elsewhere) == whole(config) and not run.session.path.exists()
 
 
-def test_settings_that_are_values_are_those_of_the_kind(config: Config, tiny_model: Path) -> None:
+def test_settings_as_values_get_the_defaults_of_their_kind(config: Config, tiny_model: Path) -> None:
     values = {"model": {"name": str(tiny_model)}, "decode": {"chunk_tokens": 64, "context_tokens": 64}}
     with runner.begin(translation(config), values) as run:
         assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.0, 256)
@@ -457,13 +457,13 @@ def test_settings_that_are_values_are_those_of_the_kind(config: Config, tiny_mod
         assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.8, 0)
 
 
-# --- going on further --------------------------------------------------------------------------------
+# --- extending a book --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("more", "goal"), [((2, "chunks"), (80, "tokens")), ((20, "tokens"), (68, "tokens"))]
 )
-def test_a_longer_book_is_the_one_that_was_asked_for_at_once(
+def test_an_extended_book_equals_one_with_the_longer_goal(
     more: runner.Length, goal: tuple[int, Any], config: Config
 ) -> None:
     with runner.begin(BOOK, config) as run:
@@ -475,7 +475,7 @@ def test_a_longer_book_is_the_one_that_was_asked_for_at_once(
     assert outcome(run.session.path) == wanted
 
 
-def test_words_more(config: Config) -> None:
+def test_a_book_can_be_extended_in_another_unit(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
         done = run.kind.done(run.chunks, "words")
@@ -483,7 +483,7 @@ def test_words_more(config: Config) -> None:
         assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == (done + 3, "words")
 
 
-def test_without_an_id_it_is_the_last_one(config: Config) -> None:
+def test_without_an_id_the_session_opened_last_is_resumed(config: Config) -> None:
     sessions = []
     for _ in range(2):
         with runner.begin(BOOK, config) as run:
@@ -497,7 +497,7 @@ def test_without_an_id_it_is_the_last_one(config: Config) -> None:
         assert run.session.id == sessions[0], "it was opened last"
 
 
-def test_the_same_again_goes_on(config: Config) -> None:
+def test_an_equal_request_resumes_its_session(config: Config) -> None:
     with runner.begin(BOOK, config, resume_same=True) as run:
         stopped(run, first_committed)
     with runner.begin(BOOK, config, resume_same=True) as again:
@@ -521,15 +521,15 @@ except TemploraError as error:
 """
 
 
-def test_a_session_that_is_open_is_refused_here_and_elsewhere(config: Config) -> None:
-    told = "session {} is being written by another process"
+def test_an_open_session_is_refused_in_every_process(config: Config) -> None:
+    message = "session {} is being written by another process"
     with runner.begin(BOOK, config) as run:
         name = run.session.id
         elsewhere = in_another_process(REFUSED, name)
-        assert elsewhere.stdout.strip() == told.format(name), elsewhere.stderr
-        with pytest.raises(TemploraError, match=told.format(name)):
+        assert elsewhere.stdout.strip() == message.format(name), elsewhere.stderr
+        with pytest.raises(TemploraError, match=message.format(name)):
             runner.resume(name)
-        with pytest.raises(TemploraError, match=told.format(name)):
+        with pytest.raises(TemploraError, match=message.format(name)):
             runner.begin(BOOK, config, resume_same=True)
         list(run.events())
     with runner.resume(name, more=(1, "tokens")):
@@ -543,7 +543,7 @@ def refusal(session: str | None = None, more: runner.Length | None = None) -> Te
     return caught.value
 
 
-def test_a_finished_book_is_not_gone_on_with_unasked(config: Config) -> None:
+def test_a_finished_book_is_resumed_only_with_a_length(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
     name = run.session.id
@@ -552,10 +552,10 @@ def test_a_finished_book_is_not_gone_on_with_unasked(config: Config) -> None:
     assert error.hint == f"extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)
-    assert len(read_chunks(run.session.steps)) == 5, "a last step that is gone is written again"
+    assert len(read_chunks(run.session.steps)) == 5, "a lost last step is written again"
 
 
-def test_a_measured_one_is_left_to_what_measures_it(config: Config) -> None:
+def test_a_measured_session_is_resumed_only_by_its_command(config: Config) -> None:
     measured = NovelRequest(
         "A storm.", goal=Goal(32, "tokens"), kind="drift", measured_by="templora eval drift"
     )
@@ -573,11 +573,11 @@ def translation(config: Config) -> TranslationRequest:
     return TranslationRequest(document, Path("book.txt"), languages, Path("out.txt").absolute(), 0, 2)
 
 
-def test_a_translation_has_no_length_to_change(config: Config) -> None:
+def test_a_translation_cannot_be_extended(config: Config) -> None:
     with runner.begin(translation(config), config) as run:
         name = run.session.id
     error = refusal(more=(2, "chunks"))
-    assert error.message == f"{name} cannot be made longer"
+    assert error.message == f"{name} cannot be backends longer"
     assert error.hint == f"without a length: templora resume {name}"
     with runner.resume() as run:
         assert isinstance(list(run.events())[-1], TranslationFinished)
@@ -585,7 +585,7 @@ def test_a_translation_has_no_length_to_change(config: Config) -> None:
         assert isinstance(list(run.events())[-1], TranslationFinished)
 
 
-def test_a_session_of_an_unknown_kind(config: Config) -> None:
+def test_a_session_of_an_unknown_kind_is_refused(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         run.session.update(task="poem")
     error = refusal()
@@ -594,13 +594,13 @@ def test_a_session_of_an_unknown_kind(config: Config) -> None:
     assert error.hint == "pip install --upgrade templora"
 
 
-def test_a_request_of_an_unknown_kind_leaves_nothing(config: Config) -> None:
+def test_a_request_of_an_unknown_kind_leaves_no_session(config: Config) -> None:
     with pytest.raises(ValueError, match="poem is no kind of task"):
         runner.begin(NovelRequest("A storm.", kind="poem"), config)
     assert not Store().folder.exists()
 
 
-def test_another_model_in_the_place_of_the_one_it_was_begun_with(
+def test_a_session_is_refused_if_its_model_was_replaced(
     tiny_model: Path, tiny_base_model: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
@@ -612,19 +612,19 @@ def test_another_model_in_the_place_of_the_one_it_was_begun_with(
     assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
 
 
-def test_there_is_none() -> None:
+def test_without_sessions_there_is_nothing_to_resume() -> None:
     with pytest.raises(TemploraError, match="there is no session"):
         runner.resume()
 
 
-def test_settings_that_cannot_be_read_leave_the_session_unlocked(config: Config) -> None:
+def test_invalid_settings_leave_the_session_unlocked(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         changed = {**run.session.manifest.config, "seed": "seven"}
         run.session.update(config=changed)
     assert "seed" in refusal().message
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -646,15 +646,15 @@ def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPat
     assert outcome(run.session.path) == whole(config)
 
 
-class Telling(EagerBackend):
-    """Keeps what it was shown; one kind of it fails."""
+class RecordingBackend(EagerBackend):
+    """Records its prompts, and can fail at one of them."""
 
     fails_at = -1
 
     def __init__(self, model: LanguageModel, name: str) -> None:
         super().__init__(model.module)
         self.prompts: list[list[int]] = []
-        made.append(self)
+        backends.append(self)
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -665,28 +665,28 @@ class Telling(EagerBackend):
         yield from super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop)
 
 
-made: list[Telling] = []
+backends: list[RecordingBackend] = []
 
 
 @pytest.fixture(autouse=True)
-def none_made() -> Iterator[None]:
+def forget_backends() -> Iterator[None]:
     yield
-    made.clear()
+    backends.clear()
 
 
-class Large(Telling):
+class FailingBackend(RecordingBackend):
     fails_at = 2
 
 
-def test_too_little_memory_is_told_with_what_is_safe(config: Config) -> None:
-    with runner.begin(BOOK, config, engine=Engine(backend=Large)) as run:
+def test_a_memory_error_is_reported_with_the_session(config: Config) -> None:
+    with runner.begin(BOOK, config, engine=Engine(backend=FailingBackend)) as run:
         with pytest.raises(TemploraError, match="not enough memory") as caught:
             list(run.events())
         assert str(caught.value.hint).startswith(f"what is written is safe in session {run.session.id}; ")
         assert len(run.chunks) == 3
 
 
-def test_a_damaged_step_is_told_and_written_again(config: Config) -> None:
+def test_a_damaged_step_is_reported_and_written_again(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, lambda event: isinstance(event, ChunkStarted) and event.index == 4)
     (committed_steps(run.session.steps)[-1] / "adapter.safetensors").write_bytes(b"damaged")
@@ -697,8 +697,8 @@ def test_a_damaged_step_is_told_and_written_again(config: Config) -> None:
     assert events.index(notice) == 1 and outcome(run.session.path) == whole(config)
 
 
-def test_a_backend_that_is_not_exact_is_told(config: Config) -> None:
-    class Inexact(Telling):
+def test_a_backend_that_is_not_exact_is_reported(config: Config) -> None:
+    class Inexact(RecordingBackend):
         def __init__(self, model: LanguageModel, name: str) -> None:
             super().__init__(model, name)
             self.exact = False
@@ -707,7 +707,7 @@ def test_a_backend_that_is_not_exact_is_told(config: Config) -> None:
         assert Notice(runner.NOT_EXACT) in list(run.events())
 
 
-# --- what the model is shown -------------------------------------------------------------------------
+# --- saved prompts -----------------------------------------------------------------------------------
 
 
 def prompts_of(run: Run) -> list[dict[str, Any]]:
@@ -716,31 +716,31 @@ def prompts_of(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def test_what_is_kept_of_a_prompt_is_what_the_model_was_given(config: Config) -> None:
-    with runner.begin(BOOK, config, engine=Engine(backend=Telling)) as run:
+def test_saved_prompts_are_those_that_the_model_received(config: Config) -> None:
+    with runner.begin(BOOK, config, engine=Engine(backend=RecordingBackend)) as run:
         list(run.events())
-        own = [
+        generated = [
             prompt
             for prompt, chunk in zip(prompts_of(run), run.chunks, strict=True)
             if chunk["origin"] == "generated"
         ]
-    (backend,) = made
-    assert [prompt["header"] + prompt["context"] for prompt in own] == backend.prompts
-    assert len(own) == 3 and [len(prompt["context"]) for prompt in own] == [21, 24, 24]
+    (backend,) = backends
+    assert [prompt["header"] + prompt["context"] for prompt in generated] == backend.prompts
+    assert len(generated) == 3 and [len(prompt["context"]) for prompt in generated] == [21, 24, 24]
     book = [token for chunk in run.chunks for token in chunk["tokens"]]
-    assert own[0]["context"] == book[:21] and own[1]["context"] == book[37 - 24 : 37]
+    assert generated[0]["context"] == book[:21] and generated[1]["context"] == book[37 - 24 : 37]
     for prompt in prompts_of(run):
         assert prompt["sections"]["premise"] == ["A storm."] and prompt["dropped"] == {}
         assert "A storm." in run.model.tokenizer.decode(prompt["header"])
 
 
-def test_what_is_kept_of_the_prompt_of_a_translation(config: Config) -> None:
-    with runner.begin(translation(config), config, engine=Engine(backend=Telling)) as run:
+def test_saved_prompts_of_a_translation_begin_those_of_its_paragraphs(config: Config) -> None:
+    with runner.begin(translation(config), config, engine=Engine(backend=RecordingBackend)) as run:
         list(run.events())
     (prompt, *_) = prompts_of(run)
-    shown = prompt["header"] + prompt["context"]
-    (backend,) = made
-    assert backend.prompts and all(given[: len(shown)] == shown for given in backend.prompts)
+    saved = prompt["header"] + prompt["context"]
+    (backend,) = backends
+    assert backend.prompts and all(received[: len(saved)] == saved for received in backend.prompts)
 
 
 # --- without a terminal ------------------------------------------------------------------------------
@@ -752,21 +752,21 @@ print(*sorted({"torch", "transformers", "numpy", "typer", "rich", "click"} & sys
 """
 
 
-def test_importing_it_loads_neither_torch_nor_a_terminal() -> None:
+def test_the_runner_can_be_imported_without_torch_or_terminal_libraries() -> None:
     done = in_another_process(LIGHT)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-APART = {"commands", "render", "cli.py", "__main__.py"}
+TERMINAL_CODE = {"commands", "render", "cli.py", "__main__.py"}
 FILES = [
     file
     for file in sorted((ROOT / "templora_cli").rglob("*.py"))
-    if file.relative_to(ROOT / "templora_cli").parts[0] not in APART
+    if file.relative_to(ROOT / "templora_cli").parts[0] not in TERMINAL_CODE
 ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT / "templora_cli")))
-def test_nothing_below_the_commands_exits_or_knows_signals(file: Path) -> None:
+def test_other_code_neither_exits_nor_prints_nor_uses_signals(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = {alias.name.split(".")[0] for alias in node.names}
@@ -793,6 +793,6 @@ def test_no_signal_handler_is_changed(config: Config) -> None:
     assert not changed()
 
 
-def test_the_usual_engine_is_what_runs_compute_with(config: Config) -> None:
+def test_runs_use_the_default_engine(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         assert run.engine is ENGINE

@@ -1,4 +1,4 @@
-"""The table of kinds: each builds its task from its session alone, and a new one needs no other file."""
+"""The table of task kinds: each builds its task from its session, and a new kind changes no other file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config(tiny_model: Path) -> Config:
     return config_of(tiny_model)
 
 
-# --- the kinds that there are ------------------------------------------------------------------------
+# --- the built-in kinds ------------------------------------------------------------------------------
 
 
 def novel() -> NovelRequest:
@@ -85,15 +85,15 @@ REQUESTS: dict[str, Callable[[], Request]] = {
 }
 
 
-def test_the_table_names_them_by_their_names() -> None:
+def test_the_keys_of_the_table_are_the_names_of_the_kinds() -> None:
     assert KINDS.keys() >= REQUESTS.keys() and all(kind.name == name for name, kind in KINDS.items())
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> None:
+def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> None:
     prepared = prepare(REQUESTS[name](), config)
-    with prepared.create(resume_same=False) as begun:
-        path = begun.path
+    with prepared.create(resume_same=False) as created:
+        path = created.path
     Path("book.txt").unlink(missing_ok=True)
     elsewhere = shutil.move(path, path.with_name("elsewhere"))
     with Store().open("elsewhere") as session:
@@ -113,33 +113,32 @@ def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> N
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_session_of_each_kind_runs_stops_and_goes_on(name: str, config: Config) -> None:
-    """The figures of a run that was stopped are those of one that was not."""
-    with runner.begin(REQUESTS[name](), config) as whole:
-        events = list(whole.events())
-    opened, wanted = events[0], outcome(whole.session.path)
-    assert isinstance(opened, SessionOpened) and opened.unit == whole.session.manifest.goal_unit
+def test_a_stopped_session_of_each_kind_resumes_with_the_same_outcome(name: str, config: Config) -> None:
+    with runner.begin(REQUESTS[name](), config) as uninterrupted:
+        events = list(uninterrupted.events())
+    opened, expected = events[0], outcome(uninterrupted.session.path)
+    assert isinstance(opened, SessionOpened) and opened.unit == uninterrupted.session.manifest.goal_unit
     (*_, last) = [event for event in events if isinstance(event, ChunkCommitted)]
     assert last.done >= opened.goal
-    for folder in ("novel.md", "out.txt"):
-        Path(folder).unlink(missing_ok=True)
+    for name_of_output in ("novel.md", "out.txt"):
+        Path(name_of_output).unlink(missing_ok=True)
     with runner.begin(REQUESTS[name](), config) as run:
         stopped(run, first_committed)
-    with Store().open(run.session.id) as session:  # as the command does that measures it, or `resume`
+    with Store().open(run.session.id) as session:  # as `resume` or the measuring command does
         list(runner.reopen(session).events())
-    assert outcome(run.session.path) == wanted
+    assert outcome(run.session.path) == expected
     summary = templora("sessions", "list", "--json")
     assert {row["state"] for row in json.loads(summary.stdout)} == {"finished"}
 
 
 def learnt(session: Path) -> dict[str, Any]:
-    """An outcome without what is only measured: what was decoded has met the adapter token by token."""
-    found = outcome(session)
-    return {**found, "chunks": [{**chunk, "nll_adapter": None} for chunk in found["chunks"]]}
+    """The outcome without `nll_adapter`, which differs slightly if it was measured while decoding."""
+    result = outcome(session)
+    return {**result, "chunks": [{**chunk, "nll_adapter": None} for chunk in result["chunks"]]}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_chunk_of_each_kind_is_learnt_again_as_it_was(name: str, config: Config) -> None:
+def test_relearning_each_kind_repeats_its_learning(name: str, config: Config) -> None:
     with runner.begin(REQUESTS[name](), config) as run:
         list(run.events())
         before = learnt(run.session.path)
@@ -149,12 +148,12 @@ def test_a_chunk_of_each_kind_is_learnt_again_as_it_was(name: str, config: Confi
         assert learnt(run.session.path) == before
 
 
-# --- one more ----------------------------------------------------------------------------------------
+# --- a custom kind -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class VerseTask:
-    """Verses of eight tokens, after a first one that is given. Implements `turn.Task`."""
+    """Verses of eight tokens after an existing first one. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
     first: tuple[int, ...]
@@ -175,7 +174,7 @@ class VerseTask:
 
 @dataclass(frozen=True)
 class VersesRequest:
-    """A poem of so many verses."""
+    """A poem with the given number of verses."""
 
     first: str
     verses: int
@@ -198,7 +197,7 @@ class VersesRequest:
 
 
 class Verses(TaskKind):
-    """Counts what it writes in verses, and has a file of its own form."""
+    """Counts length in verses, and exports a file format of its own."""
 
     name = "verses"
     units = ("verses",)  # type: ignore[assignment]
@@ -234,9 +233,9 @@ POEMS = Engine(kinds={"verses": Verses(), "novel": KINDS["novel"]})
 POEM = VersesRequest("The sea, the sea.", 3)
 
 
-def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
-    told: list[Event] = []
-    with runner.begin(POEM, config, engine=POEMS, notify=told.append) as run:
+def test_a_custom_kind_runs_stops_and_resumes(config: Config) -> None:
+    notices: list[Event] = []
+    with runner.begin(POEM, config, engine=POEMS, notify=notices.append) as run:
         events = list(run.events())
         assert [
             (event.total_tokens, event.done) for event in events if isinstance(event, ChunkCommitted)
@@ -245,24 +244,24 @@ def test_a_kind_of_ones_own_runs_stops_and_goes_on(config: Config) -> None:
             (25, 2),
             (33, 3),
         ]
-    assert Notice("it will not rhyme") in told
+    assert Notice("it will not rhyme") in notices
     opened, notice, *_, last = events
     assert isinstance(opened, SessionOpened) and (opened.goal, opened.unit) == (3, "verses")
     assert (notice, last) == (Notice("a poem is not prose"), Notice("3 verses are written"))
     assert run.text.startswith("The sea, the sea.") and run.session.id.startswith("poem-")
     assert (run.session.path / "poem.txt").read_text("utf-8") == run.text
-    wanted = outcome(run.session.path)
+    expected = outcome(run.session.path)
     for stop in (first_committed, lambda event: isinstance(event, ChunkStarted) and event.index == 2):
         with runner.begin(POEM, config, engine=POEMS) as again:
             stopped(again, stop)
         with runner.resume(again.session.id, engine=POEMS) as again:
             list(again.events())
-        assert outcome(again.session.path) == wanted
+        assert outcome(again.session.path) == expected
     with pytest.raises(TemploraError, match="cannot be made longer"):
         runner.resume(more=(2, "chunks"), engine=POEMS)
 
 
-def test_the_commands_know_it_too(config: Config) -> None:
+def test_commands_work_with_a_custom_kind(config: Config) -> None:
     with runner.begin(POEM, config, engine=POEMS) as run:
         stopped(run, first_committed)
     name = run.session.id
@@ -273,8 +272,8 @@ def test_the_commands_know_it_too(config: Config) -> None:
     assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr
     texts = [chunk["text"] for chunk in read_chunks(run.session.steps)]
     assert len(texts) == 3 and resumed.stdout == "".join(texts[1:])
-    shown = templora("sessions", "show", engine=POEMS).stdout
-    assert "state      finished" in shown and "verses     3" in shown
+    output = templora("sessions", "show", engine=POEMS).stdout
+    assert "state      finished" in output and "verses     3" in output
     exported = templora("sessions", "export", engine=POEMS)
     assert exported.stdout.strip() == str(Path(f"{name}.poem").absolute())
     assert json.loads(Path(f"{name}.poem").read_text()) == texts
@@ -282,7 +281,7 @@ def test_the_commands_know_it_too(config: Config) -> None:
     assert f"a.md: {name} is saved as .poem" in message_of(other)
 
 
-def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
+def test_the_text_of_an_unknown_kind_can_be_exported(config: Config) -> None:
     with runner.begin(POEM, config, engine=POEMS) as run:
         list(run.events())
     name = run.session.id
@@ -295,7 +294,7 @@ def test_where_it_is_not_known_its_text_can_be_saved(config: Config) -> None:
     assert templora("sessions", "export", "--out", "-").stdout.strip() == run.text.strip()
 
 
-def test_what_a_request_refuses_leaves_nothing(config: Config) -> None:
+def test_a_refused_request_leaves_no_session(config: Config) -> None:
     with pytest.raises(TemploraError, match="a poem without verses"):
         runner.begin(VersesRequest("x", 0), config, engine=POEMS)
     assert not Store().folder.exists()
