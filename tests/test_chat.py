@@ -1,4 +1,4 @@
-"""What a model's chat template is asked."""
+"""Chat templates: dates, system turns, errors and special tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRICT = (
 )
 
 
-def test_a_template_that_tells_the_date_tells_the_same_one_every_day() -> None:
+def test_a_template_gets_the_same_date_every_day() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = DATED
     text = tokenizer.decode(list(chat_ids(tokenizer, "Write.", "A storm.")))
@@ -26,21 +26,21 @@ def test_a_template_that_tells_the_date_tells_the_same_one_every_day() -> None:
     assert chat_ids(tokenizer, "Write.", "A storm.") == chat_ids(tokenizer, "Write.", "A storm.")
 
 
-def test_without_a_turn_of_the_system_the_instruction_is_the_users() -> None:
+def test_without_a_system_role_the_instruction_is_in_the_user_turn() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = STRICT
     text = tokenizer.decode(list(chat_ids(tokenizer, "Write.", "A storm.")))
     assert text == "<|user|>Write.\n\nA storm.<|end|>"
 
 
-def test_a_template_that_takes_nothing_is_said() -> None:
+def test_a_template_without_user_turns_is_refused() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('never') }}"
     with pytest.raises(TemploraError, match="takes no user's turn"):
         chat_ids(tokenizer, "Write.", "A storm.")
 
 
-def test_special_tokens_of_a_person_are_words() -> None:
+def test_special_tokens_in_human_text_become_plain_words() -> None:
     tokenizer = byte_tokenizer()
     assert as_plain_words(tokenizer, "A<|end|>B") == "A< |end|>B"
     assert first_token(tokenizer) == (tokenizer.bos_token_id,)

@@ -1,4 +1,4 @@
-"""What is settled before a session begins: the model, its memory and window, and which session goes on."""
+"""Preparation of a session: its model, memory and window, and the search for an equal session."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config(tiny_model: Path) -> Config:
 
 
 def device_memory(share: float) -> Engine:
-    """A machine that holds this share of what a book takes."""
+    """An engine on a machine with `share` GB of free memory."""
     here = measure_device_memory("cpu")
 
     def on(device: str) -> DeviceMemory:
@@ -48,7 +48,7 @@ def device_memory(share: float) -> Engine:
     return Engine(device_memory=on)
 
 
-def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None:
+def test_the_model_is_loaded_and_its_rates_are_chosen(tiny_model: Path) -> None:
     config = config_of(tiny_model, human={"lr": 0.0}, generated={"lr": 0.0})
     loaded: list[tuple[Path, str]] = []
 
@@ -56,16 +56,16 @@ def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None
         loaded.append((folder, settled.train.gradient_checkpointing))
         return ENGINE.load(folder, settled)
 
-    told: list[Event] = []
-    prepared = prepare(BOOK, config, notify=told.append, engine=Engine(load=load))
+    events: list[Event] = []
+    prepared = prepare(BOOK, config, notify=events.append, engine=Engine(load=load))
     assert loaded == [(tiny_model, "off")] and prepared.folder == tiny_model
     assert prepared.new.config.generated == with_learning_rates(config, prepared.model.parameters).generated
     assert prepared.new.config.generated.lr > 0 and prepared.model.adapter
-    assert told[0] == Working(f"loading {tiny_model}")
-    assert not Store().folder.exists(), "there is no session yet"
+    assert events[0] == Working(f"loading {tiny_model}")
+    assert not Store().folder.exists(), "no session exists yet"
 
 
-def test_a_model_that_is_nowhere(config: Config) -> None:
+def test_a_missing_model_is_refused(config: Config) -> None:
     nowhere = replace(config, model=replace(config.model, name="nowhere/at-all"))
     with pytest.raises(TemploraError, match="nowhere/at-all"):
         prepare(BOOK, nowhere)
@@ -73,7 +73,7 @@ def test_a_model_that_is_nowhere(config: Config) -> None:
         find_model(nowhere)
 
 
-def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None:
+def test_the_manifest_has_everything_that_the_session_depends_on(config: Config) -> None:
     prepared = prepare(BOOK, config)
     manifest, new = prepared.manifest(), prepared.new
     assert (manifest.format, manifest.task, manifest.parent, manifest.take) == (FORMAT, "novel", None, 0)
@@ -96,7 +96,7 @@ def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None
 # --- memory ------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_refused_with_what_would_help(config: Config) -> None:
+def test_a_model_that_does_not_fit_is_refused_with_advice(config: Config) -> None:
     with pytest.raises(TemploraError, match="not enough memory") as caught:
         prepare(BOOK, config, engine=device_memory(0))
     assert caught.value.hint and "a smaller --model" in caught.value.hint
@@ -107,17 +107,17 @@ def test_what_does_not_fit_is_refused_with_what_would_help(config: Config) -> No
     assert caught.value.hint == "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
 
 
-def test_what_only_just_fits_is_told_and_loaded_with_care(config: Config) -> None:
-    told: list[Event] = []
+def test_tight_memory_is_reported_and_turns_on_checkpointing(config: Config) -> None:
+    events: list[Event] = []
     share = 0.001
-    while True:  # the least with which it fits
+    while True:  # the smallest share with which it fits
         try:
-            prepared = prepare(BOOK, config, notify=told.append, engine=device_memory(share))
+            prepared = prepare(BOOK, config, notify=events.append, engine=device_memory(share))
             break
         except TemploraError:
-            told.clear()
+            events.clear()
             share *= 1.2
-    loading_, tight, again = told[:3]
+    loading_, tight, again = events[:3]
     assert isinstance(tight, Notice) and tight.message.startswith("memory is tight: about ")
     assert loading_ == again == Working(f"loading {config.model.name}")
     assert prepared.new.config.train.gradient_checkpointing == "on"
@@ -179,14 +179,14 @@ def test_a_teacher_is_only_asked_where_something_is_learnt(short: LanguageModel)
     require_window(short, replace(asked, config=replace(asked.config, train=train)))
 
 
-def test_a_window_is_refused_before_there_is_a_session(tmp_path: Path) -> None:
+def test_a_window_is_refused_before_a_session_is_created(tmp_path: Path) -> None:
     config = config_of(save_tiny_model(tmp_path / "short", positions=40))
     with pytest.raises(TemploraError, match="this model reads at most 40 tokens"):
         runner.begin(BOOK, config)
     assert not Store().folder.exists()
 
 
-# --- which session goes on ---------------------------------------------------------------------------
+# --- equal sessions ----------------------------------------------------------------------------------
 
 OTHERS: dict[str, Any] = {
     "task": "drift",
@@ -206,7 +206,7 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
+def test_only_a_session_with_equal_settings_is_resumed(config: Config) -> None:
     prepared = prepare(BOOK, config)
     with prepared.create(resume_same=True) as session:
         opened, settings = session.manifest.opened, session.manifest.config
@@ -215,20 +215,20 @@ def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
         with prepared.create(resume_same=True) as other:
             return other.id == session.id
 
-    with Store().open(session.id) as again:  # what does not change the figures
+    with Store().open(session.id) as again:  # values that do not change the book
         again.update(
             parent="calm-0000", header_tokens=99, model="another name", created="2020", opened="2099"
         )
         checkpointed = {**settings["train"], "gradient_checkpointing": "on"}
         again.update(config={**settings, "train": checkpointed})
     assert goes_on()
-    assert opened < load_manifest(session.path).opened < "2099", "it is the last one now"
+    assert opened < load_manifest(session.path).opened < "2099", "it was opened last"
     begun = load_manifest(session.path)
     other_settings = {**settings, "train": {**settings["train"], "rank": 3}}
     for changed in [*({name: value} for name, value in OTHERS.items()), {"config": other_settings}]:
         replace(begun, **changed).save(session.path)
         assert not goes_on(), changed
-        for folder in set(Store().folder.iterdir()) - {session.path}:  # the one that began instead
+        for folder in set(Store().folder.iterdir()) - {session.path}:  # the new session
             shutil.rmtree(folder)
     begun.save(session.path)
     assert goes_on()
@@ -236,7 +236,7 @@ def test_only_one_that_began_just_so_goes_on(config: Config) -> None:
         assert other.id != session.id
 
 
-def test_one_that_is_damaged_is_passed_over(config: Config) -> None:
+def test_a_damaged_session_is_ignored(config: Config) -> None:
     prepared = prepare(BOOK, config)
     with prepared.create(resume_same=True) as session:
         (session.path / "session.json").write_text("{")

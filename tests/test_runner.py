@@ -577,7 +577,7 @@ def test_a_translation_cannot_be_extended(config: Config) -> None:
     with runner.begin(translation(config), config) as run:
         name = run.session.id
     error = refusal(more=(2, "chunks"))
-    assert error.message == f"{name} cannot be backends longer"
+    assert error.message == f"{name} cannot be made longer"
     assert error.hint == f"without a length: templora resume {name}"
     with runner.resume() as run:
         assert isinstance(list(run.events())[-1], TranslationFinished)

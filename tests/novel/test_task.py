@@ -1,4 +1,4 @@
-"""What a novel asks for next: openings, lengths, windows; and how a chunk of it comes again."""
+"""The turns of a novel: openings, lengths and windows, and the replay of a chunk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_window_slides_and_the_header_stays() -> None:
     assert prompt.context == tuple(range(24, 40))
 
 
-def test_no_window() -> None:
+def test_with_0_context_tokens_the_window_is_empty() -> None:
     novel = task(Goal(100, "tokens"), context_tokens=0)
     assert own(novel, list(range(40))).prompt.context == ()
 
@@ -75,7 +75,7 @@ def test_a_length_in_words_ends_without_a_sentence_end_too() -> None:
 
 @pytest.mark.parametrize("origin", ["generated", "human"])
 @pytest.mark.parametrize("rejection_reason", [None, "it loops"])
-def test_a_committed_chunk_comes_again_as_it_was(origin: str, rejection_reason: str | None) -> None:
+def test_a_committed_chunk_is_replayed_unchanged(origin: str, rejection_reason: str | None) -> None:
     novel, book = task(Goal(30, "tokens"), "It was a dark night."), list(range(40))
     chunk: dict[str, Any] = {
         "tokens": [7, 8, 9],
@@ -91,10 +91,10 @@ def test_a_committed_chunk_comes_again_as_it_was(origin: str, rejection_reason: 
         {"a": 1},
     )
     assert again.judged and not again.loss_mask
-    assert again.prompt == own(novel, book).prompt, "after the prompt of this book, whatever it was once"
+    assert again.prompt == own(novel, book).prompt, "with the prompt for the present book"
 
 
-def test_special_tokens_in_a_persons_text_are_plain_text() -> None:
+def test_special_tokens_in_an_opening_are_plain_text() -> None:
     ids = opening_tokens(CHAT, "a<|end|>b")
     assert CHAT.eos_token_id not in ids
     assert CHAT.decode(list(ids)) == "a<|end|>b"
