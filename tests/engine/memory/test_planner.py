@@ -88,23 +88,23 @@ def test_the_shape_is_read_from_the_configuration_alone(seven: Shape) -> None:
 def test_the_shape_of_every_family_matches_its_model(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]()
     config.save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
+    shape = shape_of(tmp_path)
     model = get_peft_model(AutoModelForCausalLM.from_config(config), lora(3))
     adapter = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert found.parameters == model.get_base_model().num_parameters() - adapter
-    assert 3 * sum(rows + columns for rows, columns in found.linears) == adapter
-    assert found.norms == (4 if name == "gemma3" else 2)
-    assert found.head_norms == (name in ("gemma3", "qwen3"))
+    assert shape.parameters == model.get_base_model().num_parameters() - adapter
+    assert 3 * sum(rows + columns for rows, columns in shape.linears) == adapter
+    assert shape.norms == (4 if name == "gemma3" else 2)
+    assert shape.head_norms == (name in ("gemma3", "qwen3"))
     windows = {"gemma3": (24, None, 24), "qwen3": (24, None, 24), "mistral, sliding": (24,) * 3}
-    assert found.windows == windows.get(name, (None,) * 3)
+    assert shape.windows == windows.get(name, (None,) * 3)
 
 
 def test_an_architecture_with_other_names_is_planned(tmp_path: Path) -> None:
     GPT2Config(vocab_size=96, n_embd=32, n_layer=3, n_head=4).save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
-    assert (found.hidden_size, found.num_layers, found.num_heads, found.intermediate_size) == (32, 3, 4, 128)
-    assert found.linears_each == 4
-    assert plan(found, whole(), CPU).backend == "eager"
+    shape = shape_of(tmp_path)
+    assert (shape.hidden_size, shape.num_layers, shape.num_heads, shape.intermediate_size) == (32, 3, 4, 128)
+    assert shape.linears_each == 4
+    assert plan(shape, whole(), CPU).backend == "eager"
 
 
 def test_a_folder_without_a_language_model_is_refused(tmp_path: Path) -> None:
@@ -142,15 +142,15 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend = Int8Backend(loaded.module)
     decode = DecodeConfig(chunk_tokens=100, context_tokens=300)
     backend.decoder.reserve(28 + 400)
-    made = plan(shape, whole(decode=decode), CPU, header=28)
+    book_plan = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
-    assert made.backend == "int8" and BLOCK < 28 + 400
-    assert made.parts["cache"] == {"decode": held}
+    assert book_plan.backend == "int8" and BLOCK < 28 + 400
+    assert book_plan.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
     copy = backend.decoder.copy.model
     blocks = copy.blocks
     matrices = (blocks.qkv, blocks.out, blocks.gate_up, blocks.down, copy.head)
-    assert made.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)
+    assert book_plan.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -191,16 +191,18 @@ def test_saved_activations_match_those_of_autograd(name: str, dropout: float, tm
 
 
 def test_the_peak_is_that_of_the_largest_phase(seven: Shape) -> None:
-    made = plan(seven, whole(), GPU)
-    assert made.peak == max(made.phase(phase) for phase in PHASES) < sum(map(made.phase, PHASES))
+    book_plan = plan(seven, whole(), GPU)
+    assert (
+        book_plan.peak == max(book_plan.phase(phase) for phase in PHASES) < sum(map(book_plan.phase, PHASES))
+    )
 
 
 def test_a_longer_header_takes_more(seven: Shape) -> None:
-    made, longer = (plan(seven, whole(), GPU, header=header) for header in (HEADER, HEADER + 1000))
+    book_plan, longer = (plan(seven, whole(), GPU, header=header) for header in (HEADER, HEADER + 1000))
     for phase in PHASES[1:]:
-        assert longer.phase(phase) > made.phase(phase)
+        assert longer.phase(phase) > book_plan.phase(phase)
     with pytest.raises(TemploraError, match="not enough memory"):
-        plan_or_refuse(seven, whole(), room_of(made.peak), header=HEADER + 1000)
+        plan_or_refuse(seven, whole(), room_of(book_plan.peak), header=HEADER + 1000)
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
@@ -257,29 +259,29 @@ def test_the_recipe_with_the_longer_window_counts(seven: Shape) -> None:
 
 def test_the_cache_of_a_sliding_layer_is_limited_to_its_window(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
-    cache = plan(found, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
+    shape = shape_of(tmp_path)
+    cache = plan(shape, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
     tokens = HEADER + 2048 + 1024
     assert cache == 2 * 2 * 16 * 4 * (24 + tokens + 24)
 
 
 def test_the_cache_of_a_graph_has_all_positions_in_each_layer(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
-    made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
+    book_plan = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
     positions = 3328  # a multiple of `BLOCK`
-    assert made.backend == "graph" and positions - BLOCK < HEADER + 2048 + 1024 <= positions
-    assert made.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * positions
+    assert book_plan.backend == "graph" and positions - BLOCK < HEADER + 2048 + 1024 <= positions
+    assert book_plan.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * positions
 
 
 def test_the_plan_uses_the_backend_that_the_device_supports(tmp_path: Path) -> None:
     CONFIGS["llama"]().save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
+    shape = shape_of(tmp_path)
     for requested, device_memory, planned in (
         ("graph", CPU, "int8"),
         ("int8", GPU, "graph"),
         ("eager", GPU, "eager"),
     ):
-        assert plan(found, whole(decode=DecodeConfig(backend=requested)), device_memory).backend == planned
+        assert plan(shape, whole(decode=DecodeConfig(backend=requested)), device_memory).backend == planned
 
 
 # --- choices and refusals ----------------------------------------------------------------------------
@@ -344,5 +346,5 @@ def test_where_nothing_helps_a_smaller_model_does(seven: Shape) -> None:
 
 
 def test_memory_that_the_process_holds_already_is_available(shape: Shape) -> None:
-    made = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
-    assert made.available == 4 * 10**9 and made.peak < 2 * 10**9
+    book_plan = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
+    assert book_plan.available == 4 * 10**9 and book_plan.peak < 2 * 10**9
