@@ -1,7 +1,7 @@
-"""What one chunk costs: templora against the paper's public code, on the same model, prompts and machine.
+"""The cost of one chunk: templora against the paper's public code, on the same model, prompts and machine.
 
-Each side is a process of its own, so that each has its own peak of memory, and they make their chunks in
-turns, so that what else the machine does falls on all of them.
+Each side runs in its own process, so that each has its own peak of memory. The sides make their chunks in
+turns, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Annotated, Any, Optional
 import typer
 
 from benchmarks.sides import SIDES, begin, find_model, one_chunk, rates, token_ids
-from benchmarks.subject import Checkpointing, Cost, Device, Subject, Synthetic
+from benchmarks.subject import Checkpointing, ChunkCost, Device, Subject, Synthetic
 from templora_cli.errors import TemploraError
 
 Start = Callable[[], Executor]
-"""Begins a process that does one thing after the other."""
+"""Starts a process that runs one task after another."""
 Rates = Callable[[Device], dict[str, Any]]
-"""What a machine is and could do, as `sides.rates` says it."""
+"""Measures the machine, as `sides.rates` does."""
 
 PHASES = ("prompt", "decode", "score", "train", "commit")
 WARM_UP_TOKENS = 16
-"""Of a first chunk that is not counted: it pays for what is made once."""
+"""The length of a first chunk that is not measured: it pays for one-time work such as compiling."""
 RATIOS = {
-    # property of a cost: how the table calls it, and whether more of it is better
+    # property of a cost: title in the table, and whether a higher value is better
     "total": ("whole chunk", False),
     "tokens_per_second": ("decoding", True),
     "train_pass": ("a training pass", False),
@@ -43,47 +43,47 @@ COLUMNS = ("whole chunk, s", "range", "tokens/s", "of bandwidth", "training, of 
 
 @dataclass
 class Measured:
-    """The chunks of a side, and what ended it before its time."""
+    """The measured chunks of a side, and the error that ended it early."""
 
-    costs: list[Cost] = field(default_factory=list)
+    costs: list[ChunkCost] = field(default_factory=list)
     error: str | None = None
 
     def values(self, name: str) -> list[float]:
-        """One property of all costs; empty where it has none."""
+        """One property of all costs, without those that are None."""
         return [value for cost in self.costs if (value := getattr(cost, name)) is not None]
 
 
-def usual_sides() -> list[str]:
-    """Those that are measured where none is named."""
+def default_sides() -> list[str]:
+    """The sides that are measured if none is named."""
     return [name for name in SIDES if name not in ("live", "eager")]
 
 
-def process() -> ProcessPoolExecutor:
-    """A process that is kept; spawned, so that it inherits no memory."""
+def worker_process() -> ProcessPoolExecutor:
+    """One process for several tasks; spawned, so that it inherits no memory."""
     return ProcessPoolExecutor(1, get_context("spawn"))
 
 
 def measure(
-    subject: Subject, ids: list[int], names: Sequence[str], rounds: int, start: Start = process
+    subject: Subject, ids: list[int], names: Sequence[str], rounds: int, start: Start = worker_process
 ) -> dict[str, Measured]:
-    """`rounds` chunks a side, in turns, after one that is not counted. A side that fails is left out."""
+    """Measure `rounds` chunks of each side, in turns, after a warm-up. A side ends with its first error."""
     context, size = subject.context_tokens, subject.chunk_tokens
     measured = {name: Measured() for name in names}
     with ExitStack() as stack:
         processes = {name: stack.enter_context(start()) for name in names}
         for round_ in range(-1, rounds):
-            place = max(0, round_) * size
-            prompt, given = ids[place : place + context], ids[place + context :][:size]
+            offset = max(0, round_) * size
+            prompt, text = ids[offset : offset + context], ids[offset + context :][:size]
             for name in [name for name, side in measured.items() if side.error is None]:
                 typer.echo(f"{name}: {f'chunk {round_ + 1}' if round_ >= 0 else 'loading'}", err=True)
                 try:
                     if round_ < 0:
                         processes[name].submit(begin, name, subject).result()
-                        processes[name].submit(one_chunk, name, prompt, given[:WARM_UP_TOKENS]).result()
+                        processes[name].submit(one_chunk, name, prompt, text[:WARM_UP_TOKENS]).result()
                     else:
-                        cost = processes[name].submit(one_chunk, name, prompt, given).result()
+                        cost = processes[name].submit(one_chunk, name, prompt, text).result()
                         measured[name].costs.append(cost)
-                except Exception as error:  # out of memory, or killed for it: the others go on
+                except Exception as error:  # such as out of memory: the other sides continue
                     measured[name].error = f"{type(error).__name__}: {error}"
                     processes[name].shutdown()
     return measured
@@ -96,25 +96,25 @@ def compare(
     rounds: int,
     book: Path | None = None,
     *,
-    start: Start = process,
+    start: Start = worker_process,
     measure_machine: Rates = rates,
 ) -> dict[str, Any]:
-    """What `--json` keeps: settings, machine, and the report of each side.
+    """Measure the sides. Returns the content of `--json`: settings, machine, and the report of each side.
 
-    The folder of `subject` is that of `model`, unless it is synthetic. Raises typer.BadParameter for what
-    cannot be measured.
+    The folder of `subject` becomes the folder of `model`, unless it is synthetic. Raises typer.BadParameter
+    for an unknown side or model, and for a book that does not fit.
     """
     if unknown := set(names) - SIDES.keys():
-        raise typer.BadParameter(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+        raise typer.BadParameter(f"unknown side {', '.join(sorted(unknown))}; choose from {', '.join(SIDES)}")
     if subject.synthetic and book:
-        raise typer.BadParameter("a synthetic model has no tokenizer for --book")
+        raise typer.BadParameter("a synthetic model has no tokenizer, so it cannot be combined with --book")
     with start() as helper:
         count = subject.context_tokens + rounds * subject.chunk_tokens
-        subject, ids = with_text(helper, subject, model, book, count)
+        subject, ids = model_and_tokens(helper, subject, model, book, count)
         before = helper.submit(measure_machine, subject.device).result()
         measured = measure(subject, ids, names, rounds, start)
         after = helper.submit(measure_machine, subject.device).result()
-    # On a machine that does other things too, the better of two is nearer to what it could do.
+    # On a machine with other load, the better of two measurements is nearer to the bound.
     machine = {**after, **{key: max(before[key], after[key]) for key in ("read_bandwidth", "product_rate")}}
     settings = {
         "model": f"synthetic {subject.synthetic}" if subject.synthetic else model,
@@ -127,10 +127,10 @@ def compare(
     return {"settings": settings, "machine": machine, "sides": report_of(measured, machine)}
 
 
-def with_text(
+def model_and_tokens(
     helper: Executor, subject: Subject, model: str, book: Path | None, count: int
 ) -> tuple[Subject, list[int]]:
-    """The subject with the folder of its model, and so many tokens; the process `helper` finds both."""
+    """The subject with the folder of its model, and `count` tokens of text. `helper` is a worker process."""
     try:
         if not subject.synthetic:
             subject = replace(subject, folder=helper.submit(find_model, model).result())
@@ -138,12 +138,12 @@ def with_text(
     except TemploraError as error:
         raise typer.BadParameter(f"{error.message} ({error.hint})") from None
     if len(ids) < count:
-        raise typer.BadParameter(f"{book} has {len(ids):,} tokens, and {count:,} are needed")
+        raise typer.BadParameter(f"{book} has {len(ids):,} tokens, but {count:,} are needed")
     return subject, ids
 
 
 def report_of(measured: dict[str, Measured], machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """For each side its costs as they are, medians of them, and ratios to the first side."""
+    """The report of each side: its costs, their medians, and ratios to the first side."""
     first = next(iter(measured.values()))
     report = {}
     for name, side in measured.items():
@@ -153,31 +153,31 @@ def report_of(measured: dict[str, Measured], machine: dict[str, Any]) -> dict[st
 
 
 def medians(side: Measured, machine: dict[str, Any]) -> dict[str, Any]:
-    """Of the chunks of a side, with the range of its totals and its shares of the machine's bounds."""
-    pace, totals = side.values("tokens_per_second"), side.values("total")
+    """Medians over the chunks of a side, the range of the totals, and shares of the machine's bounds."""
+    speeds, totals = side.values("tokens_per_second"), side.values("total")
     read, flops = side.costs[0].read_bytes, side.costs[0].train_flops
     return {
         "seconds": {phase: median(cost.seconds.get(phase, 0.0) for cost in side.costs) for phase in PHASES},
         "total": median(totals) if totals else None,
         "total_range": [min(totals), max(totals)] if totals else None,
-        "tokens_per_second": median(pace) if pace else None,
-        "decode_share": median(pace) * read / machine["read_bandwidth"] if pace else None,
+        "tokens_per_second": median(speeds) if speeds else None,
+        "decode_share": median(speeds) * read / machine["read_bandwidth"] if speeds else None,
         "train_share": flops / median(side.values("train")) / machine["product_rate"],
         "peak_bytes": max(side.values("peak_bytes")),
     }
 
 
 def ratios(side: Measured, first: Measured) -> dict[str, dict[str, float]]:
-    """How many times better than the first side: by the medians, and the range over the rounds."""
-    found = {}
-    for name, (_, more) in RATIOS.items():
+    """How many times better than the first side: the ratio of the medians, and its range over the rounds."""
+    result = {}
+    for name, (_, higher_is_better) in RATIOS.items():
         ours, theirs = side.values(name), first.values(name)
         if ours and theirs:
-            ours, theirs = (ours, theirs) if more else (theirs, ours)
+            ours, theirs = (ours, theirs) if higher_is_better else (theirs, ours)
             rounds = [a / b for a, b in zip(ours, theirs, strict=False)]
-            middle = max if name == "peak_bytes" else median  # each is that of the rounds so far
-            found[name] = {"ratio": middle(ours) / middle(theirs), "min": min(rounds), "max": max(rounds)}
-    return found
+            average = max if name == "peak_bytes" else median  # a peak covers all rounds so far
+            result[name] = {"ratio": average(ours) / average(theirs), "min": min(rounds), "max": max(rounds)}
+    return result
 
 
 def show(settings: dict[str, Any], machine: dict[str, Any], sides: dict[str, dict[str, Any]]) -> None:
@@ -192,20 +192,20 @@ def show(settings: dict[str, Any], machine: dict[str, Any], sides: dict[str, dic
         if side["costs"]:
             print_row(name, *cells_of(side))
     first = next(iter(sides))
-    print(f"\nTimes better than {first}: by the medians, and the range over the rounds\n")
+    print(f"\nHow many times better than {first}: ratio of the medians (range over the rounds)\n")
     print_row("side", *(title for title, _ in RATIOS.values()))
     print_row(*["---"] * (1 + len(RATIOS)))
     for name, side in sides.items():
         if side["costs"] and name != first:
-            found = (side["ratios"].get(key) for key in RATIOS)
-            print_row(name, *(one and "{ratio:.2f} ({min:.2f} to {max:.2f})".format(**one) for one in found))
+            figures = (side["ratios"].get(key) for key in RATIOS)
+            print_row(name, *(f and "{ratio:.2f} ({min:.2f} to {max:.2f})".format(**f) for f in figures))
     for name, side in sides.items():
         if side["error"]:
             print(f"\n{name} ended early: {side['error']}")
 
 
 def cells_of(side: dict[str, Any]) -> Iterable[str]:
-    """The figures of a side in the order of `PHASES` and `COLUMNS`; "" for what it does not do."""
+    """The figures of a side in the order of `PHASES` and `COLUMNS`; "" for figures that it does not have."""
     yield from (f"{side['seconds'][phase]:.2f}" for phase in PHASES)
     if side["total"] is None:
         yield from [""] * 4
@@ -219,6 +219,7 @@ def cells_of(side: dict[str, Any]) -> Iterable[str]:
 
 
 def print_row(*cells: str | None) -> None:
+    """Print a row of a Markdown table."""
     print(f"| {' | '.join(cell or '' for cell in cells)} |")
 
 
@@ -226,26 +227,26 @@ def chunk(
     device: Device = "cpu",
     model: str = "smollm2-135m",
     synthetic: Annotated[
-        Optional[Synthetic], typer.Option(help="Random weights in the shape of a model of that size.")
+        Optional[Synthetic], typer.Option(help="Random weights in the shape of a model of this size.")
     ] = None,
     chunk_tokens: Annotated[int, typer.Option(min=8)] = 1024,
-    context_tokens: Annotated[int, typer.Option(min=2, help="Of the whole prompt.")] = 1024,
-    rounds: Annotated[int, typer.Option(min=1, help="Chunks of each side that count.")] = 3,
+    context_tokens: Annotated[int, typer.Option(min=2, help="Length of the whole prompt.")] = 1024,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured chunks of each side.")] = 3,
     side: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="; ".join(f"{name}: {what}" for name, what in SIDES.items())
-            + ". All but live and eager without it; ratios are to the first."
+            help="; ".join(f"{name}: {meaning}" for name, meaning in SIDES.items())
+            + ". Default: all but live and eager. Ratios are to the first side."
         ),
     ] = None,
-    checkpointing: Annotated[Checkpointing, typer.Option(help="Of gradients, in templora's sides.")] = "off",
+    checkpointing: Annotated[Checkpointing, typer.Option(help="Gradient checkpointing in templora.")] = "off",
     book: Annotated[
-        Optional[Path], typer.Option(help="A text for the prompts; random tokens without.")
+        Optional[Path], typer.Option(help="A text for the prompts. Default: random tokens.")
     ] = None,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="File for the raw figures.")] = None,
 ) -> None:
-    """What a chunk costs beside the paper's public code, in turns, and against the machine's bounds."""
-    names = list(dict.fromkeys(side or usual_sides()))
+    """Measure a chunk of templora and of the paper's public code, in turns, against the machine's bounds."""
+    names = list(dict.fromkeys(side or default_sides()))
     subject = Subject(device, None, synthetic, context_tokens, chunk_tokens, checkpointing)
     raw = compare(subject, model, names, rounds, book)
     if json_file is not None:

@@ -1,4 +1,4 @@
-"""templora as people run it: a process of its own, followed and measured. POSIX only (`os.wait4`)."""
+"""Run templora in its own process, as users do, and measure it. POSIX only (`os.wait4`)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took that has ended."""
+    """The exit status of a process, and the time and memory that it used."""
 
     status: int
-    """Its exit status."""
     seconds: float
-    """On the clock."""
+    """Wall-clock time."""
     cpu_seconds: float
-    """User and system, of all its threads."""
+    """User and system time of all threads."""
     peak_bytes: int
-    """Resident."""
+    """Peak resident memory."""
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """For a templora with its sessions below `home`, which is this one in whatever folder it is run."""
+    """Variables for a process that runs this checkout of templora, in any folder, with home folder `home`."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "TEMPLORA_HOME": str(home), **more}
 
@@ -47,22 +46,20 @@ def usage_of(
     *,
     silent: bool = False,
 ) -> Usage:
-    """Run a command in `folder` to its end; what it prints is thrown away, if `silent` its errors too."""
-    nowhere = subprocess.DEVNULL
-    errors = nowhere if silent else None
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, cwd=folder, stdin=nowhere, stdout=nowhere, stderr=errors
-    )
-    _, status, usage = os.wait4(process.pid, 0)  # of this child alone
-    seconds = time.perf_counter() - began
+    """Run a command in `folder` to its end. Its output is discarded; with `silent`, its errors too."""
+    null = subprocess.DEVNULL
+    errors = null if silent else None
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdin=null, stdout=null, stderr=errors)
+    _, status, usage = os.wait4(process.pid, 0)  # the usage of this child only
+    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu = usage.ru_utime + usage.ru_stime
     return Usage(process.returncode, seconds, cpu, usage.ru_maxrss * RESIDENT_UNIT)
 
 
-def followed(command: Sequence[str], home: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """The chunks that a command of templora commits, and the resident bytes of its process after each."""
+def follow_chunks(command: Sequence[str], home: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """Run a templora command. Returns its committed chunks, and its resident bytes after each."""
     events: list[dict[str, Any]] = []
     memory: list[int] = []
     with subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True) as process:

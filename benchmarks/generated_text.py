@@ -1,10 +1,11 @@
-"""Recipes for own text: does a book that learns from itself hold together, and what does it remember?
+"""Recipes for generated text: does a book that learns itself stay coherent, and how much does it remember?
 
-    python -m benchmarks.generated_text run --recipe off --recipe distill --seed 0 --probe BOOK.txt --out FILE
+    \b
+    python -m benchmarks.generated_text run --recipe off --recipe default --seed 0 --probe BOOK.txt --out FILE
     python -m benchmarks.generated_text table FILE
 
-Each recipe writes a book from the same premise and seeds through the loop itself, measured after each chunk
-as `templora eval drift` measures; one line of JSON a book goes to `--out`. What wins here belongs in
+Each recipe writes a book from the same premise and seeds with templora's own loop. The book is measured after
+each chunk, as by `templora eval drift`. `--out` gets one line of JSON per book. The best recipe belongs in
 `templora_cli/config.py`.
 """
 
@@ -48,8 +49,8 @@ PREMISE = "A lighthouse keeper finds a letter in a bottle, written in his own ha
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A recipe: settings as `--set` takes them and, for what is no setting, what is put in its place."""
+class WritingVariant:
+    """A recipe: settings as for `--set`, and other parts of learning that it replaces."""
 
     settings: tuple[str, ...] = ()
     recipe: Recipe = RECIPE
@@ -57,9 +58,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class KlBudget(NegativeLogLikelihood):
-    """Where base + adapter have moved further than `nats` a token from the base, a step goes back.
+    """The NLL, or the KL divergence from the base while it exceeds `nats` per token.
 
-    The budget is that of arXiv 2510.16089; there updates are refused, here the KL divergence is the loss.
+    The budget is that of arXiv 2510.16089. There, updates beyond it are refused; here, a step reduces the
+    divergence instead.
     """
 
     nats: float
@@ -73,57 +75,60 @@ class KlBudget(NegativeLogLikelihood):
 
         def loss() -> Tensor:
             logits = chunk_logits(model.module, prompt, window.tokens)
-            moved = kl_divergence(base, logits).mean()
-            if moved.item() > self.nats:
-                return moved
+            divergence = kl_divergence(base, logits).mean()
+            if divergence.item() > self.nats:
+                return divergence
             return cross_entropy(logits, torch.tensor(list(window.tokens), device=logits.device))
 
         return loss
 
 
 def kl_within(nats: float) -> Recipe:
+    """A recipe with `KlBudget` as the `nll` objective."""
     return Recipe(objectives={"nll": KlBudget(nats)})
 
 
-def with_opening(
+def windows_and_first_chunk(
     turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig, extra_context_tokens: int
 ) -> list[Window]:
-    """The first chunk, which the base wrote, is learnt again with each later one."""
-    opening = tuple(book[: len(chunk.tokens)])
-    again = [Window(turn.prompt.header, (), (), opening, ())] if opening else []
-    return windows(turn, chunk, book, learning, extra_context_tokens) + again
+    """The windows of a chunk, and after them the first chunk of the book, which the base alone wrote."""
+    first_chunk = tuple(book[: len(chunk.tokens)])
+    replayed = [Window(turn.prompt.header, (), (), first_chunk, ())] if first_chunk else []
+    return windows(turn, chunk, book, learning, extra_context_tokens) + replayed
 
 
-WHOLE = ("generated.epochs=2", "generated.window_tokens=0", "generated.context_tokens=2048")
-"""The whole chunk after the whole context, in two passes, as in the paper."""
-DISTILL = ("generated.objective=distill", "generated.lr=2e-4", *WHOLE)
+WHOLE_CHUNKS = ("generated.epochs=2", "generated.window_tokens=0", "generated.context_tokens=2048")
+"""Whole chunks after the whole context, in two passes, as in the paper."""
+DISTILL = ("generated.objective=distill", "generated.lr=2e-4", *WHOLE_CHUNKS)
 NO_PENALTY = "decode.repetition_penalty=1.0"
 
-VARIANTS: dict[str, Variant] = {
-    "off": Variant(("learn=false",)),
-    "off, no penalty": Variant(("learn=false", NO_PENALTY)),
-    "paper": Variant(("recipe=paper",)),
-    "default": Variant(),
-    "nll 5e-5": Variant(("generated.lr=5e-5", *WHOLE)),
-    "nll 5e-5, no penalty": Variant(("generated.lr=5e-5", *WHOLE, NO_PENALTY)),
-    "nll 1e-5": Variant(("generated.lr=1e-5", *WHOLE)),
-    "nll 2e-5": Variant(("generated.lr=2e-5", *WHOLE)),
-    # As given text is learnt, but for the rate: as many steps, at half the cost and less.
+VARIANTS: dict[str, WritingVariant] = {
+    "off": WritingVariant(("learn=false",)),
+    "off, no penalty": WritingVariant(("learn=false", NO_PENALTY)),
+    "paper": WritingVariant(("recipe=paper",)),
+    "default": WritingVariant(),
+    "nll 5e-5": WritingVariant(("generated.lr=5e-5", *WHOLE_CHUNKS)),
+    "nll 5e-5, no penalty": WritingVariant(("generated.lr=5e-5", *WHOLE_CHUNKS, NO_PENALTY)),
+    "nll 1e-5": WritingVariant(("generated.lr=1e-5", *WHOLE_CHUNKS)),
+    "nll 2e-5": WritingVariant(("generated.lr=2e-5", *WHOLE_CHUNKS)),
+    # The windows of human text at other rates: as many steps as above, at half the cost or less.
     **{
-        f"nll {lr}, windows": Variant((f"generated.lr={lr}", "generated.context_tokens=256"))
+        f"nll {lr}, windows": WritingVariant((f"generated.lr={lr}", "generated.context_tokens=256"))
         for lr in ("1e-5", "2e-5", "4e-5")
     },
-    "nll 2e-5, no context": Variant(("generated.lr=2e-5", "generated.context_tokens=0")),
-    "nll 5e-5, first chunk replayed": Variant(("generated.lr=5e-5", *WHOLE), Recipe(windows=with_opening)),
-    "nll 2e-4": Variant(("generated.lr=2e-4", *WHOLE)),
-    "nll 2e-4, KL within 0.05": Variant(("generated.lr=2e-4", *WHOLE), kl_within(0.05)),
-    "nll 2e-4, KL within 0.02": Variant(("generated.lr=2e-4", *WHOLE), kl_within(0.02)),
-    "nll 5e-5, KL within 0.02": Variant(("generated.lr=5e-5", *WHOLE), kl_within(0.02)),
-    "distill 2e-4, teacher 2048": Variant((*DISTILL, "generated.teacher_context_tokens=2048")),
-    "distill 2e-4, teacher 4096": Variant((*DISTILL, "generated.teacher_context_tokens=4096")),
-    # A student that sees a quarter of the window learns from the first chunk on what stands in the rest.
+    "nll 2e-5, no context": WritingVariant(("generated.lr=2e-5", "generated.context_tokens=0")),
+    "nll 5e-5, first chunk replayed": WritingVariant(
+        ("generated.lr=5e-5", *WHOLE_CHUNKS), Recipe(windows=windows_and_first_chunk)
+    ),
+    "nll 2e-4": WritingVariant(("generated.lr=2e-4", *WHOLE_CHUNKS)),
+    "nll 2e-4, KL within 0.05": WritingVariant(("generated.lr=2e-4", *WHOLE_CHUNKS), kl_within(0.05)),
+    "nll 2e-4, KL within 0.02": WritingVariant(("generated.lr=2e-4", *WHOLE_CHUNKS), kl_within(0.02)),
+    "nll 5e-5, KL within 0.02": WritingVariant(("generated.lr=5e-5", *WHOLE_CHUNKS), kl_within(0.02)),
+    "distill 2e-4, teacher 2048": WritingVariant((*DISTILL, "generated.teacher_context_tokens=2048")),
+    "distill 2e-4, teacher 4096": WritingVariant((*DISTILL, "generated.teacher_context_tokens=4096")),
+    # A student that sees a quarter of the window has the rest to learn, from the first chunk on.
     **{
-        f"distill {lr}, teacher {teacher}, student 128": Variant(
+        f"distill {lr}, teacher {teacher}, student 128": WritingVariant(
             (
                 *DISTILL,
                 f"generated.lr={lr}",
@@ -140,7 +145,10 @@ VARIANTS: dict[str, Variant] = {
 def write_book(
     name: str, seed: int, tokens: int, sizes: tuple[int, int], model_name: str, probe: tuple[str, int] | None
 ) -> dict[str, Any]:
-    """Write one book under recipe `name`; its chunks and what was measured after each."""
+    """Write one book with recipe `name`. Returns its chunks, and the measures after each.
+
+    `sizes` are the tokens of a chunk and of the context; `probe` is a text and how many of its tokens to use.
+    """
     variant = VARIANTS[name]
     values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
     fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
@@ -155,61 +163,62 @@ def write_book(
     task = NovelTask(prompt, (), goal, size, model.tokenizer, whole_sentences=False)
     beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())
     held_out = held_out[: probe[1] if probe else 0]
-    look = LiveMeasures(model, prompt(()).header, (beginning, held_out), config.decode)
+    measure = LiveMeasures(model, prompt(()).header, (beginning, held_out), config.decode)
     state = WritingState.begin(model, config)
-    first = look(state)["probe"]
+    probe_before = measure(state)["probe"]
     chunks: list[dict[str, Any]] = []
     live: dict[int, Any] = {}
-    began = time.perf_counter()
+    start = time.perf_counter()
     backend = backend_for(model, config.decode.backend)
     for event in write(task, model, backend, state, config, recipe=variant.recipe):
         if isinstance(event, ChunkLearnt):
             chunks.append(asdict(event))
-            live[event.index] = look(state)
-    measured = [asdict(one) for one in measures_of(chunks, live)]
-    kept = [
+            live[event.index] = measure(state)
+    measured = [asdict(measures) for measures in measures_of(chunks, live)]
+    saved_chunks = [
         {key: chunk[key] for key in ("text", "rejection_reason", "train_losses", "nll_adapter")}
         for chunk in chunks
     ]
     return {
         "recipe": name,
         "seed": seed,
-        "probe_before": first,
+        "probe_before": probe_before,
         "measured": measured,
-        "chunks": kept,
-        "seconds": time.perf_counter() - began,
+        "chunks": saved_chunks,
+        "seconds": time.perf_counter() - start,
         "config": config.as_dict(),
     }
 
 
 @app.command()
 def run(
-    recipe: Annotated[list[str], typer.Option(help="Recipes to run; all without.")] = [],  # noqa: B006
+    recipe: Annotated[list[str], typer.Option(help="Recipes to run. Default: all.")] = [],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Seeds of the books.")] = [0, 1, 2],  # noqa: B006
     tokens: int = 8192,
     chunk_tokens: int = 512,
     context_tokens: int = 512,
     model: str = "smollm2-135m",
-    probe: Annotated[Path | None, typer.Option(help="Text of a person that is never learnt.")] = None,
+    probe: Annotated[Path | None, typer.Option(help="Human text that is never learnt.")] = None,
     probe_tokens: int = 2048,
     out: Path = Path("own.jsonl"),
 ) -> None:
-    """Write a book for each recipe and seed; one line of JSON each is added to `out`."""
+    """Write a book for each recipe and seed, and append a line of JSON for each to `out`."""
     if unknown := set(recipe) - VARIANTS.keys():
-        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(VARIANTS)}")
+        message = f"unknown recipe {', '.join(sorted(unknown))}; choose from {', '.join(VARIANTS)}"
+        raise typer.BadParameter(message)
     held_out = (read_text(probe), probe_tokens) if probe else None
-    for one in seed:
+    for number in seed:
         for name in recipe or VARIANTS:
-            result = write_book(name, one, tokens, (chunk_tokens, context_tokens), model, held_out)
+            result = write_book(name, number, tokens, (chunk_tokens, context_tokens), model, held_out)
             with out.open("a") as stream:
                 stream.write(json.dumps(result) + "\n")
-            typer.echo(f"{name}, seed {one}: {result['seconds']:.0f} s")
+            typer.echo(f"{name}, seed {number}: {result['seconds']:.0f} s")
 
 
 COLUMNS = {
     "nll_base": "NLL under the base",
     "repetition_in_chunk": "4-grams repeated in the chunk",
-    "repetition_in_book": "in the book",
+    "repetition_in_book": "4-grams repeated in the book",
     "distinct_3": "distinct 3-grams",
     "probe_ppl": "PPL of the probe",
     "recall_base": "recall NLL, base",
@@ -221,11 +230,11 @@ COLUMNS = {
 def table(
     files: list[Path], step: Annotated[int, typer.Option(help="Depth of a row, in tokens; 0: all.")] = 0
 ) -> None:
-    """One table of the books in `files`: means over the seeds."""
+    """Print one table of the books in `files`, with means over the seeds."""
     books: dict[str, list[Measures]] = {}
     seeds: dict[str, int] = {}
     for result in (json.loads(line) for file in files for line in file.read_text().splitlines()):
-        books.setdefault(result["recipe"], []).extend(Measures(**one) for one in result["measured"])
+        books.setdefault(result["recipe"], []).extend(Measures(**values) for values in result["measured"])
         seeds[result["recipe"]] = seeds.get(result["recipe"], 0) + 1
     print(f"| recipe | books | depth | {' | '.join(COLUMNS.values())} |")
     print(f"| {' | '.join(['---'] * (len(COLUMNS) + 3))} |")
@@ -235,6 +244,7 @@ def table(
 
 
 def figures(row: Measures) -> Iterable[str]:
+    """The cells of `COLUMNS`; "" for a value that was not measured."""
     return ("" if (value := getattr(row, name)) is None else f"{value:.3f}" for name in COLUMNS)
 
 

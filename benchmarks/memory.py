@@ -1,4 +1,4 @@
-"""What a whole run takes of memory, and what was planned for it. POSIX only (peak memory from getrusage)."""
+"""The memory of a whole run, and the plan for it. POSIX only (peak memory from getrusage)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from benchmarks.machine import machine, peak_resident
 
 
 def write_events(*arguments: str, home: Path) -> list[dict[str, Any]]:
-    """Run `templora write --json` and return its events."""
+    """Run `templora write --json`. Returns its events."""
     command = [*TEMPLORA, "write", "--json", "--premise", "A storm at sea.", *arguments]
     done = subprocess.run(command, env=environment(home), stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def committed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of committed chunks."""
     return [event for event in events if event["event"] == "chunk_committed"]
 
 
@@ -30,9 +31,9 @@ def memory(
     model: str = "smollm2-135m",
     chunk_tokens: int = 1024,
     context_tokens: int = 1024,
-    chunks: Annotated[int, typer.Option(help="The window is full from the second chunk on.")] = 2,
+    chunks: Annotated[int, typer.Option(help="Number of chunks; the window is full from the second on.")] = 2,
 ) -> None:
-    """Peak resident memory of a whole run: load, decode, score, train, commit."""
+    """Measure the peak resident memory of a whole run: load, decode, score, train, commit."""
     with tempfile.TemporaryDirectory() as home:
         events = write_events(
             *("--model", model, "--chunks", str(chunks)),
@@ -49,26 +50,26 @@ def memory(
 
 def plan(
     model: str = "smollm2-135m",
-    sizes: Annotated[list[int], typer.Option("--size", help="Chunk and context.")] = [256, 512, 1024],  # noqa: B006
-    checkpointing: Annotated[list[str], typer.Option(help="on, off.")] = ["on", "off"],  # noqa: B006
-    backend: Annotated[list[str], typer.Option(help="auto, eager.")] = ["auto"],  # noqa: B006
+    sizes: Annotated[list[int], typer.Option("--size", help="Chunk and context size.")] = [256, 512, 1024],  # noqa: B006
+    checkpointing: Annotated[list[str], typer.Option(help="on or off.")] = ["on", "off"],  # noqa: B006
+    backend: Annotated[list[str], typer.Option(help="auto or eager.")] = ["auto"],  # noqa: B006
 ) -> None:
-    """What `templora doctor` says that a book will take, beside the peak of one that is written.
+    """Compare the memory plan of `templora doctor` with the peak of a run.
 
-    An opening as long as the context is learnt, then a chunk is written and learnt with a full window.
+    The run learns an opening as long as the context, then writes and learns a chunk with a full window.
     """
     print(f"# {machine()}, {model}; GB")
     print("chunk and context\tcheckpointing\tbackend\tplan\tpeak\tplan over peak")
     for size in sizes:
-        for how in checkpointing:
+        for mode in checkpointing:
             for name in backend:
-                planned, peak = planned_and_peak(model, size, how, name)
-                shown = f"{planned / 1e9:.2f}\t{peak / 1e9:.2f}\t{planned / peak - 1:+.1%}"
-                print(f"{size}\t{how}\t{name}\t{shown}", flush=True)
+                planned, peak = planned_and_peak(model, size, mode, name)
+                figures = f"{planned / 1e9:.2f}\t{peak / 1e9:.2f}\t{planned / peak - 1:+.1%}"
+                print(f"{size}\t{mode}\t{name}\t{figures}", flush=True)
 
 
 def planned_and_peak(model: str, size: int, checkpointing: str, backend: str) -> tuple[int, int]:
-    """Bytes by the plan, and resident bytes at the peak of a whole run."""
+    """The planned bytes, and the peak resident bytes of a whole run."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "config.toml"
         settings.write_text(
@@ -76,13 +77,13 @@ def planned_and_peak(model: str, size: int, checkpointing: str, backend: str) ->
         )
         opening = Path(folder) / "opening.txt"
         opening.write_text("The sea was calm that day. " * (2 * size // 7), "utf-8")  # seven tokens each
-        under = environment(Path(folder), TEMPLORA_CONFIG=str(settings))
+        variables = environment(Path(folder), TEMPLORA_CONFIG=str(settings))
         flags = ["--model", model, "--chunk-tokens", str(size), "--context-tokens", str(size), "--json"]
-        told = subprocess.run(
-            [*TEMPLORA, "doctor", *flags], env=under, stdout=subprocess.PIPE, text=True, check=True
+        doctor = subprocess.run(
+            [*TEMPLORA, "doctor", *flags], env=variables, stdout=subprocess.PIPE, text=True, check=True
         )
         command = [*TEMPLORA, "write", "--from", str(opening), "--chunks", "1", *flags]
-        usage = usage_of(command, under)
+        usage = usage_of(command, variables)
     if usage.status:
         raise subprocess.CalledProcessError(usage.status, command)
-    return int(json.loads(told.stdout)["peak_bytes"]), usage.peak_bytes
+    return int(json.loads(doctor.stdout)["peak_bytes"]), usage.peak_bytes

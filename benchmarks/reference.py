@@ -1,8 +1,8 @@
-"""One chunk as the paper's public code makes it (arXiv 2401.11504), from its description.
+"""A chunk made as by the paper's public code (arXiv 2401.11504), written from its description.
 
-Merge the adapter into the base, let `generate` write a chunk of fixed length, take the adapter out again,
-and learn what was written in two passes, with the labels and the loss of transformers over the whole
-sequence. Nothing of templora is used here, nor its settings of the allocator.
+Merge the adapter into the base, write a chunk of fixed length with `generate`, unmerge the adapter, and learn
+the chunk in two passes, with the labels and the loss of transformers over the whole sequence. Nothing of
+templora is used here, not even its settings of the allocator.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ REPETITION_PENALTY = 1.12
 
 
 class Reference:
-    """A plain model with the paper's adapter on it. The rate is constant: its warm-up costs nothing."""
+    """A transformers model with the paper's adapter. The learning rate is constant: a warm-up has no cost."""
 
     def __init__(self, module: Any, *, merge: bool = True, dropout: float = DROPOUT) -> None:
-        """`module` is a transformers model; without `merge` it writes with the adapter live."""
+        """`module` is a transformers model. Without `merge`, it decodes with base and adapter unmerged."""
         lora = LoraConfig(
             r=RANK, lora_alpha=ALPHA, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
         )
         self.module = get_peft_model(module, lora)
         self.merge = merge
         self.form: Form = "merged" if merge else "live"
-        learnt = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(learnt, lr=LR, weight_decay=0.0)
+        trainable = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(trainable, lr=LR, weight_decay=0.0)
 
     def generate(self, prompt: Tensor, tokens: int, clock: Callable[[], float]) -> tuple[Tensor, list[float]]:
-        """So many tokens after `prompt` [1, n]; the sequence [1, n + tokens], and when the first and the
-        last of them came.
+        """Write `tokens` tokens after `prompt` [1, n].
+
+        Returns the sequence [1, n + tokens], and the times of the first and of the last token.
         """
         self.module.eval()
         if self.merge:
@@ -75,7 +76,7 @@ class Reference:
         return sequence, times
 
     def learn(self, context: Tensor, chunk: Tensor) -> list[float]:
-        """The passes over `context` [1, m] and `chunk` [1, n]; the loss before each, nats a token."""
+        """Learn `chunk` [1, n] after `context` [1, m]. Returns the loss before each pass, nats/token."""
         self.module.train()
         ids = torch.cat([context, chunk], -1)
         labels = torch.cat([torch.full_like(context, -100), chunk], -1)
@@ -89,26 +90,26 @@ class Reference:
         return losses
 
     def chunk(
-        self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
+        self, prompt: Sequence[int], text: Sequence[int], clock: Callable[[], float]
     ) -> dict[str, float]:
-        """Write `len(human)` tokens after `prompt` and learn them; seconds of each phase by `clock`."""
-        began = clock()
+        """Write `len(text)` tokens after `prompt` and learn them. Returns the seconds of each phase."""
+        start = clock()
         ids = torch.tensor([list(prompt)], device=self.module.device)
-        sequence, (first, last) = self.generate(ids, len(given), clock)
+        sequence, (first, last) = self.generate(ids, len(text), clock)
         written = clock()
         self.learn(ids[:, -TRAINING_CONTEXT:], sequence[:, len(prompt) :])
-        # To merge and to take out again is the price of this way of decoding, like the copy of another.
-        prepared = first - began + written - last
+        # Merging and unmerging count as preparation, like the 8-bit copy of templora.
+        prepared = first - start + written - last
         return {"prompt": prepared, "decode": last - first, "train": clock() - written}
 
-    def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
-        """Passes over such a chunk, and the floating-point operations that they need together."""
+    def train_work(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[int, int]:
+        """The passes over such a chunk, and the floating-point operations of all of them."""
         context = min(len(prompt), TRAINING_CONTEXT)
-        return PASSES, PASSES * step_flops(Work.of(self.module), context, len(given))
+        return PASSES, PASSES * step_flops(Work.of(self.module), context, len(text))
 
 
 def load(subject: Subject, *, merge: bool) -> Reference:
-    """Over that model; on a GPU, unless it is synthetic, in bfloat16, as in the paper's code."""
+    """Load the model of `subject`; on a GPU in bfloat16, as in the paper's code, unless it is synthetic."""
     device = torch.device(subject.device)
     if subject.synthetic:
         return Reference(synthetic.load(synthetic.CONFIGS[subject.synthetic], device), merge=merge)
@@ -118,17 +119,17 @@ def load(subject: Subject, *, merge: bool) -> Reference:
 
 
 class Arrivals(BaseStreamer):
-    """Notes when each token came out of `generate`, which hands over the prompt first."""
+    """Records the time of each token of `generate`, which passes the prompt first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self._prompt = True
 
     def put(self, value: Tensor) -> None:
-        """A token has come."""
+        """Record the time of a token."""
         if not self._prompt:
             self.times.append(time.perf_counter())
         self._prompt = False
 
     def end(self) -> None:
-        """That was all."""
+        """Do nothing; `generate` calls it after the last token."""

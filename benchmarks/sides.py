@@ -1,6 +1,7 @@
-"""What runs in the processes of `benchmarks.chunk`: a side that makes chunks, and what the machine could do.
+"""The tasks of the processes of `benchmarks.chunk`: to make the chunks of a side, and to measure the machine.
 
-Nothing heavy is imported here: what templora sets before torch is loaded must not reach the reference.
+Nothing heavy is imported at the top: the settings that templora makes before torch is loaded must not reach
+the reference.
 """
 
 from __future__ import annotations
@@ -13,42 +14,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.machine import machine, peak_resident
-from benchmarks.subject import Cost, Device, Subject, Synthetic
+from benchmarks.subject import ChunkCost, Device, Subject, Synthetic
 
 if TYPE_CHECKING:
     from benchmarks.bounds import Sizes
 
 SIDES = {
     "reference": "the paper's code: merge, generate, unmerge, two passes over the whole sequence",
-    "live": "the same, with the adapter live while it writes",
-    "default": "templora's recipe for own text, as write runs it",
-    "eager": "the same, decoded by the model itself",
-    "paper": "templora with --recipe paper",
-    "human": "templora's recipe for given text, which is read and learnt",
+    "live": "the reference without merging: it decodes with base and adapter",
+    "default": "templora write with its default settings",
+    "eager": "the default, with the eager backend",
+    "paper": "templora write with --recipe paper",
+    "human": "templora reads and learns human text",
 }
 
 
 class Side(Protocol):
-    """What makes chunks: `reference.Reference` or `loop.Loop`."""
+    """Makes chunks: `reference.Reference` or `loop.TemploraSide`."""
 
     form: Any
-    """Of the weights that decoding reads: a `bounds.Form`."""
+    """The weights that decoding reads, a `bounds.Form`."""
     module: Any
 
-    def chunk(self, prompt: list[int], given: list[int], clock: Callable[[], float]) -> dict[str, float]:
-        """Make a chunk after `prompt`, as long as `human` or `human` itself; seconds of each phase."""
+    def chunk(self, prompt: list[int], text: list[int], clock: Callable[[], float]) -> dict[str, float]:
+        """Write `len(text)` tokens after `prompt`, or read `text`. Returns the seconds of each phase."""
 
-    def train_work(self, prompt: list[int], given: list[int]) -> tuple[int, int]:
-        """Passes over such a chunk, and the floating-point operations that they need together."""
+    def train_work(self, prompt: list[int], text: list[int]) -> tuple[int, int]:
+        """The passes over such a chunk, and the floating-point operations of all of them."""
 
 
 _sides: dict[str, Side] = {}
-"""Those that this process has loaded, by name."""
+"""The sides that this process has loaded, by name."""
 
 
 def begin(name: str, subject: Subject) -> None:
-    """Load the model as side `name` does."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it advises to install kernels
+    """Load side `name` with its model."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its advice to install kernels
     if name in ("reference", "live"):
         from benchmarks import reference
 
@@ -61,22 +62,22 @@ def begin(name: str, subject: Subject) -> None:
         _sides[name] = loop.load(subject, recipe, "human" if name == "human" else "generated", backend)
 
 
-def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
-    """Let side `name`, which has begun, make a chunk after `prompt`, as long as `human`."""
+def one_chunk(name: str, prompt: list[int], text: list[int]) -> ChunkCost:
+    """Make a chunk with side `name`, which is loaded; see `Side.chunk`."""
     import torch
 
     from benchmarks.bounds import Work, cache_bytes, clock_on, weight_bytes
 
     side, module = _sides[name], _sides[name].module
-    seconds = side.chunk(prompt, given, clock_on(module.device))
-    passes, flops = side.train_work(prompt, given)
-    cached = cache_bytes(Work.of(module), len(prompt), len(given), module.dtype.itemsize)
+    seconds = side.chunk(prompt, text, clock_on(module.device))
+    passes, flops = side.train_work(prompt, text)
+    cached = cache_bytes(Work.of(module), len(prompt), len(text), module.dtype.itemsize)
     on_gpu = module.device.type == "cuda"
     if on_gpu:
-        torch.cuda.empty_cache()  # the sides share the card
-    return Cost(
+        torch.cuda.empty_cache()  # the sides share the GPU
+    return ChunkCost(
         seconds,
-        decoded_tokens=len(given) if seconds["decode"] else 0,
+        decoded_tokens=len(text) if seconds["decode"] else 0,
         read_bytes=weight_bytes(module, side.form) + cached,
         passes=passes,
         train_flops=flops,
@@ -85,35 +86,35 @@ def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
 
 
 def rates(device: Device, sizes: Sizes | None = None) -> dict[str, Any]:
-    """What the machine is, and what it could do: bytes and floating-point operations a second.
+    """Describe the machine and measure its bounds, in bytes and floating-point operations a second.
 
-    `sizes` are those of the trials; by default those of `bounds.SIZES`.
+    `sizes` are the sizes of the trials, by default those of `bounds.SIZES`.
     """
     import torch
 
     from benchmarks.bounds import SIZES, product_rate, read_bandwidth
 
     on_gpu = device == "cuda"
-    place, sizes = torch.device(device), sizes or SIZES[device]
+    torch_device, sizes = torch.device(device), sizes or SIZES[device]
     return {
         "machine": machine(),
         "device": torch.cuda.get_device_name() if on_gpu else torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "read_bandwidth": read_bandwidth(place, sizes.read_bytes),
-        "product_rate": product_rate(place, torch.bfloat16 if on_gpu else torch.float32, sizes.rows),
+        "read_bandwidth": read_bandwidth(torch_device, sizes.read_bytes),
+        "product_rate": product_rate(torch_device, torch.bfloat16 if on_gpu else torch.float32, sizes.rows),
     }
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model, as templora's `--model` finds it. Raises TemploraError."""
+    """The folder of a model, by a name as for `--model` of templora. Raises TemploraError."""
     from templora_cli.engine.models import catalog
 
     return catalog.resolve(name, lambda text: print(text, file=sys.stderr))
 
 
 def token_ids(folder: Path | None, synthetic: Synthetic | None, book: Path | None, count: int) -> list[int]:
-    """The first `count` tokens of a text, fewer where it is shorter; random ones without a text."""
+    """The first `count` tokens of a book, or fewer if it is shorter; random tokens without a book."""
     if book is not None:
         from transformers import AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""What `benchmarks.chunk` measures, and what it finds of one chunk. Nothing heavy is imported here."""
+"""The subject of `benchmarks.chunk`, and the measurements of one chunk. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ Synthetic = Literal["135m", "1b", "7b", "14b"]
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that all sides run, and how."""
+    """The model that all sides run, and its settings."""
 
     device: Device
     folder: Path | None
-    """Of the model; None where it is synthetic."""
+    """The folder of the model; None if it is synthetic."""
     synthetic: Synthetic | None
     context_tokens: int
     chunk_tokens: int
     checkpointing: Checkpointing = "off"
-    """Of gradients, in templora's sides."""
+    """Gradient checkpointing in the sides that run templora."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one chunk on one side."""
+class ChunkCost:
+    """The cost of one chunk of one side."""
 
     seconds: dict[str, float]
-    """By phase; what makes the weights ready for decoding is in "prompt"."""
+    """Seconds of each phase; "prompt" includes preparing the weights for decoding."""
     decoded_tokens: int
     read_bytes: float
-    """Of weights, adapter and cache for a decoded token, the mean over all but the first."""
+    """Bytes of weights, adapter and cache that a decoded token reads: the mean over all but the first."""
     passes: int
     train_flops: int
-    """That the passes together need (`bounds.step_flops`)."""
+    """Floating-point operations of all passes (`bounds.step_flops`)."""
     peak_bytes: int
-    """Of the process so far: its resident memory or, on a GPU, torch's allocations there."""
+    """Peak of the process so far: resident memory or, on a GPU, memory allocated there by torch."""
 
     @property
     def total(self) -> float | None:
-        """Seconds of the whole chunk; None where nothing was written."""
+        """Seconds of the whole chunk; None if nothing was written."""
         return sum(self.seconds.values()) if self.decoded_tokens else None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of decoding after the first token."""
+        """The speed of decoding after the first token; None if nothing was written."""
         return (self.decoded_tokens - 1) / self.seconds["decode"] if self.decoded_tokens else None
 
     @property
@@ -58,5 +58,5 @@ class Cost:
 
     @property
     def train_pass(self) -> float:
-        """Seconds of one."""
+        """Seconds of one pass."""
         return self.train / self.passes

@@ -1,4 +1,4 @@
-"""A two-layer random Llama with a tokenizer of characters and bytes: real classes, milliseconds."""
+"""A two-layer random Llama with a byte tokenizer: real transformers classes that run in milliseconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHAT_TEMPLATE = (
 
 
 def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
-    """Every byte is the token of its number, so a character outside of ASCII is spread over several."""
+    """A tokenizer with the byte values as token ids; a character outside ASCII has several tokens."""
     vocabulary = {symbol: byte for byte, symbol in bytes_to_unicode().items()}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -34,7 +34,7 @@ def byte_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
 def save_tiny_model(
     folder: Path, *, chat: bool = True, seed: int = 0, positions: int = 4096, layers: int = 2
 ) -> Path:
-    """A model folder as `--model` takes it."""
+    """Save a random model in a folder, for `--model`. Returns the folder."""
     tokenizer = byte_tokenizer(chat=chat)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -51,7 +51,7 @@ def save_tiny_model(
             tie_word_embeddings=True,
         )
         model = LlamaForCausalLM(config)
-        # Letters and spaces likelier than other bytes, so that what it writes looks like text.
+        # Letters and spaces become likelier than other bytes, so that its output looks like text.
         with torch.no_grad():
             for character in string.ascii_lowercase + "   .":
                 token = tokenizer.encode(character, add_special_tokens=False)[0]

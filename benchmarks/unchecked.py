@@ -1,8 +1,8 @@
-"""Goes on with a translation in which every paragraph passes its checks.
+"""Resume a translation without checks, so that every paragraph passes and is learnt.
 
     python -m benchmarks.unchecked SESSION
 
-The tiny model says nothing that passes one, and what fails is not learnt.
+The output of the tiny model passes no check, and a paragraph that fails is not learnt.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from templora_cli.translation.kind import Translation
 
 
 def main(session: str) -> None:
+    """Resume the session, and print its events as JSON."""
     engine = Engine(kinds={"translation": Translation(check=lambda *_: [])})
     view = JsonView(sys.stdout)
     with runner.resume(session, notify=view.show, engine=engine) as run:

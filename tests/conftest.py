@@ -1,4 +1,4 @@
-"""Fixtures: a home of its own for every test, and a tiny real model."""
+"""Fixtures: a separate home for every test, and tiny models of real classes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if not torch.cuda.is_available():  # Triton reads it when transformers imports i
 from benchmarks.tiny_model import save_tiny_model
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
-"""For the slow tests, which would otherwise fetch the embedded model every time."""
+"""The cache of the slow tests, which would otherwise download the embedded model every time."""
 
 
-# How long an example takes says more about what else the machine does.
+# The time of an example depends on other load of the machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sessions, models and settings of a test stay in its own folder."""
+    """Keep sessions, models and settings of a test in its temporary folder. Returns `TEMPLORA_HOME`."""
     home = tmp_path / "home"
     monkeypatch.setenv("TEMPLORA_HOME", str(home))
     monkeypatch.setenv("TEMPLORA_CACHE", str(tmp_path / "cache"))
@@ -42,13 +42,13 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny chat model."""
+    """The folder of a tiny chat model."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny model without a chat template."""
+    """The folder of a tiny model without a chat template."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny-base"), chat=False, seed=1)
 
 
@@ -56,14 +56,14 @@ FULL = """
     commands/ engine/decoding/cpu/ engine/decoding/cuda/ engine/decoding/test_sampling engine/kernels/
     engine/models/test_gguf engine/models/test_loading engine/test_heap evaluation/
     sessions/test_checkpoint sessions/test_exact sessions/test_history sessions/test_manifest
-    test_api test_chunk_benchmark test_depth test_generated_docs test_own_recipes test_prepare test_recipes
+    test_api test_chunk_benchmark test_depth test_generated_docs test_generated_text test_prepare test_recipes
     test_runner test_startup test_task_kinds test_wheel translation/test_task
 """
-"""What begins processes, compiles kernels, writes whole books or takes long: `make quick` leaves it out."""
+"""Tests that start processes, compile kernels, write whole books or take long; `make quick` skips them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them."""
+    """Mark the tests in `FULL`."""
     tests = Path(__file__).parent
     for item in items:
         if item.path.relative_to(tests).as_posix().startswith(tuple(FULL.split())):

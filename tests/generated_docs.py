@@ -1,7 +1,7 @@
-"""What stands between marks in the pages of docs/ is made from the code: `python -m tests.generated_docs`.
+"""Generate the marked parts of the pages in docs/ from the code: `python -m tests.generated_docs`.
 
 <!-- made: [decode] -->
-the settings of that table
+the settings of this table
 <!-- end -->
 """
 
@@ -34,11 +34,11 @@ from templora_cli.config import (
 
 DOCS = Path(__file__).parents[1] / "docs"
 BILLIONS = (0.135, 0.6, 4, 7, 14)
-"""Parameters of models for which learning rates are shown."""
+"""Numbers of parameters for which the page lists learning rates."""
 
 
 def commands_of(group: typer.Typer, name: str = "templora") -> Iterator[tuple[str, Any]]:
-    """What is typed for each command, groups among them, in the order of `--help`; and its function."""
+    """The words and the function of each command in the order of `--help`; a group has None."""
     yield name, None
     for info in group.registered_commands:
         assert info.callback is not None
@@ -54,36 +54,36 @@ WITH_FLAG = {setting for flags in FLAGS for setting in flags.settings}
 
 
 def help_of(command: str) -> str:
-    """`--help` as in a terminal of 100 columns without colours."""
-    plain = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONUTF8": "1"}
+    """The output of `--help` in a terminal of 100 columns without colours."""
+    terminal = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONUTF8": "1"}
     arguments = [sys.executable, "-m", "templora_cli", *command.split()[1:], "--help"]
-    done = subprocess.run(arguments, env={**os.environ, **plain}, capture_output=True, check=True)
+    done = subprocess.run(arguments, env={**os.environ, **terminal}, capture_output=True, check=True)
     lines = done.stdout.decode("utf-8").replace("python -m templora_cli", "templora").splitlines()
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def section(command: str, said: str) -> str:
-    """The part of cli.md that holds the help of a command."""
-    return f"\n## {command}\n\n```text\n$ {command} --help\n\n{said}\n```\n"
+def section(command: str, help_text: str) -> str:
+    """The section of cli.md with the help of a command."""
+    return f"\n## {command}\n\n```text\n$ {command} --help\n\n{help_text}\n```\n"
 
 
 def links() -> str:
-    """To the sections of all commands."""
+    """Links to the sections of all commands."""
     return "".join(f"- [{name}](#{name.replace(' ', '-')})\n" for name in COMMANDS)
 
 
 def table(*rows: tuple[str, ...]) -> str:
-    """A Markdown table; the first row is its head."""
+    """A Markdown table; the first row is the head."""
     head, *body = [f"| {' | '.join(row)} |\n" for row in rows]
     return "".join([head, f"| {' | '.join('---' for _ in rows[0])} |\n", *body])
 
 
 def settings_table(name: str, owner: type) -> str:
-    """The settings of a table of TOML; of the top level where it has no name."""
+    """The settings of a TOML table, or those of the top level for the name ""."""
     rows = [
         (
             f"`{field.name}`",
-            shown(field.default),
+            toml_value(field.default),
             range_of(field),
             f"`{flag_name(setting)}`" if setting in WITH_FLAG else "",
             field.metadata["help"],
@@ -94,15 +94,15 @@ def settings_table(name: str, owner: type) -> str:
     return table(("setting", "default", "may be", "flag", "meaning"), *rows)
 
 
-def shown(value: Any) -> str:
-    """A value as TOML has it."""
+def toml_value(value: Any) -> str:
+    """A value as it is written in TOML."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
 def range_of(field: Field[Any]) -> str:
-    """Which values a setting may have."""
+    """The values that a setting may have."""
     limits = field.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
@@ -110,35 +110,35 @@ def range_of(field: Field[Any]) -> str:
         return "`true`, `false`"
     if isinstance(field.default, str):
         return "a text"
-    most = limits["at_most"]
-    low = str(limits["at_least"]) if limits["above"] is None else f"above {limits['above']}"
-    # Bounds as high as that only keep out typing errors.
-    return f"{low} or more" if most is None or most >= MAX_TOKENS else f"{low} to {most}"
+    maximum = limits["at_most"]
+    minimum = str(limits["at_least"]) if limits["above"] is None else f"above {limits['above']}"
+    # Bounds as high as `MAX_TOKENS` only catch typing errors.
+    return f"{minimum} or more" if maximum is None or maximum >= MAX_TOKENS else f"{minimum} to {maximum}"
 
 
 def differences(values: Mapping[str, Mapping[str, Any]], *names: str) -> str:
-    """Settings beside their defaults, where the values are others."""
+    """The settings in `values` that differ from their defaults, with both values."""
     rows = [
-        (f"`{table}.{key}`", shown(usual), shown(value))
+        (f"`{table}.{key}`", toml_value(default), toml_value(value))
         for table, keys in values.items()
         for key, value in keys.items()
-        if value != (usual := FIELDS[table, key].default)
+        if value != (default := FIELDS[table, key].default)
     ]
     return table(("setting", *(f"`{name}`" for name in names)), *rows)
 
 
 def rates() -> str:
-    """The learning rates that 0 stands for, with AdamW."""
-    given = {size: learning_rate_for(int(size * 1e9), "adamw") for size in BILLIONS}
+    """The learning rates of AdamW that are chosen for a rate of 0."""
+    by_size = {size: learning_rate_for(int(size * 1e9), "adamw") for size in BILLIONS}
     rows = [
         (f"{size} billion", f"{rate:g}", f"{float(f'{GENERATED_LR_SHARE * rate:.1e}'):g}")
-        for size, rate in given.items()
+        for size, rate in by_size.items()
     ]
     return table(("parameters of the model", "a person's text", "the model's own text"), *rows)
 
 
-def made(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]]:
-    """All that is made, by the names in the marks."""
+def generated_parts(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]]:
+    """Functions that generate the parts, by their names in the marks."""
     return {
         "links": links,
         "commands": lambda: "".join(section(name, help_of(name)) for name in COMMANDS),
@@ -150,8 +150,8 @@ def made(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]
     }
 
 
-def renewed(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
-    """A page with everything between marks made anew."""
+def regenerate(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The page with every marked part generated again."""
 
     def fill(mark: re.Match[str]) -> str:
         return f"{mark[1]}{parts[mark[2]]()}{mark[3]}"
@@ -160,8 +160,8 @@ def renewed(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 
 if __name__ == "__main__":
-    parts = made()
+    parts = generated_parts()
     for page in DOCS.glob("*.md"):
         text = page.read_text("utf-8")
-        if (new := renewed(text, parts)) != text:
+        if (new := regenerate(text, parts)) != text:
             page.write_text(new, "utf-8")

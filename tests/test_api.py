@@ -1,4 +1,4 @@
-"""The example of docs/api.md does what it says: here, in a thread, and in a process of its own."""
+"""The example of docs/api.md runs, in a thread and in a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 @pytest.fixture
 def example(tiny_model: Path) -> str:
-    """The code of the page, with the tiny model in place of the embedded one."""
+    """The code of the page, with the tiny model instead of the embedded one."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert 'smollm2-135m"' in code and '"chunk_tokens": 128' in code
     return code.replace("smollm2-135m", str(tiny_model)).replace('"chunk_tokens": 128', '"chunk_tokens": 16')
@@ -30,23 +30,23 @@ def assert_written(printed: str) -> None:
     assert int(lines[-1].split()[1]) > 256
 
 
-def test_in_a_thread(example: str, capsys: pytest.CaptureFixture[str]) -> None:
-    failed: list[BaseException] = []
+def test_the_example_runs_in_a_thread(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
             exec(compile(example, str(PAGE), "exec"), {})
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert not failed, failed
+    assert not errors, errors
     assert_written(capsys.readouterr().out)
 
 
-def test_in_a_process_of_its_own(example: str) -> None:
+def test_the_example_runs_in_a_separate_process(example: str) -> None:
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_written(done.stdout)

@@ -1,4 +1,4 @@
-"""The yardstick: its reference and its counts against sums by hand, and that a run reports all it says."""
+"""The chunk benchmark: its reference and counts match sums by hand, and its report is complete."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from benchmarks.__main__ import app
 from benchmarks.chunk import (
     Measured,
     compare,
+    default_sides,
     measure,
     medians,
-    process,
     ratios,
     report_of,
     show,
-    usual_sides,
+    worker_process,
 )
 from benchmarks.reference import Reference
 from benchmarks.sides import begin, one_chunk, rates
-from benchmarks.subject import Cost, Subject, Synthetic
+from benchmarks.subject import ChunkCost, Subject, Synthetic
 from templora_cli.config import SessionConfig
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.sessions.steps import committed_steps, read_chunks
@@ -50,9 +50,9 @@ TINY = LlamaConfig(
     num_attention_heads=4,
     num_key_value_heads=2,
     tie_word_embeddings=True,
-    attn_implementation="eager",  # torch counts the operations of no other one on a CPU
+    attn_implementation="eager",  # on a CPU torch counts the operations of no other implementation
 )
-# Its weights by hand: query and out, key and value, gate, up and down, of two layers; and the head.
+# Its weights by hand: query, output, key, value, gate, up and down of two layers, and the head.
 FIRST_INPUTS = 64 * 64 + 2 * 64 * 32
 BLOCKS = 2 * (FIRST_INPUTS + 64 * 64 + 3 * 64 * 128)
 HEAD = 384 * 64
@@ -63,59 +63,59 @@ ADAPTER = 2 * RANK * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128))
 
 
 SMALL = bounds.Sizes(read_bytes=1 << 20, rows=64)
-"""The machine is measured in milliseconds."""
+"""Sizes with which a machine is measured in milliseconds."""
 
 
 def thread() -> ThreadPoolExecutor:
-    """In place of a process: this one has torch already."""
+    """Replaces a worker process, which would load torch again."""
     return ThreadPoolExecutor(1)
 
 
-compare_here = partial(compare, start=thread, measure_machine=partial(rates, sizes=SMALL))
+compare_in_threads = partial(compare, start=thread, measure_machine=partial(rates, sizes=SMALL))
 
 
-def plain(folder: Path) -> Any:
+def load_base(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def learnt_a_little(made: Reference) -> Reference:
-    """The same adapter each time, and one that does something."""
+def set_adapter(reference: Reference) -> Reference:
+    """Give the adapter weights that have an effect, the same each time."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, parameter in made.module.named_parameters():
+        for name, parameter in reference.module.named_parameters():
             if "lora_" in name:
                 parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return made
+    return reference
 
 
-def test_the_reference_learns_what_adamw_by_hand_learns(tiny_model: Path) -> None:
-    made = learnt_a_little(Reference(plain(tiny_model), dropout=0.0))
-    hand = learnt_a_little(Reference(plain(tiny_model), dropout=0.0))
+def test_the_reference_learns_like_adamw_by_hand(tiny_model: Path) -> None:
+    reference = set_adapter(Reference(load_base(tiny_model), dropout=0.0))
+    hand = set_adapter(Reference(load_base(tiny_model), dropout=0.0))
     context, chunk = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[9, 10, 11]])
-    losses = made.learn(context, chunk)
+    losses = reference.learn(context, chunk)
 
-    learnt = [p for p in hand.module.parameters() if p.requires_grad]
-    first, second = ([torch.zeros_like(p) for p in learnt] for _ in range(2))
+    expected = [p for p in hand.module.parameters() if p.requires_grad]
+    first, second = ([torch.zeros_like(p) for p in expected] for _ in range(2))
     by_hand = []
     for step in (1, 2):
         logits = hand.module(input_ids=torch.cat([context, chunk], -1)).logits[0, 3:6]
         loss = cross_entropy(logits, chunk[0])
         by_hand.append(loss.item())
-        for p, m, v, g in zip(learnt, first, second, torch.autograd.grad(loss, learnt), strict=True):
+        for p, m, v, g in zip(expected, first, second, torch.autograd.grad(loss, expected), strict=True):
             m.mul_(0.9).add_(0.1 * g)
             v.mul_(0.999).add_(0.001 * g * g)
             with torch.no_grad():
                 p -= 5e-5 * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
     assert losses == pytest.approx(by_hand, rel=1e-5) and losses[1] < losses[0]
-    ours = [p for p in made.module.parameters() if p.requires_grad]
-    for one, other in zip(ours, learnt, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    ours = [p for p in reference.module.parameters() if p.requires_grad]
+    for weight, expected_weight in zip(ours, expected, strict=True):
+        torch.testing.assert_close(weight, expected_weight, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("merge", [True, False])
 def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model: Path, merge: bool) -> None:
-    made = learnt_a_little(Reference(plain(tiny_model), merge=merge))
-    weight = made.module.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight
+    reference = set_adapter(Reference(load_base(tiny_model), merge=merge))
+    weight = reference.module.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight
     before = weight.clone()
     prompt = torch.tensor([[5, 6, 7, 8]])
 
@@ -123,40 +123,40 @@ def test_the_reference_writes_greedily_with_the_adapter_and_a_penalty(tiny_model
         ids = prompt.tolist()[0]
         with torch.no_grad():
             while len(ids) < 16:
-                scores = made.module(input_ids=torch.tensor([ids])).logits[0, -1]
+                scores = reference.module(input_ids=torch.tensor([ids])).logits[0, -1]
                 for token in set(ids):
                     scores[token] *= penalty if scores[token] < 0 else 1 / penalty
                 scores[end] = -torch.inf
                 ids.append(int(scores.argmax()))
         return ids
 
-    made.module.eval()
-    settings = made.module.get_base_model().generation_config
-    settings.eos_token_id = by_hand(1.12, settings.eos_token_id)[4]  # it would come at once
-    sequence, (first, last) = made.generate(prompt, 12, time.perf_counter)
+    reference.module.eval()
+    settings = reference.module.get_base_model().generation_config
+    settings.eos_token_id = by_hand(1.12, settings.eos_token_id)[4]  # the first token if it were not banned
+    sequence, (first, last) = reference.generate(prompt, 12, time.perf_counter)
     assert first < last
-    torch.testing.assert_close(weight, before)  # taken out again
+    torch.testing.assert_close(weight, before)  # unmerged
     assert sequence.tolist() == [by_hand(1.12, settings.eos_token_id)]
     assert sequence.tolist() != [by_hand(1.0, settings.eos_token_id)]
 
 
-def test_operations_are_those_that_torch_counts() -> None:
-    made = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False), dropout=0.0)
-    work = bounds.Work.of(made.module)
-    assert (work.blocks, work.head, work.adapter) == (BLOCKS, HEAD, ADAPTER)
-    assert (work.queries, work.cached, work.windows) == (64, 64, (None, None))
+def test_operations_match_the_counts_of_torch() -> None:
+    module = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False), dropout=0.0).module
+    work = bounds.Work.of(module)
+    assert (work.block_weights, work.head_weights, work.adapter_weights) == (BLOCKS, HEAD, ADAPTER)
+    assert (work.query_size, work.cache_size, work.windows) == (64, 64, (None, None))
     with FlopCounterMode(display=False) as counter:
-        chunk_nll(made.module, range(20), range(30)).mean().backward()
-    places = 20 + 30 - 1
-    attention = 2 * 12 * 64 * (places * (places + 1) // 2)  # a place sees those before it and itself
-    products = 4 * places * BLOCKS + 6 * places * ADAPTER + 4 * 30 * HEAD
+        chunk_nll(module, range(20), range(30)).mean().backward()
+    positions = 20 + 30 - 1
+    attention = 2 * 12 * 64 * (positions * (positions + 1) // 2)  # up to and including each position
+    products = 4 * positions * BLOCKS + 6 * positions * ADAPTER + 4 * 30 * HEAD
     assert bounds.step_flops(work, 20, 30) == products + attention
-    # Torch leaves out the gradient of the first layer's input, and counts what a mask then hides.
-    left_out = 2 * places * (FIRST_INPUTS + ADAPTER_INPUTS)
-    assert counter.get_total_flops() == products - left_out + 2 * 12 * 64 * places**2
+    # Torch skips the gradient of the first layer's input, and counts masked positions.
+    skipped = 2 * positions * (FIRST_INPUTS + ADAPTER_INPUTS)
+    assert counter.get_total_flops() == products - skipped + 2 * 12 * 64 * positions**2
 
 
-def test_bytes_of_the_weights_in_each_form() -> None:
+def test_weight_bytes_of_each_form_are_counted() -> None:
     module = Reference(synthetic.build(TINY, CPU, torch.float32, nf4=False)).module
     assert bounds.weight_bytes(module, "merged") == 4 * (BLOCKS + HEAD + NORMS)
     assert bounds.weight_bytes(module, "live") == 4 * (BLOCKS + HEAD + NORMS + ADAPTER)
@@ -164,46 +164,47 @@ def test_bytes_of_the_weights_in_each_form() -> None:
     assert bounds.weight_bytes(module, "int8") == BLOCKS + HEAD + 4 * rows + 4 * NORMS
 
 
-def test_four_bits_are_counted_with_their_scales_and_the_scales_of_those() -> None:
+def test_nf4_weights_are_counted_with_both_levels_of_scales() -> None:
     module = synthetic.build(TINY, CPU, torch.float32, nf4=True)
-    assert bounds.Work.of(module).blocks == BLOCKS
-    # Every 64 weights have a scale of a byte, every 256 of these one of four; in 14 linear layers.
-    of_scales = 4 * sum(
+    assert bounds.Work.of(module).block_weights == BLOCKS
+    # In each of 14 linear layers, 64 weights share a scale of 1 byte, and 256 scales share one of 4 bytes.
+    second_level = 4 * sum(
         -(-weights // (64 * 256)) for weights in 2 * [4096, 2048, 2048, 4096, 8192, 8192, 8192]
     )
-    held = BLOCKS // 2 + BLOCKS // 64 + of_scales
-    assert bounds.weight_bytes(module, "live") == held + 4 * (HEAD + NORMS)
+    packed = BLOCKS // 2 + BLOCKS // 64 + second_level
+    assert bounds.weight_bytes(module, "live") == packed + 4 * (HEAD + NORMS)
 
 
-def test_bytes_of_the_cache_are_those_that_the_layers_see() -> None:
-    work = bounds.Work(0, 0, 0, queries=8, cached=16, windows=(None, 6))
-    # After a prompt of 4, the second, third and fourth token see 5, 6 and 7 places, or 6 at most.
+def test_cache_bytes_count_the_visible_positions_of_each_layer() -> None:
+    work = bounds.Work(0, 0, 0, query_size=8, cache_size=16, windows=(None, 6))
+    # After a prompt of 4, tokens 2, 3 and 4 see 5, 6 and 7 positions, or at most 6 with a window.
     assert bounds.cache_bytes(work, 4, 4, itemsize=2) == 16 * 2 * (18 + 17) / 3
     assert bounds.cache_bytes(work, 4, 1, itemsize=2) == 0
 
 
-def test_the_machine_is_measured() -> None:
-    found = rates("cpu", SMALL)
-    assert 1e8 < found["read_bandwidth"] < 1e13 and 1e8 < found["product_rate"] < 1e15
+def test_the_rates_of_the_machine_are_plausible() -> None:
+    measured = rates("cpu", SMALL)
+    assert 1e8 < measured["read_bandwidth"] < 1e13 and 1e8 < measured["product_rate"] < 1e15
 
 
 @pytest.mark.parametrize("nf4", [False, True])
 def test_a_synthetic_model_is_the_same_in_every_process(nf4: bool) -> None:
-    one = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
-    torch.rand(1)  # another state of the process's own random numbers
-    other = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
-    linear = one.model.layers[1].mlp.up_proj
+    first = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
+    torch.rand(1)  # moves the generator of the process
+    second = synthetic.build(TINY, CPU, torch.float32, nf4=nf4)
+    linear = first.model.layers[1].mlp.up_proj
     assert (type(linear).__name__ == "Linear4bit") == nf4
-    assert type(one.lm_head) is torch.nn.Linear and one.lm_head.weight is one.model.embed_tokens.weight
-    assert not torch.equal(linear.weight, one.model.layers[0].mlp.up_proj.weight)
+    assert type(first.lm_head) is torch.nn.Linear
+    assert first.lm_head.weight is first.model.embed_tokens.weight
+    assert not torch.equal(linear.weight, first.model.layers[0].mlp.up_proj.weight)
     ids = torch.arange(12)[None]
     with torch.no_grad():
-        logits = one(ids).logits
-        assert torch.equal(logits, other(ids).logits)
+        logits = first(ids).logits
+        assert torch.equal(logits, second(ids).logits)
     assert logits.isfinite().all() and logits.std() > 0
 
 
-def test_every_shape_has_a_name() -> None:
+def test_synthetic_models_have_the_sizes_of_their_names() -> None:
     assert set(get_args(Synthetic)) == synthetic.CONFIGS.keys()
     with torch.device("meta"):
         sizes = {
@@ -218,7 +219,7 @@ def test_every_shape_has_a_name() -> None:
     }
 
 
-def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
+def test_templora_makes_and_commits_chunks(tiny_model: Path) -> None:
     subject = Subject("cpu", tiny_model, None, 32, 24)
     side = loop.load(subject, "default", "generated")
     side.config = replace(side.config, session=SessionConfig(keep_checkpoints=2, grid_checkpoints=0))
@@ -229,14 +230,14 @@ def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
     assert any(not torch.equal(weight, before[name]) for name, weight in side.state.adapter.items())
     chunks = read_chunks(side.steps)
     assert [len(chunk["tokens"]) for chunk in chunks] == [24] * 4 and chunks[0]["origin"] == "generated"
-    whole = [step for step in committed_steps(side.steps) if (step / "adapter.safetensors").exists()]
-    assert len(whole) == 2
+    checkpoints = [step for step in committed_steps(side.steps) if (step / "adapter.safetensors").exists()]
+    assert len(checkpoints) == 2
 
 
-def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None:
+def test_the_work_of_human_text_is_the_work_of_its_windows(tiny_model: Path) -> None:
     side = loop.load(Subject("cpu", tiny_model, None, 400, 300), "default", "human")
-    given = [number % 200 for number in range(300)]
-    passes, flops = side.train_work(given + given[:100], given)
+    text = [number % 200 for number in range(300)]
+    passes, flops = side.train_work(text + text[:100], text)
     work, learning = bounds.Work.of(side.module), side.config.human
     assert (passes, learning.window_tokens, learning.context_tokens) == (learning.epochs, 256, 256)
     # The header is the first token of the prompt.
@@ -244,20 +245,20 @@ def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None
     assert flops == passes * steps
 
 
-def test_a_loop_over_random_weights() -> None:
+def test_templora_runs_on_random_weights() -> None:
     config = loop.config_of(Subject("cpu", None, "135m", 16, 8), "paper")
-    side = loop.Loop(loop.synthetic_model(TINY, config), config, "generated")
+    side = loop.TemploraSide(loop.synthetic_model(TINY, config), config, "generated")
     side.chunk(list(range(1, 17)), list(range(8)), time.perf_counter)
     assert len(side.state.tokens) == 15 + 8 and side.config.train.recipe == "paper"
     assert side.config.generated.lr == 5e-5 and side.config.train.dropout == 0.05
 
 
-def cost(decode: float, train: float, peak: int, tokens: int = 11) -> Cost:
+def cost(decode: float, train: float, peak: int, tokens: int = 11) -> ChunkCost:
     seconds = {"prompt": 1.0, "decode": decode, "train": train}
-    return Cost(seconds, tokens, read_bytes=50.0, passes=2, train_flops=600, peak_bytes=peak)
+    return ChunkCost(seconds, tokens, read_bytes=50.0, passes=2, train_flops=600, peak_bytes=peak)
 
 
-def test_medians_shares_and_ratios() -> None:
+def test_medians_shares_and_ratios_are_computed() -> None:
     machine = {"read_bandwidth": 1000.0, "product_rate": 200.0}
     slow = Measured([cost(4, 12, 300), cost(5, 12, 300), cost(6, 15, 400)])
     fast = Measured([cost(2, 6, 100), cost(1, 6, 100), cost(1, 6, 200)])
@@ -267,19 +268,20 @@ def test_medians_shares_and_ratios() -> None:
     assert figures["tokens_per_second"] == 10 / 5
     assert figures["decode_share"] == 2 * 50 / 1000 and figures["train_share"] == 600 / 12 / 200
     assert figures["peak_bytes"] == 400
-    found = ratios(fast, slow)
-    assert found["total"] == {"ratio": 18 / 8, "min": 17 / 9, "max": 22 / 8}
-    assert found["tokens_per_second"] == {"ratio": 10 / 2, "min": 2, "max": 6}
-    assert found["train_pass"]["ratio"] == 2 and found["peak_bytes"]["ratio"] == 2
-    read = Measured([cost(0, 3, 50, tokens=0)])
-    assert medians(read, machine)["total"] is None and "total" not in ratios(read, slow)
+    times = ratios(fast, slow)
+    assert times["total"] == {"ratio": 18 / 8, "min": 17 / 9, "max": 22 / 8}
+    assert times["tokens_per_second"] == {"ratio": 10 / 2, "min": 2, "max": 6}
+    assert times["train_pass"]["ratio"] == 2 and times["peak_bytes"]["ratio"] == 2
+    reading = Measured([cost(0, 3, 50, tokens=0)])
+    assert medians(reading, machine)["total"] is None and "total" not in ratios(reading, slow)
 
 
 def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     book = Path("book.txt")
     book.write_text("The lamp burns all night over the bay. " * 4, "utf-8")
     subject = Subject("cpu", None, None, context_tokens=32, chunk_tokens=24)
-    raw = compare_here(subject, str(tiny_model), ["live", "eager", *usual_sides()], rounds=2, book=book)
+    names = ["live", "eager", *default_sides()]
+    raw = compare_in_threads(subject, str(tiny_model), names, rounds=2, book=book)
     show(**json.loads(json.dumps(raw)))
     tables = capsys.readouterr().out
     assert raw["settings"] == {
@@ -291,7 +293,7 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.Capt
         "prompts": "book.txt",
     }
     assert raw["machine"]["read_bandwidth"] > 0 and raw["machine"]["product_rate"] > 0
-    wanted = {
+    phases = {
         "reference": {"prompt", "decode", "train"},
         "live": {"prompt", "decode", "train"},
         "paper": {"prompt", "decode", "score", "train", "commit"},
@@ -301,14 +303,14 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.Capt
     }
     for name, side in raw["sides"].items():
         assert side["error"] is None and len(side["costs"]) == 2
-        assert {phase for phase, seconds in side["seconds"].items() if seconds} == wanted[name]
+        assert {phase for phase, seconds in side["seconds"].items() if seconds} == phases[name]
         assert side["train_share"] > 0 and 1e7 < side["peak_bytes"] < 1e11
         written = name != "human"
         assert all(
             (side[key] is not None) == written for key in ("total", "tokens_per_second", "decode_share")
         )
         assert f"\n| {name} |" in tables
-    assert raw["sides"].keys() == wanted.keys()
+    assert raw["sides"].keys() == phases.keys()
     merged, live = (raw["sides"][name]["costs"][0]["read_bytes"] for name in ("reference", "live"))
     assert live > merged
     assert raw["sides"]["default"]["ratios"].keys() == {
@@ -316,8 +318,10 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.Capt
     }
 
 
-def test_a_side_that_fails_is_left_out(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A chunk of 4 tokens is below what templora allows, and all the same to the reference.
+def test_a_side_that_fails_does_not_stop_the_others(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A chunk of 4 tokens is below the minimum of templora; the reference has none.
     subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=4)
     measured = measure(subject, list(range(20)), ["live", "default"], rounds=1, start=thread)
     assert len(measured["live"].costs) == 1 and measured["live"].error is None
@@ -328,28 +332,28 @@ def test_a_side_that_fails_is_left_out(tiny_model: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("options", "message"),
     [
-        ({"names": ["fastest"]}, "no side fastest"),
+        ({"names": ["fastest"]}, "unknown side fastest"),
         ({"subject": Subject("cpu", None, "7b", 8, 8)}, "no tokenizer"),
         ({"subject": Subject("cpu", None, None, 8, 4096)}, "are needed"),
         ({"model": "no-such-model"}, "no-such-model"),
     ],
 )
-def test_what_cannot_be_measured_is_said(tiny_model: Path, wanted: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_reported(tiny_model: Path, options: dict[str, Any], message: str) -> None:
     book = Path("book.txt")
     book.write_text("The lamp burns.", "utf-8")
-    usual = {"subject": Subject("cpu", None, None, 8, 8), "model": str(tiny_model), "names": ["live"]}
-    with pytest.raises(typer.BadParameter, match=said):
-        compare_here(**{**usual, **wanted}, rounds=1, book=book)
+    valid = {"subject": Subject("cpu", None, None, 8, 8), "model": str(tiny_model), "names": ["live"]}
+    with pytest.raises(typer.BadParameter, match=message):
+        compare_in_threads(**{**valid, **options}, rounds=1, book=book)
 
 
-def test_the_command_refuses_what_cannot_be_measured() -> None:
+def test_the_command_refuses_an_unknown_side() -> None:
     result = CliRunner().invoke(app, ["chunk", "--side", "fastest"])
-    assert result.exit_code == 2 and "no side fastest" in result.output
+    assert result.exit_code == 2 and "unknown side fastest" in result.output
 
 
-def test_a_command_loads_nothing_heavy_before_it_starts_its_processes() -> None:
+def test_the_command_loads_neither_torch_nor_the_engine_in_its_own_process() -> None:
     script = "import sys, benchmarks.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     loaded = done.stdout.split()
@@ -357,11 +361,12 @@ def test_a_command_loads_nothing_heavy_before_it_starts_its_processes() -> None:
     assert not [name for name in loaded if name.startswith(("torch", "templora_cli.engine"))]
 
 
-def test_the_reference_is_a_process_that_templora_does_not_reach(tiny_model: Path) -> None:
+def test_the_process_of_the_reference_does_not_load_templora(tiny_model: Path) -> None:
     subject = Subject("cpu", tiny_model, None, context_tokens=8, chunk_tokens=8)
-    with process() as one:
-        one.submit(begin, "reference", subject).result()
-        assert one.submit(one_chunk, "reference", list(range(8)), list(range(8))).result().decoded_tokens == 8
-        loaded = one.submit(eval, "list(__import__('sys').modules)").result()
+    ids = list(range(8))
+    with worker_process() as process:
+        process.submit(begin, "reference", subject).result()
+        assert process.submit(one_chunk, "reference", ids, ids).result().decoded_tokens == 8
+        loaded = process.submit(eval, "list(__import__('sys').modules)").result()
     assert "torch" in loaded and "bitsandbytes" in loaded
     assert not [name for name in loaded if name.startswith("templora_cli")]

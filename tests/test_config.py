@@ -1,4 +1,4 @@
-"""Layers of settings: who wins, and that every mistake is reported with its place."""
+"""Layers of settings: which layer wins, and that every mistake is reported with its location."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_later_layers_win() -> None:
     assert (config.decode.top_p, config.decode.top_k, config.seed) == (0.6, 7, 3)
 
 
-def test_the_papers_recipe_is_the_papers() -> None:
+def test_the_paper_recipe_has_the_settings_of_the_paper() -> None:
     paper = resolve([flags({"train": {"recipe": "paper"}})])
     for table, values in RECIPES["paper"].items():
         chosen = paper.as_dict()[table]
@@ -50,26 +50,26 @@ def test_the_papers_recipe_is_the_papers() -> None:
     assert paper.generated.lr == paper.human.lr == 5e-5 and paper.train.dropout == 0.05
     assert paper.train.optimizer == "adamw"
     assert not paper.gate.enabled, "the paper has none"
-    assert with_learning_rates(paper, 1_000) == paper, "its rate is its own, whatever the model"
+    assert with_learning_rates(paper, 1_000) == paper, "its rate does not depend on the model"
 
 
-def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
+def test_a_learning_rate_of_0_is_chosen_by_the_size_of_the_model() -> None:
     for optimizer in OPTIMIZERS:
         config = resolve([flags({"train": {"optimizer": optimizer}})])
         assert with_learning_rates(config, int(MEASURED_PARAMETERS)).human.lr == MEASURED_LR[optimizer]
         assert with_learning_rates(config, int(PAPER_PARAMETERS)).human.lr == PAPER_LR[optimizer]
         rates = [learning_rate_for(10**n, optimizer) for n in range(6, 13)]
         assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
-    asked = resolve([flags({"human": {"lr": 3e-3}, "generated": {"lr": 0}})])
-    chosen = with_learning_rates(asked, 10**9)
+    config = resolve([flags({"human": {"lr": 3e-3}, "generated": {"lr": 0}})])
+    chosen = with_learning_rates(config, 10**9)
     assert chosen.human.lr == 3e-3
     assert chosen.generated.lr == pytest.approx(
         GENERATED_LR_SHARE * learning_rate_for(10**9, "adamw"), rel=0.05
     )
-    assert with_learning_rates(asked, int(MEASURED_PARAMETERS)).generated.lr == 2e-5
+    assert with_learning_rates(config, int(MEASURED_PARAMETERS)).generated.lr == 2e-5
 
 
-def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
+def test_a_recipe_flag_overrides_the_settings_of_files() -> None:
     values = {
         "train": {"rank": 3, "learn": False},
         "generated": {"lr": 0.5},
@@ -78,40 +78,40 @@ def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
     file = Layer.of_file("templora.toml", values)
     config = resolve([file, flags({"train": {"recipe": "paper"}})])
     assert (config.generated.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
-    assert config.decode.top_k == 5, "how tokens are drawn is no part of a recipe"
-    assert config.train.learn is False, "learning or not is no part of a recipe"
+    assert config.decode.top_k == 5, "sampling is not part of a recipe"
+    assert config.train.learn is False, "`learn` is not part of a recipe"
 
 
 @pytest.mark.parametrize("task", ["translation", "pairs"])
-def test_a_translation_shows_the_sources_of_what_it_learns(task: str) -> None:
+def test_translations_are_learnt_with_context_by_default(task: str) -> None:
     assert resolve([]).generated.context_tokens == 0
     translation = resolve([], task)
     assert translation.generated == replace(resolve([]).generated, context_tokens=256)
-    named = flags({"train": {"recipe": "default"}})
-    assert resolve([named], task) == translation
+    default_recipe = flags({"train": {"recipe": "default"}})
+    assert resolve([default_recipe], task) == translation
     assert resolve([flags({"train": {"recipe": "paper"}})], task).generated.context_tokens == 2048
-    asked = flags({"generated": {"context_tokens": 8}})
-    assert resolve([named, asked], task).generated.context_tokens == 8
+    explicit = flags({"generated": {"context_tokens": 8}})
+    assert resolve([default_recipe, explicit], task).generated.context_tokens == 8
 
 
-def test_a_translation_draws_by_its_own_settings() -> None:
-    asked = flags({"decode": {"temperature": 3, "top_k": 5}, "translation": {"temperature": 0.5}})
-    config = resolve([asked], "translation")
+def test_translations_have_their_own_temperature_and_penalty() -> None:
+    settings = flags({"decode": {"temperature": 3, "top_k": 5}, "translation": {"temperature": 0.5}})
+    config = resolve([settings], "translation")
     assert (config.decode.temperature, config.decode.repetition_penalty) == (0.5, 1.0)
     assert config.decode.top_k == 5
     assert from_dict(config.as_dict(), "session.json") == config, "frozen as it was resolved"
     for task in ("novel", "pairs"):
-        decode = resolve([asked], task).decode
+        decode = resolve([settings], task).decode
         assert (decode.temperature, decode.repetition_penalty) == (3.0, 1.1)
 
 
-def test_keys_beside_a_recipe_change_it() -> None:
+def test_settings_beside_a_recipe_override_it() -> None:
     file = Layer.of_file("templora.toml", {"generated": {"lr": 0.5}, "train": {"recipe": "paper"}})
     config = resolve([file])
     assert (config.generated.lr, config.human.lr) == (0.5, 5e-5)
 
 
-def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
+def test_all_mistakes_are_reported_together_with_their_locations() -> None:
     file = Layer.of_file(
         "templora.toml",
         {"decode": {"top_p": 1.5, "chunk": 3}, "generated": {"lr": "fast"}, "colour": "red", "model": 7},
@@ -120,7 +120,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
         resolve([file, flags({"decode": {"chunk_tokens": 0}, "train": {"learn": 1}})])
     message = caught.value.message
     assert "7 settings are wrong" in message
-    for place in (
+    for mistake in (
         "templora.toml: [decode] top_p = 1.5: must be at most 1",
         "templora.toml: [decode] chunk: unknown",
         "templora.toml: [generated] lr = 'fast': must be a number",
@@ -129,7 +129,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
         "--chunk-tokens = 0: must be at least 8",
         "--no-learn = 1: must be true or false",
     ):
-        assert place in message, place
+        assert mistake in message, mistake
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
         ("", "seed", -1),
     ],
 )
-def test_values_out_of_range(table: str, key: str, value: Any) -> None:
+def test_values_out_of_range_are_refused(table: str, key: str, value: Any) -> None:
     values = {table: {key: value}} if table else {key: value}
     with pytest.raises(TemploraError, match=key.replace("_", "[-_]")):
         resolve([flags(values)])
 
 
-def test_a_whole_number_is_a_number() -> None:
+def test_an_integer_is_accepted_for_a_float() -> None:
     assert resolve([flags({"decode": {"temperature": 1}})]).decode.temperature == 1.0
 
 
@@ -173,10 +173,10 @@ def test_any_value_anywhere_gives_a_config_or_one_clear_error(value: Any, key: s
             assert from_dict(config.as_dict(), "again") == config
 
 
-def test_checkpointing_may_be_said_as_before_there_was_auto() -> None:
-    for value, meant in ((True, "on"), (False, "off"), ("auto", "auto")):
-        asked = Layer.of_file("config.toml", {"train": {"gradient_checkpointing": value}})
-        assert resolve([asked]).train.gradient_checkpointing == meant
+def test_checkpointing_may_be_a_boolean() -> None:
+    for value, expected in ((True, "on"), (False, "off"), ("auto", "auto")):
+        file = Layer.of_file("config.toml", {"train": {"gradient_checkpointing": value}})
+        assert resolve([file]).train.gradient_checkpointing == expected
     for wrong in ("maybe", 3):
         with pytest.raises(TemploraError, match=f"= {wrong!r}: must be one of auto, on, off"):
             resolve([Layer.of_file("config.toml", {"train": {"gradient_checkpointing": wrong}})])

@@ -1,4 +1,4 @@
-"""What a chunk costs at the end of a book: the translation that it is measured on."""
+"""The benchmark of long books: its translation learns every paragraph, without checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from templora_cli import cli
 from templora_cli.sessions.steps import committed_steps, read_chunks
 
 
-def test_a_translation_goes_on_in_which_every_paragraph_is_learnt(
+def test_without_checks_a_translation_learns_every_paragraph(
     tiny_model: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("book.txt").write_text("Der Turm steht am Meer.\n\nDas Meer ist still.\n", "utf-8")
@@ -23,7 +23,7 @@ def test_a_translation_goes_on_in_which_every_paragraph_is_learnt(
     assert CliRunner().invoke(cli.app, [*arguments, "--set", "gate.enabled=false"]).exit_code == 3
     (session,) = (own_home / "sessions").iterdir()
     checked = read_chunks(session / "steps")
-    assert not any(chunk["train_losses"] for chunk in checked), "nothing passes its checks"
+    assert not any(chunk["train_losses"] for chunk in checked), "no paragraph passes its checks"
     for step in committed_steps(session / "steps"):
         shutil.rmtree(step)
     unchecked.main(session.name)

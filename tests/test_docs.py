@@ -1,4 +1,4 @@
-"""Links of the documentation lead somewhere, and so do the pages that the code names."""
+"""Links in the documentation work, and pages that the code names exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = sorted(
-    file for room in ("templora_cli", "benchmarks", "tests") for file in ROOT.glob(f"{room}/**/*.py")
+    file for folder in ("templora_cli", "benchmarks", "tests") for file in ROOT.glob(f"{folder}/**/*.py")
 )
 
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -27,42 +27,42 @@ _NAMED = re.compile(r"(?<![\w/.-])docs/[\w./-]*\.(?:md|svg)\b")
 
 
 def links(text: str) -> Iterator[str]:
-    """Targets of the links and pictures of a page, those to other hosts left out."""
+    """The targets of the links and images of a page, without those to other hosts."""
     for inline, reference in _LINK.findall(_QUOTED.sub("", _FENCED.sub("", text))):
         if not re.match(r"[a-z][a-z+.-]*:", target := inline or reference):
             yield target
 
 
 def anchors(text: str) -> set[str]:
-    """What GitHub makes of the headings of a page: a second one of the same words ends in -1."""
+    """The anchors that GitHub makes of the headings of a page; a repeated heading ends in -1."""
     seen: Counter[str] = Counter()
-    found = set()
+    names = set()
     for heading in _HEADING.findall(_FENCED.sub("", text)):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
-        found.add(f"{name}-{seen[name]}" if seen[name] else name)
+        names.add(f"{name}-{seen[name]}" if seen[name] else name)
         seen[name] += 1
-    return found
+    return names
 
 
-def broken(page: Path) -> list[str]:
-    """The links of a page that lead nowhere."""
-    lost = []
+def broken_links(page: Path) -> list[str]:
+    """The links of a page whose target does not exist."""
+    broken = []
     for target in links(page.read_text("utf-8")):
         path, _, anchor = target.partition("#")
-        there = page.parent / path if path else page
-        if not there.exists() or (anchor and anchor not in anchors(there.read_text("utf-8"))):
-            lost.append(target)
-    return lost
+        linked = page.parent / path if path else page
+        if not linked.exists() or (anchor and anchor not in anchors(linked.read_text("utf-8"))):
+            broken.append(target)
+    return broken
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_no_page_is_unfinished(page: Path) -> None:
+def test_pages_have_no_open_marks_and_no_broken_links(page: Path) -> None:
     assert not re.search(r"@@|TODO|FIXME|XXX", page.read_text("utf-8"))
-    assert broken(page) == []
+    assert broken_links(page) == []
 
 
-def test_pages_that_are_named_are_there() -> None:
+def test_named_pages_exist() -> None:
     named = {(file, name) for file in (*PAGES, *CODE) for name in _NAMED.findall(file.read_text("utf-8"))}
     assert len(named) > 10
     assert [(str(file), name) for file, name in named if not (ROOT / name).exists()] == []
@@ -75,7 +75,7 @@ def test_every_page_of_the_laboratory_is_in_its_index() -> None:
 
 
 @pytest.mark.full
-def test_the_program_that_counts_alarms_runs(tmp_path: Path) -> None:
+def test_the_example_that_counts_alarms_runs(tmp_path: Path) -> None:
     (program,) = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "checks.md").read_text("utf-8"), re.DOTALL
     )
@@ -94,7 +94,7 @@ def test_the_program_that_counts_alarms_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "lost"),
+    ("text", "expected"),
     [
         ("[there](other.md), [a part](other.md#two-words), ![picture](folder/a.svg)", []),
         ("[gone](gone.md) and [a\nbroken line](gone.svg)", ["gone.md", "gone.svg"]),
@@ -109,11 +109,11 @@ def test_the_program_that_counts_alarms_runs(tmp_path: Path) -> None:
         ("[by reference][1]\n\n[1]: gone.md", ["gone.md"]),
     ],
 )
-def test_a_link_that_leads_nowhere_is_found(tmp_path: Path, text: str, lost: list[str]) -> None:
+def test_broken_links_are_found(tmp_path: Path, text: str, expected: list[str]) -> None:
     other = "# Two words\n\n## Two words\n\n## A `b_c`, [and](x.md) d!\n\n```sh\n# code\n```\n"
     (tmp_path / "other.md").write_text(other, "utf-8")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.svg").write_text("", "utf-8")
     page = tmp_path / "page.md"
     page.write_text(text, "utf-8")
-    assert broken(page) == lost
+    assert broken_links(page) == expected

@@ -1,4 +1,4 @@
-"""Slow tests on the embedded model: that it writes connected text, and that kills leave no trace."""
+"""Slow tests of the embedded model: its text is connected, and a kill does not change the book."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LENGTH = ("--chunks", "3", "--chunk-tokens", "32", "--context-tokens", "64")
 
 @pytest.fixture(scope="module")
 def embedded() -> Path:
-    """The embedded model, in the user's own cache so that it is fetched once."""
+    """The embedded model, in the user's own cache, so that it is downloaded only once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TEMPLORA_CACHE", raising=False)
         if USERS_CACHE is not None:
@@ -47,7 +47,7 @@ def embedded() -> Path:
 
 
 def run(home: Path, *arguments: str, kill_at: tuple[str, int] | None = None) -> list[dict[str, Any]]:
-    """Run templora, killed with SIGKILL at the nth event of a name; returns the events."""
+    """Run templora, and kill it with SIGKILL at the nth event of a name. Returns the events."""
     process = subprocess.Popen(
         [sys.executable, "-m", "templora_cli", *arguments, "--json"],
         stdout=subprocess.PIPE,
@@ -71,7 +71,7 @@ def steps_of(home: Path) -> Path:
 
 
 def table_of(model: Path, home: Path, command: str, *arguments: str | Path) -> list[dict[str, Any]]:
-    """The rows that an evaluation prints."""
+    """The rows of an evaluation."""
     done = subprocess.run(
         [
             sys.executable,
@@ -98,12 +98,12 @@ def reference(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield home
 
 
-def test_it_writes_connected_text(reference: Path) -> None:
+def test_the_model_writes_connected_text(reference: Path) -> None:
     chunks = read_chunks(steps_of(reference))
     text = "".join(chunk["text"] for chunk in chunks)
     letters = sum(c.isalpha() or c.isspace() for c in text) / len(text)
     assert letters > 0.9, text
-    assert all(chunk["nll_base"] < 3.5 for chunk in chunks), "nats a token; noise has about 10"
+    assert all(chunk["nll_base"] < 3.5 for chunk in chunks), "nats/token; noise has about 10"
     assert all(chunk["repetition"] < 0.3 for chunk in chunks)
     assert all(len(chunk["train_losses"]) == 1 for chunk in chunks)
 
@@ -120,15 +120,15 @@ def test_a_book_killed_again_and_again_is_the_same_book(
     run(home, "resume")
     ours, theirs = read_chunks(steps_of(home)), read_chunks(steps_of(reference))
     assert [c["tokens"] for c in ours] == [c["tokens"] for c in theirs]
-    last, wanted = (committed_steps(steps_of(h))[-1] for h in (home, reference))
+    last, expected_step = (committed_steps(steps_of(h))[-1] for h in (home, reference))
     for name in ("adapter.safetensors", "optimizer.safetensors"):
-        tensors, expected = load_file(last / name), load_file(wanted / name)
+        tensors, expected = load_file(last / name), load_file(expected_step / name)
         assert tensors.keys() == expected.keys() and len(expected) >= 420
         assert all(torch.equal(tensors[key], expected[key]) for key in expected), name
-    assert (last / "state.json").read_text() == (wanted / "state.json").read_text()
+    assert (last / "state.json").read_text() == (expected_step / "state.json").read_text()
 
 
-def test_four_bits_on_the_cpu(embedded: Path, tmp_path: Path) -> None:
+def test_an_nf4_base_learns_on_the_cpu(embedded: Path, tmp_path: Path) -> None:
     # A step of the default rate on 16 tokens is smaller than the rounding of 4 bits.
     (tmp_path / "config.toml").write_text("[generated]\nlr = 5e-4\nepochs = 2\n")
     events = run(
@@ -167,7 +167,7 @@ def test_learning_pairs_helps_to_translate(embedded: Path, tmp_path: Path) -> No
     rows = table_of(embedded, tmp_path, "translate", pairs, "--from", "de", "--to", "en", "--run-pairs", "2")
     base, learning = rows[-2:]
     assert learning["ppl_change"] < -1 and base["pairs"] == len(PAIRS)
-    assert base["chrf"] > 10, "German is not foreign to it; noise has about 5"
+    assert base["chrf"] > 10, "the model knows some German; noise has about 5"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the plan was measured with glibc")

@@ -1,4 +1,4 @@
-"""The gate: which chunks of the model's own are learnt, and what their repetition is."""
+"""The gate: which generated chunks are learnt, and how repetition is measured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_chunk_that_loops_is_written_again(tiny_model: Path) -> None:
     assert loop.state.tokens == [ord(c) for c in "Hello there."]
 
 
-def test_a_chunk_that_loops_again_is_kept_and_not_learnt(tiny_model: Path) -> None:
+def test_a_second_looping_chunk_is_committed_and_not_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 24, config=CONFIG)
     loop.backend.enqueue("abababababab", "cdcdcdcdcdcd", "Hello there.")
     before = adapter_of(loop.state)
@@ -55,30 +55,30 @@ def test_an_empty_chunk_is_not_learnt(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("usual", [0.5, 20.0])
-def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: float, tiny_model: Path) -> None:
+def test_a_chunk_with_an_nll_out_of_range_is_not_learnt(usual: float, tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     loop.state.generated_nlls += [100.0] * 3 + [usual] * 8
     loop.backend.enqueue("Hello there.", "More of it..")
     (chunk,) = learnt(loop.run())
     assert f"while recent chunks have {usual:.2f}" in (chunk.rejection_reason or "")
-    assert loop.state.generated_nlls[11:] == [chunk.nll_base], "a lasting change is accepted in the end"
+    assert loop.state.generated_nlls[11:] == [chunk.nll_base], "a lasting change is accepted"
     fewer = Loop(tiny_model, 12)
     fewer.state.generated_nlls += [usual] * 2
     fewer.backend.enqueue("Hello there.")
-    assert learnt(fewer.run())[0].rejection_reason is None, "two chunks are no range"
+    assert learnt(fewer.run())[0].rejection_reason is None, "two chunks are too few for a range"
 
 
-def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure() -> None:
+def test_a_nan_nll_is_rejected_and_does_not_change_the_range() -> None:
     assert "NaN or infinite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
     nlls = [2.0] * 3 + [math.nan] * 5
     assert rejection_reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
     assert "while recent chunks have 2.00" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
     assert rejection_reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
-        "two tokens say little"
+        "two tokens are too few to judge"
     )
 
 
-def test_nothing_of_its_own_is_learnt_where_the_adapter_has_moved_too_far(tiny_model: Path) -> None:
+def test_generated_text_is_not_learnt_after_too_much_drift(tiny_model: Path) -> None:
     close = replace(CONFIG, gate=GateConfig(drift=1e-4))
     loop = Loop(tiny_model, 36, config=close)
     loop.backend.enqueue("Hello there.", "Hello there.", "More of it..")
@@ -90,16 +90,16 @@ def test_nothing_of_its_own_is_learnt_where_the_adapter_has_moved_too_far(tiny_m
     assert not second.train_losses and not any(isinstance(e, ChunkRejected) for e in events)
     opening = Loop(tiny_model, 12, opening="Hello there." * 3, config=close)
     opening.backend.enqueue("Hello there.")
-    *given, own = learnt(opening.run())
-    assert len(given) == 3 and not any(chunk.rejection_reason for chunk in given), "a person's text passes"
-    assert own.rejection_reason is not None and "moved" in own.rejection_reason
+    *human, generated = learnt(opening.run())
+    assert len(human) == 3 and not any(chunk.rejection_reason for chunk in human), "human text passes"
+    assert generated.rejection_reason is not None and "moved" in generated.rejection_reason
     off = replace(close, gate=GateConfig(enabled=False, drift=1e-4))
     free = Loop(tiny_model, 24, config=off)
     free.backend.enqueue("Hello there.", "Hello there.")
     assert learnt(free.run())[1].train_losses
 
 
-def test_of_a_masked_chunk_the_gate_sees_what_is_learnt() -> None:
+def test_only_the_learnt_tokens_of_a_masked_chunk_are_judged() -> None:
     mask = (True, False) * 12
     tokens = list(b"abcdefghijklmnopqrstuvwx")
     tokens[1::2] = b"zzzzzzzzzzzz"
@@ -109,7 +109,7 @@ def test_of_a_masked_chunk_the_gate_sees_what_is_learnt() -> None:
     assert "loops" in (rejection_reason_of(TURN, looping, 2.0, [], CONFIG) or "")
 
 
-def test_text_of_a_person_passes_and_the_gate_can_be_off(tiny_model: Path) -> None:
+def test_human_text_passes_and_the_gate_can_be_disabled(tiny_model: Path) -> None:
     opening = Loop(tiny_model, 12, opening="abababababab")
     opening.backend.enqueue("Hello there.")
     assert learnt(opening.run())[0].rejection_reason is None
@@ -118,15 +118,15 @@ def test_text_of_a_person_passes_and_the_gate_can_be_off(tiny_model: Path) -> No
     assert learnt(off.run())[0].train_losses
 
 
-def test_what_the_task_itself_has_found_counts_without_a_gate_too() -> None:
-    found = replace(HELLO, rejection_reason="none of its paragraphs passed its checks")
+def test_a_rejection_by_the_task_counts_without_a_gate_too() -> None:
+    rejected = replace(HELLO, rejection_reason="none of its paragraphs passed its checks")
     for enabled in (True, False):
         config = replace(CONFIG, gate=GateConfig(enabled=enabled))
-        assert rejection_reason_of(TURN, found, 2.0, [], config) == found.rejection_reason
+        assert rejection_reason_of(TURN, rejected, 2.0, [], config) == rejected.rejection_reason
 
 
 @pytest.mark.parametrize("rejection_reason", [None, "it loops"])
-def test_what_was_judged_before_is_not_judged_again(rejection_reason: str | None) -> None:
+def test_a_judged_chunk_is_not_judged_again(rejection_reason: str | None) -> None:
     looping = Chunk(tuple(b"abababababab"), "abababababab", rejection_reason=rejection_reason)
     fresh = Given(TURN.prompt, looping.tokens, "generated", rejection_reason=rejection_reason)
     again = replace(fresh, judged=True)
@@ -150,12 +150,14 @@ def test_what_was_judged_before_is_not_judged_again(rejection_reason: str | None
         ([5, 6, 7, 8, 9], [6, 7, 8, 9], 1 / 4),
     ],
 )
-def test_repetition(window: list[int], chunk: list[int], share: float) -> None:
+def test_repetition_is_the_share_of_repeated_4_grams(
+    window: list[int], chunk: list[int], share: float
+) -> None:
     assert repetition(window, chunk) == pytest.approx(share)
 
 
 @given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 3), max_size=40))
-def test_repetition_is_a_share_and_counts_the_chunks_grams(window: list[int], chunk: list[int]) -> None:
+def test_repetition_matches_a_simple_count_over_the_chunk(window: list[int], chunk: list[int]) -> None:
     share = repetition(window, chunk)
     assert 0 <= share <= 1
     text = window + chunk

@@ -1,4 +1,4 @@
-"""The recipes for own text: each does something of its own, and reports what `eval drift` would."""
+"""The recipes for generated text: each has another effect, and the figures match those of `eval drift`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(model: Path, *names: str, seed: int = 0) -> dict[str, Any]:
     return {book["recipe"]: book for book in books}
 
 
-def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
+def test_figures_match_those_of_the_evaluation(tiny_model: Path) -> None:
     books = run(tiny_model, "nll 2e-4", "off")
     arguments = [
         "eval",
@@ -59,13 +59,13 @@ def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
     rows = json.loads(CliRunner().invoke(cli.app, arguments, catch_exceptions=False).stdout)["rows"]
     for name, row in zip(("nll 2e-4", "off"), rows, strict=True):
         [mean] = generated_text.by_depth(
-            [generated_text.Measures(**one) for one in books[name]["measured"]], 4096
+            [generated_text.Measures(**values) for values in books[name]["measured"]], 4096
         )
         for measure in ("nll_base", "distinct_3", "repetition_in_book", "new_words"):
             assert getattr(mean, measure) == pytest.approx(row[measure]), (name, measure)
 
 
-def test_every_recipe_does_something_of_its_own(tiny_model: Path) -> None:
+def test_every_recipe_has_another_effect(tiny_model: Path) -> None:
     names = ["off", "nll 5e-5", "nll 5e-5, first chunk replayed", "distill 2e-4, teacher 4096"]
     books = run(tiny_model, *names)
     learnt = {name: [chunk["nll_adapter"] for chunk in books[name]["chunks"]] for name in names}
@@ -74,28 +74,28 @@ def test_every_recipe_does_something_of_its_own(tiny_model: Path) -> None:
     assert len(set(last)) == len(last)
 
 
-def test_beyond_its_budget_a_step_goes_back_to_the_base(tiny_model: Path) -> None:
+def test_steps_over_the_kl_budget_reduce_the_divergence(tiny_model: Path) -> None:
     config = Config()
     model = loading.load(tiny_model, config.model, config.train, seed=0)
     window = Window((1,), (2, 3), (2, 3), (4, 5, 6), ())
     nll = OBJECTIVES["nll"].loss(window, model, config.generated)
-    bound = (
+    budgeted = (
         generated_text.VARIANTS["nll 2e-4, KL within 0.02"]
         .recipe.objectives["nll"]
         .loss(window, model, config.generated)
     )
-    assert nll and bound
-    assert bound().item() == pytest.approx(nll().item()), "the base itself is within every budget"
+    assert nll and budgeted
+    assert budgeted().item() == pytest.approx(nll().item()), "the base itself is within every budget"
     with torch.no_grad():
         for weight in model.adapter.values():
             weight.add_(0.05)
-    assert 0.02 < bound().item() != pytest.approx(nll().item())
+    assert 0.02 < budgeted().item() != pytest.approx(nll().item())
     optimizer = torch.optim.Adam(model.adapter.values(), lr=5e-3)
     for _ in range(40):
         optimizer.zero_grad()
-        (loss := bound()).backward()
+        (loss := budgeted()).backward()
         optimizer.step()
         if loss.item() > 1:  # the NLL again
             break
     else:
-        pytest.fail("it did not come back")
+        pytest.fail("the divergence did not return to the budget")

@@ -1,4 +1,4 @@
-"""The rooms: which file may import which, and what the command line must not load."""
+"""The layers: which file may import which, and which modules the command line must not load."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PACKAGE = ROOT / "templora_cli"
 
 TORCH = {"torch", "numpy"}
 TABLE: dict[str, set[str]] = {
-    # A file or room, and the packages that it may import besides the standard library. A line may import
-    # from the lines above it and from itself.
+    # A module or package, and the libraries that it may import besides the standard library. A line may
+    # import from the lines above it and from itself.
     "errors": set(),
     "events": set(),
     "config": set(),
@@ -85,12 +85,12 @@ TABLE: dict[str, set[str]] = {
     "cli": {"typer"},
     "__main__": set(),
 }
-ROOMS_OF_KINDS = ("reading", "novel", "translation")
-"""A room for each kind of task; none of them knows another."""
+TASK_PACKAGES = ("reading", "novel", "translation")
+"""The package of each kind of task; none of them may import another."""
 
 
 def modules(folder: Path) -> dict[str, Path]:
-    """All modules of a folder by their dotted names."""
+    """The modules of a folder by their dotted names."""
     files = folder.rglob("*.py")
     return {
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -98,10 +98,13 @@ def modules(folder: Path) -> dict[str, Path]:
     }
 
 
-def imports_of(file: Path, known: dict[str, Path], *, typing_too: bool = True) -> set[str]:
-    """Dotted names of all modules that a file imports, inside functions too."""
+def imports_of(file: Path, files: dict[str, Path], *, typing_too: bool = True) -> set[str]:
+    """The dotted names of all modules that a file imports, also inside functions.
+
+    In `from a import b`, the name is `a.b` if that is one of `files`, and else `a`.
+    """
     tree = ast.parse(file.read_text("utf-8"))
-    apart = {
+    for_typing = {
         id(node)
         for branch in ast.walk(tree)
         if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
@@ -110,7 +113,7 @@ def imports_of(file: Path, known: dict[str, Path], *, typing_too: bool = True) -
     }
     names = set()
     for node in ast.walk(tree):
-        if id(node) in apart and not typing_too:
+        if id(node) in for_typing and not typing_too:
             continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -118,31 +121,31 @@ def imports_of(file: Path, known: dict[str, Path], *, typing_too: bool = True) -
             assert node.level == 0, f"{file}: relative import"
             module = node.module or ""
             parts = [f"{module}.{alias.name}" for alias in node.names]
-            names.update(part if part in known else module for part in parts)
+            names.update(part if part in files else module for part in parts)
     return names
 
 
 def line_of(module: str) -> str:
     """The line of the table that a module belongs to."""
     name = module.removeprefix("templora_cli.")
-    fitting = [line for line in TABLE if name == line or name.startswith(f"{line}.")]
-    assert fitting, f"{module} is in no line of the table"
-    return max(fitting, key=len)
+    matches = [line for line in TABLE if name == line or name.startswith(f"{line}.")]
+    assert matches, f"{module} is in no line of the table"
+    return max(matches, key=len)
 
 
 OURS = modules(PACKAGE)
 BENCHMARKS = modules(ROOT / "benchmarks")
-APART = {"templora_cli", "templora_cli.prompts"}
+EXEMPT = {"templora_cli", "templora_cli.prompts"}
 
 
-@pytest.mark.parametrize("module", sorted(OURS.keys() - APART))
+@pytest.mark.parametrize("module", sorted(OURS.keys() - EXEMPT))
 def test_imports_point_up_the_table(module: str) -> None:
     lines, line = list(TABLE), line_of(module)
     above = set(lines[: lines.index(line) + 1])
-    if line in ROOMS_OF_KINDS:
-        above -= {kind for kind in ROOMS_OF_KINDS if kind != line}
+    if line in TASK_PACKAGES:
+        above -= {package for package in TASK_PACKAGES if package != line}
     for name in imports_of(OURS[module], OURS):
-        if name in APART:
+        if name in EXEMPT:
             continue
         if name.startswith("templora_cli."):
             assert line_of(name) in above, f"{module} may not import {name}"
@@ -151,7 +154,7 @@ def test_imports_point_up_the_table(module: str) -> None:
 
 
 @pytest.mark.parametrize("files", [OURS, BENCHMARKS], ids=["templora_cli", "benchmarks"])
-def test_no_file_imports_itself_by_way_of_others(files: dict[str, Path]) -> None:
+def test_imports_have_no_circles(files: dict[str, Path]) -> None:
     edges = {name: imports_of(file, files, typing_too=False) & files.keys() for name, file in files.items()}
     done: set[str] = set()
 
@@ -166,7 +169,7 @@ def test_no_file_imports_itself_by_way_of_others(files: dict[str, Path]) -> None
         visit(name, ())
 
 
-def test_benchmarks_use_nothing_of_the_tests() -> None:
+def test_benchmarks_do_not_import_tests() -> None:
     for name, file in BENCHMARKS.items():
         assert not {i for i in imports_of(file, BENCHMARKS) if i.split(".")[0] == "tests"}, name
 
@@ -185,5 +188,5 @@ def test_help_loads_neither_torch_nor_transformers() -> None:
     assert "write" in done.stdout and "resume" in done.stdout
 
 
-def test_no_module_is_a_drawer() -> None:
+def test_no_module_is_called_utils() -> None:
     assert not list(PACKAGE.rglob("utils.py"))

@@ -1,4 +1,4 @@
-"""What is learnt of a chunk: windows, parts, passes, rates, dropout, and what may not be learnt."""
+"""Learning a chunk: windows, parts, passes, rates, dropout, and rejected chunks."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.loop import CONFIG, HEADER, WHOLE, Loop, adapter_of, kinds, learnt, p
 TURN = Generate(Prompt((1,), (2, 3)), 12)
 
 
-def test_training_shows_at_most_its_own_context(tiny_model: Path) -> None:
+def test_training_sees_at_most_its_own_context(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 36, config=replace(CONFIG, generated=replace(WHOLE, context_tokens=5)))
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     with passes_over(loop.model) as passes:
         loop.run()
     book = loop.state.tokens
     contexts = [], book[7:12], book[19:24]
-    read = [[*HEADER, *context, *book[12 * i : 12 * i + 11]] for i, context in enumerate(contexts)]
-    assert [ids for training, ids in passes if training] == [ids for ids in read for _ in range(2)]
+    inputs = [[*HEADER, *context, *book[12 * i : 12 * i + 11]] for i, context in enumerate(contexts)]
+    assert [ids for training, ids in passes if training] == [ids for ids in inputs for _ in range(2)]
 
 
-def test_a_pass_that_is_not_finite_leaves_the_adapter(tiny_model: Path) -> None:
+def test_a_pass_with_nan_gradients_does_not_change_the_adapter(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 24)
     loop.backend.enqueue("Hello there.", "More of it..")
     events: list[Event] = []
@@ -49,7 +49,7 @@ def test_a_pass_that_is_not_finite_leaves_the_adapter(tiny_model: Path) -> None:
     assert all(p.grad is None for p in loop.model.adapter.values())
 
 
-def test_the_process_generator_is_neither_used_nor_moved(tiny_model: Path) -> None:
+def test_the_random_generator_of_the_process_is_not_used(tiny_model: Path) -> None:
     outcomes = []
     for seed in (1, 2):
         loop = Loop(tiny_model, 24)
@@ -61,7 +61,7 @@ def test_the_process_generator_is_neither_used_nor_moved(tiny_model: Path) -> No
     assert outcomes[0] == outcomes[1]
 
 
-def test_dropout_draws_anew_in_every_pass(tiny_model: Path) -> None:
+def test_dropout_advances_its_random_state(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     loop.backend.enqueue("Hello there.")
     before = loop.state.dropout.clone()
@@ -69,7 +69,7 @@ def test_dropout_draws_anew_in_every_pass(tiny_model: Path) -> None:
     assert not torch.equal(loop.state.dropout, before)
 
 
-def test_the_rate_grows_to_its_value_and_is_never_nothing() -> None:
+def test_the_rate_warms_up_and_is_never_0() -> None:
     learning, train = LearningConfig(lr=1.0), TrainConfig(warmup_chunks=4)
     assert [learning_rate(i, learning, train) for i in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert learning_rate(0, learning, TrainConfig(warmup_chunks=0)) == 1.0
@@ -86,15 +86,15 @@ def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
     assert rates == [(5e-3, 5e-3)] * 2 + [(1e-2, 1e-2)] * 2
 
 
-def test_given_and_own_text_are_learnt_each_in_its_way(tiny_model: Path) -> None:
+def test_human_and_generated_text_have_their_own_recipes(tiny_model: Path) -> None:
     config = replace(
         CONFIG, human=LearningConfig(lr=2e-3, epochs=3), generated=LearningConfig(lr=4e-3, epochs=1)
     )
     loop = Loop(tiny_model, 12, opening="It was a dar", config=config)
     loop.backend.enqueue("k night then")
-    given, own = learnt(loop.run())
-    assert (given.origin, len(given.train_losses), given.lr) == ("human", 3, 1e-3)
-    assert (own.origin, len(own.train_losses), own.lr) == ("generated", 1, 4e-3)
+    human, generated = learnt(loop.run())
+    assert (human.origin, len(human.train_losses), human.lr) == ("human", 3, 1e-3)
+    assert (generated.origin, len(generated.train_losses), generated.lr) == ("generated", 1, 4e-3)
 
 
 def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
@@ -105,18 +105,18 @@ def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
         loop.backend.enqueue("Hello there.", "More of it..")
         loop.run()
         adapters.append(adapter_of(loop.state))
-    assert same(*adapters), "a session may go on with either"
+    assert same(*adapters), "a session may be resumed with either"
 
 
 def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
-    """`learn_chunk` alone can be driven by anyone with a model and a turn."""
+    """`learn_chunk` needs only a model, a turn and a state."""
     loop = Loop(tiny_model, 12)
     chunk = Chunk((72, 73, 74), "")
     steps = list(learn_chunk(loop.next_turn(), chunk, loop.model, loop.state, CONFIG))
     assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
 
 
-def test_a_mask_says_what_of_a_chunk_is_learnt(tiny_model: Path) -> None:
+def test_only_the_tokens_in_the_mask_are_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     chunk = Chunk(tuple(b"Hello there."), "", (False,) * 6 + (True,) * 6)
     turn = Given(Prompt(HEADER, ()), chunk.tokens, loss_mask=chunk.loss_mask)
@@ -127,7 +127,7 @@ def test_a_mask_says_what_of_a_chunk_is_learnt(tiny_model: Path) -> None:
     assert isinstance(first, TrainStep) and first.loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_model: Path) -> None:
+def test_a_chunk_is_learnt_in_windows_with_the_text_before_each(tiny_model: Path) -> None:
     learning = replace(WHOLE, window_tokens=5, context_tokens=4)
     loop = Loop(tiny_model, 24, config=replace(CONFIG, generated=learning))
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx")
@@ -144,35 +144,36 @@ def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_mode
     assert (third.tokens, third.longer_context) == ((20, 21), (8, 9, *range(10, 20)))
     masked = replace(chunk, loss_mask=(True,) * 4 + (False,) * 7 + (True,))
     assert [w.tokens[-1] for w in windows(TURN, masked, [8, 9], learning)] == [14, 21]
-    (whole,) = windows(TURN, replace(chunk, tokens=(10, 11)), [8, 9], LearningConfig())
-    assert whole.tokens == (10, 11)
+    (single,) = windows(TURN, replace(chunk, tokens=(10, 11)), [8, 9], LearningConfig())
+    assert single.tokens == (10, 11)
 
 
-OWN, RIGHT = (True, False, True, False), (False, False, False, True)
+GENERATED, CORRECTED = (True, False, True, False), (False, False, False, True)
 MIXED = Chunk(
     (10, 11, 12, 13),
     "",
     (True, False, True, True),
-    (ChunkPart("generated", OWN), ChunkPart("human", RIGHT, 3)),
+    (ChunkPart("generated", GENERATED), ChunkPart("human", CORRECTED, 3)),
 )
-"""A person has put the last token right."""
+"""A generated chunk in which a person corrected the last token."""
 
 
-def test_each_part_of_a_chunk_is_learnt_by_the_recipe_of_whoever_wrote_it() -> None:
+def test_each_part_of_a_chunk_is_learnt_by_the_recipe_of_its_author() -> None:
     config = replace(
         CONFIG, human=LearningConfig(lr=1.0, epochs=2), generated=LearningConfig(lr=2.0, epochs=5)
     )
-    own, right = training_examples(TURN, MIXED, config, None)
-    assert (own[0].loss_mask, own[1]) == (OWN, config.generated)
-    assert (right[0].loss_mask, right[1]) == (RIGHT, replace(config.human, epochs=6)), "three for each pass"
+    generated, corrected = training_examples(TURN, MIXED, config, None)
+    assert (generated[0].loss_mask, generated[1]) == (GENERATED, config.generated)
+    assert corrected[0].loss_mask == CORRECTED
+    assert corrected[1] == replace(config.human, epochs=6), "three passes for each one of the recipe"
     (only,) = training_examples(TURN, MIXED, config, "it loops")
-    assert only == right, "a flaw of the model's does not keep a person's words from being learnt"
-    nothing = replace(MIXED, parts=(ChunkPart("generated", (False,) * 4), ChunkPart("human", RIGHT)))
-    assert [chunk.loss_mask for chunk, _ in training_examples(TURN, nothing, config, None)] == [RIGHT]
+    assert only == corrected, "human words are learnt even if the chunk is rejected"
+    empty = replace(MIXED, parts=(ChunkPart("generated", (False,) * 4), ChunkPart("human", CORRECTED)))
+    assert [chunk.loss_mask for chunk, _ in training_examples(TURN, empty, config, None)] == [CORRECTED]
     assert training_examples(TURN, replace(MIXED, parts=()), config, "it loops") == []
 
 
-def test_corrections_are_learnt_after_the_rest_each_at_its_rate(tiny_model: Path) -> None:
+def test_corrections_are_learnt_last_with_their_own_rate(tiny_model: Path) -> None:
     config = replace(
         CONFIG,
         train=replace(CONFIG.train, warmup_chunks=0),
@@ -181,13 +182,13 @@ def test_corrections_are_learnt_after_the_rest_each_at_its_rate(tiny_model: Path
         translation=TranslationConfig(correction_weight=7),
     )
     loop = Loop(tiny_model, 12, config=config)
-    told = list(learn_chunk(TURN, MIXED, loop.model, loop.state, config))
-    steps = [(e.epoch, e.epochs, e.lr) for e in told if isinstance(e, TrainStep)]
+    events = list(learn_chunk(TURN, MIXED, loop.model, loop.state, config))
+    steps = [(e.epoch, e.epochs, e.lr) for e in events if isinstance(e, TrainStep)]
     assert steps == [(1, 2, 2e-3), (2, 2, 2e-3), (1, 3, 1e-3), (2, 3, 1e-3), (3, 3, 1e-3)]
 
 
-class Told:
-    """An objective that keeps what it was asked for; it learns no window that begins with `skip`."""
+class RecordingObjective:
+    """An objective that records its windows; it learns no window that begins with the token `skip`."""
 
     def __init__(self, skip: int | None = None) -> None:
         self.windows: list[Window] = []
@@ -203,11 +204,11 @@ class Told:
         return 0
 
 
-def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: Path) -> None:
-    config = replace(CONFIG, generated=replace(WHOLE, objective="told", window_tokens=6, epochs=1))
-    told = Told(skip=ord("H"))
+def test_an_experiment_can_replace_objective_windows_and_rate(tiny_model: Path) -> None:
+    config = replace(CONFIG, generated=replace(WHOLE, objective="recording", window_tokens=6, epochs=1))
+    objective = RecordingObjective(skip=ord("H"))
     recipe = Recipe(
-        {"told": told},
+        {"recording": objective},
         lambda *arguments: windows(*arguments)[::-1],
         lambda chunk, learning, train: 0.25,
     )
@@ -215,9 +216,11 @@ def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: 
     loop.backend.enqueue("Hello there.", "More of it..")
     steps = []
     assert loop.state.optimizer is not None
-    loop.state.optimizer.register_step_post_hook(lambda one, *_: steps.append(one.param_groups[0]["lr"]))
+    loop.state.optimizer.register_step_post_hook(
+        lambda optimizer, *_: steps.append(optimizer.param_groups[0]["lr"])
+    )
     chunks = learnt(loop.run())
-    asked = [bytes(window.tokens) for window in told.windows]
-    assert asked == [b"there.", b"Hello ", b"f it..", b"More o"]
-    assert steps == [0.25] * 3, "where there is nothing to learn from a window no step is made"
+    texts = [bytes(window.tokens) for window in objective.windows]
+    assert texts == [b"there.", b"Hello ", b"f it..", b"More o"]
+    assert steps == [0.25] * 3, "a window without a loss takes no step"
     assert [chunk.lr for chunk in chunks] == [0.25, 0.25]

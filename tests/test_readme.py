@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: their commands can be typed, and their settings are valid."""
+"""README, CONTRIBUTING and docs/: their commands and settings are valid."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PAGES = [README, DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """What stands between fences of that language."""
+    """The contents of the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each templora command of a page."""
+    """The words of each templora command on a page."""
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -35,12 +35,12 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield words
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_has_7_to_10_kilobytes() -> None:
     assert 7_000 <= len(README.read_bytes()) <= 10_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS.parent).as_posix())
-def test_the_commands_shown_can_be_typed(page: Path) -> None:
+def test_commands_are_valid(page: Path) -> None:
     for words in commands(page):
         parsed: Any = typer.main.get_command(app)
         name, *rest = words
@@ -53,6 +53,6 @@ def test_the_commands_shown_can_be_typed(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS.parent).as_posix())
-def test_the_settings_shown_are_valid(page: Path) -> None:
-    for shown in blocks(page, "toml"):
-        resolve([Layer.of_file(page.name, tomli.loads(shown))])
+def test_settings_are_valid(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        resolve([Layer.of_file(page.name, tomli.loads(block))])

@@ -1,4 +1,4 @@
-"""The grid of recipes: it runs, and what it reports is what the loop measures."""
+"""The grid of recipes: every kind of variant runs, and the figures match those of `eval ppl`."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def book() -> None:
     Path("book.txt").write_text(TEXT)
 
 
-def test_its_figures_are_those_of_the_evaluation(tiny_model: Path) -> None:
+def test_figures_match_those_of_the_evaluation(tiny_model: Path) -> None:
     for name in ("paper", "lr=5e-4"):
         result = grid(tiny_model, name)[-1]
         settings = [part for text in variants.VARIANTS[name].settings for part in ("--set", text)]
         row = rows_of(ppl(tiny_model, "--json", *settings, *SMALL))[-1]
-        assert recipes.change(result) == pytest.approx(row["change"], abs=1e-3)
+        assert recipes.ppl_change(result) == pytest.approx(row["change"], abs=1e-3)
 
 
 def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
@@ -52,35 +52,36 @@ def test_every_kind_of_variant_learns(tiny_model: Path) -> None:
     ]
     results = grid(tiny_model, *names)
     assert [result["recipe"] for result in results] == names
-    assert all(recipes.change(result) < 0 for result in results)
-    assert len({recipes.change(result) for result in results}) == len(names), "each does something else"
+    assert all(recipes.ppl_change(result) < 0 for result in results)
+    assert len({recipes.ppl_change(result) for result in results}) == len(names), "each has another effect"
 
 
-def test_the_hardest_windows_are_those_with_the_highest_loss(tiny_model: Path) -> None:
+def test_the_hardest_windows_have_the_highest_loss(tiny_model: Path) -> None:
     model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
-    made = [Window((1,), (), (), tokens, ()) for tokens in (tuple(b"eeee"), tuple(b"\x00\x01\x02\x03"), (5,))]
-    nlls = [chunk_nll(model.module, (1,), window.tokens).mean().item() for window in made]
-    kept = variants.hardest(model, made)
-    assert len(kept) == 2 and made[nlls.index(min(nlls))] not in kept
-    assert kept == [window for window in made if window in kept], "in their order"
+    texts = (tuple(b"eeee"), tuple(b"\x00\x01\x02\x03"), (5,))
+    candidates = [Window((1,), (), (), tokens, ()) for tokens in texts]
+    nlls = [chunk_nll(model.module, (1,), window.tokens).mean().item() for window in candidates]
+    hardest = variants.hardest_windows(model, candidates)
+    assert len(hardest) == 2 and candidates[nlls.index(min(nlls))] not in hardest
+    assert hardest == [window for window in candidates if window in hardest], "in their order"
 
     text = tuple(b"eeee\x00\x01\x02\x03the lamp")
     turn = Given(Prompt((1,), (2, 3)), text), Chunk(text, ""), (2, 3), LearningConfig(window_tokens=4)
     learnt = variants.VARIANTS["lr=2e-4 window=128 hardest half"].recipe(model).windows(*turn)
-    assert learnt == variants.hardest(model, windows(*turn)) and len(learnt) == 2
+    assert learnt == variants.hardest_windows(model, windows(*turn)) and len(learnt) == 2
 
 
-def test_a_rate_that_falls_is_that_of_the_loop_and_half_of_it_after_twelve_chunks(tiny_model: Path) -> None:
+def test_a_decaying_rate_has_the_warm_up_and_halves_after_twelve_chunks(tiny_model: Path) -> None:
     model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
     rate = variants.VARIANTS["lr=5e-4 decaying"].recipe(model).rate
     learning, train = LearningConfig(lr=0.4), TrainConfig(warmup_chunks=2)
     assert [rate(chunk, learning, train) for chunk in (0, 12)] == [0.2, 0.2]
 
 
-def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
+def test_the_plot_has_a_curve_for_each_recipe(tiny_model: Path) -> None:
     grid(tiny_model, "paper", "lr=5e-4")
-    drawn = CliRunner().invoke(recipes.app, ["plot", "grid.jsonl", "--out", "curves.svg", "--step", "64"])
-    assert drawn.exit_code == 0, drawn.output
+    plot = CliRunner().invoke(recipes.app, ["plot", "grid.jsonl", "--out", "curves.svg", "--step", "64"])
+    assert plot.exit_code == 0, plot.output
     text = Path("curves.svg").read_text()
     assert (
         "<!-- paper rank=4 alpha=4 -->" in text
@@ -88,14 +89,14 @@ def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
         and "<!-- book.txt -->" in text
     )
     result = json.loads(Path("grid.jsonl").read_text().splitlines()[0])
-    whole = recipes.between(result, 0, result["tokens"])
-    assert whole == pytest.approx(recipes.change(result))
+    change = recipes.ppl_change_between(result, 0, result["tokens"])
+    assert change == pytest.approx(recipes.ppl_change(result))
 
 
-def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
+def test_recipes_do_not_depend_on_the_default_passes_and_windows() -> None:
     for name, variant in variants.VARIANTS.items():
-        given = recipes.config_of(variant.settings, (32, 48)).human
+        human = recipes.config_of(variant.settings, (32, 48)).human
         if name.startswith(("default", "paper")):
             continue
-        assert given.epochs == (1 if "epochs=1" in name else given.epochs if "epochs=" in name else 2), name
-        assert (given.window_tokens > 0) == ("window=" in name), name
+        assert human.epochs == (1 if "epochs=1" in name else human.epochs if "epochs=" in name else 2), name
+        assert (human.window_tokens > 0) == ("window=" in name), name

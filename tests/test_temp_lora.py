@@ -1,4 +1,4 @@
-"""The loop: what is proposed, chosen and learnt, in which order, and that the state is whole."""
+"""The loop: candidates are proposed, chosen, scored and learnt in order, and the state is complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.loop import CONFIG, HEADER, WHOLE, Loop, Turns, drained, kinds, learn
 LOOPING = ("abababababab", "cdcdcdcdcdcd", "efefefefefef")
 
 
-def test_one_turn_is_decode_score_train(tiny_model: Path) -> None:
+def test_a_turn_decodes_scores_and_trains(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 24)
     loop.backend.enqueue("Hello there.", "More of it..")
     events = loop.run()
@@ -41,7 +41,7 @@ def test_one_turn_is_decode_score_train(tiny_model: Path) -> None:
     assert loop.state.tokens == [t for e in learnt(events) for t in e.tokens]
 
 
-def test_the_prompt_is_the_header_and_the_window(tiny_model: Path) -> None:
+def test_the_prompt_consists_of_header_and_window(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 36)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     loop.run()
@@ -49,15 +49,15 @@ def test_the_prompt_is_the_header_and_the_window(tiny_model: Path) -> None:
     assert loop.backend.prompts == [HEADER, (*HEADER, *book[:12]), (*HEADER, *book[4:24])]
 
 
-def test_what_is_committed_is_the_prompt_that_decoding_saw(tiny_model: Path) -> None:
+def test_the_committed_prompt_is_the_one_used_for_decoding(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 36)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
-    committed = [chunk.prompt for chunk in learnt(loop.run())]
-    assert [(*shown["header"], *shown["context"]) for shown in committed] == loop.backend.prompts
-    assert [len(shown["context"]) for shown in committed] == [0, 12, 20]
+    prompts = [chunk.prompt for chunk in learnt(loop.run())]
+    assert [(*prompt["header"], *prompt["context"]) for prompt in prompts] == loop.backend.prompts
+    assert [len(prompt["context"]) for prompt in prompts] == [0, 12, 20]
 
 
-def test_what_a_prompt_had_no_room_for_is_told_before_anything_is_decoded(tiny_model: Path) -> None:
+def test_cut_sections_are_reported_before_decoding(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     dropped = (Dropped("plan", 1, 4), Dropped("ledger", 0, 2))
     prompt = Prompt(HEADER, (), (Section("plan", ("It rains.",)),), dropped)
@@ -66,11 +66,12 @@ def test_what_a_prompt_had_no_room_for_is_told_before_anything_is_decoded(tiny_m
     events = loop.run()
     assert [type(e) for e in events[:4]] == [ChunkStarted, SectionCut, SectionCut, TextDecoded]
     assert events[1:3] == [SectionCut(0, "plan", 1, 4), SectionCut(0, "ledger", 0, 2)]
-    shown = learnt(events)[0].prompt
-    assert shown["sections"] == {"plan": ["It rains."]} and shown["dropped"] == {"plan": 3, "ledger": 2}
+    committed = learnt(events)[0].prompt
+    assert committed["sections"] == {"plan": ["It rains."]}
+    assert committed["dropped"] == {"plan": 3, "ledger": 2}
 
 
-def test_the_adapter_learns_the_chunk_and_the_base_stays(tiny_model: Path) -> None:
+def test_the_adapter_learns_and_the_base_does_not_change(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 72)
     loop.backend.enqueue(*["Hello there."] * 6)
     frozen = {n: p.clone() for n, p in loop.model.module.named_parameters() if not p.requires_grad}
@@ -94,8 +95,8 @@ def test_scores_are_taken_before_training(tiny_model: Path) -> None:
     raise AssertionError("no second chunk")
 
 
-def test_what_was_decoded_is_not_read_again_for_its_score(tiny_model: Path) -> None:
-    """Its NLL is that which its tokens had when they were drawn, before penalties and temperature."""
+def test_the_adapter_score_comes_from_decoding(tiny_model: Path) -> None:
+    """The NLL of the tokens when they were drawn, before penalties and temperature: no further pass."""
     loop = Loop(tiny_model, 24)
     with torch.no_grad():
         for weight in loop.state.adapter.values():
@@ -104,8 +105,8 @@ def test_what_was_decoded_is_not_read_again_for_its_score(tiny_model: Path) -> N
     assert isinstance(turn, Generate)
     backend = EagerBackend(loop.model.module)
     generator = loop.state.generator(0, loop.model.device)
-    made = make_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config, generator=generator)
-    _, chunk = drained(made)
+    stream = make_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config, generator=generator)
+    _, chunk = drained(stream)
     with torch.no_grad():
         expected = chunk_nll(loop.model.module, HEADER, chunk.tokens).mean().item()
         with loop.model.without_adapter():
@@ -117,8 +118,8 @@ def test_what_was_decoded_is_not_read_again_for_its_score(tiny_model: Path) -> N
     assert len(passes) == 1
 
 
-def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
-    """With dropout off, the first loss of a pass is the score of the chunk."""
+def test_the_loss_covers_only_the_chunk(tiny_model: Path) -> None:
+    """Without dropout, the first loss equals the score of the chunk."""
     config = Config(
         decode=CONFIG.decode,
         train=TrainConfig(rank=4, alpha=4, dropout=0.0),
@@ -132,7 +133,7 @@ def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
     assert losses == pytest.approx(scores, abs=1e-6)
 
 
-def test_a_persons_opening_is_learnt_and_never_decoded(tiny_model: Path) -> None:
+def test_a_human_opening_is_learnt_and_not_decoded(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, opening="It was a dark night.")
     loop.backend.enqueue("And it went.")
     events = loop.run()
@@ -145,7 +146,7 @@ def test_a_persons_opening_is_learnt_and_never_decoded(tiny_model: Path) -> None
     assert {e.index for e in events if isinstance(e, TextDecoded)} == {2}
 
 
-def test_without_learning_nothing_is_trained_but_the_base_is_scored(tiny_model: Path) -> None:
+def test_without_learning_only_the_base_is_scored(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=Config(decode=CONFIG.decode, train=TrainConfig(learn=False)))
     loop.backend.enqueue("Hello there.")
     events = loop.run()
@@ -153,10 +154,10 @@ def test_without_learning_nothing_is_trained_but_the_base_is_scored(tiny_model: 
     (chunk,) = learnt(events)
     assert chunk.nll_base > 0 and chunk.nll_adapter is None and chunk.train_losses == ()
     assert chunk.lr is None and loop.backend.changes == 0
-    assert loop.backend.beginnings == loop.state.chunks, "what was decoded before is forgotten all the same"
+    assert loop.backend.beginnings == loop.state.chunks, "the backend still resets for each chunk"
 
 
-def test_started_says_what_the_model_sees(tiny_model: Path) -> None:
+def test_chunk_started_has_the_lengths_of_context_and_chunk(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 30)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     started = [e for e in loop.run() if isinstance(e, ChunkStarted)]
@@ -167,7 +168,7 @@ def test_started_says_what_the_model_sees(tiny_model: Path) -> None:
     ]
 
 
-def test_a_mask_says_what_of_a_chunk_is_scored(tiny_model: Path) -> None:
+def test_only_the_tokens_in_the_mask_are_scored(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     chunk = Chunk(tuple(b"Hello there."), "", (False,) * 6 + (True,) * 6)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_a_mask_says_what_of_a_chunk_is_scored(tiny_model: Path) -> None:
 
 
 def proposed(loop: Loop) -> tuple[list[str], list[Candidate]]:
-    """The flaws that were told of candidates that did not pass, and all candidates."""
+    """The reported rejection reasons, and all candidates."""
     turn = loop.next_turn()
     stream = propose(loop.task, turn, loop.model, loop.backend, loop.state, loop.config)
     events, candidates = drained(stream)
@@ -189,7 +190,7 @@ def gated(**gate: object) -> Config:
 
 @pytest.mark.parametrize("passing", [0, 1, 2])
 def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Path) -> None:
-    texts = [*LOOPING[:passing], "Hello there.", "never asked "]
+    texts = [*LOOPING[:passing], "Hello there.", "never used. "]
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(*texts)
     (chunk,) = learnt(loop.run())
@@ -198,34 +199,34 @@ def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Pat
     assert len(loop.backend.prompts) == loop.backend.ends == passing + 1 and loop.backend.beginnings == 1
 
 
-def test_candidates_that_do_not_pass_are_told_as_they_are_rejected(tiny_model: Path) -> None:
+def test_each_rejected_candidate_is_reported(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
-    failed_checks, candidates = proposed(loop)
-    assert failed_checks == ["it loops: 78% of its 4-grams are repeated", "it is empty"]
-    assert [one.rejection_reason for one in candidates] == [*failed_checks, None]
-    assert [one.number for one in candidates] == [0, 1, 2]
+    reasons, candidates = proposed(loop)
+    assert reasons == ["it loops: 78% of its 4-grams are repeated", "it is empty"]
+    assert [candidate.rejection_reason for candidate in candidates] == [*reasons, None]
+    assert [candidate.number for candidate in candidates] == [0, 1, 2]
     assert choose(candidates) is candidates[2]
 
 
-def test_where_none_passes_the_last_is_kept_and_marked(tiny_model: Path) -> None:
+def test_if_no_candidate_passes_the_last_is_committed_as_rejected(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(*LOOPING)
     events = loop.run()
     (chunk,) = learnt(events)
     assert (chunk.text, chunk.candidate) == (LOOPING[2], 2) and "loops" in (chunk.rejection_reason or "")
     assert chunk.train_losses == () and chunk.lr is None and loop.state.tokens == list(LOOPING[2].encode())
-    assert len([e for e in events if isinstance(e, ChunkRejected)]) == 2, "the one that is kept is not"
+    assert len([e for e in events if isinstance(e, ChunkRejected)]) == 2, "none for the committed one"
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 5])
-def test_no_more_candidates_than_are_asked_for(candidates: int, tiny_model: Path) -> None:
+def test_the_number_of_candidates_is_limited(candidates: int, tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=candidates))
     loop.backend.enqueue(*[LOOPING[0]] * 9)
     assert len(proposed(loop)[1]) == len(loop.backend.prompts) == candidates
 
 
-def test_greedy_does_not_write_the_same_again(tiny_model: Path) -> None:
+def test_greedy_decoding_does_not_write_a_second_candidate(tiny_model: Path) -> None:
     config = replace(CONFIG, decode=replace(CONFIG.decode, temperature=0.0))
     loop = Loop(tiny_model, 12, config=config)
     loop.backend.enqueue("abababababab")
@@ -240,16 +241,16 @@ def test_without_a_gate_there_is_one_candidate(tiny_model: Path) -> None:
     assert proposed(loop)[0] == [] and len(loop.backend.prompts) == 1
 
 
-def test_what_is_there_already_is_not_written_again(tiny_model: Path) -> None:
+def test_an_existing_chunk_is_not_written_again(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
-    given = Given(loop.next_turn().prompt, tuple(b"abababababab"), "generated")
-    loop.task = Turns(given, like=loop.task)
+    turn = Given(loop.next_turn().prompt, tuple(b"abababababab"), "generated")
+    loop.task = Turns(turn, like=loop.task)
     events = loop.run()
     assert not any(isinstance(e, ChunkRejected) for e in events)
     assert learnt(events)[0].rejection_reason and learnt(events)[0].origin == "generated"
 
 
-def test_what_is_composed_in_parts_is_not_composed_again(tiny_model: Path) -> None:
+def test_a_composed_chunk_is_not_written_again(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     written = []
 
@@ -260,7 +261,7 @@ def test_what_is_composed_in_parts_is_not_composed_again(tiny_model: Path) -> No
         return Chunk(tokens, "ab" * 6)
 
     loop.task = Turns(Compose(loop.next_turn().prompt, 12, writer), like=loop.task)
-    loop.backend.enqueue("abababababab", "never asked ")
+    loop.backend.enqueue("abababababab", "never used. ")
     events = loop.run()
     assert written == [0] and not any(isinstance(e, ChunkRejected) for e in events)
     assert "loops" in (learnt(events)[0].rejection_reason or "")

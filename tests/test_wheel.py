@@ -1,4 +1,4 @@
-"""What `pip install` brings: everything that the checkout has."""
+"""The wheel has every module and prompt of the checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_and_the_prompts(tmp_path: Path) -> None:
+def test_the_wheel_contains_the_package_and_the_prompts(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
     subprocess.run([*build, str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("templora-*.whl")

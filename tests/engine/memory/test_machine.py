@@ -1,4 +1,4 @@
-"""What the machine has: of a container what its limit leaves."""
+"""The memory of a machine; in a container, what its limit leaves."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from templora_cli.engine.memory.machine import CUDA_CONTEXT, imagined_device_mem
 
 @pytest.fixture
 def container(tmp_path: Path) -> Path:
-    """One that may use 8,000 bytes, and uses 5,000, of which 1,500 are pages of files."""
+    """A container with a limit of 8,000 bytes; it uses 5,000, and 1,500 of these are pages of files."""
     (tmp_path / "memory.max").write_text("8000\n")
     (tmp_path / "memory.current").write_text("5000\n")
     (tmp_path / "memory.stat").write_text("anon 3000\ninactive_file 1500\n")
     return tmp_path
 
 
-def test_a_container_has_what_its_limit_leaves(container: Path) -> None:
-    here = measure_device_memory("cpu", container)
-    assert (here.device, here.dtype, here.free, here.total) == ("cpu", "float32", 4500, 8000)
-    assert here.held > 10**8 and here.libraries > 10**8
+def test_the_limit_of_a_container_is_used(container: Path) -> None:
+    memory = measure_device_memory("cpu", container)
+    assert (memory.device, memory.dtype, memory.free, memory.total) == ("cpu", "float32", 4500, 8000)
+    assert memory.held > 10**8 and memory.libraries > 10**8
     (container / "memory.current").write_text("9999\n")
     assert measure_device_memory("cpu", container).free == 0
 
 
-def test_without_a_limit_there_is_what_the_machine_has(container: Path, tmp_path: Path) -> None:
+def test_without_a_limit_the_memory_of_the_machine_is_used(container: Path, tmp_path: Path) -> None:
     (container / "memory.max").write_text("max\n")
     unlimited, no_container = (
         measure_device_memory("cpu", container),

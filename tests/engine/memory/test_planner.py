@@ -1,4 +1,4 @@
-"""What a book takes of memory: exact where it can be counted, monotone, and refused with figures."""
+"""The memory plan: exact where memory can be counted, monotone, and refused with figures if too large."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def shape(tiny_model: Path) -> Shape:
 
 @pytest.fixture(scope="module")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> Shape:
-    """Llama-2 7B, of which there is only the configuration."""
+    """Llama 2 7B, from its configuration alone."""
     from transformers import LlamaConfig
 
     folder = tmp_path_factory.mktemp("seven")
@@ -69,7 +69,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Shape:
 
 
 def whole(**tables: Any) -> Config:
-    """Settings with which own text is learnt as in the paper, the whole chunk after the whole window."""
+    """Settings that learn generated text as in the paper: whole chunks after the whole window."""
     return Config(generated=GeneratedConfig(context_tokens=2048, window_tokens=0), **tables)
 
 
@@ -84,41 +84,41 @@ def with_checkpointing(how: str) -> Config:
 # --- shapes ------------------------------------------------------------------------------------------
 
 
-def test_a_configuration_is_enough_for_the_parameters(seven: Shape) -> None:
+def test_the_shape_is_read_from_the_configuration_alone(seven: Shape) -> None:
     assert seven.parameters == 6_738_415_616
     assert seven.linears_each == 7 and len(seven.linears) == 224
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_shape_of_a_family_is_that_of_the_model(name: str, tmp_path: Path) -> None:
+def test_the_shape_of_every_family_matches_its_model(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]()
     config.save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
+    shape = shape_of(tmp_path)
     model = get_peft_model(AutoModelForCausalLM.from_config(config), lora(3))
     adapter = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert found.parameters == model.get_base_model().num_parameters() - adapter
-    assert 3 * sum(rows + columns for rows, columns in found.linears) == adapter
-    assert found.norms == (4 if name == "gemma3" else 2)
-    assert found.head_norms == (name in ("gemma3", "qwen3"))
+    assert shape.parameters == model.get_base_model().num_parameters() - adapter
+    assert 3 * sum(rows + columns for rows, columns in shape.linears) == adapter
+    assert shape.norms == (4 if name == "gemma3" else 2)
+    assert shape.head_norms == (name in ("gemma3", "qwen3"))
     windows = {"gemma3": (24, None, 24), "qwen3": (24, None, 24), "mistral, sliding": (24,) * 3}
-    assert found.windows == windows.get(name, (None,) * 3)
+    assert shape.windows == windows.get(name, (None,) * 3)
 
 
-def test_an_architecture_of_other_names(tmp_path: Path) -> None:
+def test_an_architecture_with_other_names_is_planned(tmp_path: Path) -> None:
     GPT2Config(vocab_size=96, n_embd=32, n_layer=3, n_head=4).save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
-    assert (found.hidden_size, found.num_layers, found.num_heads, found.intermediate_size) == (32, 3, 4, 128)
-    assert found.linears_each == 4
-    assert plan(found, whole(), CPU).backend == "eager"
+    shape = shape_of(tmp_path)
+    assert (shape.hidden_size, shape.num_layers, shape.num_heads, shape.intermediate_size) == (32, 3, 4, 128)
+    assert shape.linears_each == 4
+    assert plan(shape, whole(), CPU).backend == "eager"
 
 
-def test_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTModel"]}')
     with pytest.raises(TemploraError, match="architecture vit"):
         shape_of(tmp_path)
 
 
-# --- what can be counted -----------------------------------------------------------------------------
+# --- counted memory ----------------------------------------------------------------------------------
 
 
 def test_base_adapter_and_moments_are_exact(tiny_model: Path, shape: Shape) -> None:
@@ -133,13 +133,13 @@ def test_base_adapter_and_moments_are_exact(tiny_model: Path, shape: Shape) -> N
     assert muon.parts["optimizer"]["train"] == adapter
 
 
-def test_four_and_eight_bits_are_those_of_bitsandbytes(tiny_model: Path, shape: Shape) -> None:
+def test_quantised_weights_match_those_of_bitsandbytes(tiny_model: Path, shape: Shape) -> None:
     for quantize in ("nf4", "int8"):
         config = ModelConfig(device="cpu", quantize=quantize)
         loaded = loading.load(tiny_model, config, TrainConfig(learn=False), seed=0)
-        held = sum(p.nbytes for p in loaded.module.parameters())
+        measured = sum(p.nbytes for p in loaded.module.parameters())
         planned = plan(shape, Config(model=config), CPU).parts["base"]["load"]
-        assert held < planned < 1.1 * held, "the scales come on top of what torch counts"
+        assert measured < planned < 1.1 * measured, "torch does not count the scales"
 
 
 def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: Shape) -> None:
@@ -147,24 +147,24 @@ def test_cache_and_copy_of_the_int8_backend_are_exact(tiny_model: Path, shape: S
     backend = Int8Backend(loaded.module)
     decode = DecodeConfig(chunk_tokens=100, context_tokens=300)
     backend.decoder.reserve(28 + 400)
-    made = plan(shape, whole(decode=decode), CPU, header=28)
+    book_plan = plan(shape, whole(decode=decode), CPU, header=28)
     held = backend.decoder._keys.nbytes + backend.decoder._values.nbytes
-    assert made.backend == "int8" and BLOCK < 28 + 400
-    assert made.parts["cache"] == {"decode": held}
+    assert book_plan.backend == "int8" and BLOCK < 28 + 400
+    assert book_plan.parts["cache"] == {"decode": held}
     backend.decoder.logits_after([5])
     copy = backend.decoder.quantized.weights
     blocks = copy.blocks
     matrices = (blocks.qkv, blocks.out, blocks.gate_up, blocks.down, copy.head)
-    assert made.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)
+    assert book_plan.parts["8-bit copy"]["score"] == sum(matrix.weight.nbytes for matrix in matrices)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3"])
-def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path: Path) -> None:
-    """Against what autograd keeps, each tensor counted once."""
-    wide = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "sliding_window": 512}
+def test_saved_activations_match_those_of_autograd(name: str, dropout: float, tmp_path: Path) -> None:
+    """Each tensor that autograd saves is counted once."""
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "sliding_window": 512}
     config = CONFIGS[name]()
-    for key, value in wide.items():
+    for key, value in sizes.items():
         setattr(config, key, value)
     config.save_pretrained(tmp_path)
     train = TrainConfig(rank=8, alpha=8, dropout=dropout, gradient_checkpointing="off")
@@ -172,40 +172,42 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     fuse_lora_layers(model)
     model.train()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     tokens = 64
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         loss = chunk_nll(model, [1], [2] * tokens).mean()
     logits = tokens * config.vocab_size * 4
-    own = GeneratedConfig(context_tokens=0, window_tokens=0)
+    generated = GeneratedConfig(context_tokens=0, window_tokens=0)
     decode = DecodeConfig(chunk_tokens=tokens, context_tokens=0)
-    asked_for = Config(decode=decode, train=train, generated=own)
-    book = Workload(shape_of(tmp_path), asked_for, CPU, chunk=tokens, header=0, quantize="none")
-    assert sum(kept.values()) - logits == pytest.approx(3 * layer_bytes(book, tokens), rel=0.05)
+    settings = Config(decode=decode, train=train, generated=generated)
+    book = Workload(shape_of(tmp_path), settings, CPU, chunk=tokens, header=0, quantize="none")
+    assert sum(saved.values()) - logits == pytest.approx(3 * layer_bytes(book, tokens), rel=0.05)
     loss.backward()
 
 
-# --- how it grows ------------------------------------------------------------------------------------
+# --- growth ------------------------------------------------------------------------------------------
 
 
-def test_the_peak_is_that_of_the_dearest_phase(seven: Shape) -> None:
-    made = plan(seven, whole(), GPU)
-    assert made.peak == max(made.phase(phase) for phase in PHASES) < sum(map(made.phase, PHASES))
+def test_the_peak_is_that_of_the_largest_phase(seven: Shape) -> None:
+    book_plan = plan(seven, whole(), GPU)
+    assert (
+        book_plan.peak == max(book_plan.phase(phase) for phase in PHASES) < sum(map(book_plan.phase, PHASES))
+    )
 
 
 def test_a_longer_header_takes_more(seven: Shape) -> None:
-    made, longer = (plan(seven, whole(), GPU, header=header) for header in (HEADER, HEADER + 1000))
+    book_plan, longer = (plan(seven, whole(), GPU, header=header) for header in (HEADER, HEADER + 1000))
     for phase in PHASES[1:]:
-        assert longer.phase(phase) > made.phase(phase)
+        assert longer.phase(phase) > book_plan.phase(phase)
     with pytest.raises(TemploraError, match="not enough memory"):
-        plan_or_refuse(seven, whole(), room_of(made.peak), header=HEADER + 1000)
+        plan_or_refuse(seven, whole(), room_of(book_plan.peak), header=HEADER + 1000)
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
@@ -221,7 +223,7 @@ GROWING: dict[str, Callable[[int], Config]] = {
 
 @pytest.mark.parametrize("what", GROWING)
 @pytest.mark.parametrize("checkpointing", ["on", "off"])
-def test_more_takes_more(what: str, checkpointing: str, seven: Shape) -> None:
+def test_memory_grows_with_each_setting(what: str, checkpointing: str, seven: Shape) -> None:
     configs = [GROWING[what](n) for n in (1, 2, 4)]
     checkpointed = [replace(c, train=replace(c.train, gradient_checkpointing=checkpointing)) for c in configs]
     for device_memory in (CPU, GPU):
@@ -229,19 +231,19 @@ def test_more_takes_more(what: str, checkpointing: str, seven: Shape) -> None:
         assert peaks[0] < peaks[1] < peaks[2]
 
 
-def test_less_takes_less(seven: Shape) -> None:
+def test_memory_shrinks_without_learning_and_with_quantisation(seven: Shape) -> None:
     on, off = (plan(seven, with_checkpointing(how), CPU).peak for how in ("on", "off"))
     assert on < off, "without checkpointing"
     assert plan(seven, asked(learn=False), CPU).peak < on
     assert plan(seven, asked(dropout=0.05, gradient_checkpointing="off"), CPU).peak > off
     sizes = [
-        plan(seven, Config(model=ModelConfig(quantize=held)), GPU).parts["base"]["load"]
-        for held in ("nf4", "int8", "none")
+        plan(seven, Config(model=ModelConfig(quantize=quantize)), GPU).parts["base"]["load"]
+        for quantize in ("nf4", "int8", "none")
     ]
     assert sizes == sorted(sizes) and sizes[0] == plan(seven, whole(), GPU).parts["base"]["load"]
 
 
-def test_only_layers_that_are_not_lean_hold_the_adapters_part_apart(seven: Shape) -> None:
+def test_only_layers_that_are_not_fused_have_activations_of_the_adapter(seven: Shape) -> None:
     def scored(quantize: str, learn: bool) -> int:
         config = replace(asked(learn=learn), model=ModelConfig(quantize=quantize))
         return plan(seven, config, GPU).parts["activations"]["score"]
@@ -250,7 +252,7 @@ def test_only_layers_that_are_not_lean_hold_the_adapters_part_apart(seven: Shape
     assert scored("int8", learn=True) > scored("int8", learn=False)
 
 
-def test_the_longer_of_both_recipes_counts(seven: Shape) -> None:
+def test_the_recipe_with_the_longer_window_counts(seven: Shape) -> None:
     short = LearningConfig(context_tokens=0, window_tokens=64)
     long = LearningConfig(context_tokens=2048, window_tokens=0)
     both = [
@@ -260,41 +262,41 @@ def test_the_longer_of_both_recipes_counts(seven: Shape) -> None:
     assert peaks[0] == peaks[1] == peaks[2] > peaks[3]
 
 
-def test_a_layer_with_a_window_keeps_no_more(tmp_path: Path) -> None:
+def test_the_cache_of_a_sliding_layer_is_limited_to_its_window(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
-    cache = plan(found, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
+    shape = shape_of(tmp_path)
+    cache = plan(shape, whole(decode=DecodeConfig(backend="eager")), CPU).parts["cache"]["decode"]
     tokens = HEADER + 2048 + 1024
     assert cache == 2 * 2 * 16 * 4 * (24 + tokens + 24)
 
 
-def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
+def test_the_cache_of_a_graph_has_all_positions_in_each_layer(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
-    made = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
-    places = 3328  # a multiple of them
-    assert made.backend == "graph" and places - BLOCK < HEADER + 2048 + 1024 <= places
-    assert made.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * places
+    book_plan = plan(shape_of(tmp_path), whole(decode=DecodeConfig(backend="graph")), GPU)
+    positions = 3328  # a multiple of `BLOCK`
+    assert book_plan.backend == "graph" and positions - BLOCK < HEADER + 2048 + 1024 <= positions
+    assert book_plan.parts["cache"]["decode"] == 2 * 2 * 16 * GPU.bytes_each * 3 * positions
 
 
-def test_a_backend_that_loading_will_refuse_is_not_planned_with(tmp_path: Path) -> None:
+def test_the_plan_uses_the_backend_that_the_device_supports(tmp_path: Path) -> None:
     CONFIGS["llama"]().save_pretrained(tmp_path)
-    found = shape_of(tmp_path)
-    for wanted, device_memory, planned in (
+    shape = shape_of(tmp_path)
+    for requested, device_memory, planned in (
         ("graph", CPU, "int8"),
         ("int8", GPU, "graph"),
         ("eager", GPU, "eager"),
     ):
-        assert plan(found, whole(decode=DecodeConfig(backend=wanted)), device_memory).backend == planned
+        assert plan(shape, whole(decode=DecodeConfig(backend=requested)), device_memory).backend == planned
 
 
-# --- what is chosen, and what is refused -------------------------------------------------------------
+# --- choices and refusals ----------------------------------------------------------------------------
 
 
 def room_of(free: float) -> DeviceMemory:
     return replace(GPU, free=int(free))
 
 
-def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
+def test_checkpointing_is_chosen_only_for_lack_of_memory(seven: Shape) -> None:
     on, off = (plan(seven, with_checkpointing(how), GPU).peak for how in ("on", "off"))
 
     def chosen(free: float) -> Plan:
@@ -302,10 +304,10 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
 
     assert chosen(off * (1 + MARGIN) + 1).config.train.gradient_checkpointing == "off"
     tight = chosen(off * 1.01)
-    assert tight.config.train.gradient_checkpointing == "on", "a plan may be wrong by as much"
+    assert tight.config.train.gradient_checkpointing == "on", "a plan may be wrong by the margin"
     assert chosen(on).fits and chosen(on).is_tight and not chosen(on - 1).fits
-    kept = plan(seven, with_checkpointing("off"), room_of(on))
-    assert kept.config.train.gradient_checkpointing == "off", "what was said is done"
+    explicit = plan(seven, with_checkpointing("off"), room_of(on))
+    assert explicit.config.train.gradient_checkpointing == "off", "an explicit setting is not changed"
 
 
 def safe(peak: int) -> DeviceMemory:
@@ -442,6 +444,6 @@ def test_usual_sizes_are_those_that_their_names_say(size: UsualSize) -> None:
     assert size.shape().parameters == pytest.approx(said * 1e9, rel=0.06)
 
 
-def test_what_the_process_holds_already_is_not_taken_twice(shape: Shape) -> None:
-    made = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
-    assert made.available == 4 * 10**9 and made.peak < 2 * 10**9
+def test_memory_that_the_process_holds_already_is_available(shape: Shape) -> None:
+    book_plan = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
+    assert book_plan.available == 4 * 10**9 and book_plan.peak < 2 * 10**9

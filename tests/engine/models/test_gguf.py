@@ -1,3 +1,5 @@
+"""Conversion of GGUF files: weights, tokenizer, and files that are refused."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +28,7 @@ def tiny(tmp_path: Path) -> Path:
     return write_tiny_gguf(tmp_path / "tiny.gguf")
 
 
-def test_weights_are_the_unpacked_ones_in_float16(tiny: Path, tmp_path: Path) -> None:
+def test_weights_are_unpacked_to_float16(tiny: Path, tmp_path: Path) -> None:
     convert_gguf(tiny, tmp_path / "out")
     saved = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {torch.float16}
@@ -37,11 +39,11 @@ def test_weights_are_the_unpacked_ones_in_float16(tiny: Path, tmp_path: Path) ->
         "model.layers.1.mlp.down_proj.weight": "blk.1.ffn_down.weight",
         "model.norm.weight": "output_norm.weight",
     }.items():
-        wanted = dequantize(packed[theirs].data, packed[theirs].tensor_type).astype(np.float16)
-        assert torch.equal(saved[ours], torch.from_numpy(wanted)), ours
+        expected = dequantize(packed[theirs].data, packed[theirs].tensor_type).astype(np.float16)
+        assert torch.equal(saved[ours], torch.from_numpy(expected)), ours
 
 
-def test_the_copy_loads_as_a_plain_model(tiny: Path, tmp_path: Path) -> None:
+def test_the_copy_loads_as_an_unquantised_model(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     convert_gguf(tiny, folder)
     assert "quantization_config" not in json.loads((folder / "config.json").read_text("utf-8"))
@@ -50,10 +52,10 @@ def test_the_copy_loads_as_a_plain_model(tiny: Path, tmp_path: Path) -> None:
     )
     assert not loading["missing_keys"] and not loading["unexpected_keys"]
     assert model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, END + 1)
-    model.half()  # refused for a model that transformers takes for quantised
+    model.half()  # transformers refuses it for a quantised model
 
 
-def test_the_tokenizer_comes_along(tiny: Path, tmp_path: Path) -> None:
+def test_the_tokenizer_is_converted(tiny: Path, tmp_path: Path) -> None:
     convert_gguf(tiny, tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     text = "the Müller's\n\n «你好» the"
@@ -70,7 +72,7 @@ def test_the_chat_template_can_be_left_out(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("add_bos", [True, False])
-def test_bos_is_put_first_where_the_file_says_so(tmp_path: Path, add_bos: bool) -> None:
+def test_bos_is_added_if_the_file_says_so(tmp_path: Path, add_bos: bool) -> None:
     file = write_tiny_gguf(tmp_path / "bos.gguf", add_bos=add_bos)
     convert_gguf(file, tmp_path / "out")
     tokens = AutoTokenizer.from_pretrained(tmp_path / "out")("the")["input_ids"]
@@ -78,8 +80,8 @@ def test_bos_is_put_first_where_the_file_says_so(tmp_path: Path, add_bos: bool) 
 
 
 @pytest.mark.parametrize("add_bos", [True, False])
-def test_an_older_transformers_is_told_of_bos(tmp_path: Path, add_bos: bool) -> None:
-    """That of Python 3.10, which puts none first."""
+def test_bos_is_set_explicitly_for_an_older_transformers(tmp_path: Path, add_bos: bool) -> None:
+    """The last one for Python 3.10 does not add it."""
     convert_gguf(write_tiny_gguf(tmp_path / "none.gguf", add_bos=False), tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     file = write_tiny_gguf(tmp_path / "bos.gguf", add_bos=add_bos)
@@ -89,8 +91,8 @@ def test_an_older_transformers_is_told_of_bos(tmp_path: Path, add_bos: bool) -> 
     assert tokenizer("the")["input_ids"] == ([END, 257] if add_bos else [257])
 
 
-def test_nothing_is_printed_and_settings_come_back(tiny: Path, tmp_path: Path) -> None:
-    """In a process of its own, as pytest stands between a log handler and the screen."""
+def test_nothing_is_printed_and_logging_settings_are_restored(tiny: Path, tmp_path: Path) -> None:
+    """In a separate process, because pytest captures log handlers."""
     script = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -111,7 +113,7 @@ def test_nothing_is_printed_and_settings_come_back(tiny: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_files_beside_it_have_no_say(tiny: Path, tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_ignored(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<other>"}')
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
@@ -119,12 +121,12 @@ def test_files_beside_it_have_no_say(tiny: Path, tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "out").bos_token == "<|end|>"
 
 
-def test_only_the_model_is_left(tiny: Path, tmp_path: Path) -> None:
+def test_a_conversion_leaves_no_other_files(tiny: Path, tmp_path: Path) -> None:
     convert_gguf(tiny, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "work") == ["out", "tiny.gguf"]
 
 
-def test_a_missing_weight_is_not_made_up(tmp_path: Path) -> None:
+def test_a_missing_weight_is_refused(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "holes.gguf", without=["blk.1.attn_k.weight", "blk.0.ffn_up.weight"])
     with pytest.raises(TemploraError, match=r"holes\.gguf: .*mlp\.up_proj\.weight is missing.* 1 fault"):
         convert_gguf(file, tmp_path / "out")
@@ -153,7 +155,7 @@ def test_tokens_that_the_model_lacks_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_token_is_added(tiny: Path, tmp_path: Path) -> None:
-    """transformers adds an <|endoftext|>, of which the model knows nothing."""
+    """transformers adds an <|endoftext|> that the model does not have."""
     convert_gguf(tiny, tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert len(tokenizer) == END + 1 and set(tokenizer.added_tokens_decoder) == {END}
@@ -168,7 +170,7 @@ def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_an_error_in_a_line(tiny: Path, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused_in_one_line(tiny: Path, tmp_path: Path, share: float) -> None:
     whole = tiny.read_bytes()
     (tmp_path / "half.gguf").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(TemploraError, match=r"cannot read half\.gguf: ") as caught:
@@ -178,15 +180,15 @@ def test_a_truncated_file_is_an_error_in_a_line(tiny: Path, tmp_path: Path, shar
         assert caught.value.message == "cannot read half.gguf: it ends too early"
 
 
-def test_what_is_no_gguf_is_called_by_its_own_name(tmp_path: Path) -> None:
+def test_the_error_for_another_format_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "other.gguf").write_bytes(b"something else altogether" * 100)
     with pytest.raises(TemploraError, match=r"cannot read other\.gguf: ") as caught:
         convert_gguf(tmp_path / "other.gguf", tmp_path / "out")
     assert "model.gguf" not in caught.value.message and str(tmp_path) not in caught.value.message
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
-def test_a_full_disk_is_said(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_reported(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").symlink_to("/dev/full")
     with pytest.raises(TemploraError, match=r"cannot write .*No space left"):

@@ -1,4 +1,4 @@
-"""Loading: precision, 4-bit on the CPU, the adapter, and folders that cannot be loaded."""
+"""Loading: precision, quantisation on the CPU, the adapter, and folders that are refused."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TRAIN = TrainConfig(rank=4, alpha=4)
 CPU = ModelConfig(device="cpu")
 
 
-def test_the_adapter_changes_nothing_at_first_and_is_on_every_linear_layer(tiny_model: Path) -> None:
+def test_a_new_adapter_has_no_effect_and_covers_every_linear_layer(tiny_model: Path) -> None:
     model = loading.load(tiny_model, CPU, TRAIN, seed=0)
-    assert len(model.adapter) == 2 * 7 * 2, "two layers, seven linear maps, A and B"
+    assert len(model.adapter) == 2 * 7 * 2, "two layers, seven linear modules, A and B"
     assert not any("lm_head" in name or "default" in name for name in model.adapter)
     with torch.no_grad():
         live = chunk_nll(model.module, [1, 2], [3, 4])
@@ -43,12 +43,12 @@ def test_only_the_adapter_is_trainable(tiny_model: Path) -> None:
     assert trainable == {id(p) for p in model.adapter.values()}
 
 
-def test_the_seed_begins_the_adapter_and_leaves_the_process_generator(tiny_model: Path) -> None:
+def test_the_seed_initialises_the_adapter_without_the_process_generator(tiny_model: Path) -> None:
     state = torch.get_rng_state()
-    one, two, other = (loading.load(tiny_model, CPU, TRAIN, seed=s).adapter for s in (1, 1, 2))
+    first, same, other = (loading.load(tiny_model, CPU, TRAIN, seed=s).adapter for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    name = next(name for name in one if "lora_A" in name)
-    assert torch.equal(one[name], two[name]) and not torch.equal(one[name], other[name])
+    name = next(name for name in first if "lora_A" in name)
+    assert torch.equal(first[name], same[name]) and not torch.equal(first[name], other[name])
 
 
 def test_without_learning_there_is_no_adapter(tiny_model: Path) -> None:
@@ -66,7 +66,9 @@ def test_special_tokens_are_banned(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(("quantize", "stored"), [("nf4", "Linear4bit"), ("int8", "Linear8bitLt")])
-def test_a_quantised_base_can_be_learnt_over_on_the_cpu(tiny_model: Path, quantize: str, stored: str) -> None:
+def test_an_adapter_learns_over_a_quantised_base_on_the_cpu(
+    tiny_model: Path, quantize: str, stored: str
+) -> None:
     model = loading.load(tiny_model, ModelConfig(device="cpu", quantize=quantize), TRAIN, seed=0)
     layer = model.module.get_base_model().model.layers[0].mlp.up_proj.base_layer
     assert type(layer).__name__ == stored
@@ -75,7 +77,7 @@ def test_a_quantised_base_can_be_learnt_over_on_the_cpu(tiny_model: Path, quanti
         assert layer.weight.quant_state.quant_type == "nf4"
     assert {p.dtype for p in model.adapter.values()} == {torch.float32}
     before = layer.weight.data.clone()
-    with torch.no_grad():  # where bitsandbytes would pack anew
+    with torch.no_grad():  # bitsandbytes would pack the weights again here
         chunk_nll(model.module, [1, 2, 3], [40, 41, 42, 43])
     optimizer = torch.optim.AdamW(model.adapter.values(), lr=1e-2)
     losses = []
@@ -101,18 +103,18 @@ def load_error(folder: Path) -> TemploraError:
     return caught.value
 
 
-def test_an_architecture_that_nobody_knows(copy: Path) -> None:
+def test_an_unknown_architecture_is_refused(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "model_type": "quux"}))
     assert "cannot be loaded" in load_error(copy).message and "quux" in load_error(copy).message
 
 
-def test_an_architecture_that_is_no_language_model(copy: Path) -> None:
+def test_an_architecture_of_another_kind_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
     assert "architecture vit) cannot be loaded" in load_error(copy).message
 
 
-def test_code_of_the_repository_is_not_run(copy: Path) -> None:
+def test_code_in_the_model_folder_is_not_run(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     auto = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
     (copy / "config.json").write_text(json.dumps({**config, "model_type": "quux", "auto_map": auto}))
@@ -132,18 +134,18 @@ def test_code_of_the_repository_is_not_run(copy: Path) -> None:
         b"\x02\0\0\0\0\0\0\0[]",
     ],
 )
-def test_damaged_weights(copy: Path, content: bytes) -> None:
+def test_damaged_weights_are_refused(copy: Path, content: bytes) -> None:
     (copy / "model.safetensors").write_bytes(content)
     assert "damaged" in load_error(copy).message
 
 
-def test_weights_that_end_too_early(copy: Path) -> None:
+def test_truncated_weights_are_refused(copy: Path) -> None:
     file = copy / "model.safetensors"
     os.truncate(file, file.stat().st_size - 1000)
     assert "is not whole" in load_error(copy).message
 
 
-def test_a_weight_that_is_missing(copy: Path) -> None:
+def test_a_missing_weight_is_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
@@ -151,12 +153,12 @@ def test_a_weight_that_is_missing(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "3", '{"model_type": 7}'])
-def test_a_damaged_config(copy: Path, content: str) -> None:
+def test_a_damaged_config_is_refused(copy: Path, content: str) -> None:
     (copy / "config.json").write_text(content)
     assert "cannot be loaded" in load_error(copy).message
 
 
-def test_allocations_that_fail_become_advice() -> None:
+def test_failed_allocations_become_an_error_with_advice() -> None:
     for raised in (
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
@@ -169,7 +171,7 @@ def test_allocations_that_fail_become_advice() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_gpu_that_is_not_there(tiny_model: Path) -> None:
+def test_a_missing_gpu_is_refused(tiny_model: Path) -> None:
     with pytest.raises(TemploraError, match="no CUDA GPU") as caught:
         loading.load(tiny_model, ModelConfig(device="cuda"), TRAIN, seed=0)
     assert caught.value.hint == "--device cpu runs without"

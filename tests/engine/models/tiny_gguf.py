@@ -12,7 +12,7 @@ import numpy as np
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 END = 258
-"""Number of the one special token, which is BOS and EOS."""
+"""The id of the only special token, which is both BOS and EOS."""
 
 
 def write_tiny_gguf(
@@ -26,7 +26,7 @@ def write_tiny_gguf(
     embeddings: int = END + 1,
     seed: int = 0,
 ) -> Path:
-    """Write the file: weights named in `without` are left out, those in `broken` hold infinities."""
+    """Write the file. Weights named in `without` are missing, those in `broken` contain infinities."""
     symbols = bytes_to_unicode()
     tokens = [*(symbols[byte] for byte in range(256)), "th", "the", "<|end|>"]
     writer = gguf.GGUFWriter(path, architecture)
@@ -89,7 +89,7 @@ def _weights(embeddings: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def wheel_of(members: dict[str, bytes]) -> bytes:
-    """The bytes of a wheel, or rather of the zip that one is."""
+    """The bytes of a wheel (a zip file) with these members."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():

@@ -1,4 +1,4 @@
-"""Layers in fewer operations: what they compute, and what they learn, stays."""
+"""Fused layers: the same outputs and gradients as the layers of PEFT and transformers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def model(name: str, dropout: float) -> nn.Module:
     return module.train()
 
 
-def learnt(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
-    """The loss of a step, and the gradients."""
+def loss_and_gradients(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
+    """The loss of a step, and the gradients by parameter name."""
     module.zero_grad()
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -42,85 +42,85 @@ def learnt(module: nn.Module) -> tuple[float, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3"])
-def test_what_is_learnt_stays(name: str, dropout: float) -> None:
+def test_loss_and_gradients_do_not_change(name: str, dropout: float) -> None:
     module = model(name, dropout)
     for layer in module.modules():
         if dropout and hasattr(layer, "lora_dropout"):
-            layer.lora_dropout["default"] = EachFourth()
-    theirs, gradients = learnt(module)
-    fuse_lora_layers(module, lambda x, dropout: fourths(x))
-    ours, found = learnt(module)
+            layer.lora_dropout["default"] = FixedDropout()
+    theirs, gradients = loss_and_gradients(module)
+    fuse_lora_layers(module, lambda x, dropout: fixed_mask(x))
+    ours, our_gradients = loss_and_gradients(module)
     assert ours == pytest.approx(theirs, rel=1e-6)
-    assert found.keys() == gradients.keys() and len(found) == 2 * 7 * 3
-    for key, wanted in gradients.items():
-        assert (found[key] - wanted).norm() < 1e-5 * wanted.norm(), key
+    assert our_gradients.keys() == gradients.keys() and len(our_gradients) == 2 * 7 * 3
+    for key, expected in gradients.items():
+        assert (our_gradients[key] - expected).norm() < 1e-5 * expected.norm(), key
 
 
-class EachFourth(nn.Module):
-    """A dropout that always takes the same."""
+class FixedDropout(nn.Module):
+    """A dropout that always drops every fourth element."""
 
     p = 0.25
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * fourths(x) / (1 - self.p)
+        return x * fixed_mask(x) / (1 - self.p)
 
 
-def fourths(x: Tensor) -> Tensor:
+def fixed_mask(x: Tensor) -> Tensor:
     return (torch.arange(x.numel()) % 4 > 0).to(torch.uint8).view(x.shape)
 
 
 @pytest.mark.parametrize("dropout", [0.05, 0.5, 0.99])
-def test_dropout_takes_its_share(dropout: float) -> None:
+def test_dropout_masks_are_independent_and_have_their_rate(dropout: float) -> None:
     x = torch.empty(301, 333)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         first, second = (random_mask(x, dropout).view(-1) for _ in range(2))
         torch.manual_seed(1)
         again = random_mask(x, dropout)
-    taken = 1 - torch.stack([first, second]).float()
-    assert taken.unique().tolist() == [0.0, 1.0]
-    chance = (dropout * (1 - dropout) / len(first)) ** 0.5
-    assert abs(taken.mean().item() - dropout) < 5 * chance
-    # Neighbours, of one draw, and what is drawn later have nothing to do with each other.
-    for one, other in ((taken[0, :-1], taken[0, 1:]), (taken[0], taken[1])):
+    dropped = 1 - torch.stack([first, second]).float()
+    assert dropped.unique().tolist() == [0.0, 1.0]
+    deviation = (dropout * (1 - dropout) / len(first)) ** 0.5
+    assert abs(dropped.mean().item() - dropout) < 5 * deviation
+    # Neither neighbours in a mask nor consecutive masks are correlated.
+    for one, other in ((dropped[0, :-1], dropped[0, 1:]), (dropped[0], dropped[1])):
         assert abs((one * other).mean().item() - dropout**2) < 5 * dropout / len(first) ** 0.5
     assert torch.equal(again.view(-1), first)
 
 
-def test_without_dropout_nothing_is_drawn() -> None:
+def test_without_dropout_no_mask_is_drawn() -> None:
     def never(x: Tensor, dropout: float) -> Tensor:
         raise RuntimeError("drawn")
 
     module = model("llama", 0.5)
     fuse_lora_layers(module, never)
-    learnt(module.eval())
+    loss_and_gradients(module.eval())
     with pytest.raises(RuntimeError, match="drawn"):
-        learnt(module.train())
+        loss_and_gradients(module.train())
 
 
-def test_dropout_takes_the_same_where_layers_are_computed_again() -> None:
+def test_recomputed_layers_have_the_same_dropout() -> None:
     module = model("llama", 0.3)
     fuse_lora_layers(module)
-    theirs, gradients = learnt(module)
+    loss, gradients = loss_and_gradients(module)
     module.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-    ours, found = learnt(module)
-    assert ours == theirs
-    for key, wanted in gradients.items():
-        torch.testing.assert_close(found[key], wanted)
+    recomputed_loss, recomputed_gradients = loss_and_gradients(module)
+    assert recomputed_loss == loss
+    for key, expected in gradients.items():
+        torch.testing.assert_close(recomputed_gradients[key], expected)
 
 
-def test_every_layer_with_an_adapter_is_lean() -> None:
+def test_every_layer_with_an_adapter_is_fused() -> None:
     module = model("llama", 0.0)
     fuse_lora_layers(module)
-    _, gradients = learnt(module)
+    _, gradients = loss_and_gradients(module)
     for layer in module.modules():
         if hasattr(layer, "lora_A"):
-            layer.lora_A["default"].forward = None  # PEFT's own pass would need it
-    assert learnt(module)[1].keys() == gradients.keys()
+            layer.lora_A["default"].forward = None  # the forward pass of PEFT would need it
+    assert loss_and_gradients(module)[1].keys() == gradients.keys()
 
 
 @torch.no_grad()
-def test_without_the_adapter_the_base_answers() -> None:
+def test_without_the_adapter_the_logits_are_those_of_the_base() -> None:
     module = model("llama", 0.0)
     with module.disable_adapter():  # type: ignore[operator]
         theirs = module(torch.tensor([IDS])).logits
@@ -129,14 +129,14 @@ def test_without_the_adapter_the_base_answers() -> None:
         assert torch.equal(module(torch.tensor([IDS])).logits, theirs)
 
 
-def test_a_norm() -> None:
+def test_the_fused_norm_equals_that_of_transformers() -> None:
     norm, x = LlamaRMSNorm(24, eps=1e-3), torch.randn(2, 5, 24)
     norm.weight.data += torch.randn(24)
     torch.testing.assert_close(FusedRMSNorm(norm)(x), norm(x))
 
 
-def test_a_model_that_is_dropped_goes_at_once() -> None:
-    """Two in turns would not fit on a GPU: PEFT's own layers make no circle either."""
+def test_a_deleted_model_is_freed_at_once() -> None:
+    """Without reference cycles, as with PEFT's layers: a GPU may not have memory for two models."""
     module = model("llama", 0.0)
     fuse_lora_layers(module)
     layer = weakref.ref(next(part for part in module.modules() if hasattr(part, "lora_A")))

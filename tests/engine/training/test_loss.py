@@ -1,4 +1,4 @@
-"""The loss of a chunk is that of the library, without its logits."""
+"""The loss of a chunk equals that of transformers, with fewer logits in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def module(tiny_model: Path) -> nn.Module:
 
 @pytest.fixture
 def learning(tiny_model: Path) -> nn.Module:
-    """With an adapter that says something; its head is frozen."""
+    """A model with an adapter that has an effect; its head is frozen."""
     train = TrainConfig(rank=4, alpha=4, dropout=0.0)
     loaded = loading.load(tiny_model, ModelConfig(device="cpu"), train, seed=0)
     with torch.no_grad():
@@ -38,83 +38,85 @@ def learning(tiny_model: Path) -> nn.Module:
     return loaded.module
 
 
-def by_the_library(module: nn.Module, labels: list[int]) -> Tensor:
+def transformers_loss(module: nn.Module, labels: list[int]) -> Tensor:
     return module(input_ids=torch.tensor([PROMPT + CHUNK]), labels=torch.tensor([labels])).loss
 
 
-def test_it_is_the_librarys_loss_with_labels_on_the_chunk_only(module: nn.Module) -> None:
-    wanted = by_the_library(module, [-100] * len(PROMPT) + CHUNK)
-    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK).mean(), wanted)
+def test_the_loss_is_that_of_transformers_with_labels_on_the_chunk_only(module: nn.Module) -> None:
+    expected = transformers_loss(module, [-100] * len(PROMPT) + CHUNK)
+    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK).mean(), expected)
 
 
-def test_only_what_counts_is_scored(module: nn.Module) -> None:
-    wanted = by_the_library(module, [-100] * len(PROMPT) + [-100, 8, -100])
-    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK, [False, True, False])[0], wanted)
+def test_only_tokens_in_the_mask_are_scored(module: nn.Module) -> None:
+    expected = transformers_loss(module, [-100] * len(PROMPT) + [-100, 8, -100])
+    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK, [False, True, False])[0], expected)
     assert len(chunk_nll(module, PROMPT, CHUNK, [False] * 3)) == 0
 
 
 @pytest.mark.parametrize("mask", [(), (True, False, True)])
-def test_gradients_are_the_librarys(learning: nn.Module, mask: tuple[bool, ...]) -> None:
-    """Also in slices of two tokens."""
+def test_gradients_in_slices_are_those_of_transformers(learning: nn.Module, mask: tuple[bool, ...]) -> None:
     assert frozen_head(learning) is not None
     adapter = [p for p in learning.parameters() if p.requires_grad]
     labels = [t if not mask or mask[i] else -100 for i, t in enumerate(CHUNK)]
-    by_the_library(learning, [-100] * len(PROMPT) + labels).backward()
-    wanted = [p.grad.clone() for p in adapter if p.grad is not None]
+    transformers_loss(learning, [-100] * len(PROMPT) + labels).backward()
+    expected = [p.grad.clone() for p in adapter if p.grad is not None]
     learning.zero_grad()
-    two = 2 * learning.config.vocab_size
-    chunk_nll(learning, PROMPT, CHUNK, mask, at_once=two).mean().backward()
-    assert len(wanted) == len(adapter)
-    for weight, gradient in zip(adapter, wanted, strict=True):
+    two_tokens = 2 * learning.config.vocab_size
+    chunk_nll(learning, PROMPT, CHUNK, mask, at_once=two_tokens).mean().backward()
+    assert len(expected) == len(adapter)
+    for weight, gradient in zip(adapter, expected, strict=True):
         torch.testing.assert_close(weight.grad, gradient)
 
 
-def test_a_head_that_learns_gets_its_gradient(module: nn.Module) -> None:
-    by_the_library(module, [-100] * len(PROMPT) + CHUNK).backward()
-    wanted = module.lm_head.weight.grad.clone()
+def test_a_trainable_head_gets_its_gradient(module: nn.Module) -> None:
+    transformers_loss(module, [-100] * len(PROMPT) + CHUNK).backward()
+    expected = module.lm_head.weight.grad.clone()
     module.zero_grad()
     chunk_nll(module, PROMPT, CHUNK).mean().backward()
-    torch.testing.assert_close(module.lm_head.weight.grad, wanted)
+    torch.testing.assert_close(module.lm_head.weight.grad, expected)
 
 
 @given(tokens=st.integers(1, 9), slice_rows=st.integers(1, 10), biased=st.booleans(), seed=st.integers(0, 99))
-def test_slices_are_the_whole(tokens: int, slice_rows: int, biased: bool, seed: int) -> None:
+def test_the_sliced_loss_equals_the_unsliced_one(
+    tokens: int, slice_rows: int, biased: bool, seed: int
+) -> None:
     random = torch.Generator().manual_seed(seed)
     weight = torch.randn(11, 4, generator=random)
     bias = torch.randn(11, generator=random) if biased else None
-    wanted = torch.randint(11, (tokens,), generator=random)
+    targets = torch.randint(11, (tokens,), generator=random)
     scale = torch.randn(tokens, generator=random)
-    one, other = (
+    unsliced_states, sliced_states = (
         torch.randn(tokens, 4, generator=torch.Generator().manual_seed(seed), requires_grad=True)
         for _ in "ab"
     )
-    whole = cross_entropy(nn.functional.linear(one, weight, bias), wanted, reduction="none")
-    (whole * scale).sum().backward()
-    sliced = _SlicedNll.apply(other, weight, bias, wanted, slice_rows)
+    logits = nn.functional.linear(unsliced_states, weight, bias)
+    unsliced = cross_entropy(logits, targets, reduction="none")
+    (unsliced * scale).sum().backward()
+    sliced = _SlicedNll.apply(sliced_states, weight, bias, targets, slice_rows)
     (sliced * scale).sum().backward()
-    torch.testing.assert_close(sliced, whole)
-    torch.testing.assert_close(other.grad, one.grad)
+    torch.testing.assert_close(sliced, unsliced)
+    torch.testing.assert_close(sliced_states.grad, unsliced_states.grad)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_family_alike(name: str) -> None:
-    made = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval().requires_grad_(False)
-    assert frozen_head(made) is not None
-    logits = chunk_logits(made, PROMPT, CHUNK)
-    wanted = cross_entropy(logits, torch.tensor(CHUNK), reduction="none")
-    torch.testing.assert_close(chunk_nll(made, PROMPT, CHUNK), wanted)
+def test_the_loss_of_every_family_equals_that_of_its_logits(name: str) -> None:
+    module = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval().requires_grad_(False)
+    assert frozen_head(module) is not None
+    logits = chunk_logits(module, PROMPT, CHUNK)
+    expected = cross_entropy(logits, torch.tensor(CHUNK), reduction="none")
+    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK), expected)
 
 
-def test_a_head_with_something_behind_it_is_left_to_the_library() -> None:
+def test_a_head_with_softcapping_is_not_sliced() -> None:
     config = CONFIGS["gemma3"]()
     config.final_logit_softcapping = 1.0
-    made = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    assert frozen_head(made) is None
-    wanted = cross_entropy(chunk_logits(made, PROMPT, CHUNK), torch.tensor(CHUNK), reduction="none")
-    torch.testing.assert_close(chunk_nll(made, PROMPT, CHUNK), wanted)
+    module = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    assert frozen_head(module) is None
+    expected = cross_entropy(chunk_logits(module, PROMPT, CHUNK), torch.tensor(CHUNK), reduction="none")
+    torch.testing.assert_close(chunk_nll(module, PROMPT, CHUNK), expected)
 
 
-def test_logits_exist_for_what_counts_only(module: nn.Module) -> None:
+def test_only_scored_tokens_have_logits(module: nn.Module) -> None:
     shapes = []
     hook = module.lm_head.register_forward_hook(lambda m, i, out: shapes.append(out.shape[-2]))
     chunk_nll(module, PROMPT, CHUNK)
@@ -123,30 +125,30 @@ def test_logits_exist_for_what_counts_only(module: nn.Module) -> None:
     assert shapes == [3, 2]
 
 
-class Watching(TorchFunctionMode):
-    """Of how many tokens there are logits [n, V] at once."""
+class LogitsRecorder(TorchFunctionMode):
+    """Records the number of tokens n of each computed tensor of logits [n, V]."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocab_size: int) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
-        self.made: list[int] = []
+        self.vocab_size = vocab_size
+        self.tokens: list[int] = []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         out = function(*args, **(kwargs or {}))
-        if function is nn.functional.linear and out.shape[-1] == self.vocabulary:
-            self.made.append(out.numel() // self.vocabulary)
+        if function is nn.functional.linear and out.shape[-1] == self.vocab_size:
+            self.tokens.append(out.numel() // self.vocab_size)
         return out
 
 
-def test_a_slice_is_all_that_there_is(learning: nn.Module) -> None:
-    vocabulary = learning.config.vocab_size
-    with Watching(vocabulary) as watching:
-        chunk_nll(learning, PROMPT, [7, 8, 9, 10, 11], at_once=2 * vocabulary)
-    assert watching.made == [2, 2, 1]
+def test_logits_are_computed_in_slices(learning: nn.Module) -> None:
+    vocab_size = learning.config.vocab_size
+    with LogitsRecorder(vocab_size) as recorder:
+        chunk_nll(learning, PROMPT, [7, 8, 9, 10, 11], at_once=2 * vocab_size)
+    assert recorder.tokens == [2, 2, 1]
 
 
-def test_an_architecture_that_cannot_keep_logits_back(module: nn.Module) -> None:
-    class Plain(nn.Module):
+def test_an_architecture_without_logits_to_keep_has_the_same_loss(module: nn.Module) -> None:
+    class WithoutLogitsToKeep(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = module
@@ -154,4 +156,6 @@ def test_an_architecture_that_cannot_keep_logits_back(module: nn.Module) -> None
         def forward(self, input_ids, past_key_values=None, use_cache=False):  # type: ignore[no-untyped-def]
             return self.inner(input_ids=input_ids, past_key_values=past_key_values, use_cache=use_cache)
 
-    torch.testing.assert_close(chunk_nll(Plain(), PROMPT, CHUNK), chunk_nll(module, PROMPT, CHUNK))
+    torch.testing.assert_close(
+        chunk_nll(WithoutLogitsToKeep(), PROMPT, CHUNK), chunk_nll(module, PROMPT, CHUNK)
+    )

@@ -1,4 +1,4 @@
-"""The table of optimizers: what a row says of an optimizer is what it does."""
+"""The table of optimizers: each row matches its optimizer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from templora_cli import config
 from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS, OPTIMIZERS
 
 
-def test_the_settings_name_the_rows() -> None:
+def test_the_rows_are_those_of_the_settings() -> None:
     assert tuple(OPTIMIZERS) == config.OPTIMIZERS
     assert OPTIMIZERS.keys() == config.MEASURED_LR.keys() == config.PAPER_LR.keys()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_row_names_all_that_is_remembered_of_a_parameter(name: str) -> None:
-    """Checkpoints and plans go by it."""
-    parameter, kind = nn.Parameter(torch.ones(4, 6)), OPTIMIZERS[name]
-    optimizer = kind.make([parameter], 0.5)
+def test_a_row_names_the_whole_state_of_a_parameter(name: str) -> None:
+    """Checkpoints and memory plans use it."""
+    parameter, row = nn.Parameter(torch.ones(4, 6)), OPTIMIZERS[name]
+    optimizer = row.make([parameter], 0.5)
     assert optimizer.param_groups[0]["weight_decay"] == 0.5
     parameter.grad = torch.ones(4, 6)
     optimizer.step()
     state = optimizer.state[parameter]
-    assert set(state) == {*kind.moments, *kind.counters} <= {*MOMENTS, *COUNTERS}
-    assert all(state[key].nbytes == parameter.nbytes for key in kind.moments)
-    assert all(state[key].numel() == 1 and state[key].device.type == "cpu" for key in kind.counters)
+    assert set(state) == {*row.moments, *row.counters} <= {*MOMENTS, *COUNTERS}
+    assert all(state[key].nbytes == parameter.nbytes for key in row.moments)
+    assert all(state[key].numel() == 1 and state[key].device.type == "cpu" for key in row.counters)

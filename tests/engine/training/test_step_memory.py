@@ -1,4 +1,4 @@
-"""What each objective says that a step takes of memory, for the planner."""
+"""The memory of a step of each objective, for the planner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = StepSizes(
 )
 
 
-def test_logits_of_nll_are_gone_before_the_layers_gradients_come() -> None:
+def test_nll_frees_its_logits_before_the_backward_pass_of_the_layers() -> None:
     nll, learning = OBJECTIVES["nll"], LearningConfig()
     assert nll.memory(SIZES, learning) == StepMemory(10**6, 3 * 16 * 1000 * 4)
     assert nll.memory(replace(SIZES, backward=500_000), learning).activations == 10**6 + 500_000 - 192_000
@@ -28,10 +28,10 @@ def test_logits_of_nll_are_gone_before_the_layers_gradients_come() -> None:
     assert nll.memory(replace(long, model_can_slice=True), learning).logits == 2 * 16 * (1 << 20) * 4
 
 
-def test_a_teacher_reads_its_context_and_its_logits_are_there_for_the_whole_chunk() -> None:
+def test_distillation_counts_the_teacher_context_and_the_logits_of_the_whole_chunk() -> None:
     distill, learning = OBJECTIVES["distill"], LearningConfig(teacher_context_tokens=2000)
-    made = distill.memory(SIZES, learning)
-    assert made == StepMemory(1000 * (10 + 2000 + 64), 64 * 1000 * 4 + 4 * 16 * 1000 * 4)
+    memory = distill.memory(SIZES, learning)
+    assert memory == StepMemory(1000 * (10 + 2000 + 64), 64 * 1000 * 4 + 4 * 16 * 1000 * 4)
     assert distill.memory(replace(SIZES, backward=10**7), learning).logits == 64 * 1000 * 4 + 10**7
     short = LearningConfig(teacher_context_tokens=0)
     assert distill.memory(SIZES, short).activations == SIZES.activations
