@@ -1,4 +1,4 @@
-"""The task that reads an existing text."""
+"""A text that is given whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENIZER = byte_tokenizer()
 
 
 @given(st.integers(1, 200), st.integers(8, 40), st.integers(0, 60))
-def test_the_whole_text_is_read_once(length: int, chunk: int, context: int) -> None:
+def test_the_text_is_read_once_and_whole(length: int, chunk: int, context: int) -> None:
     text = tuple(range(length))
     task = ReadingTask(fixed((300,), context), text, chunk, TOKENIZER)
     book: list[int] = []
@@ -30,13 +30,13 @@ def test_the_whole_text_is_read_once(length: int, chunk: int, context: int) -> N
     assert tuple(book) == text
 
 
-def test_without_a_bos_token_the_first_token_is_the_header() -> None:
+def test_a_tokenizer_without_a_beginning_gives_the_first_token_as_header() -> None:
     ids = TOKENIZER.encode("abc", add_special_tokens=False)
     assert reading_tokens(TOKENIZER, "abc") == ((ids[0],), tuple(ids[1:]))
 
 
-def test_the_bos_token_is_the_header() -> None:
-    class BosTokenizer:
+def test_a_tokenizers_beginning_is_the_header() -> None:
+    class Beginning:
         def encode(self, text: str, add_special_tokens: bool = True, **_: object) -> list[int]:
             return ([1] if add_special_tokens else []) + TOKENIZER.encode(text, add_special_tokens=False)
 

@@ -1,4 +1,4 @@
-"""The screen of a terminal, the output in a pipe or a log, and the events of `--json`."""
+"""What stands on the screen, what goes through a pipe, and what `--json` promises."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PROSE = st.text(st.sampled_from(LETTERS), max_size=200)
 
 
 class Terminal(io.StringIO):
-    """A stream to a terminal; `screen()` returns its rows, scrollback included."""
+    """A stream to a terminal; `screen()` is what it shows, scrollback included."""
 
     def isatty(self) -> bool:
         return True
 
     def screen(self, columns: int = 100, narrowed_at: int | None = None, to: int = 0) -> list[str]:
-        """Replay the output; a terminal that becomes narrower wraps the rows that no longer fit."""
+        """Play what was written; a terminal that is narrowed breaks the rows that no longer fit."""
         if narrowed_at is None:
             return _played([""], self.getvalue(), columns)
         rows = _played([""], self.getvalue()[:narrowed_at], columns)
@@ -79,7 +79,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """The size of every terminal; the status is not refreshed by itself."""
+    """The size of every terminal; the status is not drawn again by itself."""
     size = {"columns": 100, "lines": 30}
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
@@ -130,13 +130,13 @@ def broken(text: str, columns: int) -> list[str]:
 
 
 @given(PROSE, st.lists(st.integers(0, 200)), st.integers(1, 30))
-def test_joined_lines_equal_the_text_however_it_is_split(text: str, cuts: list[int], columns: int) -> None:
+def test_lines_joined_are_the_text_however_it_comes(text: str, cuts: list[int], columns: int) -> None:
     lines = ProseLines()
     ends = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    fed = [line for a, b in pairwise(ends) for line in lines.feed(text[a:b], columns)]
-    assert "".join(line + newline for line, newline in fed) + lines.rest == text
-    at_once = ProseLines()
-    assert (at_once.feed(text, columns), at_once.rest) == (fed, lines.rest)
+    found = [line for a, b in pairwise(ends) for line in lines.feed(text[a:b], columns)]
+    assert "".join(line + newline for line, newline in found) + lines.rest == text
+    whole = ProseLines()
+    assert (whole.feed(text, columns), whole.rest) == (found, lines.rest)
 
 
 @given(PROSE, st.integers(2, 30))
@@ -160,15 +160,13 @@ def test_no_line_is_wider_than_the_screen(text: str, columns: int) -> None:
         ("e\u0301e\u0301e\u0301", 2, ["e\u0301e\u0301", "e\u0301"]),
     ],
 )
-def test_lines_break_between_words_and_by_the_rules_of_chinese(
-    text: str, columns: int, lines: list[str]
-) -> None:
+def test_lines_break_where_a_reader_expects_it(text: str, columns: int, lines: list[str]) -> None:
     assert broken(text, columns) == lines
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PROSE, st.integers(1, 9), st.sampled_from([10, 40, 100]))
-def test_at_the_end_the_screen_has_only_the_prose(
+def test_the_screen_keeps_the_prose_and_nothing_else(
     window: dict[str, int], text: str, size: int, columns: int
 ) -> None:
     text = "Tide. " + text.replace("\ufe0f", "").replace("\u200d", "") + "."
@@ -179,30 +177,30 @@ def test_at_the_end_the_screen_has_only_the_prose(
 
 
 def prose_on_screen(pieces: list[str], columns: int = 100) -> list[str]:
-    """The rows below the header of the session."""
+    """All that stands on the screen below what the opening of a session puts there."""
     screens = []
-    for written in ([], pieces):
+    for shown in ([], pieces):
         terminal = Terminal()
         with TerminalView(terminal, terminal) as view:
             view.show(opened())
-            texts(view, written)
+            texts(view, shown)
         screens.append(terminal.screen(columns))
     header, screen = screens
     assert screen[: len(header) + 1] == [*header, ""]
     return screen[len(header) + 1 :]
 
 
-def test_prose_is_at_most_100_columns_wide(window: dict[str, int]) -> None:
+def test_prose_is_never_wider_than_a_page(window: dict[str, int]) -> None:
     window["columns"] = 160
     assert prose_on_screen(["word " * 30], 160) == [("word " * 20).rstrip(), ("word " * 10).rstrip()]
 
 
-def test_markup_and_control_codes_in_prose_have_no_effect() -> None:
+def test_prose_is_not_markup_nor_control_codes() -> None:
     prose = "a [bold]b[/bold] [link=x]c :smile: 12 'q' \x1b[2J\x9b5A\x07 d\te\r\x7f\n"
     assert prose_on_screen([prose]) == ["a [bold]b[/bold] [link=x]c :smile: 12 'q' ␛[2J\ufffd5A␇ d    e␍␡"]
 
 
-def test_finished_lines_stay_above_the_line_in_progress(window: dict[str, int]) -> None:
+def test_a_finished_line_stays_and_the_one_in_progress_is_drawn_below(window: dict[str, int]) -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -213,7 +211,7 @@ def test_finished_lines_stay_above_the_line_in_progress(window: dict[str, int]) 
     assert terminal.screen()[3:] == ["Tide came in.", "The lamp"]
 
 
-def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) -> None:
+def test_a_narrowed_window_is_left_clean(window: dict[str, int]) -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -222,17 +220,17 @@ def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) 
         view.show(committed())
         at, window["columns"] = len(terminal.getvalue()), 40
         view.show(events.Notice("narrow"))
-    screen = "\n".join(terminal.screen(100, at, 40))
-    assert "note: narrow" in screen
-    assert re.findall("chunk|━|──|memory|starting", screen.split("tokens\n", 1)[1]) == []
-    assert screen.count("word") == 25
+    shown = "\n".join(terminal.screen(100, at, 40))
+    assert "note: narrow" in shown
+    assert re.findall("chunk|━|──|memory|starting", shown.split("tokens\n", 1)[1]) == []
+    assert shown.count("word") == 25
 
 
 # The status
 
 
 def status(*shown: events.Event, clock: Clock | None = None, **changes: object) -> str:
-    """The status block after these events, without the spinner; a chunk takes the time in its event."""
+    """The status block after these events, without the spinner; a chunk takes the time that it says."""
     terminal, clock = Terminal(), clock or Clock()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened(**changes))
@@ -245,7 +243,7 @@ def status(*shown: events.Event, clock: Clock | None = None, **changes: object) 
     return re.sub(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] |memory [0-9.]+ GB", "", "\n".join(block))
 
 
-def test_status_shows_the_progress_in_the_book() -> None:
+def test_status_tells_the_place_in_the_book() -> None:
     assert "chunk 1 of 5 · 0 of 450 tokens" in status(STARTED)
     assert "chunk 2 of 5 · 100 of 450 tokens" in status(STARTED, committed())
     assert "chunk 2 · 70 of 1,000 words" in status(STARTED, committed(done=70), unit="words", goal=1000)
@@ -297,7 +295,7 @@ def test_status_tells_what_is_going_on() -> None:
     assert "saving" in status(STARTED, written, scored, learn=False)
 
 
-def test_status_shows_loss_gain_and_repetition() -> None:
+def test_status_tells_what_was_measured() -> None:
     assert status(STARTED).splitlines()[2:] == []
     scored = status(
         STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5)
@@ -307,7 +305,7 @@ def test_status_shows_loss_gain_and_repetition() -> None:
     assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1, None))
 
 
-def test_status_shows_the_speed_of_decoding() -> None:
+def test_status_tells_the_speed_of_decoding() -> None:
     clock, terminal = Clock(), Terminal()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened())
@@ -320,12 +318,12 @@ def test_status_shows_the_speed_of_decoding() -> None:
         assert "20.0 tokens/s" in "\n".join(terminal.screen())
 
 
-def test_reading_has_no_decoding_speed() -> None:
+def test_reading_is_no_decoding() -> None:
     assert "tokens/s" in status(committed())
     assert "tokens/s" not in status(committed(origin="human"))
 
 
-def test_work_between_chunks_is_shown() -> None:
+def test_what_is_done_between_chunks_is_told() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -339,25 +337,25 @@ def test_work_between_chunks_is_shown() -> None:
         assert "measuring" not in screen and "starting the next chunk" in screen
 
 
-def test_remaining_time_is_shown_after_the_first_measured_chunk() -> None:
+def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
     opening = committed(origin="human", done=0, seconds={"decode": 0.0, "score": 500.0})
-    assert "left" not in status(STARTED, opening), "an opening does not count towards the goal"
+    assert "left" not in status(STARTED, opening), "an opening brings the goal no nearer"
     assert "left" not in status(STARTED, committed(done=0))
-    # 30 s for 100 tokens; 350 tokens remain
+    # 30 s for 100 tokens, 350 are missing
     assert "about 2 min left" in status(STARTED, committed())
     assert "about 1 h 28 min left" in status(STARTED, committed(), goal=17_600)
     read = committed(origin="human", seconds={"score": 10.0, "train": 20.0})
-    assert "about 2 min left" in status(STARTED, read), "all of a text that is only read counts"
+    assert "about 2 min left" in status(STARTED, read), "of a text that is only read, all counts"
 
 
-def test_remaining_time_decreases_within_a_chunk() -> None:
+def test_time_left_runs_down_within_a_chunk() -> None:
     clock, terminal = Clock(), Terminal()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened())
         view.show(STARTED)
         clock.now += 30
-        view.show(committed(seconds={"decode": 1.0}))  # the rest was spent on measuring, between chunks
+        view.show(committed(seconds={"decode": 1.0}))  # the rest was spent between chunks, on measuring
         view.show(STARTED)
         assert "about 2 min left" in "\n".join(terminal.screen())
         clock.now += 60
@@ -365,18 +363,18 @@ def test_remaining_time_decreases_within_a_chunk() -> None:
         assert "about a minute left" in "\n".join(terminal.screen())
 
 
-def test_an_adapter_that_does_not_help_is_reported() -> None:
+def test_an_adapter_that_does_not_help_is_called_so() -> None:
     helping = [committed(index) for index in range(3)]
     worse = [committed(index, gain=-0.02) for index in range(3)]
-    worse_on_human_text = [*helping[:2], committed(2, gain=-0.01, origin="human")]
+    worse_on_given = [*helping[:2], committed(2, gain=-0.01, origin="human")]
     assert "not helping" not in status(*helping)
     assert "not helping" not in status(*worse[:2])
     assert "not helping" in status(*worse)
-    assert "not helping" in status(*worse_on_human_text)
+    assert "not helping" in status(*worse_on_given)
     assert "not helping" not in status(*worse, *helping)
 
 
-def test_the_status_does_not_become_smaller() -> None:
+def test_the_status_does_not_jump() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -407,7 +405,7 @@ def test_status_of_a_gpu() -> None:
         assert ", GPU 5.1 GB" in terminal.screen()[-1]
 
 
-def test_status_is_refreshed_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_is_drawn_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "REFRESH_SECONDS", 0.01)
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
@@ -418,10 +416,10 @@ def test_status_is_refreshed_without_events(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(terminal.getvalue()) > drawn
 
 
-# A complete run
+# The whole of a run
 
 
-def test_a_terminal_shows_header_prose_and_end() -> None:
+def test_a_run_in_a_terminal() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -490,7 +488,7 @@ def test_a_run_in_a_log_file() -> None:
     ]
 
 
-def test_a_log_file_reports_once_that_the_adapter_does_not_help() -> None:
+def test_a_log_file_is_told_once_that_the_adapter_does_not_help() -> None:
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
         view.show(opened())
@@ -500,7 +498,7 @@ def test_a_log_file_reports_once_that_the_adapter_does_not_help() -> None:
 
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
-def test_no_color_and_dumb_terminals_are_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_terminal_is_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "dumb")
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
@@ -512,7 +510,7 @@ def test_no_color_and_dumb_terminals_are_respected(name: str, monkeypatch: pytes
     assert {"Tide", COMMAND} <= set(terminal.screen(200))
 
 
-def test_force_color_does_not_draw_the_status_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_color_brings_no_bars_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
@@ -549,13 +547,13 @@ def test_a_pipe_gets_the_opening_too_but_no_text_that_is_only_read() -> None:
 
 
 @pytest.mark.parametrize("stderr", [io.StringIO(), Terminal()])
-def test_a_pipe_gets_the_committed_prose_unchanged(stderr: io.StringIO) -> None:
+def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
     bytes_out = io.BytesIO()
     prose = "The [b]lamp[/b] \x1b[31m灯\t" + "word " * 60 + "\r\n\n"
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
         texts(view, [prose[:5], prose[5:]])
-        assert bytes_out.getvalue() == b"", "a chunk that is not committed may still be rejected"
+        assert bytes_out.getvalue() == b"", "what is not committed may yet be written again"
         view.show(events.ChunkRejected(0, "it loops"))
         texts(view, [prose])
         view.show(committed(text=prose))
@@ -618,7 +616,7 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
     ]
 
 
-def test_quiet_writes_only_errors_to_standard_error() -> None:
+def test_quiet_leaves_only_errors_on_standard_error() -> None:
     stdout, stderr = io.StringIO(), Terminal()
     with TerminalView(stdout, stderr, quiet=True) as view:
         view.show(events.Working("loading"))
@@ -631,7 +629,7 @@ def test_quiet_writes_only_errors_to_standard_error() -> None:
     assert stderr.screen() == ["error: the disk is full"]
 
 
-def test_quiet_prose_has_no_control_codes_and_ends_its_line() -> None:
+def test_quiet_prose_on_a_terminal_is_harmless_and_ends_its_line() -> None:
     stdout = Terminal()
     with TerminalView(stdout, Terminal(), quiet=True) as view:
         texts(view, ["a\x1b[2J", ""])
@@ -639,7 +637,7 @@ def test_quiet_prose_has_no_control_codes_and_ends_its_line() -> None:
 
 
 @pytest.mark.parametrize("event", [FINISHED, INTERRUPTED])
-def test_the_command_is_on_one_line_of_its_own(event: events.Event, window: dict[str, int]) -> None:
+def test_the_command_stands_whole_on_its_own_line(event: events.Event, window: dict[str, int]) -> None:
     window["columns"] = 40
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
@@ -649,7 +647,7 @@ def test_the_command_is_on_one_line_of_its_own(event: events.Event, window: dict
     assert COMMAND in lines
 
 
-def test_the_terminal_is_restored_after_an_exception() -> None:
+def test_the_terminal_is_given_back_whatever_happens() -> None:
     terminal, streams = Terminal(), (sys.stdout, sys.stderr)
     view = TerminalView(terminal, terminal)
     with pytest.raises(KeyboardInterrupt), view:
@@ -670,7 +668,7 @@ def test_the_terminal_is_restored_after_an_exception() -> None:
     assert terminal.getvalue() == written
 
 
-def test_output_of_libraries_is_shown_above_the_status() -> None:
+def test_what_libraries_print_stands_above_the_status() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -690,21 +688,19 @@ def test_an_encoding_that_lacks_characters_does_not_stop_the_book() -> None:
     assert b"(float32) on cpu | recipe paper |" in bytes_err.getvalue()
 
 
-class ClosedPipe(io.StringIO):
+class Gone(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: TerminalView(ClosedPipe(), io.StringIO()), lambda: JsonView(ClosedPipe())]
-)
-def test_a_broken_pipe_is_left_to_the_command(make: object) -> None:
+@pytest.mark.parametrize("make", [lambda: TerminalView(Gone(), io.StringIO()), lambda: JsonView(Gone())])
+def test_a_reader_that_went_away_is_the_commands_business(make: object) -> None:
     with pytest.raises(BrokenPipeError), make() as view:  # type: ignore[operator]
         view.show(committed())
 
 
 def comes_to_show(terminal: Terminal, text: str, row: int = 0) -> bool:
-    """Wait up to 10 s for a text in a row, which a thread draws. Returns whether it appeared."""
+    """In that row, which a thread draws."""
     until = time.monotonic() + 10
     while text not in "".join(terminal.screen()[row : row + 1]) and time.monotonic() < until:
         time.sleep(0.01)
@@ -720,29 +716,29 @@ def test_a_slow_step_is_shown_in_a_terminal_only() -> None:
         view.show(events.Working("compiling"))
         assert comes_to_show(terminal, "compiling") and "loading" not in terminal.screen()[0]
         view.show(events.Notice("x"))
-        assert comes_to_show(terminal, "compiling", row=1), "a notice does not end the step"
+        assert comes_to_show(terminal, "compiling", row=1), "a notice does not end what is going on"
         assert "note: x" in terminal.screen()[0]
-    assert terminal.screen() == ["note: x"], "the terminal is restored"
+    assert terminal.screen() == ["note: x"], "the terminal is given back"
     with TerminalView(file, file) as view, JsonView(file) as lines:
         view.show(loading)
         lines.show(loading)
     assert file.getvalue() == ""
 
 
-def test_a_cut_section_is_reported() -> None:
+def test_what_the_model_is_not_shown_is_told() -> None:
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
         view.show(opened())
         view.show(STARTED)
         view.show(events.SectionCut(0, "glossary", 3, 7))
-    message = "chunk 1 of 5: no room for all of the glossary, 3 of 7 shown"
-    assert stderr.getvalue().splitlines()[-1] == message
+    told = "chunk 1 of 5: no room for all of the glossary, 3 of 7 shown"
+    assert stderr.getvalue().splitlines()[-1] == told
 
 
 # Errors
 
 
-def test_an_error_is_shown_with_its_hint() -> None:
+def test_an_error_is_told_with_its_hint() -> None:
     hint = f"go on with {COMMAND}"
     assert error_lines(TemploraError("no")) == ["error: no"]
     assert error_lines(TemploraError("no", hint)) == ["error: no", f"hint: {hint}"]
@@ -779,7 +775,7 @@ def test_an_error_wipes_the_status() -> None:
 # --json
 
 
-def test_json_has_one_object_per_line() -> None:
+def test_json_is_one_object_a_line() -> None:
     bytes_out = io.BytesIO()
     with JsonView(io.TextIOWrapper(bytes_out, "ascii")) as view:
         view.show(events.TextDecoded(0, "灯\n", 1))
@@ -797,7 +793,7 @@ def test_json_has_one_object_per_line() -> None:
 DOCUMENT = Path(__file__).parents[1] / "docs" / "events.md"
 
 
-def test_the_page_documents_exactly_the_events_and_their_fields() -> None:
+def test_the_document_has_every_event_and_field_and_no_other() -> None:
     documented = {}
     for section in re.split(r"^## ", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         names = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)

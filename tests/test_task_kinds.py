@@ -1,4 +1,4 @@
-"""The table of task kinds: each builds its task from its session, and a new kind changes no other file."""
+"""The table of kinds: each builds its task from its session alone, and a new one needs no other file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config(tiny_model: Path) -> Config:
     return config_of(tiny_model)
 
 
-# --- the built-in kinds ------------------------------------------------------------------------------
+# --- the kinds that there are ------------------------------------------------------------------------
 
 
 def novel() -> NovelRequest:
@@ -92,8 +92,8 @@ def test_each_kind_has_the_name_of_its_row() -> None:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> None:
     prepared = prepare(REQUESTS[name](), config)
-    with prepared.create(resume_same=False) as created:
-        path = created.path
+    with prepared.create(resume_same=False) as begun:
+        path = begun.path
     Path("book.txt").unlink(missing_ok=True)
     elsewhere = shutil.move(path, path.with_name("elsewhere"))
     with Store().open("elsewhere") as session:
@@ -121,21 +121,21 @@ def test_a_stopped_session_of_each_kind_ends_like_an_unstopped_one(name: str, co
     assert isinstance(opened, SessionOpened) and opened.unit == whole.session.manifest.goal_unit
     (*_, last) = [event for event in events if isinstance(event, ChunkCommitted)]
     assert last.done >= opened.goal
-    for name_of_output in ("novel.md", "out.txt"):
-        Path(name_of_output).unlink(missing_ok=True)
+    for folder in ("novel.md", "out.txt"):
+        Path(folder).unlink(missing_ok=True)
     with runner.begin(REQUESTS[name](), config) as run:
         stopped(run, first_committed)
-    with Store().open(run.session.id) as session:  # as `resume` or the measuring command does
+    with Store().open(run.session.id) as session:  # as the command does that measures it, or `resume`
         list(runner.reopen(session).events())
-    assert outcome(run.session.path) == expected
+    assert outcome(run.session.path) == wanted
     summary = templora("sessions", "list", "--json")
     assert {row["state"] for row in json.loads(summary.stdout)} == {"finished"}
 
 
 def learnt(session: Path) -> dict[str, Any]:
-    """The outcome without `nll_adapter`, which differs slightly if it was measured while decoding."""
-    result = outcome(session)
-    return {**result, "chunks": [{**chunk, "nll_adapter": None} for chunk in result["chunks"]]}
+    """An outcome without what is only measured: what was decoded has met the adapter token by token."""
+    found = outcome(session)
+    return {**found, "chunks": [{**chunk, "nll_adapter": None} for chunk in found["chunks"]]}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -149,12 +149,12 @@ def test_chunks_of_each_kind_are_learnt_again_equally(name: str, config: Config)
         assert learnt(run.session.path) == before
 
 
-# --- a custom kind -----------------------------------------------------------------------------------
+# --- one more ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class VerseTask:
-    """Verses of eight tokens after an existing first one. Implements `turn.Task`."""
+    """Verses of eight tokens, after a first one that is given. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
     first: tuple[int, ...]
@@ -175,7 +175,7 @@ class VerseTask:
 
 @dataclass(frozen=True)
 class VersesRequest:
-    """A poem with the given number of verses."""
+    """A poem of so many verses."""
 
     first: str
     verses: int
@@ -199,7 +199,7 @@ class VersesRequest:
 
 
 class Verses(TaskKind):
-    """Counts length in verses, and exports a file format of its own."""
+    """Counts what it writes in verses, and has a file of its own form."""
 
     name = "verses"
     units = ("verses",)  # type: ignore[assignment]
@@ -246,19 +246,19 @@ def test_a_custom_kind_runs_and_resumes(config: Config) -> None:
             (25, 2),
             (33, 3),
         ]
-    assert Notice("it will not rhyme") in notices
+    assert Notice("it will not rhyme") in told
     opened, notice, *_, last = events
     assert isinstance(opened, SessionOpened) and (opened.goal, opened.unit) == (3, "verses")
     assert (notice, last) == (Notice("a poem is not prose"), Notice("3 verses are written"))
     assert run.text.startswith("The sea, the sea.") and run.session.id.startswith("poem-")
     assert (run.session.path / "poem.txt").read_text("utf-8") == run.text
-    expected = outcome(run.session.path)
+    wanted = outcome(run.session.path)
     for stop in (first_committed, lambda event: isinstance(event, ChunkStarted) and event.index == 2):
         with runner.begin(POEM, config, engine=POEMS) as again:
             stopped(again, stop)
         with runner.resume(again.session.id, engine=POEMS) as again:
             list(again.events())
-        assert outcome(again.session.path) == expected
+        assert outcome(again.session.path) == wanted
     with pytest.raises(TemploraError, match="cannot be made longer"):
         runner.resume(more=(2, "chunks"), engine=POEMS)
 
@@ -274,8 +274,8 @@ def test_commands_support_a_custom_kind(config: Config) -> None:
     assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr
     texts = [chunk["text"] for chunk in read_chunks(run.session.steps)]
     assert len(texts) == 3 and resumed.stdout == "".join(texts[1:])
-    output = templora("sessions", "show", engine=POEMS).stdout
-    assert "state      finished" in output and "verses     3" in output
+    shown = templora("sessions", "show", engine=POEMS).stdout
+    assert "state      finished" in shown and "verses     3" in shown
     exported = templora("sessions", "export", engine=POEMS)
     assert exported.stdout.strip() == str(Path(f"{name}.poem").absolute())
     assert json.loads(Path(f"{name}.poem").read_text()) == texts
