@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
     ChunkCommitted,
@@ -236,8 +237,8 @@ def begin(
 ) -> Run:
     """Begin a session for what is asked for, or with `resume_same` go on with one that has begun just so.
 
-    `config` is one for that kind of task (`config.settings`), or its values nested as in TOML. `name` is the
-    id of a new session; without one it is made of words of what is asked for.
+    `config` is one for that kind of task (`config_layers.settings`), or its values nested as in TOML.
+    `name` is the id of a new session; without one it is made of words of what is asked for.
     Raises TemploraError as `prepare` does, and for a name that is none or is taken.
     """
     if name is not None:

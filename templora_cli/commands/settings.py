@@ -12,7 +12,8 @@ from typing import Any
 import tomli
 from platformdirs import user_config_path
 
-from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig, Layer, resolve
+from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig
+from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
 

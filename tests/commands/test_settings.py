@@ -17,7 +17,8 @@ from templora_cli.commands.settings import (
     settings_of,
     user_config_file,
 )
-from templora_cli.config import TASK_OVERRIDES, Config, from_dict, resolve
+from templora_cli.config import TASK_OVERRIDES, Config
+from templora_cli.config_layers import from_dict, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
 from tests.commands.test_flags import TAKING, another, task_of, value_of
@@ -230,14 +231,14 @@ def test_a_hint_names_the_command_that_was_typed(name: str) -> None:
     }
     result = templora(*name.split(), *needed.get(name, "").split(), "--set", "rank=0")
     hint = f"templora {name} --help lists the settings and their ranges"
-    assert "--set train.rank = 0: must be at least 1" in message_of(result)
+    assert "--set rank=0: must be at least 1" in message_of(result)
     assert getattr(result.exception, "hint", None) == hint or f"hint: {hint}\n" in result.stderr
 
 
 def test_a_session_that_was_edited_is_to_be_put_back() -> None:
     with pytest.raises(TemploraError) as caught:
         from_dict({"train": {"rank": 0}}, "session.json")
-    assert caught.value.hint == "put session.json back as it was"
+    assert caught.value.hint == "restore the original session.json"
 
 
 @pytest.mark.parametrize(
