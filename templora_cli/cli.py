@@ -17,7 +17,7 @@ from templora_cli.commands.terminal import debugging, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.render import show_error
+from templora_cli.render.error_view import show_error
 
 app = typer.Typer(
     name="templora",

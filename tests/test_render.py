@@ -17,9 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from templora_cli import events, render
+from templora_cli import events
 from templora_cli.errors import TemploraError
-from templora_cli.render import JsonView, ProseLines, TerminalView, error_lines, harmless, show_error
+from templora_cli.render import terminal_view
+from templora_cli.render.error_view import error_lines, show_error
+from templora_cli.render.escapes import harmless
+from templora_cli.render.json_view import JsonView
+from templora_cli.render.progress import Progress
+from templora_cli.render.prose import ProseLines
+from templora_cli.render.terminal_view import TerminalView
+from templora_cli.render.view import View
 
 COMMAND = "templora resume quiet-harbour --tokens +5000 --out '/home/me/a book with a long name.txt'"
 LETTERS = "ab  \n\n.,-—\t灯海。“”「」\u3000é\u0301🌊\ufe0f\u200d\x1b\x9b\r"
@@ -85,7 +92,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size(size.values()))
-    monkeypatch.setattr(render, "REFRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(terminal_view, "REFRESH_SECONDS", 3600.0)
     return size
 
 
@@ -110,7 +117,7 @@ def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     return events.ChunkCommitted(**values)  # type: ignore[arg-type]
 
 
-def texts(view: render.View, pieces: list[str]) -> None:
+def texts(view: View, pieces: list[str]) -> None:
     for number, piece in enumerate(pieces):
         view.show(events.TextDecoded(0, piece, number + 1))
 
@@ -253,7 +260,7 @@ def test_status_tells_the_place_in_the_book() -> None:
 
 
 def test_the_chunks_of_an_opening_are_counted() -> None:
-    now = render.Progress(Clock())
+    now = Progress(Clock())
     now.update(opened(opening_tokens=150, goal=200))
     assert now.chunk_name(0) == "chunk 1 of 4"
     now.update(committed(0, origin="human", total_tokens=100, done=0))
@@ -269,7 +276,7 @@ def test_a_length_in_chunks_is_counted_in_chunks() -> None:
     assert "━" * 12 + "─" * 12 + "  chunk 3 of 4 · 2 of 4 chunks" in shown
     beyond = status(committed(0, done=1), events.ChunkStarted(1, "generated", 0, 100), unit="chunks", goal=1)
     assert "━" * 24 + "  chunk 1 of 1 · 1 of 1 chunk\n" in beyond, "what follows is the end of a sentence"
-    now = render.Progress(Clock())
+    now = Progress(Clock())
     now.update(opened(opening_tokens=150, goal=2, unit="chunks"))
     assert now.chunk_name(0) == "chunk 1 of 4"
     now.update(STARTED)
@@ -406,7 +413,7 @@ def test_status_of_a_gpu() -> None:
 
 
 def test_status_is_drawn_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(terminal_view, "REFRESH_SECONDS", 0.01)
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -534,16 +541,6 @@ def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
             view.show(committed(2, text=" the sea."))
         rows = [row for row in terminal.screen() if row]
         assert rows[-len(shown) :] == shown
-
-
-def test_a_pipe_gets_the_opening_too_but_no_text_that_is_only_read() -> None:
-    for opening_tokens, told in ((3, "Ebb. Tide."), (0, "Tide.")):
-        stdout = io.StringIO()
-        with TerminalView(stdout, io.StringIO()) as view:
-            view.show(opened(opening_tokens=opening_tokens))
-            view.show(committed(0, origin="human", text="Ebb. "))
-            view.show(committed(1))
-        assert stdout.getvalue() == told
 
 
 @pytest.mark.parametrize("stderr", [io.StringIO(), Terminal()])

@@ -16,7 +16,7 @@ from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
 
 if TYPE_CHECKING:
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
 
 REPORTS: dict[str, Callable[[Run], None]] = {"ppl": report_reading}

@@ -17,10 +17,13 @@ from rich.console import Console
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import Event, Interrupted
-from templora_cli.render import JsonView, TerminalView, View, show_error
+from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
+from templora_cli.render.json_view import JsonView
 from templora_cli.render.lines import fact_lines, screen_lines, terminal_width
 from templora_cli.render.table import laid_out
+from templora_cli.render.terminal_view import TerminalView
+from templora_cli.render.view import View
 
 if TYPE_CHECKING:
     from templora_cli.prepare import Engine

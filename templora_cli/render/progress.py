@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from templora_cli import events
+from templora_cli.render.figures import in_nats
 
 RECENT = 3
 """Chunks over which the gain is judged."""
@@ -157,8 +158,3 @@ class Progress:
             return None
         worse = f"over the last {RECENT} chunks the base alone expected the text better"
         return f"the adapter is not helping: {worse} ({in_nats(min(means))})"
-
-
-def in_nats(gain: float) -> str:
-    """A gain with its sign and unit."""
-    return f"{round(gain, 3) + 0.0:+.3f} nats/token"  # the sum makes -0.0 a plain 0

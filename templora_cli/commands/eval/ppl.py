@@ -20,7 +20,7 @@ from templora_cli.prompt import window
 
 if TYPE_CHECKING:
     from templora_cli.evaluation.perplexity import Score
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
 
