@@ -445,8 +445,8 @@ def test_a_run_in_a_terminal() -> None:
         "finished: 310 words, 450 tokens, 4 chunks",
         "mean gain over the last chunks: +0.040 nats/token",
         "written to /home/me/harbour.txt",
-        "448 MB on the disk; to free some: templora sessions shrink quiet-harbour",
-        "to write on:",
+        "448 MB on disk; to free some: templora sessions shrink quiet-harbour",
+        "To continue:",
         COMMAND,
     ]
 
@@ -466,7 +466,7 @@ def test_what_was_not_learnt_is_told_at_the_end() -> None:
     assert last_lines(3, 8)[1:] == [two]
     many = "chunk 1 (it loops), chunk 2 (it loops), chunk 3 (it loops)"
     told = f"5 of 12 chunks were marked: {many} and 2 more"
-    shown = "all of them: templora sessions show harbour"
+    shown = "to list all: templora sessions show harbour"
     assert last_lines(*range(5), learn=False)[1:] == [told, shown]
 
 
@@ -487,10 +487,10 @@ def test_a_run_in_a_log_file() -> None:
     )
     assert lines == [
         "session quiet-harbour · smollm2-135m (nf4, float32) on cpu · recipe paper · "
-        "window 512 + chunk 100 tokens · goal 450 tokens · already there: 1 chunk, 100 tokens",
+        "window 512 + chunk 100 tokens · goal 450 tokens · so far: 1 chunk, 100 tokens",
         "note: one ␛[2J",
-        "stopped: 17 tokens of the chunk in progress dropped, all committed chunks safe (3)",
-        "to go on:",
+        "stopped: 17 tokens of the unfinished chunk dropped, 3 committed chunks safe",
+        "To continue:",
         COMMAND,
     ]
 
@@ -550,7 +550,7 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
         texts(view, [prose[:5], prose[5:]])
-        assert bytes_out.getvalue() == b"", "what is not committed may yet be written again"
+        assert bytes_out.getvalue() == b"", "a chunk that is not committed can be rejected"
         view.show(events.ChunkRejected(0, "it loops"))
         texts(view, [prose])
         view.show(committed(text=prose))
@@ -608,7 +608,7 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
         "The tide the tide",
-        "chunk 1 of 5 is written again: it loops: 81% of its 4-grams are repeated",
+        "chunk 1 of 5 is rejected and written again: it loops: 81% of its 4-grams are repeated",
         "The lamp",
     ]
 
@@ -728,7 +728,7 @@ def test_what_the_model_is_not_shown_is_told() -> None:
         view.show(opened())
         view.show(STARTED)
         view.show(events.SectionCut(0, "glossary", 3, 7))
-    told = "chunk 1 of 5: no room for all of the glossary, 3 of 7 shown"
+    told = "chunk 1 of 5: the glossary was shortened to fit the prompt: 3 of 7 entries"
     assert stderr.getvalue().splitlines()[-1] == told
 
 
@@ -736,7 +736,7 @@ def test_what_the_model_is_not_shown_is_told() -> None:
 
 
 def test_an_error_is_told_with_its_hint() -> None:
-    hint = f"go on with {COMMAND}"
+    hint = f"to continue: {COMMAND}"
     assert error_lines(TemploraError("no")) == ["error: no"]
     assert error_lines(TemploraError("no", hint)) == ["error: no", f"hint: {hint}"]
     plain, terminal = io.StringIO(), Terminal()

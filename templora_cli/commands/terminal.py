@@ -86,7 +86,7 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
     except OSError as error:
         safe = run.interrupted()
         kept = f"All committed chunks are safe ({safe.chunks:,})"
-        raise of_os_error(error, kept=kept, hint=f"put that right, then: {safe.resume_command}") from error
+        raise of_os_error(error, kept=kept, hint=f"correct this, then run: {safe.resume_command}") from error
     if isinstance(last, Interrupted):
         raise typer.Exit(130)
     return last
@@ -151,7 +151,7 @@ def _gpu_bytes() -> int:
 def confirm(question: str, hint: str) -> bool:
     """Ask a person. Raises TemploraError with `hint` where standard input is no terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise TemploraError("nobody can be asked, as standard input is no terminal", hint)
+        raise TemploraError("cannot ask for confirmation, because standard input is not a terminal", hint)
     return typer.confirm(question, err=True)
 
 

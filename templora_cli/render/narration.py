@@ -65,27 +65,34 @@ def _session_facts(event: events.SessionOpened) -> str:
         f"recipe {event.recipe}" if event.learn else "not learning",
         f"window {event.context_tokens:,} + chunk {event.chunk_tokens:,} tokens",
         f"goal {events.in_words(event.goal, event.unit)}",
-        f"already there: {count_of(event.chunks, 'chunk')}, {event.tokens:,} tokens" if event.chunks else "",
+        f"so far: {count_of(event.chunks, 'chunk')}, {event.tokens:,} tokens" if event.chunks else "",
     )
     return " · ".join(fact for fact in facts if fact)
 
 
-def _warnings(event: events.Event, progress: Progress) -> Iterator[Line]:
+def _warnings(
+    event: events.SectionCut | events.ChunkRejected | events.ChunkScored, progress: Progress
+) -> Iterator[Line]:
+    name = progress.chunk_name(event.index)
     match event:
         case events.SectionCut():
-            cut = f"no room for all of the {event.section}, {event.shown} of {event.items} shown"
+            cut = (
+                f"the {event.section} was shortened to fit the prompt: {event.shown} of {event.items} entries"
+            )
             yield f"{progress.chunk_name(event.index)}: {cut}", "warn"
         case events.ChunkRejected():
-            yield f"{progress.chunk_name(event.index)} is written again: {event.rejection_reason}", "warn"
+            yield (
+                f"{name} is rejected and written again: {event.rejection_reason}",
+                "warn",
+            )
         case events.ChunkScored() if event.rejection_reason:
-            name = progress.chunk_name(event.index)
-            yield f"{name} is kept but not learnt from: {event.rejection_reason}", "warn"
+            yield f"{name} is not learnt: {event.rejection_reason}", "warn"
 
 
 def _chunk_line(event: events.ChunkCommitted, progress: Progress) -> str:
     is_generated, speed = event.origin == "generated", progress.tok_per_s
     facts = (
-        progress.chunk_name(event.index) + ("" if is_generated else " (given)"),
+        progress.chunk_name(event.index) + ("" if is_generated else " (human)"),
         f"{event.tokens:,} tokens",
         speed_of(speed) if is_generated and speed is not None else "",
         f"loss {', '.join(f'{loss:.3f}' for loss in event.train_losses)}" if event.train_losses else "",
@@ -118,9 +125,9 @@ def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line
         yield f"written to {event.out}", "path"
     if event.disk_bytes >= MIN_DISK_BYTES and event.chunks > 1:
         command = f"templora sessions shrink {event.session}"
-        yield f"{size_of(event.disk_bytes)} on the disk; to free some: {command}", "path"
+        yield f"{size_of(event.disk_bytes)} on disk; to free some: {command}", "path"
     if event.resume_command:
-        yield from [("to write on:", "message"), (event.resume_command, "command")]
+        yield from [("To continue:", "message"), (event.resume_command, "command")]
 
 
 def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[Line]:
@@ -135,11 +142,11 @@ def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[Line]:
     counts = f"{len(event.not_learnt):,} of {count_of(event.chunks, 'chunk')} {were}"
     yield f"{counts}: {chunks}{rest}", "warn"
     if remaining:
-        yield f"all of them: templora sessions show {event.session}", "path"
+        yield f"to list all: templora sessions show {event.session}", "path"
 
 
 def _translated_lines(event: events.TranslationFinished) -> Iterator[Line]:
-    retried = f"{event.retried:,} good after another try"
+    retried = f"{event.retried:,} good after a retry"
     corrected = f", {event.corrected:,} corrected by hand" if event.corrected else ""
     counts = f"{event.good:,} good, {retried}{corrected}, {event.failed:,} failed"
     style = "warn" if event.failed else "good"
@@ -150,12 +157,12 @@ def _translated_lines(event: events.TranslationFinished) -> Iterator[Line]:
 
 def _synced_lines(event: events.Synced) -> Iterator[Line]:
     paragraphs, chunks = count_of(event.paragraphs, "paragraph"), count_of(event.chunks, "chunk")
-    yield f"{paragraphs} taken back, {chunks} learnt anew", "good"
+    yield f"{paragraphs} corrected or approved, {chunks} learnt again", "good"
     if event.resume_command:
-        yield from [("to go on:", "message"), (event.resume_command, "command")]
+        yield from [("To continue:", "message"), (event.resume_command, "command")]
 
 
 def _interrupted_lines(event: events.Interrupted) -> Iterator[Line]:
-    dropped = f"{count_of(event.dropped_tokens, 'token')} of the chunk in progress dropped"
-    yield f"stopped: {dropped}, all committed chunks safe ({event.chunks:,})", "warn"
-    yield from [("to go on:", "message"), (event.resume_command, "command")]
+    dropped = f"{count_of(event.dropped_tokens, 'token')} of the unfinished chunk dropped"
+    yield f"stopped: {dropped}, {count_of(event.chunks, 'committed chunk')} safe", "warn"
+    yield from [("To continue:", "message"), (event.resume_command, "command")]

@@ -63,7 +63,7 @@ class Progress:
                 self.chunk_paragraphs += 1
             case events.ChunkRejected():
                 self.chunk_paragraphs, self.chunk_tokens, self.chunk_words = 0, 0, 0
-                self.doing = "writing it again"
+                self.doing = "writing again"
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
@@ -156,5 +156,5 @@ class Progress:
         means = [fmean(gains) for gains in (given, [gain for _, gain in self.gains]) if gains]
         if len(self.gains) < RECENT or min(means) >= 0:
             return None
-        worse = f"over the last {RECENT} chunks the base alone expected the text better"
-        return f"the adapter is not helping: {worse} ({in_nats(min(means))})"
+        gain = in_nats(min(means))
+        return f"the adapter is not helping: the mean gain of the last {RECENT} chunks is {gain}"

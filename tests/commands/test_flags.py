@@ -157,10 +157,10 @@ def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() ->
 @pytest.mark.parametrize(
     ("names", "task", "complaint"),
     [
-        (["decode.heat"], "novel", "decode.heat is no setting"),
-        (["temperature"], "novel", "temperature is no setting"),
-        (["decode.temperature"], "translation", "translate draws by translation.temperature"),
-        (["translation.attempts"], "novel", "only translate goes by translation.attempts"),
+        (["decode.heat"], "novel", "decode.heat is not a setting"),
+        (["temperature"], "novel", "temperature is not a setting"),
+        (["decode.temperature"], "translation", "translate samples with translation.temperature"),
+        (["translation.attempts"], "novel", "only translate uses translation.attempts"),
         (["seed"], "drift", "eval drift takes the seeds"),
         (["human.lr", "generated.lr"], "novel", "duplicate parameter name: 'lr'"),
     ],

@@ -62,11 +62,11 @@ def notes(
 
 def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
     assert notes(17 * GB) == []
-    model = "10.0 GB are free in /hub, and the model takes 16.0 GB: make room, or set HF_HOME to another disk"
+    model = "10.0 GB are free in /hub, and the model needs 16.0 GB: free some space, or set HF_HOME to another disk"
     assert notes(10 * GB) == [model.replace("/hub", str(Path("/hub")))]
     first, second = notes(2 * GB)
     assert first == (
-        f"2.0 GB are free in {own_home}, and a long book comes to 3.0 GB: make room, set "
+        f"2.0 GB are free in {own_home}, and a long book needs 3.0 GB: free some space, set "
         "TEMPLORA_HOME to another disk, or keep less of it: --set grid_checkpoints=2"
     )
     assert second.startswith("2.0 GB are free in")
@@ -78,8 +78,8 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("TEMPLORA_HOME", "TEMPLORA_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "file" / "inside"))
     home, cache = notes(17 * GB)
-    assert home.endswith("set TEMPLORA_HOME to a folder of yours")
-    assert cache.endswith("set TEMPLORA_CACHE to a folder of yours")
+    assert home.endswith("set TEMPLORA_HOME to another folder")
+    assert cache.endswith("set TEMPLORA_CACHE to another folder")
 
 
 def test_looking_makes_no_folder(tmp_path: Path) -> None:

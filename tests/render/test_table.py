@@ -98,8 +98,8 @@ def test_a_row_without_a_name_is_named_by_its_number() -> None:
     columns = ["chunk", "origin", "NLL adapter"]
     lines = shown(columns, [["1", "human", "2.500"], ["2", "generated", "2.444"]], 20)
     assert lines == [
-        *("chunk 1", "  origin: given", "  NLL adapter: 2.500"),
-        *("chunk 2", "  origin: own", "  NLL adapter: 2.444"),
+        *("chunk 1", "  origin: human", "  NLL adapter: 2.500"),
+        *("chunk 2", "  origin: generated", "  NLL adapter: 2.444"),
     ]
 
 
