@@ -21,7 +21,7 @@ from templora_cli.render.error_view import show_error
 
 app = typer.Typer(
     name="templora",
-    help="Write and translate book-length text with a local language model that learns the book as it is made.",
+    help="Write and translate book-length text with a local language model that learns the book meanwhile.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

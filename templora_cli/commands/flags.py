@@ -120,7 +120,7 @@ def takes_settings(
     settings = tuple((table, key) for table, _, key in (name.rpartition(".") for name in names))
     for setting in settings:
         if setting not in FIELDS:
-            raise ValueError(f"{dotted(setting)} is no setting")
+            raise ValueError(f"{dotted(setting)} is not a setting")
         if reason := without_effect(setting, task, ""):
             raise ValueError(f"a flag for {dotted(setting)}: {reason[0]}")
     flags = SettingFlags(settings, prefer, task, command, help or {})

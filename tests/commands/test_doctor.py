@@ -43,7 +43,7 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     assert "GB\tload\tdecode\tscore\ttrain" in lines
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
     assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
-    assert any(line.startswith("it fits: it takes about ") for line in lines)
+    assert any(line.startswith("it fits: it needs about ") for line in lines)
     command = f"templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
     assert lines[lines.index("To write with it:") + 1] == command and "To download it:" not in lines
 
@@ -95,7 +95,7 @@ def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
         and told["advice"].rpartition(": ")[2] in told["commands"]["write"]
     )
     done = templora("doctor", *tight)
-    assert "that is tight, as a plan may be wrong by 15%" in done.stdout
+    assert "that is tight, because plans have an error of up to 15%" in done.stdout
 
 
 def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
 def test_sizes() -> None:
     assert [bytes_of(size) for size in ("8GB", "1.5 GiB", "512mb")] == [8 * 10**9, 3 << 29, 512 * 10**6]
     for size in ("8", "GB", "-1GB", "0GB", "8TB", "1e9GB"):
-        with pytest.raises(TemploraError, match="is no size"):
+        with pytest.raises(TemploraError, match="is not an amount of memory"):
             bytes_of(size)
 
 
