@@ -281,7 +281,7 @@ def test_a_length_in_chunks_is_counted_in_chunks() -> None:
     assert now.chunk_name(0) == "chunk 1 of 4"
     now.update(STARTED)
     now.update(events.TextDecoded(0, "Tide", 50))
-    assert now.done_now == 0.5
+    assert now.current_progress == 0.5
 
 
 def test_status_tells_what_is_going_on() -> None:

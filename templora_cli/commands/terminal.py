@@ -21,7 +21,7 @@ from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
 from templora_cli.render.json_view import JsonView
 from templora_cli.render.lines import fact_lines, screen_lines, terminal_width
-from templora_cli.render.table import laid_out
+from templora_cli.render.table import layout_table
 from templora_cli.render.terminal_view import TerminalView
 from templora_cli.render.view import View
 
@@ -188,4 +188,4 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
         return
     width = terminal_width(sys.stdout)
     # With a height too, without which rich takes a dumb terminal to be 80 columns wide.
-    Console(width=width, height=25).print(laid_out(columns, rows, width, texts=texts), crop=False)
+    Console(width=width, height=25).print(layout_table(columns, rows, width, texts=texts), crop=False)

@@ -9,7 +9,7 @@ from rich.text import Text
 from templora_cli.errors import TemploraError
 from templora_cli.render.escapes import harmless
 from templora_cli.render.lines import screen_lines, terminal_width
-from templora_cli.render.streams import tolerant
+from templora_cli.render.streams import replacing_errors
 from templora_cli.render.styles import console_on
 
 
@@ -23,7 +23,7 @@ def show_error(stderr: TextIO, error: TemploraError) -> None:
 
     On a terminal the message is broken between words. The hint is never broken, so that it can be copied.
     """
-    console = console_on(tolerant(stderr))
+    console = console_on(replacing_errors(stderr))
     message, *hint = (harmless(line).replace("\n", "\n  ") for line in error_lines(error))
     if console.is_terminal:
         message = "\n".join(screen_lines(message, terminal_width(stderr)))

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.escapes import as_json
-from templora_cli.render.streams import tolerant
+from templora_cli.render.streams import replacing_errors
 from templora_cli.render.view import View
 
 
@@ -15,7 +15,7 @@ class JsonView(View):
     """Prints events as JSON objects, one per line, always in UTF-8."""
 
     def __init__(self, stdout: TextIO) -> None:
-        self._stdout = tolerant(stdout, encoding="utf-8")
+        self._stdout = replacing_errors(stdout, encoding="utf-8")
 
     def show(self, event: events.Event) -> None:
         """Print the event, unless it is internal."""

@@ -58,7 +58,7 @@ def status_rows(progress: Progress, gpu_bytes: int, columns: int) -> list[Text]:
 def _goal_facts(progress: Progress) -> list[Text]:
     opened = progress.opened
     assert opened is not None
-    done = min(progress.done_now, opened.goal)
+    done = min(progress.current_progress, opened.goal)
     full = int(BAR_COLUMNS * done / max(1, opened.goal))
     bar = ("━" * full, "bar"), ("─" * (BAR_COLUMNS - full), "faint")
     name = progress.chunk_name(progress.committed - (progress.done >= opened.goal))

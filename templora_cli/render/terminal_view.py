@@ -22,7 +22,7 @@ from templora_cli.render.narration import Narrator
 from templora_cli.render.progress import Progress
 from templora_cli.render.prose import ProseLines
 from templora_cli.render.status_block import LiveRegion, status_rows
-from templora_cli.render.streams import are_one_place, is_terminal, is_utf, tolerant
+from templora_cli.render.streams import have_same_destination, is_terminal, is_utf, replacing_errors
 from templora_cli.render.styles import UNWRAPPED_STYLES, console_on, printable
 from templora_cli.render.view import View
 
@@ -45,8 +45,8 @@ class TerminalView(View):
         clock: Callable[[], float] = time.monotonic,
         gpu_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._stdout, self._stderr = tolerant(stdout), tolerant(stderr)
-        self._is_same_output = are_one_place(stdout, stderr)
+        self._stdout, self._stderr = replacing_errors(stdout), replacing_errors(stderr)
+        self._is_same_output = have_same_destination(stdout, stderr)
         self._console, self._quiet, self._gpu_bytes = console_on(stderr), quiet, gpu_bytes
         self._is_live = self._console.is_interactive and not quiet
         self._has_screen = is_terminal(stdout)
