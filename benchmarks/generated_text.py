@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Layer, LearningConfig, resolve, with_learning_rates
+from templora_cli.config import LearningConfig, with_learning_rates
+from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading

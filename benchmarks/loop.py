@@ -17,7 +17,8 @@ from benchmarks import synthetic
 from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.subject import Subject
 from benchmarks.tiny_model import byte_tokenizer
-from templora_cli.config import Config, Layer, resolve, with_learning_rates
+from templora_cli.config import Config, with_learning_rates
+from templora_cli.config_layers import Layer, resolve
 from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import enable_determinism
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded

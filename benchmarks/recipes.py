@@ -23,7 +23,8 @@ import typer
 
 from benchmarks.variants import VARIANTS, AdapterAverage, Variant
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Config, Layer, resolve, with_learning_rates
+from templora_cli.config import Config, with_learning_rates
+from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import read_text
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_nll

@@ -11,7 +11,7 @@ import sys
 
 from templora_cli import runner
 from templora_cli.prepare import Engine
-from templora_cli.render import JsonView
+from templora_cli.render.json_view import JsonView
 from templora_cli.translation.kind import Translation
 
 

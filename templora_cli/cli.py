@@ -1,4 +1,4 @@
-"""The `templora` command: its subcommands, and what a failure looks like."""
+"""The `templora` command: its subcommands and exit statuses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from templora_cli.commands.terminal import debugging, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.render import show_error
+from templora_cli.render.error_view import show_error
 
 app = typer.Typer(
     name="templora",
-    help="Write and translate book-length text with a local language model that learns the book on the way.",
+    help="Write and translate book-length text with a local language model that learns the book meanwhile.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,8 +39,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"templora {__version__}")
         raise typer.Exit
 
@@ -58,7 +58,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 bad input, 130 Ctrl-C, 1 a defect of templora."""
+    """Run the command line. Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 130 Ctrl-C."""
     with usable_streams():
         try:
             app()

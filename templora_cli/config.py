@@ -1,18 +1,10 @@
-"""All settings with their defaults, meanings and ranges.
-
-A configuration is built from layers; a later layer overrides an earlier one: defaults, the user's config
-file, `templora.toml` in the working folder, flags. All errors of all layers are reported together, each with
-its source.
-"""
+"""All settings with their defaults, meanings and ranges. `config_layers.py` builds a configuration."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, get_type_hints
-
-from templora_cli.errors import TemploraError
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 MAX_TOKENS = 1 << 24
 """An upper limit for counts of tokens, larger than any context window; it catches typing errors."""
@@ -173,7 +165,7 @@ class GateConfig:
     )
     candidates: int = option(2, "Maximum number of candidates for a chunk", at_least=1, at_most=100)
     # Learning generated text makes more of the same likely, and so on. A budget limits that, as in
-    # arXiv 2510.16089. Books that held together came to 0.66, one that broke to 0.79 and more
+    # arXiv 2510.16089. Coherent books reached 0.66, an incoherent one 0.79 and more
     # (docs/lab/gate.md).
     drift: float = option(
         0.75,
@@ -330,107 +322,6 @@ that one file can configure both novels and translations.
 """
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Settings from one source: `values` nested as in TOML, with functions that label them in messages."""
-
-    values: Mapping[str, Any]
-    label: Callable[[str, str], str]
-    """The name of a setting, from its table and key."""
-    assignment: Callable[[str, str, Any], str]
-    """A setting with its value, from table, key and value, as the user wrote it."""
-
-    @staticmethod
-    def of_file(name: str, values: Mapping[str, Any]) -> Layer:
-        """Settings of a TOML file, labelled like `name: [decode] top_p`."""
-
-        def label(table: str, key: str) -> str:
-            return f"{name}: {f'[{table}] ' if table else ''}{key}"
-
-        return Layer(values, label, lambda table, key, value: f"{label(table, key)} = {value!r}")
-
-    @staticmethod
-    def of_flags(
-        values: Mapping[str, Any],
-        names: Mapping[tuple[str, str], str],
-        typed: Mapping[tuple[str, str], str] | None = None,
-    ) -> Layer:
-        """Settings of the command line; `names` maps (table, key) to a flag, `typed` to an argument such as
-        `--set rank=8`.
-        """
-        arguments = typed or {}
-
-        def label(table: str, key: str) -> str:
-            flag = names.get((table, key), f"--{key.replace('_', '-')}")
-            return arguments.get((table, key), flag)
-
-        def assignment(table: str, key: str, value: Any) -> str:
-            return arguments.get((table, key), f"{label(table, key)} = {value!r}")
-
-        return Layer(values, label, assignment)
-
-
-@dataclass(frozen=True)
-class _Issue:
-    """An error in words, with the default of the setting if it has one."""
-
-    text: str
-    default: Any = None
-
-
-def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None) -> Config:
-    """Merge `layers` over the defaults of the task, in order, then apply `TASK_OVERRIDES`.
-
-    A layer that names a recipe resets `[train]`, `[human]`, `[generated]` and `[gate]` to that recipe, and
-    takes its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
-
-    Raises TemploraError that lists every unknown key, wrong type and value out of range; `hint` is added to
-    its hint.
-    """
-    issues: list[_Issue] = []
-    default = TASK_DEFAULTS.get(task, {})
-    chosen: dict[str, dict[str, Any]] = {"": {}, **{table: dict(default.get(table, {})) for table in TABLES}}
-    for layer in layers:
-        checked = _checked(layer, issues)
-        if "recipe" in checked["train"]:
-            unaffected = ("learn", "gradient_checkpointing")
-            kept = {k: v for k, v in chosen["train"].items() if k in unaffected}
-            recipe = RECIPES[checked["train"]["recipe"]]
-            chosen["train"] = {**kept, **recipe.get("train", {})}
-            for name in ("human", "generated", "gate"):
-                chosen[name] = {**default.get(name, {}), **recipe.get(name, {})}
-            chosen["decode"].update(recipe.get("decode", {}))
-        for table, values in checked.items():
-            chosen[table].update(values)
-    if issues:
-        raise _error_of(issues, hint)
-    tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
-    for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
-        tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
-    return replace(Config(**tables), **chosen[""])
-
-
-def _error_of(issues: list[_Issue], hint: str | None) -> TemploraError:
-    if len(issues) > 1:
-        message = f"{len(issues)} settings are wrong:" + "".join(f"\n  {issue.text}" for issue in issues)
-        advice = "correct or remove them"
-    else:
-        (issue,) = issues
-        message = issue.text
-        advice = "correct or remove it"
-        if issue.default not in (None, ""):
-            advice += f"; the default is {issue.default}"
-    return TemploraError(message, f"{advice}; {hint}" if hint else advice)
-
-
-def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
-    """The configuration of a task from values nested as in TOML. The user's files are not read.
-
-    Raises TemploraError as `resolve` does.
-    """
-    return resolve([Layer.of_file("settings", values)], task)
-
-
 def with_learning_rates(config: Config, parameters: int) -> Config:
     """Replace each learning rate of 0 by the default for a base with this number of parameters."""
     lr = learning_rate_for(parameters, config.train.optimizer)
@@ -452,65 +343,3 @@ def learning_rate_for(parameters: int, optimizer: str) -> float:
     fast, slow = MEASURED_LR[optimizer], PAPER_LR[optimizer]
     exponent = math.log(slow / fast) / math.log(PAPER_PARAMETERS / MEASURED_PARAMETERS)
     return float(f"{fast * (parameters / MEASURED_PARAMETERS) ** exponent:.1e}")
-
-
-def from_dict(values: Mapping[str, Any], source: str) -> Config:
-    """The configuration from the values of `as_dict`; `source` names it in messages."""
-    try:
-        return resolve([Layer.of_file(source, values)])
-    except TemploraError as error:
-        raise TemploraError(error.message, f"put {source} back as it was") from None
-
-
-def _checked(layer: Layer, issues: list[_Issue]) -> dict[str, dict[str, Any]]:
-    """The valid values of a layer by table ("" for the top level); errors are added to `issues`."""
-    good: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
-    for name, value in layer.values.items():
-        if name not in TABLES:
-            _check(Config, "", name, value, layer, good[""], issues)
-        elif not isinstance(value, Mapping):
-            issues.append(_Issue(f"{layer.label('', name)}: must be a table of settings, not {value!r}"))
-        else:
-            for key, setting in value.items():
-                _check(TABLES[name], name, key, setting, layer, good[name], issues)
-    return good
-
-
-def _check(
-    owner: type, table: str, key: str, value: Any, layer: Layer, good: dict[str, Any], issues: list[_Issue]
-) -> None:
-    known = {f.name: f for f in fields(owner) if "help" in f.metadata}
-    if key not in known:
-        names = sorted([*known, *(TABLES if owner is Config else ())])
-        message = f"{layer.label(table, key)}: unknown setting; possible are {', '.join(names)}"
-        issues.append(_Issue(message))
-        return
-    assignment, default = layer.assignment(table, key, value), known[key].default
-    expected = get_type_hints(owner)[key]
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    choices = known[key].metadata["choices"] or ()
-    if isinstance(value, bool) and "on" in choices:
-        value = "on" if value else "off"
-    if type(value) is not expected and not choices:
-        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[expected]
-        issues.append(_Issue(f"{assignment}: must be {kind}", default))
-    elif problem := _outside(value, known[key].metadata):
-        issues.append(_Issue(f"{assignment}: {problem}", default))
-    else:
-        good[key] = value
-
-
-def _outside(value: Any, limits: Mapping[str, Any]) -> str | None:
-    """Why `value` is outside of the range of a field; None if it is inside."""
-    if limits["choices"] is not None:
-        return None if value in limits["choices"] else f"must be one of {', '.join(limits['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "must be a finite number"
-    if limits["at_least"] is not None and value < limits["at_least"]:
-        return f"must be at least {limits['at_least']}"
-    if limits["above"] is not None and value <= limits["above"]:
-        return f"must be above {limits['above']}"
-    if limits["at_most"] is not None and value > limits["at_most"]:
-        return f"must be at most {limits['at_most']}"
-    return None

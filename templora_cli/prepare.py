@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import MIN_CHUNK, Config, LearningConfig, settings, with_learning_rates
+from templora_cli.config import MIN_CHUNK, Config, LearningConfig, with_learning_rates
+from templora_cli.config_layers import settings
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.prompt_files import load_prompts

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.engine.models.folders import checked, fingerprint
 from templora_cli.errors import TemploraError
 from templora_cli.events import Notice

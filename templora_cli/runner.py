@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
     ChunkCommitted,
@@ -236,9 +237,9 @@ def begin(
 ) -> Run:
     """Begin a session for `request`, or with `resume_same` continue one with the same request and settings.
 
-    `config` holds the settings of that kind of task (`config.settings`), or their values nested as in TOML.
-    `name` is the id of a new session; without one, it is generated from the request.
-    Raises TemploraError as `prepare` does, and if the name is invalid or taken.
+    `config` holds the settings of that kind of task (`config_layers.settings`), or their values nested as in
+    TOML. `name` is the id of a new session; without one, it is generated from the request. Raises
+    TemploraError as `prepare` does, and if the name is invalid or taken.
     """
     if name is not None:
         name = checked_name(name, "--name {}")

@@ -19,6 +19,7 @@ TABLE: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
     "config": set(),
+    "config_layers": set(),
     "files": set(),
     "text": set(),
     "documents.inline": set(),

@@ -14,7 +14,7 @@ import typer
 
 from templora_cli.cli import app
 from templora_cli.commands.flags import flags_of
-from templora_cli.config import Layer, resolve
+from templora_cli.config_layers import Layer, resolve
 from tests.generated_docs import COMMANDS, DOCS
 
 README = DOCS.parent / "README.md"

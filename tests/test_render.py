@@ -17,9 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from templora_cli import events, render
+from templora_cli import events
 from templora_cli.errors import TemploraError
-from templora_cli.render import JsonView, ProseLines, TerminalView, error_lines, harmless, show_error
+from templora_cli.render import terminal_view
+from templora_cli.render.error_view import error_lines, show_error
+from templora_cli.render.escapes import harmless
+from templora_cli.render.json_view import JsonView
+from templora_cli.render.progress import Progress
+from templora_cli.render.prose import ProseLines
+from templora_cli.render.terminal_view import TerminalView
+from templora_cli.render.view import View
 
 COMMAND = "templora resume quiet-harbour --tokens +5000 --out '/home/me/a book with a long name.txt'"
 LETTERS = "ab  \n\n.,-—\t灯海。“”「」\u3000é\u0301🌊\ufe0f\u200d\x1b\x9b\r"
@@ -85,7 +92,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size(size.values()))
-    monkeypatch.setattr(render, "REFRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(terminal_view, "REFRESH_SECONDS", 3600.0)
     return size
 
 
@@ -110,7 +117,7 @@ def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     return events.ChunkCommitted(**values)  # type: ignore[arg-type]
 
 
-def texts(view: render.View, pieces: list[str]) -> None:
+def texts(view: View, pieces: list[str]) -> None:
     for number, piece in enumerate(pieces):
         view.show(events.TextDecoded(0, piece, number + 1))
 
@@ -253,7 +260,7 @@ def test_status_tells_the_place_in_the_book() -> None:
 
 
 def test_the_chunks_of_an_opening_are_counted() -> None:
-    now = render.Progress(Clock())
+    now = Progress(Clock())
     now.update(opened(opening_tokens=150, goal=200))
     assert now.chunk_name(0) == "chunk 1 of 4"
     now.update(committed(0, origin="human", total_tokens=100, done=0))
@@ -269,12 +276,12 @@ def test_a_length_in_chunks_is_counted_in_chunks() -> None:
     assert "━" * 12 + "─" * 12 + "  chunk 3 of 4 · 2 of 4 chunks" in shown
     beyond = status(committed(0, done=1), events.ChunkStarted(1, "generated", 0, 100), unit="chunks", goal=1)
     assert "━" * 24 + "  chunk 1 of 1 · 1 of 1 chunk\n" in beyond, "what follows is the end of a sentence"
-    now = render.Progress(Clock())
+    now = Progress(Clock())
     now.update(opened(opening_tokens=150, goal=2, unit="chunks"))
     assert now.chunk_name(0) == "chunk 1 of 4"
     now.update(STARTED)
     now.update(events.TextDecoded(0, "Tide", 50))
-    assert now.done_now == 0.5
+    assert now.current_progress == 0.5
 
 
 def test_status_tells_what_is_going_on() -> None:
@@ -406,7 +413,7 @@ def test_status_of_a_gpu() -> None:
 
 
 def test_status_is_drawn_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(terminal_view, "REFRESH_SECONDS", 0.01)
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -438,8 +445,8 @@ def test_a_run_in_a_terminal() -> None:
         "finished: 310 words, 450 tokens, 4 chunks",
         "mean gain over the last chunks: +0.040 nats/token",
         "written to /home/me/harbour.txt",
-        "448 MB on the disk; to free some: templora sessions shrink quiet-harbour",
-        "to write on:",
+        "448 MB on disk; to free some: templora sessions shrink quiet-harbour",
+        "To continue:",
         COMMAND,
     ]
 
@@ -459,7 +466,7 @@ def test_what_was_not_learnt_is_told_at_the_end() -> None:
     assert last_lines(3, 8)[1:] == [two]
     many = "chunk 1 (it loops), chunk 2 (it loops), chunk 3 (it loops)"
     told = f"5 of 12 chunks were marked: {many} and 2 more"
-    shown = "all of them: templora sessions show harbour"
+    shown = "to list all: templora sessions show harbour"
     assert last_lines(*range(5), learn=False)[1:] == [told, shown]
 
 
@@ -480,10 +487,10 @@ def test_a_run_in_a_log_file() -> None:
     )
     assert lines == [
         "session quiet-harbour · smollm2-135m (nf4, float32) on cpu · recipe paper · "
-        "window 512 + chunk 100 tokens · goal 450 tokens · already there: 1 chunk, 100 tokens",
+        "window 512 + chunk 100 tokens · goal 450 tokens · so far: 1 chunk, 100 tokens",
         "note: one ␛[2J",
-        "stopped: 17 tokens of the chunk in progress dropped, all committed chunks safe (3)",
-        "to go on:",
+        "stopped: 17 tokens of the unfinished chunk dropped, 3 committed chunks safe",
+        "To continue:",
         COMMAND,
     ]
 
@@ -536,16 +543,6 @@ def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
         assert rows[-len(shown) :] == shown
 
 
-def test_a_pipe_gets_the_opening_too_but_no_text_that_is_only_read() -> None:
-    for opening_tokens, told in ((3, "Ebb. Tide."), (0, "Tide.")):
-        stdout = io.StringIO()
-        with TerminalView(stdout, io.StringIO()) as view:
-            view.show(opened(opening_tokens=opening_tokens))
-            view.show(committed(0, origin="human", text="Ebb. "))
-            view.show(committed(1))
-        assert stdout.getvalue() == told
-
-
 @pytest.mark.parametrize("stderr", [io.StringIO(), Terminal()])
 def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
     bytes_out = io.BytesIO()
@@ -553,7 +550,7 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
         texts(view, [prose[:5], prose[5:]])
-        assert bytes_out.getvalue() == b"", "what is not committed may yet be written again"
+        assert bytes_out.getvalue() == b"", "a chunk that is not committed can be rejected"
         view.show(events.ChunkRejected(0, "it loops"))
         texts(view, [prose])
         view.show(committed(text=prose))
@@ -611,7 +608,7 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
         "The tide the tide",
-        "chunk 1 of 5 is written again: it loops: 81% of its 4-grams are repeated",
+        "chunk 1 of 5 is rejected and written again: it loops: 81% of its 4-grams are repeated",
         "The lamp",
     ]
 
@@ -731,7 +728,7 @@ def test_what_the_model_is_not_shown_is_told() -> None:
         view.show(opened())
         view.show(STARTED)
         view.show(events.SectionCut(0, "glossary", 3, 7))
-    told = "chunk 1 of 5: no room for all of the glossary, 3 of 7 shown"
+    told = "chunk 1 of 5: the glossary was shortened to fit the prompt: 3 of 7 entries"
     assert stderr.getvalue().splitlines()[-1] == told
 
 
@@ -739,7 +736,7 @@ def test_what_the_model_is_not_shown_is_told() -> None:
 
 
 def test_an_error_is_told_with_its_hint() -> None:
-    hint = f"go on with {COMMAND}"
+    hint = f"to continue: {COMMAND}"
     assert error_lines(TemploraError("no")) == ["error: no"]
     assert error_lines(TemploraError("no", hint)) == ["error: no", f"hint: {hint}"]
     plain, terminal = io.StringIO(), Terminal()

@@ -23,7 +23,8 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from templora_cli import runner
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.documents.registry import read_document
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut

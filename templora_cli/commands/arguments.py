@@ -37,7 +37,7 @@ def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Leng
     given = {"--words": words, "--tokens": tokens, "--chunks": chunks}
     chosen = {name: value for name, value in given.items() if value is not None}
     if len(chosen) > 1:
-        raise TemploraError(f"{' and '.join(chosen)} are two lengths", "give one of them")
+        raise TemploraError(f"{' and '.join(chosen)} cannot be combined", "use one of them")
     for name, value in chosen.items():
         hint = "--chunks 4" if name == "--chunks" else f"{name} 1000"
         if value < 1:
@@ -69,9 +69,7 @@ def check_writable(path: Path) -> Path:
     """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
     path = check_place(path)
     if path.exists():
-        raise TemploraError(
-            f"{path} already exists, and templora does not overwrite it", "choose another --out"
-        )
+        raise TemploraError(f"{path} exists, and templora does not overwrite it", "choose another --out")
     return path
 
 
@@ -85,9 +83,9 @@ def check_place(path: Path) -> Path:
     try:
         if not folder.is_dir():
             if folder.exists():
-                raise TemploraError(f"{folder} is a file, and no folder", "choose another --out")
+                raise TemploraError(f"{folder} is a file, not a folder", "choose another --out")
             hint = f"mkdir -p {shlex.quote(str(path.parent))}"
-            raise TemploraError(f"there is no folder {folder}", hint)
+            raise TemploraError(f"the folder {folder} does not exist", hint)
         path.exists()
         # Under the name that a book is written first, which is longer than its own.
         trial = path.with_name(f".{path.name}.tmp")
@@ -113,7 +111,7 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     if aside is not None:
-        say(f"note: what was there is kept as {aside}", err=True)
+        say(f"note: the previous file is saved as {aside}", err=True)
     say(str(path))
     return path
 
@@ -128,10 +126,10 @@ def read_texts(
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
     if from_input and str(opening) == "-":
         raise TemploraError(
-            f"{from_input[0]} and --from - both read standard input", "put one of the two texts in a file"
+            f"{from_input[0]} and --from - both read standard input", "put one of the texts into a file"
         )
     if encoding is not None and premise != "-" and premise_file is None and opening is None:
-        raise TemploraError("--encoding is for --premise-file and --from", "leave it out")
+        raise TemploraError("--encoding needs --premise-file or --from", "leave it out")
     text = read_premise(premise, premise_file, required=opening is None, encoding=encoding)
     return text, None if opening is None else _text_of(opening, "the opening", encoding)
 
@@ -145,10 +143,10 @@ def read_premise(
     encoding that is wrong or unknown.
     """
     if premise is not None and file is not None:
-        raise TemploraError("--premise and --premise-file are two premises", "give one of them")
+        raise TemploraError("--premise and --premise-file cannot be combined", "use one of them")
     if premise is None and file is None:
         if required:
-            raise TemploraError("nothing to write about", EXAMPLE)
+            raise TemploraError("a premise is missing", EXAMPLE)
         return ""
     if file is not None or premise == "-":
         return _text_of(file or Path("-"), "the premise", encoding).strip()
@@ -157,7 +155,7 @@ def read_premise(
     try:
         premise.encode("utf-8")
     except UnicodeEncodeError:  # bytes of the command line that are no UTF-8 come as surrogates
-        raise TemploraError("the premise is not UTF-8", "put it in a file: --premise-file") from None
+        raise TemploraError("the premise is not UTF-8", "put it into a file: --premise-file FILE") from None
     return _with_words(premise, "the premise", EXAMPLE).strip()
 
 
@@ -165,11 +163,11 @@ def _check_is_no_file(premise: str) -> None:
     """Refuse the name of a file that was meant to be read."""
     name = shlex.quote(premise)
     if os.path.isfile(premise):  # noqa: PTH113  (False for names that no file can have)
-        raise TemploraError(f"--premise {name} is a file here, and no premise", f"--premise-file {name}")
+        raise TemploraError(f"--premise {name} is a file, not a premise", f"--premise-file {name}")
     if _FILE_NAME.fullmatch(premise.strip()):
         raise TemploraError(
-            f"--premise {name} is the name of a file that is not there",
-            "check the path, then: --premise-file",
+            f"--premise {name} is the name of a file that does not exist",
+            "check the path, and use --premise-file",
         )
 
 
@@ -180,9 +178,9 @@ def _text_of(path: Path, what: str, encoding: str | None) -> str:
 
     if str(path) != "-":
         text = read_prose(path, encoding, flag="--encoding")
-        return _with_words(text, str(path), "give a file with text in it")
+        return _with_words(text, str(path), "use a file that contains text")
     if sys.stdin is None:
-        raise TemploraError("there is no standard input to read", "give a file")
+        raise TemploraError("standard input is closed", "use a file")
     text = checked_text(sys.stdin.buffer.read(), what, encoding, flag="--encoding")
     return _with_words(text, what, EXAMPLE)
 

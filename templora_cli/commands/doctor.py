@@ -1,4 +1,4 @@
-"""`templora doctor`: what this machine is, and what a book would take of it."""
+"""`templora doctor`: describe this machine, and plan the memory of a book."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def doctor(
     settings: GivenSettings,
     memory: Annotated[
         Optional[str],
-        typer.Option(metavar="SIZE", help="Plan for a device with so much memory, such as 8GB."),
+        typer.Option(metavar="SIZE", help="Plan for a device with this amount of memory, such as 8GB."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What this machine is, what a book with a model would take of its memory, and whether it fits.
+    """Describe this machine, and estimate whether a book with a model fits into its memory.
 
-    `write` goes by the same plan. The model need not be here: of a Hugging Face model its configuration
-    alone is fetched, and a folder with nothing but a config.json is enough. --device cuda --memory 8GB
+    `write` uses the same plan. The model need not be downloaded: for a Hugging Face model only its
+    configuration is fetched, and a folder with only a config.json is enough. --device cuda --memory 8GB
     plans for another machine.
     """
     config = settings.resolve()
@@ -86,9 +86,11 @@ def doctor(
 def _print_tips(tips: Mapping[str, Any]) -> None:
     if tips["advice"] is not None:
         say(f"hint: {tips['advice']}")
-    for told, command in zip(("get it:", "write with it:"), tips["commands"].values(), strict=True):
+    for label, command in zip(
+        ("To download it:", "To write with it:"), tips["commands"].values(), strict=True
+    ):
         if command is not None:
-            say(told)
+            say(label)
             say(command)  # in a line of its own, so that it can be copied whole
     for note in tips["notes"]:
         say(f"note: {note}")
@@ -98,7 +100,7 @@ def bytes_of(size: str) -> int:
     """Bytes of a size such as 8GB or 512 MiB. Raises TemploraError for anything else."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([MG]i?B)", size.strip(), re.IGNORECASE)
     if found is None or not float(found[1]):
-        raise TemploraError(f"--memory {size}: is no size of a memory", "--memory 8GB")
+        raise TemploraError(f"--memory {size}: is not an amount of memory", "--memory 8GB")
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
@@ -127,12 +129,12 @@ def _device_memory(config: Config, size: int | None) -> DeviceMemory:
     except TemploraError:
         reason, to_do = why_no_gpu()
         raise TemploraError(
-            reason, f"{to_do}; --device cuda --memory 8GB plans for a card that is not here"
+            reason, f"{to_do}; --device cuda --memory 8GB plans for another machine"
         ) from None
     except RuntimeError as error:  # what CUDA says when a GPU is there and does not answer
         first = next(iter(str(error).splitlines()), "no reason given")
         raise TemploraError(
-            f"the GPU does not answer: {first}", "close other programs that use it, or --device cpu"
+            f"the GPU does not answer: {first}", "close other programs that use it, or use --device cpu"
         ) from error
 
 
@@ -142,7 +144,7 @@ def _notes(made: Plan, model: Described, *, imagined_device_memory: bool) -> Ite
     from templora_cli.engine.models import catalog
 
     if not model.is_here:
-        yield "planned from config.json alone: weights and chat template are looked at when the model is here"
+        yield "planned from config.json alone; weights and chat template are checked after the download"
     if imagined_device_memory:
         return
     if made.device_memory.device == "cpu" and made.config.model.device == "auto":
@@ -219,15 +221,15 @@ def _not_here(model: Described) -> str:
     if model.is_here:
         return ""
     if model.download_bytes is None:
-        return "; its weights are not here"
-    return f"; not here, a download of {in_words(model.download_bytes)}"
+        return "; its weights are missing"
+    return f"; not downloaded ({in_words(model.download_bytes)})"
 
 
 def _disk(made: Plan) -> str:
     """What the checkpoints of a long book take."""
     most, each = _checkpoints(made)
     if not each:
-        return "text only: nothing is learnt"
+        return "text only, as nothing is learnt"
     return f"{most * each / 1e9:.1f} GB at most for a long book: {most} checkpoints of {each / 1e9:.2f} GB"
 
 
@@ -257,7 +259,7 @@ def _print_parts(made: Plan) -> None:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]
 
     rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in made.parts.items()]
-    rows.append(["all", *cells([made.phase(phase) for phase in PHASES])])
+    rows.append(["total", *cells([made.phase(phase) for phase in PHASES])])
     print_table(["GB", *PHASES], rows, texts=("GB",))
 
 
@@ -266,6 +268,6 @@ def _verdict(made: Plan) -> str:
 
     taken, there = f"{made.peak / 1e9:.2f} GB", f"{made.available / 1e9:.2f} GB"
     if not made.fits:
-        return f"it does not fit: it takes about {taken}, and {there} can be used"
-    tight = f"; that is tight, as a plan may be wrong by {MARGIN:.0%}" if made.is_tight else ""
-    return f"it fits: it takes about {taken}, and {there} can be used{tight}"
+        return f"it does not fit: it needs about {taken} of {there} available"
+    tight = f"; that is tight, because plans have an error of up to {MARGIN:.0%}" if made.is_tight else ""
+    return f"it fits: it needs about {taken} of {there} available{tight}"

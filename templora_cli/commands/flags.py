@@ -21,13 +21,13 @@ from templora_cli.commands.settings import (
 )
 from templora_cli.config import TABLES, Config
 
-TableAsJson = Annotated[bool, typer.Option("--json", help="The tables as JSON.")]
-TableAsCsv = Annotated[bool, typer.Option("--csv", help="The tables as CSV.")]
-Plot = Annotated[Optional[Path], typer.Option(help="Draw the curves, as .png or .svg.")]
+TableAsJson = Annotated[bool, typer.Option("--json", help="Print tables as JSON.")]
+TableAsCsv = Annotated[bool, typer.Option("--csv", help="Print tables as CSV.")]
+Plot = Annotated[Optional[Path], typer.Option(help="Plot the curves to a .png or .svg file.")]
 SessionName = Annotated[
-    Optional[str], typer.Option(help="Id of the session (default: made of words of the text).")
+    Optional[str], typer.Option(help="Id of the session (default: from words of the text).")
 ]
-OnlyTables = Annotated[bool, typer.Option("--quiet", "-q", help="Only the tables and errors.")]
+OnlyTables = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the tables and errors.")]
 
 LEARNING = "Learning"
 PANELS = {
@@ -41,7 +41,7 @@ PANELS = {
     "translation": "Decoding",
     "session": "Session",
 }
-SWITCHED_OFF: dict[Setting, str] = {("train", "learn"): "Only the base."}
+SWITCHED_OFF: dict[Setting, str] = {("train", "learn"): "Use only the base model."}
 """What a flag says that turns a setting off, where its field says it the other way round."""
 
 SET = Annotated[
@@ -49,7 +49,7 @@ SET = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any setting, such as lr=2e-4 or decode.top_k=5; may be repeated.",
+        help="Any setting, such as lr=2e-4 or decode.top_k=5; can be repeated.",
         rich_help_panel=LEARNING,
     ),
 ]
@@ -120,7 +120,7 @@ def takes_settings(
     settings = tuple((table, key) for table, _, key in (name.rpartition(".") for name in names))
     for setting in settings:
         if setting not in FIELDS:
-            raise ValueError(f"{dotted(setting)} is no setting")
+            raise ValueError(f"{dotted(setting)} is not a setting")
         if reason := without_effect(setting, task, ""):
             raise ValueError(f"a flag for {dotted(setting)}: {reason[0]}")
     flags = SettingFlags(settings, prefer, task, command, help or {})

@@ -1,4 +1,4 @@
-"""`templora sessions rm`, `shrink` and `rename`: what sessions take of the disk, and what they are called."""
+"""`templora sessions rm`, `shrink` and `rename`: disk use and ids of sessions."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ import typer
 from templora_cli.commands.terminal import confirm, engine_in_use, say
 from templora_cli.files import bytes_below, size_of
 
-Sessions = Annotated[list[str], typer.Argument(help="Session ids, or unique beginnings of them.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+Sessions = Annotated[list[str], typer.Argument(help="Ids of sessions, or their first letters.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def remove(sessions: Sessions, yes: Yes = False) -> None:
-    """Delete sessions with all that they hold. Files of --out and exported ones stay."""
+    """Delete sessions. Book files from --out and exported files are not deleted."""
     from templora_cli.sessions import housekeeping
     from templora_cli.sessions.store import Store
 
     folders = _found(sessions)
     sizes = [bytes_below(folder) for folder in folders]
-    if yes or _agreed("rm", "delete for good?", folders, sizes, "in all"):
+    if yes or _agreed("rm", "delete permanently?", folders, sizes, "in total"):
         for name, freed in housekeeping.remove(Store(), folders):
-            say(f"{name} is deleted, {size_of(freed)} freed")
+            say(f"{name} deleted, {size_of(freed)} freed")
 
 
 def shrink(sessions: Sessions, yes: Yes = False) -> None:
-    """Delete all checkpoints of sessions but the newest, from which `templora resume` goes on exactly.
+    """Delete all checkpoints of sessions but the newest. `templora resume` still continues exactly.
 
-    Two things are lost. If the newest checkpoint is damaged later, there is none to go back to,
-    and only the text can be saved. And `templora sync` has to learn a translation again from its
-    beginning, which takes longer.
+    Two things are lost. If the newest checkpoint is damaged later, no older one can replace it,
+    and only the text can be saved. And `templora sync` takes longer, because it has to learn a
+    translation from its beginning.
     """
     from templora_cli.sessions.housekeeping import older_checkpoints
 
     folders = _found(sessions)
     sizes = [sum(file.stat().st_size for file in older_checkpoints(folder / "steps")) for folder in folders]
-    question = "delete them? Then there is none to go back to if the newest is damaged"
+    question = "delete them? If the newest checkpoint is damaged later, no older one can replace it"
     if yes or _agreed("shrink", question, folders, sizes, "in older checkpoints"):
         for folder in folders:
-            say(f"{folder.name} is smaller, {size_of(_shrunk(folder.name))} freed")
+            say(f"{folder.name} shrunk, {size_of(_shrunk(folder.name))} freed")
 
 
 def rename(
-    session: Annotated[str, typer.Argument(help="Session id, or a unique beginning of one.")],
-    name: Annotated[str, typer.Argument(help="Its new id.")],
+    session: Annotated[str, typer.Argument(help="Id of a session, or its first letters.")],
+    name: Annotated[str, typer.Argument(help="New id.")],
 ) -> None:
     """Give a session another id."""
     from templora_cli.sessions import housekeeping
@@ -58,7 +58,7 @@ def rename(
     new = checked_name(name, f"templora sessions rename {found} {{}}")
     with store.open(found) as opened:
         housekeeping.rename(store, opened, new)
-    say(f"{found} is called {new} now")
+    say(f"{found} renamed to {new}")
 
 
 def _found(references: Sequence[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`templora models`: which models there are, how one gets here, where one lies."""
+"""`templora models`: list, download and locate models."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from templora_cli.commands.terminal import print_json, print_table, say
 if TYPE_CHECKING:
     from templora_cli.engine.models.catalog import ListedModel
 
-app = typer.Typer(help="See which models there are, and get one.", no_args_is_help=True)
+app = typer.Typer(help="List, download and locate models.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """What `--model` can name: aliases, converted GGUF files, Hugging Face models, here or well known.
+def list_models(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List models for `--model`: aliases, converted GGUF files, and downloaded Hugging Face models.
 
-    `templora models pull` gets what is not here, and any other Hugging Face model.
+    `templora models pull` downloads an alias or any other Hugging Face model.
     """
     from templora_cli.engine.models.catalog import listing
 
@@ -35,9 +35,9 @@ def list_models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] =
 def pull(
     name: Annotated[str, typer.Argument(help="Alias (templora models list) or Hugging Face id.")],
 ) -> None:
-    """Download a model, check it, and make it ready. Prints its folder.
+    """Download a model, check it and convert it if necessary. Prints its folder.
 
-    A model that is here is brought up to date; until then it stays as it was pulled.
+    For a model that is already downloaded, this gets the newest version. Models never update by themselves.
     """
     from templora_cli.engine.models import catalog
 
@@ -48,7 +48,7 @@ def pull(
 def path(
     name: Annotated[str, typer.Argument(help="Alias, Hugging Face id, local folder or .gguf file.")],
 ) -> None:
-    """The folder from which a model is loaded. Downloads nothing; converts a .gguf file seen first."""
+    """Print the folder from which a model is loaded. Downloads nothing; converts a new .gguf file."""
     from templora_cli.engine.models import catalog
 
     say(str(catalog.resolve(name, _report)))

@@ -1,4 +1,4 @@
-"""What on this machine will stand in the way of a book: a line for each, with what to do about it."""
+"""Problems of this machine that would stop a book, each with its remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from templora_cli.engine.models.folders import cache_dir, in_words
 from templora_cli.sessions.store import home
 
-GET_TORCH = "https://pytorch.org/get-started/locally shows the command that gets one with CUDA"
+GET_TORCH = "https://pytorch.org/get-started/locally shows the command that installs torch with CUDA"
 
 
 def _free(folder: Path) -> int:
@@ -55,31 +55,31 @@ LOOKS = Looks()
 
 def why_no_gpu(looks: Looks = LOOKS) -> tuple[str, str]:
     """Why nothing runs on a GPU, and what to do."""
-    on_cpu = "books are made on the CPU, so take a small model"
+    on_cpu = "templora uses the CPU; choose a small model"
     if looks.platform == "darwin":
-        return "there is no CUDA GPU, and an Apple GPU is not used", on_cpu
+        return "there is no CUDA GPU, and Apple GPUs are not supported", on_cpu
     if not looks.has_nvidia():
         return "no NVIDIA GPU was found", on_cpu
     if looks.cuda is None:
-        return "there is an NVIDIA GPU, and this torch was made without CUDA", GET_TORCH
+        return "there is an NVIDIA GPU, but this torch was built without CUDA", GET_TORCH
     return (
         f"this torch (CUDA {looks.cuda}) cannot use the NVIDIA GPU",
-        "bring the driver of the GPU up to date",
+        "update the driver of the GPU",
     )
 
 
 def why_not_quantized(device: str, looks: Looks = LOOKS) -> str | None:
     """Why nothing can be held in 4 or 8 bits on a device, and what to do; None where it can."""
-    again = "pip install --upgrade bitsandbytes, or take --quantize none"
+    again = "pip install --upgrade bitsandbytes, or use --quantize none"
     try:
         library = looks.bitsandbytes()
     except ImportError:
-        return f"bitsandbytes is missing, which holds models in 4 and 8 bits: {again}"
+        return f"bitsandbytes, which quantizes models, is missing: {again}"
     except Exception as error:  # its compiled part fails in its own ways
         first = next(iter(str(error).splitlines()), type(error).__name__)
         return f"bitsandbytes cannot be loaded ({first}): {again}"
     if device == "cuda" and not getattr(library, "compiled_with_cuda", False):
-        return f"bitsandbytes is here without its CUDA part: {again}"
+        return f"bitsandbytes has no CUDA support: {again}"
     return None
 
 
@@ -89,18 +89,18 @@ def on_disk(checkpoints: int, download: int, hub: Path, looks: Looks = LOOKS) ->
     """
     sessions, cache = home(), cache_dir()
     if reason := why_not_written(sessions):
-        yield f"{sessions} cannot be written ({reason}): set TEMPLORA_HOME to a folder of yours"
+        yield f"{sessions} cannot be written ({reason}): set TEMPLORA_HOME to another folder"
     elif (free := looks.free(_nearest(sessions))) < checkpoints:
         yield (
-            f"{in_words(free)} are free in {sessions}, and a long book comes to {in_words(checkpoints)}: "
-            "make room, set TEMPLORA_HOME to another disk, or keep less of it: --set grid_checkpoints=2"
+            f"{in_words(free)} are free in {sessions}, and a long book needs {in_words(checkpoints)}: "
+            "free some space, set TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
         )
     if reason := why_not_written(cache):
-        yield f"{cache} cannot be written ({reason}): set TEMPLORA_CACHE to a folder of yours"
+        yield f"{cache} cannot be written ({reason}): set TEMPLORA_CACHE to another folder"
     if download and (free := looks.free(_nearest(hub))) < download:
         yield (
-            f"{in_words(free)} are free in {hub}, and the model takes {in_words(download)}: "
-            "make room, or set HF_HOME to another disk"
+            f"{in_words(free)} are free in {hub}, and the model needs {in_words(download)}: "
+            "free some space, or set HF_HOME to another disk"
         )
 
 

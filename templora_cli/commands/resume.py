@@ -1,4 +1,4 @@
-"""`templora resume`: go on with a book as if it had never stopped."""
+"""`templora resume`: continue a book exactly as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
 
 if TYPE_CHECKING:
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
 
 REPORTS: dict[str, Callable[[Run], None]] = {"ppl": report_reading}
-"""What is printed when a session of that kind is finished."""
+"""The report printed at the end of a session, by its kind."""
 
 
 def resume(
     session: Annotated[
-        Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
+        Optional[str], typer.Argument(help="Id of a session, or its first letters (default: the last one).")
     ] = None,
-    words: Annotated[Optional[int], typer.Option(help="Write this many words more.")] = None,
-    tokens: Annotated[Optional[int], typer.Option(help="Write this many tokens more.")] = None,
-    chunks: Annotated[Optional[int], typer.Option(help="Write this many chunks more.")] = None,
+    words: Annotated[Optional[int], typer.Option(help="Number of words to add.")] = None,
+    tokens: Annotated[Optional[int], typer.Option(help="Number of tokens to add.")] = None,
+    chunks: Annotated[Optional[int], typer.Option(help="Number of chunks to add.")] = None,
     model: Annotated[
         Optional[str],
-        typer.Option(help="Where its model lies by now, if it has moved: a folder, .gguf file, alias or id."),
+        typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
     ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option(help="Another file to write the book to, from now on.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
+    out: Annotated[Optional[Path], typer.Option(help="Write the book to this file from now on.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the prose and errors.")] = False,
 ) -> None:
-    """Go on with a book, token for token as if it had not been stopped.
+    """Continue a book: the tokens are the same as without the stop.
 
-    A finished book is extended with --words, --tokens or --chunks, counted from where it stands.
+    --words, --tokens or --chunks extend a finished book by the given length.
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         more = length_of(words, tokens, chunks)
@@ -62,7 +62,7 @@ def resume(
 
 
 def _notice_new_text_only(run: Run, view: View) -> None:
-    """Say that a file or pipe gets only the text written from now on."""
+    """Show a notice that a file or pipe gets only the text written from now on."""
     if run.kind.can_be_extended and run.text:
         whole = f"templora sessions export {run.session.id} --out -"
         view.show(Notice(f"standard output gets only the new text; the whole book: {whole}"))

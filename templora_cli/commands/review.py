@@ -20,7 +20,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
 
 if TYPE_CHECKING:
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
     from templora_cli.sessions.store import Session
     from templora_cli.translation.translated_book import TranslatedBook

@@ -1,4 +1,4 @@
-"""`templora sessions`: what has been written so far."""
+"""`templora sessions`: list, show and export sessions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export
     from templora_cli.sessions.manifest import Manifest
 
-app = typer.Typer(help="Look at books, take them out as files, rename and remove them.", no_args_is_help=True)
+app = typer.Typer(help="List, show, export, rename and remove sessions.", no_args_is_help=True)
 Reference = Annotated[
-    Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
+    Optional[str], typer.Argument(help="Id of a session, or its first letters (default: the last one).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_sessions(json: AsJson = False) -> None:
-    """What there is: id, state, length, model, gain, when last written to, size on the disk."""
+    """List all sessions: id, state, length, model, gain, date and size."""
     from templora_cli.sessions.store import Store
 
     store = Store()
@@ -40,7 +40,7 @@ def list_sessions(json: AsJson = False) -> None:
         print_json(rows)
         return
     if not rows:
-        say('no sessions yet; begin one: templora write --premise "..."', err=True)
+        say('no sessions yet; to begin one: templora write --premise "..."', err=True)
         return
     print_table(
         ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
@@ -70,7 +70,7 @@ def _tell_of_the_disk(folder: Path, taken: int) -> None:
 
 @app.command()
 def show(session: Reference = None, json: AsJson = False) -> None:
-    """One session: its settings, its chunks with their figures, and which of them were not learnt."""
+    """Show a session: its settings, the measurements of its chunks, and the chunks that were not learnt."""
     from templora_cli.sessions.manifest import load_manifest
     from templora_cli.sessions.store import Store
 
@@ -115,8 +115,8 @@ def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
         raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
     except OTHER_FORM:
         raise TemploraError(
-            f"session {folder.name}: chunk.json of a step lacks figures",
-            f"its text is still there: templora sessions export {folder.name}",
+            f"session {folder.name}: the chunk.json of a step is incomplete",
+            f"to save its text: templora sessions export {folder.name}",
         ) from None
 
 
@@ -125,13 +125,14 @@ def _disk_told(folder: Path, taken: int) -> str:
     from templora_cli.sessions.housekeeping import older_checkpoints
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
-    less = f", {size_of(older)} of it in older checkpoints: templora sessions shrink {folder.name}"
-    return f"{size_of(taken)}{less if older else ''}"
+    command = f"templora sessions shrink {folder.name}"
+    hint = f", {size_of(older)} of it in older checkpoints; to delete them: {command}" if older else ""
+    return f"{size_of(taken)}{hint}"
 
 
 @app.command()
 def path(session: Reference = None) -> None:
-    """The folder of a session."""
+    """Print the folder of a session."""
     from templora_cli.sessions.store import Store
 
     say(str(Store().find(session)))
@@ -141,15 +142,17 @@ def path(session: Reference = None) -> None:
 def export(
     session: Reference = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="Book file, .md or .txt, or - (default: SESSION.md).")
+        Optional[Path],
+        typer.Option(help="File to write: .md or .txt, or - for standard output (default: SESSION.md)."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where another file is, which is kept under another name.")
+        bool,
+        typer.Option("--force", help="Replace an existing file, and save a copy under another name."),
     ] = False,
 ) -> None:
-    """Write the book so far to a file. - is standard output.
+    """Write the book so far to a file.
 
-    A file that was exported earlier and has not been changed since is written again.
+    A file that was exported earlier and has not been changed since is overwritten.
     """
     from templora_cli.documents.book import book_of_prose
     from templora_cli.documents.registry import check_book_suffix, render_book
@@ -164,7 +167,7 @@ def export(
     for problem in problems:
         say(f"warning: {problem}", err=True)
     if not text.strip():
-        raise TemploraError(f"session {folder.name} holds no text yet", f"templora resume {folder.name}")
+        raise TemploraError(f"session {folder.name} has no text yet", f"templora resume {folder.name}")
     if out is not None and str(out) == "-":
         say(text.strip())
         return
@@ -190,7 +193,7 @@ def _export(folder: Path, own: Export, out: Path | None, *, force: bool) -> None
     target = out or Path(f"{folder.name}{own.suffix}")
     if target.suffix.lower() != own.suffix:
         raise TemploraError(
-            f"{target.name}: {folder.name} is saved as {own.suffix}", f"--out {target.stem}{own.suffix}"
+            f"{target.name}: {folder.name} is exported as {own.suffix}", f"--out {target.stem}{own.suffix}"
         )
     save(folder, target, own.content(), force=force)
 

@@ -12,7 +12,8 @@ from typing import Any
 import tomli
 from platformdirs import user_config_path
 
-from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig, Layer, resolve
+from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig
+from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
 
@@ -31,20 +32,23 @@ FIELDS: dict[Setting, Field[Any]] = {
 OWNERS: dict[str, tuple[str, str, str]] = {"translation": ("translation", "translate", "FILE --to en")}
 """Tables that do nothing but in one task, the command of that task, and what it is called with."""
 
-LIKELIEST = ("eval translate takes the likeliest token", "leave it out")
+LIKELIEST = ("eval translate uses the most likely token", "leave it out")
 NOT_SAMPLING = ("chunk_tokens", "context_tokens", "backend")
 SAMPLING = [field.name for field in fields(DecodeConfig) if field.name not in NOT_SAMPLING]
 """Settings of `[decode]` that say how a token is drawn."""
 
 WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
     "drift": {
-        ("train", "learn"): ("eval drift writes with learning and without", "leave it out"),
-        ("", "seed"): ("eval drift takes the seeds 0, 1, ...", "--seeds 3"),
+        ("train", "learn"): ("eval drift writes with and without learning", "leave it out"),
+        ("", "seed"): ("eval drift uses the seeds 0, 1, ...", "--seeds 3"),
     },
     "pairs": {
         ("translation", "context_pairs"): ("eval translate has a flag for it", "--context-pairs {value}"),
         ("decode", "chunk_tokens"): ("eval translate learns run by run", "--run-pairs 16"),
-        ("decode", "context_tokens"): ("eval translate shows pairs", "--context-pairs 3"),
+        ("decode", "context_tokens"): (
+            "eval translate counts context in pairs",
+            "--context-pairs 3",
+        ),
         **{("decode", name): LIKELIEST for name in SAMPLING},
     },
 }
@@ -104,12 +108,12 @@ def without_effect(setting: Setting, task: str, value: str) -> tuple[str, str] |
     if found := WITHOUT_EFFECT.get(task, {}).get(setting):
         return found[0], found[1].format(value=value)
     if instead := TASK_OVERRIDES.get(task, {}).get(setting):
-        return f"{OWNERS[instead[0]][1]} draws by {dotted(instead)}", f"--set {dotted(instead)}={value}"
+        return f"{OWNERS[instead[0]][1]} samples with {dotted(instead)}", f"--set {dotted(instead)}={value}"
     owner, command, called = OWNERS.get(setting[0], (task, "", ""))
     if owner == task or setting not in FIELDS:
         return None
     example = f"templora {command} {called} --set {dotted(setting)}={value}"
-    return f"only {command} goes by {dotted(setting)}", example
+    return f"only {command} uses {dotted(setting)}", example
 
 
 def settings_of(assignments: Iterable[str], *, prefer: str) -> dict[Setting, Any]:
@@ -135,7 +139,7 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     elif not table and len(owners) > 1:
         reason = f"{key} is in {' and '.join(f'[{owner}]' for owner in owners)}"
     elif not key or (not table and not owners):
-        reason = f"{key or name} is no setting"
+        reason = f"{key or name} is not a setting"
     if reason is not None:
         raise TemploraError(f"--set {assignment}: {reason}", _likely(table, key, owners, text))
     setting = table or owners[0], key
@@ -194,8 +198,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(checked_text(path.read_bytes(), str(path)))
     except tomli.TOMLDecodeError as error:
-        raise TemploraError(f"{path} is no TOML: {error}", "mend that line, or move the file away") from None
+        raise TemploraError(
+            f"{path} is not valid TOML: {error}", "correct the line, or move the file"
+        ) from None
     except OSError as error:
         raise TemploraError(
-            f"{path} cannot be read: {error.strerror}", "mend it, or move the file away"
+            f"{path} cannot be read: {error.strerror}", "make it readable, or move it"
         ) from None

@@ -17,10 +17,13 @@ from rich.console import Console
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.events import Event, Interrupted
-from templora_cli.render import JsonView, TerminalView, View, show_error
+from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
+from templora_cli.render.json_view import JsonView
 from templora_cli.render.lines import fact_lines, screen_lines, terminal_width
-from templora_cli.render.table import laid_out
+from templora_cli.render.table import layout_table
+from templora_cli.render.terminal_view import TerminalView
+from templora_cli.render.view import View
 
 if TYPE_CHECKING:
     from templora_cli.prepare import Engine
@@ -83,7 +86,7 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
     except OSError as error:
         safe = run.interrupted()
         kept = f"All committed chunks are safe ({safe.chunks:,})"
-        raise of_os_error(error, kept=kept, hint=f"put that right, then: {safe.resume_command}") from error
+        raise of_os_error(error, kept=kept, hint=f"correct this, then run: {safe.resume_command}") from error
     if isinstance(last, Interrupted):
         raise typer.Exit(130)
     return last
@@ -148,7 +151,7 @@ def _gpu_bytes() -> int:
 def confirm(question: str, hint: str) -> bool:
     """Ask a person. Raises TemploraError with `hint` where standard input is no terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise TemploraError("nobody can be asked, as standard input is no terminal", hint)
+        raise TemploraError("cannot ask for confirmation, because standard input is not a terminal", hint)
     return typer.confirm(question, err=True)
 
 
@@ -185,4 +188,4 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
         return
     width = terminal_width(sys.stdout)
     # With a height too, without which rich takes a dumb terminal to be 80 columns wide.
-    Console(width=width, height=25).print(laid_out(columns, rows, width, texts=texts), crop=False)
+    Console(width=width, height=25).print(layout_table(columns, rows, width, texts=texts), crop=False)

@@ -20,7 +20,7 @@ from templora_cli.events import Event, Notice, TranslationFinished, Working
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.translation.kind import TranslationRequest
     from templora_cli.translation.languages import Language
     from templora_cli.translation.terminology import Glossary

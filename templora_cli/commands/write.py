@@ -22,12 +22,12 @@ DEFAULT_CHUNKS = 4
     prefer="generated",
     task="novel",
     command="write",
-    help={"train.learn": "Write with the plain base model, for comparison."},
+    help={"train.learn": "Write with the base model alone, for comparison."},
 )
 def write(
     premise: Annotated[
         Optional[str],
-        typer.Option(help="What the book is about; - reads it from standard input.", rich_help_panel="Book"),
+        typer.Option(help="Subject of the book; - reads it from standard input.", rich_help_panel="Book"),
     ] = None,
     premise_file: Annotated[
         Optional[Path], typer.Option(help="File with the premise.", rich_help_panel="Book")
@@ -36,14 +36,14 @@ def write(
         Optional[Path],
         typer.Option(
             "--from",
-            help="Text to learn and to go on from: .txt, .md, .html, .epub or .docx; - is standard input.",
+            help="Text to learn and continue: .txt, .md, .html, .epub or .docx; - reads standard input.",
             rich_help_panel="Book",
         ),
     ] = None,
     encoding: Annotated[
         Optional[str],
         typer.Option(
-            help="Of text files that are read, where its detection is wrong: gb18030, big5, ...",
+            help="Encoding of text files if detection is wrong: gb18030, big5, ...",
             rich_help_panel="Book",
         ),
     ] = None,
@@ -59,22 +59,24 @@ def write(
     ] = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="Book file (.md or .txt), kept up to date chunk by chunk.", rich_help_panel="Book"),
+        typer.Option(help="Book file (.md or .txt), updated after every chunk.", rich_help_panel="Book"),
     ] = None,
     name: Annotated[
         Optional[str],
-        typer.Option(help="Id of the session (default: made of words of the text).", rich_help_panel="Book"),
+        typer.Option(help="Id of the session (default: from words of the text).", rich_help_panel="Book"),
     ] = None,
     *,
     settings: GivenSettings,
-    json: Annotated[bool, typer.Option("--json", help="One JSON event a line on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the prose and errors.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the prose and errors.")] = False,
 ) -> None:
-    """Write a book with a model that learns it while it writes.
+    """Write a book with a model that learns the book while it writes.
 
-    It ends with a sentence, the first that ends after the length is reached. Prose goes to standard output,
-    everything else to standard error; a file or pipe gets the opening of --from too. Stop with Ctrl-C at any
-    time; `templora resume` continues.
+    The book ends with the first sentence that ends after the length is reached. Prose goes to standard
+    output, everything else to standard error; a file or pipe also gets the opening of --from. You can stop at
+    any time with Ctrl-C. To continue, run `templora resume`.
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         config = settings.resolve()

@@ -1,4 +1,4 @@
-"""Text of others on a terminal: whatever a terminal would obey is made visible."""
+"""Untrusted text on a terminal: control characters are made visible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 _BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""Characters that turn the order of those after them: a name can look like another one."""
+"""Characters that change the direction of text: with them a name can look like another one."""
 _LINE_ENDS = (0x2028, 0x2029)
 _HARMLESS: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code != 10},
@@ -23,19 +23,19 @@ _IN_JSON = {
 
 
 def harmless(text: str) -> str:
-    """`text` without anything that a terminal would obey: controls are made visible, tabs are spaces."""
+    """`text` with visible symbols in place of control characters, and spaces in place of tabs."""
     return text.translate(_HARMLESS)
 
 
 def one_line(text: str) -> str:
-    """The same for a name or a cell of a table, which has no second line."""
+    """As `harmless`, for a name or a cell of a table: line ends are made visible too."""
     return text.translate(_ONE_LINE)
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON in which text stays readable and a terminal obeys nothing; null for numbers that JSON lacks."""
+    """JSON with readable text and escaped control characters; null for NaN and infinity."""
     written = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return written.translate(_IN_JSON)  # outside of strings JSON has none of these
+    return written.translate(_IN_JSON)  # these characters occur only in strings
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lines of a screen that are broken between words, so that no figure, path or command is cut."""
+"""Break text into lines of a screen between words, so that no number, path or command is cut."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from rich.console import Console
 
 from templora_cli.render.escapes import harmless
 
-LEAST_VALUE_CELLS = 24
-"""Values stand below each other unless they would have less room than this."""
+MIN_VALUE_CELLS = 24
+"""Values narrower than this are printed below their names instead of beside them."""
 
 
 def terminal_width(stream: TextIO) -> int:
-    """Cells in a line of the terminal that `stream` writes to, a dumb one too; COLUMNS says otherwise."""
-    if (said := os.environ.get("COLUMNS", "")).isdecimal() and int(said):
-        return int(said)
+    """Width of the terminal that `stream` writes to, also of a dumb one; COLUMNS overrides it."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
     try:
         return os.get_terminal_size(stream.fileno()).columns or Console(file=stream).width
-    except (OSError, ValueError):  # no file of the system
+    except (OSError, ValueError):  # not a file of the system
         return Console(file=stream).width
 
 
 def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
-    """A name and its value a line, "-" for none; with None as `width` broken only where a value is.
+    """One line per name and value, "-" for None; without a `width`, only line ends of values break lines.
 
-    What goes on in further lines is indented, so that no value looks like another fact.
+    Further lines of a value are indented, so that they do not look like another fact.
     """
     column = max(10, *map(len, facts)) + 1
-    beside = width is None or width - column >= LEAST_VALUE_CELLS
+    beside = width is None or width - column >= MIN_VALUE_CELLS
     hanging = " " * (column if beside else 2)
     for name, value in facts.items():
         first = f"{name:{column}}" if beside else f"{name}: "
-        shown = (
+        text = (
             f"{round(value, 3) + 0.0:.3f}"
             if isinstance(value, float)
             else "-"
             if value in (None, "")
             else str(value)
         )
-        yield from screen_lines(shown, width, first, hanging=hanging)
+        yield from screen_lines(text, width, first, hanging=hanging)
 
 
 def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
@@ -61,7 +61,7 @@ def wrapped(
 ) -> list[str]:
     """`text` in lines of at most `width` cells, the first after `indent`, the others after `hanging`.
 
-    A word that is wider stands alone and whole, or is broken where the text is `breakable`.
+    A wider word gets a line of its own, or is broken if the text is `breakable`.
     """
     lines: list[str] = []
     line, empty = indent, True
@@ -78,7 +78,7 @@ def wrapped(
 
 
 def _alone(word: str, width: int, indent: str, hanging: str, breakable: bool) -> list[str]:
-    """A word that begins a line: broken, or below what stands there, or without its indent."""
+    """The lines for a word that begins a line: broken, below the text of the indent, or without indent."""
     if cell_len(indent + word) <= width:
         return [indent + word]
     if breakable:

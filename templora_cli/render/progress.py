@@ -1,4 +1,4 @@
-"""What the events of a run add up to: where it is, how fast it is, whether the adapter helps."""
+"""Progress of a run, computed from its events: position, speed, and whether the adapter helps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from templora_cli import events
+from templora_cli.render.figures import in_nats
 
 RECENT = 3
-"""Chunks over which the gain is judged."""
+"""Number of latest chunks over which the gain is averaged."""
 
 
 @dataclass
 class Progress:
-    """What the events of a run add up to."""
+    """The state of a run after its events so far."""
 
     clock: Callable[[], float]
     opened: events.SessionOpened | None = None
@@ -24,7 +25,7 @@ class Progress:
     doing: str = ""
     committed: int = 0
     tokens: int = 0
-    """Of the committed book, the opening among them."""
+    """Tokens of the committed book, including the opening."""
     done: int = 0
     chunk_tokens: int = 0
     chunk_words: int = 0
@@ -36,15 +37,15 @@ class Progress:
     repetition: float | None = None
     gains: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     paces: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=8))
-    """Seconds from commit to commit of the last chunks, and how much nearer to the goal each has come."""
+    """Per recent chunk: seconds since the previous commit, and progress in the unit of the goal."""
     committed_at: float = 0.0
     """When the newest chunk was committed, or the session opened."""
     first_token_at: float = 0.0
     doing_before: str | None = None
-    """What goes on again when something slow beside it ends."""
+    """The activity that continues after a slow step (`Working`)."""
 
     def update(self, event: events.Event) -> None:
-        """Take `event` in."""
+        """Update the state for `event`."""
         if self.doing_before is not None:
             self.doing, self.doing_before = self.doing_before, None
         match event:
@@ -62,7 +63,7 @@ class Progress:
                 self.chunk_paragraphs += 1
             case events.ChunkRejected():
                 self.chunk_paragraphs, self.chunk_tokens, self.chunk_words = 0, 0, 0
-                self.doing = "writing it again"
+                self.doing = "writing again"
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
@@ -81,9 +82,9 @@ class Progress:
     def _beginning(self, event: events.ChunkStarted) -> str:
         if event.origin == "human":
             return "reading"
-        return "translating" if self._in("paragraphs") else "writing"
+        return "translating" if self._has_unit("paragraphs") else "writing"
 
-    def _in(self, unit: str) -> bool:
+    def _has_unit(self, unit: str) -> bool:
         return self.opened is not None and self.opened.unit == unit
 
     def _learning(self, epoch: int) -> str:
@@ -97,68 +98,65 @@ class Progress:
             self.tok_per_s = (event.tokens - 1) / (now - self.first_token_at)
         self.chunk_tokens = event.tokens
         self.chunk_words += sum(char.isspace() for char in event.text)
-        if self.chunk and event.tokens >= self.chunk.max_tokens and not self._in("paragraphs"):
+        if self.chunk and event.tokens >= self.chunk.max_tokens and not self._has_unit("paragraphs"):
             self.doing = "scoring"
 
     def _committed(self, event: events.ChunkCommitted) -> None:
         if event.done > self.done:
-            # By the clock: what is done between chunks, such as measuring, takes its time too.
+            # Wall-clock time, because work between chunks, such as evaluation, counts too.
             self.paces.append((self.clock() - self.committed_at, event.done - self.done))
         self.committed_at = self.clock()
-        # The tokens of a translation are its source's too.
-        if event.origin == "generated" and event.seconds.get("decode") and not self._in("paragraphs"):
+        # The tokens of a translation include its source.
+        if event.origin == "generated" and event.seconds.get("decode") and not self._has_unit("paragraphs"):
             self.tok_per_s = event.tokens / event.seconds["decode"]
         if event.gain is not None:
             self.gains.append((event.origin, event.gain))
         self.committed, self.done, self.tokens = event.index + 1, event.done, event.total_tokens
         self.chunk, self.chunk_tokens, self.chunk_words, self.chunk_paragraphs = None, 0, 0, 0
-        whole = self.opened is not None and self.done >= self.opened.goal
-        self.doing = "finishing" if whole else "starting the next chunk"
+        is_complete = self.opened is not None and self.done >= self.opened.goal
+        self.doing = "finishing" if is_complete else "starting the next chunk"
 
     @property
-    def chunks_in_all(self) -> int | None:
-        """How many chunks the book will have, where the goal is counted in tokens or in chunks."""
+    def total_chunks(self) -> int | None:
+        """Expected number of chunks of the book; None unless the goal is in tokens or chunks."""
         if self.opened is None or self.opened.unit not in ("tokens", "chunks"):
             return None
         size = self.opened.chunk_tokens
-        given = max(0, math.ceil((self.opened.opening_tokens - self.tokens) / size))
-        own = max(0, self.opened.goal - self.done)
-        return self.committed + given + (own if self._in("chunks") else math.ceil(own / size))
+        human = max(0, math.ceil((self.opened.opening_tokens - self.tokens) / size))
+        remaining = max(0, self.opened.goal - self.done)
+        return (
+            self.committed + human + (remaining if self._has_unit("chunks") else math.ceil(remaining / size))
+        )
 
     def chunk_name(self, index: int) -> str:
-        """ "chunk 3 of 12", for the index 2."""
-        in_all = "" if self.chunks_in_all is None else f" of {max(index + 1, self.chunks_in_all)}"
-        return f"chunk {index + 1}{in_all}"
+        """The name of a chunk for people: "chunk 3 of 12" for the index 2."""
+        total = "" if self.total_chunks is None else f" of {max(index + 1, self.total_chunks)}"
+        return f"chunk {index + 1}{total}"
 
     @property
-    def done_now(self) -> float:
-        """How much of the goal is there, the chunk in progress included (its words are a guess)."""
-        if self.opened is not None and self._in("chunks"):
+    def current_progress(self) -> float:
+        """Progress towards the goal, including the chunk in progress (its words are estimated)."""
+        if self.opened is not None and self._has_unit("chunks"):
             return self.done + min(1.0, self.chunk_tokens / self.opened.chunk_tokens)
-        if self._in("words"):
+        if self._has_unit("words"):
             return self.done + self.chunk_words
-        return self.done + (self.chunk_tokens if self._in("tokens") else self.chunk_paragraphs)
+        return self.done + (self.chunk_tokens if self._has_unit("tokens") else self.chunk_paragraphs)
 
     @property
     def seconds_left(self) -> float | None:
-        """By the pace of this run's finished chunks, training included; None before the first."""
+        """Remaining time by the pace of this run's finished chunks, with training; None before the first."""
         if not (self.paces and self.opened):
             return None
         pace = sum(seconds for seconds, _ in self.paces) / sum(done for _, done in self.paces)
-        since = self.clock() - self.committed_at
-        return max(0.0, pace * (self.opened.goal - self.done) - since)
+        elapsed = self.clock() - self.committed_at
+        return max(0.0, pace * (self.opened.goal - self.done) - elapsed)
 
     @property
     def warning(self) -> str | None:
-        """Says so where the adapter has not helped of late."""
-        given = [gain for origin, gain in self.gains if origin == "human"]
-        means = [fmean(gains) for gains in (given, [gain for _, gain in self.gains]) if gains]
+        """A message if the adapter has not helped over the last chunks; None otherwise."""
+        human = [gain for origin, gain in self.gains if origin == "human"]
+        means = [fmean(gains) for gains in (human, [gain for _, gain in self.gains]) if gains]
         if len(self.gains) < RECENT or min(means) >= 0:
             return None
-        worse = f"over the last {RECENT} chunks the base alone expected the text better"
-        return f"the adapter is not helping: {worse} ({in_nats(min(means))})"
-
-
-def in_nats(gain: float) -> str:
-    """A gain with its sign and unit."""
-    return f"{round(gain, 3) + 0.0:+.3f} nats/token"  # the sum makes -0.0 a plain 0
+        gain = in_nats(min(means))
+        return f"the adapter is not helping: the mean gain of the last {RECENT} chunks is {gain}"

@@ -1,4 +1,4 @@
-"""Prose as lines of a screen, while it is still being written."""
+"""Break prose into lines of a screen while it is generated."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from rich.cells import get_character_cell_size
 
 
 class ProseLines:
-    """Breaks a stream of prose into lines of a screen and loses nothing of it."""
+    """Breaks a stream of prose into lines of a screen. The lines joined are the text."""
 
     def __init__(self) -> None:
         self.rest = ""
         """The line in progress."""
 
     def feed(self, text: str, columns: int) -> list[tuple[str, str]]:
-        """The lines that `text` completes, each with what ended it: a newline of the text, or ""."""
+        """The lines that `text` completes, each with its end: a newline of the text, or ""."""
         self.rest += text
         lines = []
         while (end := _line_end(self.rest, max(2, columns))) is not None:
@@ -29,34 +29,34 @@ NEVER_LAST = frozenset("「『（【《〈〔“‘([{\u200d")
 
 
 def _line_end(text: str, columns: int) -> int | None:
-    """Where the first line of `text` ends: at a newline, at the best break, or nowhere yet (None).
+    """The index at which the first line of `text` ends: a newline or the best break; None if it continues.
 
-    Decided at the first character that does not fit, so that it does not matter in which pieces the text
-    comes. Spaces at the end of a line hang over its edge.
+    The break is chosen at the first character that does not fit, so it does not depend on how the stream is
+    divided. Spaces at the end of a line may exceed the width.
     """
-    cells, best, begun = 0, 0, False
-    for at, char in enumerate(text):
+    cells, best, has_text = 0, 0, False
+    for index, char in enumerate(text):
         if char == "\n":
-            return at
-        if begun and _may_break(text, at):
-            best = at
-        begun = begun or char not in SPACES
+            return index
+        if has_text and _may_break(text, index):
+            best = index
+        has_text = has_text or char not in SPACES
         cells += _cells(char)
         if cells > columns and char not in SPACES:
-            while not best and at > 1 and (_cells(text[at]) == 0 or text[at] in NEVER_FIRST):
-                at -= 1
-            return best or max(1, at)
+            while not best and index > 1 and (_cells(text[index]) == 0 or text[index] in NEVER_FIRST):
+                index -= 1
+            return best or max(1, index)
     return None
 
 
-def _may_break(text: str, at: int) -> bool:
-    before, after = text[at - 1], text[at]
+def _may_break(text: str, index: int) -> bool:
+    before, after = text[index - 1], text[index]
     if after in SPACES or _cells(after) == 0:
         return False
-    if before in "-–—" and at > 1:
-        return text[at - 2].isalpha() and after.isalpha()
-    wide = _cells(before) == 2 or _cells(after) == 2
-    return before in SPACES or (wide and before not in NEVER_LAST and after not in NEVER_FIRST)
+    if before in "-–—" and index > 1:
+        return text[index - 2].isalpha() and after.isalpha()
+    is_cjk = _cells(before) == 2 or _cells(after) == 2
+    return before in SPACES or (is_cjk and before not in NEVER_LAST and after not in NEVER_FIRST)
 
 
 def _cells(char: str) -> int:

@@ -1,6 +1,6 @@
-"""Tables for the width that there is: columns where they fit, else a block of lines for each row.
+"""Tables for the available width: columns if they fit, otherwise a block of lines for each row.
 
-A figure or an id is never broken; a text may be.
+Numbers and ids are never broken; text can be.
 """
 
 from __future__ import annotations
@@ -17,71 +17,71 @@ from templora_cli.render.escapes import one_line
 from templora_cli.render.lines import wrapped
 
 GAP = 2
-LEAST_CELLS = 10
-"""A column of text may be as narrow as this or as its longest word, ..."""
+MIN_CELLS = 10
+"""Minimum width of a column of text, unless its max_cell word is wider."""
 WORD_CELLS, BROKEN_CELLS = 24, 16
-"""... but words longer than the first are broken, and then the second is its least width."""
+"""Words wider than the first are broken; the minimum width of their column is the second."""
 INDENT = 2
 BETWEEN_FACTS = 3
 
 
-def laid_out(
+def layout_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, texts: Collection[str] = ()
 ) -> RenderableType:
-    """What to print, to a console that crops nothing; no line is wider than `width` but for a figure that is.
+    """The table or blocks, for a console that does not crop; only a single wide number can exceed `width`.
 
-    `texts` are the heads of the columns whose cells may be broken over several lines. Where there is not
-    room for all columns, those without any value are left out.
+    `texts` are the heads of columns whose cells can be broken over several lines. If the columns do not fit,
+    those without any value are left out.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(columns, cells, width, texts)
     if widths is None:
         columns, cells = _without_empty(columns, cells)
         widths = _widths(columns, cells, width, texts)
-    figures = [
+    is_number = [
         head not in texts and all(row[number][:1] in "+-0123456789" for row in cells)
         for number, head in enumerate(columns)
     ]
     if widths is not None:
-        return _table(columns, cells, widths, figures)
-    return Group(*_blocks(columns, cells, width, texts, numbered=figures[0]))
+        return _table(columns, cells, widths, is_number)
+    return Group(*_blocks(columns, cells, width, texts, numbered=is_number[0]))
 
 
 def _without_empty(columns: Sequence[str], cells: list[list[str]]) -> tuple[Sequence[str], list[list[str]]]:
-    """Only the columns in which something stands, and the first."""
-    kept = [at for at in range(len(columns)) if not at or any(row[at] not in ("", "-") for row in cells)]
-    return [columns[at] for at in kept], [[row[at] for at in kept] for row in cells]
+    """Only the first column and those with values."""
+    used = [i for i in range(len(columns)) if not i or any(row[i] not in ("", "-") for row in cells)]
+    return [columns[i] for i in used], [[row[i] for i in used] for row in cells]
 
 
 def _widths(
     columns: Sequence[str], cells: list[list[str]], width: int, texts: Collection[str]
 ) -> list[int] | None:
-    """The cells of each column; None where the narrowest table does not fit."""
+    """The width of each column; None if the narrowest table does not fit."""
     natural, narrowest = [], []
     for number, head in enumerate(columns):
-        longest = max((cell_len(row[number]) for row in cells), default=0)
+        max_cell = max((cell_len(row[number]) for row in cells), default=0)
         word = max(map(cell_len, head.split()), default=1)
-        natural.append(max(longest, cell_len(head)))
+        natural.append(max(max_cell, cell_len(head)))
         if head in texts:
             words = max((cell_len(part) for row in cells for part in row[number].split()), default=0)
-            longest = min(longest, BROKEN_CELLS if words > WORD_CELLS else max(words, LEAST_CELLS))
-        narrowest.append(max(word, longest))
+            max_cell = min(max_cell, BROKEN_CELLS if words > WORD_CELLS else max(words, MIN_CELLS))
+        narrowest.append(max(word, max_cell))
     spare = width - sum(narrowest) - GAP * (len(columns) - 1)
     if spare < 0:
         return None
     widths = narrowest
     for _ in range(spare):
-        lacking = [wanted - given for wanted, given in zip(natural, widths, strict=True)]
-        if (most := max(lacking)) <= 0:
+        missing = [target - current for target, current in zip(natural, widths, strict=True)]
+        if (largest := max(missing)) <= 0:
             break
-        widths[lacking.index(most)] += 1
+        widths[missing.index(largest)] += 1
     return widths
 
 
-def _table(columns: Sequence[str], cells: list[list[str]], widths: list[int], figures: list[bool]) -> Table:
+def _table(columns: Sequence[str], cells: list[list[str]], widths: list[int], is_number: list[bool]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-    for head, width, is_figure in zip(columns, widths, figures, strict=True):
-        table.add_column(Text(head), width=width, justify="right" if is_figure else "left", overflow="fold")
+    for head, width, to_right in zip(columns, widths, is_number, strict=True):
+        table.add_column(Text(head), width=width, justify="right" if to_right else "left", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
     return table
@@ -90,9 +90,9 @@ def _table(columns: Sequence[str], cells: list[list[str]], widths: list[int], fi
 def _blocks(
     columns: Sequence[str], cells: list[list[str]], width: int, texts: Collection[str], *, numbered: bool
 ) -> Iterator[Text]:
-    """For each row its first cell as a name, and below it `label: value`, side by side where they fit.
+    """For each row its first cell as a name, and below it `label: value`, side by side if they fit.
 
-    A fact stands in the same place in every block. Rows that are `numbered` are called "chunk 3".
+    A fact has the same position in every block. The name of a `numbered` row is like "chunk 3".
     """
     name, *heads = columns
     facts = [[f"{head}: {cell or '-'}" for head, cell in zip(heads, row[1:], strict=True)] for row in cells]
@@ -110,7 +110,7 @@ def _blocks(
 
 
 def _side_by_side(sizes: Sequence[int], width: int) -> list[list[int]]:
-    """Which facts share a line, by their numbers."""
+    """The facts of each line, by index."""
     lines: list[list[int]] = []
     used = 0
     for number, size in enumerate(sizes):
@@ -124,7 +124,7 @@ def _side_by_side(sizes: Sequence[int], width: int) -> list[list[int]]:
 
 
 def _lines(text: str, width: int, indent: str, *, breakable: bool, style: str = "") -> list[Text]:
-    """`text` as one line, or as several of which those after the first are indented further."""
+    """`text` as one line, or as several lines with a hanging indent."""
     broken = wrapped(text, width, indent, hanging=indent + " " * INDENT, breakable=breakable)
     return [_line(line, style) for line in broken]
 

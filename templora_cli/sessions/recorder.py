@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from templora_cli.config import from_dict
+from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
     ChunkCommitted,

@@ -481,9 +481,12 @@ def test_standard_output_on_a_full_disk(form: list[str], tiny_model: Path) -> No
 # --- mistakes ----------------------------------------------------------------------------------------
 
 BAD_WRITES: dict[str, tuple[list[str], str]] = {
-    "no premise": ([], "nothing to write about"),
+    "no premise": ([], "a premise is missing"),
     "an empty premise": (["--premise", "  "], "the premise is empty"),
-    "two premises": (["--premise", "a", "--premise-file", "b"], "two premises"),
+    "two premises": (
+        ["--premise", "a", "--premise-file", "b"],
+        "--premise and --premise-file cannot be combined",
+    ),
     "a missing file": (["--premise-file", "nowhere.txt"], "there is no file nowhere.txt"),
     "a folder": (["--from", "."], "cannot be read"),
     "a binary file": (["--from", "binary.txt"], "is a program, not a text"),
@@ -493,7 +496,10 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a premise of other bytes": (["--premise", "caf\udce9"], "the premise is not UTF-8"),
     "an absurd length": (["--premise", "a", "--chunks", "9" * 30], "--chunks 999"),
     "a name too long": (["--premise", "a", "--out", "b" * 300 + ".md"], "cannot be written"),
-    "two lengths": (["--premise", "a", "--words", "5", "--chunks", "2"], "are two lengths"),
+    "two lengths": (
+        ["--premise", "a", "--words", "5", "--chunks", "2"],
+        "--words and --chunks cannot be combined",
+    ),
     "no length": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
     "a chunk too small": (
         ["--premise", "a", "--chunk-tokens", "2"],
@@ -502,7 +508,7 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a share above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
     "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe = 'hot': must be one of"),
     "another format": (["--premise", "a", "--out", "book.pdf"], "a book is written as .md or .txt"),
-    "a folder that is not there": (["--premise", "a", "--out", "no/book.md"], "there is no folder"),
+    "a folder that is not there": (["--premise", "a", "--out", "no/book.md"], "no does not exist"),
     "a file that is there": (["--premise", "a", "--out", "there.md"], "does not overwrite it"),
 }
 
@@ -532,7 +538,7 @@ def test_mistakes_of_all_layers_are_told_together(tmp_path: Path) -> None:
 def test_a_config_file_that_is_no_toml() -> None:
     Path("templora.toml").write_text("[decode\n")
     result = templora("write", "--premise", "a")
-    assert result.exit_code == 2 and "templora.toml is no TOML" in result.stderr
+    assert result.exit_code == 2 and "templora.toml is not valid TOML" in result.stderr
 
 
 def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""`templora doctor`, and that `write` goes by the same plan."""
+"""`templora doctor`, and `write` uses the same plan."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     assert "GB\tload\tdecode\tscore\ttrain" in lines
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
     assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
-    assert any(line.startswith("it fits: it takes about ") for line in lines)
+    assert any(line.startswith("it fits: it needs about ") for line in lines)
     command = f"templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
-    assert lines[lines.index("write with it:") + 1] == command and "get it:" not in lines
+    assert lines[lines.index("To write with it:") + 1] == command and "To download it:" not in lines
 
 
 def test_json_has_the_bytes(tiny_model: Path) -> None:
@@ -78,7 +78,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     assert large["fits"] and large["gradient_checkpointing"] == "off"
     done = templora("doctor", *card, "--memory", "8GB")
     lines = done.stdout.splitlines()
-    assert lines[-4:-1] == [f"hint: add to the command: {flags}", "write with it:", command]
+    assert lines[-4:-1] == [f"hint: add to the command: {flags}", "To write with it:", command]
     assert lines[-1].startswith("note: planned from config.json alone")
     assert not any(line.startswith("cores") for line in lines), "those of another machine are not known"
 
@@ -95,7 +95,7 @@ def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
         and told["advice"].rpartition(": ")[2] in told["commands"]["write"]
     )
     done = templora("doctor", *tight)
-    assert "that is tight, as a plan may be wrong by 15%" in done.stdout
+    assert "that is tight, because plans have an error of up to 15%" in done.stdout
 
 
 def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
 def test_sizes() -> None:
     assert [bytes_of(size) for size in ("8GB", "1.5 GiB", "512mb")] == [8 * 10**9, 3 << 29, 512 * 10**6]
     for size in ("8", "GB", "-1GB", "0GB", "8TB", "1e9GB"):
-        with pytest.raises(TemploraError, match="is no size"):
+        with pytest.raises(TemploraError, match="is not an amount of memory"):
             bytes_of(size)
 
 
@@ -115,10 +115,8 @@ def test_an_alias_that_is_not_here_is_planned_all_the_same() -> None:
     done = templora("doctor", "--model", "SmolLM2-135M")
     assert done.exit_code == 0, message_of(done)
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("model "))
-    assert line.split(maxsplit=1)[1] == (
-        "smollm2-135m, 135 million parameters; not here, a download of 93 MB"
-    )
-    assert "get it:\ntemplora models pull smollm2-135m\nwrite with it:\n" in done.stdout
+    assert line.split(maxsplit=1)[1] == ("smollm2-135m, 135 million parameters; not downloaded (93 MB)")
+    assert "To download it:\ntemplora models pull smollm2-135m\nTo write with it:\n" in done.stdout
     told = figures("--model", "gemma3-270m", "--device", "cuda", "--memory", "8GB")
     assert told["model"].startswith("gemma3-270m, 268 million parameters")
 

@@ -59,7 +59,7 @@ def test_a_stopped_run_is_resumed_with_the_same_results(tiny_model: Path) -> Non
     again = ppl(tiny_model, "--json", "--set", "keep_checkpoints=99")
     assert rows_of(again) == expected
     assert len(list(Store().folder.iterdir())) == 1, "the same session"
-    assert "already there: 4 chunks" in again.stderr
+    assert "so far: 4 chunks" in again.stderr
 
 
 def test_a_resumed_evaluation_prints_its_table(tiny_model: Path) -> None:
@@ -107,8 +107,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a missing file": (["nowhere.txt"], "there is no file nowhere.txt"),
     "a text shorter than a chunk": (["--limit-tokens", "10"], "less than a chunk of 32"),
     "a limit of 0": (["--limit-tokens", "0"], "--limit-tokens 0: must be at least 1"),
-    "an unknown setting": (["--set", "speed=3"], "speed is no setting"),
-    "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is no setting"),
+    "an unknown setting": (["--set", "speed=3"], "speed is not a setting"),
+    "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is not a setting"),
     "a setting without a value": (["--set", "lr"], "has no value"),
     "a setting out of range": (["--set", "generated.lr=-1"], "--set generated.lr=-1: must be at least 0"),
     "a plot of another format": (["--plot", "a.gif"], "drawn as .png or .svg"),

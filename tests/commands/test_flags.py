@@ -14,8 +14,11 @@ from templora_cli.commands.flags import flags_of, parameter_of, takes_settings
 from templora_cli.commands.settings import FIELDS, OWNERS, GivenSettings, Setting, dotted, flag_name
 from templora_cli.config import TABLES, Config
 
-NOT_SETTINGS = {("eval translate", "--context-pairs")}
-"""Flags of other things that have the name of one for a setting."""
+NOT_SETTINGS = {
+    ("eval translate", "--context-pairs"),
+    *((name, "--model") for name in ("resume", "sync", "retry")),
+}
+"""Flags with the name of a setting and another meaning: pairs in a prompt, the new location of a model."""
 
 
 def commands_of(app: typer.Typer, group: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -128,7 +131,7 @@ def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> Non
     (option,) = (one for one in parser.params if one.name == parameter_of(setting))
     help, default = FIELDS[setting].metadata["help"], FIELDS[setting].default
     if setting == ("train", "learn"):
-        assert option.help == "Only the base."
+        assert option.help == "Use only the base model."
     else:
         assert option.help.startswith(help) and f"default {default})" in option.help
     kind = get_type_hints(TABLES.get(setting[0], Config))[setting[1]]
@@ -157,11 +160,11 @@ def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() ->
 @pytest.mark.parametrize(
     ("names", "task", "complaint"),
     [
-        (["decode.heat"], "novel", "decode.heat is no setting"),
-        (["temperature"], "novel", "temperature is no setting"),
-        (["decode.temperature"], "translation", "translate draws by translation.temperature"),
-        (["translation.attempts"], "novel", "only translate goes by translation.attempts"),
-        (["seed"], "drift", "eval drift takes the seeds"),
+        (["decode.heat"], "novel", "decode.heat is not a setting"),
+        (["temperature"], "novel", "temperature is not a setting"),
+        (["decode.temperature"], "translation", "translate samples with translation.temperature"),
+        (["translation.attempts"], "novel", "only translate uses translation.attempts"),
+        (["seed"], "drift", "eval drift uses the seeds"),
         (["human.lr", "generated.lr"], "novel", "duplicate parameter name: 'lr'"),
     ],
 )

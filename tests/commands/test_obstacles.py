@@ -23,9 +23,13 @@ def raises(error: Exception) -> Any:
 @pytest.mark.parametrize(
     ("looks", "told", "to_do"),
     [
-        (Looks(platform="darwin"), "an Apple GPU is not used", "take a small model"),
-        (Looks(platform="linux", has_nvidia=lambda: False), "no NVIDIA GPU was found", "take a small model"),
-        (Looks(platform="win32", has_nvidia=lambda: True, cuda=None), "made without CUDA", "pytorch.org"),
+        (Looks(platform="darwin"), "Apple GPUs are not supported", "choose a small model"),
+        (
+            Looks(platform="linux", has_nvidia=lambda: False),
+            "no NVIDIA GPU was found",
+            "choose a small model",
+        ),
+        (Looks(platform="win32", has_nvidia=lambda: True, cuda=None), "built without CUDA", "pytorch.org"),
         (Looks(platform="linux", has_nvidia=lambda: True, cuda="13.0"), "torch (CUDA 13.0)", "driver"),
     ],
 )
@@ -37,15 +41,15 @@ def test_why_there_is_no_gpu(looks: Looks, told: str, to_do: str) -> None:
 def test_a_gpu_without_bitsandbytes() -> None:
     missing = why_not_quantized("cuda", Looks(bitsandbytes=raises(ImportError("no module"))))
     assert missing == (
-        "bitsandbytes is missing, which holds models in 4 and 8 bits: "
-        "pip install --upgrade bitsandbytes, or take --quantize none"
+        "bitsandbytes, which quantizes models, is missing: "
+        "pip install --upgrade bitsandbytes, or use --quantize none"
     )
     broken = why_not_quantized("cpu", Looks(bitsandbytes=raises(OSError("libx.so: bad\nat line 3"))))
     assert broken is not None and broken.startswith("bitsandbytes cannot be loaded (libx.so: bad): ")
     for_cpu = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=False))
     assert why_not_quantized("cpu", for_cpu) is None
     told = why_not_quantized("cuda", for_cpu)
-    assert told is not None and "without its CUDA part" in told
+    assert told is not None and "no CUDA support" in told
     whole = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
     assert why_not_quantized("cuda", whole) is None
 
@@ -62,15 +66,16 @@ def notes(
 
 def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
     assert notes(17 * GB) == []
-    model = "10.0 GB are free in /hub, and the model takes 16.0 GB: make room, or set HF_HOME to another disk"
+    needed = "10.0 GB are free in /hub, and the model needs 16.0 GB"
+    model = f"{needed}: free some space, or set HF_HOME to another disk"
     assert notes(10 * GB) == [model.replace("/hub", str(Path("/hub")))]
     first, second = notes(2 * GB)
     assert first == (
-        f"2.0 GB are free in {own_home}, and a long book comes to 3.0 GB: make room, set "
-        "TEMPLORA_HOME to another disk, or keep less of it: --set grid_checkpoints=2"
+        f"2.0 GB are free in {own_home}, and a long book needs 3.0 GB: free some space, set "
+        "TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
     )
     assert second.startswith("2.0 GB are free in")
-    assert len(notes(2 * GB, download=0)) == 1, "the model is here"
+    assert len(notes(2 * GB, download=0)) == 1, "the model is already downloaded"
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +83,8 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("TEMPLORA_HOME", "TEMPLORA_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "file" / "inside"))
     home, cache = notes(17 * GB)
-    assert home.endswith("set TEMPLORA_HOME to a folder of yours")
-    assert cache.endswith("set TEMPLORA_CACHE to a folder of yours")
+    assert home.endswith("set TEMPLORA_HOME to another folder")
+    assert cache.endswith("set TEMPLORA_CACHE to another folder")
 
 
 def test_looking_makes_no_folder(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_session_is_named_and_renamed(tiny_model: Path) -> None:
     )
     wrong = templora("sessions", "rename", "灯", "My Book")
     assert hint_of(wrong) == "templora sessions rename 灯塔 my-book"
-    assert templora("sessions", "rename", "灯", "harbour").stdout == "灯塔 is called harbour now\n"
+    assert templora("sessions", "rename", "灯", "harbour").stdout == "灯塔 renamed to harbour\n"
     assert templora("resume", "harb", "--chunks", "1", "-q").exit_code == 0
     assert json.loads(templora("sessions", "show", "harbour", "--json").stdout)["chunks"] == 2
 
@@ -168,7 +168,7 @@ def test_a_book_that_was_made_smaller_is_extended_exactly(tiny_model: Path) -> N
     write(tiny_model, "--chunks", "3", "--name", "storm", "-q")
     before = json.loads(templora("sessions", "show", "storm", "--json").stdout)["disk_bytes"]
     told = templora("sessions", "shrink", "storm", "--yes").stdout
-    assert told.startswith("storm is smaller, ") and told.endswith(" freed\n")
+    assert told.startswith("storm shrunk, ") and told.endswith(" freed\n")
     after = json.loads(templora("sessions", "show", "storm", "--json").stdout)["disk_bytes"]
     assert after < before / 2 and "shrink" not in templora("sessions", "show", "storm").stdout
     assert templora("resume", "storm", "--chunks", "1", "-q").exit_code == 0
@@ -185,7 +185,7 @@ def test_sessions_are_removed_by_name_alone() -> None:
         (["storm", "--yes"], "matches several sessions: storm-0001, storm-0002"),
         (["calm", "nosuch", "--yes"], "no session is called nosuch"),
         (["", "--yes"], "an empty name matches several"),
-        (["calm"], "nobody can be asked"),
+        (["calm"], "cannot ask for confirmation"),
     ):
         refused = templora("sessions", "rm", *arguments)
         assert refused.exit_code != 0 and complaint in message_of(refused)
@@ -195,7 +195,7 @@ def test_sessions_are_removed_by_name_alone() -> None:
     assert "storm-0002 is being written by another process" in message_of(used)
     assert len(list(Store().folder.iterdir())) == 3
     told = templora("sessions", "rm", "calm", "calm-0003", "storm-0001", "-y").stdout.splitlines()
-    assert [line.split(",")[0] for line in told] == ["calm-0003 is deleted", "storm-0001 is deleted"]
+    assert [line.split(",")[0] for line in told] == ["calm-0003 deleted", "storm-0001 deleted"]
     assert [path.name for path in Store().folder.iterdir()] == ["storm-0002"]
 
 

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from templora_cli.cli import app
 from templora_cli.commands.terminal import print_table, say, usable_streams
 from templora_cli.errors import TemploraError
-from templora_cli.render import show_error
+from templora_cli.render.error_view import show_error
 from tests.commands.test_cli import templora
 from tests.render.test_escapes import obeyed
 from tests.test_render import Terminal

@@ -238,10 +238,10 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
         "one",
     ),
     "a folder": (["--premise", "a", "--out", "folder"], "folder is a folder", "--out folder/book.md"),
-    "a folder in a folder": (["--premise", "a", "--out", "no/x.md"], "there is no folder", "mkdir -p no"),
+    "a folder in a folder": (["--premise", "a", "--out", "no/x.md"], "no does not exist", "mkdir -p no"),
     "a file for a folder": (
         ["--premise", "a", "--out", "blank.txt/x.md"],
-        "is a file, and no folder",
+        "is a file, not a folder",
         "--out",
     ),
     "no suffix": (["--premise", "a", "--out", "folder/x"], "x: a book is written as", "--out folder/x.md"),

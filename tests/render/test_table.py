@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from templora_cli.render.escapes import one_line
-from templora_cli.render.table import laid_out
+from templora_cli.render.table import layout_table
 
 HEADS = ["session", "state", "words", "model", "NLL adapter", "gain", "last opened (UTC)", "s/1K written"]
 FIGURES = st.one_of(
@@ -27,7 +27,7 @@ def shown(
 ) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width)
-    console.print(laid_out(columns, rows, width, texts=texts), crop=False)
+    console.print(layout_table(columns, rows, width, texts=texts), crop=False)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -98,8 +98,8 @@ def test_a_row_without_a_name_is_named_by_its_number() -> None:
     columns = ["chunk", "origin", "NLL adapter"]
     lines = shown(columns, [["1", "human", "2.500"], ["2", "generated", "2.444"]], 20)
     assert lines == [
-        *("chunk 1", "  origin: given", "  NLL adapter: 2.500"),
-        *("chunk 2", "  origin: own", "  NLL adapter: 2.444"),
+        *("chunk 1", "  origin: human", "  NLL adapter: 2.500"),
+        *("chunk 2", "  origin: generated", "  NLL adapter: 2.444"),
     ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import FORMAT, Manifest, load_manifest
 from tests.sessions.test_store import VALUES

@@ -13,13 +13,14 @@ from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
-from templora_cli.config import Config, from_dict
+from templora_cli.config import Config
+from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.prompt import window
 
 if TYPE_CHECKING:
     from templora_cli.evaluation.perplexity import Score
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
 

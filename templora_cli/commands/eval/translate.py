@@ -22,7 +22,7 @@ from templora_cli.errors import TemploraError
 if TYPE_CHECKING:
     from templora_cli.documents.aligned_text import AlignedText
     from templora_cli.evaluation.translation_quality import QualityRow, ScoredPair
-    from templora_cli.render import View
+    from templora_cli.render.view import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
     from templora_cli.translation.languages import Language

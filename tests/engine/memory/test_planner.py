@@ -23,8 +23,8 @@ from templora_cli.config import (
     LearningConfig,
     ModelConfig,
     TrainConfig,
-    from_dict,
 )
+from templora_cli.config_layers import from_dict
 from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
 from templora_cli.engine.decoding.protocols import BLOCK
 from templora_cli.engine.memory import planner

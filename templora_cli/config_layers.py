@@ -1,0 +1,190 @@
+"""Merge layers of settings into one checked configuration.
+
+A later layer overrides an earlier one: defaults, the user's config file, `templora.toml` in the working
+folder, flags. All errors of all layers are reported together, each with its source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_type_hints
+
+from templora_cli.config import RECIPES, TABLES, TASK_DEFAULTS, TASK_OVERRIDES, Config
+from templora_cli.errors import TemploraError
+
+NOT_IN_RECIPES = ("learn", "gradient_checkpointing")
+"""Settings of `[train]` that a recipe leaves unchanged."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source: `values` nested as in TOML, with functions that label them in messages."""
+
+    values: Mapping[str, Any]
+    label: Callable[[str, str], str]
+    """The name of a setting, from its table and key."""
+    assignment: Callable[[str, str, Any], str]
+    """A setting with its value, from table, key and value, as the user wrote it."""
+
+    @staticmethod
+    def of_file(name: str, values: Mapping[str, Any]) -> Layer:
+        """Settings of a TOML file, labelled like `name: [decode] top_p`."""
+
+        def label(table: str, key: str) -> str:
+            return f"{name}: {f'[{table}] ' if table else ''}{key}"
+
+        return Layer(values, label, lambda table, key, value: f"{label(table, key)} = {value!r}")
+
+    @staticmethod
+    def of_flags(
+        values: Mapping[str, Any],
+        names: Mapping[tuple[str, str], str],
+        typed: Mapping[tuple[str, str], str] | None = None,
+    ) -> Layer:
+        """Settings of the command line; `names` maps (table, key) to a flag, `typed` to an argument such as
+        `--set rank=8`.
+        """
+        arguments = typed or {}
+
+        def label(table: str, key: str) -> str:
+            flag = names.get((table, key), f"--{key.replace('_', '-')}")
+            return arguments.get((table, key), flag)
+
+        def assignment(table: str, key: str, value: Any) -> str:
+            return arguments.get((table, key), f"{label(table, key)} = {value!r}")
+
+        return Layer(values, label, assignment)
+
+
+@dataclass(frozen=True)
+class _Issue:
+    """An error in words, with the default of the setting if it has one."""
+
+    text: str
+    default: Any = None
+
+
+def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None) -> Config:
+    """Merge `layers` over the defaults of the task, in order, then apply `TASK_OVERRIDES`.
+
+    A layer that names a recipe resets `[train]`, `[human]`, `[generated]`, `[gate]` and the size of the
+    chunk to that recipe, so that `--recipe paper` gives the paper's values whatever the files say.
+
+    Raises TemploraError that lists every unknown key, wrong type and value out of range; `hint` is added to
+    its hint.
+    """
+    issues: list[_Issue] = []
+    defaults = TASK_DEFAULTS.get(task, {})
+    merged: dict[str, dict[str, Any]] = {"": {}, **{table: dict(defaults.get(table, {})) for table in TABLES}}
+    for layer in layers:
+        valid = _valid_values(layer, issues)
+        if "recipe" in valid["train"]:
+            _apply_recipe(merged, RECIPES[valid["train"]["recipe"]], defaults)
+        for table, values in valid.items():
+            merged[table].update(values)
+    if issues:
+        raise _error_of(issues, hint)
+    tables = {name: make(**merged[name]) for name, make in TABLES.items()}
+    for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
+        tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
+    return replace(Config(**tables), **merged[""])
+
+
+def _apply_recipe(
+    merged: dict[str, dict[str, Any]],
+    recipe: Mapping[str, Mapping[str, Any]],
+    defaults: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Reset the tables in `merged` that a recipe determines to the defaults of the task and the recipe."""
+    unaffected = {k: v for k, v in merged["train"].items() if k in NOT_IN_RECIPES}
+    merged["train"] = {**unaffected, **recipe.get("train", {})}
+    for name in ("human", "generated", "gate"):
+        merged[name] = {**defaults.get(name, {}), **recipe.get(name, {})}
+    merged["decode"].update(recipe.get("decode", {}))
+
+
+def _error_of(issues: list[_Issue], hint: str | None) -> TemploraError:
+    if len(issues) > 1:
+        message = f"{len(issues)} settings are wrong:" + "".join(f"\n  {issue.text}" for issue in issues)
+        advice = "correct or remove them"
+    else:
+        (issue,) = issues
+        message = issue.text
+        advice = "correct or remove it"
+        if issue.default not in (None, ""):
+            advice += f"; the default is {issue.default}"
+    return TemploraError(message, f"{advice}; {hint}" if hint else advice)
+
+
+def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
+    """The configuration of a task from values nested as in TOML. The user's files are not read.
+
+    Raises TemploraError as `resolve` does.
+    """
+    return resolve([Layer.of_file("settings", values)], task)
+
+
+def from_dict(values: Mapping[str, Any], source: str) -> Config:
+    """The configuration from the values of `as_dict`; `source` names it in messages."""
+    try:
+        return resolve([Layer.of_file(source, values)])
+    except TemploraError as error:
+        raise TemploraError(error.message, f"restore the original {source}") from None
+
+
+def _valid_values(layer: Layer, issues: list[_Issue]) -> dict[str, dict[str, Any]]:
+    """The valid values of a layer by table ("" for the top level); errors are added to `issues`."""
+    valid: dict[str, dict[str, Any]] = {"": {}, **{table: {} for table in TABLES}}
+    for name, value in layer.values.items():
+        if name not in TABLES:
+            _check("", name, value, layer, valid=valid[""], issues=issues)
+        elif not isinstance(value, Mapping):
+            issues.append(_Issue(f"{layer.label('', name)}: must be a table of settings, not {value!r}"))
+        else:
+            for key, setting in value.items():
+                _check(name, key, setting, layer, valid=valid[name], issues=issues)
+    return valid
+
+
+def _check(
+    table: str, key: str, value: Any, layer: Layer, *, valid: dict[str, Any], issues: list[_Issue]
+) -> None:
+    """Add a setting to `valid`, converted to its type, or its error to `issues`."""
+    owner = TABLES.get(table, Config)
+    by_name = {f.name: f for f in fields(owner) if "help" in f.metadata}
+    if key not in by_name:
+        names = sorted([*by_name, *(TABLES if owner is Config else ())])
+        message = f"{layer.label(table, key)}: unknown setting; possible are {', '.join(names)}"
+        issues.append(_Issue(message))
+        return
+    assignment, default = layer.assignment(table, key, value), by_name[key].default
+    expected = get_type_hints(owner)[key]
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    choices = by_name[key].metadata["choices"] or ()
+    if isinstance(value, bool) and "on" in choices:
+        value = "on" if value else "off"
+    if type(value) is not expected and not choices:
+        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[expected]
+        issues.append(_Issue(f"{assignment}: must be {kind}", default))
+    elif problem := _range_error(value, by_name[key].metadata):
+        issues.append(_Issue(f"{assignment}: {problem}", default))
+    else:
+        valid[key] = value
+
+
+def _range_error(value: Any, limits: Mapping[str, Any]) -> str | None:
+    """Why `value` is outside of the range of a field; None if it is inside."""
+    if limits["choices"] is not None:
+        return None if value in limits["choices"] else f"must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if limits["at_least"] is not None and value < limits["at_least"]:
+        return f"must be at least {limits['at_least']}"
+    if limits["above"] is not None and value <= limits["above"]:
+        return f"must be above {limits['above']}"
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        return f"must be at most {limits['at_most']}"
+    return None

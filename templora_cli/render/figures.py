@@ -1,0 +1,35 @@
+"""Figures as text: gains, counts, speed, time and memory."""
+
+from __future__ import annotations
+
+import math
+
+import psutil
+
+
+def in_nats(gain: float) -> str:
+    """A gain with its sign and unit."""
+    return f"{round(gain, 3) + 0.0:+.3f} nats/token"  # the sum turns -0.0 into 0.0
+
+
+def count_of(number: int, noun: str) -> str:
+    """A count with its noun: "1 chunk", "2,000 chunks"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def speed_of(tokens_per_second: float) -> str:
+    """The speed of decoding: "12.3 tokens/s"."""
+    return f"{tokens_per_second:.1f} tokens/s"
+
+
+def time_left(seconds: float) -> str:
+    """An estimate of the remaining time: "about 1 h 28 min left"."""
+    minutes = math.ceil(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min left" if minutes > 1 else "about a minute left"
+    return f"about {minutes // 60} h {minutes % 60:02} min left"
+
+
+def memory_in_use() -> str:
+    """The resident memory of this process: "memory 1.2 GB"."""
+    return f"memory {psutil.Process().memory_info().rss / 1e9:.1f} GB"
