@@ -20,6 +20,7 @@ from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import Config, Layer, for_size, resolve
 from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
 from templora_cli.learning import learning_of, windows
 from templora_cli.novel.task import Goal, NovelTask
@@ -126,7 +127,7 @@ def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.Language
     compute_alike(device, strictly=True)
     base = synthetic.load(shape, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
-    module, adapter = loading.with_adapter(base, config.train, config.seed)
+    module, adapter = with_adapter(base, config.train, config.seed)
     quantize = "nf4" if base.is_loaded_in_4bit else "none"
     return loading.LanguageModel(
         *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),

@@ -24,14 +24,17 @@ class EagerBackend:
     ) -> Iterator[TokenOut]:
         """See `Backend.decode`."""
         self.module.eval()
-        ids, fresh, cache = list(prompt), list(prompt), None
+        ids, read, cache = list(prompt), 0, None
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
+            fresh = ids[read:]
             # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
             with torch.no_grad():
-                logits, cache = logits_at(self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True)
-            fresh = [sampler.draw(ids, logits[-1])]
-            ids += fresh
-            yield TokenOut(fresh[0], logits[-1])
+                logits, cache = logits_at(
+                    self.module, fresh, [len(fresh) - 1], cache=cache, use_cache=True, start=read
+                )
+            read = 0 if cache is None else len(ids)
+            ids.append(sampler.draw(ids, logits[-1]))
+            yield TokenOut(ids[-1], logits[-1])
 
     def chunk_begins(self) -> None:
         """Nothing is kept: the cache is rebuilt from the prompt each time."""

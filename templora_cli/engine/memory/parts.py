@@ -93,7 +93,7 @@ def _decoding(book: Book, backend: BackendKind) -> Parts:
     each, taken = book.room.bytes_each, backend.memory(book.shape, book.tokens, book.room.bytes_each)
     parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
     if book.quantize == "nf4":
-        rows, columns = max(book.shape.linears, key=lambda linear: linear[0] * linear[1])
+        rows, columns = max(book.shape.quantized, key=lambda linear: linear[0] * linear[1])
         parts["unpacked layer"] = _since("decode", rows * columns * each)
     return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
 
@@ -134,13 +134,13 @@ def _training(book: Book) -> Parts:
 
 
 def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
-    """Linear layers but the output head are quantised, the rest is held in what is computed in."""
-    linear = sum(rows * columns for rows, columns in shape.linears)
+    """Those layers that can be are quantised, the rest is held in what is computed in."""
+    linear = sum(rows * columns for rows, columns in shape.quantized)
     rest = (shape.parameters - linear) * each
     if quantize == "nf4":  # a scale of 8 bits for each 64 weights, and one of 32 for each 256 of those
         return rest + linear // 2 + linear // 64 + FLOAT * linear // (64 * 256)
     if quantize == "int8":
-        return rest + linear + FLOAT * sum(rows for rows, _ in shape.linears)
+        return rest + linear + FLOAT * sum(rows for rows, _ in shape.quantized)
     return shape.parameters * each
 
 

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.determinism import compute_alike
 from templora_cli.engine.kernels.families import FAMILIES
+from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
-from templora_cli.engine.training.lean import make_lean
+from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
+from templora_cli.engine.models.prequantized import held_as
+from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
+from templora_cli.engine.models.support import LIST, read_config, require_support
 from templora_cli.errors import TemploraError
-
-ADAPTER = "default"
-"""The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
 
 
 @dataclass
@@ -71,37 +71,22 @@ class LanguageModel:
 def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
     """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
 
-    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
-    nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
-    here: `planner.settle` chooses before.
+    Of a model that sees or hears too only the language part is loaded, where transformers has a class for it.
+    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes nothing at
+    first) on `adapted_layers`. `gradient_checkpointing = "auto"` is off here: `planner.settle` chooses it.
 
-    Raises TemploraError: no such device, unknown architecture, an allocation that failed, damaged files.
-    What cannot fit is refused before, by `planner.settle`.
+    Raises TemploraError: a model that cannot be written with, no such device, an allocation that failed,
+    damaged files. What cannot fit is refused before, by `planner.settle`.
     """
+    said = read_config(folder)
+    require_support(said, config.name)
     device = device_of(config.device)
-    quantize = config.quantize
-    if quantize == "auto":
-        quantize = "nf4" if device.type == "cuda" else "none"
-    dtype = dtype_of(device)
-    for file in folder.glob("*.safetensors"):
-        _require_whole(file)
-    compute_alike(device, strictly=_model_type(folder) in FAMILIES)
-    with _quiet_libraries(), readable_errors(folder):
+    quantize = held_as(said, config.quantize, device.type, config.name)
+    with quiet_libraries(), readable_errors(folder):
+        language = language_in(folder)
+        compute_alike(device, strictly=language.config.model_type in FAMILIES)
         tokenizer = _tokenizer(folder)
-        module, loading = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=_quantization(quantize, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
-            raise TemploraError(
-                f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
-            )
+        module = _base(folder, language, quantize, device)
         parameters = module.num_parameters()  # knows how many weights a byte of 4-bit ones holds
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
@@ -113,42 +98,67 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         tokenizer,
         adapter,
         quantize,
-        str(dtype).removeprefix("torch."),
+        str(dtype_of(device)).removeprefix("torch."),
         fingerprint(folder),
         parameters,
         getattr(module.config.get_text_config(), "max_position_embeddings", None),
     )
 
 
+def language_in(folder: Path) -> Language:
+    """What of the model in `folder` is loaded. Raises TemploraError where none of it writes text."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    language = language_of(config)
+    if language is None:
+        raise TemploraError(f"{folder} (architecture {config.model_type}) is no model that writes text", LIST)
+    return language
+
+
+def _base(folder: Path, language: Language, quantize: str, device: torch.device) -> Any:
+    """The transformers model in `folder`. Raises TemploraError where weights of it are missing or damaged."""
+    weights = [name for file in sorted(folder.glob("*.safetensors")) for name in names_in(file)]
+    config, dtype = language.config, dtype_of(device)
+    comes, quantization = getattr(config, "quantization_config", None), None
+    if language.may_tie and not any(HEAD in name for name in weights):
+        config.tie_word_embeddings = True
+    names = renamed(made_empty(language), weights) if language.alone else {}
+    if comes:
+        config.quantization_config = as_it_comes(comes, names, dtype)
+    elif quantize != "none":
+        quantization = quantization_of(made_empty(language), quantize, dtype)
+    module, loading = language.auto.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=quantization,
+        key_mapping=names or None,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
+        raise TemploraError(
+            f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
+        )
+    return module
+
+
+def made_empty(language: Language) -> Any:
+    """The transformers model without weights."""
+    with torch.device("meta"):
+        return language.auto.from_config(language.config, trust_remote_code=False)
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer alone of the model in `folder`. Raises TemploraError where it cannot be loaded."""
-    with _quiet_libraries(), readable_errors(folder):
+    with quiet_libraries(), readable_errors(folder):
         return _tokenizer(folder)
 
 
 def _tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """A transformers model inside a PEFT model, and the matrices that learn (see `load`)."""
-    lora = LoraConfig(
-        r=train.rank,
-        lora_alpha=train.alpha,
-        lora_dropout=train.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    make_lean(model)
-    if train.gradient_checkpointing == "on":
-        # Renamed in transformers 5.23; the old name goes in 6.
-        enable = getattr(module, "activation_checkpointing_enable", None)
-        (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
-    named = model.named_parameters()
-    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
 
 
 def device_of(wanted: str) -> torch.device:
@@ -167,33 +177,26 @@ def dtype_of(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _quantization(quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if quantize == "nf4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return BitsAndBytesConfig(load_in_8bit=True) if quantize == "int8" else None
+def names_in(file: Path) -> list[str]:
+    """The names of the weights in a safetensors file.
 
-
-def _require_whole(file: Path) -> None:
-    """Refuse a safetensors file whose header and length do not go together."""
+    Raises TemploraError where its header and its length do not go together.
+    """
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
         if size > 100_000_000 or size > file.stat().st_size:
             raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
         try:
-            tensors = [t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"]
-            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+            tensors = {name: t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"}
+            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
             raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
     if end != file.stat().st_size:
         raise TemploraError(
             f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
         )
+    return list(tensors)
 
 
 def _pull_again(folder: Path) -> str:
@@ -242,7 +245,7 @@ def _model_type(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """No progress bars or advice of the libraries on the user's screen."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

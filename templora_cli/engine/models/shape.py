@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from templora_cli.engine.kernels.families import has_plain_head
-from templora_cli.engine.models.loading import readable_errors
+from templora_cli.engine.models.adapter import adapted_layers
+from templora_cli.engine.models.loading import language_in, made_empty, readable_errors
+from templora_cli.engine.models.quantizing import quantized_layers
+from templora_cli.engine.models.support import read_config, require_support
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Shape:
     """Heads of keys and values."""
     head_size: int
     linears: tuple[tuple[int, int], ...]
-    """(out, in) of every linear layer but the output head: those that get an adapter."""
+    """(out, in) of every layer that gets an adapter: the linear ones but the output head."""
+    quantized: tuple[tuple[int, int], ...]
+    """(out, in) of every layer whose weights are in 4 or 8 bits where the model is quantised."""
     norms: int
     """In each layer, over `hidden`."""
     head_norms: bool
@@ -58,29 +61,22 @@ class Shape:
         return sum(columns for _, columns in self.linears) // self.layers
 
 
-def shape_of(folder: Path) -> Shape:
-    """The shape of the model in `folder`, of which config.json is enough.
+def shape_of(folder: Path, name: str = "this model") -> Shape:
+    """The shape of the model in `folder`, of which config.json is enough; `name` is what the user calls it.
 
-    Raises TemploraError where transformers cannot make a causal language model of it.
+    Raises TemploraError where it cannot be written with.
     """
+    said = read_config(folder)
+    require_support(said, name)
     with readable_errors(folder):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):
-            module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        return _shape(module, config, folder)
+        language = language_in(folder)
+        return _shape(made_empty(language), language.config, folder)
 
 
 def _shape(module: Any, config: Any, folder: Path) -> Shape:
     text = config.get_text_config()
     hidden, heads = text.hidden_size, getattr(text, "num_attention_heads", None) or 1
-    head = module.get_output_embeddings()
     modules = dict(module.named_modules())
-    linears = []
-    for linear in modules.values():
-        if isinstance(linear, nn.Linear) and linear is not head:
-            linears.append((linear.out_features, linear.in_features))
-        elif isinstance(linear, Conv1D):  # GPT-2's, which is a linear layer on its side
-            linears.append((linear.weight.shape[1], linear.weight.shape[0]))
     norms = sum(
         _is_norm(norm) and sum(weight.numel() for weight in norm.parameters()) in (hidden, 2 * hidden)
         for norm in modules.values()
@@ -97,7 +93,8 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         heads=heads,
         groups=getattr(text, "num_key_value_heads", None) or heads,
         head_size=getattr(text, "head_dim", None) or hidden // heads,
-        linears=tuple(linears),
+        linears=tuple(map(_size, adapted_layers(module).values())),
+        quantized=tuple(map(_size, quantized_layers(module).values())),
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
@@ -105,6 +102,13 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
         config=config,
     )
+
+
+def _size(layer: Any) -> tuple[int, int]:
+    """(out, in)"""
+    if isinstance(layer, Conv1D):  # GPT-2's, which is a linear layer on its side
+        return layer.weight.shape[1], layer.weight.shape[0]
+    return layer.out_features, layer.in_features
 
 
 def _widest(sizes: int | Sequence[int] | None) -> int | None:

@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from templora_cli.engine.kernels.families import has_plain_head
+
+SILENT = ("recurrent_gemma",)
+"""Architectures that fill a cache which they are given, and return none."""
+CACHES = ("past_key_values", "cache_params", "state")
+"""What forward passes of transformers call that which is kept of earlier tokens, the usual one first."""
 
 
 def logits_at(
@@ -20,20 +26,32 @@ def logits_at(
     *,
     cache: Any = None,
     use_cache: bool = False,
+    start: int = 0,
 ) -> tuple[Tensor, Any]:
-    """Logits [places, V] that follow those of `ids`, and the key-value cache (None without one).
+    """Logits [places, V] that follow those of `ids`, and what is kept of the tokens so far (None without).
 
-    `cache` holds what came before `ids`. Architectures that cannot keep back logits compute them all.
+    `cache` holds the `start` tokens that came before `ids`. Architectures that cannot keep back logits
+    compute them all, and those that keep nothing of earlier tokens return None for the cache.
     """
-    wanted = torch.tensor(list(places), device=_device(module))
-    keeps = "logits_to_keep" in inspect.signature(_base(module).forward).parameters
+    base, device = _base(module), _device(module)
+    takes = inspect.signature(base.forward).parameters
+    wanted = torch.tensor(list(places), device=device)
+    asked: dict[str, Any] = {"logits_to_keep": wanted} if "logits_to_keep" in takes else {}
+    kept = next((name for name in CACHES if name in takes), None)
+    if use_cache and kept is not None:
+        if cache is None and kept == "past_key_values" and base.config.model_type in SILENT:
+            cache = DynamicCache(config=base.config)
+        asked[kept] = cache
+    if start and "position_ids" in takes:  # some count from 0 each time
+        asked["position_ids"] = torch.arange(start, start + len(ids), device=device)[None]
     out = module(
-        input_ids=torch.tensor([list(ids)], device=_device(module)),
-        past_key_values=cache,
-        use_cache=use_cache,
-        **({"logits_to_keep": wanted} if keeps else {}),
+        input_ids=torch.tensor([list(ids)], device=device),
+        use_cache=use_cache and kept is not None,
+        **asked,
     )
-    return out.logits[0] if keeps else out.logits[0, wanted], out.past_key_values if use_cache else None
+    if use_cache and kept is not None:
+        cache = getattr(out, kept, cache)
+    return out.logits[0] if "logits_to_keep" in takes else out.logits[0, wanted], cache if use_cache else None
 
 
 def hidden_at(module: nn.Module, ids: Sequence[int], places: Sequence[int]) -> Tensor:

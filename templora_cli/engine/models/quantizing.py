@@ -1,0 +1,68 @@
+"""Which weights of a model are quantised while it is loaded, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from templora_cli.engine.models.adapter import READ_DIRECTLY
+
+
+def quantized_layers(module: Any) -> dict[str, nn.Module]:
+    """The layers of a model, still unquantised, whose weights would be quantised, by their names.
+
+    All linear ones but the output head and those that must stay as they are.
+    """
+    kept = _left_alone(module)
+    return {
+        name: layer
+        for name, layer in module.named_modules()
+        if (type(layer) is nn.Linear or isinstance(layer, Conv1D)) and should_convert_module(name, kept)
+    }
+
+
+def quantization_of(module: Any, quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """What quantises a model that is still empty as "nf4" or "int8", to compute in `dtype`."""
+    if quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_left_alone(module))
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=_left_alone(module),
+    )
+
+
+def as_it_comes(said: Any, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
+    """What a configuration says of weights that come quantised, for a model that is loaded to compute in
+    `dtype`; `names` as in `language.renamed`.
+    """
+    made = dict(said if isinstance(said, Mapping) else said.to_dict())
+    if made.get("quant_method") in ("fp8", "mxfp4"):
+        return {**made, "dequantize": True}
+    made["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
+    if kept := made.get("llm_int8_skip_modules"):
+        made["llm_int8_skip_modules"] = [_renamed(name, names) for name in kept]
+    return made
+
+
+def _left_alone(module: Any) -> list[str]:
+    """Names, or ends of names, of layers whose weights are not quantised."""
+    direct = READ_DIRECTLY.get(module.config.model_type, ())
+    precise = getattr(module, "_keep_in_fp32_modules", None) or ()
+    return sorted({*get_keys_to_not_convert(module), *precise, *direct})
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    for pattern, new in names.items():
+        name = re.sub(pattern, new, f"{name}.").removesuffix(".")
+    return name
