@@ -183,7 +183,7 @@ def _rendered(tokenizer: Any, said: list[dict[str, str]], *, prompt: bool) -> st
     first, *others = said
     merged = {"role": "user", "content": f"{SYSTEM}\n\n{first['content']}"}
     for messages in ([{"role": "system", "content": SYSTEM}, *said], [merged, *others]):
-        text = render_chat(tokenizer, messages, tokenize=False, add_generation_prompt=prompt)
+        text = render_chat(tokenizer, messages, prompt=prompt)
         if text is not None and SYSTEM in text:
-            return str(text)
+            return text
     return None

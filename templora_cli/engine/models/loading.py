@@ -27,6 +27,7 @@ from templora_cli.engine.models.language import HEAD, Language, language_of, ren
 from templora_cli.engine.models.prequantized import held_as
 from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
 from templora_cli.engine.models.support import LIST, read_config, require_support
+from templora_cli.engine.models.thoughts import is_thought_tag
 from templora_cli.errors import TemploraError
 
 
@@ -56,8 +57,9 @@ class LanguageModel:
 
     @property
     def banned_tokens(self) -> Sequence[int]:
-        """End of text, chat markers and the other special tokens: prose holds none of them."""
-        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        """End of text, chat markers, tags of thoughts and other special tokens: prose holds none of them."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {i for i, token in added if token.special or is_thought_tag(token.content)}
         ends = self.module.generation_config.eos_token_id
         special.update([ends] if isinstance(ends, int) else ends or [])
         return sorted(special.union(self.tokenizer.all_special_ids))

@@ -109,7 +109,7 @@ def test_an_architecture_that_nobody_knows(copy: Path) -> None:
 
 def test_an_architecture_that_is_no_language_model(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
-    assert "architecture vit) cannot be loaded" in load_error(copy).message
+    assert "architecture vit) is a model of pictures" in load_error(copy).message
 
 
 def test_code_of_the_repository_is_not_run(copy: Path) -> None:
