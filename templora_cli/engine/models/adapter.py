@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from templora_cli.errors import TemploraError
 ADAPTER = "default"
 """The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
 LINEAR = (nn.Linear, Conv1D, Linear4bit, Linear8bitLt)
-"""Types of layers that an adapter goes on. What is derived from them may put out something else."""
+"""Types of layers that an adapter goes on."""
+NO_MATRIX = re.compile("Router|Grouped")
+"""In the names of classes that are derived from them, and do not put out the product of a matrix alone."""
 READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "mamba": ("x_proj", "dt_proj", "out_proj"),
     "falcon_mamba": ("x_proj", "dt_proj", "out_proj"),
@@ -42,8 +45,9 @@ def adapted_layers(module: Any) -> dict[str, nn.Module]:
     return {
         name: layer
         for name, layer in module.named_modules()
-        if type(layer) in LINEAR
+        if isinstance(layer, LINEAR)
         and layer is not head
+        and not NO_MATRIX.search(type(layer).__name__)
         and name.startswith(inside)
         and name.rpartition(".")[2] not in direct
         and not any(part in TOWERS for part in name.split("."))

@@ -10,6 +10,9 @@ from typing import Any
 
 HEAD = "lm_head."
 """What the names of the output head's weights hold."""
+ENTWINED = ("kimi_k25", "minimax_m3_vl", "qianfan_ocr")
+"""Architectures whose language part has names of its own in their folders, which transformers knows only for
+the whole."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ def language_of(config: Any) -> Language | None:
     if config.is_encoder_decoder:
         return None
     text = config.get_text_config(decoder=True)
-    if text is not config and text.model_type in writers:
+    if text is not config and text.model_type in writers and config.model_type not in ENTWINED:
         part = copy.deepcopy(text)
         if (said := getattr(config, "quantization_config", None)) is not None:
             part.quantization_config = said
-        return Language(part, AutoModelForCausalLM, True, bool(config.tie_word_embeddings))
+        return Language(part, AutoModelForCausalLM, True, bool(getattr(config, "tie_word_embeddings", False)))
     if config.model_type in writers:
         return Language(config, AutoModelForCausalLM, alone=text is not config)
     if config.model_type in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
@@ -56,7 +59,7 @@ def renamed(module: Any, names: Collection[str]) -> dict[str, str]:
     embedding = module.get_input_embeddings()
     here = next(name for name, part in module.named_modules() if part is embedding)
     trunk, _, last = here.rpartition(".")
-    found = [name for name in names if name.endswith(f"{last}.weight")]
+    found = [name for name in names if re.search(rf"(^|\.){re.escape(last)}\.weight$", name)]
     mapping = {
         f"^{re.escape(name.removesuffix('weight'))}": "lm_head."
         for name in names

@@ -27,6 +27,12 @@ TABLES = {
 APART = {
     "bert-generation": EITHER_WAY,
     "xlnet": EITHER_WAY,
+    "blip": "describes pictures and cannot go on with a text",
+    "diffusion_gemma": "writes blocks of text at once, not one word after the other",
+    "evolla": "is a model of proteins, not of text",
+    "git": "describes pictures and cannot go on with a text",
+    "paligemma": "answers questions about pictures and reads a text in both directions",
+    "pi0": "moves robots and writes no text",
     "gemma4_assistant": "only drafts for another model",
     "gemma4_unified_assistant": "only drafts for another model",
     "moshi": "is a model of speech, not of text",

@@ -28,7 +28,7 @@ def open_tags(text: str) -> list[str]:
     opened: list[str] = []
     for found in _TAG.finditer(text):
         tag = found[0]
-        if opened and (tag in _closings(opened[-1]) or _is_channel(tag) and _is_channel(opened[-1])):
+        if opened and (tag in _closings(opened[-1]) or (_is_channel(tag) and _is_channel(opened[-1]))):
             opened.pop()
         if re.search(_WORD, tag, re.IGNORECASE) and not _closes(tag):
             opened.append(tag)
