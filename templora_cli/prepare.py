@@ -176,8 +176,10 @@ def prepare(
         config = settings(config, request.kind)
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
+    from templora_cli.engine.models.support import read_config, require_support
 
     folder = find_model(config, notify)
+    require_support(read_config(folder), config.model.name)
     new = request.new_session(load_tokenizer(folder), config)
     if new.kind not in engine.kinds:
         raise ValueError(f"{new.kind} is no kind of task that this engine knows")
@@ -206,7 +208,8 @@ def load_fitting(
     from templora_cli.engine.models.shape import shape_of
 
     room = engine.room(config.model.device)
-    plan = settle(shape_of(folder), config, room, header=header, chunk=chunk, hint=hint)
+    shape = shape_of(folder, config.model.name)
+    plan = settle(shape, config, room, header=header, chunk=chunk, hint=hint)
     if plan.is_tight:
         taken, there = gigabytes(plan.peak), gigabytes(plan.available)
         told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"

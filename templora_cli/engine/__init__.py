@@ -1,6 +1,6 @@
 """The model room: finding and loading models, how a token is drawn, the loss, and the backends.
 
-Importing this package sets three environment variables and glibc's allocator, so it has to come before
+Importing this package sets four environment variables and glibc's allocator, so it has to come before
 torch does.
 """
 
@@ -19,6 +19,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # cuBLAS is deterministic only with a workspace of fixed size; read when its handle is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+# No code of a hub is run: transformers would fetch kernels from one where the package for that is installed.
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 # It advises, whenever it is imported, to install kernels from a hub.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from templora_cli.engine.decoding.base import Backend
     from templora_cli.engine.models.shape import Shape
 
+FLOAT = 4
+"""Bytes of float32, in which recurrent layers keep their state."""
 HALF = 2
 """Bytes of bfloat16, in which the int8 backend keeps keys and values."""
 COMPILER = 100_000_000
@@ -134,7 +136,15 @@ class Eager(BackendKind):
 
     def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        return DecodingMemory({"cache": _cache_bytes(shape, tokens, each, sliding=True)})
+        cache, windows = shape.cache, shape.windows
+        if len(windows) != len(cache.each):
+            windows = (None,) * len(cache.each)
+        # A layer with a window keeps no more than that.
+        kept = sum(
+            min(tokens, window or tokens) * numbers
+            for window, numbers in zip(windows, cache.each, strict=True)
+        )
+        return DecodingMemory({"cache": kept * each + cache.state * FLOAT})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
@@ -179,7 +189,6 @@ def _in_blocks(tokens: int) -> int:
     return -(-tokens // BLOCK) * BLOCK
 
 
-def _cache_bytes(shape: Shape, tokens: int, each: int, *, sliding: bool = False) -> int:
-    """Keys and values; `sliding` says that a layer with a window keeps no more than that."""
-    places = sum(min(tokens, window) if sliding and window else tokens for window in shape.windows)
-    return 2 * places * shape.groups * shape.head_size * each
+def _cache_bytes(shape: Shape, tokens: int, each: int) -> int:
+    """Keys and values, as many in each layer."""
+    return 2 * tokens * shape.layers * shape.groups * shape.head_size * each

@@ -93,8 +93,8 @@ def _decoding(book: Book, backend: BackendKind) -> Parts:
     each, taken = book.room.bytes_each, backend.memory(book.shape, book.tokens, book.room.bytes_each)
     parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
     if book.quantize == "nf4":
-        rows, columns = max(book.shape.quantized, key=lambda linear: linear[0] * linear[1])
-        parts["unpacked layer"] = _since("decode", rows * columns * each)
+        largest = max((rows * columns for rows, columns in book.shape.quantized), default=0)
+        parts["unpacked layer"] = _since("decode", largest * each)
     return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
 
 
@@ -153,7 +153,17 @@ def _forward_bytes(shape: Shape, tokens: int, each: int, lean: bool) -> int:
     wide = 3 if lean else 5
     mlp = 2 * shape.hidden + wide * shape.intermediate
     attention = 2 * shape.hidden + wide * shape.heads * shape.head_size
-    return tokens * each * max(mlp, attention) + _mask_bytes(shape, tokens, each)
+    widest = max(mlp * each, attention * each, *_block_bytes(shape, each))
+    return tokens * widest + _mask_bytes(shape, tokens, each)
+
+
+def _block_bytes(shape: Shape, each: int) -> tuple[int, int]:
+    """What a recurrent block and one of experts keep of a token for their backward passes.
+
+    Without gradients not all of it is there at once; how much is was not measured.
+    """
+    recurrent, experts = (kept.numbers * each + kept.exact for kept in (shape.recurrent, shape.experts))
+    return recurrent, experts
 
 
 def _mask_bytes(shape: Shape, tokens: int, each: int) -> int:
@@ -173,7 +183,10 @@ def _step(book: Book, how: LearningConfig) -> StepMemory:
     shape, each = book.shape, book.room.bytes_each
     tokens = _trained_tokens(book, how)
     layer, backward = layer_bytes(book, tokens), _backward_bytes(book, tokens)
-    kept = shape.layers * layer
+    recurrent, experts = _block_bytes(shape, each)
+    blocks = shape.recurrent.layers * recurrent + shape.experts.layers * experts
+    kept = shape.layers * layer + tokens * blocks
+    layer += tokens * (recurrent + experts)
     if book.config.train.gradient_checkpointing == "on":
         kept, backward = shape.layers * tokens * shape.hidden * each, layer + backward
     sizes = StepSizes(
@@ -191,11 +204,13 @@ def _step(book: Book, how: LearningConfig) -> StepMemory:
 
 def _backward_bytes(book: Book, tokens: int) -> int:
     """What a layer's backward pass makes beside what is kept for it."""
-    return 4 * tokens * book.shape.intermediate * book.room.bytes_each
+    shape, each = book.shape, book.room.bytes_each
+    return tokens * max(4 * shape.intermediate * each, *_block_bytes(shape, each))
 
 
 def layer_bytes(book: Book, tokens: int) -> int:
-    """What one layer keeps for its backward pass: the base is frozen, so only what leads to the adapter.
+    """What one layer of attention and an MLP keeps for its backward pass: the base is frozen, so only what
+    leads to the adapter.
 
     A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
     bits a copy of both matrices. With dropout it keeps which numbers of its input were left, a byte each.
@@ -206,6 +221,7 @@ def layer_bytes(book: Book, tokens: int) -> int:
     # On a CPU the keys and values of a group are copied for each of its heads.
     attention = 2 * queries + 2 * (queries if room.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
+    wide = wide * (shape.layers - shape.experts.layers) // shape.layers  # others have experts in its place
     numbers = attention + 3 * wide  # gate, its activation, up
     numbers += config.train.rank * shape.linears_each
     # Gemma's norms are not lean.

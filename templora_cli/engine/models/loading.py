@@ -6,6 +6,7 @@ Weights are read from safetensors only and no code of a model repository is run.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,10 +25,12 @@ from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
 from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
-from templora_cli.engine.models.prequantized import held_as
+from templora_cli.engine.models.prequantized import held_as, shown
 from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
 from templora_cli.engine.models.support import LIST, read_config, require_support
 from templora_cli.engine.models.thoughts import is_thought_tag
+from templora_cli.engine.training.forward import logits_at
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
 
 
@@ -94,6 +97,8 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
             module, adapter = with_adapter(module, train, seed)
+        if language.config.model_type not in FAMILIES:
+            _require_runs(module, f"{shown(config.name)} (architecture {language.config.model_type})")
     module.eval()
     return LanguageModel(
         module,
@@ -145,6 +150,28 @@ def _base(folder: Path, language: Language, quantize: str, device: torch.device)
             f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
         )
     return module
+
+
+def _require_runs(module: Any, name: str) -> None:
+    """Refuse a model of an architecture that is not known by heart, and does not compute a few tokens.
+
+    Raises TemploraError: rather now than in the middle of a chunk.
+    """
+    try:
+        module.eval()
+        with torch.no_grad():
+            _, cache = logits_at(module, [0, 1, 2], [2], use_cache=True)
+            if cache is not None:
+                logits_at(module, [3], [0], cache=cache, use_cache=True, start=3)
+        if any(p.requires_grad for p in module.parameters()):
+            module.train()
+            with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
+                chunk_nll(module, [0], [1, 2]).mean().backward()  # type: ignore[no-untyped-call]
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever its own code or a kernel raises
+        raise TemploraError(f"{name} cannot be written with: {_first_line(error)}", LIST) from error
+    module.zero_grad()
 
 
 def made_empty(language: Language) -> Any:
@@ -230,11 +257,13 @@ def readable_errors(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged folder comes out as anything, from TypeError to SafetensorError
         kind = _model_type(folder)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TemploraError(
-            f"the model in {folder} (architecture {kind}) cannot be loaded: {reason[:300]}",
-            "templora models list shows models that work",
+            f"the model in {folder} (architecture {kind}) cannot be loaded: {_first_line(error)}", LIST
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _model_type(folder: Path) -> str:
@@ -248,7 +277,10 @@ def _model_type(folder: Path) -> str:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No progress bars or advice of the libraries on the user's screen."""
+    """No progress bars or advice of the libraries on the user's screen, unless TEMPLORA_DEBUG is set."""
+    if os.environ.get("TEMPLORA_DEBUG"):
+        yield
+        return
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

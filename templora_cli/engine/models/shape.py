@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from templora_cli.engine.kernels.families import has_plain_head
+from templora_cli.engine.kernels.families import FAMILIES, has_plain_head
 from templora_cli.engine.models.adapter import adapted_layers
 from templora_cli.engine.models.loading import language_in, made_empty, readable_errors
+from templora_cli.engine.models.measured import (
+    Cache,
+    Kept,
+    are_experts,
+    cache_of,
+    experts_kept,
+    recurrent_kept,
+)
 from templora_cli.engine.models.quantizing import quantized_layers
 from templora_cli.engine.models.support import read_config, require_support
+
+NOTHING = Kept(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,14 @@ class Shape:
     """Are queries and keys normed?"""
     windows: tuple[int | None, ...]
     """How many tokens each layer sees; None for all of them."""
+    cache: Cache
+    """What it keeps of the tokens so far where transformers computes it."""
+    recurrent: Kept
+    """What its recurrent layers keep for their backward passes."""
+    experts: Kept
+    """What its experts do."""
+    expert_weights: int
+    """How many weights its experts have, among `parameters`."""
     plain_head: bool
     """Can the loss be taken in slices of the logits?"""
     tokenizer_bytes: int
@@ -75,33 +94,62 @@ def shape_of(folder: Path, name: str = "this model") -> Shape:
 
 def _shape(module: Any, config: Any, folder: Path) -> Shape:
     text = config.get_text_config()
-    hidden, heads = text.hidden_size, getattr(text, "num_attention_heads", None) or 1
+    hidden, heads = text.hidden_size, _said(text, "num_attention_heads") or 1
     modules = dict(module.named_modules())
     norms = sum(
         _is_norm(norm) and sum(weight.numel() for weight in norm.parameters()) in (hidden, 2 * hidden)
         for norm in modules.values()
     )
     layers = text.num_hidden_layers
+    groups = _said(text, "num_key_value_heads") or heads
+    head_size = _said(text, "head_dim") or hidden // heads
     tokenizer = folder / "tokenizer.json"
-    return Shape(
+    shape = Shape(
         model_type=config.model_type,
         parameters=module.num_parameters(),
         vocabulary=text.vocab_size,
         hidden=hidden,
-        intermediate=_widest(getattr(text, "intermediate_size", None)) or 4 * hidden,
+        intermediate=_widest(_said(text, "intermediate_size")) or 4 * hidden,
         layers=layers,
         heads=heads,
-        groups=getattr(text, "num_key_value_heads", None) or heads,
-        head_size=getattr(text, "head_dim", None) or hidden // heads,
+        groups=groups,
+        head_size=head_size,
         linears=tuple(map(_size, adapted_layers(module).values())),
         quantized=tuple(map(_size, quantized_layers(module).values())),
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
+        cache=Cache((2 * groups * head_size,) * layers, 0),
+        recurrent=NOTHING,
+        experts=NOTHING,
+        expert_weights=sum(map(_weights, filter(are_experts, modules.values()))),
         plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
         config=config,
     )
+    return shape if config.model_type in FAMILIES else _measured(shape, module.to(torch.bfloat16))
+
+
+def _measured(shape: Shape, module: Any) -> Shape:
+    """With what is not known of an architecture, but can be measured of an empty model of it."""
+    return replace(
+        shape,
+        cache=cache_of(module) or shape.cache,
+        recurrent=recurrent_kept(module) or NOTHING,
+        experts=experts_kept(module) or NOTHING,
+    )
+
+
+def _said(text: Any, name: str) -> Any:
+    """What a configuration says; None where it says nothing, or another thing for each layer."""
+    try:
+        return getattr(text, name, None)
+    except Exception:  # transformers' own, for what differs from layer to layer
+        return None
+
+
+def _weights(block: nn.Module) -> int:
+    return sum(weight.numel() for weight in block.parameters(recurse=False) if weight.dim() == 3)
 
 
 def _size(layer: Any) -> tuple[int, int]:
