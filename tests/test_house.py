@@ -48,6 +48,8 @@ TABLE: dict[str, set[str]] = {
     "engine.models.language": {"transformers"},
     "engine.models.support": {"transformers"},
     "engine.models.adapter": {"torch", "transformers", "peft", "bitsandbytes"},
+    "engine.models.measured": {"torch"},
+    "engine.models.experts": {"torch", "transformers", "bitsandbytes"},
     "engine.models.quantizing": {"torch", "transformers"},
     "engine.models": {"torch", "transformers"},
     "engine.decoding.base": {"torch"},

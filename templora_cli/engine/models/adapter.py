@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,7 +40,8 @@ TOWERS = ("embed_tokens_extend",)
 def adapted_layers(module: Any) -> dict[str, nn.Module]:
     """The layers of a transformers model that get an adapter, by their names.
 
-    All linear ones of its language part but the output head and those that are read past it.
+    All linear ones of its language part but the output head and those that are read past the layer. Experts
+    of a mixture are no layers but one tensor, and get none.
     """
     head, direct = module.get_output_embeddings(), READ_DIRECTLY.get(module.config.model_type, ())
     inside = language_part(module)
@@ -62,6 +65,21 @@ def language_part(module: Any) -> str:
     return next((f"{name}." for name, part in module.named_modules() if part is decoder and name), "")
 
 
+@contextmanager
+def _of_no_kind(config: Any) -> Iterator[None]:
+    """Inside it PEFT knows the layers by their names alone.
+
+    In mixtures of experts it would take those of a shared expert for the experts of transformers 4, and adapt
+    all of them: with matrices of a billion numbers, and products as large as the model.
+    """
+    kind = config.model_type
+    config.model_type = "unknown"
+    try:
+        yield
+    finally:
+        config.model_type = kind
+
+
 def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """A transformers model inside a PEFT model, and the matrices that learn (see `loading.load`).
 
@@ -82,7 +100,8 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     )
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = get_peft_model(module, lora, adapter_name=ADAPTER)
+        with _of_no_kind(module.config):
+            model = get_peft_model(module, lora, adapter_name=ADAPTER)
     make_lean(model)
     if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.

@@ -24,6 +24,7 @@ from templora_cli.engine.determinism import compute_alike
 from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
+from templora_cli.engine.models.experts import METHOD, Nf4Config, packed_weights
 from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
 from templora_cli.engine.models.prequantized import held_as, shown
 from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
@@ -92,7 +93,8 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
         compute_alike(device, strictly=language.config.model_type in FAMILIES)
         tokenizer = _tokenizer(folder)
         module = _base(folder, language, quantize, device)
-        parameters = module.num_parameters()  # knows how many weights a byte of 4-bit ones holds
+        # It knows how many weights a byte of 4-bit ones holds.
+        parameters = module.num_parameters() + packed_weights(module)
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
@@ -133,6 +135,7 @@ def _base(folder: Path, language: Language, quantize: str, device: torch.device)
         config.quantization_config = as_it_comes(comes, names, dtype)
     elif quantize != "none":
         quantization = quantization_of(made_empty(language), quantize, dtype)
+    computed = {"experts_implementation": METHOD} if isinstance(quantization, Nf4Config) else {}
     module, loading = language.auto.from_pretrained(
         folder,
         config=config,
@@ -144,6 +147,7 @@ def _base(folder: Path, language: Language, quantize: str, device: torch.device)
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
+        **computed,
     )
     if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
         raise TemploraError(

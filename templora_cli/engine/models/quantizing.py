@@ -14,6 +14,7 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from templora_cli.engine.models.adapter import READ_DIRECTLY
+from templora_cli.engine.models.experts import Nf4Config, can_be_packed
 
 
 def quantized_layers(module: Any) -> dict[str, nn.Module]:
@@ -33,7 +34,8 @@ def quantization_of(module: Any, quantize: str, dtype: torch.dtype) -> BitsAndBy
     """What quantises a model that is still empty as "nf4" or "int8", to compute in `dtype`."""
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_left_alone(module))
-    return BitsAndBytesConfig(
+    kind = Nf4Config if any(map(can_be_packed, module.modules())) else BitsAndBytesConfig
+    return kind(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
