@@ -210,6 +210,8 @@ def load_fitting(
     room = engine.room(config.model.device)
     shape = shape_of(folder, config.model.name)
     plan = settle(shape, config, room, header=header, chunk=chunk, hint=hint)
+    for note in plan.notes:
+        notify(Notice(note))
     if plan.is_tight:
         taken, there = gigabytes(plan.peak), gigabytes(plan.available)
         told = f"memory is tight: about {taken} of the {there} that are there; templora doctor has more"

@@ -136,11 +136,12 @@ def _training(book: Book) -> Parts:
 def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
     """Those layers that can be are quantised, the rest is held in what is computed in."""
     linear = sum(rows * columns for rows, columns in shape.quantized)
-    rest = (shape.parameters - linear) * each
     if quantize == "nf4":  # a scale of 8 bits for each 64 weights, and one of 32 for each 256 of those
-        return rest + linear // 2 + linear // 64 + FLOAT * linear // (64 * 256)
+        few = linear + shape.packed_experts
+        return (shape.parameters - few) * each + few // 2 + few // 64 + FLOAT * few // (64 * 256)
     if quantize == "int8":
-        return rest + linear + FLOAT * sum(rows for rows, _ in shape.quantized)
+        scales = FLOAT * sum(rows for rows, _ in shape.quantized)
+        return (shape.parameters - linear) * each + linear + scales
     return shape.parameters * each
 
 

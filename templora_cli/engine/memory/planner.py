@@ -13,11 +13,14 @@ from templora_cli.config import Config
 from templora_cli.engine.decoding.backends import able_backends
 from templora_cli.engine.memory.machine import Room
 from templora_cli.engine.memory.parts import PHASES, Book, Parts, Phase, parts_of
+from templora_cli.engine.models.prequantized import held_as
 from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
 
 USUAL_HEADER = 128
 """Tokens of the prompt beside the book, for the plan of no book in particular: few premises have more."""
+Change = tuple[str, Callable[[Config], Config]]
+"""Of the settings, and how it is asked for."""
 MARGIN = 0.15
 """How far a peak may lie from its plan."""
 
@@ -32,6 +35,8 @@ class Plan:
     backend: str
     room: Room
     parts: Parts
+    notes: tuple[str, ...] = ()
+    """Why it takes more than one would think."""
 
     def phase(self, name: Phase) -> int:
         """Bytes in use at the peak of a phase."""
@@ -95,7 +100,8 @@ def settle(
     most = ", ".join(f"{name} {gigabytes(size)}" for size, name in parts[:3])
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
-        f"{gigabytes(made.available)} are there on {room.device}",
+        f"{gigabytes(made.available)} are there on {room.device}"
+        + "".join(f"; {note}" for note in made.notes),
         hint or advice(shape, config, room, header=header, chunk=chunk),
     )
 
@@ -110,9 +116,10 @@ def advice(shape: Shape, config: Config, room: Room, *, header: int, chunk: int 
     half = max(8, config.decode.chunk_tokens // 2)
     context = min(config.decode.context_tokens, 2 * half)
     rank = max(1, config.train.rank // 4)
-    changes: list[tuple[str, Callable[[Config], Config]]] = [
+    quantized: Change = ("--quantize nf4", lambda c: replace(c, model=replace(c.model, quantize="nf4")))
+    changes: list[Change] = [
         ("--set gradient_checkpointing=auto", lambda c: _checkpointing(c, "on")),
-        ("--quantize nf4", lambda c: replace(c, model=replace(c.model, quantize="nf4"))),
+        *([] if shape.comes else [quantized]),
         (
             f"--set chunk_tokens={half} --set decode.context_tokens={context}",
             lambda c: replace(c, decode=replace(c.decode, chunk_tokens=half, context_tokens=context)),
@@ -138,11 +145,27 @@ def _checkpointing(config: Config, how: str) -> Config:
 
 
 def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> Plan:
-    quantize = config.model.quantize
-    if quantize == "auto":
-        quantize = "nf4" if room.device == "cuda" else "none"
+    quantize = held_as(shape.comes, config.model.quantize, room.device, config.model.name)
     able = able_backends(shape.config, room.device, quantize)
     # Another is asked for where that is "auto", or one that loading will refuse.
     backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
     parts = parts_of(Book(shape, config, room, chunk, header, quantize), backend)
-    return Plan(config, quantize, backend.name, room, parts)
+    return Plan(config, quantize, backend.name, room, parts, _notes(shape, quantize, room))
+
+
+def _notes(shape: Shape, quantize: str, room: Room) -> tuple[str, ...]:
+    """Why a model takes more than a user would think."""
+    stay = f"in {8 * room.bytes_each} bits"
+    if quantize == "none":
+        if shape.comes is None:
+            return ()
+        return (f"it comes quantised as {shape.comes.name}, and its weights are unpacked: they are {stay}",)
+    packed = shape.packed_experts if quantize == "nf4" else 0
+    notes = []
+    if shape.expert_weights > packed:
+        experts, weights = (f"{count / 1e9:.1f}" for count in (shape.expert_weights, shape.parameters))
+        why = "" if shape.packed_experts else f", as transformers computes them in {shape.model_type}"
+        notes.append(f"its experts, {experts} of {weights} billion weights, stay {stay} with {quantize}{why}")
+    if not shape.quantized:
+        notes.append(f"no layer of {shape.model_type} can be quantised: its weights stay {stay}")
+    return tuple(notes)

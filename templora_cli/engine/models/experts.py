@@ -37,7 +37,7 @@ def can_be_packed(block: nn.Module) -> bool:
 
 def packed_weights(module: nn.Module) -> int:
     """How many weights of a model are in experts that are packed."""
-    blocks = [part.packed for part in module.modules() if hasattr(part, "packed")]
+    blocks: list[dict[str, Packed]] = [getattr(part, "in_nf4", {}) for part in module.modules()]
     return sum(packed.shape.numel() for block in blocks for packed in block.values())
 
 
@@ -46,7 +46,7 @@ class Packed:
 
     def __init__(self, weights: Tensor) -> None:
         self.shape, self.dtype = weights.shape, weights.dtype
-        packed, states = zip(*map(self._packed, weights), strict=True)
+        packed, states = zip(*map(self._packed, weights.unbind()), strict=True)
         self.weights = torch.stack(packed)
         self.scales = torch.stack([state.absmax for state in states])
         self.seconds = torch.stack([state.state2.absmax for state in states])
@@ -117,14 +117,14 @@ def _expert(block: Any, number: int, x: Tensor) -> Tensor:
 
 
 def _product(block: Any, name: str, number: int, x: Tensor) -> Tensor:
-    y = _Product.apply(x, block.packed[name], number, block.is_transposed)  # type: ignore[no-untyped-call]
+    y = _Product.apply(x, block.in_nf4[name], number, block.is_transposed)  # type: ignore[no-untyped-call]
     if block.has_bias:
         y = y + getattr(block, f"{name}_bias")[number]
     return y  # type: ignore[no-any-return]
 
 
 @register_quantization_config(METHOD)
-class Nf4Config(BitsAndBytesConfig):
+class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]
     """bitsandbytes' NF4, and that of experts here."""
 
     def __init__(self, **settings: Any) -> None:
@@ -133,13 +133,13 @@ class Nf4Config(BitsAndBytesConfig):
 
 
 @register_quantizer(METHOD)
-class Nf4Quantizer(Bnb4BitHfQuantizer):
+class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
     """Quantises linear layers as bitsandbytes does, and experts beside them."""
 
     def param_needs_quantization(self, model: Any, param_name: str, **settings: Any) -> bool:
         """See transformers' `HfQuantizer`."""
         block, name = get_module_from_name(model, param_name)
-        is_expert = hasattr(block, "packed") and (name in block.packed or getattr(block, name).dim() == 3)
+        is_expert = hasattr(block, "in_nf4") and (name in block.in_nf4 or getattr(block, name).dim() == 3)
         return is_expert or super().param_needs_quantization(model, param_name, **settings)
 
     def get_quantize_ops(self) -> Any:
@@ -150,7 +150,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):
         super()._process_model_before_weight_loading(model, device_map, **settings)
         for block in model.modules():
             if can_be_packed(block):
-                block.packed = {}
+                block.in_nf4 = {}
 
 
 class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
@@ -160,10 +160,10 @@ class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
         """See transformers' `ConversionOps`."""
         ((name, value),) = input_dict.items()
         block, weight = get_module_from_name(model, name)
-        if not hasattr(block, "packed"):
+        if not hasattr(block, "in_nf4"):
             return super().convert(input_dict, full_layer_name, model)
         whole = value[0] if isinstance(value, list) else value
-        block.packed[weight] = Packed(whole)
+        block.in_nf4[weight] = Packed(whole)
         block._is_hf_initialized = True
         return {name: torch.empty(0, dtype=whole.dtype, device=whole.device)}
 

@@ -26,7 +26,7 @@ from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
 from templora_cli.engine.models.experts import METHOD, Nf4Config, packed_weights
 from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
-from templora_cli.engine.models.prequantized import held_as, shown
+from templora_cli.engine.models.prequantized import format_of, held_as, shown
 from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
 from templora_cli.engine.models.support import LIST, read_config, require_support
 from templora_cli.engine.models.thoughts import is_thought_tag
@@ -87,7 +87,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     said = read_config(folder)
     require_support(said, config.name)
     device = device_of(config.device)
-    quantize = held_as(said, config.quantize, device.type, config.name)
+    quantize = held_as(format_of(said, config.name), config.quantize, device.type, config.name)
     with quiet_libraries(), readable_errors(folder):
         language = language_in(folder)
         compute_alike(device, strictly=language.config.model_type in FAMILIES)

@@ -34,8 +34,10 @@ FORMATS = {
 """What formats are called, by the `quant_method` of a configuration; others are called by that itself."""
 UNPACKED = ("fp8", "mxfp4")
 """Those that transformers unpacks while it loads: then the model is as any other in 16 bits."""
-REPUBLISHERS = ("lmstudio-community", "mlx-community", "neuralmagic", "nm-testing", "nvidia", "redhatai")
-REPUBLISHERS += ("thebloke", "unsloth", "casperhansen", "solidrust", "turboderp", "modelcloud", "intel")
+REPUBLISHERS = (
+    *("casperhansen", "intel", "lmstudio-community", "mlx-community", "modelcloud", "neuralmagic"),
+    *("nm-testing", "nvidia", "redhatai", "solidrust", "thebloke", "turboderp", "unsloth"),
+)
 """Owners on the Hugging Face Hub, in small letters, who quantise models of others."""
 _SUFFIX = re.compile(
     r"(?:[-_.](?:a?wq|gptq(?:model)?|auto-?round|bnb|mlx|hqq|aqlm|eetq|exl[23]|quanto|quanti[sz]ed|unsloth"
@@ -54,25 +56,43 @@ class Format:
     """As people call it."""
     held: str | None
     """How templora holds such a model: "nf4", "int8" or "none"; None where it cannot use one."""
+    instead: str
+    """What to do where it cannot be used so."""
 
 
-def format_of(config: Mapping[str, Any]) -> Format | None:
-    """How the weights come quantised, by the values of config.json; None where they do not."""
+def format_of(config: Mapping[str, Any], name: str = "this model") -> Format | None:
+    """How the weights of the model called `name` come quantised, by the values of its config.json.
+
+    None where they do not.
+    """
     said = _said(config)
     if said is None:
         return None
+    original = original_of(config, name)
+    instead = f"take the original, such as {original}" if original else "take the unquantised version of it"
+    called, held = _name_of(said), None
+    method = str(said.get("quant_method") or "").lower() if isinstance(said, Mapping) else ""
+    if called.endswith("of bitsandbytes"):
+        held = "int8" if called.startswith("8") else "nf4"
+    elif method in UNPACKED:
+        held = "none"
+    return Format(called, held, instead)
+
+
+def _name_of(said: object) -> str:
+    """What people call a format that a configuration describes so."""
     if not isinstance(said, Mapping):
-        return Format("a format that its config.json does not name", None)
+        return "a format that its config.json does not name"
     method = str(said.get("quant_method") or "").lower()
     if said.get("load_in_8bit"):
-        return Format("8 bits of bitsandbytes", "int8")
+        return "8 bits of bitsandbytes"
     if said.get("load_in_4bit") or method == "bitsandbytes":
-        return Format("4 bits of bitsandbytes", "nf4")
+        return "4 bits of bitsandbytes"
     if method:
-        return Format(FORMATS.get(method, _plain(method)), "none" if method in UNPACKED else None)
+        return FORMATS.get(method, _plain(method))
     bits = said.get("bits")
     few = f"{bits} bits" if isinstance(bits, int) else "a format"
-    return Format(f"{few} that its config.json does not name (MLX does so)", None)
+    return f"{few} that its config.json does not name (MLX does so)"
 
 
 def original_of(config: Mapping[str, Any], name: str) -> str | None:
@@ -88,26 +108,19 @@ def original_of(config: Mapping[str, Any], name: str) -> str | None:
     return bare if theirs else f"{owner}/{bare}"
 
 
-def held_as(config: Mapping[str, Any], quantize: str, device: str, name: str = "this model") -> str:
-    """How the model is held where `[model] quantize` says so: "nf4", "int8" or "none".
+def held_as(comes: Format | None, quantize: str, device: str, name: str = "this model") -> str:
+    """How a model is held where `[model] quantize` says so: "nf4", "int8" or "none".
 
     Raises TemploraError where its weights come quantised, and cannot be held so.
     """
-    comes = format_of(config)
     if comes is None or comes.held is None:
         return ("nf4" if device == "cuda" else "none") if quantize == "auto" else quantize
     if quantize in ("auto", comes.held):
         return comes.held
     raise TemploraError(
         f"{shown(name)} comes quantised as {comes.name} and cannot be held as {quantize}",
-        f"--quantize {comes.held}, or {take_the_original(config, name)}",
+        f"--quantize {comes.held}, or {comes.instead}",
     )
-
-
-def take_the_original(config: Mapping[str, Any], name: str) -> str:
-    """What to do where a quantised model cannot be used, as a hint."""
-    original = original_of(config, name)
-    return f"take the original, such as {original}" if original else "take the unquantised version of it"
 
 
 def shown(name: str) -> str:

@@ -59,6 +59,9 @@ def as_it_comes(said: Any, names: Mapping[str, str], dtype: torch.dtype) -> dict
 
 def _left_alone(module: Any) -> list[str]:
     """Names, or ends of names, of layers whose weights are not quantised."""
+    said = getattr(module.config, "quantization_config", None)
+    if isinstance(said, Mapping) and (kept := said.get("llm_int8_skip_modules")):
+        return list(kept)
     direct = READ_DIRECTLY.get(module.config.model_type, ())
     precise = getattr(module, "_keep_in_fp32_modules", None) or ()
     return sorted({*get_keys_to_not_convert(module), *precise, *direct})

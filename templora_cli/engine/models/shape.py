@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from templora_cli.engine.kernels.families import FAMILIES, has_plain_head
 from templora_cli.engine.models.adapter import adapted_layers
+from templora_cli.engine.models.experts import can_be_packed
 from templora_cli.engine.models.loading import language_in, made_empty, readable_errors
 from templora_cli.engine.models.measured import (
     Cache,
@@ -22,6 +23,7 @@ from templora_cli.engine.models.measured import (
     experts_kept,
     recurrent_kept,
 )
+from templora_cli.engine.models.prequantized import Format, format_of
 from templora_cli.engine.models.quantizing import quantized_layers
 from templora_cli.engine.models.support import read_config, require_support
 
@@ -62,6 +64,10 @@ class Shape:
     """What its experts do."""
     expert_weights: int
     """How many weights its experts have, among `parameters`."""
+    packed_experts: int
+    """How many of them are in 4 bits where the model is."""
+    comes: Format | None
+    """How its weights come quantised."""
     plain_head: bool
     """Can the loss be taken in slices of the logits?"""
     tokenizer_bytes: int
@@ -89,7 +95,8 @@ def shape_of(folder: Path, name: str = "this model") -> Shape:
     require_support(said, name)
     with readable_errors(folder):
         language = language_in(folder)
-        return _shape(made_empty(language), language.config, folder)
+        shape = _shape(made_empty(language), language.config, folder)
+        return replace(shape, comes=format_of(said, name))
 
 
 def _shape(module: Any, config: Any, folder: Path) -> Shape:
@@ -123,6 +130,8 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
         recurrent=NOTHING,
         experts=NOTHING,
         expert_weights=sum(map(_weights, filter(are_experts, modules.values()))),
+        packed_experts=sum(map(_weights, filter(can_be_packed, modules.values()))),
+        comes=None,
         plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
         config=config,

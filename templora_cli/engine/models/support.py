@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from templora_cli.engine.models.prequantized import format_of, shown, take_the_original
+from templora_cli.engine.models.prequantized import format_of, shown
 from templora_cli.errors import TemploraError
 
 LIST = "templora models list shows models that work"
@@ -64,7 +64,7 @@ def why_not(config: Mapping[str, Any], name: str = "this model") -> str | None:
 
     `name` is what the user calls it, an id or a path.
     """
-    comes = format_of(config)
+    comes = format_of(config, name)
     if comes is not None and comes.held is None:
         return f"{shown(name)} comes quantised as {comes.name}; templora cannot train an adapter on it"
     kind = config.get("model_type")
@@ -76,8 +76,8 @@ def why_not(config: Mapping[str, Any], name: str = "this model") -> str | None:
 
 def way_out(config: Mapping[str, Any], name: str = "this model") -> str:
     """What to do about a model that `why_not` refuses, as a hint."""
-    comes = format_of(config)
-    return LIST if comes is None or comes.held else take_the_original(config, name)
+    comes = format_of(config, name)
+    return LIST if comes is None or comes.held else comes.instead
 
 
 def _no_writer(kind: str, config: Mapping[str, Any]) -> str | None:

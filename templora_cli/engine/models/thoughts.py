@@ -14,8 +14,8 @@ _TAG = re.compile(
     rf"<\|channel\|?>\s*(?:{_WORD})\w*|<channel\|>|<[^<>\s]{{1,40}}>|\[[A-Z_/]{{2,30}}\]|◁[^◁▷\s]{{1,20}}▷",
     re.IGNORECASE,
 )
-_ENDS = (("START", "END"), ("start", "end"), ("BEGIN", "END"), ("begin", "end"))
-_ENDS += (("PREFIX", "SUFFIX"), ("prefix", "suffix"), ("OPEN", "CLOSE"), ("open", "close"))
+_ENDS = {"START": "END", "start": "end", "BEGIN": "END", "begin": "end", "PREFIX": "SUFFIX"}
+_ENDS |= {"prefix": "suffix", "OPEN": "CLOSE", "open": "close"}
 
 
 def is_thought_tag(text: str) -> bool:
@@ -54,7 +54,7 @@ def _closings(tag: str) -> Iterator[str]:
     before, after = tag[: tag.index(bare)], tag[tag.index(bare) + len(bare) :]
     yield f"{before}/{bare}{after}"
     yield f"{before[:1]}/{before[1:]}{bare}{after}"
-    for begin, end in _ENDS:
+    for begin, end in _ENDS.items():
         if begin in bare:
             yield f"{before}{bare.replace(begin, end)}{after}"
     for form in ("end_{}", "end_of_{}", "endof{}", "{}_end", "END_{}", "{}_END"):
