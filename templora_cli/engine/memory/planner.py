@@ -119,7 +119,7 @@ def advice(shape: Shape, config: Config, room: Room, *, header: int, chunk: int 
     quantized: Change = ("--quantize nf4", lambda c: replace(c, model=replace(c.model, quantize="nf4")))
     changes: list[Change] = [
         ("--set gradient_checkpointing=auto", lambda c: _checkpointing(c, "on")),
-        *([] if shape.comes else [quantized]),
+        *([quantized] if shape.comes is None or "nf4" in shape.comes.held else []),
         (
             f"--set chunk_tokens={half} --set decode.context_tokens={context}",
             lambda c: replace(c, decode=replace(c.decode, chunk_tokens=half, context_tokens=context)),
@@ -166,6 +166,6 @@ def _notes(shape: Shape, quantize: str, room: Room) -> tuple[str, ...]:
         experts, weights = (f"{count / 1e9:.1f}" for count in (shape.expert_weights, shape.parameters))
         why = "" if shape.packed_experts else f", as transformers computes them in {shape.model_type}"
         notes.append(f"its experts, {experts} of {weights} billion weights, stay {stay} with {quantize}{why}")
-    if not shape.quantized:
+    if not shape.quantized and not packed:
         notes.append(f"no layer of {shape.model_type} can be quantised: its weights stay {stay}")
     return tuple(notes)

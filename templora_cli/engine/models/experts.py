@@ -11,18 +11,20 @@ from typing import Any
 import torch
 from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
 from torch import Tensor, nn
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, Mxfp4Config
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+from transformers.integrations.mxfp4 import Mxfp4Dequantize
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from transformers.quantizers.quantizers_utils import get_module_from_name
 
 from templora_cli.engine.kernels.nf4 import SCALED, SCALES
 from templora_cli.engine.models.measured import are_experts
 
-METHOD = "nf4_with_experts"
-"""What transformers is told of this way of quantising, and of computing."""
+METHOD, METHOD_OF_MXFP4 = "nf4_with_experts", "nf4_experts_of_mxfp4"
+"""What transformers is told of these ways of quantising, and of computing."""
 
 
 def can_be_packed(block: nn.Module) -> bool:
@@ -138,9 +140,9 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
 
     def param_needs_quantization(self, model: Any, param_name: str, **settings: Any) -> bool:
         """See transformers' `HfQuantizer`."""
-        block, name = get_module_from_name(model, param_name)
-        is_expert = hasattr(block, "in_nf4") and (name in block.in_nf4 or getattr(block, name).dim() == 3)
-        return is_expert or super().param_needs_quantization(model, param_name, **settings)
+        return _is_expert(model, param_name) or super().param_needs_quantization(
+            model, param_name, **settings
+        )
 
     def get_quantize_ops(self) -> Any:
         """See transformers' `HfQuantizer`."""
@@ -148,9 +150,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
 
     def _process_model_before_weight_loading(self, model: Any, device_map: Any, **settings: Any) -> None:
         super()._process_model_before_weight_loading(model, device_map, **settings)
-        for block in model.modules():
-            if can_be_packed(block):
-                block.in_nf4 = {}
+        _make_room(model)
 
 
 class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
@@ -159,13 +159,64 @@ class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
     ) -> Any:
         """See transformers' `ConversionOps`."""
         ((name, value),) = input_dict.items()
-        block, weight = get_module_from_name(model, name)
-        if not hasattr(block, "in_nf4"):
+        if not _is_expert(model, name):
             return super().convert(input_dict, full_layer_name, model)
-        whole = value[0] if isinstance(value, list) else value
-        block.in_nf4[weight] = Packed(whole)
-        block._is_hf_initialized = True
-        return {name: torch.empty(0, dtype=whole.dtype, device=whole.device)}
+        return {name: _pack(model, name, value[0] if isinstance(value, list) else value)}
 
 
-ALL_EXPERTS_FUNCTIONS.register(METHOD, packed_experts)
+@register_quantization_config(METHOD_OF_MXFP4)
+class RepackedConfig(Mxfp4Config):  # type: ignore[misc]
+    """Experts that come in MXFP4, in which none learns, as NF4."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "dequantize": True})
+        self.quant_method = METHOD_OF_MXFP4
+
+
+@register_quantizer(METHOD_OF_MXFP4)
+class RepackedQuantizer(Mxfp4HfQuantizer):  # type: ignore[misc]
+    """Unpacks experts as transformers does, and packs them again at once."""
+
+    def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
+        """See transformers' `HfQuantizer`."""
+        return _is_expert(model, param_name)
+
+    def get_load_operations(self) -> dict[str, Any]:
+        """See transformers' `HfQuantizer`."""
+        return {"dequantize": _Repack}
+
+    def _process_model_before_weight_loading(self, model: Any, **settings: Any) -> None:
+        super()._process_model_before_weight_loading(model, **settings)
+        _make_room(model)
+
+
+class _Repack(Mxfp4Dequantize):  # type: ignore[misc]
+    def convert(
+        self, input_dict: Any, model: Any = None, full_layer_name: str | None = None, **_: Any
+    ) -> Any:
+        """See transformers' `ConversionOps`."""
+        unpacked = super().convert(input_dict, model=model, full_layer_name=full_layer_name)
+        return {name: _pack(model, name, whole) for name, whole in unpacked.items()}
+
+
+def _make_room(model: nn.Module) -> None:
+    """Give all experts that can be packed a place for that."""
+    for block in filter(can_be_packed, model.modules()):
+        block.in_nf4 = {}  # type: ignore[assignment]
+
+
+def _is_expert(model: Any, name: str) -> bool:
+    block, weight = get_module_from_name(model, name)
+    return hasattr(block, "in_nf4") and (weight in block.in_nf4 or getattr(block, weight).dim() == 3)
+
+
+def _pack(model: Any, name: str, whole: Tensor) -> Tensor:
+    """Pack the experts' weights of that name; what stands in their place."""
+    block, weight = get_module_from_name(model, name)
+    block.in_nf4[weight] = Packed(whole)
+    block._is_hf_initialized = True
+    return torch.empty(0, dtype=whole.dtype, device=whole.device)
+
+
+for _method in (METHOD, METHOD_OF_MXFP4):
+    ALL_EXPERTS_FUNCTIONS.register(_method, packed_experts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,10 +25,10 @@ from templora_cli.engine.determinism import compute_alike
 from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
-from templora_cli.engine.models.experts import METHOD, Nf4Config, packed_weights
+from templora_cli.engine.models.experts import packed_weights
 from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
 from templora_cli.engine.models.prequantized import format_of, held_as, shown
-from templora_cli.engine.models.quantizing import as_it_comes, quantization_of
+from templora_cli.engine.models.quantizing import as_it_comes, experts_computed, quantization_of
 from templora_cli.engine.models.support import LIST, read_config, require_support
 from templora_cli.engine.models.thoughts import is_thought_tag
 from templora_cli.engine.training.forward import logits_at
@@ -131,23 +132,27 @@ def _base(folder: Path, language: Language, quantize: str, device: torch.device)
     if language.may_tie and not any(HEAD in name for name in weights):
         config.tie_word_embeddings = True
     names = renamed(made_empty(language), weights) if language.alone else {}
+    if comes and any(re.search(r"\.experts\.\d+\..*quant_state", name) for name in weights):
+        raise TemploraError(
+            f"the experts of the model in {folder} come in 4 bits, which transformers does not read",
+            "take the unquantised version of it",
+        )
     if comes:
-        config.quantization_config = as_it_comes(comes, names, dtype)
+        config.quantization_config = quantization = as_it_comes(comes, quantize, names, dtype)
     elif quantize != "none":
         quantization = quantization_of(made_empty(language), quantize, dtype)
-    computed = {"experts_implementation": METHOD} if isinstance(quantization, Nf4Config) else {}
     module, loading = language.auto.from_pretrained(
         folder,
         config=config,
         dtype=dtype,
         device_map={"": device},
-        quantization_config=quantization,
+        quantization_config=None if comes else quantization,
         key_mapping=names or None,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
-        **computed,
+        **experts_computed(quantization),
     )
     if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
         raise TemploraError(

@@ -32,8 +32,9 @@ FORMATS = {
     "vptq": "VPTQ",
 }
 """What formats are called, by the `quant_method` of a configuration; others are called by that itself."""
-UNPACKED = ("fp8", "mxfp4")
-"""Those that transformers unpacks while it loads: then the model is as any other in 16 bits."""
+EIGHT, FOUR = "8 bits of bitsandbytes", "4 bits of bitsandbytes"
+HELD = {"fp8": ("none",), "mxfp4": ("nf4", "none")}
+"""How those are held that transformers unpacks while it loads; MXFP4 is packed again as NF4."""
 REPUBLISHERS = (
     *("casperhansen", "intel", "lmstudio-community", "mlx-community", "modelcloud", "neuralmagic"),
     *("nm-testing", "nvidia", "redhatai", "solidrust", "thebloke", "turboderp", "unsloth"),
@@ -54,8 +55,10 @@ class Format:
 
     name: str
     """As people call it."""
-    held: str | None
-    """How templora holds such a model: "nf4", "int8" or "none"; None where it cannot use one."""
+    method: str
+    """As a configuration calls it."""
+    held: tuple[str, ...]
+    """How templora can hold such a model ("nf4", "int8", "none"); empty where it cannot use one."""
     instead: str
     """What to do where it cannot be used so."""
 
@@ -70,13 +73,10 @@ def format_of(config: Mapping[str, Any], name: str = "this model") -> Format | N
         return None
     original = original_of(config, name)
     instead = f"take the original, such as {original}" if original else "take the unquantised version of it"
-    called, held = _name_of(said), None
+    called = _name_of(said)
     method = str(said.get("quant_method") or "").lower() if isinstance(said, Mapping) else ""
-    if called.endswith("of bitsandbytes"):
-        held = "int8" if called.startswith("8") else "nf4"
-    elif method in UNPACKED:
-        held = "none"
-    return Format(called, held, instead)
+    held = {EIGHT: ("int8",), FOUR: ("nf4",)}.get(called) or HELD.get(method, ())
+    return Format(called, method, held, instead)
 
 
 def _name_of(said: object) -> str:
@@ -85,9 +85,9 @@ def _name_of(said: object) -> str:
         return "a format that its config.json does not name"
     method = str(said.get("quant_method") or "").lower()
     if said.get("load_in_8bit"):
-        return "8 bits of bitsandbytes"
+        return EIGHT
     if said.get("load_in_4bit") or method == "bitsandbytes":
-        return "4 bits of bitsandbytes"
+        return FOUR
     if method:
         return FORMATS.get(method, _plain(method))
     bits = said.get("bits")
@@ -113,13 +113,15 @@ def held_as(comes: Format | None, quantize: str, device: str, name: str = "this 
 
     Raises TemploraError where its weights come quantised, and cannot be held so.
     """
-    if comes is None or comes.held is None:
-        return ("nf4" if device == "cuda" else "none") if quantize == "auto" else quantize
-    if quantize in ("auto", comes.held):
-        return comes.held
+    usual = "nf4" if device == "cuda" else "none"
+    wanted = usual if quantize == "auto" else quantize
+    if comes is None or not comes.held or wanted in comes.held:
+        return wanted
+    if quantize == "auto":
+        return comes.held[0]
     raise TemploraError(
         f"{shown(name)} comes quantised as {comes.name} and cannot be held as {quantize}",
-        f"--quantize {comes.held}, or {comes.instead}",
+        f"--quantize {comes.held[0]}, or {comes.instead}",
     )
 
 

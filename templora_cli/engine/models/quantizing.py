@@ -14,14 +14,19 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from templora_cli.engine.models.adapter import READ_DIRECTLY
-from templora_cli.engine.models.experts import Nf4Config, can_be_packed
+from templora_cli.engine.models.experts import METHOD, METHOD_OF_MXFP4, Nf4Config, can_be_packed
+from templora_cli.engine.models.prequantized import HELD
 
 
 def quantized_layers(module: Any) -> dict[str, nn.Module]:
     """The layers of a model, still unquantised, whose weights would be quantised, by their names.
 
-    All linear ones but the output head and those that must stay as they are.
+    All linear ones but the output head and those that must stay as they are; none where the weights come in a
+    format that says of itself which they are.
     """
+    said = getattr(module.config, "quantization_config", None)
+    if isinstance(said, Mapping) and said.get("quant_method") in HELD:
+        return {}
     kept = _left_alone(module)
     return {
         name: layer
@@ -44,17 +49,26 @@ def quantization_of(module: Any, quantize: str, dtype: torch.dtype) -> BitsAndBy
     )
 
 
-def as_it_comes(said: Any, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
-    """What a configuration says of weights that come quantised, for a model that is loaded to compute in
-    `dtype`; `names` as in `language.renamed`.
+def as_it_comes(said: Any, quantize: str, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
+    """What a configuration says of weights that come quantised, for a model that is held as `quantize` and
+    computes in `dtype`; `names` as in `language.renamed`.
     """
     made = dict(said if isinstance(said, Mapping) else said.to_dict())
-    if made.get("quant_method") in ("fp8", "mxfp4"):
-        return {**made, "dequantize": True}
+    method = made.get("quant_method")
+    if method in HELD:
+        repacked = method == "mxfp4" and quantize == "nf4"
+        return {**made, "dequantize": True, "quant_method": METHOD_OF_MXFP4 if repacked else method}
     made["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
     if kept := made.get("llm_int8_skip_modules"):
         made["llm_int8_skip_modules"] = [_renamed(name, names) for name in kept]
     return made
+
+
+def experts_computed(quantization: Any) -> dict[str, str]:
+    """How transformers is told to compute experts that are quantised so, as settings of `from_pretrained`."""
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    method = method or getattr(quantization, "quant_method", None)
+    return {"experts_implementation": method} if method in (METHOD, METHOD_OF_MXFP4) else {}
 
 
 def _left_alone(module: Any) -> list[str]:

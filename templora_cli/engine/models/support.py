@@ -65,7 +65,7 @@ def why_not(config: Mapping[str, Any], name: str = "this model") -> str | None:
     `name` is what the user calls it, an id or a path.
     """
     comes = format_of(config, name)
-    if comes is not None and comes.held is None:
+    if comes is not None and not comes.held:
         return f"{shown(name)} comes quantised as {comes.name}; templora cannot train an adapter on it"
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
