@@ -82,15 +82,18 @@ def _kept(module: Any, wanted: Callable[[nn.Module], bool]) -> Kept | None:
     if not blocks:
         return None
     try:
-        few, many = (_saved(module, blocks[0], tokens) for tokens in LONG)
-    except Exception:  # some look at values
-        return None
+        few, many = (_saved(module, blocks[0], tokens, use_cache=False) for tokens in LONG)
+    except Exception:  # masks look at values, where there is no cache
+        try:
+            few, many = (_saved(module, blocks[0], tokens, use_cache=True) for tokens in LONG)
+        except Exception:
+            return None
     gap = LONG[1] - LONG[0]
     numbers, exact = (max(0, b - a) // gap for a, b in zip(few, many, strict=True))
     return Kept(len(blocks), numbers, exact)
 
 
-def _saved(module: Any, block: nn.Module, tokens: int) -> tuple[int, int]:
+def _saved(module: Any, block: nn.Module, tokens: int, *, use_cache: bool) -> tuple[int, int]:
     """What autograd keeps of `block`: numbers that are computed with, and bytes of others."""
     weights = {weight.untyped_storage()._cdata for weight in module.parameters()}
     found: dict[int, Tensor] = {}
@@ -102,7 +105,7 @@ def _saved(module: Any, block: nn.Module, tokens: int) -> tuple[int, int]:
         return tensor
 
     with _until(block, keep), _one_that_learns(module):
-        logits_at(module, [0] * tokens, [tokens - 1], use_cache=True)
+        logits_at(module, [0] * tokens, [tokens - 1], use_cache=use_cache)
     sizes = [(tensor.untyped_storage().nbytes(), tensor.dtype == module.dtype) for tensor in found.values()]
     numbers = sum(size for size, computed in sizes if computed) // module.dtype.itemsize
     return numbers, sum(size for size, computed in sizes if not computed)

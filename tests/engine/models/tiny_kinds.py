@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from benchmarks.tiny_model import byte_tokenizer
 
 TOKENS = {"vocab_size": 264, "bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
-SMALL = {**TOKENS, "hidden_size": 32, "num_hidden_layers": 2}
+SMALL = {**TOKENS, "hidden_size": 64, "num_hidden_layers": 2}
 HEADS = {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 64}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
 VISION = {
@@ -27,7 +27,7 @@ VISION = {
 
 
 def _mamba2() -> PreTrainedConfig:
-    return transformers.Mamba2Config(**SMALL, num_heads=4, head_dim=16, n_groups=1, state_size=8)
+    return transformers.Mamba2Config(**SMALL, num_heads=8, head_dim=16, n_groups=1, state_size=8)
 
 
 def _jamba() -> PreTrainedConfig:
@@ -37,13 +37,13 @@ def _jamba() -> PreTrainedConfig:
 
 
 def _bamba() -> PreTrainedConfig:
-    mamba = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
+    mamba = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
     sizes = {key: value for key, value in HEADS.items() if key != "head_dim"}
     return transformers.BambaConfig(**sizes, **mamba, attn_layer_indices=[1])
 
 
 def _recurrent_gemma() -> PreTrainedConfig:
-    sizes = {**HEADS, "num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16}
+    sizes = {**HEADS, "num_hidden_layers": 3, "lru_width": 64, "attention_window_size": 16}
     return transformers.RecurrentGemmaConfig(**sizes)
 
 
@@ -54,7 +54,7 @@ KINDS: dict[str, Callable[[], PreTrainedConfig]] = {
     "jamba": _jamba,
     "bamba": _bamba,
     "recurrent_gemma": _recurrent_gemma,
-    "rwkv": lambda: transformers.RwkvConfig(**SMALL, attention_hidden_size=32),
+    "rwkv": lambda: transformers.RwkvConfig(**SMALL, attention_hidden_size=64),
     "falcon": lambda: transformers.FalconConfig(**SMALL, num_attention_heads=4),
     "openai-gpt": lambda: transformers.OpenAIGPTConfig(
         **TOKENS, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
@@ -84,7 +84,7 @@ def qwen2_5_vl() -> PreTrainedConfig:
     """One with a part that sees, and no class for its language part alone."""
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
     sizes = {key: value for key, value in HEADS.items() if key != "head_dim"}
-    sizes = {**sizes, "hidden_size": 64, "rope_parameters": rope}
+    sizes = {**sizes, "rope_parameters": rope}
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64}
     return transformers.Qwen2_5_VLConfig(
         text_config=sizes, vision_config={**vision, "fullatt_block_indexes": [0]}, image_token_id=260
