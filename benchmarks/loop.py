@@ -17,12 +17,12 @@ from benchmarks import synthetic
 from benchmarks.bounds import Form, Work, step_flops
 from benchmarks.subject import Subject
 from benchmarks.tiny_model import byte_tokenizer
-from templora_cli.config import Config, Layer, for_size, resolve
+from templora_cli.config import Config, Layer, resolve, with_learning_rates
 from templora_cli.engine.decoding.choose import backend_for, backend_name
-from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.determinism import enable_determinism
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
-from templora_cli.learning import learning_of, windows
+from templora_cli.learning import learning_config, windows
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt import fixed
 from templora_cli.reading import ReadingTask
@@ -37,9 +37,9 @@ class Loop:
     """A model with its adapter, its backend and a folder of steps, for one chunk after the other."""
 
     def __init__(self, model: loading.LanguageModel, config: Config, origin: Origin) -> None:
-        """Chunks of the model's own, or `given` ones."""
+        """Chunks of the model's own, or `human` ones."""
         self.model, self.module, self.origin = model, model.module, origin
-        self.config = for_size(config, model.parameters)
+        self.config = with_learning_rates(config, model.parameters)
         self.state = WritingState.begin(model, self.config)
         self.backend = backend_for(model, config.decode.backend)
         self.form: Form = "int8" if backend_name(model, config.decode.backend) == "int8" else "live"
@@ -49,7 +49,7 @@ class Loop:
     def chunk(
         self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
     ) -> dict[str, float]:
-        """Write `len(given)` tokens after `prompt`, or read them; seconds of each phase by `clock`.
+        """Write `len(human)` tokens after `prompt`, or read them; seconds of each phase by `clock`.
 
         The state goes on from chunk to chunk, but the book is always what stands in `prompt`.
         """
@@ -79,7 +79,7 @@ class Loop:
         # The prompt is as long on all sides: its first token is the header.
         decode, text = self.config.decode, tuple(prompt[1:])
         before = fixed(tuple(prompt[:1]), decode.context_tokens)
-        if self.origin == "given":
+        if self.origin == "human":
             return ReadingTask(before, text + tuple(given), decode.chunk_tokens, self.model.tokenizer)
         goal = Goal(len(given), "tokens")
         return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer)
@@ -89,11 +89,13 @@ class Loop:
         self.state.tokens[:] = prompt[1:]
         turn = self._task(prompt, given).next_turn(self.state.tokens, ())
         assert turn is not None
-        learning = learning_of(turn.origin, self.config)
+        learning = learning_config(turn.origin, self.config)
         work = Work.of(self.module)
         steps = windows(turn, Chunk(tuple(given), ""), self.state.tokens, learning)
-        once = sum(step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps)
-        return learning.epochs, learning.epochs * once
+        get_or_compute = sum(
+            step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps
+        )
+        return learning.epochs, learning.epochs * get_or_compute
 
 
 def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -> Loop:
@@ -124,7 +126,7 @@ def config_of(subject: Subject, recipe: str, backend: str = "auto") -> Config:
 def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.LanguageModel:
     """What `loading.load` would make of random weights; its tokenizer knows bytes only."""
     device = torch.device(config.model.device)
-    compute_alike(device, strictly=True)
+    enable_determinism(device, strictly=True)
     base = synthetic.load(shape, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
     module, adapter = with_adapter(base, config.train, config.seed)

@@ -3,7 +3,7 @@
     python -m benchmarks.recipes grid BOOK.txt --limit-tokens 12288 --only paper --only lr=2e-4
 
 Each recipe reads the same chunks with the same context through the loop's own training, as `templora eval
-ppl` does, but the base is scored once for all of them. One line of JSON a recipe goes to `--out`;
+ppl` does, but the base is scored get_or_compute for all of them. One line of JSON a recipe goes to `--out`;
 `python -m benchmarks.recipes table grid.jsonl` makes one table of several files. What wins here belongs in
 `templora_cli/config.py`, after a confirmation on another book.
 """
@@ -22,7 +22,7 @@ import typer
 
 from benchmarks.variants import VARIANTS, Mean, Variant
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Config, Layer, for_size, resolve
+from templora_cli.config import Config, Layer, resolve, with_learning_rates
 from templora_cli.documents.utf8_text import read_text
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_nll
@@ -45,7 +45,7 @@ def run(
     variant = VARIANTS[name]
     config = config_of(variant.settings, sizes, extra)
     model = loading.load(folder, config.model, config.train, seed=config.seed)
-    config = for_size(config, model.parameters)
+    config = with_learning_rates(config, model.parameters)
     variant.prepare(model)
     state = WritingState.begin(model, config)
     if variant.optimizer is not None:
@@ -61,8 +61,8 @@ def _read(
     """The NLL of each chunk, nats/token, and the seconds that were spent on learning them all."""
     mean = Mean(model, variant.average)
     # The loss of the first pass, taken before its update, is the score where both see the same.
-    same = config.given.context_tokens >= config.decode.context_tokens
-    told = same and config.train.dropout == 0 and not (variant.average or config.given.window_tokens)
+    same = config.human.context_tokens >= config.decode.context_tokens
+    told = same and config.train.dropout == 0 and not (variant.average or config.human.window_tokens)
     choose = torch.Generator().manual_seed(0)
     nlls: list[float] = []
     read: list[Given] = []
@@ -98,7 +98,7 @@ def config_of(settings: Iterable[str], sizes: tuple[int, int], extra: Iterable[s
     values: dict[str, dict[str, Any]] = {}
     # Activations fit at these sizes; recomputing them changes the time, not the figures.
     fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
-    for (table, key), value in settings_of([*settings, *fixed, *extra], prefer="given").items():
+    for (table, key), value in settings_of([*settings, *fixed, *extra], prefer="human").items():
         values.setdefault(table, {})[key] = value
     return resolve([Layer.of_file("recipes", values)])
 

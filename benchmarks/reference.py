@@ -91,7 +91,7 @@ class Reference:
     def chunk(
         self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
     ) -> dict[str, float]:
-        """Write `len(given)` tokens after `prompt` and learn them; seconds of each phase by `clock`."""
+        """Write `len(human)` tokens after `prompt` and learn them; seconds of each phase by `clock`."""
         began = clock()
         ids = torch.tensor([list(prompt)], device=self.module.device)
         sequence, (first, last) = self.generate(ids, len(given), clock)

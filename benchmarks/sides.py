@@ -24,7 +24,7 @@ SIDES = {
     "default": "templora's recipe for own text, as write runs it",
     "eager": "the same, decoded by the model itself",
     "paper": "templora with --recipe paper",
-    "given": "templora's recipe for given text, which is read and learnt",
+    "human": "templora's recipe for given text, which is read and learnt",
 }
 
 
@@ -36,7 +36,7 @@ class Side(Protocol):
     module: Any
 
     def chunk(self, prompt: list[int], given: list[int], clock: Callable[[], float]) -> dict[str, float]:
-        """Make a chunk after `prompt`, as long as `given` or `given` itself; seconds of each phase."""
+        """Make a chunk after `prompt`, as long as `human` or `human` itself; seconds of each phase."""
 
     def train_work(self, prompt: list[int], given: list[int]) -> tuple[int, int]:
         """Passes over such a chunk, and the floating-point operations that they need together."""
@@ -58,11 +58,11 @@ def begin(name: str, subject: Subject) -> None:
 
         recipe = "paper" if name == "paper" else "default"
         backend = "eager" if name == "eager" else "auto"
-        _sides[name] = loop.load(subject, recipe, "given" if name == "given" else "own", backend)
+        _sides[name] = loop.load(subject, recipe, "human" if name == "human" else "generated", backend)
 
 
 def one_chunk(name: str, prompt: list[int], given: list[int]) -> Cost:
-    """Let side `name`, which has begun, make a chunk after `prompt`, as long as `given`."""
+    """Let side `name`, which has begun, make a chunk after `prompt`, as long as `human`."""
     import torch
 
     from benchmarks.bounds import Work, cache_bytes, clock_on, weight_bytes

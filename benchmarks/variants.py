@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from templora_cli.config import LearningConfig, TrainConfig
 from templora_cli.engine.models import loading
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.muon import Muon
 from templora_cli.engine.training.nll import NegativeLogLikelihood
 from templora_cli.engine.training.objective import Loss, Window
@@ -38,7 +38,7 @@ class Variant:
     """Earlier chunks, drawn at random, that are learnt again after each chunk."""
     average: float = 0.0
     """Chunks are scored under a running mean of the adapters, which keeps this share of itself each time."""
-    recipe: Callable[[Model], Recipe] = lambda model: RECIPE
+    recipe: Callable[[AdaptedModel], Recipe] = lambda model: RECIPE
     """How a chunk is learnt: its objective, its windows and its rate."""
 
 
@@ -70,7 +70,7 @@ def with_head(model: loading.LanguageModel) -> None:
             model.adapter[f"lm_head.{name}"] = weight.requires_grad_(True)
 
 
-def hardest(model: Model, windows: list[Window]) -> list[Window]:
+def hardest(model: AdaptedModel, windows: list[Window]) -> list[Window]:
     """The half of them that the adapter expects least."""
 
     def nll(window: Window) -> float:
@@ -81,7 +81,7 @@ def hardest(model: Model, windows: list[Window]) -> list[Window]:
     return [window for window in windows if window in chosen]
 
 
-def hardest_half(model: Model) -> Recipe:
+def hardest_half(model: AdaptedModel) -> Recipe:
     """Only the hardest windows of a chunk are learnt."""
 
     def chosen(turn: Turn, chunk: Chunk, book: Sequence[int], learning: LearningConfig) -> list[Window]:
@@ -175,13 +175,13 @@ def frozen_context_nll(
 class FrozenContext(NegativeLogLikelihood):
     """No gradient flows through what stands before the chunk: its keys and values are constants."""
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss:
         """See `Objective.loss`."""
         prompt, tokens, mask = window.header + window.context, window.tokens, window.loss_mask
         return lambda: frozen_context_nll(model.module, prompt, tokens, mask).mean()
 
 
-def frozen_context(model: Model) -> Recipe:
+def frozen_context(model: AdaptedModel) -> Recipe:
     return Recipe(objectives={"nll": FrozenContext()})
 
 
@@ -209,7 +209,7 @@ class Mean:
         self._swap()
 
 
-def decaying(model: Model) -> Recipe:
+def decaying(model: AdaptedModel) -> Recipe:
     """The rate falls with the chunks before: to half of it after twelve."""
 
     def rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
@@ -218,7 +218,7 @@ def decaying(model: Model) -> Recipe:
     return Recipe(rate=rate)
 
 
-PLAIN = ("dropout=0.0", "epochs=2", "given.context_tokens=2048", "given.window_tokens=0")
+PLAIN = ("dropout=0.0", "epochs=2", "human.context_tokens=2048", "human.window_tokens=0")
 """Whole chunks in two passes, as the paper learns them; what a recipe says after it wins."""
 
 VARIANTS: dict[str, Variant] = {
@@ -258,8 +258,8 @@ VARIANTS: dict[str, Variant] = {
     "lr=2e-4 orthogonal A": Variant((*PLAIN, "lr=2e-4"), orthogonal),
     "lr=2e-4 A x 2": Variant((*PLAIN, "lr=2e-4"), scaled(2)),
     "lr=2e-4 A x 4": Variant((*PLAIN, "lr=2e-4"), scaled(4)),
-    "lr=2e-4 context=0": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=0")),
-    "lr=2e-4 context=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256")),
+    "lr=2e-4 context=0": Variant((*PLAIN, "lr=2e-4", "human.context_tokens=0")),
+    "lr=2e-4 context=256": Variant((*PLAIN, "lr=2e-4", "human.context_tokens=256")),
     "lr=2e-4 epochs=1 replay=1": Variant((*PLAIN, "lr=2e-4", "epochs=1"), replay=1),
     "lr=3e-4 epochs=1 replay=1": Variant((*PLAIN, "lr=3e-4", "epochs=1"), replay=1),
     **{
@@ -275,16 +275,16 @@ VARIANTS: dict[str, Variant] = {
     "lr=5e-4 epochs=1 average": Variant((*PLAIN, "lr=5e-4", "epochs=1"), average=0.6),
     "lr=1e-3 epochs=1 average": Variant((*PLAIN, "lr=1e-3", "epochs=1"), average=0.7),
     "lr=2e-3 epochs=1 muon window=256": Variant(
-        (*PLAIN, "lr=2e-3", "epochs=1", "given.context_tokens=256", "given.window_tokens=256"),
+        (*PLAIN, "lr=2e-3", "epochs=1", "human.context_tokens=256", "human.window_tokens=256"),
         optimizer=muon(0.9),
     ),
     "lr=2e-3 epochs=1 muon window=128": Variant(
-        (*PLAIN, "lr=2e-3", "epochs=1", "given.context_tokens=256", "given.window_tokens=128"),
+        (*PLAIN, "lr=2e-3", "epochs=1", "human.context_tokens=256", "human.window_tokens=128"),
         optimizer=muon(0.9),
     ),
-    "lr=2e-4 window=256": Variant((*PLAIN, "lr=2e-4", "given.context_tokens=256", "given.window_tokens=256")),
+    "lr=2e-4 window=256": Variant((*PLAIN, "lr=2e-4", "human.context_tokens=256", "human.window_tokens=256")),
     "lr=2e-4 epochs=1 window=128": Variant(
-        (*PLAIN, "lr=2e-4", "epochs=1", "given.context_tokens=128", "given.window_tokens=128")
+        (*PLAIN, "lr=2e-4", "epochs=1", "human.context_tokens=128", "human.window_tokens=128")
     ),
     "lr=1e-3 epochs=1 mlp": Variant((*PLAIN, "lr=1e-3", "epochs=1"), only("mlp")),
     "lr=5e-4 epochs=1 mlp": Variant((*PLAIN, "lr=5e-4", "epochs=1"), only("mlp")),
@@ -308,6 +308,6 @@ VARIANTS: dict[str, Variant] = {
     "lr=2e-4 and the output head": Variant((*PLAIN, "lr=2e-4"), with_head),
     "lr=2e-4 slow keys": Variant((*PLAIN, "lr=2e-4"), optimizer=SlowKeys),
     "lr=2e-4 window=128 hardest half": Variant(
-        (*PLAIN, "lr=2e-4", "given.context_tokens=128", "given.window_tokens=128"), recipe=hardest_half
+        (*PLAIN, "lr=2e-4", "human.context_tokens=128", "human.window_tokens=128"), recipe=hardest_half
     ),
 }

@@ -14,14 +14,14 @@ from typing import Any, get_type_hints
 
 from templora_cli.errors import TemploraError
 
-MOST_TOKENS = 1 << 24
+MAX_TOKENS = 1 << 24
 """Larger than any window; keeps figures that are typing errors out of the machine's integers."""
 
-MEASURED_AT, MEASURED_RATE = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
+MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
 """Parameters of SmolLM2-135M, and rates that suit it for given text in one pass (docs/quality.md)."""
-PAPERS_AT, PAPERS_RATE = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
+PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1), for Muon the rate that makes steps as large."""
-OWN_SHARE = 0.04
+GENERATED_LR_SHARE = 0.04
 """Of the rate for given text, which suits text of the model's own. Measured with AdamW at 0.135 billion
 parameters (docs/quality.md) and assumed elsewhere.
 """
@@ -33,8 +33,14 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "decode": {"chunk_tokens": 1024},
         "train": {"rank": 64, "alpha": 64, "dropout": 0.05, "warmup_chunks": 2, "optimizer": "adamw"},
-        "given": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048, "window_tokens": 0},
-        "own": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048, "window_tokens": 0},
+        "human": {"objective": "nll", "lr": 5e-5, "epochs": 2, "context_tokens": 2048, "window_tokens": 0},
+        "generated": {
+            "objective": "nll",
+            "lr": 5e-5,
+            "epochs": 2,
+            "context_tokens": 2048,
+            "window_tokens": 0,
+        },
         "gate": {"enabled": False},
     },
     # The defaults of the dataclasses below; docs/quality.md has what they were chosen by.
@@ -82,13 +88,13 @@ class DecodeConfig:
     """`[decode]`: the chunk, the window, and how a token is drawn."""
 
     chunk_tokens: int = option(
-        1024, "Tokens in a chunk, the unit that is learnt", at_least=8, at_most=MOST_TOKENS
+        1024, "Tokens in a chunk, the unit that is learnt", at_least=8, at_most=MAX_TOKENS
     )
     context_tokens: int = option(
         2048,
         "Tokens of the book that the model sees while it writes a chunk",
         at_least=0,
-        at_most=MOST_TOKENS,
+        at_most=MAX_TOKENS,
     )
     temperature: float = option(
         0.8, "How freely tokens are drawn; below 0.01 the likeliest is taken", at_least=0, at_most=10
@@ -103,7 +109,7 @@ class DecodeConfig:
         at_most=1,
     )
     top_k: int = option(
-        0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0, at_most=MOST_TOKENS
+        0, "Draw from this many of the likeliest tokens; 0 is off", at_least=0, at_most=MAX_TOKENS
     )
     repetition_penalty: float = option(
         1.1, "Above 1 makes tokens less likely that are in the window; 1 is off", at_least=0.1, at_most=10
@@ -177,7 +183,7 @@ OBJECTIVES = ("nll", "distill")
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """What `[given]` and `[own]` have in common: how a chunk is learnt.
+    """What `[human]` and `[generated]` have in common: how a chunk is learnt.
 
     The objective `nll` is the paper's: negative log-likelihood of the chunk. `distill` learns what has
     left the window: the base that still sees the longer context is the teacher, base and adapter with the
@@ -194,39 +200,41 @@ class LearningConfig:
         256,
         "Tokens before what is learnt that training shows, of those that decoding saw",
         at_least=0,
-        at_most=MOST_TOKENS,
+        at_most=MAX_TOKENS,
     )
     window_tokens: int = option(
         256,
         "Tokens of a chunk that one step learns, after what stands before them; 0 is the whole chunk",
         at_least=0,
-        at_most=MOST_TOKENS,
+        at_most=MAX_TOKENS,
     )
     teacher_context_tokens: int = option(
         4096,
         "Tokens before the chunk that the teacher of distill sees",
         at_least=0,
-        at_most=MOST_TOKENS,
+        at_most=MAX_TOKENS,
     )
 
 
 @dataclass(frozen=True)
-class GivenConfig(LearningConfig):
-    """`[given]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
+class HumanConfig(LearningConfig):
+    """`[human]`: how a chunk is learnt that a person wrote. It brings what the base did not have."""
 
 
 @dataclass(frozen=True)
-class OwnConfig(LearningConfig):
-    """`[own]`: how a chunk is learnt that the model wrote. It brings every bias of the sampler, so the rate
-    that 0 chooses is `OWN_SHARE` of that for given text. Prose of its own is learnt without what stood
-    before it: half the work, and nearly as much is remembered (docs/quality.md).
+class GeneratedConfig(LearningConfig):
+    """`[generated]`: how a chunk is learnt that the model wrote.
+
+    It brings every bias of the sampler, so the rate that 0 chooses is `GENERATED_LR_SHARE` of that for human
+    text. It is learnt without the text before it: half the work, and nearly as much is remembered
+    (docs/quality.md).
     """
 
     context_tokens: int = option(
         0,
         "Tokens before what is learnt that training shows; 256 in a translation, whose sources stand there",
         at_least=0,
-        at_most=MOST_TOKENS,
+        at_most=MAX_TOKENS,
     )
 
 
@@ -273,8 +281,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    given: GivenConfig = field(default_factory=GivenConfig)
-    own: OwnConfig = field(default_factory=OwnConfig)
+    human: HumanConfig = field(default_factory=HumanConfig)
+    generated: GeneratedConfig = field(default_factory=GeneratedConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     translation: TranslationConfig = field(default_factory=TranslationConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
@@ -290,20 +298,20 @@ TABLES: dict[str, type] = {
     "model": ModelConfig,
     "decode": DecodeConfig,
     "train": TrainConfig,
-    "given": GivenConfig,
-    "own": OwnConfig,
+    "human": HumanConfig,
+    "generated": GeneratedConfig,
     "gate": GateConfig,
     "translation": TranslationConfig,
     "session": SessionConfig,
 }
 
-TASKS: dict[str, dict[str, dict[str, Any]]] = {
-    "translation": {"own": {"context_tokens": 256}},
-    "pairs": {"own": {"context_tokens": 256}},
+TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "translation": {"generated": {"context_tokens": 256}},
+    "pairs": {"generated": {"context_tokens": 256}},
 }
 """Defaults of a task where they are others."""
 
-REPLACED: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
+TASK_OVERRIDES: dict[str, dict[tuple[str, str], tuple[str, str]]] = {
     "translation": {
         ("decode", "temperature"): ("translation", "temperature"),
         ("decode", "repetition_penalty"): ("translation", "repetition_penalty"),
@@ -333,15 +341,15 @@ class Layer:
 
 
 def resolve(layers: list[Layer], task: str = "novel") -> Config:
-    """Merge `layers` over the defaults for that task, later ones winning; then as `REPLACED` says.
+    """Merge `layers` over the defaults for that task, later ones winning; then as `TASK_OVERRIDES` says.
 
-    A layer that names a recipe starts `[train]`, `[given]`, `[own]` and `[gate]` anew from it, and takes
-    its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
+    A layer that names a recipe resets `[train]`, `[human]`, `[generated]` and `[gate]` to that recipe, and
+    takes its chunk, so that `--recipe paper` gives the paper's values whatever the files say.
 
     Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
     issues: list[str] = []
-    default = TASKS.get(task, {})
+    default = TASK_DEFAULTS.get(task, {})
     chosen: dict[str, dict[str, Any]] = {"": {}, **{table: dict(default.get(table, {})) for table in TABLES}}
     for layer in layers:
         checked = _checked(layer, issues)
@@ -349,7 +357,7 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
             kept = {k: v for k, v in chosen["train"].items() if k in ("learn", "gradient_checkpointing")}
             recipe = RECIPES[checked["train"]["recipe"]]
             chosen["train"] = {**kept, **recipe.get("train", {})}
-            for name in ("given", "own", "gate"):
+            for name in ("human", "generated", "gate"):
                 chosen[name] = {**default.get(name, {}), **recipe.get(name, {})}
             chosen["decode"].update(recipe.get("decode", {}))
         for table, values in checked.items():
@@ -360,8 +368,8 @@ def resolve(layers: list[Layer], task: str = "novel") -> Config:
         message = f"{len(issues)} settings are wrong:\n{listed}" if many else listed
         raise TemploraError(message, "templora write --help lists the settings and their ranges")
     tables = {name: make(**chosen[name]) for name, make in TABLES.items()}
-    for (table, key), (own_table, own_key) in REPLACED.get(task, {}).items():
-        tables[table] = replace(tables[table], **{key: getattr(tables[own_table], own_key)})
+    for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
+        tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
     return replace(Config(**tables), **chosen[""])
 
 
@@ -373,23 +381,27 @@ def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
     return resolve([Layer.of_file("settings", values)], task)
 
 
-def for_size(config: Config, parameters: int) -> Config:
+def with_learning_rates(config: Config, parameters: int) -> Config:
     """`config` with every rate of 0 replaced by that for a base of so many parameters."""
-    lr = rate_for_size(parameters, config.train.optimizer)
-    given, own = config.given, config.own
-    own_lr = float(f"{OWN_SHARE * lr:.1e}")
-    return replace(config, given=replace(given, lr=given.lr or lr), own=replace(own, lr=own.lr or own_lr))
+    lr = learning_rate_for(parameters, config.train.optimizer)
+    human, generated = config.human, config.generated
+    generated_lr = float(f"{GENERATED_LR_SHARE * lr:.1e}")
+    return replace(
+        config,
+        human=replace(human, lr=human.lr or lr),
+        generated=replace(generated, lr=generated.lr or generated_lr),
+    )
 
 
-def rate_for_size(parameters: int, optimizer: str) -> float:
+def learning_rate_for(parameters: int, optimizer: str) -> float:
     """The learning rate for given text on a base of so many parameters, to two figures.
 
     A power law through what was measured on 0.135 billion parameters (docs/quality.md) and what the
     paper used on 7 billion; between the two it is interpolated, beyond them extrapolated.
     """
-    fast, slow = MEASURED_RATE[optimizer], PAPERS_RATE[optimizer]
-    exponent = math.log(slow / fast) / math.log(PAPERS_AT / MEASURED_AT)
-    return float(f"{fast * (parameters / MEASURED_AT) ** exponent:.1e}")
+    fast, slow = MEASURED_LR[optimizer], PAPER_LR[optimizer]
+    exponent = math.log(slow / fast) / math.log(PAPER_PARAMETERS / MEASURED_PARAMETERS)
+    return float(f"{fast * (parameters / MEASURED_PARAMETERS) ** exponent:.1e}")
 
 
 def from_dict(values: Mapping[str, Any], source: str) -> Config:

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Origin = Literal["own", "given"]
+Origin = Literal["generated", "human"]
 """Who wrote a chunk: the model ("own") or a person ("given")."""
 
 Unit = str
@@ -120,7 +120,7 @@ class ParagraphTranslated(Event):
     target: str
     attempts: int
     """How often it was translated."""
-    flaws: tuple[str, ...]
+    failed_checks: tuple[str, ...]
     """What its checks still find, in words; empty where it is good."""
 
 
@@ -129,7 +129,7 @@ class ChunkRejected(Event):
     """The chunk as it was decoded is unfit to be learnt from; it is decoded again."""
 
     index: int
-    flaw: str
+    rejection_reason: str
     """What is wrong with it, in words."""
 
 
@@ -143,7 +143,7 @@ class ChunkScored(Event):
     """None where nothing is learnt (`--no-learn`)."""
     repetition: float
     """Share of the chunk's 4-grams that stood before in the window or in the chunk itself."""
-    flaw: str | None
+    rejection_reason: str | None
     """Why it is kept but not learnt from; None where it is."""
 
 
@@ -174,7 +174,7 @@ class ChunkLearnt(Event):
     nll_base: float
     nll_adapter: float | None
     repetition: float
-    flaw: str | None
+    rejection_reason: str | None
     train_losses: tuple[float, ...]
     lr: float | None
     record: Any
@@ -205,7 +205,7 @@ class ChunkCommitted(Event):
     the gain says how far the adapter has moved, on given text how much it helps.
     """
     repetition: float
-    flaw: str | None
+    rejection_reason: str | None
     """Why it is kept but not learnt from; None where it is."""
     train_losses: tuple[float, ...]
     """Loss of each pass over the chunk, in order; empty where nothing was learnt."""
@@ -234,7 +234,7 @@ class Finished(Event):
 
 
 @dataclass(frozen=True)
-class Translated(Event):
+class TranslationFinished(Event):
     """Every paragraph that was asked for has its translation, good or not."""
 
     session: str

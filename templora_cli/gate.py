@@ -16,20 +16,20 @@ NEEDS = 3
 """Own chunks before it compares at all."""
 
 
-def flaw_of(
-    turn: Turn, chunk: Chunk, nll_base: float, own_nlls: Sequence[float], config: Config
+def rejection_reason_of(
+    turn: Turn, chunk: Chunk, nll_base: float, generated_nlls: Sequence[float], config: Config
 ) -> str | None:
     """What makes an own chunk unfit to be learnt from, in words; None where nothing does.
 
     A loop is cheap for the base and glued words are dear, so an NLL that leaves the range of the
-    chunks before it (`own_nlls`, nats/token) either way is a sign of both. They count whether they passed or
-    not, so that a lasting change of the text is accepted in the end.
+    chunks before it (`generated_nlls`, nats/token) either way is a sign of both. They count whether they
+    passed or not, so that a lasting change of the text is accepted in the end.
     """
     gate = config.gate
-    if turn.origin == "given":
+    if turn.origin == "human":
         return None
-    if chunk.flaw or not gate.enabled or _judged(turn):
-        return chunk.flaw
+    if chunk.rejection_reason or not gate.enabled or _judged(turn):
+        return chunk.rejection_reason
     if not chunk.text.strip():
         return "it is empty"
     if not math.isfinite(nll_base):
@@ -37,7 +37,7 @@ def flaw_of(
     written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
     if (repeated := repetition([], written)) > gate.repetition:
         return f"it loops: {repeated:.0%} of it stood there before"
-    recent = [nll for nll in own_nlls[-MEMORY:] if math.isfinite(nll)]
+    recent = [nll for nll in generated_nlls[-MEMORY:] if math.isfinite(nll)]
     if len(recent) < NEEDS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
         return None  # the mean of a few tokens says little
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
@@ -45,13 +45,13 @@ def flaw_of(
     return None
 
 
-def drift_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
+def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
     """The gate, where it is the adapter that has gone too far: in words; None where it has not.
 
     Nothing else would come out of a second attempt.
     """
     base, adapter = score
-    if turn.origin == "given" or not config.gate.enabled or _judged(turn) or adapter is None:
+    if turn.origin == "human" or not config.gate.enabled or _judged(turn) or adapter is None:
         return None
     if (gain := base - adapter) <= config.gate.drift:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from templora_cli.config import Config, LearningConfig, TrainConfig
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.objective import Loss, Objective, Window
 from templora_cli.engine.training.objectives import OBJECTIVES
 from templora_cli.events import Event, Notice, Origin, TrainStep
@@ -53,19 +53,21 @@ class Recipe:
 RECIPE = Recipe()
 
 
-def learning_of(origin: Origin, config: Config) -> LearningConfig:
+def learning_config(origin: Origin, config: Config) -> LearningConfig:
     """Own text is not given text: samples of the model's own bring nothing new, and are learnt otherwise."""
-    return config.given if origin == "given" else config.own
+    return config.human if origin == "human" else config.generated
 
 
-def lessons(turn: Turn, chunk: Chunk, config: Config, flaw: str | None) -> list[tuple[Chunk, LearningConfig]]:
-    """What is learnt of a chunk, and how. Of one with a `flaw` only what a person wrote in it."""
+def training_examples(
+    turn: Turn, chunk: Chunk, config: Config, rejection_reason: str | None
+) -> list[tuple[Chunk, LearningConfig]]:
+    """What is learnt of a chunk, and how. Of one with a `rejection_reason` only what a person wrote in it."""
     if not chunk.parts:
-        return [] if flaw else [(chunk, learning_of(turn.origin, config))]
+        return [] if rejection_reason else [(chunk, learning_config(turn.origin, config))]
     chosen = []
     for part in chunk.parts:
-        learning = learning_of(part.origin, config)
-        if any(part.loss_mask) and not (flaw and part.origin == "own"):
+        learning = learning_config(part.origin, config)
+        if any(part.loss_mask) and not (rejection_reason and part.origin == "generated"):
             again = replace(learning, epochs=learning.epochs * part.passes)
             chosen.append((replace(chunk, loss_mask=part.loss_mask), again))
     return chosen
@@ -74,21 +76,23 @@ def lessons(turn: Turn, chunk: Chunk, config: Config, flaw: str | None) -> list[
 def learn_chunk(
     turn: Turn,
     chunk: Chunk,
-    model: Model,
+    model: AdaptedModel,
     state: WritingState,
     config: Config,
     *,
-    flaw: str | None = None,
+    rejection_reason: str | None = None,
     recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, list[float]]:
     """Learn what is to be learnt of the chunk, which is not yet in `state`; returns the loss of each pass."""
     losses: list[float] = []
-    for lesson, learning in lessons(turn, chunk, config, flaw) if state.optimizer is not None else ():
+    for training_example, learning in (
+        training_examples(turn, chunk, config, rejection_reason) if state.optimizer is not None else ()
+    ):
         rate = recipe.rate(state.chunks, learning, config.train)
         objective = recipe.objectives[learning.objective]
         steps = [
             loss
-            for one in recipe.windows(turn, lesson, state.tokens, learning)
+            for one in recipe.windows(turn, training_example, state.tokens, learning)
             if (loss := objective.loss(one, model, learning)) is not None
         ]
         losses += yield from _passes(steps, learning.epochs, rate, model, state)
@@ -96,7 +100,7 @@ def learn_chunk(
 
 
 def _passes(
-    steps: Sequence[Loss], epochs: int, rate: float, model: Model, state: WritingState
+    steps: Sequence[Loss], epochs: int, rate: float, model: AdaptedModel, state: WritingState
 ) -> Generator[Event, None, list[float]]:
     """Passes over all `steps`; returns the mean loss of each."""
     losses: list[float] = []
@@ -113,7 +117,7 @@ def _passes(
     return losses
 
 
-def train_step(loss_of_window: Loss, model: Model, state: WritingState) -> float:
+def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -> float:
     """One step of the optimizer; returns the loss before it, or NaN where it or a gradient is not finite."""
     assert state.optimizer is not None
     model.module.train()

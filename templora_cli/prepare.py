@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from templora_cli.config import Config, LearningConfig, for_size, settings
+from templora_cli.config import Config, LearningConfig, settings, with_learning_rates
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
 from templora_cli.sessions.kind import TaskKind
@@ -17,15 +17,15 @@ from templora_cli.sessions.store import Session, Store, now, sha256_of
 from templora_cli.task_kinds import KINDS
 
 if TYPE_CHECKING:
-    from templora_cli.engine.decoding.base import Backend
-    from templora_cli.engine.memory.machine import Room
+    from templora_cli.engine.decoding.protocols import Backend
+    from templora_cli.engine.memory.machine import DeviceMemory
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
 """Takes what happens before there is a run: notices, and what is slow."""
 
 
-def nobody(event: Event) -> None:
+def ignore_events(event: Event) -> None:
     """Nobody is told."""
 
 
@@ -41,10 +41,10 @@ def _backend(model: LanguageModel, name: str) -> Backend:
     return backend_for(model, name)
 
 
-def _room(device: str) -> Room:
-    from templora_cli.engine.memory.machine import room_on
+def _device_memory(device: str) -> DeviceMemory:
+    from templora_cli.engine.memory.machine import measure_device_memory
 
-    return room_on(device)
+    return measure_device_memory(device)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Engine:
 
     load: Callable[[Path, Config], LanguageModel] = _load
     backend: Callable[[LanguageModel, str], Backend] = _backend
-    room: Callable[[str], Room] = _room
+    device_memory: Callable[[str], DeviceMemory] = _device_memory
     """The memory that there is on a device."""
     kinds: Mapping[str, TaskKind] = field(default_factory=lambda: KINDS)
 
@@ -131,7 +131,9 @@ class Prepared:
                     session.lock.release()
                     raise
                 return session
-        return store.create(manifest, given=self.new.given, source=self.new.source, suffix=self.new.suffix)
+        return store.create(
+            manifest, opening=self.new.opening, source=self.new.source, suffix=self.new.suffix
+        )
 
 
 BOOK = ("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
@@ -151,7 +153,7 @@ def _is_the_same(one: Manifest, other: Manifest) -> bool:
     return all(figures(one, name) == figures(other, name) for name in (*BOOK, *COMPUTED_WITH))
 
 
-def find_model(config: Config, notify: Notify = nobody) -> Path:
+def find_model(config: Config, notify: Notify = ignore_events) -> Path:
     """The folder of the model that `config` names, after getting it where that must be.
 
     Raises TemploraError as `catalog.resolve` does.
@@ -165,7 +167,7 @@ def prepare(
     request: Request,
     config: Config | Mapping[str, Any],
     *,
-    notify: Notify = nobody,
+    notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Prepared:
     """Load the model that `config` names for what is asked for; see `runner.begin`.
@@ -204,12 +206,12 @@ def load_fitting(
 ) -> tuple[LanguageModel, Config]:
     """The model, and the settings with those that hang on model and memory chosen."""
     from templora_cli.engine.decoding.backends import backend_row
-    from templora_cli.engine.memory.planner import gigabytes, settle
+    from templora_cli.engine.memory.planner import gigabytes, plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
 
-    room = engine.room(config.model.device)
+    device_memory = engine.device_memory(config.model.device)
     shape = shape_of(folder, config.model.name)
-    plan = settle(shape, config, room, header=header, chunk=chunk, hint=hint)
+    plan = plan_or_refuse(shape, config, device_memory, header=header, chunk=chunk, hint=hint)
     for note in plan.notes:
         notify(Notice(note))
     if plan.is_tight:
@@ -221,7 +223,7 @@ def load_fitting(
     if compiling := backend_row(plan.backend).preparation():
         notify(Working("compiling for this CPU, once: half a minute"))
         compiling()
-    return model, for_size(plan.config, model.parameters)
+    return model, with_learning_rates(plan.config, model.parameters)
 
 
 def require_window(model: LanguageModel, new: NewSession) -> None:
@@ -229,7 +231,7 @@ def require_window(model: LanguageModel, new: NewSession) -> None:
     from templora_cli.engine.training.objectives import OBJECTIVES
 
     config, most = new.config, model.max_positions
-    recipes: tuple[LearningConfig, ...] = (config.given, config.own) if config.train.learn else ()
+    recipes: tuple[LearningConfig, ...] = (config.human, config.generated) if config.train.learn else ()
     reads = (OBJECTIVES[how.objective].reads(how) for how in recipes)
     contexts = [(most_read, "teacher_context_tokens =") for most_read in reads if most_read]
     for context, setting in [*contexts, (config.decode.context_tokens, "--context-tokens")]:

@@ -69,9 +69,9 @@ class Prompt:
 
 
 def build(
-    sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, room: int | None = None
+    sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, max_tokens: int | None = None
 ) -> Prompt:
-    """The prompt with as much of each section as its budget and the `room` for all of them allow, in tokens.
+    """The prompt with as much of each section as its budget and `max_tokens` for all of them allow.
 
     Raises TemploraError where what may not be cut has no room.
     """
@@ -92,12 +92,12 @@ def build(
             fit(section, section.budget, without=len(layout({**items, section.name: ()})))
     header = layout(items)
     for section in sorted((s for s in sections if s.priority is not None), key=_priority):
-        if room is not None and len(header) > room:
-            fit(section, room)
+        if max_tokens is not None and len(header) > max_tokens:
+            fit(section, max_tokens)
             header = layout(items)
-    if room is not None and len(header) > room:
+    if max_tokens is not None and len(header) > max_tokens:
         raise TemploraError(
-            f"instruction and premise have {len(header)} tokens, and there is room for {room}",
+            f"instruction and premise have {len(header)} tokens, and there is room for {max_tokens}",
             "a shorter premise, or a larger --context-tokens",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])

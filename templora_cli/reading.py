@@ -15,7 +15,7 @@ from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.text import TextStream, decode
-from templora_cli.turn import Given, given_turn, replayed_turn
+from templora_cli.turn import Given, given_turn, replay_turn
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -37,7 +37,7 @@ class ReadingTask:
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
-        return replayed_turn(self.prompt(book), chunk)
+        return replay_turn(self.prompt(book), chunk)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
@@ -83,7 +83,7 @@ class ReadingRequest:
             goal=(len(tokens), "tokens"),
             header_tokens=len(header),
             request={"header": list(header)},
-            given=tokens,
+            opening=tokens,
             source=self.text,
             measured_by=self.measured_by,
         )
@@ -101,7 +101,7 @@ class Reading(TaskKind):
     def task(self, session: Session, model: LanguageModel, config: Config) -> ReadingTask:
         """See `TaskKind.task`."""
         prompt = fixed(tuple(session.manifest.request["header"]), config.decode.context_tokens)
-        return ReadingTask(prompt, session.given_tokens(), config.decode.chunk_tokens, model.tokenizer)
+        return ReadingTask(prompt, session.opening(), config.decode.chunk_tokens, model.tokenizer)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`: the table of what was read says it."""

@@ -23,7 +23,7 @@ from templora_cli.events import (
     SessionOpened,
     Working,
 )
-from templora_cli.prepare import ENGINE, Engine, Notify, find_model, load_fitting, nobody, prepare
+from templora_cli.prepare import ENGINE, Engine, Notify, find_model, ignore_events, load_fitting, prepare
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import Request
@@ -34,8 +34,8 @@ from templora_cli.sessions.steps import (
     readable_chunks,
     readable_text,
 )
-from templora_cli.sessions.store import Session, Store, finish_swap, now
-from templora_cli.sessions.summary import mend_summary
+from templora_cli.sessions.store import Session, Store, finish_replacing_steps, now
+from templora_cli.sessions.summary import refresh_summary
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -109,7 +109,7 @@ class Run:
         from templora_cli.state import WritingState
         from templora_cli.temp_lora import write
 
-        finish_swap(self.session.path)  # that of a `relearn` that was stopped
+        finish_replacing_steps(self.session.path)  # that of a `relearn` that was stopped
         take = self.session.manifest.take
         state = WritingState.begin(self.model, self.config, take=take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
@@ -160,7 +160,7 @@ class Run:
         from templora_cli.sessions.history import first_change, relearn
 
         _use_threads(self.session.manifest)
-        finish_swap(self.session.path)
+        finish_replacing_steps(self.session.path)
         self._begin_afresh()
         self._is_fresh = False
         book = self.kind.book_file(self.session)
@@ -173,7 +173,7 @@ class Run:
                     if stop is not None and stop.is_set():
                         return
                     yield event
-        mend_summary(self.session.path, self.chunks, self.kind)
+        refresh_summary(self.session.path, self.chunks, self.kind)
         if book is not None:
             book.replace(self.text)
             if notice := book.write():
@@ -197,7 +197,7 @@ class Run:
             for holding in ("model", "task", "_recorder"):  # there is not always room for two
                 vars(self).pop(holding, None)
             self._recorder = None
-            self.model, self._is_fresh = _load(self.session, nobody, self.engine), True
+            self.model, self._is_fresh = _load(self.session, ignore_events, self.engine), True
 
     def _opened(self, recorder: Recorder) -> SessionOpened:
         """What the session is and how far it has come."""
@@ -227,7 +227,7 @@ def begin(
     request: Request,
     config: Config | Mapping[str, Any],
     *,
-    notify: Notify = nobody,
+    notify: Notify = ignore_events,
     engine: Engine = ENGINE,
     resume_same: bool = False,
 ) -> Run:
@@ -244,7 +244,7 @@ def resume(
     reference: str | None = None,
     *,
     more: Length | None = None,
-    notify: Notify = nobody,
+    notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Run:
     """Open the session with that id, or a unique beginning of one; None is the last.
@@ -265,7 +265,7 @@ def resume(
         raise
 
 
-def reopen(session: Session, *, notify: Notify = nobody, engine: Engine = ENGINE) -> Run:
+def reopen(session: Session, *, notify: Notify = ignore_events, engine: Engine = ENGINE) -> Run:
     """Load the model of an open session as it ran before, not as `auto` would choose today.
 
     Raises TemploraError where it is another one.
@@ -277,7 +277,7 @@ def reopen(session: Session, *, notify: Notify = nobody, engine: Engine = ENGINE
 
 def _load(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
     """The model of a session as it began. Raises TemploraError as `reopen` does."""
-    manifest, config = session.manifest, as_begun(session)
+    manifest, config = session.manifest, original_config(session)
     folder = Path(manifest.folder)
     folder = folder if folder.is_dir() else find_model(config, notify)
     hint = f"nothing is lost: close other programs, then {session.resume_command}"
@@ -287,7 +287,7 @@ def _load(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
     return model
 
 
-def as_begun(session: Session) -> Config:
+def original_config(session: Session) -> Config:
     """The settings of a session, with the model as it is held, and gradients checkpointed where they must be:
     they are the same ones.
     """
@@ -306,7 +306,7 @@ def _require_open_end(session: Session, kind: TaskKind, more: Length | None, not
         raise TemploraError(f"{session.id} cannot be made longer", f"without a length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
         # A kill between the last commit and the end leaves summary and file of `--out` one chunk behind.
-        mend_summary(session.path, read_chunks(session.steps), kind)
+        refresh_summary(session.path, read_chunks(session.steps), kind)
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
         raise TemploraError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from templora_cli.config import Config
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.optimizers import OPTIMIZERS
 
 
@@ -29,13 +29,13 @@ class WritingState:
     """How often the book was taken back: what is written anew is drawn anew."""
     dropout: Tensor
     """State of the model device's random generator for dropout, uint8."""
-    own_nlls: list[float] = field(default_factory=list)
+    generated_nlls: list[float] = field(default_factory=list)
     """NLL under the base of each own chunk, nats/token; the gate compares with it."""
     records: list[Any] = field(default_factory=list)
     """What the task keeps of each chunk."""
 
     @classmethod
-    def begin(cls, model: Model, config: Config, *, take: int = 0) -> WritingState:
+    def begin(cls, model: AdaptedModel, config: Config, *, take: int = 0) -> WritingState:
         """The state before the first chunk; all randomness follows from `config.seed` and `take`."""
         device = model.device
         optimizer = None

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Backend, Sampler
+from templora_cli.engine.decoding.protocols import Backend, Sampler
 from templora_cli.engine.decoding.sampling import GREEDY_BELOW, sampler_for
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll, token_nll
-from templora_cli.engine.training.model import Model
 from templora_cli.events import (
     ChunkLearnt,
     ChunkRejected,
@@ -33,8 +33,8 @@ from templora_cli.events import (
     SectionCut,
     TextDecoded,
 )
-from templora_cli.gate import drift_of, flaw_of, repetition
-from templora_cli.learning import RECIPE, Recipe, learn_chunk, learning_of
+from templora_cli.gate import drift_reason_of, rejection_reason_of, repetition
+from templora_cli.learning import RECIPE, Recipe, learn_chunk, learning_config
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Task, Turn
@@ -50,13 +50,13 @@ class Candidate:
     """Mean NLL under the base, nats a token."""
     nll_adapter: float | None
     """The same under base and adapter, before the chunk is learnt; None where nothing is learnt."""
-    flaw: str | None
+    rejection_reason: str | None
     """Why it may not be learnt from, in words."""
 
 
 def write(
     task: Task,
-    model: Model,
+    model: AdaptedModel,
     backend: Backend,
     state: WritingState,
     config: Config,
@@ -74,19 +74,21 @@ def write(
         candidates = yield from propose(task, turn, model, backend, state, config)
         best = choose(candidates)
         chunk, score = best.chunk, (best.nll_base, best.nll_adapter)
-        flaw = best.flaw or drift_of(turn, score, config)
+        rejection_reason = best.rejection_reason or drift_reason_of(turn, score, config)
         repeated = repetition(prompt.context, chunk.tokens)
-        yield ChunkScored(index, *score, repeated, flaw)
+        yield ChunkScored(index, *score, repeated, rejection_reason)
 
-        losses = yield from learn_chunk(turn, chunk, model, state, config, flaw=flaw, recipe=recipe)
+        losses = yield from learn_chunk(
+            turn, chunk, model, state, config, rejection_reason=rejection_reason, recipe=recipe
+        )
         if losses:
             backend.adapter_changed()
         state.tokens += chunk.tokens
         state.records.append(chunk.record)
         state.chunks += 1
-        if turn.origin == "own":
-            state.own_nlls.append(best.nll_base)
-        lr = recipe.rate(index, learning_of(turn.origin, config), config.train) if losses else None
+        if turn.origin == "generated":
+            state.generated_nlls.append(best.nll_base)
+        lr = recipe.rate(index, learning_config(turn.origin, config), config.train) if losses else None
         yield ChunkLearnt(
             index,
             turn.origin,
@@ -94,7 +96,7 @@ def write(
             chunk.text,
             *score,
             repetition=repeated,
-            flaw=flaw,
+            rejection_reason=rejection_reason,
             train_losses=tuple(losses),
             lr=lr,
             record=chunk.record,
@@ -104,7 +106,7 @@ def write(
 
 
 def propose(
-    task: Task, turn: Turn, model: Model, backend: Backend, state: WritingState, config: Config
+    task: Task, turn: Turn, model: AdaptedModel, backend: Backend, state: WritingState, config: Config
 ) -> Generator[Event, None, list[Candidate]]:
     """Candidates for the chunk, each from its own random numbers, to the first that passes the gate."""
     candidates: list[Candidate] = []
@@ -112,14 +114,14 @@ def propose(
     again = isinstance(turn, Generate) and config.decode.temperature >= GREEDY_BELOW
     for number in range(config.gate.candidates if again else 1):
         if candidates:
-            yield ChunkRejected(state.chunks, str(candidates[-1].flaw))
+            yield ChunkRejected(state.chunks, str(candidates[-1].rejection_reason))
         generator = state.generator(number, model.device)
         chunk = yield from make_chunk(task, turn, model, backend, state, config, generator=generator)
         backend.decoding_ends()
         base, adapter = score_chunk(turn.prompt, chunk, model)
-        flaw = flaw_of(turn, chunk, base, state.own_nlls, config)
-        candidates.append(Candidate(number, chunk, base, adapter, flaw))
-        if flaw is None:
+        rejection_reason = rejection_reason_of(turn, chunk, base, state.generated_nlls, config)
+        candidates.append(Candidate(number, chunk, base, adapter, rejection_reason))
+        if rejection_reason is None:
             break
     return candidates
 
@@ -132,7 +134,7 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
 def make_chunk(
     task: Task,
     turn: Turn,
-    model: Model,
+    model: AdaptedModel,
     backend: Backend,
     state: WritingState,
     config: Config,
@@ -143,7 +145,9 @@ def make_chunk(
     if isinstance(turn, Given):
         to_text = task.text_stream(state.tokens)
         text = "".join(map(to_text, turn.tokens))
-        return Chunk(turn.tokens, text, turn.loss_mask, record=turn.record, flaw=turn.flaw)
+        return Chunk(
+            turn.tokens, text, turn.loss_mask, record=turn.record, rejection_reason=turn.rejection_reason
+        )
     if isinstance(turn, Compose):
         decode = decode_with(turn.prompt, model, backend, generator, config)
         return (yield from turn.writer(state.chunks, decode))
@@ -170,7 +174,7 @@ def decode_chunk(
 
 
 def decode_with(
-    prompt: Prompt, model: Model, backend: Backend, generator: torch.Generator, config: Config
+    prompt: Prompt, model: AdaptedModel, backend: Backend, generator: torch.Generator, config: Config
 ) -> Decode:
     """Decoding for a task that composes its chunk, after `prompt` and with numbers of `generator`."""
 
@@ -189,7 +193,7 @@ def decode_with(
     return decode
 
 
-def score_chunk(prompt: Prompt, chunk: Chunk, model: Model) -> tuple[float, float | None]:
+def score_chunk(prompt: Prompt, chunk: Chunk, model: AdaptedModel) -> tuple[float, float | None]:
     """Mean NLL of the chunk under base and under adapter, nats a token, before it is learnt.
 
     The difference is the live measure of what the adapter gives. NaN for a chunk without tokens. What was

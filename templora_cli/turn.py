@@ -15,7 +15,7 @@ from templora_cli.prompt import Prompt
 
 
 @dataclass(frozen=True)
-class Part:
+class ChunkPart:
     """Tokens of a chunk that are learnt by the recipe of one origin."""
 
     origin: Origin
@@ -33,11 +33,11 @@ class Chunk:
     text: str
     loss_mask: tuple[bool, ...] = ()
     """Which tokens are scored and learnt, at least one; empty for all of them."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ChunkPart, ...] = ()
     """What is learnt by which recipe; empty where all of it is learnt by that of the turn's origin."""
     record: Any = None
     """What the task wants to find again after a resume, a JSON value."""
-    flaw: str | None = None
+    rejection_reason: str | None = None
     """What the task itself found that makes it unfit to be learnt from, in words."""
     nlls: tuple[float, ...] = ()
     """NLL of each token under base + adapter as it was decoded, nats; empty where that is not known."""
@@ -62,14 +62,14 @@ class Given:
 
     prompt: Prompt
     tokens: tuple[int, ...]
-    origin: Origin = "given"
-    """Who wrote it: it is learnt by `[given]` or by `[own]`."""
+    origin: Origin = "human"
+    """Who wrote it: it is learnt by `[human]` or by `[generated]`."""
     loss_mask: tuple[bool, ...] = ()
-    flaw: str | None = None
+    rejection_reason: str | None = None
     """Why a committed chunk is not learnt from."""
     record: Any = None
     judged: bool = False
-    """Has the gate said its word, which is `flaw`? When a chunk was decoded its score was another."""
+    """Has the gate decided already, as `rejection_reason` says? When it was decoded the score was another."""
 
     @property
     def max_tokens(self) -> int:
@@ -86,7 +86,7 @@ class Generate:
     """The length of the chunk, at least 1."""
     complete: Callable[[Sequence[int]], bool] = lambda chunk: False
     """Is the chunk, with these tokens, complete before it reaches `max_tokens`?"""
-    origin: Origin = "own"
+    origin: Origin = "generated"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Compose:
     max_tokens: int
     """The length that is expected."""
     writer: Writer
-    origin: Origin = "own"
+    origin: Origin = "generated"
 
 
 Turn = Given | Generate | Compose
@@ -129,7 +129,7 @@ def given_turn(
     return Given(prompt(book), tokens) if tokens else None
 
 
-def replayed_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
+def replay_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
     """A committed chunk of prose again, by the recipe of its origin, after `prompt`."""
-    kept = {"flaw": chunk["flaw"], "record": chunk["record"], "judged": True}
+    kept = {"rejection_reason": chunk["rejection_reason"], "record": chunk["record"], "judged": True}
     return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], **kept)

@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 
 from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models import loading
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, Event, TextDecoded
 from templora_cli.learning import RECIPE, Recipe
 from templora_cli.novel.prompt import opening_tokens
@@ -27,8 +27,8 @@ WHOLE = LearningConfig(lr=1e-2, epochs=2, context_tokens=2048, window_tokens=0)
 CONFIG = Config(
     decode=DecodeConfig(chunk_tokens=12, context_tokens=20),
     train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
-    given=WHOLE,
-    own=WHOLE,
+    human=WHOLE,
+    generated=WHOLE,
     seed=3,
 )
 HEADER = (1, 2, 3)
@@ -137,7 +137,7 @@ def drained(stream: Generator[Event, None, Result]) -> tuple[list[Event], Result
 
 
 @contextmanager
-def passes_over(model: Model) -> Iterator[list[tuple[bool, list[int]]]]:
+def passes_over(model: AdaptedModel) -> Iterator[list[tuple[bool, list[int]]]]:
     """The passes that the model makes inside: was it for gradients, and the token ids that it read."""
     passes: list[tuple[bool, list[int]]] = []
 

@@ -220,7 +220,7 @@ def test_every_shape_has_a_name() -> None:
 
 def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
     subject = Subject("cpu", tiny_model, None, 32, 24)
-    side = loop.load(subject, "default", "own")
+    side = loop.load(subject, "default", "generated")
     side.config = replace(side.config, session=SessionConfig(keep_checkpoints=2, grid_checkpoints=0))
     before = {name: weight.clone() for name, weight in side.state.adapter.items()}
     for _ in range(4):
@@ -228,16 +228,16 @@ def test_the_loop_makes_a_chunk_and_commits_it(tiny_model: Path) -> None:
         assert all(seconds[phase] > 0 for phase in ("prompt", "decode", "score", "train", "commit"))
     assert any(not torch.equal(weight, before[name]) for name, weight in side.state.adapter.items())
     chunks = read_chunks(side.steps)
-    assert [len(chunk["tokens"]) for chunk in chunks] == [24] * 4 and chunks[0]["origin"] == "own"
+    assert [len(chunk["tokens"]) for chunk in chunks] == [24] * 4 and chunks[0]["origin"] == "generated"
     whole = [step for step in committed_steps(side.steps) if (step / "adapter.safetensors").exists()]
     assert len(whole) == 2
 
 
 def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None:
-    side = loop.load(Subject("cpu", tiny_model, None, 400, 300), "default", "given")
+    side = loop.load(Subject("cpu", tiny_model, None, 400, 300), "default", "human")
     given = [number % 200 for number in range(300)]
     passes, flops = side.train_work(given + given[:100], given)
-    work, learning = bounds.Work.of(side.module), side.config.given
+    work, learning = bounds.Work.of(side.module), side.config.human
     assert (passes, learning.window_tokens, learning.context_tokens) == (learning.epochs, 256, 256)
     # The header is the first token of the prompt.
     steps = bounds.step_flops(work, 1 + 256, 256) + bounds.step_flops(work, 1 + 256, 44)
@@ -246,10 +246,10 @@ def test_the_work_of_given_text_is_that_of_its_windows(tiny_model: Path) -> None
 
 def test_a_loop_over_random_weights() -> None:
     config = loop.config_of(Subject("cpu", None, "135m", 16, 8), "paper")
-    side = loop.Loop(loop.synthetic_model(TINY, config), config, "own")
+    side = loop.Loop(loop.synthetic_model(TINY, config), config, "generated")
     side.chunk(list(range(1, 17)), list(range(8)), time.perf_counter)
     assert len(side.state.tokens) == 15 + 8 and side.config.train.recipe == "paper"
-    assert side.config.own.lr == 5e-5 and side.config.train.dropout == 0.05
+    assert side.config.generated.lr == 5e-5 and side.config.train.dropout == 0.05
 
 
 def cost(decode: float, train: float, peak: int, tokens: int = 11) -> Cost:
@@ -297,13 +297,13 @@ def test_a_run_reports_every_side_by_phase(tiny_model: Path, capsys: pytest.Capt
         "paper": {"prompt", "decode", "score", "train", "commit"},
         "default": {"prompt", "decode", "score", "train", "commit"},
         "eager": {"prompt", "decode", "score", "train", "commit"},
-        "given": {"score", "train", "commit"},
+        "human": {"score", "train", "commit"},
     }
     for name, side in raw["sides"].items():
         assert side["error"] is None and len(side["costs"]) == 2
         assert {phase for phase, seconds in side["seconds"].items() if seconds} == wanted[name]
         assert side["train_share"] > 0 and 1e7 < side["peak_bytes"] < 1e11
-        written = name != "given"
+        written = name != "human"
         assert all(
             (side[key] is not None) == written for key in ("total", "tokens_per_second", "decode_share")
         )

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.config import (
-    MEASURED_AT,
-    MEASURED_RATE,
+    GENERATED_LR_SHARE,
+    MEASURED_LR,
+    MEASURED_PARAMETERS,
     OPTIMIZERS,
-    OWN_SHARE,
-    PAPERS_AT,
-    PAPERS_RATE,
+    PAPER_LR,
+    PAPER_PARAMETERS,
     RECIPES,
     Config,
     Layer,
-    for_size,
     from_dict,
-    rate_for_size,
+    learning_rate_for,
     resolve,
+    with_learning_rates,
 )
 from templora_cli.errors import TemploraError
 
@@ -47,49 +47,51 @@ def test_the_papers_recipe_is_the_papers() -> None:
     for table, values in RECIPES["paper"].items():
         chosen = paper.as_dict()[table]
         assert {key: chosen[key] for key in values} == values
-    assert paper.own.lr == paper.given.lr == 5e-5 and paper.train.dropout == 0.05
+    assert paper.generated.lr == paper.human.lr == 5e-5 and paper.train.dropout == 0.05
     assert paper.train.optimizer == "adamw"
     assert not paper.gate.enabled, "the paper has none"
-    assert for_size(paper, 1_000) == paper, "its rate is its own, whatever the model"
+    assert with_learning_rates(paper, 1_000) == paper, "its rate is its own, whatever the model"
 
 
 def test_a_rate_of_nothing_is_chosen_by_the_size_of_the_model() -> None:
     for optimizer in OPTIMIZERS:
         config = resolve([flags({"train": {"optimizer": optimizer}})])
-        assert for_size(config, int(MEASURED_AT)).given.lr == MEASURED_RATE[optimizer]
-        assert for_size(config, int(PAPERS_AT)).given.lr == PAPERS_RATE[optimizer]
-        rates = [rate_for_size(10**n, optimizer) for n in range(6, 13)]
+        assert with_learning_rates(config, int(MEASURED_PARAMETERS)).human.lr == MEASURED_LR[optimizer]
+        assert with_learning_rates(config, int(PAPER_PARAMETERS)).human.lr == PAPER_LR[optimizer]
+        rates = [learning_rate_for(10**n, optimizer) for n in range(6, 13)]
         assert rates == sorted(rates, reverse=True) and all(0 < rate < 1 for rate in rates)
-    asked = resolve([flags({"given": {"lr": 3e-3}, "own": {"lr": 0}})])
-    chosen = for_size(asked, 10**9)
-    assert chosen.given.lr == 3e-3
-    assert chosen.own.lr == pytest.approx(OWN_SHARE * rate_for_size(10**9, "adamw"), rel=0.05)
-    assert for_size(asked, int(MEASURED_AT)).own.lr == 2e-5
+    asked = resolve([flags({"human": {"lr": 3e-3}, "generated": {"lr": 0}})])
+    chosen = with_learning_rates(asked, 10**9)
+    assert chosen.human.lr == 3e-3
+    assert chosen.generated.lr == pytest.approx(
+        GENERATED_LR_SHARE * learning_rate_for(10**9, "adamw"), rel=0.05
+    )
+    assert with_learning_rates(asked, int(MEASURED_PARAMETERS)).generated.lr == 2e-5
 
 
 def test_a_recipe_flag_gives_the_recipe_whatever_the_files_say() -> None:
     values = {
         "train": {"rank": 3, "learn": False},
-        "own": {"lr": 0.5},
+        "generated": {"lr": 0.5},
         "decode": {"chunk_tokens": 99, "top_k": 5},
     }
     file = Layer.of_file("templora.toml", values)
     config = resolve([file, flags({"train": {"recipe": "paper"}})])
-    assert (config.own.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
+    assert (config.generated.lr, config.train.rank, config.decode.chunk_tokens) == (5e-5, 64, 1024)
     assert config.decode.top_k == 5, "how tokens are drawn is no part of a recipe"
     assert config.train.learn is False, "learning or not is no part of a recipe"
 
 
 @pytest.mark.parametrize("task", ["translation", "pairs"])
 def test_a_translation_shows_the_sources_of_what_it_learns(task: str) -> None:
-    assert resolve([]).own.context_tokens == 0
+    assert resolve([]).generated.context_tokens == 0
     translation = resolve([], task)
-    assert translation.own == replace(resolve([]).own, context_tokens=256)
+    assert translation.generated == replace(resolve([]).generated, context_tokens=256)
     named = flags({"train": {"recipe": "default"}})
     assert resolve([named], task) == translation
-    assert resolve([flags({"train": {"recipe": "paper"}})], task).own.context_tokens == 2048
-    asked = flags({"own": {"context_tokens": 8}})
-    assert resolve([named, asked], task).own.context_tokens == 8
+    assert resolve([flags({"train": {"recipe": "paper"}})], task).generated.context_tokens == 2048
+    asked = flags({"generated": {"context_tokens": 8}})
+    assert resolve([named, asked], task).generated.context_tokens == 8
 
 
 def test_a_translation_draws_by_its_own_settings() -> None:
@@ -104,15 +106,15 @@ def test_a_translation_draws_by_its_own_settings() -> None:
 
 
 def test_keys_beside_a_recipe_change_it() -> None:
-    file = Layer.of_file("templora.toml", {"own": {"lr": 0.5}, "train": {"recipe": "paper"}})
+    file = Layer.of_file("templora.toml", {"generated": {"lr": 0.5}, "train": {"recipe": "paper"}})
     config = resolve([file])
-    assert (config.own.lr, config.given.lr) == (0.5, 5e-5)
+    assert (config.generated.lr, config.human.lr) == (0.5, 5e-5)
 
 
 def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
     file = Layer.of_file(
         "templora.toml",
-        {"decode": {"top_p": 1.5, "chunk": 3}, "own": {"lr": "fast"}, "colour": "red", "model": 7},
+        {"decode": {"top_p": 1.5, "chunk": 3}, "generated": {"lr": "fast"}, "colour": "red", "model": 7},
     )
     with pytest.raises(TemploraError) as caught:
         resolve([file, flags({"decode": {"chunk_tokens": 0}, "train": {"learn": 1}})])
@@ -121,7 +123,7 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
     for place in (
         "templora.toml: [decode] top_p = 1.5: must be at most 1",
         "templora.toml: [decode] chunk: unknown",
-        "templora.toml: [own] lr = 'fast': must be a number",
+        "templora.toml: [generated] lr = 'fast': must be a number",
         "templora.toml: colour: unknown",
         "templora.toml: model: is a table of settings",
         "--chunk-tokens = 0: must be at least 8",
@@ -133,10 +135,10 @@ def test_all_mistakes_are_reported_together_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("table", "key", "value"),
     [
-        ("given", "lr", -1e-9),
-        ("own", "lr", float("nan")),
-        ("own", "lr", float("inf")),
-        ("own", "epochs", 1.5),
+        ("human", "lr", -1e-9),
+        ("generated", "lr", float("nan")),
+        ("generated", "lr", float("inf")),
+        ("generated", "epochs", 1.5),
         ("train", "rank", True),
         ("decode", "temperature", -0.1),
         ("decode", "top_p", 0),

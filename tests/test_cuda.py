@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from templora_cli.cli import app
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import BLOCK
-from templora_cli.engine.decoding.cuda.backend import GraphBackend
-from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
-from templora_cli.engine.decoding.cuda.fused import FusedToken
+from templora_cli.engine.decoding.cuda.cuda_graph import CudaGraphDecoder
+from templora_cli.engine.decoding.cuda.fused_token import FusedToken
+from templora_cli.engine.decoding.cuda.graph_backend import GraphBackend
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import BLOCK
 from templora_cli.engine.kernels.nf4 import is_packed, unpacked
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.forward import logits_at
@@ -43,15 +43,15 @@ def templora(*arguments: str) -> Path:
 def test_nf4_by_default_and_exact_after_a_resume(backend: str, tiny_model: Path) -> None:
     write = ("write", "--model", str(tiny_model), "--premise", "A storm.", "--chunk-tokens", "32")
     write += ("--set", f"decode.backend={backend}")
-    once = templora(*write, "--chunks", "4")
+    get_or_compute = templora(*write, "--chunks", "4")
     templora(*write, "--chunks", "2")
     twice = templora("resume", "--chunks", "2")
-    manifest = json.loads((once / "session.json").read_text())
+    manifest = json.loads((get_or_compute / "session.json").read_text())
     assert (manifest["device"], manifest["quantize"]) == ("cuda", "nf4")
-    assert [c["tokens"] for c in read_chunks(once / "steps")] == [
+    assert [c["tokens"] for c in read_chunks(get_or_compute / "steps")] == [
         c["tokens"] for c in read_chunks(twice / "steps")
     ]
-    ours, theirs = (committed_steps(book / "steps")[-1] for book in (twice, once))
+    ours, theirs = (committed_steps(book / "steps")[-1] for book in (twice, get_or_compute))
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, wanted = load_file(ours / name), load_file(theirs / name)
         assert all(torch.equal(tensors[key], wanted[key]) for key in wanted), name
@@ -84,7 +84,7 @@ def test_a_token_of_every_family_in_few_launches(name: str) -> None:
     """Compiled, past windows and a block of places; in float32, so that rounding hides nothing."""
     pytest.importorskip("triton")
     module = adapted(name).cuda()
-    decoder = CapturedDecoder(module, fused=FusedToken(module))
+    decoder = CudaGraphDecoder(module, fused=FusedToken(module))
     start = BLOCK - 2
     ids = (IDS * 10)[: start + 5]
     ours = [decoder.logits_after(ids[:start])] + [decoder.logits_after([token]) for token in ids[start:]]

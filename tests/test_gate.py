@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from templora_cli.config import GateConfig
 from templora_cli.events import ChunkLearnt, ChunkRejected
-from templora_cli.gate import drift_of, flaw_of, repetition
+from templora_cli.gate import drift_reason_of, rejection_reason_of, repetition
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, Generate, Given
 from tests.loop import CONFIG, Loop, adapter_of, learnt, same
@@ -26,9 +26,9 @@ def test_a_chunk_that_loops_is_written_again(tiny_model: Path) -> None:
     loop.backend.enqueue("abababababab", "Hello there.")
     events = loop.run()
     (rejected,) = [e for e in events if isinstance(e, ChunkRejected)]
-    assert rejected.index == 0 and rejected.flaw == "it loops: 78% of it stood there before"
+    assert rejected.index == 0 and rejected.rejection_reason == "it loops: 78% of it stood there before"
     (chunk,) = learnt(events)
-    assert chunk.text == "Hello there." and chunk.flaw is None and chunk.train_losses
+    assert chunk.text == "Hello there." and chunk.rejection_reason is None and chunk.train_losses
     assert loop.state.tokens == [ord(c) for c in "Hello there."]
 
 
@@ -41,39 +41,39 @@ def test_a_chunk_that_loops_again_is_kept_and_not_learnt(tiny_model: Path) -> No
         if isinstance(event, ChunkLearnt):
             (sound if looping else looping).append(event)
             assert same(adapter_of(loop.state), before) == (event.index == 0)
-    assert looping[0].text == "cdcdcdcdcdcd" and "loops" in (looping[0].flaw or "")
+    assert looping[0].text == "cdcdcdcdcdcd" and "loops" in (looping[0].rejection_reason or "")
     assert looping[0].train_losses == () and looping[0].lr is None
-    assert sound[0].flaw is None and sound[0].train_losses
-    assert loop.state.own_nlls == [looping[0].nll_base, sound[0].nll_base]
+    assert sound[0].rejection_reason is None and sound[0].train_losses
+    assert loop.state.generated_nlls == [looping[0].nll_base, sound[0].nll_base]
 
 
 def test_an_empty_chunk_is_not_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     loop.backend.enqueue(" " * 12, "\n" * 12)
     (chunk,) = learnt(loop.run())
-    assert chunk.flaw == "it is empty" and chunk.train_losses == ()
+    assert chunk.rejection_reason == "it is empty" and chunk.train_losses == ()
 
 
 @pytest.mark.parametrize("usual", [0.5, 20.0])
 def test_a_chunk_that_leaves_the_range_of_those_before_is_not_learnt(usual: float, tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
-    loop.state.own_nlls += [100.0] * 3 + [usual] * 8
+    loop.state.generated_nlls += [100.0] * 3 + [usual] * 8
     loop.backend.enqueue("Hello there.", "More of it..")
     (chunk,) = learnt(loop.run())
-    assert f"that of those before it {usual:.2f}" in (chunk.flaw or "")
-    assert loop.state.own_nlls[11:] == [chunk.nll_base], "a lasting change is accepted in the end"
+    assert f"that of those before it {usual:.2f}" in (chunk.rejection_reason or "")
+    assert loop.state.generated_nlls[11:] == [chunk.nll_base], "a lasting change is accepted in the end"
     fewer = Loop(tiny_model, 12)
-    fewer.state.own_nlls += [usual] * 2
+    fewer.state.generated_nlls += [usual] * 2
     fewer.backend.enqueue("Hello there.")
-    assert learnt(fewer.run())[0].flaw is None, "two chunks are no range"
+    assert learnt(fewer.run())[0].rejection_reason is None, "two chunks are no range"
 
 
 def test_an_nll_that_is_no_number_is_a_flaw_and_no_measure() -> None:
-    assert "not finite" in (flaw_of(TURN, HELLO, math.nan, [], CONFIG) or "")
+    assert "not finite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
     nlls = [2.0] * 3 + [math.nan] * 5
-    assert flaw_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
-    assert "that of those before it 2.00" in (flaw_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
-    assert flaw_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
+    assert rejection_reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
+    assert "that of those before it 2.00" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
+    assert rejection_reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
         "two tokens say little"
     )
 
@@ -84,15 +84,15 @@ def test_nothing_of_its_own_is_learnt_where_the_adapter_has_moved_too_far(tiny_m
     loop.backend.enqueue("Hello there.", "Hello there.", "More of it..")
     events = loop.run()
     first, second, _ = learnt(events)
-    assert first.flaw is None and first.train_losses, "B is zero at first"
+    assert first.rejection_reason is None and first.train_losses, "B is zero at first"
     gain = second.nll_base - (second.nll_adapter or 0)
-    assert second.flaw == f"the adapter has moved {gain:.2f} nats/token away from the base"
+    assert second.rejection_reason == f"the adapter has moved {gain:.2f} nats/token away from the base"
     assert not second.train_losses and not any(isinstance(e, ChunkRejected) for e in events)
     opening = Loop(tiny_model, 12, opening="Hello there." * 3, config=close)
     opening.backend.enqueue("Hello there.")
     *given, own = learnt(opening.run())
-    assert len(given) == 3 and not any(chunk.flaw for chunk in given), "a person's text passes"
-    assert own.flaw is not None and "moved" in own.flaw
+    assert len(given) == 3 and not any(chunk.rejection_reason for chunk in given), "a person's text passes"
+    assert own.rejection_reason is not None and "moved" in own.rejection_reason
     off = replace(close, gate=GateConfig(enabled=False, drift=1e-4))
     free = Loop(tiny_model, 24, config=off)
     free.backend.enqueue("Hello there.", "Hello there.")
@@ -104,36 +104,39 @@ def test_of_a_masked_chunk_the_gate_sees_what_is_learnt() -> None:
     tokens = list(b"abcdefghijklmnopqrstuvwx")
     tokens[1::2] = b"zzzzzzzzzzzz"
     chunk = Chunk(tuple(tokens), "text", mask)
-    assert flaw_of(TURN, chunk, 2.0, [], CONFIG) is None
+    assert rejection_reason_of(TURN, chunk, 2.0, [], CONFIG) is None
     looping = replace(chunk, loss_mask=tuple(not learnt for learnt in mask))
-    assert "loops" in (flaw_of(TURN, looping, 2.0, [], CONFIG) or "")
+    assert "loops" in (rejection_reason_of(TURN, looping, 2.0, [], CONFIG) or "")
 
 
 def test_text_of_a_person_passes_and_the_gate_can_be_off(tiny_model: Path) -> None:
     opening = Loop(tiny_model, 12, opening="abababababab")
     opening.backend.enqueue("Hello there.")
-    assert learnt(opening.run())[0].flaw is None
+    assert learnt(opening.run())[0].rejection_reason is None
     off = Loop(tiny_model, 12, config=replace(CONFIG, gate=GateConfig(enabled=False)))
     off.backend.enqueue("abababababab")
     assert learnt(off.run())[0].train_losses
 
 
 def test_what_the_task_itself_has_found_counts_without_a_gate_too() -> None:
-    found = replace(HELLO, flaw="none of its paragraphs passed its checks")
+    found = replace(HELLO, rejection_reason="none of its paragraphs passed its checks")
     for enabled in (True, False):
         config = replace(CONFIG, gate=GateConfig(enabled=enabled))
-        assert flaw_of(TURN, found, 2.0, [], config) == found.flaw
+        assert rejection_reason_of(TURN, found, 2.0, [], config) == found.rejection_reason
 
 
-@pytest.mark.parametrize("flaw", [None, "it loops"])
-def test_what_was_judged_before_is_not_judged_again(flaw: str | None) -> None:
-    looping = Chunk(tuple(b"abababababab"), "abababababab", flaw=flaw)
-    fresh = Given(TURN.prompt, looping.tokens, "own", flaw=flaw)
+@pytest.mark.parametrize("rejection_reason", [None, "it loops"])
+def test_what_was_judged_before_is_not_judged_again(rejection_reason: str | None) -> None:
+    looping = Chunk(tuple(b"abababababab"), "abababababab", rejection_reason=rejection_reason)
+    fresh = Given(TURN.prompt, looping.tokens, "generated", rejection_reason=rejection_reason)
     again = replace(fresh, judged=True)
-    assert flaw_of(again, looping, math.nan, [2.0] * 9, CONFIG) == flaw
-    assert flaw_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
-    assert drift_of(again, (9.0, 1.0), CONFIG) is None
-    assert drift_of(fresh, (9.0, 1.0), CONFIG) == "the adapter has moved 8.00 nats/token away from the base"
+    assert rejection_reason_of(again, looping, math.nan, [2.0] * 9, CONFIG) == rejection_reason
+    assert rejection_reason_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
+    assert drift_reason_of(again, (9.0, 1.0), CONFIG) is None
+    assert (
+        drift_reason_of(fresh, (9.0, 1.0), CONFIG)
+        == "the adapter has moved 8.00 nats/token away from the base"
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from templora_cli.config import LearningConfig, TrainConfig, TranslationConfig
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.objective import Loss, Window
 from templora_cli.events import ChunkScored, Event, Notice, TrainStep
-from templora_cli.learning import Recipe, learn_chunk, learning_rate, lessons, windows
+from templora_cli.learning import Recipe, learn_chunk, learning_rate, training_examples, windows
 from templora_cli.prompt import Prompt
-from templora_cli.turn import Chunk, Generate, Given, Part
+from templora_cli.turn import Chunk, ChunkPart, Generate, Given
 from tests.loop import CONFIG, HEADER, WHOLE, Loop, adapter_of, kinds, learnt, passes_over, same
 
 TURN = Generate(Prompt((1,), (2, 3)), 12)
 
 
 def test_training_shows_at_most_its_own_context(tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 36, config=replace(CONFIG, own=replace(WHOLE, context_tokens=5)))
+    loop = Loop(tiny_model, 36, config=replace(CONFIG, generated=replace(WHOLE, context_tokens=5)))
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     with passes_over(loop.model) as passes:
         loop.run()
@@ -87,12 +87,14 @@ def test_the_rate_reaches_the_optimizer(tiny_model: Path) -> None:
 
 
 def test_given_and_own_text_are_learnt_each_in_its_way(tiny_model: Path) -> None:
-    config = replace(CONFIG, given=LearningConfig(lr=2e-3, epochs=3), own=LearningConfig(lr=4e-3, epochs=1))
+    config = replace(
+        CONFIG, human=LearningConfig(lr=2e-3, epochs=3), generated=LearningConfig(lr=4e-3, epochs=1)
+    )
     loop = Loop(tiny_model, 12, opening="It was a dar", config=config)
     loop.backend.enqueue("k night then")
     given, own = learnt(loop.run())
-    assert (given.origin, len(given.train_losses), given.lr) == ("given", 3, 1e-3)
-    assert (own.origin, len(own.train_losses), own.lr) == ("own", 1, 4e-3)
+    assert (given.origin, len(given.train_losses), given.lr) == ("human", 3, 1e-3)
+    assert (own.origin, len(own.train_losses), own.lr) == ("generated", 1, 4e-3)
 
 
 def test_checkpointed_gradients_are_the_same(tiny_model: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_mask_says_what_of_a_chunk_is_learnt(tiny_model: Path) -> None:
 
 def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_model: Path) -> None:
     learning = replace(WHOLE, window_tokens=5, context_tokens=4)
-    loop = Loop(tiny_model, 24, config=replace(CONFIG, own=learning))
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, generated=learning))
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx")
     steps = []
     assert loop.state.optimizer is not None
@@ -147,28 +149,35 @@ def test_a_chunk_is_learnt_in_windows_each_after_what_stands_before_it(tiny_mode
 
 
 OWN, RIGHT = (True, False, True, False), (False, False, False, True)
-MIXED = Chunk((10, 11, 12, 13), "", (True, False, True, True), (Part("own", OWN), Part("given", RIGHT, 3)))
+MIXED = Chunk(
+    (10, 11, 12, 13),
+    "",
+    (True, False, True, True),
+    (ChunkPart("generated", OWN), ChunkPart("human", RIGHT, 3)),
+)
 """A person has put the last token right."""
 
 
 def test_each_part_of_a_chunk_is_learnt_by_the_recipe_of_whoever_wrote_it() -> None:
-    config = replace(CONFIG, given=LearningConfig(lr=1.0, epochs=2), own=LearningConfig(lr=2.0, epochs=5))
-    own, right = lessons(TURN, MIXED, config, None)
-    assert (own[0].loss_mask, own[1]) == (OWN, config.own)
-    assert (right[0].loss_mask, right[1]) == (RIGHT, replace(config.given, epochs=6)), "three for each pass"
-    (only,) = lessons(TURN, MIXED, config, "it loops")
+    config = replace(
+        CONFIG, human=LearningConfig(lr=1.0, epochs=2), generated=LearningConfig(lr=2.0, epochs=5)
+    )
+    own, right = training_examples(TURN, MIXED, config, None)
+    assert (own[0].loss_mask, own[1]) == (OWN, config.generated)
+    assert (right[0].loss_mask, right[1]) == (RIGHT, replace(config.human, epochs=6)), "three for each pass"
+    (only,) = training_examples(TURN, MIXED, config, "it loops")
     assert only == right, "a flaw of the model's does not keep a person's words from being learnt"
-    nothing = replace(MIXED, parts=(Part("own", (False,) * 4), Part("given", RIGHT)))
-    assert [chunk.loss_mask for chunk, _ in lessons(TURN, nothing, config, None)] == [RIGHT]
-    assert lessons(TURN, replace(MIXED, parts=()), config, "it loops") == []
+    nothing = replace(MIXED, parts=(ChunkPart("generated", (False,) * 4), ChunkPart("human", RIGHT)))
+    assert [chunk.loss_mask for chunk, _ in training_examples(TURN, nothing, config, None)] == [RIGHT]
+    assert training_examples(TURN, replace(MIXED, parts=()), config, "it loops") == []
 
 
 def test_corrections_are_learnt_after_the_rest_each_at_its_rate(tiny_model: Path) -> None:
     config = replace(
         CONFIG,
         train=replace(CONFIG.train, warmup_chunks=0),
-        given=LearningConfig(lr=1e-3, epochs=1),
-        own=LearningConfig(lr=2e-3, epochs=2),
+        human=LearningConfig(lr=1e-3, epochs=1),
+        generated=LearningConfig(lr=2e-3, epochs=2),
         translation=TranslationConfig(correction_weight=7),
     )
     loop = Loop(tiny_model, 12, config=config)
@@ -184,7 +193,7 @@ class Told:
         self.windows: list[Window] = []
         self.skip = skip
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         self.windows.append(window)
         if window.tokens[0] == self.skip:
             return None
@@ -195,7 +204,7 @@ class Told:
 
 
 def test_an_experiment_brings_objective_windows_and_rate_of_its_own(tiny_model: Path) -> None:
-    config = replace(CONFIG, own=replace(WHOLE, objective="told", window_tokens=6, epochs=1))
+    config = replace(CONFIG, generated=replace(WHOLE, objective="told", window_tokens=6, epochs=1))
     told = Told(skip=ord("H"))
     recipe = Recipe(
         {"told": told},

@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks.tiny_model import save_tiny_model
 from templora_cli import runner
-from templora_cli.config import Config, LearningConfig, for_size
-from templora_cli.documents.aligned import Pair
-from templora_cli.engine.memory.machine import room_on
-from templora_cli.engine.memory.planner import Room
+from templora_cli.config import Config, LearningConfig, with_learning_rates
+from templora_cli.documents.aligned_text import AlignedPair
+from templora_cli.engine.memory.machine import measure_device_memory
+from templora_cli.engine.memory.planner import DeviceMemory
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
@@ -38,18 +38,18 @@ def config(tiny_model: Path) -> Config:
     return config_of(tiny_model)
 
 
-def room(share: float) -> Engine:
+def device_memory(share: float) -> Engine:
     """A machine that holds this share of what a book takes."""
-    here = room_on("cpu")
+    here = measure_device_memory("cpu")
 
-    def on(device: str) -> Room:
+    def on(device: str) -> DeviceMemory:
         return replace(here, free=int(share * 1e9), held=here.libraries)
 
-    return Engine(room=on)
+    return Engine(device_memory=on)
 
 
 def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None:
-    config = config_of(tiny_model, given={"lr": 0.0}, own={"lr": 0.0})
+    config = config_of(tiny_model, human={"lr": 0.0}, generated={"lr": 0.0})
     loaded: list[tuple[Path, str]] = []
 
     def load(folder: Path, settled: Config) -> LanguageModel:
@@ -59,8 +59,8 @@ def test_it_loads_a_model_and_chooses_what_hangs_on_it(tiny_model: Path) -> None
     told: list[Event] = []
     prepared = prepare(BOOK, config, notify=told.append, engine=Engine(load=load))
     assert loaded == [(tiny_model, "off")] and prepared.folder == tiny_model
-    assert prepared.new.config.own == for_size(config, prepared.model.parameters).own
-    assert prepared.new.config.own.lr > 0 and prepared.model.adapter
+    assert prepared.new.config.generated == with_learning_rates(config, prepared.model.parameters).generated
+    assert prepared.new.config.generated.lr > 0 and prepared.model.adapter
     assert told[0] == Working(f"loading {tiny_model}")
     assert not Store().folder.exists(), "there is no session yet"
 
@@ -89,7 +89,7 @@ def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None
     assert manifest.id.startswith("storm-") and manifest.id != prepared.manifest().id
     with prepared.create(resume_same=False) as session:
         assert load_manifest(session.path) == session.manifest
-        assert session.given_tokens() == tuple(b"It rained.")
+        assert session.opening() == tuple(b"It rained.")
         assert json.loads((session.path / "tokens.json").read_text()) == list(b"It rained.")
 
 
@@ -98,12 +98,12 @@ def test_the_manifest_says_all_that_the_session_hangs_on(config: Config) -> None
 
 def test_what_does_not_fit_is_refused_with_what_would_help(config: Config) -> None:
     with pytest.raises(TemploraError, match="not enough memory") as caught:
-        prepare(BOOK, config, engine=room(0))
+        prepare(BOOK, config, engine=device_memory(0))
     assert caught.value.hint and "a smaller --model" in caught.value.hint
-    runs = [[Pair("die lampe", "the lamp")]]
+    runs = [[AlignedPair("die lampe", "the lamp")]]
     pairs = PairsRequest(runs, (language("de"), language("en")), "pairs", "templora eval translate")
     with pytest.raises(TemploraError, match="not enough memory") as caught:
-        prepare(pairs, config, engine=room(0))
+        prepare(pairs, config, engine=device_memory(0))
     assert caught.value.hint == "shorter runs (--run-pairs), --quantize nf4, or a smaller --model"
 
 
@@ -112,7 +112,7 @@ def test_what_only_just_fits_is_told_and_loaded_with_care(config: Config) -> Non
     share = 0.001
     while True:  # the least with which it fits
         try:
-            prepared = prepare(BOOK, config, notify=told.append, engine=room(share))
+            prepared = prepare(BOOK, config, notify=told.append, engine=device_memory(share))
             break
         except TemploraError:
             told.clear()
@@ -144,7 +144,7 @@ DISTILLED = LearningConfig(objective="distill", teacher_context_tokens=80)
 
 def test_a_window_that_the_model_can_read(short: LanguageModel) -> None:
     require_window(short, new(74))
-    require_window(short, new(60, config={"own": replace(DISTILLED, teacher_context_tokens=74)}))
+    require_window(short, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
     without_end = replace(short, max_positions=None)
     require_window(without_end, new(10_000))
 
@@ -155,7 +155,7 @@ def test_a_window_that_the_model_can_read(short: LanguageModel) -> None:
         (new(75), "header 10 + context 75 + chunk 16 make 101", "--context-tokens 74"),
         (new(10, header=90), "header 90 + context 10 + chunk 16 make 116", "--context-tokens 0"),
         (
-            new(60, config={"own": DISTILLED}),
+            new(60, config={"generated": DISTILLED}),
             "header 10 + context 80 + chunk 16 make 106",
             "teacher_context_tokens = 74",
         ),
@@ -174,7 +174,7 @@ def test_a_window_that_it_cannot_is_refused_with_one_that_it_can(
 
 
 def test_a_teacher_is_only_asked_where_something_is_learnt(short: LanguageModel) -> None:
-    asked = new(60, config={"own": DISTILLED})
+    asked = new(60, config={"generated": DISTILLED})
     train = replace(asked.config.train, learn=False)
     require_window(short, replace(asked, config=replace(asked.config, train=train)))
 

@@ -49,10 +49,10 @@ def size_of(all_of_them: Sequence[Section], shown: Mapping[str, Sequence[str]], 
 
 @given(sections(with_room=True), st.none() | st.integers(0, 80))
 def test_the_first_items_are_shown_and_the_rest_is_said_exactly(
-    asked: list[Section], room: int | None
+    asked: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(asked, layout, (7, 8), room=room)
+        prompt = build(asked, layout, (7, 8), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
     shown = shown_of(prompt)
@@ -85,16 +85,16 @@ def test_each_section_keeps_to_its_budget_and_uses_it(asked: list[Section]) -> N
 
 @given(sections(with_room=True), st.integers(0, 80))
 def test_the_lowest_priority_gives_way_first_and_the_last_no_more_than_it_must(
-    asked: list[Section], room: int
+    asked: list[Section], max_tokens: int
 ) -> None:
     alone = shown_of(build(asked, layout, ()))
     may_not = {one.name: alone.get(one.name, ()) if one.priority is None else () for one in asked}
-    if len(layout(may_not)) > room:
-        with pytest.raises(TemploraError, match=f"{len(layout(may_not))} tokens, .* room for {room}$"):
-            build(asked, layout, (), room=room)
+    if len(layout(may_not)) > max_tokens:
+        with pytest.raises(TemploraError, match=f"{len(layout(may_not))} tokens, .* room for {max_tokens}$"):
+            build(asked, layout, (), max_tokens=max_tokens)
         return
-    prompt = build(asked, layout, (), room=room)
-    assert len(prompt.header) <= room
+    prompt = build(asked, layout, (), max_tokens=max_tokens)
+    assert len(prompt.header) <= max_tokens
     shown = shown_of(prompt)
     order = sorted((one for one in asked if one.priority is not None), key=lambda one: one.priority or 0)
     names = [one.name for one in order]
@@ -103,16 +103,16 @@ def test_the_lowest_priority_gives_way_first_and_the_last_no_more_than_it_must(
     if cut:
         assert not any(shown.get(name) for name in names[: names.index(cut[-1])]), "they went before it"
         more = {**shown, cut[-1]: alone[cut[-1]][: len(shown.get(cut[-1], ())) + 1]}
-        assert size_of(asked, more) > room, "one more would have had room"
+        assert size_of(asked, more) > max_tokens, "one more would have had room"
 
 
 @pytest.mark.parametrize("layout", [layout, joined])
 @given(sections(with_room=True), st.none() | st.integers(0, 80))
 def test_no_header_is_longer_than_the_planner_was_told(
-    layout: Layout, asked: list[Section], room: int | None
+    layout: Layout, asked: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(asked, layout, (), room=room)
+        prompt = build(asked, layout, (), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
     assert len(prompt.header) <= longest(asked, layout)
@@ -127,9 +127,9 @@ def test_the_planner_is_not_told_much_too_much() -> None:
 def test_what_may_not_be_cut_and_has_no_room_is_refused() -> None:
     asked = [Section("premise", ("A long storm.",)), Section("plan", ("Rain.",), 100, 1)]
     needed = len(layout({"premise": ("A long storm.",)}))
-    assert build(asked, layout, (), room=needed).dropped == (Dropped("plan", 0, 1),)
+    assert build(asked, layout, (), max_tokens=needed).dropped == (Dropped("plan", 0, 1),)
     with pytest.raises(TemploraError) as caught:
-        build(asked, layout, (), room=needed - 1)
+        build(asked, layout, (), max_tokens=needed - 1)
     assert caught.value.message == (
         f"instruction and premise have {needed} tokens, and there is room for {needed - 1}"
     )

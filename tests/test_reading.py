@@ -20,7 +20,7 @@ def test_the_text_is_read_once_and_whole(length: int, chunk: int, context: int) 
     while (turn := task.next_turn(book)) is not None:
         assert turn.prompt.header == (300,) and turn.max_tokens == len(turn.tokens) <= chunk
         assert turn.prompt.context == tuple(book[max(0, len(book) - context) :])
-        committed = {"tokens": list(turn.tokens), "origin": "given", "flaw": None, "record": None}
+        committed = {"tokens": list(turn.tokens), "origin": "human", "rejection_reason": None, "record": None}
         again = task.replay(committed, book, [])
         assert (again.prompt, again.tokens, again.origin) == (turn.prompt, turn.tokens, turn.origin)
         book += turn.tokens

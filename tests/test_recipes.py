@@ -94,7 +94,7 @@ def test_the_curves_of_several_recipes_are_drawn(tiny_model: Path) -> None:
 
 def test_a_recipe_says_all_that_it_is_whatever_the_defaults_are() -> None:
     for name, variant in variants.VARIANTS.items():
-        given = recipes.config_of(variant.settings, (32, 48)).given
+        given = recipes.config_of(variant.settings, (32, 48)).human
         if name.startswith(("default", "paper")):
             continue
         assert given.epochs == (1 if "epochs=1" in name else given.epochs if "epochs=" in name else 2), name

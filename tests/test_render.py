@@ -101,9 +101,9 @@ def opened(**changes: object) -> events.SessionOpened:
 
 def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     values: dict[str, object] = {
-        "index": index, "origin": "own", "tokens": 100, "text": "Tide.", "words": 1, "nll_base": 2.5,
-        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "flaw": None, "train_losses": (2.6, 2.5),
-        "lr": 5e-5,
+        "index": index, "origin": "generated", "tokens": 100, "text": "Tide.", "words": 1, "nll_base": 2.5,
+        "nll_adapter": 2.46, "gain": 0.04, "repetition": 0.031, "rejection_reason": None,
+        "train_losses": (2.6, 2.5), "lr": 5e-5,
         "seconds": {"decode": 10.0, "score": 5.0, "train": 14.5, "commit": 0.5},
         "total_tokens": 100 * (index + 1), "done": 100 * (index + 1), "step_bytes": 1000, **changes,
     }  # fmt: skip
@@ -115,10 +115,10 @@ def texts(view: render.View, pieces: list[str]) -> None:
         view.show(events.TextDecoded(0, piece, number + 1))
 
 
-STARTED = events.ChunkStarted(0, "own", 0, 100)
+STARTED = events.ChunkStarted(0, "generated", 0, 100)
 FINISHED = events.Finished("quiet-harbour", 4, 450, 310, COMMAND, "/home/me/harbour.txt")
 INTERRUPTED = events.Interrupted("quiet-harbour", 3, 17, COMMAND)
-LEARNT = events.ChunkLearnt(0, "own", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5, None, 0, {})
+LEARNT = events.ChunkLearnt(0, "generated", (1, 2), "Tide.", 2.5, 2.46, 0.0, None, (2.6,), 5e-5, None, 0, {})
 
 
 # Prose on a screen
@@ -256,9 +256,9 @@ def test_the_chunks_of_an_opening_are_counted() -> None:
     now = render.Progress(Clock())
     now.update(opened(opening_tokens=150, goal=200))
     assert now.chunk_name(0) == "chunk 1 of 4"
-    now.update(committed(0, origin="given", total_tokens=100, done=0))
+    now.update(committed(0, origin="human", total_tokens=100, done=0))
     assert now.chunk_name(1) == "chunk 2 of 4"
-    now.update(committed(1, origin="given", total_tokens=150, done=0))
+    now.update(committed(1, origin="human", total_tokens=150, done=0))
     assert now.chunk_name(2) == "chunk 3 of 4"
     now.update(committed(2, total_tokens=250, done=100))
     assert now.chunk_name(3) == "chunk 4 of 4"
@@ -271,7 +271,7 @@ def test_status_tells_what_is_going_on() -> None:
     for end, words in [
         ([], "starting"),
         ([STARTED], "writing"),
-        ([events.ChunkStarted(0, "given", 0, 100)], "reading"),
+        ([events.ChunkStarted(0, "human", 0, 100)], "reading"),
         ([STARTED, written, events.Notice("")], "scoring"),
         ([STARTED, written, scored], "learning"),
         ([STARTED, written, scored, first], "learning, pass 2 of 2"),
@@ -307,7 +307,7 @@ def test_status_tells_the_speed_of_decoding() -> None:
 
 def test_reading_is_no_decoding() -> None:
     assert "tokens/s" in status(committed())
-    assert "tokens/s" not in status(committed(origin="given"))
+    assert "tokens/s" not in status(committed(origin="human"))
 
 
 def test_what_is_done_between_chunks_is_told() -> None:
@@ -326,13 +326,13 @@ def test_what_is_done_between_chunks_is_told() -> None:
 
 def test_time_left_is_told_once_there_is_a_basis() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
-    opening = committed(origin="given", done=0, seconds={"decode": 0.0, "score": 500.0})
+    opening = committed(origin="human", done=0, seconds={"decode": 0.0, "score": 500.0})
     assert "left" not in status(STARTED, opening), "an opening brings the goal no nearer"
     assert "left" not in status(STARTED, committed(done=0))
     # 30 s for 100 tokens, 350 are missing
     assert "about 2 min left" in status(STARTED, committed())
     assert "about 1 h 28 min left" in status(STARTED, committed(), goal=17_600)
-    read = committed(origin="given", seconds={"score": 10.0, "train": 20.0})
+    read = committed(origin="human", seconds={"score": 10.0, "train": 20.0})
     assert "about 2 min left" in status(STARTED, read), "of a text that is only read, all counts"
 
 
@@ -353,7 +353,7 @@ def test_time_left_runs_down_within_a_chunk() -> None:
 def test_an_adapter_that_does_not_help_is_called_so() -> None:
     helping = [committed(index) for index in range(3)]
     worse = [committed(index, gain=-0.02) for index in range(3)]
-    worse_on_given = [*helping[:2], committed(2, gain=-0.01, origin="given")]
+    worse_on_given = [*helping[:2], committed(2, gain=-0.01, origin="human")]
     assert "not helping" not in status(*helping)
     assert "not helping" not in status(*worse[:2])
     assert "not helping" in status(*worse)

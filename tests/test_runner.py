@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 from templora_cli import runner
 from templora_cli.config import Config, from_dict
 from templora_cli.documents.registry import read_document
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
@@ -40,7 +40,7 @@ from templora_cli.events import (
     SessionOpened,
     TextDecoded,
     TrainStep,
-    Translated,
+    TranslationFinished,
     Working,
 )
 from templora_cli.novel.kind import NovelRequest
@@ -49,7 +49,7 @@ from templora_cli.prepare import ENGINE, Engine
 from templora_cli.runner import Run
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
-from templora_cli.sessions.summary import kept_summary, summary_of
+from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.translation.kind import TranslationRequest
 from templora_cli.translation.languages import language
 
@@ -63,8 +63,8 @@ def config_of(model: Path, **changes: Any) -> Config:
         "model": {"name": str(model), "device": "cpu"},
         "decode": {"chunk_tokens": 16, "context_tokens": 24},
         "train": {"rank": 2, "alpha": 2, "dropout": 0.1},
-        "given": {"lr": 1e-2},
-        "own": {"lr": 1e-2},
+        "human": {"lr": 1e-2},
+        "generated": {"lr": 1e-2},
         "seed": 5,
     }
     for name, value in changes.items():
@@ -137,7 +137,7 @@ def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[s
     assert opened.opening_tokens == len("It rained and rained.")
     assert isinstance(last, Finished) and last.chunks == len(chunks) == 5
     committed = [event for event in events if isinstance(event, ChunkCommitted)]
-    assert [event.origin for event in committed] == ["given"] * 2 + ["own"] * 3
+    assert [event.origin for event in committed] == ["human"] * 2 + ["generated"] * 3
     assert "".join(event.text for event in committed) == text == "".join(chunk["text"] for chunk in chunks)
     assert text.startswith("It rained and rained.")
     assert not any(isinstance(event, ChunkLearnt) for event in events), "what is shown is what is committed"
@@ -219,7 +219,7 @@ def test_a_book_that_was_stopped_is_the_one_that_was_not(
         assert last.resume_command == f"templora resume {run.session.id}"
     go_on(run.session.id)
     assert outcome(run.session.path) == whole(config)
-    assert kept_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
+    assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
 
 
 def test_another_process_goes_on_too(config: Config) -> None:
@@ -341,7 +341,7 @@ def test_a_run_computes_with_the_threads_it_was_begun_with(config: Config) -> No
 def without_the_third(run: Run) -> list[dict[str, Any]]:
     """The chunks, of which the first own one is not to be learnt."""
     one, two, three, *rest = run.chunks
-    return [one, two, {**three, "flaw": "it is left out"}, *rest]
+    return [one, two, {**three, "rejection_reason": "it is left out"}, *rest]
 
 
 def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) -> None:
@@ -359,7 +359,7 @@ def test_learning_again_after_a_run_begins_where_the_book_began(config: Config) 
             with Store().open(run.session.id) as session:
                 list(runner.reopen(session).relearn(chunks))
         found.append(outcome(run.session.path))
-        assert kept_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
+        assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
     assert found[0] == found[1] and found[0]["chunks"][2]["train_losses"] == []
 
 
@@ -374,7 +374,7 @@ def test_learning_again_that_is_stopped_changes_nothing(config: Config) -> None:
                 stop.set()
         assert outcome(run.session.path) == before
         list(run.relearn(chunks))
-        assert run.chunks[2]["flaw"] == "it is left out" and outcome(run.session.path) != before
+        assert run.chunks[2]["rejection_reason"] == "it is left out" and outcome(run.session.path) != before
 
 
 def test_learning_again_that_broke_between_its_renames_is_mended_by_what_comes_next(config: Config) -> None:
@@ -452,9 +452,9 @@ def test_a_session_in_a_folder_of_another_name_goes_on_there(config: Config) -> 
 def test_settings_that_are_values_are_those_of_the_kind(config: Config, tiny_model: Path) -> None:
     values = {"model": {"name": str(tiny_model)}, "decode": {"chunk_tokens": 64, "context_tokens": 64}}
     with runner.begin(translation(config), values) as run:
-        assert (run.config.decode.temperature, run.config.own.context_tokens) == (0.0, 256)
+        assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.0, 256)
     with runner.begin(BOOK, values) as run:
-        assert (run.config.decode.temperature, run.config.own.context_tokens) == (0.8, 0)
+        assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.8, 0)
 
 
 # --- going on further --------------------------------------------------------------------------------
@@ -580,9 +580,9 @@ def test_a_translation_has_no_length_to_change(config: Config) -> None:
     assert error.message == f"{name} cannot be made longer"
     assert error.hint == f"without a length: templora resume {name}"
     with runner.resume() as run:
-        assert isinstance(list(run.events())[-1], Translated)
+        assert isinstance(list(run.events())[-1], TranslationFinished)
     with runner.resume() as run:  # a finished one writes its document again
-        assert isinstance(list(run.events())[-1], Translated)
+        assert isinstance(list(run.events())[-1], TranslationFinished)
 
 
 def test_a_session_of_an_unknown_kind(config: Config) -> None:
@@ -722,7 +722,7 @@ def test_what_is_kept_of_a_prompt_is_what_the_model_was_given(config: Config) ->
         own = [
             prompt
             for prompt, chunk in zip(prompts_of(run), run.chunks, strict=True)
-            if chunk["origin"] == "own"
+            if chunk["origin"] == "generated"
         ]
     (backend,) = made
     assert [prompt["header"] + prompt["context"] for prompt in own] == backend.prompts

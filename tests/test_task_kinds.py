@@ -13,7 +13,7 @@ import pytest
 
 from templora_cli import runner
 from templora_cli.config import Config
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.documents.registry import read_document
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
@@ -68,7 +68,10 @@ def translation() -> TranslationRequest:
 
 
 def pairs() -> PairsRequest:
-    runs = [[Pair("die lampe", "the lamp"), Pair("das meer", "the sea")], [Pair("ein sturm", "a storm")]]
+    runs = [
+        [AlignedPair("die lampe", "the lamp"), AlignedPair("das meer", "the sea")],
+        [AlignedPair("ein sturm", "a storm")],
+    ]
     return PairsRequest(runs, LANGUAGES, "pairs", "templora eval translate")
 
 
@@ -100,7 +103,7 @@ def test_a_session_alone_says_what_is_to_be_done(name: str, config: Config) -> N
         assert turn is not None and turn.prompt.header and not turn.prompt.context
         assert len(turn.prompt.header) <= manifest.header_tokens
         assert 0 < turn.max_tokens <= manifest.longest_chunk
-        assert turn.origin == ("own" if name in ("translation", "drift") else "given")
+        assert turn.origin == ("generated" if name in ("translation", "drift") else "human")
         assert manifest.goal_unit in kind.units and manifest.goal_amount > 0
         assert kind.notices(session) == [] and kind.done([], manifest.goal_unit) == 0
         assert kind.opening_tokens(session) == (len("It rained.") if name == "novel" else 0)
@@ -187,7 +190,7 @@ class VersesRequest:
             goal=(self.verses, "verses"),  # type: ignore[arg-type]
             header_tokens=1,
             request={"verses": self.verses},
-            given=tuple(tokenizer.encode(self.first, add_special_tokens=False)),
+            opening=tuple(tokenizer.encode(self.first, add_special_tokens=False)),
             source=self.first,
             chunk_tokens=8,
             notices=("it will not rhyme",),
@@ -203,7 +206,7 @@ class Verses(TaskKind):
     def task(self, session: Session, model: LanguageModel, config: Config) -> VerseTask:
         prompt = fixed((10,), config.decode.context_tokens)
         verses = session.manifest.request["verses"]
-        return VerseTask(prompt, session.given_tokens(), verses, model.tokenizer)
+        return VerseTask(prompt, session.opening(), verses, model.tokenizer)
 
     def done(self, chunks: Sequence[Mapping[str, Any]], unit: str) -> int:
         assert unit == "verses"

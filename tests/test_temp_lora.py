@@ -122,7 +122,7 @@ def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
     config = Config(
         decode=CONFIG.decode,
         train=TrainConfig(rank=4, alpha=4, dropout=0.0),
-        own=replace(WHOLE, epochs=1),
+        generated=replace(WHOLE, epochs=1),
     )
     loop = Loop(tiny_model, 24, config=config)
     loop.backend.enqueue("Hello there.", "More of it..")
@@ -137,9 +137,9 @@ def test_a_persons_opening_is_learnt_and_never_decoded(tiny_model: Path) -> None
     loop.backend.enqueue("And it went.")
     events = loop.run()
     assert [(e.origin, e.text) for e in learnt(events)] == [
-        ("given", "It was a dar"),
-        ("given", "k night."),
-        ("own", "And it went."),
+        ("human", "It was a dar"),
+        ("human", "k night."),
+        ("generated", "And it went."),
     ]
     assert all(e.train_losses for e in learnt(events))
     assert {e.index for e in events if isinstance(e, TextDecoded)} == {2}
@@ -161,9 +161,9 @@ def test_started_says_what_the_model_sees(tiny_model: Path) -> None:
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     started = [e for e in loop.run() if isinstance(e, ChunkStarted)]
     assert [(e.index, e.origin, e.context_tokens, e.max_tokens) for e in started] == [
-        (0, "own", 0, 12),
-        (1, "own", 12, 12),
-        (2, "own", 20, 6),
+        (0, "generated", 0, 12),
+        (1, "generated", 12, 12),
+        (2, "generated", 20, 6),
     ]
 
 
@@ -180,7 +180,7 @@ def proposed(loop: Loop) -> tuple[list[str], list[Candidate]]:
     turn = loop.next_turn()
     stream = propose(loop.task, turn, loop.model, loop.backend, loop.state, loop.config)
     events, candidates = drained(stream)
-    return [e.flaw for e in events if isinstance(e, ChunkRejected)], candidates
+    return [e.rejection_reason for e in events if isinstance(e, ChunkRejected)], candidates
 
 
 def gated(**gate: object) -> Config:
@@ -193,7 +193,7 @@ def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Pat
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(*texts)
     (chunk,) = learnt(loop.run())
-    assert (chunk.text, chunk.flaw, chunk.candidate) == ("Hello there.", None, passing)
+    assert (chunk.text, chunk.rejection_reason, chunk.candidate) == ("Hello there.", None, passing)
     assert chunk.train_losses and loop.state.tokens == list(b"Hello there.")
     assert len(loop.backend.prompts) == loop.backend.ends == passing + 1 and loop.backend.beginnings == 1
 
@@ -201,9 +201,9 @@ def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Pat
 def test_candidates_that_do_not_pass_are_told_as_they_are_rejected(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
-    flaws, candidates = proposed(loop)
-    assert flaws == ["it loops: 78% of it stood there before", "it is empty"]
-    assert [one.flaw for one in candidates] == [*flaws, None]
+    failed_checks, candidates = proposed(loop)
+    assert failed_checks == ["it loops: 78% of it stood there before", "it is empty"]
+    assert [one.rejection_reason for one in candidates] == [*failed_checks, None]
     assert [one.number for one in candidates] == [0, 1, 2]
     assert choose(candidates) is candidates[2]
 
@@ -213,7 +213,7 @@ def test_where_none_passes_the_last_is_kept_and_marked(tiny_model: Path) -> None
     loop.backend.enqueue(*LOOPING)
     events = loop.run()
     (chunk,) = learnt(events)
-    assert (chunk.text, chunk.candidate) == (LOOPING[2], 2) and "loops" in (chunk.flaw or "")
+    assert (chunk.text, chunk.candidate) == (LOOPING[2], 2) and "loops" in (chunk.rejection_reason or "")
     assert chunk.train_losses == () and chunk.lr is None and loop.state.tokens == list(LOOPING[2].encode())
     assert len([e for e in events if isinstance(e, ChunkRejected)]) == 2, "the one that is kept is not"
 
@@ -231,7 +231,7 @@ def test_greedy_does_not_write_the_same_again(tiny_model: Path) -> None:
     loop.backend.enqueue("abababababab")
     events = loop.run()
     assert not any(isinstance(e, ChunkRejected) for e in events)
-    assert learnt(events)[0].flaw
+    assert learnt(events)[0].rejection_reason
 
 
 def test_without_a_gate_there_is_one_candidate(tiny_model: Path) -> None:
@@ -242,11 +242,11 @@ def test_without_a_gate_there_is_one_candidate(tiny_model: Path) -> None:
 
 def test_what_is_there_already_is_not_written_again(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
-    given = Given(loop.next_turn().prompt, tuple(b"abababababab"), "own")
+    given = Given(loop.next_turn().prompt, tuple(b"abababababab"), "generated")
     loop.task = Turns(given, like=loop.task)
     events = loop.run()
     assert not any(isinstance(e, ChunkRejected) for e in events)
-    assert learnt(events)[0].flaw and learnt(events)[0].origin == "own"
+    assert learnt(events)[0].rejection_reason and learnt(events)[0].origin == "generated"
 
 
 def test_what_is_composed_in_parts_is_not_composed_again(tiny_model: Path) -> None:
@@ -263,5 +263,5 @@ def test_what_is_composed_in_parts_is_not_composed_again(tiny_model: Path) -> No
     loop.backend.enqueue("abababababab", "never asked ")
     events = loop.run()
     assert written == [0] and not any(isinstance(e, ChunkRejected) for e in events)
-    assert "loops" in (learnt(events)[0].flaw or "")
+    assert "loops" in (learnt(events)[0].rejection_reason or "")
     assert loop.backend.prompts == [(*HEADER, 9)]

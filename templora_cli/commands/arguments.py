@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from templora_cli.config import MOST_TOKENS
+from templora_cli.config import MAX_TOKENS
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Leng
     if len(chosen) > 1:
         raise TemploraError(f"{' and '.join(chosen)} are two lengths", "give one of them")
     for name, value in chosen.items():
-        if not 1 <= value <= MOST_TOKENS * MOST_TOKENS:
+        if not 1 <= value <= MAX_TOKENS * MAX_TOKENS:
             raise TemploraError(f"{name} {value}: must be at least 1, and not absurd", f"{name} 1000")
     if words is not None:
         return words, "words"

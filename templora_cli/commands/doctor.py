@@ -19,7 +19,7 @@ from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
-    from templora_cli.engine.memory.machine import Room
+    from templora_cli.engine.memory.machine import DeviceMemory
     from templora_cli.engine.memory.planner import Plan
 
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -28,7 +28,7 @@ UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens"),
-    prefer="own",
+    prefer="generated",
     task="novel",
 )
 def doctor(
@@ -53,10 +53,13 @@ def doctor(
     from templora_cli.engine.models.shape import shape_of
 
     shape = shape_of(folder)
-    room = _room(config, size)
-    made = plan(shape, config, room, header=USUAL_HEADER)
-    help_ = None if made.fits else advice(shape, config, room, header=USUAL_HEADER)
-    facts = {**_machine(room, imagined=size is not None), **_chosen(made, shape.parameters)}
+    device_memory = _device_memory(config, size)
+    made = plan(shape, config, device_memory, header=USUAL_HEADER)
+    help_ = None if made.fits else advice(shape, config, device_memory, header=USUAL_HEADER)
+    facts = {
+        **_machine(device_memory, imagined_device_memory=size is not None),
+        **_chosen(made, shape.parameters),
+    }
     if json:
         typer.echo(json_module.dumps({**facts, **_figures(made), "advice": help_}, indent=2))
         return
@@ -89,29 +92,31 @@ def _folder(name: str) -> Path:
     return catalog.resolve(name, lambda text: typer.echo(text, err=True))
 
 
-def _room(config: Config, size: int | None) -> Room:
+def _device_memory(config: Config, size: int | None) -> DeviceMemory:
     from templora_cli.engine.memory import machine
 
     if size is None:
-        return machine.room_on(config.model.device)
+        return machine.measure_device_memory(config.model.device)
     device = config.model.device
-    return machine.imagined(machine.room_on("auto").device if device == "auto" else device, size)
+    return machine.imagined_device_memory(
+        machine.measure_device_memory("auto").device if device == "auto" else device, size
+    )
 
 
-def _machine(room: Room, *, imagined: bool) -> dict[str, Any]:
+def _machine(device_memory: DeviceMemory, *, imagined_device_memory: bool) -> dict[str, Any]:
     from importlib.metadata import version
 
     import torch
 
-    name = platform.machine() if room.device == "cpu" else "a GPU"
-    if room.device == "cuda" and not imagined:
+    name = platform.machine() if device_memory.device == "cpu" else "a GPU"
+    if device_memory.device == "cuda" and not imagined_device_memory:
         name = torch.cuda.get_device_name()
     libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {version(library)}" for library in libraries]
     return {
-        "device": f"{room.device} ({name}), {room.dtype}",
+        "device": f"{device_memory.device} ({name}), {device_memory.dtype}",
         "cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use",
-        "memory": f"{room.total / 1e9:.1f} GB, {room.free / 1e9:.1f} GB free",
+        "memory": f"{device_memory.total / 1e9:.1f} GB, {device_memory.free / 1e9:.1f} GB free",
         "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
     }
 

@@ -38,9 +38,9 @@ def extract(
     from templora_cli.commands.arguments import check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
-    from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
-    from templora_cli.translation.terms import propose_terms
+    from templora_cli.translation.term_proposals import propose_terms
+    from templora_cli.translation.terminology import Glossary
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")

@@ -11,7 +11,7 @@ import typer
 from templora_cli.commands.terminal import print_table
 
 if TYPE_CHECKING:
-    from templora_cli.engine.models.catalog import Model
+    from templora_cli.engine.models.catalog import ListedModel
 
 app = typer.Typer(help="See which models there are, and get one.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def _report(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _row(model: Model) -> list[str]:
+def _row(model: ListedModel) -> list[str]:
     if model.path is not None:
         here = _megabytes(model.bytes)
     elif model.download_bytes is not None:

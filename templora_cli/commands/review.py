@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from templora_cli.render import View
     from templora_cli.runner import Run
     from templora_cli.sessions.store import Session
-    from templora_cli.translation.session import TranslatedBook
+    from templora_cli.translation.translated_book import TranslatedBook
 
 Reference = Annotated[
     Optional[str], typer.Argument(help="Session id or the beginning of one (default: the last).")
@@ -43,7 +43,7 @@ def review(
 ) -> None:
     """Write the pairs of a translation to a file in which a person corrects them."""
     from templora_cli.files import write_atomically
-    from templora_cli.translation.review import review_text
+    from templora_cli.translation.corrections import review_text
 
     with _opened(session) as (book, translated):
         chosen = [line for line in translated.report.lines if only in ("all", line.state)]
@@ -77,7 +77,7 @@ def sync(
     is not finished.
     """
     from templora_cli.documents.utf8_text import read_text
-    from templora_cli.translation.review import corrections_of
+    from templora_cli.translation.corrections import corrections_of
     from templora_cli.translation.task import corrected
 
     with (
@@ -113,7 +113,7 @@ def sync(
             for last in run.end() if finished else ():
                 view.show(last)
         except KeyboardInterrupt:
-            _tell_of_the_stop(book, records, sync_command, view)
+            _report_interrupt(book, records, sync_command, view)
             raise
         exit_where_some_failed(last)
 
@@ -133,12 +133,12 @@ def _relearn(run: Run, chunks: Sequence[dict[str, Any]], view: View, stop: threa
     return learnt
 
 
-def _tell_of_the_stop(book: Session, records: Sequence[Any], sync_command: str, view: View) -> None:
+def _report_interrupt(book: Session, records: Sequence[Any], sync_command: str, view: View) -> None:
     """Ctrl-C may come before the chunks that were learnt anew are in their place, or after it."""
     from templora_cli.sessions.steps import read_chunks
-    from templora_cli.sessions.store import finish_swap
+    from templora_cli.sessions.store import finish_replacing_steps
 
-    finish_swap(book.path)
+    finish_replacing_steps(book.path)
     taken_back = [chunk["record"] for chunk in read_chunks(book.steps)] == records
     if taken_back:
         view.show(Notice("the corrections are taken back and learnt"))

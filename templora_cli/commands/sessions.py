@@ -173,14 +173,14 @@ def _or_null(value: Any) -> Any:
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """What a list says of a session."""
     from templora_cli.sessions.steps import StepDamaged
-    from templora_cli.sessions.summary import Summary, kept_summary, read_summary
+    from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
     found, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
-            found = kept_summary(folder) or read_summary(folder, kinds[manifest.task])
+            found = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
             state = _state(found.done.get(manifest.goal_unit, 0), manifest)
         except StepDamaged:
             state = "damaged"

@@ -11,7 +11,7 @@ from typing import Any
 import tomli
 from platformdirs import user_config_path
 
-from templora_cli.config import REPLACED, TABLES, Config, DecodeConfig, Layer, resolve
+from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig, Layer, resolve
 from templora_cli.errors import TemploraError
 
 PROJECT_FILE = "templora.toml"
@@ -96,7 +96,7 @@ def without_effect(setting: Setting, task: str, value: str) -> tuple[str, str] |
     """Why nothing comes of a setting in a task, and what to say instead with that value; or None."""
     if found := WITHOUT_EFFECT.get(task, {}).get(setting):
         return found[0], found[1].format(value=value)
-    if instead := REPLACED.get(task, {}).get(setting):
+    if instead := TASK_OVERRIDES.get(task, {}).get(setting):
         return f"{OWNERS[instead[0]][1]} draws by {dotted(instead)}", f"--set {dotted(instead)}={value}"
     owner, command, called = OWNERS.get(setting[0], (task, "", ""))
     if owner == task or setting not in FIELDS:
@@ -130,7 +130,7 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     elif not key or (not table and not owners):
         reason = f"{key or name} is no setting"
     if reason is not None:
-        raise TemploraError(f"--set {assignment}: {reason}", "--set given.lr=2e-4")
+        raise TemploraError(f"--set {assignment}: {reason}", "--set human.lr=2e-4")
     try:
         value = tomli.loads(f"value = {text}")["value"]
     except tomli.TOMLDecodeError:

@@ -15,14 +15,14 @@ from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Notice, Translated, Working
+from templora_cli.events import Event, Notice, TranslationFinished, Working
 
 if TYPE_CHECKING:
-    from templora_cli.documents.base import Document
+    from templora_cli.documents.document import Document
     from templora_cli.render import View
-    from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.kind import TranslationRequest
     from templora_cli.translation.languages import Language
+    from templora_cli.translation.terminology import Glossary
 
 SOME_FAILED = 3
 """Exit status where paragraphs are left that fail a check."""
@@ -100,7 +100,7 @@ def translate(
 
 def exit_where_some_failed(last: Event | None) -> None:
     """Exit with `SOME_FAILED` where that is what the last event of a run says."""
-    if isinstance(last, Translated) and last.failed:
+    if isinstance(last, TranslationFinished) and last.failed:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -164,8 +164,8 @@ def _chosen(document: Document, start: int | None, end: int | None, limit: int |
 
 
 def _terms(path: Path | None, view: View) -> Glossary:
-    from templora_cli.translation.glossary import Glossary
     from templora_cli.translation.glossary_file import read_glossary
+    from templora_cli.translation.terminology import Glossary
 
     glossary = Glossary(()) if path is None else read_glossary(path)
     for notice in glossary.notices:
@@ -187,7 +187,7 @@ def _out(file: Path, out: Path | None, target: Language) -> Path:
 def _begun_on_another_version(request: TranslationRequest) -> str | None:
     """What to tell where a session that is not finished has the same file as it was earlier."""
     from templora_cli.sessions.store import Store, sha256_of
-    from templora_cli.translation.session import TranslatedBook
+    from templora_cli.translation.translated_book import TranslatedBook
 
     store, path, content = Store(), request.path.absolute(), sha256_of(request.content)
     for begun in store.manifests():

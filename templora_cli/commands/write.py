@@ -19,7 +19,7 @@ DEFAULT_CHUNKS = 4
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens", "decode.temperature", "decode.top_p", "decode.min_p"),
     *("decode.top_k", "decode.repetition_penalty", "seed"),
-    prefer="own",
+    prefer="generated",
     task="novel",
     help={"train.learn": "Write with the plain base model, for comparison."},
 )

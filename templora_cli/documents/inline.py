@@ -66,19 +66,19 @@ class Mark(Generic[T]):
 
 
 @dataclass
-class Void(Generic[T]):
+class LoneTag(Generic[T]):
     """Markup without words: one tag, however many marks stand side by side."""
 
     marks: list[Mark[T]]
 
 
 @dataclass
-class Pair(Generic[T]):
+class PairedTag(Generic[T]):
     """An element around words; `open` and `close` are several marks where elements share their ends."""
 
     open: list[Mark[T]]
     close: list[Mark[T]] = field(default_factory=list)
-    children: list[str | Void[T] | Pair[T]] = field(default_factory=list)
+    children: list[str | LoneTag[T] | PairedTag[T]] = field(default_factory=list)
 
     @property
     def link(self) -> bool:
@@ -86,7 +86,7 @@ class Pair(Generic[T]):
         return any(mark.link for mark in self.open)
 
 
-Node = str | Void[T] | Pair[T]
+Node = str | LoneTag[T] | PairedTag[T]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Inline(Generic[T]):
     lead: list[str | Mark[T]]
     """What stands before the first word, and around the whole of the words: blanks and marks."""
     trail: list[str | Mark[T]]
-    tags: dict[int, Void[T] | Pair[T]]
+    tags: dict[int, LoneTag[T] | PairedTag[T]]
     literals: frozenset[int]
     """Numbers of what looks like a tag and is text."""
 
@@ -108,7 +108,7 @@ class Inline(Generic[T]):
         dropped, open ones closed, and voids that are missing stand at the end. None where the translation
         is blank, and the paragraph had better stay as it is.
         """
-        pieces = _Placing(self)
+        pieces = _Markup(self)
         at = 0
         translation = one_line(translation)
         for match in TAG.finditer(translation):
@@ -120,7 +120,7 @@ class Inline(Generic[T]):
         return pieces.out if any(isinstance(p, str) and p.strip() for p in pieces.out) else None
 
 
-class _Placing(Generic[T]):
+class _Markup(Generic[T]):
     """Markup in the making: which pairs are open, and what was placed."""
 
     def __init__(self, inline: Inline[T]) -> None:
@@ -140,10 +140,15 @@ class _Placing(Generic[T]):
             self.text(match[0] if number in self.inline.literals else "")
         elif closing:
             self._close(number)
-        elif number not in self._placed and isinstance(known, Void):
+        elif number not in self._placed and isinstance(known, LoneTag):
             self._placed.add(number)
             self.out += known.marks
-        elif number not in self._placed and isinstance(known, Pair) and not void and not self._nests(known):
+        elif (
+            number not in self._placed
+            and isinstance(known, PairedTag)
+            and not void
+            and not self._nests(known)
+        ):
             self._placed.add(number)
             self._open.append(number)
             self.out += known.open
@@ -155,7 +160,7 @@ class _Placing(Generic[T]):
         for number, tag in self.inline.tags.items():
             if number in self._placed:
                 continue
-            if isinstance(tag, Void):
+            if isinstance(tag, LoneTag):
                 self.out += [mark for mark in tag.marks if not mark.spare]
             elif any(mark.anchor for mark in tag.open):
                 self.out += [*tag.open, *tag.close]
@@ -164,12 +169,12 @@ class _Placing(Generic[T]):
         while number in self._open:
             self.out += self._pair(self._open.pop()).close
 
-    def _nests(self, pair: Pair[T]) -> bool:
+    def _nests(self, pair: PairedTag[T]) -> bool:
         return pair.link and any(self._pair(number).link for number in self._open)
 
-    def _pair(self, number: int) -> Pair[T]:
+    def _pair(self, number: int) -> PairedTag[T]:
         pair = self.inline.tags[number]
-        assert isinstance(pair, Pair)
+        assert isinstance(pair, PairedTag)
         return pair
 
 
@@ -186,7 +191,7 @@ def inline_of(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
     while True:
         lead += _taken(children, 0)
         trail = _taken(children, -1)[::-1] + trail
-        if len(children) != 1 or not isinstance(children[0], Pair):
+        if len(children) != 1 or not isinstance(children[0], PairedTag):
             break
         pair = children[0]
         lead += pair.open
@@ -199,7 +204,7 @@ def inline_of(pieces: Iterable[str | Mark[T]]) -> Inline[T]:
 
 def _tree(pieces: Iterable[str | Mark[T]], hidden: list[Mark[T]]) -> list[Node[T]]:
     root: list[Node[T]] = []
-    stack: list[Pair[T]] = []
+    stack: list[PairedTag[T]] = []
     for piece in pieces:
         siblings = stack[-1].children if stack else root
         if isinstance(piece, str):
@@ -207,7 +212,7 @@ def _tree(pieces: Iterable[str | Mark[T]], hidden: list[Mark[T]]) -> list[Node[T
         elif piece.hidden:
             hidden.append(piece)
         elif piece.form == "open":
-            stack.append(Pair([piece]))
+            stack.append(PairedTag([piece]))
         elif piece.form == "void":
             _add_void(siblings, [piece])
         else:
@@ -228,24 +233,24 @@ def _add_text(siblings: list[Node[T]], text: str) -> None:
 def _add_void(siblings: list[Node[T]], marks: list[Mark[T]]) -> None:
     blank = siblings[-1] if siblings and isinstance(siblings[-1], str) and not siblings[-1].strip() else None
     before = siblings[-2:-1] if blank is not None else siblings[-1:]
-    if before and isinstance(before[0], Void):
+    if before and isinstance(before[0], LoneTag):
         before[0].marks += marks
         del siblings[len(siblings) - (blank is not None) :]
     else:
-        siblings.append(Void(marks))
+        siblings.append(LoneTag(marks))
 
 
-def _add_pair(siblings: list[Node[T]], pair: Pair[T]) -> None:
+def _add_pair(siblings: list[Node[T]], pair: PairedTag[T]) -> None:
     """`pair` as it is, as one with the only pair inside it, or as a void where no word is inside it."""
     only = pair.children[0] if len(pair.children) == 1 else None
-    if isinstance(only, Pair):
-        siblings.append(Pair(pair.open + only.open, only.close + pair.close, only.children))
+    if isinstance(only, PairedTag):
+        siblings.append(PairedTag(pair.open + only.open, only.close + pair.close, only.children))
     elif any(
-        isinstance(child, Pair) or (isinstance(child, str) and child.strip()) for child in pair.children
+        isinstance(child, PairedTag) or (isinstance(child, str) and child.strip()) for child in pair.children
     ):
         siblings.append(pair)
     else:
-        inside = [mark for child in pair.children if isinstance(child, Void) for mark in child.marks]
+        inside = [mark for child in pair.children if isinstance(child, LoneTag) for mark in child.marks]
         _add_void(siblings, pair.open + inside + pair.close)
         if any(isinstance(child, str) for child in pair.children):
             _add_text(siblings, " ")  # the words on its two sides need the blank that was inside
@@ -254,9 +259,9 @@ def _add_pair(siblings: list[Node[T]], pair: Pair[T]) -> None:
 def _taken(children: list[Node[T]], end: Literal[0, -1]) -> list[str | Mark[T]]:
     """Blanks and voids taken off one end of `children`, the outermost first."""
     taken: list[str | Mark[T]] = []
-    while children and not isinstance(children[end], Pair):
+    while children and not isinstance(children[end], PairedTag):
         child = children[end]
-        if isinstance(child, Void):
+        if isinstance(child, LoneTag):
             taken += child.marks if end == 0 else child.marks[::-1]
             del children[end]
             continue
@@ -277,14 +282,16 @@ def _strings(nodes: list[Node[T]]) -> Iterator[str]:
         node = stack.pop()
         if isinstance(node, str):
             yield node
-        elif isinstance(node, Pair):
+        elif isinstance(node, PairedTag):
             stack += node.children
 
 
-def _numbered(children: list[Node[T]], literals: frozenset[int]) -> tuple[str, dict[int, Void[T] | Pair[T]]]:
+def _numbered(
+    children: list[Node[T]], literals: frozenset[int]
+) -> tuple[str, dict[int, LoneTag[T] | PairedTag[T]]]:
     """The text with tags, and the tags. Without recursion: elements may be nested a thousand deep."""
     text: list[str] = []
-    tags: dict[int, Void[T] | Pair[T]] = {}
+    tags: dict[int, LoneTag[T] | PairedTag[T]] = {}
     number = 0
     stack: list[Node[T] | tuple[int]] = list(reversed(children))
     while stack:
@@ -299,7 +306,7 @@ def _numbered(children: list[Node[T]], literals: frozenset[int]) -> tuple[str, d
         while number in literals:
             number += 1
         tags[number] = node
-        text.append(f"<{number}>" if isinstance(node, Pair) else f"<{number}/>")
-        if isinstance(node, Pair):
+        text.append(f"<{number}>" if isinstance(node, PairedTag) else f"<{number}/>")
+        if isinstance(node, PairedTag):
             stack += [(number,), *reversed(node.children)]
     return "".join(text), tags

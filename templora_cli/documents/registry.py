@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from templora_cli.documents.base import MAX_BYTES, MAX_TEXT_BYTES, Document
 from templora_cli.documents.book import Book
+from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES, Document
 from templora_cli.documents.signature import check_not_empty, check_text, check_word, check_zip
 from templora_cli.errors import TemploraError
 

@@ -14,7 +14,7 @@ VECTOR_MATH = (
 """Functions of one argument that torch leaves to Intel's MKL."""
 
 
-def compute_alike(device: torch.device, *, strictly: bool) -> None:
+def enable_determinism(device: torch.device, *, strictly: bool) -> None:
     """Let what follows on `device` give the same bits in every process. Slower on CUDA, not on a CPU.
 
     On CUDA an operation that has no such form is an error where `strictly`, and runs as it is where not;
@@ -29,8 +29,8 @@ def compute_alike(device: torch.device, *, strictly: bool) -> None:
     _choose_vector_math()
 
 
-def computes_alike(device: torch.device) -> bool:
-    """Does what ran on `device` since `compute_alike` give the same bits again, whatever it was?"""
+def is_deterministic(device: torch.device) -> bool:
+    """Does what ran on `device` since `enable_determinism` give the same bits again, whatever it was?"""
     return device.type == "cpu" or not torch.is_deterministic_algorithms_warn_only_enabled()
 
 

@@ -13,9 +13,9 @@ import psutil
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 
 TRIAL_TOKENS = 64
 """Tokens that are decoded to learn how long one takes."""
@@ -72,7 +72,7 @@ class PeakMemory:
 
 
 def decode_trial(
-    model: Model, backend: Backend, prompt: Sequence[int], config: DecodeConfig
+    model: AdaptedModel, backend: Backend, prompt: Sequence[int], config: DecodeConfig
 ) -> tuple[float, float]:
     """Seconds to the first token after `prompt`, and for each token after it; the state draws nothing."""
     sampler = sampler_for(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.evaluation.cost import PeakMemory
 from templora_cli.events import ChunkLearnt
 from templora_cli.state import WritingState
@@ -36,7 +36,7 @@ class Estimate:
     """Paragraphs in the trial."""
 
 
-def estimate(task: TranslationTask, model: Model, backend: Backend, config: Config) -> Estimate:
+def estimate(task: TranslationTask, model: AdaptedModel, backend: Backend, config: Config) -> Estimate:
     """Translate and learn the first chunk, kept small, and take the rest to go on like that."""
     decode = replace(config.decode, chunk_tokens=min(TRIAL_TOKENS, config.decode.chunk_tokens))
     trial, small = replace(task, decode=decode), replace(config, decode=decode)

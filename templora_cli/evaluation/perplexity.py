@@ -32,7 +32,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
+class PerplexityRow:
     """One line of a table."""
 
     depth: str
@@ -56,7 +56,7 @@ def scores_of(chunks: Iterable[Mapping[str, Any]]) -> list[Score]:
 
 def table(
     scores: Sequence[Score], averaging: Averaging = "tokens", depths: Sequence[int] = DEPTHS
-) -> list[Row]:
+) -> list[PerplexityRow]:
     """A row for each depth that `scores` reach, and one for all of them.
 
     A chunk belongs to the depth at which it begins.
@@ -69,13 +69,13 @@ def table(
     return [*rows, row("all", scores, averaging)] if scores else []
 
 
-def row(name: str, scores: Sequence[Score], averaging: Averaging = "tokens") -> Row:
+def row(name: str, scores: Sequence[Score], averaging: Averaging = "tokens") -> PerplexityRow:
     """The perplexities of `scores`, which must hold at least one."""
     base = perplexity([(score.base, score.tokens) for score in scores], averaging)
     learnt = [(score.adapter, score.tokens) for score in scores if score.adapter is not None]
     adapter = perplexity(learnt, averaging) if len(learnt) == len(scores) else None
     change = None if adapter is None else (adapter / base - 1) * 100
-    return Row(name, sum(score.tokens for score in scores), base, adapter, change)
+    return PerplexityRow(name, sum(score.tokens for score in scores), base, adapter, change)
 
 
 def perplexity(nlls: Sequence[tuple[float, int]], averaging: Averaging) -> float:

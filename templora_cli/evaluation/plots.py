@@ -11,7 +11,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.evaluation.perplexity import Score, row
 
 if TYPE_CHECKING:
-    from templora_cli.evaluation.drift import Measures
+    from templora_cli.evaluation.drift_measures import Measures
 
 FORMATS = (".png", ".svg")
 
@@ -62,7 +62,7 @@ def plot_drift(path: Path, measured: Mapping[str, Sequence[Measures]], step: int
     """The measures of books written with learning and without, against depth; a panel for each."""
     from matplotlib.figure import Figure
 
-    from templora_cli.evaluation.drift import by_depth
+    from templora_cli.evaluation.drift_measures import by_depth
 
     figure = Figure(figsize=(9, 7.5), layout="constrained")
     styles = {"learning": "C0", "off": "0.55"}

@@ -56,7 +56,7 @@ class NovelRequest:
             header_tokens=longest(prompt.sections, prompt.layout),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
-            given=() if self.opening is None else opening_tokens(tokenizer, self.opening),
+            opening=() if self.opening is None else opening_tokens(tokenizer, self.opening),
             source=self.opening,
             out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
@@ -82,15 +82,15 @@ class Novel(TaskKind):
         prompt = _prompt(model.tokenizer, texts, asked["premise"], asked["opened"], config)
         goal = Goal(manifest.goal_amount, "words" if manifest.goal_unit == "words" else "tokens")
         size = config.decode.chunk_tokens
-        return NovelTask(prompt, session.given_tokens(), goal, size, model.tokenizer)
+        return NovelTask(prompt, session.opening(), goal, size, model.tokenizer)
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
-        return bool(chunk["origin"] == "own")
+        return bool(chunk["origin"] == "generated")
 
     def opening_tokens(self, session: Session) -> int:
         """See `TaskKind.opening_tokens`."""
-        return len(session.given_tokens())
+        return len(session.opening())
 
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from templora_cli.prompt import Prompt
 from templora_cli.text import TextStream, count_words, decode
-from templora_cli.turn import Generate, Given, given_turn, replayed_turn
+from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
 _SENTENCE_END = (".", "!", "?", "…", '"', "”", "’", "。", "！", "？", "」", "』")
 _WORDS_TO_SENTENCE_END = 50
@@ -48,7 +48,7 @@ class NovelTask:
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
-        return replayed_turn(self.prompt(book), chunk)
+        return replay_turn(self.prompt(book), chunk)
 
     def _word_limit(self, words: int) -> Callable[[Sequence[int]], bool]:
         """Complete after `words` more words, at the end of the sentence if it is near."""

@@ -148,7 +148,7 @@ class TerminalView(View):
                 self._write(event.text)  # a file or pipe gets what stays: no chunk that is written again
             elif isinstance(event, events.ChunkRejected):
                 self._end_line()  # what is written in its place does not go on from there
-            elif isinstance(event, (events.Finished, events.Translated, events.Interrupted)):
+            elif isinstance(event, (events.Finished, events.TranslationFinished, events.Interrupted)):
                 self.close()
             if not self._quiet:
                 for text, style in self._narrate(event):
@@ -162,7 +162,7 @@ class TerminalView(View):
 
     def _is_prose(self, event: events.ChunkCommitted) -> bool:
         opened = self._progress.opened
-        return event.origin == "own" and (opened is None or opened.unit != "paragraphs")
+        return event.origin == "generated" and (opened is None or opened.unit != "paragraphs")
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below what stands there."""
@@ -292,9 +292,12 @@ class TerminalView(View):
                 name, place = event.section, now.chunk_name(event.index)
                 yield f"{place}: no room for all of the {name}, {event.shown} of {event.items} shown", "warn"
             case events.ChunkRejected():
-                yield f"{now.chunk_name(event.index)} is written again: {event.flaw}", "warn"
-            case events.ChunkScored() if event.flaw:
-                yield f"{now.chunk_name(event.index)} is kept but not learnt from: {event.flaw}", "warn"
+                yield f"{now.chunk_name(event.index)} is written again: {event.rejection_reason}", "warn"
+            case events.ChunkScored() if event.rejection_reason:
+                yield (
+                    f"{now.chunk_name(event.index)} is kept but not learnt from: {event.rejection_reason}",
+                    "warn",
+                )
             case events.ChunkCommitted() if not self._live:
                 yield _chunk_line(event, now, self._process.memory_info().rss), "said"
                 if now.warning and not self._warned:
@@ -310,7 +313,7 @@ class TerminalView(View):
                 yield from [(f"written to {event.out}", "path")] if event.out else []
                 if event.resume_command:
                     yield from [("to write on:", "said"), (event.resume_command, "command")]
-            case events.Translated():
+            case events.TranslationFinished():
                 yield from [*blank, *_translated_lines(event)]
             case events.Synced():
                 taken = f"{_count(event.paragraphs, 'paragraph')} taken back"
@@ -365,9 +368,9 @@ def _opening(event: events.SessionOpened) -> str:
 
 
 def _chunk_line(event: events.ChunkCommitted, now: Progress, memory: int) -> str:
-    speed = now.tok_per_s if event.origin == "own" else None
+    speed = now.tok_per_s if event.origin == "generated" else None
     facts = (
-        now.chunk_name(event.index) + (" (given)" if event.origin == "given" else ""),
+        now.chunk_name(event.index) + (" (given)" if event.origin == "human" else ""),
         f"{event.tokens:,} tokens",
         *(part.plain for part in _known(speed, lambda speed: f"{speed:.1f} tokens/s")),
         f"loss {', '.join(f'{loss:.3f}' for loss in event.train_losses)}" if event.train_losses else "",
@@ -383,11 +386,11 @@ def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[
     """The translation where somebody watches, and what is wrong with it everywhere."""
     if live:
         yield event.target, "said"
-    if event.flaws:
-        yield f"paragraph {event.number} failed: {'; '.join(event.flaws)}", "warn"
+    if event.failed_checks:
+        yield f"paragraph {event.number} failed: {'; '.join(event.failed_checks)}", "warn"
 
 
-def _translated_lines(event: events.Translated) -> Iterator[tuple[str, str]]:
+def _translated_lines(event: events.TranslationFinished) -> Iterator[tuple[str, str]]:
     mended = f"{event.retried:,} good after another try"
     by_hand = f", {event.corrected:,} corrected by hand" if event.corrected else ""
     counts = f"{event.good:,} good, {mended}{by_hand}, {event.failed:,} failed"

@@ -66,7 +66,7 @@ class Progress:
             case events.ChunkScored():
                 self.repetition = event.repetition
                 self.gain = None if event.nll_adapter is None else event.nll_base - event.nll_adapter
-                learning = self.opened is not None and self.opened.learn and not event.flaw
+                learning = self.opened is not None and self.opened.learn and not event.rejection_reason
                 self.doing = self._learning(1) if learning else "saving"
             case events.TrainStep():
                 self.loss, self.epochs = event.loss, event.epochs
@@ -79,7 +79,7 @@ class Progress:
                 self._committed(event)
 
     def _beginning(self, event: events.ChunkStarted) -> str:
-        if event.origin == "given":
+        if event.origin == "human":
             return "reading"
         return "translating" if self._in("paragraphs") else "writing"
 
@@ -106,7 +106,7 @@ class Progress:
             self.paces.append((self.clock() - self.committed_at, event.done - self.done))
         self.committed_at = self.clock()
         # The tokens of a translation are its source's too.
-        if event.origin == "own" and event.seconds.get("decode") and not self._in("paragraphs"):
+        if event.origin == "generated" and event.seconds.get("decode") and not self._in("paragraphs"):
             self.tok_per_s = event.tokens / event.seconds["decode"]
         if event.gain is not None:
             self.gains.append((event.origin, event.gain))
@@ -147,7 +147,7 @@ class Progress:
     @property
     def warning(self) -> str | None:
         """Says so where the adapter has not helped of late."""
-        given = [gain for origin, gain in self.gains if origin == "given"]
+        given = [gain for origin, gain in self.gains if origin == "human"]
         means = [fmean(gains) for gains in (given, [gain for _, gain in self.gains]) if gains]
         if len(self.gains) < RECENT or min(means) >= 0:
             return None

@@ -99,7 +99,7 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     _restore(state, values, *(tensors or ({}, {})))
     state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
     state.records[:] = [chunk.get("record") for chunk in chunks]
-    state.own_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "own"]
+    state.generated_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "generated"]
 
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:

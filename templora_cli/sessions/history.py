@@ -17,12 +17,12 @@ from typing import Any
 from safetensors import SafetensorError
 
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Backend
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.decoding.protocols import Backend
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
 from templora_cli.sessions.checkpoint import commit_step, restore_step
 from templora_cli.sessions.steps import StepDamaged, committed_steps, thin
-from templora_cli.sessions.store import Session, swap_steps
+from templora_cli.sessions.store import Session, replace_steps
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.text import count_words
@@ -55,7 +55,7 @@ class Replay:
 
 def first_change(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> int:
     """The number of the first chunk that differs in what it brings; the length of both where none does."""
-    brings = ("origin", "tokens", "record", "flaw")
+    brings = ("origin", "tokens", "record", "rejection_reason")
     for number, (old, new) in enumerate(zip(before, after, strict=False)):
         if any(old[name] != new[name] for name in brings):
             return number
@@ -67,7 +67,7 @@ def relearn(
     task: Task,
     chunks: Sequence[Mapping[str, Any]],
     first: int,
-    model: Model,
+    model: AdaptedModel,
     backend: Backend,
     config: Config,
 ) -> Generator[Event, None, None]:
@@ -98,14 +98,14 @@ def relearn(
             yield ChunkRelearnt(event.index, event.train_losses)
             if event.index + 1 < len(chunks):
                 yield _relearning(event.index + 1, kept, len(chunks))
-    swap_steps(session.path)
+    replace_steps(session.path)
 
 
 def _relearning(number: int, kept: int, chunks: int) -> Working:
     return Working(f"learning the book anew, chunk {number - kept + 1} of {chunks - kept}")
 
 
-def state_before(first: int, steps: Path, model: Model, config: Config) -> tuple[WritingState, int]:
+def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -> tuple[WritingState, int]:
     """The newest state that knows only chunks before number `first`, and how many of them it knows."""
     state = WritingState.begin(model, config)
     for step in reversed(committed_steps(steps)[:first]):

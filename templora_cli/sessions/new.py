@@ -26,7 +26,7 @@ class NewSession:
     request: Mapping[str, Any] = field(default_factory=dict)
     """What the kind wants to find again: JSON values."""
     prompts: tuple[PromptFile, ...] = ()
-    given: tuple[int, ...] = ()
+    opening: tuple[int, ...] = ()
     """Token ids of what a person wrote first."""
     source: str | bytes | None = None
     """What is copied into the session, in a file that ends in `suffix`."""

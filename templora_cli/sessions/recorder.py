@@ -24,7 +24,7 @@ from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.steps import read_chunks, thin
 from templora_cli.sessions.store import Session
-from templora_cli.sessions.summary import keep_summary, mend_summary
+from templora_cli.sessions.summary import cache_summary, refresh_summary
 from templora_cli.state import WritingState
 from templora_cli.text import count_words
 
@@ -46,7 +46,7 @@ class Recorder:
         self.session, self.kind, self.state = session, kind, state
         self.chunks: list[dict[str, Any]] = read_chunks(session.steps)
         """The values of `chunk.json` of all chunks."""
-        mend_summary(session.path, self.chunks, kind)
+        refresh_summary(session.path, self.chunks, kind)
         self.book = kind.book_file(session)
         config = from_dict(session.manifest.config, str(session.path / "session.json"))
         self._kept = asdict(config.session)
@@ -90,7 +90,7 @@ class Recorder:
         self.chunks.append(values)
         self.tokens_in_progress = 0
         thin(self.session.steps, **self._kept)
-        keep_summary(self.session.path, self.chunks, self.kind)
+        cache_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)
         notices = self.write_book()
@@ -108,7 +108,7 @@ class Recorder:
             nll_adapter=event.nll_adapter,
             gain=None if event.nll_adapter is None else event.nll_base - event.nll_adapter,
             repetition=event.repetition,
-            flaw=event.flaw,
+            rejection_reason=event.rejection_reason,
             train_losses=event.train_losses,
             lr=event.lr,
             seconds={phase: round(value, 3) for phase, value in self._seconds.items()},

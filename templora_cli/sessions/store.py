@@ -72,7 +72,7 @@ class Session:
             raise TemploraError(f"session {self.id}: {path} is damaged", "put it back as it was")
         return content
 
-    def given_tokens(self) -> tuple[int, ...]:
+    def opening(self) -> tuple[int, ...]:
         """The token ids of what a person wrote first, as they were when the session began.
 
         Raises TemploraError where they are damaged.
@@ -111,7 +111,7 @@ class Store:
         self,
         manifest: Manifest,
         *,
-        given: tuple[int, ...],
+        opening: tuple[int, ...],
         source: str | bytes | None,
         suffix: str = ".txt",
     ) -> Session:
@@ -120,7 +120,7 @@ class Store:
         The session keeps a copy of its `source`, whose name ends in `suffix`.
         """
         path = self.folder / manifest.id
-        tokens = json.dumps(given)
+        tokens = json.dumps(opening)
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
@@ -143,7 +143,7 @@ class Store:
         path = self.find(reference)
         lock = _locked(path)
         try:
-            finish_swap(path)
+            finish_replacing_steps(path)
             return Session(path, load_manifest(path), lock)
         except BaseException:
             lock.release()
@@ -206,20 +206,20 @@ def sha256_of(content: str | bytes) -> str:
     return hashlib.sha256(content.encode("utf-8") if isinstance(content, str) else content).hexdigest()
 
 
-def swap_steps(path: Path) -> None:
+def replace_steps(path: Path) -> None:
     """Put the steps of `steps.new`, which are whole, in the place of those of the session at `path`.
 
-    A kill in between leaves `finish_swap` enough to go on.
+    A kill in between leaves `finish_replacing_steps` enough to go on.
     """
     (path / "summary.json").unlink(missing_ok=True)  # of the old ones
     (path / "steps").replace(path / "steps.old")
     (path / "steps.new").replace(path / "steps")
     sync_folder(path)
-    finish_swap(path)
+    finish_replacing_steps(path)
 
 
-def finish_swap(path: Path) -> None:
-    """Clean up after a `swap_steps`, or the making of `steps.new`, that was killed."""
+def finish_replacing_steps(path: Path) -> None:
+    """Clean up after a `replace_steps`, or the making of `steps.new`, that was killed."""
     steps, new, old = (path / name for name in ("steps", "steps.new", "steps.old"))
     if old.is_dir() and not steps.is_dir():
         (new if new.is_dir() else old).replace(steps)

@@ -49,11 +49,11 @@ def read_summary(session: Path, kind: TaskKind) -> Summary:
 
     Raises StepDamaged where the chunks cannot be read.
     """
-    kept = kept_summary(session, kind)
+    kept = cached_summary(session, kind)
     return summary_of(read_chunks(session / "steps"), kind) if kept is None else kept
 
 
-def keep_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
+def cache_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
     """Keep the summary of `chunks`, all that the session has, in its folder."""
     values = asdict(summary_of(chunks, kind))
     with suppress(OSError):  # without it a list reads the chunks; a full disk is told of the next one
@@ -61,13 +61,13 @@ def keep_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> Non
         write_atomically(session / FILE, json.dumps(values))
 
 
-def mend_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
+def refresh_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
     """Keep it anew where it is not that of the steps: a kill may have come between the two."""
-    if kept_summary(session, kind) is None:
-        keep_summary(session, chunks, kind)
+    if cached_summary(session, kind) is None:
+        cache_summary(session, chunks, kind)
 
 
-def kept_summary(session: Path, kind: TaskKind | None = None) -> Summary | None:
+def cached_summary(session: Path, kind: TaskKind | None = None) -> Summary | None:
     """The one in the folder of the session; None where it is damaged, or that of other steps.
 
     Also where it lacks units of `kind`: a list asks without, and spares itself the room of a kind.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from templora_cli.config import Config
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.events import Origin, Unit
 from templora_cli.prompt import Prompt
 from templora_cli.prompt_files import PromptFile, load_prompts
@@ -17,7 +17,7 @@ from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.languages import Language, language
-from templora_cli.translation.pairs import PairFormat, Tokens, pair_format
+from templora_cli.translation.pair_format import PairFormat, Tokens, pair_format
 from templora_cli.turn import Given
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class PairsTask:
     """
 
     format: PairFormat
-    runs: Sequence[Sequence[Pair]]
+    runs: Sequence[Sequence[AlignedPair]]
     """The pairs of the file; those targets are learnt unless `targets` says otherwise."""
     context_pairs: int
     """Pairs before a run that training shows."""
@@ -64,26 +64,26 @@ class PairsTask:
         assert turn is not None
         return turn
 
-    def _before(self, index: int) -> list[Pair]:
+    def _before(self, index: int) -> list[AlignedPair]:
         """The last `context_pairs` pairs before run `index`."""
-        pairs: list[Pair] = []
+        pairs: list[AlignedPair] = []
         while index > 0 and len(pairs) < self.context_pairs:
             index -= 1
             pairs = self._learnt(index) + pairs
         return pairs[max(0, len(pairs) - self.context_pairs) :]
 
-    def _learnt(self, index: int) -> list[Pair]:
+    def _learnt(self, index: int) -> list[AlignedPair]:
         sources = (pair.source for pair in self.runs[index])
-        return [Pair(*pair) for pair in zip(sources, self.targets(index), strict=True)]
+        return [AlignedPair(*pair) for pair in zip(sources, self.targets(index), strict=True)]
 
-    def _turn(self, context: Tokens, run: Sequence[Pair]) -> Given:
-        given: list[int] = []
+    def _turn(self, context: Tokens, run: Sequence[AlignedPair]) -> Given:
+        human: list[int] = []
         mask: list[bool] = []
         for pair in run:
-            shown, said, learnt = self.format.lesson(pair)
-            given += shown + said
+            shown, said, learnt = self.format.training_example(pair)
+            human += shown + said
             mask += [False] * len(shown) + learnt
-        return Given(Prompt(self.format.header, context), tuple(given), self.origin, tuple(mask))
+        return Given(Prompt(self.format.header, context), tuple(human), self.origin, tuple(mask))
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
@@ -91,7 +91,7 @@ class PairsTask:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PairSizes:
     """Of runs of pairs, in tokens."""
 
     run: int
@@ -103,7 +103,7 @@ class Sizes:
     all: int
 
     @classmethod
-    def of(cls, form: PairFormat, runs: Sequence[Sequence[Pair]], context_pairs: int) -> Sizes:
+    def of(cls, form: PairFormat, runs: Sequence[Sequence[AlignedPair]], context_pairs: int) -> PairSizes:
         """Measure them."""
         sizes = [[len(form.pair_tokens([pair])) for pair in run] for run in runs]
         flat = [size for run in sizes for size in run]
@@ -117,7 +117,7 @@ class Sizes:
 class PairsRequest:
     """Aligned text whose runs are learnt one after the other."""
 
-    runs: Sequence[Sequence[Pair]]
+    runs: Sequence[Sequence[AlignedPair]]
     languages: tuple[Language, Language]
     name: str
     """What the session is named after."""
@@ -135,11 +135,13 @@ class PairsRequest:
         texts = load_prompts(PROMPTS, config.prompts)
         form = pair_format(tokenizer, texts, *self.languages)
         runs = limited(self.runs, form, self.limit_tokens)
-        sizes = Sizes.of(form, runs, self.context_pairs)
+        sizes = PairSizes.of(form, runs, self.context_pairs)
         decode = replace(config.decode, chunk_tokens=sizes.mean, context_tokens=sizes.context)
-        teacher = min(config.given.teacher_context_tokens, sizes.all)
-        given = replace(config.given, teacher_context_tokens=teacher)
-        own = replace(config.own, teacher_context_tokens=min(config.own.teacher_context_tokens, sizes.all))
+        teacher = min(config.human.teacher_context_tokens, sizes.all)
+        human = replace(config.human, teacher_context_tokens=teacher)
+        generated = replace(
+            config.generated, teacher_context_tokens=min(config.generated.teacher_context_tokens, sizes.all)
+        )
         request = {
             **self.asked,
             "context_pairs": self.context_pairs,
@@ -150,7 +152,7 @@ class PairsRequest:
         listed = [[asdict(pair) for pair in run] for run in runs]
         return NewSession(
             self.kind,
-            replace(config, decode=decode, given=given, own=own),
+            replace(config, decode=decode, human=human, generated=generated),
             named_after=f"eval {self.name}",
             goal=(sum(len(form.pair_tokens(run)) for run in runs), "tokens"),
             header_tokens=len(form.header),
@@ -164,9 +166,11 @@ class PairsRequest:
         )
 
 
-def limited(runs: Sequence[Sequence[Pair]], form: PairFormat, limit: int | None) -> list[Sequence[Pair]]:
+def limited(
+    runs: Sequence[Sequence[AlignedPair]], form: PairFormat, limit: int | None
+) -> list[Sequence[AlignedPair]]:
     """The first runs, to the one in which the references reach `limit` tokens."""
-    kept: list[Sequence[Pair]] = []
+    kept: list[Sequence[AlignedPair]] = []
     tokens = 0
     for run in runs:
         if limit is not None and tokens >= limit:
@@ -192,7 +196,7 @@ class Pairs(TaskKind):
         texts = PromptFile(PROMPTS, session.manifest.prompts[PROMPTS], "")
         form = pair_format(model.tokenizer, texts, *map(language, asked["languages"]))
         listed = json.loads(session.source())["runs"]
-        runs = [[Pair(**pair) for pair in run] for run in listed]
+        runs = [[AlignedPair(**pair) for pair in run] for run in listed]
 
         def outputs(index: int) -> Sequence[str]:
             measured = json.loads((session.path / MEASURED).read_text("utf-8"))
@@ -203,5 +207,5 @@ class Pairs(TaskKind):
             return [pair.target for pair in runs[index]]
 
         if asked["learn_from"] == "output":
-            return PairsTask(form, runs, asked["context_pairs"], "own", outputs)
-        return PairsTask(form, runs, asked["context_pairs"], "given", references)
+            return PairsTask(form, runs, asked["context_pairs"], "generated", outputs)
+        return PairsTask(form, runs, asked["context_pairs"], "human", references)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from templora_cli.translation.glossary import Glossary, Term, forbidden_in, is_name, misspelling, used
 from templora_cli.translation.languages import Language, detect_code, same_language
 from templora_cli.translation.loops import loop_in
 from templora_cli.translation.numbers import missing_numbers
@@ -27,12 +26,13 @@ from templora_cli.translation.scripts import (
     without_tags,
     word_set,
 )
+from templora_cli.translation.terminology import Glossary, Term, forbidden_in, is_name, misspelling, used
 
 CheckName = Literal[
     "empty", "echo", "script", "language", "short", "long", "loop", "numbers", "glossary", "markup"
 ]
 
-SHORTEST, LONGEST = 0.3, 2.2
+MIN_LENGTH_RATIO, MAX_LENGTH_RATIO = 0.3, 2.2
 """Bounds of the weight of a translation as a share of its source's."""
 LETTERS_TO_MEASURE = 30
 """A source with less weight may become anything: "Hm?" or "What is the matter with you?"."""
@@ -57,7 +57,7 @@ _HEADINGS = word_set(
 
 
 @dataclass(frozen=True)
-class Flaw:
+class FailedCheck:
     """What is wrong with a translated paragraph."""
 
     check: CheckName
@@ -88,9 +88,9 @@ class _Paragraph:
         return scripts_of(self.languages[0].code), scripts_of(self.languages[1].code)
 
 
-def flaws_of(
+def run_checks(
     source: str, target: str, languages: tuple[Language, Language], glossary: Sequence[Term]
-) -> list[Flaw]:
+) -> list[FailedCheck]:
     """What is wrong with `target` as the translation of `source`; both are one line, with numbered tags.
 
     Of `glossary`, the terms that occur in `source` are checked; of a large one, give what
@@ -100,30 +100,34 @@ def flaws_of(
     paragraph = _Paragraph(source, target, languages)
     if not without_tags(target).strip():
         empty = bool(without_tags(source).strip())
-        return [Flaw("empty", "the paragraph has no translation")] if empty else _listed(_markup, paragraph)
-    flaws = _listed(_echo, paragraph)
-    if not flaws:  # an echo is of the wrong language too: said once
-        flaws = _listed(_script, paragraph) or _listed(_language, paragraph)
+        return (
+            [FailedCheck("empty", "the paragraph has no translation")]
+            if empty
+            else _listed(_markup, paragraph)
+        )
+    failed_checks = _listed(_echo, paragraph)
+    if not failed_checks:  # an echo is of the wrong language too: said once
+        failed_checks = _listed(_script, paragraph) or _listed(_language, paragraph)
     for check in (_length, _loop, _numbers):
-        flaws += _listed(check, paragraph)
-    return flaws + _glossary(paragraph, glossary) + _listed(_markup, paragraph)
+        failed_checks += _listed(check, paragraph)
+    return failed_checks + _glossary(paragraph, glossary) + _listed(_markup, paragraph)
 
 
-def _listed(check: Callable[[_Paragraph], Flaw | None], paragraph: _Paragraph) -> list[Flaw]:
-    flaw = check(paragraph)
-    return [] if flaw is None else [flaw]
+def _listed(check: Callable[[_Paragraph], FailedCheck | None], paragraph: _Paragraph) -> list[FailedCheck]:
+    failure = check(paragraph)
+    return [] if failure is None else [failure]
 
 
-def _echo(paragraph: _Paragraph) -> Flaw | None:
+def _echo(paragraph: _Paragraph) -> FailedCheck | None:
     ours, theirs = paragraph.units
     source, target = paragraph.languages
     if source.base == target.base or not translatable(paragraph.plain[0], *paragraph.scripts):
         return None
     if ours == theirs:
-        return Flaw("echo", f"the source was copied, not translated into {target.name}")
+        return FailedCheck("echo", f"the source was copied, not translated into {target.name}")
     shared = sum((Counter(ours) & Counter(theirs)).values())
     if len(theirs) >= 6 and shared >= 0.85 * max(len(ours), len(theirs)):
-        return Flaw("echo", f"{shared} of {len(theirs)} words are the source's: not in {target.name}")
+        return FailedCheck("echo", f"{shared} of {len(theirs)} words are the source's: not in {target.name}")
     return None
 
 
@@ -150,7 +154,7 @@ def translatable(text: str, ours: frozenset[str], theirs: frozenset[str]) -> boo
     )
 
 
-def _script(paragraph: _Paragraph) -> Flaw | None:
+def _script(paragraph: _Paragraph) -> FailedCheck | None:
     source, target = paragraph.plain
     ours, theirs = paragraph.scripts
     if not theirs:
@@ -166,37 +170,39 @@ def _script(paragraph: _Paragraph) -> Flaw | None:
         and (len(run) > 1 or script in UNSPACED or script == "Hang")
     ]
     if left:
-        return Flaw("script", f"not in the script of {paragraph.languages[1].name}: {_some(left)}")
+        return FailedCheck("script", f"not in the script of {paragraph.languages[1].name}: {_some(left)}")
     if "Latn" in theirs:
         return None
     return _latin(source, target, ours, paragraph.languages[1])
 
 
-def _latin(source: str, target: str, ours: frozenset[str], language: Language) -> Flaw | None:
+def _latin(source: str, target: str, ours: frozenset[str], language: Language) -> FailedCheck | None:
     """Latin letters in a text of another script: names and abbreviations are usual, phrases are not."""
     for phrase in _LATIN_PHRASE.findall(target):
         words = [word for word in _LATIN.findall(phrase) if word[0].islower() and len(word) > 1]
         if len(words) >= LATIN_PHRASE and ("Latn" in ours or phrase not in source):
-            return Flaw("script", f"not in the script of {language.name}: {_some([phrase])}")
+            return FailedCheck("script", f"not in the script of {language.name}: {_some([phrase])}")
     lower = [word for word in _LATIN.findall(target) if word[0].islower() and len(word) > 1]
     latin = sum(len(run) for script, run in script_runs(target) if script == "Latn")
     if len(lower) >= 2 and latin > 0.5 * weight(target):
-        return Flaw("script", f"most of it is in Latin letters, not in the script of {language.name}")
+        return FailedCheck("script", f"most of it is in Latin letters, not in the script of {language.name}")
     return None
 
 
-def _language(paragraph: _Paragraph) -> Flaw | None:
+def _language(paragraph: _Paragraph) -> FailedCheck | None:
     text = paragraph.plain[1]
     source, target = paragraph.languages
     if same_language(source.base, target.base):
         return None
     found = _wrong_language(text, target)
     if found:
-        return Flaw("language", f"should be {target.name}, but the language seems to be {found}")
+        return FailedCheck("language", f"should be {target.name}, but the language seems to be {found}")
     sentences = _SENTENCE_END.split(text)
     for sentence in sentences if len(sentences) > 1 else ():
         if weight(sentence) >= SENTENCE_LETTERS and _wrong_language(sentence, target) == source.base:
-            return Flaw("language", f"a sentence was left in {source.name}: {_some([sentence.strip()])}")
+            return FailedCheck(
+                "language", f"a sentence was left in {source.name}: {_some([sentence.strip()])}"
+            )
     return None
 
 
@@ -209,38 +215,40 @@ def _wrong_language(text: str, language: Language) -> str | None:
     return None if found is None or same_language(found, language.base) else found
 
 
-def _length(paragraph: _Paragraph) -> Flaw | None:
+def _length(paragraph: _Paragraph) -> FailedCheck | None:
     ours, theirs = (weight(text) for text in paragraph.plain)
     if ours < LETTERS_TO_MEASURE:
         ours = LETTERS_TO_MEASURE
-    elif theirs < SHORTEST * ours:
-        return Flaw("short", f"{theirs / ours:.0%} of the usual length: part of it may be missing")
-    if theirs > LONGEST * ours + SLACK:
-        return Flaw("long", f"{theirs / ours:.1f} times the usual length: it may say more than the source")
+    elif theirs < MIN_LENGTH_RATIO * ours:
+        return FailedCheck("short", f"{theirs / ours:.0%} of the usual length: part of it may be missing")
+    if theirs > MAX_LENGTH_RATIO * ours + SLACK:
+        return FailedCheck(
+            "long", f"{theirs / ours:.1f} times the usual length: it may say more than the source"
+        )
     return None
 
 
-def _loop(paragraph: _Paragraph) -> Flaw | None:
+def _loop(paragraph: _Paragraph) -> FailedCheck | None:
     found = loop_in(*paragraph.plain, *paragraph.units)
-    return None if found is None else Flaw("loop", found)
+    return None if found is None else FailedCheck("loop", found)
 
 
-def _numbers(paragraph: _Paragraph) -> Flaw | None:
+def _numbers(paragraph: _Paragraph) -> FailedCheck | None:
     missing = missing_numbers(*paragraph.plain, paragraph.languages[1].base)
     if not missing:
         return None
-    return Flaw("numbers", f"of the source, not in the translation: {', '.join(missing[:5])}")
+    return FailedCheck("numbers", f"of the source, not in the translation: {', '.join(missing[:5])}")
 
 
-def _glossary(paragraph: _Paragraph, glossary: Sequence[Term]) -> list[Flaw]:
+def _glossary(paragraph: _Paragraph, glossary: Sequence[Term]) -> list[FailedCheck]:
     source, target = paragraph.plain
     renderings = [term.target for term in glossary]
-    flaws = []
+    failed_checks = []
     for term in Glossary(tuple(glossary)).occurring_in(source):
         found = _instead(term, target, renderings)
         if found is not None:
-            flaws.append(Flaw("glossary", f"{term.source} should be “{term.target}”{found}"))
-    return flaws
+            failed_checks.append(FailedCheck("glossary", f"{term.source} should be “{term.target}”{found}"))
+    return failed_checks
 
 
 def _instead(term: Term, target: str, renderings: Sequence[str]) -> str | None:
@@ -259,15 +267,15 @@ def _instead(term: Term, target: str, renderings: Sequence[str]) -> str | None:
     return ", which is not there"
 
 
-def _markup(paragraph: _Paragraph) -> Flaw | None:
+def _markup(paragraph: _Paragraph) -> FailedCheck | None:
     ours, theirs = TAG.findall(paragraph.source), TAG.findall(paragraph.target)
     lost, added = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
     parts = [f"lost {' '.join(lost.elements())}"] if lost else []
     parts += [f"added {' '.join(added.elements())}"] if added else []
     if parts:
-        return Flaw("markup", f"tags {', '.join(parts)}")
+        return FailedCheck("markup", f"tags {', '.join(parts)}")
     if _well_nested(ours) and not _well_nested(theirs):
-        return Flaw("markup", f"tags in an order that does not nest: {' '.join(theirs)}")
+        return FailedCheck("markup", f"tags in an order that does not nest: {' '.join(theirs)}")
     return None
 
 

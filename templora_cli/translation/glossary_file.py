@@ -12,8 +12,8 @@ from typing import Any
 from templora_cli.documents.utf8_text import read_text
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import write_atomically
-from templora_cli.translation.glossary import Glossary, Term
-from templora_cli.translation.terms import Proposal
+from templora_cli.translation.term_proposals import Proposal
+from templora_cli.translation.terminology import Glossary, Term
 
 COLUMNS = ("source", "target", "note", "forbidden", "count", "example")
 """Of a CSV that is written; `source` and `target` are needed in one that is read."""

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
-from templora_cli.documents.base import Document
+from templora_cli.documents.document import Document
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Notice, Translated, Unit, Working
+from templora_cli.events import Event, Notice, TranslationFinished, Unit, Working
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.kind import Export, TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
-from templora_cli.translation.checks import flaws_of
-from templora_cli.translation.glossary import Glossary
+from templora_cli.translation.checks import run_checks
 from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-from templora_cli.translation.pairs import PairFormat, pair_format
-from templora_cli.translation.session import ASKED, TranslatedBook, fingerprint, selected
-from templora_cli.translation.task import MOST_LEARNT, MOST_SEEN, Check, TranslationTask
+from templora_cli.translation.pair_format import PairFormat, pair_format
+from templora_cli.translation.task import MAX_LEARNT, MAX_SEEN, Check, TranslationTask
+from templora_cli.translation.terminology import Glossary
+from templora_cli.translation.translated_book import ASKED, TranslatedBook, fingerprint, selected
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -86,8 +86,8 @@ class TranslationRequest:
             source=self.content,
             suffix=self.document.suffix,
             out=self.out,
-            chunk_tokens=MOST_LEARNT * config.decode.chunk_tokens,
-            seen_tokens=MOST_SEEN * config.decode.chunk_tokens,
+            chunk_tokens=MAX_LEARNT * config.decode.chunk_tokens,
+            seen_tokens=MAX_SEEN * config.decode.chunk_tokens,
             notices=tuple(self._cuts_told(cut, config.decode.chunk_tokens // 2)),
         )
 
@@ -116,7 +116,7 @@ class Translation(TaskKind):
     asked = ASKED
     prompts = frozenset((PROMPTS,))
 
-    def __init__(self, name: str = "translation", *, check: Check = flaws_of) -> None:
+    def __init__(self, name: str = "translation", *, check: Check = run_checks) -> None:
         """`check` says what is wrong with a translation."""
         self.name, self.check = name, check
 
@@ -153,7 +153,7 @@ class Translation(TaskKind):
         yield Working("writing the document")
         if notice := book.write():
             yield Notice(notice)
-        yield Translated(
+        yield TranslationFinished(
             session=session.id,
             paragraphs=book.report.paragraphs,
             **book.report.counts,
@@ -176,7 +176,7 @@ def task_of(
     config: Config,
     texts: PromptFile,
     numbers: dict[int, str],
-    check: Check = flaws_of,
+    check: Check = run_checks,
 ) -> TranslationTask:
     """The translation of `paragraphs`, each with its place in the document, with texts of a prompt file."""
     return TranslationTask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from templora_cli.documents.base import Chapter, Document, Paragraph
+from templora_cli.documents.document import Chapter, Document, Paragraph
 from templora_cli.text import sentences
 from templora_cli.translation.languages import language as language_of
 from templora_cli.translation.scripts import TAG

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-LONGEST_PHRASE = 24
+MAX_PHRASE = 24
 """Units of the longest phrase whose repetition in a row is looked for."""
 GRAM = 4
 GRAMS_TO_JUDGE = 20
@@ -22,7 +22,7 @@ def repeats_in_a_row(units: Sequence[str]) -> tuple[int, str]:
     (100 or more: a loop, the phrase).
     """
     worst, phrase = 0, ""
-    for size in range(1, min(LONGEST_PHRASE, len(units) // 2) + 1):
+    for size in range(1, min(MAX_PHRASE, len(units) // 2) + 1):
         needed = 6 if size == 1 else 4 if size <= 5 else 3
         run = 0
         for at in range(size, len(units)):

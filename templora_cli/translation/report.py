@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
-from templora_cli.translation.glossary import TermUse
+from templora_cli.translation.terminology import TermUse
 
 STATES = ("good", "retried", "corrected", "failed")
 
@@ -23,7 +23,7 @@ class Line:
     source: str
     target: str
     attempts: int
-    flaws: tuple[dict[str, str], ...]
+    failed_checks: tuple[dict[str, str], ...]
     """What its checks found: `check` and `message`; empty where it is good."""
     by: str = "model"
     """Whose it is: the model's, or a "person"'s."""
@@ -42,7 +42,7 @@ class Line:
         """ "good" at once, good after it was "retried", "corrected" or approved by a person, or "failed"."""
         if self.by == "person":
             return "corrected"
-        return "failed" if self.flaws else "retried" if self.attempts > 1 else "good"
+        return "failed" if self.failed_checks else "retried" if self.attempts > 1 else "good"
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,16 @@ class Report:
     @property
     def checks(self) -> dict[str, int]:
         """Failed paragraphs by the check that failed, the most frequent first; one may fail several."""
-        return dict(Counter(flaw["check"] for line in self.lines for flaw in line.flaws).most_common())
+        return dict(
+            Counter(failure["check"] for line in self.lines for failure in line.failed_checks).most_common()
+        )
 
     def as_text(self) -> str:
         """The counts, and a line for each paragraph in which something is wrong."""
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
         told = [f"{self.title}: {len(self.lines)} of {self.paragraphs} paragraphs: {counts}"]
         for line in self.lines:
-            why = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
+            why = [failure["message"] for failure in line.failed_checks] + list(line.relapses)
             if why:
                 told.append(f"paragraph {line.told}: {'; '.join(why)}")
         for one in self.terms:
@@ -126,10 +128,10 @@ body:has(#only:checked) tr.good, body:has(#only:checked) tr.retried { display: n
 
 
 def _row(line: Line) -> str:
-    said = [flaw["message"] for flaw in line.flaws] + list(line.relapses)
-    flaws = "<br>".join(map(escape, said))
+    said = [failure["message"] for failure in line.failed_checks] + list(line.relapses)
+    failed_checks = "<br>".join(map(escape, said))
     attempts = f"{line.attempts} attempts" if line.attempts > 1 else ""
-    flags = "<br>".join(part for part in (flaws, attempts) if part)
+    flags = "<br>".join(part for part in (failed_checks, attempts) if part)
     cells = "".join(f"<td>{escape(text)}</td>" for text in (line.source, line.target))
     return f'<tr class="{line.state}"><td>{line.told}</td>{cells}<td>{flags}</td></tr>\n'
 
@@ -139,6 +141,6 @@ def lines_of(
 ) -> Iterator[Line]:
     """The paragraphs of a translation in order (`translation.best_of`); `sources` and `numbers` by place."""
     for place, one in sorted(translated.items()):
-        flaws = tuple(one["flaws"])
-        line = Line(place, sources[place], one["target"], one["attempts"], flaws, one["by"])
+        failed_checks = tuple(one["failed_checks"])
+        line = Line(place, sources[place], one["target"], one["attempts"], failed_checks, one["by"])
         yield replace(line, number=numbers[place])

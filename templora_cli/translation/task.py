@@ -9,37 +9,37 @@ from functools import cached_property, partial
 from typing import Any, Literal, TypedDict
 
 from templora_cli.config import DecodeConfig, TranslationConfig
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.events import Event, ParagraphTranslated, TextDecoded
 from templora_cli.prompt import Prompt, Section, build
 from templora_cli.text import TextStream, decode
-from templora_cli.translation.checks import Flaw, flaws_of
-from templora_cli.translation.glossary import Glossary, Term
+from templora_cli.translation.checks import FailedCheck, run_checks
+from templora_cli.translation.corrections import Correction
 from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import parts_of
-from templora_cli.translation.pairs import PairFormat, Tokens
-from templora_cli.translation.review import Correction
-from templora_cli.turn import Chunk, Compose, Decode, Part, Writer
+from templora_cli.translation.pair_format import PairFormat, Tokens
+from templora_cli.translation.terminology import Glossary, Term
+from templora_cli.turn import Chunk, ChunkPart, Compose, Decode, Writer
 
 TARGET_GROWTH = 1.5
 """Tokens that a translation is expected to have for each of its source; the size of chunks hangs on it."""
-LONGEST_TARGET, LEAST_TARGET = 3, 32
+MAX_TARGET, MIN_TARGET = 3, 32
 """A translation of so many times the tokens of its source and so many more has lost its way: cut off."""
-MOST_LEARNT, MOST_SEEN = 2, 3
+MAX_LEARNT, MAX_SEEN = 2, 3
 """Times `chunk_tokens`: what is learnt of a chunk at most, and what the model sees beside the context."""
 
 _TAG_AFTER_WORD = re.compile(r"(\w)(<\d+>\w)")
 _TAG_BEFORE_WORD = re.compile(r"(\w</\d+>)(\w)")
 
 
-class Translated(TypedDict):
+class ParagraphRecord(TypedDict):
     """What is kept of a paragraph."""
 
     paragraph: int
     """Its place in the document."""
     target: str
     attempts: int
-    flaws: list[dict[str, str]]
+    failed_checks: list[dict[str, str]]
     """What its checks still found: `check` and `message`; empty where it is good."""
     by: Literal["model", "person"]
     """Whose it is: a person's is right whatever the checks say."""
@@ -47,18 +47,22 @@ class Translated(TypedDict):
     """What the model had written where a person corrected it, else empty."""
 
 
-def best_of(records: Sequence[Any]) -> dict[int, Translated]:
+def best_of(records: Sequence[Any]) -> dict[int, ParagraphRecord]:
     """What counts of each paragraph: what a person says, or the newest of those with the fewest flaws.
 
     Its attempts are all of them.
     """
-    best: dict[int, Translated] = {}
+    best: dict[int, ParagraphRecord] = {}
     for one in (one for record in records for one in record["paragraphs"]):
         known = best.get(one["paragraph"])
         attempts = one["attempts"] + (known["attempts"] if known else 0)
-        better: Translated = one
+        better: ParagraphRecord = one
         if known is not None and one["by"] == "model":
-            better = known if known["by"] == "person" or len(known["flaws"]) < len(one["flaws"]) else one
+            better = (
+                known
+                if known["by"] == "person" or len(known["failed_checks"]) < len(one["failed_checks"])
+                else one
+            )
         better = better.copy()
         better["attempts"] = attempts
         best[one["paragraph"]] = better
@@ -69,11 +73,11 @@ def corrected(records: Sequence[Any], corrections: Iterable[Correction]) -> list
     """The `records` with what a person says some paragraphs are to be."""
     said = {one.paragraph: one for one in corrections}
 
-    def put_right(one: Translated) -> Translated:
+    def put_right(one: ParagraphRecord) -> ParagraphRecord:
         if (right := said.get(one["paragraph"])) is None:
             return one
         before = one["before"] or one["target"]
-        return {**one, "target": right.target, "flaws": [], "by": "person", "before": before}
+        return {**one, "target": right.target, "failed_checks": [], "by": "person", "before": before}
 
     return [{**record, "paragraphs": [put_right(one) for one in record["paragraphs"]]} for record in records]
 
@@ -86,7 +90,7 @@ def corrections_in(records: Sequence[Any]) -> list[Correction]:
     ]
 
 
-Check = Callable[[str, str, tuple[Language, Language], list[Term]], list[Flaw]]
+Check = Callable[[str, str, tuple[Language, Language], list[Term]], list[FailedCheck]]
 """From source, target, their languages and the terms in the source to what is wrong."""
 
 
@@ -109,7 +113,7 @@ class TranslationTask:
     """Tokens that end a translation besides those of the format."""
     numbers: Mapping[int, str] = field(default_factory=dict)
     """What a person calls a paragraph, by its place, where that is not the place from 1."""
-    check: Check = flaws_of
+    check: Check = run_checks
     """What is wrong with a translation."""
     _sizes: dict[int, int] = field(default_factory=dict)
 
@@ -165,14 +169,14 @@ class TranslationTask:
         """Tokens that terms may add to the prompt."""
         return self.decode.context_tokens // 2
 
-    def _before(self, paragraph: int, records: Sequence[Any]) -> list[Pair]:
+    def _before(self, paragraph: int, records: Sequence[Any]) -> list[AlignedPair]:
         """The last good pairs before a paragraph, as many as are asked for and fit into the window."""
-        good = {number: one for number, one in best_of(records).items() if not one["flaws"]}
-        pairs: list[Pair] = []
+        good = {number: one for number, one in best_of(records).items() if not one["failed_checks"]}
+        pairs: list[AlignedPair] = []
         size = 0
         nearest = sorted((number for number in good if number < paragraph), reverse=True)
         for number in nearest[: self.config.context_pairs]:
-            pair = Pair(self._sources[number], good[number]["target"])
+            pair = AlignedPair(self._sources[number], good[number]["target"])
             size += len(self.format.pair_tokens([pair]))
             if size > self.decode.context_tokens:
                 break
@@ -187,21 +191,21 @@ class TranslationTask:
         self, taken: Sequence[tuple[int, str]], records: Sequence[Any], index: int, decode: Decode
     ) -> Generator[Event, None, Chunk]:
         """Translate `taken`; the chunk holds what passed its checks, the record all of it."""
-        record: list[Translated] = []
+        record: list[ParagraphRecord] = []
         counted = _Counted(index)
         again = _known(taken[0][0], records)
         for paragraph, source in taken:
             if again:
                 before = self._before(paragraph, [*records, {"paragraphs": record}])
             else:  # below the context of the chunk
-                good = (one for one in record if not one["flaws"])
-                before = [Pair(self._sources[one["paragraph"]], one["target"]) for one in good]
+                good = (one for one in record if not one["failed_checks"])
+                before = [AlignedPair(self._sources[one["paragraph"]], one["target"]) for one in good]
             one = yield from self._paragraph(paragraph, source, partial(self._piece, before, decode, counted))
             record.append(one)
-            flaws = tuple(flaw["message"] for flaw in one["flaws"])
+            failed_checks = tuple(failure["message"] for failure in one["failed_checks"])
             number = self.numbers.get(paragraph, str(paragraph + 1))
             target, attempts = one["target"], one["attempts"]
-            yield ParagraphTranslated(index, paragraph, number, source, target, attempts, flaws)
+            yield ParagraphTranslated(index, paragraph, number, source, target, attempts, failed_checks)
         return self._chunk(record)
 
     def _take(self, record: Any, index: int, decode: Decode) -> Generator[Event, None, Chunk]:
@@ -209,15 +213,17 @@ class TranslationTask:
         yield from ()
         return self._chunk(record["paragraphs"])
 
-    def _chunk(self, record: Sequence[Translated]) -> Chunk:
+    def _chunk(self, record: Sequence[ParagraphRecord]) -> Chunk:
         tokens: Tokens = ()
         mask: list[bool] = []
         by_person: list[bool] = []
         for one in record:
-            if one["flaws"]:
+            if one["failed_checks"]:
                 continue
-            shown, said, learnt = self.format.lesson(Pair(self._sources[one["paragraph"]], one["target"]))
-            if len(tokens) + len(shown + said) > MOST_LEARNT * self.decode.chunk_tokens:
+            shown, said, learnt = self.format.training_example(
+                AlignedPair(self._sources[one["paragraph"]], one["target"])
+            )
+            if len(tokens) + len(shown + said) > MAX_LEARNT * self.decode.chunk_tokens:
                 continue  # more than a step can take: it stands in the book and is not learnt
             tokens += shown + said
             mask += [False] * len(shown) + learnt
@@ -228,48 +234,55 @@ class TranslationTask:
             tuple(mask),
             self._parts(mask, by_person) if any(by_person) else (),
             record={"paragraphs": list(record)},
-            flaw=None if tokens else self._nothing_learnt(record),
+            rejection_reason=None if tokens else self._nothing_learnt(record),
         )
 
-    def _parts(self, mask: Sequence[bool], by_person: Sequence[bool]) -> tuple[Part, ...]:
+    def _parts(self, mask: Sequence[bool], by_person: Sequence[bool]) -> tuple[ChunkPart, ...]:
         """The model's own text is learnt first, then what a person put right in it."""
         own = tuple(learnt and not right for learnt, right in zip(mask, by_person, strict=True))
-        return Part("own", own), Part("given", tuple(by_person), self.config.correction_weight)
+        return ChunkPart("generated", own), ChunkPart(
+            "human", tuple(by_person), self.config.correction_weight
+        )
 
     @staticmethod
-    def _nothing_learnt(record: Sequence[Translated]) -> str:
-        good = any(not one["flaws"] for one in record)
+    def _nothing_learnt(record: Sequence[ParagraphRecord]) -> str:
+        good = any(not one["failed_checks"] for one in record)
         return "it is too long to be learnt" if good else "none of its paragraphs passed its checks"
 
-    def _paragraph(self, paragraph: int, source: str, piece: Piece) -> Generator[Event, None, Translated]:
+    def _paragraph(
+        self, paragraph: int, source: str, piece: Piece
+    ) -> Generator[Event, None, ParagraphRecord]:
         """Translate a paragraph until it passes its checks; the best of the attempts where none does."""
         languages = self.format.source, self.format.target
         terms: list[Term] = self.glossary.occurring_in(source)
-        best: tuple[str, list[Flaw]] | None = None
+        best: tuple[str, list[FailedCheck]] | None = None
         attempts = 0
         for temperature, parts in self._attempts(source):
             attempts += 1
-            targets: list[Pair] = []
+            targets: list[AlignedPair] = []
             lost = 0
             for part in parts:
                 target, ended = yield from piece(targets, part, temperature)
-                targets.append(Pair(part, target))
+                targets.append(AlignedPair(part, target))
                 lost += not ended
             target = self._joined([pair.target for pair in targets])
-            flaws = self.check(source, target, languages, terms)
+            failed_checks = self.check(source, target, languages, terms)
             if lost:
-                flaws = [Flaw("long", "it did not come to an end, and was cut off"), *flaws]
-            if best is None or len(flaws) < len(best[1]):
-                best = target, flaws
-            if not flaws:
+                failed_checks = [
+                    FailedCheck("long", "it did not come to an end, and was cut off"),
+                    *failed_checks,
+                ]
+            if best is None or len(failed_checks) < len(best[1]):
+                best = target, failed_checks
+            if not failed_checks:
                 break
         assert best is not None
-        found = [{"check": flaw.check, "message": flaw.message} for flaw in best[1]]
+        found = [{"check": failure.check, "message": failure.message} for failure in best[1]]
         return {
             "paragraph": paragraph,
             "target": best[0],
             "attempts": attempts,
-            "flaws": found,
+            "failed_checks": found,
             "by": "model",
             "before": "",
         }
@@ -297,17 +310,17 @@ class TranslationTask:
 
     def _piece(
         self,
-        before: Sequence[Pair],
+        before: Sequence[AlignedPair],
         decode: Decode,
         counted: _Counted,
-        done: Sequence[Pair],
+        done: Sequence[AlignedPair],
         source: str,
         temperature: float,
     ) -> Generator[Event, None, tuple[str, bool]]:
         """Translate one piece after what was translated before it; also, whether it came to an end."""
         shown = self.format.source_tokens(source)
         after = self._last_pairs([*before, *done]) + shown
-        most = LONGEST_TARGET * len(shown) + LEAST_TARGET
+        most = MAX_TARGET * len(shown) + MIN_TARGET
         ends = self.format.ends | self.stops
         tokens: list[int] = []
         for token in decode(after, max_tokens=most, ends=ends, temperature=temperature):
@@ -316,7 +329,7 @@ class TranslationTask:
         ended = bool(tokens) and tokens[-1] in ends
         return self._spaced(self.format.target_text(tokens)), ended
 
-    def _last_pairs(self, pairs: Sequence[Pair]) -> Tokens:
+    def _last_pairs(self, pairs: Sequence[AlignedPair]) -> Tokens:
         """As many of the last ones as a chunk has room for."""
         tokens: Tokens = ()
         for pair in reversed(pairs):
@@ -336,7 +349,7 @@ class TranslationTask:
         return space.join(target for target in targets if target)
 
 
-Piece = Callable[[Sequence[Pair], str, float], Generator[Event, None, tuple[str, bool]]]
+Piece = Callable[[Sequence[AlignedPair], str, float], Generator[Event, None, tuple[str, bool]]]
 """From the pieces of a paragraph that are done, the next one and a temperature to its translation, and
 whether that came to an end."""
 

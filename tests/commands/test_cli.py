@@ -23,7 +23,7 @@ from templora_cli.cli import app
 from templora_cli.commands.terminal import computing_with
 from templora_cli.config import Config
 from templora_cli.engine.decoding import runtime
-from templora_cli.engine.decoding.base import Backend, Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Backend, Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
@@ -110,7 +110,7 @@ def test_the_same_seed_writes_the_same_book_and_another_does_not(tiny_model: Pat
 
 
 def test_learning_changes_the_book_and_no_learn_is_the_base(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n[own]\nlr = 0.05\n")
+    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n[generated]\nlr = 0.05\n")
     learnt, plain = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
     assert learnt != plain
     chunks = read_chunks(only_session() / "steps")
@@ -142,7 +142,7 @@ def test_going_on_from_an_opening(tiny_model: Path) -> None:
     result = write(tiny_model, "--from", "opening.txt", "--chunks", "1", "--out", "book.txt")
     assert result.exit_code == 0, result.stderr
     chunks = read_chunks(only_session() / "steps")
-    assert [c["origin"] for c in chunks] == ["given"] * 3 + ["own"]
+    assert [c["origin"] for c in chunks] == ["human"] * 3 + ["generated"]
     book = Path("book.txt").read_text()
     assert book.startswith("It was a dark and stormy night. The rain fell.")
     assert "stormy" not in result.stdout, "what the person wrote is not told back"
@@ -189,9 +189,9 @@ def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
 
 
 def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:
-    once = write(tiny_model, "--chunks", "3", "-q").stdout
+    get_or_compute = write(tiny_model, "--chunks", "3", "-q").stdout
     twice = write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout
-    assert once.replace("\n", "") == twice.replace("\n", "")
+    assert get_or_compute.replace("\n", "") == twice.replace("\n", "")
 
 
 def test_a_session_in_use_is_refused_by_name(tiny_model: Path) -> None:
@@ -212,7 +212,7 @@ def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tiny_base_
 
 
 def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
-    once = write(tiny_model, "--chunks", "4", "-q").stdout
+    get_or_compute = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "3")
     step = committed_steps(only_session() / "steps")[-1]
     (step / "adapter.safetensors").write_bytes(b"damaged")
@@ -220,17 +220,17 @@ def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "adapter.safetensors does not match its checksum" in result.stderr.replace("\n", " ")
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == once.replace("\n", "")
+    assert text.replace("\n", "") == get_or_compute.replace("\n", "")
 
 
 def test_a_damaged_last_chunk_does_not_shorten_what_is_asked_for(tiny_model: Path) -> None:
-    once = write(tiny_model, "--chunks", "4", "-q").stdout
+    get_or_compute = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "2")
     (committed_steps(only_session() / "steps")[-1] / "chunk.json").write_text("{")
     result = templora("resume", "--chunks", "3", "-q")
     assert result.exit_code == 0, result.stderr
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == once.replace("\n", ""), "three more than the one that is good"
+    assert text.replace("\n", "") == get_or_compute.replace("\n", ""), "three more than the one that is good"
 
 
 def test_a_book_that_was_finished_but_for_its_file(tiny_model: Path) -> None:
@@ -429,7 +429,7 @@ def full_at(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_keeps_what_is_committed(
     written: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = write(tiny_model, "--chunks", "3", "-q").stdout
+    get_or_compute = write(tiny_model, "--chunks", "3", "-q").stdout
     write(tiny_model, "--chunks", "1")
     name = only_session().name
     with monkeypatch.context() as patch:
@@ -442,7 +442,7 @@ def test_a_full_disk_keeps_what_is_committed(
     again = templora("resume", name, "--chunks", "2", "-q")
     assert again.exit_code == 0, again.stderr
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == once.replace("\n", "")
+    assert text.replace("\n", "") == get_or_compute.replace("\n", "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -508,10 +508,10 @@ def test_bad_input_is_one_line_with_a_hint(arguments: list[str], complaint: str)
 
 def test_mistakes_of_all_layers_are_told_together(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[decode]\ntop_p = 2\n")
-    Path("templora.toml").write_text("[own]\nlr = -1\n[train]\nspeed = 3\n")
+    Path("templora.toml").write_text("[generated]\nlr = -1\n[train]\nspeed = 3\n")
     result = templora("write", "--premise", "a", "--top-k", "-1")
     assert result.exit_code == 2
-    for place in ("config.toml: [decode] top_p", "templora.toml: [own] lr", "[train] speed", "--top-k"):
+    for place in ("config.toml: [decode] top_p", "templora.toml: [generated] lr", "[train] speed", "--top-k"):
         assert place in result.stderr, place
 
 

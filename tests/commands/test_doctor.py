@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 
 from templora_cli.commands.doctor import bytes_of
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.memory import machine
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
@@ -86,14 +86,14 @@ def test_a_model_that_is_not_here() -> None:
 
 def little(free: int, **parts: Any) -> Engine:
     """On a machine that has only so many bytes beside what this process holds."""
-    here = machine.room_on("cpu")
-    return Engine(room=lambda device: replace(here, free=free, held=here.libraries), **parts)
+    here = machine.measure_device_memory("cpu")
+    return Engine(device_memory=lambda device: replace(here, free=free, held=here.libraries), **parts)
 
 
 def only_just(model: Path, **parts: Any) -> Engine:
     """On one where a small book fits, and not by much."""
     peak = figures("--model", model, "--chunk-tokens", "16", "--context-tokens", "24")["peak_bytes"]
-    return little(int(peak * 1.05) - machine.room_on("cpu").libraries, **parts)
+    return little(int(peak * 1.05) - machine.measure_device_memory("cpu").libraries, **parts)
 
 
 def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path) -> None:

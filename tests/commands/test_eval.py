@@ -23,7 +23,7 @@ TEXT = "The keeper went up the stairs. The keeper went down the stairs. " * 6
 @pytest.fixture(autouse=True)
 def book(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
-        "[train]\noptimizer = 'adamw'\nrank = 4\nalpha = 4\n[given]\nlr = 1e-2\nepochs = 2\n"
+        "[train]\noptimizer = 'adamw'\nrank = 4\nalpha = 4\n[human]\nlr = 1e-2\nepochs = 2\n"
     )
     Path("book.txt").write_text(TEXT)
 
@@ -43,7 +43,7 @@ def test_the_figures_are_those_of_the_session(tiny_model: Path) -> None:
     chunks = read_chunks(Store().find(None) / "steps")
     tokens = sum(len(chunk["tokens"]) for chunk in chunks)
     assert whole["tokens"] == tokens == len(TEXT) - 1, "all but the first, which is the header"
-    assert all(chunk["origin"] == "given" for chunk in chunks)
+    assert all(chunk["origin"] == "human" for chunk in chunks)
     for name, nll in (("base_ppl", "nll_base"), ("adapter_ppl", "nll_adapter")):
         mean = sum(chunk[nll] * len(chunk["tokens"]) for chunk in chunks) / tokens
         assert whole[name] == pytest.approx(math.exp(mean))
@@ -110,7 +110,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "an unknown setting": (["--set", "speed=3"], "speed is no setting"),
     "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is no setting"),
     "a setting without a value": (["--set", "lr"], "has no value"),
-    "a setting out of range": (["--set", "own.lr=-1"], "lr = -1"),
+    "a setting out of range": (["--set", "generated.lr=-1"], "lr = -1"),
     "a plot of another form": (["--plot", "a.gif"], "drawn as .png or .svg"),
     "two forms": (["--json", "--csv"], "two forms"),
     "two tables as CSV": (["--csv", "--against", "window=64"], "--csv holds one table"),
@@ -268,7 +268,7 @@ def test_both_sides_are_scored_and_judged(tiny_model: Path, pairs: Path) -> None
 def test_a_translation_that_was_stopped_goes_on(tiny_model: Path, pairs: Path) -> None:
     keep = (pairs, "--json", "--set", "keep_checkpoints=99")
     for learn_from in ("reference", "output"):
-        arguments = (*keep, "--learn-from", learn_from, "--set", "own.lr=1e-2")
+        arguments = (*keep, "--learn-from", learn_from, "--set", "generated.lr=1e-2")
         expected = rows_of(translate(tiny_model, *arguments))
         session = Store().find(None)
         for step in committed_steps(session / "steps")[1:]:
@@ -284,7 +284,7 @@ def test_its_own_output_is_learnt_where_that_is_asked_for(tiny_base_model: Path,
     rows_of(translate(tiny_base_model, *arguments))
     outputs = [json.loads(line) for line in Path("out.jsonl").read_text("utf-8").splitlines()]
     chunks = read_chunks(Store().find(None) / "steps")
-    assert {chunk["origin"] for chunk in chunks} == {"own"}
+    assert {chunk["origin"] for chunk in chunks} == {"generated"}
     text = "".join(chunk["text"] for chunk in chunks)
     assert text == "".join(f"English: {one['source']}\nGerman: {one['adapter']}\n" for one in outputs)
 

@@ -97,7 +97,7 @@ def test_no_flag_of_a_setting_is_made_by_hand(name: str) -> None:
 def test_any_setting_can_be_a_flag(setting: Setting) -> None:
     reached: list[GivenSettings] = []
 
-    @takes_settings(dotted(setting), prefer="own", task=task_of(setting))
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
     def command(before: str = "", *, settings: GivenSettings, after: bool = False) -> None:
         assert (before, after) == ("x", True)
         reached.append(settings)
@@ -117,7 +117,7 @@ def test_any_setting_can_be_a_flag(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> None:
-    @takes_settings(dotted(setting), prefer="own", task=task_of(setting))
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
     def command(*, settings: GivenSettings) -> None:
         """Nothing."""
 
@@ -137,7 +137,7 @@ def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> Non
 def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() -> None:
     @takes_settings(
         *("model.name", "train.learn", "decode.top_k"),
-        prefer="own",
+        prefer="generated",
         task="novel",
         help={"train.learn": "Plainly."},
     )
@@ -160,7 +160,7 @@ def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() ->
         (["decode.temperature"], "translation", "translate draws by translation.temperature"),
         (["translation.attempts"], "novel", "only translate goes by translation.attempts"),
         (["seed"], "drift", "eval drift takes the seeds"),
-        (["given.lr", "own.lr"], "novel", "duplicate parameter name: 'lr'"),
+        (["human.lr", "generated.lr"], "novel", "duplicate parameter name: 'lr'"),
     ],
 )
 def test_flags_that_cannot_be_declared(names: list[str], task: str, complaint: str) -> None:
@@ -168,4 +168,4 @@ def test_flags_that_cannot_be_declared(names: list[str], task: str, complaint: s
         """Nothing."""
 
     with pytest.raises(ValueError, match=complaint):
-        takes_settings(*names, prefer="own", task=task)(command)
+        takes_settings(*names, prefer="generated", task=task)(command)

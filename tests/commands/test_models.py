@@ -10,23 +10,23 @@ from typer.testing import CliRunner
 
 from templora_cli.commands.models import app
 from templora_cli.engine.models import catalog
-from templora_cli.engine.models.catalog import Model
+from templora_cli.engine.models.catalog import ListedModel
 from templora_cli.errors import TemploraError
 
 ROOT = Path(__file__).parents[2]
-HERE = Model("small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000)
-ABSENT = Model("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
-OTHER = Model("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
+HERE = ListedModel("small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000)
+ABSENT = ListedModel("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
+OTHER = ListedModel("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
 
 
 @pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> list[Model]:
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[ListedModel]:
     models = [HERE, ABSENT, OTHER]
     monkeypatch.setattr(catalog, "listing", lambda: models)
     return models
 
 
-def test_list_is_a_table_with_one_model_a_line(listed: list[Model]) -> None:
+def test_list_is_a_table_with_one_model_a_line(listed: list[ListedModel]) -> None:
     done = CliRunner().invoke(app, ["list"])
     assert done.exit_code == 0 and done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
@@ -37,7 +37,7 @@ def test_list_is_a_table_with_one_model_a_line(listed: list[Model]) -> None:
     ]
 
 
-def test_list_as_json(listed: list[Model]) -> None:
+def test_list_as_json(listed: list[ListedModel]) -> None:
     done = CliRunner().invoke(app, ["list", "--json"])
     first, second, third = json.loads(done.stdout)
     assert first == {

@@ -17,7 +17,7 @@ from templora_cli.commands.settings import (
     settings_of,
     user_config_file,
 )
-from templora_cli.config import REPLACED, Config, resolve
+from templora_cli.config import TASK_OVERRIDES, Config, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
 from tests.commands.test_flags import another, task_of, value_of
@@ -27,7 +27,7 @@ def given(
     *assignments: str,
     flags: Mapping[Setting, Any] | None = None,
     task: str = "novel",
-    prefer: str = "own",
+    prefer: str = "generated",
 ) -> GivenSettings:
     return GivenSettings(flags or {}, assignments, task, prefer)
 
@@ -39,12 +39,12 @@ def test_without_anything_it_is_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("assignment", "setting"),
     [
-        ("lr=2e-4", (("own", "lr"), 2e-4)),
-        ("given.lr=2e-4", (("given", "lr"), 2e-4)),
+        ("lr=2e-4", (("generated", "lr"), 2e-4)),
+        ("human.lr=2e-4", (("human", "lr"), 2e-4)),
         ("rank = 8", (("train", "rank"), 8)),
         ("learn=false", (("train", "learn"), False)),
-        ("objective=distill", (("own", "objective"), "distill")),
-        ('objective="distill"', (("own", "objective"), "distill")),
+        ("objective=distill", (("generated", "objective"), "distill")),
+        ('objective="distill"', (("generated", "objective"), "distill")),
         ("model.name=a=b", (("model", "name"), "a=b")),
         ("temperature=1", (("decode", "temperature"), 1)),
         ("seed=3", (("", "seed"), 3)),
@@ -52,7 +52,7 @@ def test_without_anything_it_is_the_defaults() -> None:
     ],
 )
 def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any]) -> None:
-    assert settings_of([assignment], prefer="own") == dict([setting])
+    assert settings_of([assignment], prefer="generated") == dict([setting])
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
         ("speed=3", "speed is no setting"),
         ("lr", "lr has no value"),
         ("=3", "is no setting"),
-        ("own.=3", "is no setting"),
+        ("generated.=3", "is no setting"),
         ("model=3", "model is no setting"),
         ("seed.x=3", r"there is no table \[seed\]"),
-        ("lr=1", r"lr is in \[given\] and \[own\]"),
+        ("lr=1", r"lr is in \[human\] and \[generated\]"),
     ],
 )
 def test_settings_that_cannot_be_meant(assignment: str, complaint: str) -> None:
@@ -81,15 +81,15 @@ def test_every_setting_can_be_set(setting: Setting) -> None:
 
 
 def test_set_wins_over_flags_and_flags_over_files() -> None:
-    Path("templora.toml").write_text("seed = 1\n[decode]\ntop_k = 1\n[own]\nlr = 0.1\n")
+    Path("templora.toml").write_text("seed = 1\n[decode]\ntop_k = 1\n[generated]\nlr = 0.1\n")
     config = given("top_k=3", flags={("decode", "top_k"): 2, ("", "seed"): 2}).resolve()
-    assert (config.decode.top_k, config.seed, config.own.lr) == (3, 2, 0.1)
+    assert (config.decode.top_k, config.seed, config.generated.lr) == (3, 2, 0.1)
 
 
 def test_a_task_may_say_anew_which_table_is_meant() -> None:
-    settings = given("lr=0.1", prefer="given")
-    assert settings.resolve().given.lr == 0.1
-    assert settings.resolve(prefer="own").own.lr == 0.1
+    settings = given("lr=0.1", prefer="human")
+    assert settings.resolve().human.lr == 0.1
+    assert settings.resolve(prefer="generated").generated.lr == 0.1
 
 
 def test_wrong_values_are_named_as_they_were_given() -> None:
@@ -100,7 +100,7 @@ def test_wrong_values_are_named_as_they_were_given() -> None:
         "--no-learn = 3",
         "--model = 4",
         "--chunk-tokens = 0: must be at least 8",
-        "--set own.lr = 2.0: must be at most 1",
+        "--set generated.lr = 2.0: must be at most 1",
         "--set gate.colour: unknown",
     ):
         assert place in caught.value.message
@@ -157,13 +157,13 @@ def test_what_has_no_effect_is_refused(task: str, assignment: str, reason: str, 
     [
         ("translation", "temperature=0.5"),
         ("translation", "decode.context_tokens=9"),
-        ("pairs", "own.context_tokens=9"),
+        ("pairs", "generated.context_tokens=9"),
         ("ppl", "decode.temperature=0.5"),
         ("drift", "decode.temperature=0.5"),
     ],
 )
 def test_what_has_an_effect_is_not(task: str, assignment: str) -> None:
-    prefer = "translation" if task == "translation" else "own"
+    prefer = "translation" if task == "translation" else "generated"
     assert given(assignment, task=task, prefer=prefer).resolve() != resolve([], task)
 
 
@@ -177,7 +177,7 @@ def test_a_file_may_hold_what_is_for_other_tasks() -> None:
 
 def test_the_tables_name_settings_that_there_are() -> None:
     named = [setting for refused in WITHOUT_EFFECT.values() for setting in refused]
-    named += [setting for pairs in REPLACED.values() for pair in pairs.items() for setting in pair]
+    named += [setting for pairs in TASK_OVERRIDES.values() for pair in pairs.items() for setting in pair]
     assert named and set(named) <= FIELDS.keys()
 
 

@@ -16,16 +16,16 @@ from typer.testing import Result
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.events import ChunkRelearnt, Event, RebuildStarted, Working
 from templora_cli.prepare import Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Session, Store
 from templora_cli.task_kinds import KINDS
-from templora_cli.translation import session as translated
-from templora_cli.translation.checks import Flaw
+from templora_cli.translation import translated_book as translated
+from templora_cli.translation.checks import FailedCheck
 from templora_cli.translation.kind import Translation
 from templora_cli.translation.task import best_of
 from tests.commands import test_cli
@@ -95,8 +95,8 @@ def shown_in(prompt: Sequence[int]) -> str:
     return str(TOKENIZER.decode(list(prompt)))
 
 
-def bad(source: str, *_: Any) -> list[Flaw]:
-    return [Flaw("numbers", "it is bad")] if "schlecht" in source else []
+def bad(source: str, *_: Any) -> list[FailedCheck]:
+    return [FailedCheck("numbers", "it is bad")] if "schlecht" in source else []
 
 
 def with_translation(kind: Translation, backend: type[Loud] = Loud) -> Engine:
@@ -151,9 +151,9 @@ def test_a_book_is_translated_checked_and_reported(tiny_model: Path) -> None:
 def test_what_failed_is_not_learnt(tiny_model: Path) -> None:
     translate(tiny_model)
     for chunk in read_chunks(only_session() / "steps"):
-        good = [one for one in chunk["record"]["paragraphs"] if not one["flaws"]]
+        good = [one for one in chunk["record"]["paragraphs"] if not one["failed_checks"]]
         assert bool(chunk["train_losses"]) == bool(good)
-        assert (chunk["flaw"] is None) == bool(good)
+        assert (chunk["rejection_reason"] is None) == bool(good)
 
 
 def stopped_in_the_second_chunk(model: Path) -> None:
@@ -244,7 +244,7 @@ def test_another_try_as_events(tiny_model: Path) -> None:
     events = events_of(templora("retry", "--json"))
     assert events[0]["event"] == "session_opened" and (events[0]["goal"], events[0]["done"]) == (7, 6)
     [told] = [event for event in events if event["event"] == "paragraph_translated"]
-    assert told["paragraph"] == 4 and told["flaws"] == ["it is bad"]
+    assert told["paragraph"] == 4 and told["failed_checks"] == ["it is bad"]
     assert events[-1]["event"] == "translated" and events[-1]["failed"] == 1
 
 
@@ -355,7 +355,7 @@ def test_the_glossary_is_used_and_frozen(tiny_model: Path) -> None:
     Path("terms.csv").write_text("source,target\nEins,One\n")
     translate(tiny_model, "--glossary", "terms.csv", "--limit", "2")
     manifest = json.loads((only_session() / "session.json").read_text())
-    assert manifest["config"]["own"]["context_tokens"] == 256, "else the sources would not be seen"
+    assert manifest["config"]["generated"]["context_tokens"] == 256, "else the sources would not be seen"
     assert manifest["request"]["terms"] == [{"source": "Eins", "target": "One", "note": "", "forbidden": []}]
 
 
@@ -453,7 +453,7 @@ def test_a_paragraph_that_is_longer_than_a_chunk(tiny_model: Path) -> None:
     assert told in result.stderr
     parts = Path("book (English).txt").read_text().split("\n\n")
     assert len(parts) == 3 and parts[1].count("DAS MEER WAR STILL.") == 10
-    assert all(chunk["flaw"] is None for chunk in read_chunks(only_session() / "steps")), (
+    assert all(chunk["rejection_reason"] is None for chunk in read_chunks(only_session() / "steps")), (
         "each part is learnt"
     )
     report = json.loads((only_session() / "report.json").read_text())

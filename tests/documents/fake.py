@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from templora_cli.documents.base import Document, Paragraph
+from templora_cli.documents.document import Document, Paragraph
 from templora_cli.documents.inline import TAG
 from templora_cli.documents.registry import parse_document
 

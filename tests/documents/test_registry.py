@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.documents.base import Document
 from templora_cli.documents.book import Book, book_of_prose
+from templora_cli.documents.document import Document
 from templora_cli.documents.readers.text_file import TextDocument
 from templora_cli.documents.registry import (
     FORMATS,

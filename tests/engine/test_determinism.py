@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.determinism import VECTOR_MATH, compute_alike, computes_alike
+from templora_cli.engine.determinism import VECTOR_MATH, enable_determinism, is_deterministic
 from templora_cli.engine.models import loading
 
 
@@ -66,8 +66,8 @@ def own_settings() -> Iterator[None]:
 def test_what_a_gpu_is_told(strictly: bool, own_settings: None) -> None:
     """In warn-only mode attention's backward pass is not deterministic, and no book of it exact."""
     cuda = torch.device("cuda")
-    compute_alike(cuda, strictly=strictly)
-    assert torch.are_deterministic_algorithms_enabled() and computes_alike(cuda) == strictly
-    assert computes_alike(torch.device("cpu"))
+    enable_determinism(cuda, strictly=strictly)
+    assert torch.are_deterministic_algorithms_enabled() and is_deterministic(cuda) == strictly
+    assert is_deterministic(torch.device("cpu"))
     assert not torch.utils.deterministic.fill_uninitialized_memory
     assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -49,13 +49,13 @@ def test_an_opening_is_learnt_first_and_not_counted() -> None:
     book: list[int] = []
     given = []
     while isinstance(turn := novel.next_turn(book), Given):
-        assert turn.origin == "given"
+        assert turn.origin == "human"
         given.append(len(turn.tokens))
         book += turn.tokens
     assert given == [10, 10]
     assert CHAT.decode(book) == "It was a dark night."
     assert turn is not None and turn.max_tokens == 10 and turn.prompt.context == tuple(book[-16:])
-    assert turn.origin == "own"
+    assert turn.origin == "generated"
     assert novel.next_turn([*book, *[7] * 10]) is None
 
 
@@ -73,13 +73,23 @@ def test_a_length_in_words_ends_without_a_sentence_end_too() -> None:
     assert turn.complete(CHAT.encode("word " * 54, add_special_tokens=False))
 
 
-@pytest.mark.parametrize("origin", ["own", "given"])
-@pytest.mark.parametrize("flaw", [None, "it loops"])
-def test_a_committed_chunk_comes_again_as_it_was(origin: str, flaw: str | None) -> None:
+@pytest.mark.parametrize("origin", ["generated", "human"])
+@pytest.mark.parametrize("rejection_reason", [None, "it loops"])
+def test_a_committed_chunk_comes_again_as_it_was(origin: str, rejection_reason: str | None) -> None:
     novel, book = task(Goal(30, "tokens"), "It was a dark night."), list(range(40))
-    chunk: dict[str, Any] = {"tokens": [7, 8, 9], "origin": origin, "flaw": flaw, "record": {"a": 1}}
+    chunk: dict[str, Any] = {
+        "tokens": [7, 8, 9],
+        "origin": origin,
+        "rejection_reason": rejection_reason,
+        "record": {"a": 1},
+    }
     again = novel.replay(chunk, book, [])
-    assert (again.tokens, again.origin, again.flaw, again.record) == ((7, 8, 9), origin, flaw, {"a": 1})
+    assert (again.tokens, again.origin, again.rejection_reason, again.record) == (
+        (7, 8, 9),
+        origin,
+        rejection_reason,
+        {"a": 1},
+    )
     assert again.judged and not again.loss_mask
     assert again.prompt == own(novel, book).prompt, "after the prompt of this book, whatever it was once"
 

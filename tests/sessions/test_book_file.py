@@ -23,10 +23,10 @@ BOOK = Path("book.txt")
 def session(tiny_model: Path) -> Session:
     """A session with the chunks "One. " and "Two. " whose book goes to book.txt."""
     manifest = Manifest(**{**VALUES, "id": "a-book", "opened": now(), "out": str(BOOK.absolute())})
-    made = Store().create(manifest, given=(), source=None)
+    made = Store().create(manifest, opening=(), source=None)
     state = state_of(tiny_model)
     for index, text in enumerate(("One. ", "Two. ")):
-        chunk = {"text": text, "tokens": [index], "origin": "own", "prompt": {}}
+        chunk = {"text": text, "tokens": [index], "origin": "generated", "prompt": {}}
         commit_step(made.steps, index, chunk, state)
     return made
 

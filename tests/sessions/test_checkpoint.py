@@ -54,11 +54,11 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     state.tokens += tokens
     state.chunks += 1
     text = f"Text {state.chunks}. "
-    origin = "given" if state.chunks == 3 else "own"
+    origin = "human" if state.chunks == 3 else "generated"
     chunk = {"tokens": tokens, "text": text, "origin": origin, "nll_base": state.chunks / 4, "record": None}
     chunk["prompt"] = {"header": [1], "context": tokens, "sections": {"premise": ["A storm."]}, "dropped": {}}
-    if origin == "own":
-        state.own_nlls.append(state.chunks / 4)
+    if origin == "generated":
+        state.generated_nlls.append(state.chunks / 4)
     commit_step(steps, state.chunks - 1, chunk, state)
     return {name: p.detach().clone() for name, p in state.adapter.items()}
 
@@ -80,7 +80,7 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(optimizer: str, tiny_model:
         for key, value in state.optimizer.state[state.adapter[name]].items():
             assert torch.equal(fresh.optimizer.state[parameter][key], value)
     assert torch.equal(fresh.dropout, state.dropout)
-    assert fresh.own_nlls == state.own_nlls == [0.25, 0.5]
+    assert fresh.generated_nlls == state.generated_nlls == [0.25, 0.5]
     # And it goes on alike.
     one, two = advance(state, steps), None
     for step in committed_steps(steps)[2:]:
@@ -89,7 +89,7 @@ def test_a_state_comes_back_bit_for_bit_and_in_place(optimizer: str, tiny_model:
     assert all(torch.equal(one[name], two[name]) for name in one)
     again = state_of(tiny_model, config)
     restore_latest(steps, again)
-    assert again.own_nlls == [0.25, 0.5], "given text is no measure for the gate"
+    assert again.generated_nlls == [0.25, 0.5], "given text is no measure for the gate"
 
 
 def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:
@@ -100,7 +100,9 @@ def test_without_learning_a_step_has_no_tensors(tiny_model: Path, steps: Path) -
     config = Config(train=TrainConfig(learn=False))
     state = state_of(tiny_model, config)
     state.chunks = 1
-    commit_step(steps, 0, {"tokens": [1], "text": "a", "origin": "own", "nll_base": 2.0, "prompt": {}}, state)
+    commit_step(
+        steps, 0, {"tokens": [1], "text": "a", "origin": "generated", "nll_base": 2.0, "prompt": {}}, state
+    )
     assert sorted(p.name for p in (steps / "000000").iterdir()) == [
         "checksums.json",
         "chunk.json",

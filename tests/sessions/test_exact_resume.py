@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from benchmarks.tiny_model import save_tiny_model
 from templora_cli.sessions.steps import committed_steps, read_chunks
-from templora_cli.sessions.summary import kept_summary, summary_of
+from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.task_kinds import KINDS
 from tests.sessions import killing
 
@@ -32,9 +32,9 @@ rank = 4
 alpha = 4
 dropout = 0.2
 gradient_checkpointing = false
-[given]
+[human]
 lr = 1e-2
-[own]
+[generated]
 lr = 1e-2
 [session]
 keep_checkpoints = 1
@@ -51,7 +51,7 @@ class Runs:
         self.context = multiprocessing.get_context("forkserver")
         # numba loads with the backend, half a second for each of hundreds of runs.
         self.context.set_forkserver_preload(
-            ["tests.sessions.killing", "templora_cli.engine.decoding.cpu.backend"]
+            ["tests.sessions.killing", "templora_cli.engine.decoding.cpu.int8_backend"]
         )
         (folder / "config.toml").write_text(CONFIG)
 
@@ -121,7 +121,7 @@ def assert_same_book(home: Path, reference: Path) -> None:
     assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
     timeless = [[{k: v for k, v in c.items() if k != "seconds"} for c in cs] for cs in (chunks, expected)]
     assert timeless[0] == timeless[1]
-    assert kept_summary(ours.parent, KINDS["novel"]) == summary_of(expected, KINDS["novel"])
+    assert cached_summary(ours.parent, KINDS["novel"]) == summary_of(expected, KINDS["novel"])
     last, expected_last = committed_steps(ours)[-1], committed_steps(theirs)[-1]
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, wanted = load_file(last / name), load_file(expected_last / name)
@@ -192,4 +192,4 @@ def test_the_book_depends_on_what_is_restored(
     assert later["chunks"] == earlier["chunks"] + 1
     assert earlier["dropout"] != later["dropout"]
     *_, one, other = read_chunks(only_session(reference[0]) / "steps")
-    assert one["origin"] == other["origin"] == "own" and one["tokens"] != other["tokens"]
+    assert one["origin"] == other["origin"] == "generated" and one["tokens"] != other["tokens"]

@@ -27,8 +27,8 @@ from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import computing_with
 from templora_cli.commands.translate import SOME_FAILED, translate
 from templora_cli.config import Config
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
@@ -36,7 +36,7 @@ from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions import checkpoint, recorder
 from templora_cli.sessions.steps import THINNED, committed_steps
 from templora_cli.task_kinds import KINDS
-from templora_cli.translation.checks import Flaw
+from templora_cli.translation.checks import FailedCheck
 from templora_cli.translation.kind import Translation
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
@@ -50,9 +50,9 @@ rank = 2
 alpha = 2
 dropout = 0.2
 gradient_checkpointing = false
-[given]
+[human]
 lr = 1e-2
-[own]
+[generated]
 lr = 1e-2
 [decode]
 backend = "eager"
@@ -258,11 +258,11 @@ class Loud(EagerBackend):
         yield TokenOut(TOKENIZER.eos_token_id)
 
 
-def bad(source: str, *_: Any) -> list[Flaw]:
-    return [Flaw("numbers", "it is bad")] if "schlecht" in source else []
+def bad(source: str, *_: Any) -> list[FailedCheck]:
+    return [FailedCheck("numbers", "it is bad")] if "schlecht" in source else []
 
 
-def kinds_with(check: Callable[..., list[Flaw]]) -> dict[str, Any]:
+def kinds_with(check: Callable[..., list[FailedCheck]]) -> dict[str, Any]:
     return {**KINDS, "translation": Translation(check=check)}
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from templora_cli.config import Config, GateConfig, SessionConfig
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted, Working
 from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.history import Replay, first_change, relearn, state_before
 from templora_cli.sessions.steps import committed_steps, read_chunks, thin
-from templora_cli.sessions.store import finish_swap
+from templora_cli.sessions.store import finish_replacing_steps
 from tests.loop import CONFIG, Loop, adapter_of, same
 
 OPENING = "It was a dark night."
@@ -79,7 +79,17 @@ class Book:
         last = committed_steps(self.steps)[-1]
         tensors = [(last / name).read_bytes() for name in ("adapter.safetensors", "optimizer.safetensors")]
         dropout = json.loads((last / "state.json").read_text())["dropout"]
-        said = ("origin", "tokens", "text", "record", "flaw", "nll_base", "train_losses", "lr", "repetition")
+        said = (
+            "origin",
+            "tokens",
+            "text",
+            "record",
+            "rejection_reason",
+            "nll_base",
+            "train_losses",
+            "lr",
+            "repetition",
+        )
         chunks = [[chunk[name] for name in said] for chunk in self.chunks]
         prompts = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(self.steps)]
         return *tensors, dropout, chunks, prompts
@@ -90,7 +100,7 @@ def book(tiny_model: Path, tmp_path: Path) -> Book:
     """Sampled, after an opening, with dropout; checkpoints after its fourth and its last chunk."""
     sparse = replace(CONFIG, session=SessionConfig(keep_checkpoints=1, grid_checkpoints=2))
     made = Book(tmp_path / "book", tiny_model, sparse).write()
-    assert [chunk["origin"] for chunk in made.chunks] == ["given"] * 2 + ["own"] * OWN
+    assert [chunk["origin"] for chunk in made.chunks] == ["human"] * 2 + ["generated"] * OWN
     assert [len(list(step.glob("*.safetensors"))) for step in committed_steps(made.steps)] == [
         *[0, 0, 0, 2, 0, 2]
     ]
@@ -113,7 +123,7 @@ def test_what_did_not_change_is_learnt_again_bit_for_bit(book: Book, first: int,
 
 def otherwise(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
     """The chunk is what a person says."""
-    said = {**chunks[number], "origin": "given", "tokens": list(b"He stayed."), "flaw": None}
+    said = {**chunks[number], "origin": "human", "tokens": list(b"He stayed."), "rejection_reason": None}
     return [*chunks[:number], said, *chunks[number + 1 :]]
 
 
@@ -154,7 +164,7 @@ def test_a_book_goes_on_from_what_was_learnt_again(book: Book) -> None:
     assert restore_latest(book.steps, loop.state) == []
     assert loop.state.chunks == LENGTH and len(loop.state.records) == LENGTH
     assert loop.state.tokens == [token for chunk in book.chunks for token in chunk["tokens"]]
-    assert loop.state.own_nlls == [c["nll_base"] for c in book.chunks if c["origin"] == "own"]
+    assert loop.state.generated_nlls == [c["nll_base"] for c in book.chunks if c["origin"] == "generated"]
 
 
 class Flattened(EagerBackend):
@@ -188,25 +198,35 @@ def test_what_was_learnt_is_learnt_again_whatever_its_score_is_now(tiny_model: P
 
 
 def test_what_was_not_learnt_is_not_learnt_when_it_comes_again(book: Book) -> None:
-    changed = [{**chunk, "flaw": "it loops"} if n == 4 else chunk for n, chunk in enumerate(book.chunks)]
+    changed = [
+        {**chunk, "rejection_reason": "it loops"} if n == 4 else chunk for n, chunk in enumerate(book.chunks)
+    ]
     events = list(book.relearn(changed, first_change(book.chunks, changed)))
     losses = {event.index: event.train_losses for event in events if isinstance(event, ChunkRelearnt)}
     assert losses[4] == () and losses[5]
-    assert [chunk["flaw"] for chunk in book.chunks] == [chunk["flaw"] for chunk in changed]
+    assert [chunk["rejection_reason"] for chunk in book.chunks] == [
+        chunk["rejection_reason"] for chunk in changed
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "number"),
     [
         ({"tokens": [7]}, 1),
-        ({"origin": "given"}, 1),
+        ({"origin": "human"}, 1),
         ({"record": {"paragraphs": []}}, 1),
-        ({"flaw": "it loops"}, 1),
+        ({"rejection_reason": "it loops"}, 1),
         ({"nll_base": 9.0, "text": "x", "train_losses": [], "seconds": {}}, 3),
     ],
 )
 def test_a_chunk_has_changed_where_it_brings_something_else(change: dict[str, Any], number: int) -> None:
-    chunk = {"origin": "own", "tokens": [1, 2], "record": None, "flaw": None, "nll_base": 2.0}
+    chunk = {
+        "origin": "generated",
+        "tokens": [1, 2],
+        "record": None,
+        "rejection_reason": None,
+        "nll_base": 2.0,
+    }
     assert first_change([chunk] * 3, [chunk, {**chunk, **change}, chunk]) == number
     assert first_change([chunk] * 3, [chunk] * 2) == first_change([chunk] * 2, [chunk] * 3) == 2
     assert first_change([], []) == 0
@@ -283,7 +303,7 @@ def test_a_kill_leaves_the_book_as_it_was_or_as_it_is_to_be(book: Book, tmp_path
     ends = []
     for number, disk in enumerate([*copies, after]):
         folder = put(disk, tmp_path / str(number))
-        finish_swap(folder)
+        finish_replacing_steps(folder)
         ends.append(disk_of(folder))
         assert ends[-1] in (before, after), "the one or the other, and nothing beside it"
     assert ends == [before] * ends.count(before) + [after] * ends.count(after)

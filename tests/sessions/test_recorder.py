@@ -40,14 +40,14 @@ def begun(task: str = "novel", unit: str = "tokens", **values: Any) -> Session:
     manifest = Manifest(
         **{**VALUES, "id": f"{task}-{unit}", "opened": "2026", "task": task, "goal_unit": unit, **values}
     )
-    return Store().create(manifest, given=(), source=None)
+    return Store().create(manifest, opening=(), source=None)
 
 
 def recorder_of(session: Session, state: WritingState) -> Recorder:
     return Recorder(session, KINDS[session.manifest.task], state)
 
 
-def learnt(index: int, text: str, origin: str = "own", record: Any = None) -> ChunkLearnt:
+def learnt(index: int, text: str, origin: str = "generated", record: Any = None) -> ChunkLearnt:
     return ChunkLearnt(
         index=index,
         origin=origin,  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def learnt(index: int, text: str, origin: str = "own", record: Any = None) -> Ch
         nll_base=2.5,
         nll_adapter=2.0,
         repetition=0.25,
-        flaw=None,
+        rejection_reason=None,
         train_losses=(2.0, 1.5),
         lr=1e-3,
         record=record,
@@ -93,7 +93,7 @@ def test_what_is_committed_and_what_is_shown_in_its_place(tiny_model: Path) -> N
 def test_all_other_events_are_shown_as_they_are(tiny_model: Path) -> None:
     recorder = recorder_of(begun(), state_of(tiny_model))
     events = [
-        ChunkStarted(0, "own", 0, 8),
+        ChunkStarted(0, "generated", 0, 8),
         SectionCut(0, "plan", 1, 2),
         TextDecoded(0, "He", 1),
         ChunkRejected(0, "it loops"),
@@ -109,7 +109,7 @@ def test_the_seconds_of_a_chunk_go_to_the_phase_that_they_ended(tiny_model: Path
     session, state = begun(), state_of(tiny_model)
     recorder = recorder_of(session, state)
     phases: list[tuple[int, Event]] = [
-        (1, ChunkStarted(0, "own", 0, 8)),
+        (1, ChunkStarted(0, "generated", 0, 8)),
         (2, TextDecoded(0, "He", 1)),
         (1, ChunkRejected(0, "it loops")),
         (2, ParagraphTranslated(0, 0, "1", "Er", "He", 1, ())),
@@ -128,7 +128,7 @@ def test_the_seconds_of_a_chunk_go_to_the_phase_that_they_ended(tiny_model: Path
     assert kept.keys() == {"decode", "score", "train"} and shown.seconds.keys() == {*kept, "commit"}
     assert all(kept[phase] >= pauses * PAUSE for phase, pauses in (("decode", 4), ("score", 3), ("train", 7)))
     assert sum(shown.seconds.values()) <= took - PAUSE + 0.01, "what came before the chunk is not counted"
-    recorder.record(ChunkStarted(1, "own", 0, 8))
+    recorder.record(ChunkStarted(1, "generated", 0, 8))
     recorder.record(ChunkScored(1, 2.0, 2.0, 0.0, None))
     commit(recorder, state, learnt(1, "She stayed."))
     assert "decode" not in read_chunks(session.steps)[1]["seconds"], "each chunk has its own"
@@ -138,7 +138,7 @@ def test_tokens_in_progress_are_those_that_a_stop_would_lose(tiny_model: Path) -
     state = state_of(tiny_model)
     recorder = recorder_of(begun(), state)
     told = []
-    for event in (ChunkStarted(0, "own", 0, 8), TextDecoded(0, "H", 1), TextDecoded(0, "e", 2)):
+    for event in (ChunkStarted(0, "generated", 0, 8), TextDecoded(0, "H", 1), TextDecoded(0, "e", 2)):
         recorder.record(event)
         told.append(recorder.tokens_in_progress)
     commit(recorder, state, learnt(0, "He"))
@@ -166,7 +166,7 @@ def test_how_far_a_book_has_come_in_its_unit(
     recorder = recorder_of(session, state)
     assert recorder.done == 0
     events = [
-        learnt(0, "An opener", "given", paragraphs(0, 1)),
+        learnt(0, "An opener", "human", paragraphs(0, 1)),
         learnt(1, " He was un", record=paragraphs(2)),
         learnt(2, "fathomable", record=paragraphs(3, 4, 5)),
     ]

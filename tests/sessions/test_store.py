@@ -14,7 +14,7 @@ from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.manifest import FORMAT, Manifest, load_manifest
 from templora_cli.sessions.steps import committed_steps
-from templora_cli.sessions.store import Session, Store, sha256_of, swap_steps
+from templora_cli.sessions.store import Session, Store, replace_steps, sha256_of
 
 VALUES: dict[str, Any] = {
     "format": FORMAT,
@@ -48,15 +48,15 @@ VALUES: dict[str, Any] = {
 
 def create(name: str, opened: str = "2026-01-01") -> Session:
     manifest = Manifest(**{**VALUES, "id": name, "opened": opened, "source_sha256": sha256_of("x")})
-    return Store().create(manifest, given=(3, 1), source="x")
+    return Store().create(manifest, opening=(3, 1), source="x")
 
 
 def test_a_session_comes_back_as_it_was_begun() -> None:
     with create("storm-1a2b") as session:
-        assert session.given_tokens() == (3, 1)
+        assert session.opening() == (3, 1)
     with Store().open("storm-1a2b") as again:
         assert again.manifest == session.manifest and again.manifest.tokens_sha256
-        assert again.given_tokens() == session.given_tokens()
+        assert again.opening() == session.opening()
         assert json.loads((again.path / "tokens.json").read_text()) == [3, 1]
         assert (again.path / "source.txt").read_text() == "x" and again.source() == b"x"
 
@@ -143,7 +143,7 @@ def test_given_text_that_was_damaged() -> None:
     with create("calm-0000") as session:
         (session.path / "tokens.json").write_text("[3, 2]")
         with pytest.raises(TemploraError, match=r"tokens\.json is damaged") as caught:
-            session.given_tokens()
+            session.opening()
         assert caught.value.hint == "the text can be saved: templora sessions export calm-0000"
         (session.path / "source.txt").unlink()
         with pytest.raises(TemploraError, match=r"source\.txt is damaged"):
@@ -188,7 +188,7 @@ def test_a_swap_that_is_killed_anywhere_leaves_the_one_or_the_other(killed_befor
     if killed_before == "steps.old":
         (path / "steps.new").rename(path / "steps")
     if not killed_before:
-        swap_steps(path)
+        replace_steps(path)
     Store().open("storm-1a2b").lock.release()
     taken_back = killed_before in ("", "steps.new", "steps.old")
     assert [step.name for step in committed_steps(path / "steps")] == [f"{int(taken_back):06d}"]

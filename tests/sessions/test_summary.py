@@ -22,10 +22,10 @@ from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.steps import StepDamaged, committed_steps, read_chunks, step_name
 from templora_cli.sessions.summary import (
     FILE,
-    keep_summary,
-    kept_summary,
-    mend_summary,
+    cache_summary,
+    cached_summary,
     read_summary,
+    refresh_summary,
     summary_of,
 )
 from templora_cli.translation.kind import Translation
@@ -46,7 +46,7 @@ def lay_down(session: Path, chunks: Sequence[dict[str, Any]]) -> None:
         (step / "checksums.json").write_text(json.dumps(sums))
 
 
-def chunk(text: str = "He went. ", origin: str = "own", adapter: float | None = 2.0) -> dict[str, Any]:
+def chunk(text: str = "He went. ", origin: str = "generated", adapter: float | None = 2.0) -> dict[str, Any]:
     paragraphs = [{"target": line} for line in text.splitlines()]
     values = {"nll_base": 2.5, "nll_adapter": adapter, "record": {"paragraphs": paragraphs}}
     return {"tokens": list(text.encode()), "text": text, "origin": origin, **values}
@@ -58,7 +58,7 @@ CHUNKS = st.lists(
         {
             "tokens": st.lists(st.integers(0, 50_000), max_size=5),
             "text": st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
-            "origin": st.sampled_from(["own", "given"]),
+            "origin": st.sampled_from(["generated", "human"]),
             "nll_base": LIKELIHOODS,
             "nll_adapter": st.none() | LIKELIHOODS,
             "record": st.fixed_dictionaries({"paragraphs": st.lists(st.none(), max_size=4)}),
@@ -76,16 +76,16 @@ def test_what_is_kept_is_what_would_be_read(
 ) -> None:
     shutil.rmtree(tmp_path / "steps", ignore_errors=True)
     lay_down(tmp_path, chunks)
-    keep_summary(tmp_path, chunks, kind)
+    cache_summary(tmp_path, chunks, kind)
     made = summary_of(read_chunks(tmp_path / "steps"), kind)
-    assert kept_summary(tmp_path, kind) == read_summary(tmp_path, kind) == made
+    assert cached_summary(tmp_path, kind) == read_summary(tmp_path, kind) == made
     assert (made.chunks, made.done.keys()) == (len(chunks), set(kind.units))
     (tmp_path / FILE).unlink()
-    assert kept_summary(tmp_path, kind) is None and read_summary(tmp_path, kind) == made
+    assert cached_summary(tmp_path, kind) is None and read_summary(tmp_path, kind) == made
 
 
 def test_the_figures() -> None:
-    book = [chunk("One two. ", "given", 1.0), chunk("灯 three. "), chunk("Four.", adapter=None)]
+    book = [chunk("One two. ", "human", 1.0), chunk("灯 three. "), chunk("Four.", adapter=None)]
     made = summary_of(book, Novel())
     assert (made.chunks, made.words, made.tokens) == (3, 5, 9 + 11 + 5)
     assert made.gain == pytest.approx((1.5 + 0.5) / 2), "of the chunks that were scored with the adapter"
@@ -119,11 +119,11 @@ def test_one_that_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
     content = DAMAGES[damage]
     content = content if isinstance(content, bytes) else content.replace('"SIZE"', str(size)).encode()
     (tmp_path / FILE).write_bytes(content)
-    assert kept_summary(tmp_path, Novel()) is None
+    assert cached_summary(tmp_path, Novel()) is None
     assert read_summary(tmp_path, Novel()) == summary_of([chunk()], Novel())
     assert (tmp_path / FILE).read_bytes() == content, "who only reads changes nothing"
-    mend_summary(tmp_path, [chunk()], Novel())
-    assert kept_summary(tmp_path, Novel()) == summary_of([chunk()], Novel())
+    refresh_summary(tmp_path, [chunk()], Novel())
+    assert cached_summary(tmp_path, Novel()) == summary_of([chunk()], Novel())
 
 
 def test_one_without_a_damage_is_taken(tmp_path: Path) -> None:
@@ -132,17 +132,17 @@ def test_one_without_a_damage_is_taken(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({**GOOD, "words": 99, "bytes": size}))
     assert read_summary(tmp_path, Novel()).words == 99
     before = (tmp_path / FILE).stat()
-    mend_summary(tmp_path, [chunk()], Novel())
+    refresh_summary(tmp_path, [chunk()], Novel())
     assert (tmp_path / FILE).stat().st_ino == before.st_ino, "it is not written again"
 
 
 def test_one_that_is_behind_or_ahead_of_the_steps_is_made_anew(tmp_path: Path) -> None:
     book = [chunk("One. "), chunk("Two. "), chunk("Three. ")]
     lay_down(tmp_path, book[:2])
-    keep_summary(tmp_path, book[:2], Novel())
+    cache_summary(tmp_path, book[:2], Novel())
     lay_down(tmp_path, book[2:])  # a kill comes before its summary
     assert read_summary(tmp_path, Novel()) == summary_of(book, Novel())
-    keep_summary(tmp_path, book, Novel())
+    cache_summary(tmp_path, book, Novel())
     shutil.rmtree(tmp_path / "steps" / "000002")
     assert read_summary(tmp_path, Novel()) == summary_of(book[:2], Novel())
     lay_down(tmp_path, [chunk("Another. ")])  # as many as it is of
@@ -153,7 +153,7 @@ def test_one_that_is_behind_or_ahead_of_the_steps_is_made_anew(tmp_path: Path) -
 
 def test_a_chunk_that_has_been_damaged_is_noticed(tmp_path: Path) -> None:
     lay_down(tmp_path, [chunk()])
-    keep_summary(tmp_path, [chunk()], Novel())
+    cache_summary(tmp_path, [chunk()], Novel())
     file = tmp_path / "steps" / "000000" / "chunk.json"
     file.write_text("{")
     with pytest.raises(StepDamaged):
@@ -187,7 +187,7 @@ def test_a_list_of_many_sessions_reads_no_chunk() -> None:
         with create(f"storm-{number:04}", opened=f"2026-01-{number + 1:02}") as session:
             book = [chunk(f"{'word ' * number}. ")] * 3
             lay_down(session.path, book)
-            keep_summary(session.path, book, Novel())
+            cache_summary(session.path, book, Novel())
     rows, opened = listed()
     assert [row["words"] for row in rows] == [3 * number for number in range(11, -1, -1)]
     assert {row["state"] for row in rows} == {"6/10 tokens"} | {"finished"} and opened == []

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_cli.translation.checks import Flaw, flaws_of
-from templora_cli.translation.glossary import Term
+from templora_cli.translation.checks import FailedCheck, run_checks
 from templora_cli.translation.languages import Language, language
+from templora_cli.translation.terminology import Term
 
 CODES = ("zh", "en", "de", "ja", "ko", "ru", "fr", "es")
 LANGUAGES = {code: language(code) for code in CODES}
@@ -20,7 +20,7 @@ def pair(codes: str) -> tuple[Language, Language]:
 
 
 def checks(source: str, target: str, codes: str, *glossary: Term) -> list[str]:
-    return [flaw.check for flaw in flaws_of(source, target, pair(codes), glossary)]
+    return [failure.check for failure in run_checks(source, target, pair(codes), glossary)]
 
 
 GOOD = [
@@ -61,7 +61,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("codes", "source", "target"), GOOD)
 def test_good_translations_have_no_flaw(codes: str, source: str, target: str) -> None:
-    assert flaws_of(source, target, pair(codes), ()) == []
+    assert run_checks(source, target, pair(codes), ()) == []
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_a_flaw_is_found(check: str, codes: str, source: str, target: str) -> No
 
 
 def test_messages_say_what_was_expected_and_found() -> None:
-    (flaw,) = flaws_of("他看着李明。", "He looked at 李明.", pair("zh en"), ())
-    assert flaw == Flaw("script", "not in the script of English: 李明")
-    (flaw,) = flaws_of("那是1984年的冬天。", "It was winter then.", pair("zh en"), ())
-    assert flaw.message == "of the source, not in the translation: 1984"
-    (flaw,) = flaws_of("He <1>ran</1> home.", "Er lief heim.", pair("en de"), ())
-    assert flaw.message == "tags lost <1> </1>"
+    (failure,) = run_checks("他看着李明。", "He looked at 李明.", pair("zh en"), ())
+    assert failure == FailedCheck("script", "not in the script of English: 李明")
+    (failure,) = run_checks("那是1984年的冬天。", "It was winter then.", pair("zh en"), ())
+    assert failure.message == "of the source, not in the translation: 1984"
+    (failure,) = run_checks("He <1>ran</1> home.", "Er lief heim.", pair("en de"), ())
+    assert failure.message == "tags lost <1> </1>"
 
 
 def test_an_echo_is_not_said_twice() -> None:
@@ -163,7 +163,9 @@ GLOSSARY = (
 )  # fmt: skip
 def test_glossary(source: str, target: str, message: str | None) -> None:
     found = [
-        flaw.message for flaw in flaws_of(source, target, pair("zh en"), GLOSSARY) if flaw.check == "glossary"
+        failure.message
+        for failure in run_checks(source, target, pair("zh en"), GLOSSARY)
+        if failure.check == "glossary"
     ]
     assert found == ([] if message is None else [message])
 
@@ -180,9 +182,9 @@ def test_any_text_is_checked(
     source: str, target: str, ours: str, theirs: str, term: str, wanted: str
 ) -> None:
     glossary = [Term(term, wanted, forbidden=(target,)), Term(source[:3], target[:3])]
-    first = flaws_of(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
-    assert first == flaws_of(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
-    assert all("\n" not in flaw.check for flaw in first)
+    first = run_checks(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
+    assert first == run_checks(source, target, (LANGUAGES[ours], LANGUAGES[theirs]), glossary)
+    assert all("\n" not in failure.check for failure in first)
 
 
 WORDS = st.lists(
@@ -218,4 +220,6 @@ def test_a_copy_of_nothing_to_translate_is_none(parts: list[str], theirs: str) -
 
 def test_unknown_languages_are_checked_for_what_does_not_need_them() -> None:
     two = Language("en", "English"), Language("tlh", "Klingon")
-    assert [flaw.check for flaw in flaws_of("It was 1984, he said.", "nuqneH", two, ())] == ["numbers"]
+    assert [failure.check for failure in run_checks("It was 1984, he said.", "nuqneH", two, ())] == [
+        "numbers"
+    ]

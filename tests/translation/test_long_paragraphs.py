@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.base import Document
+from templora_cli.documents.document import Document
 from templora_cli.documents.readers.text_file import TextDocument
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of, parts_of
 

@@ -13,30 +13,30 @@ from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig, TranslationConfig
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.documents.readers.text_file import TextDocument
 from templora_cli.events import ParagraphTranslated, SectionCut, TextDecoded
 from templora_cli.prompt import Dropped
 from templora_cli.prompt_files import load_prompts
 from templora_cli.text import sentences
 from templora_cli.translation import task as translation
-from templora_cli.translation.checks import Flaw
-from templora_cli.translation.glossary import Glossary, Term
+from templora_cli.translation.checks import FailedCheck
+from templora_cli.translation.corrections import Correction
 from templora_cli.translation.languages import language
 from templora_cli.translation.long_paragraphs import CutDocument, cuts_of
-from templora_cli.translation.pairs import PairFormat, pair_format
-from templora_cli.translation.review import Correction
+from templora_cli.translation.pair_format import PairFormat, pair_format
 from templora_cli.translation.task import TranslationTask, corrected
-from templora_cli.turn import Chunk, Compose, Part
+from templora_cli.translation.terminology import Glossary, Term
+from templora_cli.turn import Chunk, ChunkPart, Compose
 from tests.loop import CONFIG, Loop, learnt
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("de"), language("en"))
 Said = Callable[[str, float], str]
 
 
-def only_a_question_mark_is_wrong(source: str, target: str, *others: object) -> list[Flaw]:
+def only_a_question_mark_is_wrong(source: str, target: str, *others: object) -> list[FailedCheck]:
     """The checks have tests of their own."""
-    return [Flaw("numbers", "it asks")] * target.count("?")
+    return [FailedCheck("numbers", "it asks")] * target.count("?")
 
 
 def task(*texts: str, size: int = 400, terms: Sequence[Term] = (), **config: Any) -> TranslationTask:
@@ -85,12 +85,12 @@ def shout(source: str, temperature: float) -> str:
 def test_paragraphs_are_translated_one_after_the_other_and_learnt_together() -> None:
     translator = Translator(shout)
     chunk, told = write(task("eins", "zwei").next_turn([]), translator)
-    pairs = [Pair("eins", "EINS"), Pair("zwei", "ZWEI")]
-    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n" and chunk.flaw is None
+    pairs = [AlignedPair("eins", "EINS"), AlignedPair("zwei", "ZWEI")]
+    assert chunk.tokens == FORM.pair_tokens(pairs) and chunk.text == "EINS\nZWEI\n" and chunk.failure is None
     learnt = [token for token, learn in zip(chunk.tokens, chunk.loss_mask, strict=True) if learn]
     assert text_of(learnt) == " EINS\n ZWEI\n"
     assert translator.prompts[1] == text_of(FORM.pair_tokens(pairs[:1]) + FORM.source_tokens("zwei"))
-    assert [(one.paragraph, one.target, one.attempts, one.flaws) for one in told] == [
+    assert [(one.paragraph, one.target, one.attempts, one.failed_checks) for one in told] == [
         (10, "EINS", 1, ()),
         (11, "ZWEI", 1, ()),
     ]
@@ -110,21 +110,27 @@ def test_what_fails_is_tried_again_then_in_pieces_and_is_not_learnt() -> None:
         *[("Eins. Zwei.", 0.1), ("Eins. Zwei.", 0.7), ("Eins.", 0.1), ("Zwei.", 0.1)],
         ("gut", 0.1),
     ]
-    assert (told[1].attempts, told[1].flaws, told[1].target) == (3, ("it asks",), "b?"), "the best of them"
-    assert chunk.tokens == FORM.pair_tokens([Pair("gut", "a")] * 2), "what failed is in no later prompt"
-    assert [bool(one["flaws"]) for one in chunk.record["paragraphs"]] == [False, True, False]
+    assert (told[1].attempts, told[1].failed_checks, told[1].target) == (3, ("it asks",), "b?"), (
+        "the best of them"
+    )
+    assert chunk.tokens == FORM.pair_tokens([AlignedPair("gut", "a")] * 2), (
+        "what failed is in no later prompt"
+    )
+    assert [bool(one["failed_checks"]) for one in chunk.record["paragraphs"]] == [False, True, False]
 
 
 def test_a_second_try_that_passes_is_good() -> None:
     again = Translator(lambda source, temperature: "a" if temperature == 0.7 else "?")
     chunk, (one,) = write(task("eins").next_turn([]), again)
-    assert (one.attempts, one.flaws, chunk.text) == (2, (), "a\n")
+    assert (one.attempts, one.failed_checks, chunk.text) == (2, (), "a\n")
 
 
 def test_a_chunk_of_which_nothing_passed_is_not_learnt() -> None:
     chunk, (one,) = write(task("eins", attempts=1).next_turn([]), Translator(lambda *said: "?"))
     assert (
-        one.attempts == 1 and chunk.tokens == () and chunk.flaw == "none of its paragraphs passed its checks"
+        one.attempts == 1
+        and chunk.tokens == ()
+        and chunk.failure == "none of its paragraphs passed its checks"
     )
 
 
@@ -144,15 +150,15 @@ def test_chunks_hold_every_paragraph_once(texts: list[str], size: int) -> None:
 def test_the_window_holds_the_last_pairs_that_passed() -> None:
     book = task("eins", "zwei", "drei", "vier", size=60, context_pairs=2)
     done = [
-        {"paragraph": 10, "target": "one", "attempts": 1, "flaws": []},
-        {"paragraph": 11, "target": "two", "attempts": 1, "flaws": []},
-        {"paragraph": 12, "target": "?", "attempts": 3, "flaws": [{"check": "echo", "message": "x"}]},
+        {"paragraph": 10, "target": "one", "attempts": 1, "failed_checks": []},
+        {"paragraph": 11, "target": "two", "attempts": 1, "failed_checks": []},
+        {"paragraph": 12, "target": "?", "attempts": 3, "failed_checks": [{"check": "echo", "message": "x"}]},
     ]
     turn = book.next_turn([], [{"paragraphs": done[:1]}, {"paragraphs": done[1:]}])
     assert turn is not None
-    assert turn.prompt.context == FORM.pair_tokens([Pair("eins", "one"), Pair("zwei", "two")])
+    assert turn.prompt.context == FORM.pair_tokens([AlignedPair("eins", "one"), AlignedPair("zwei", "two")])
     shorter = task("eins", "zwei", "drei", "vier", context_pairs=1).next_turn([], [{"paragraphs": done}])
-    assert shorter is not None and shorter.prompt.context == FORM.pair_tokens([Pair("zwei", "two")])
+    assert shorter is not None and shorter.prompt.context == FORM.pair_tokens([AlignedPair("zwei", "two")])
 
 
 def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
@@ -163,7 +169,7 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
             "paragraph": 10 + n,
             "target": said,
             "attempts": 1,
-            "flaws": bad if "?" in said else [],
+            "failed_checks": bad if "?" in said else [],
             "by": "model",
         }
         for n, said in enumerate(["one", "?", "three", "?"])
@@ -173,7 +179,7 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
     translator = Translator(shout)
     write(turn, translator)
     assert turn is not None and turn.prompt.context == ()
-    contexts = [Pair("eins", "one")], [Pair("zwei", "ZWEI"), Pair("drei", "three")]
+    contexts = [AlignedPair("eins", "one")], [AlignedPair("zwei", "ZWEI"), AlignedPair("drei", "three")]
     assert translator.prompts == [
         text_of(FORM.pair_tokens(pairs) + FORM.source_tokens(source))
         for pairs, source in zip(contexts, ("zwei", "vier"), strict=True)
@@ -183,7 +189,9 @@ def test_what_is_translated_again_sees_the_pairs_before_itself() -> None:
 def test_terms_that_occur_stand_before_the_pairs() -> None:
     terms = [Term("Turm", "tower"), Term("Meer", "sea")]
     turn = task("Der Turm steht.", terms=terms).next_turn([])
-    assert turn is not None and turn.prompt.header == FORM.header + FORM.pair_tokens([Pair("Turm", "tower")])
+    assert turn is not None and turn.prompt.header == FORM.header + FORM.pair_tokens(
+        [AlignedPair("Turm", "tower")]
+    )
 
 
 TOWNS = [Term(f"Ort{one}", f"Town{one}", "far" if one in "bdf" else "") for one in "abcdefgh"]
@@ -209,7 +217,7 @@ def test_terms_have_half_of_the_window_and_the_first_of_them_stay(
 
 def test_of_a_glossary_that_is_too_long_the_loop_says_what_was_cut(tiny_model: Path) -> None:
     book = task("OrtA und OrtB und OrtC.", terms=[Term(f"Ort{one}", f"Town{one}") for one in "ABC"])
-    room = len(FORM.pair_tokens([Pair("OrtA", "TownA")] * 2))
+    room = len(FORM.pair_tokens([AlignedPair("OrtA", "TownA")] * 2))
     book = replace(book, decode=replace(book.decode, context_tokens=2 * room))
     loop = Loop(tiny_model, 0, config=replace(CONFIG, decode=book.decode), task=book)
     loop.backend.enqueue(" TownA.\n")
@@ -227,18 +235,23 @@ def test_what_is_committed_is_what_every_paragraph_saw_and_then_its_own_part(tin
     chunks = learnt(loop.run())
     committed = [(*chunk.prompt["header"], *chunk.prompt["context"]) for chunk in chunks]
     seen = [tuple(prompt) for prompt in loop.backend.prompts]
-    pairs = [Pair("eins", "one"), Pair("zwei", "two")]
+    pairs = [AlignedPair("eins", "one"), AlignedPair("zwei", "two")]
     parts = [FORM.source_tokens(source) for source in ("eins", "zwei", "drei")]
     assert len(chunks) == 3 and seen == [shown + part for shown, part in zip(committed, parts, strict=True)]
     assert committed == [
         FORM.header,
-        FORM.header + FORM.pair_tokens([Pair("zwei", "two"), pairs[0]]),
+        FORM.header + FORM.pair_tokens([AlignedPair("zwei", "two"), pairs[0]]),
         FORM.header + FORM.pair_tokens(pairs),
     ]
 
 
-def as_committed(chunk: Chunk, flaw: str | None = None) -> dict[str, Any]:
-    return {"tokens": list(chunk.tokens), "origin": "own", "record": chunk.record, "flaw": flaw}
+def as_committed(chunk: Chunk, failure: str | None = None) -> dict[str, Any]:
+    return {
+        "tokens": list(chunk.tokens),
+        "origin": "generated",
+        "record": chunk.record,
+        "rejection_reason": failure,
+    }
 
 
 def test_a_committed_chunk_comes_again_and_nothing_is_decoded() -> None:
@@ -260,13 +273,13 @@ def test_what_a_person_put_right_comes_again_as_theirs() -> None:
     (record,) = corrected([chunk.record], [Correction(11, "x", "two"), Correction(12, "?", "three")])
     again, _ = write(book.replay({**as_committed(chunk), "record": record}, [], []), Translator(shout))
     own, right = again.parts
-    assert (own, right) == (Part("own", own.loss_mask), Part("given", right.loss_mask, 4))
+    assert (own, right) == (ChunkPart("generated", own.loss_mask), ChunkPart("human", right.loss_mask, 4))
 
-    def learnt_of(part: Part) -> str:
+    def learnt_of(part: ChunkPart) -> str:
         return text_of([t for t, of_it in zip(again.tokens, part.loss_mask, strict=True) if of_it])
 
     assert (learnt_of(own), learnt_of(right)) == (" x\n", " two\n three\n")
-    assert again.flaw is None and again.text == "x\ntwo\nthree\n"
+    assert again.failure is None and again.text == "x\ntwo\nthree\n"
     assert [one["by"] for one in again.record["paragraphs"]] == ["model", "person", "person"]
 
 
@@ -287,7 +300,7 @@ def test_a_paragraph_of_200_000_characters_is_learnt_chunk_by_chunk() -> None:
     records: list[Any] = []
     while (turn := book.next_turn([], records)) is not None:
         chunk, _ = write(turn, Translator(shout))
-        assert chunk.flaw is None and len(chunk.tokens) <= translation.MOST_LEARNT * 4000
+        assert chunk.failure is None and len(chunk.tokens) <= translation.MAX_LEARNT * 4000
         records.append(chunk.record)
     assert len(records) > 90
     done = translation.best_of(records)

@@ -18,7 +18,7 @@ from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.evaluation.drift import Measures
+    from templora_cli.evaluation.drift_measures import Measures
     from templora_cli.render import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
@@ -32,7 +32,7 @@ MEASURES = [
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe"),
     *("decode.chunk_tokens", "decode.context_tokens"),
-    prefer="own",
+    prefer="generated",
     task="drift",
 )
 def drift(
@@ -72,7 +72,7 @@ def drift(
         probe_text = None if probe is None else read_text(probe)
         config = settings.resolve()
 
-        from templora_cli.evaluation.drift import by_depth
+        from templora_cli.evaluation.drift_measures import by_depth
 
         measured: dict[str, list[Measures]] = {"learning": [], "off": []}
         for seed in range(seeds):
@@ -82,7 +82,7 @@ def drift(
                 if not quiet:
                     typer.echo(f"seed {seed}, {name}", err=True)
                 with _open(one, text, tokens, view) as run:
-                    config = replace(config, given=run.config.given, own=run.config.own)
+                    config = replace(config, human=run.config.human, generated=run.config.generated)
                     books += _write_measured(run, view, stop, probe_text, probe_tokens)
                 del run  # a new adapter every time
         rows = {name: by_depth(all_of_it, step) for name, all_of_it in measured.items()}
@@ -114,8 +114,8 @@ def _write_measured(
     run: Run, view: View, stop: threading.Event, probe: str | None, probe_tokens: int
 ) -> list[Measures]:
     """Write one book, or find it written, measuring the adapter after each chunk."""
-    from templora_cli.evaluation.drift import LiveMeasures, measures_of
-    from templora_cli.evaluation.kept import Kept
+    from templora_cli.evaluation.drift_measures import LiveMeasures, measures_of
+    from templora_cli.evaluation.measurement_cache import MeasurementCache
     from templora_cli.novel.task import NovelTask
     from templora_cli.reading import reading_tokens
 
@@ -124,11 +124,11 @@ def _write_measured(
     beginning, tokens = reading_tokens(model.tokenizer, probe) if probe else ((), ())
     header = task.prompt(()).header
     look = LiveMeasures(model, header, (beginning, tokens[:probe_tokens]), run.config.decode)
-    kept = Kept(run.session.path / "measured.json")
+    kept = MeasurementCache(run.session.path / "measured.json")
 
     def after_chunk(index: int, state: WritingState) -> None:
         if index >= 0:
-            kept.once(index, lambda: look(state))
+            kept.get_or_compute(index, lambda: look(state))
 
     follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
     return measures_of(run.chunks, kept.values)

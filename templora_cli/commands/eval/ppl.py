@@ -47,7 +47,7 @@ COST_COLUMNS = {
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens", "seed"),
-    prefer="given",
+    prefer="human",
     task="ppl",
 )
 def ppl(
@@ -103,7 +103,7 @@ def ppl(
         for way, one in ways.items():
             for path, text in texts.items():
                 run = _open(one, path, text, limit_tokens, measured=bool(against), view=view)
-                config = replace(config, given=run.config.given, own=run.config.own)
+                config = replace(config, human=run.config.human, generated=run.config.generated)
                 with run:
                     cost = _read_book(run, view, stop, measured=bool(against))
                     scores = scores_of(run.chunks)
@@ -166,7 +166,7 @@ def _read_book(run: Run, view: View, stop: threading.Event, *, measured: bool) -
     each chunk, and of the end how it decodes.
     """
     from templora_cli.evaluation.cost import PeakMemory, cost_of, decode_trial
-    from templora_cli.evaluation.kept import Kept
+    from templora_cli.evaluation.measurement_cache import MeasurementCache
 
     if not measured:
         follow(run, run.events(stop), view, stop)
@@ -175,14 +175,17 @@ def _read_book(run: Run, view: View, stop: threading.Event, *, measured: bool) -
     last = (session.manifest.goal_amount - 1) // config.decode.chunk_tokens
 
     def after_chunk(index: int, state: WritingState) -> None:
-        memory.once(index, lambda: peak.bytes)
+        memory.get_or_compute(index, lambda: peak.bytes)
         if index == last:
             header = tuple(session.manifest.request["header"])
             prompt = header + window(state.tokens, config.decode.context_tokens)
             backend = run.engine.backend(model, session.manifest.backend)
-            trial.once(index, lambda: decode_trial(model, backend, prompt, config.decode))
+            trial.get_or_compute(index, lambda: decode_trial(model, backend, prompt, config.decode))
 
-    trial, memory = Kept(session.path / "trial.json"), Kept(session.path / "memory.json")
+    trial, memory = (
+        MeasurementCache(session.path / "trial.json"),
+        MeasurementCache(session.path / "memory.json"),
+    )
     with PeakMemory(model.device) as peak:
         follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
     cost = cost_of(run.chunks, trial.values[last], max(memory.values.values()), config.decode.chunk_tokens)

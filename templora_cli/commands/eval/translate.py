@@ -20,8 +20,8 @@ from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
-    from templora_cli.documents.aligned import AlignedText
-    from templora_cli.evaluation.translation import Judged, Row
+    from templora_cli.documents.aligned_text import AlignedText
+    from templora_cli.evaluation.translation_quality import Judged, QualityRow
     from templora_cli.render import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
@@ -48,7 +48,7 @@ COLUMNS = {
 
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn", "seed"),
-    prefer="given",
+    prefer="human",
     task="pairs",
 )
 def translate(
@@ -95,7 +95,7 @@ def translate(
     same number of pairs before it, and its reference is scored; then the run is learnt, as in the
     paper (section 4.3). A run that was stopped goes on when the same command is given again.
     """
-    from templora_cli.documents.aligned import read_aligned
+    from templora_cli.documents.aligned_text import read_aligned
 
     with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
         tables = form_of(as_json=json, as_csv=csv)
@@ -104,12 +104,12 @@ def translate(
         text = read_aligned(pairs, run_pairs=run_pairs, languages=named)
         languages = _languages(text, source, target)
 
-        from templora_cli.evaluation.translation import comet as comet_of
-        from templora_cli.evaluation.translation import metrics_for, table
+        from templora_cli.evaluation.translation_quality import comet as comet_of
+        from templora_cli.evaluation.translation_quality import metrics_for, table
 
         if not score_only:
             metrics_for(languages[1], ["a"], bleu=bleu)
-        config = settings.resolve(prefer="given" if learn_from == "reference" else "own")
+        config = settings.resolve(prefer="human" if learn_from == "reference" else "generated")
 
         from templora_cli import runner
         from templora_cli.translation.aligned import PairsRequest
@@ -190,8 +190,8 @@ def _languages(text: AlignedText, source: str | None, target: str | None) -> tup
 
 def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
     """Translate and learn run after run, or find it done."""
-    from templora_cli.evaluation.kept import Kept
-    from templora_cli.evaluation.translation import TranslationProbe, judged
+    from templora_cli.evaluation.measurement_cache import MeasurementCache
+    from templora_cli.evaluation.translation_quality import TranslationProbe, judged
     from templora_cli.sessions.steps import committed_steps
     from templora_cli.translation.aligned import MEASURED, PairsTask
 
@@ -208,12 +208,12 @@ def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
         banned=model.banned_tokens,
         translate=not asked["score_only"],
     )
-    kept = Kept(session.path / MEASURED)
+    kept = MeasurementCache(session.path / MEASURED)
 
     def measure_next(index: int, state: WritingState) -> None:
         """Called after run `index`; the next one is looked at before it is learnt."""
         if (following := index + 1) < len(runs):
-            kept.once(following, lambda: probe.measure(following, kept.values))
+            kept.get_or_compute(following, lambda: probe.measure(following, kept.values))
 
     if lost := sorted(set(range(len(committed_steps(session.steps)))) - kept.values.keys()):
         raise TemploraError(
@@ -224,7 +224,7 @@ def _translate(run: Run, view: View, stop: threading.Event) -> list[Judged]:
     return judged(runs, kept.values)
 
 
-def _report(form: Form, config: Config, rows: Sequence[Row], quality: dict[str, float] | None) -> None:
+def _report(form: Form, config: Config, rows: Sequence[QualityRow], quality: dict[str, float] | None) -> None:
     bases = {row.depth: row for row in rows if row.side == "base"}
     listed = []
     for row in rows:

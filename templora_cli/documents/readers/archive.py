@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
-from templora_cli.documents.base import MAX_BYTES, MAX_TEXT_BYTES
+from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES
 from templora_cli.errors import TemploraError
 
 MAX_ENTRIES = 50_000

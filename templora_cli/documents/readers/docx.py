@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from templora_cli.documents.base import Found, Kind, chapter_starts, in_chapters, is_right_to_left
+from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters, is_right_to_left
 from templora_cli.documents.inline import has_words, one_line, plain
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.docx_description import (
@@ -37,7 +37,7 @@ _EAST_ASIAN = ("zh", "ja", "ko")
 _AGAIN = "open it in Word or LibreOffice and save it again as .docx"
 
 
-class _Place(NamedTuple):
+class _DocxLocation(NamedTuple):
     part: str
     number: int
     """Among the paragraphs of the part, those without words too, and the descriptions of its drawings."""
@@ -61,14 +61,14 @@ class DocxDocument:
         self._archive = Archive(content, name)
         self._parts = self._content_types()
         self._styles = self._read_styles()
-        self._places: list[_Place] = []
-        self._linked: dict[_Place, int] = {}
+        self._places: list[_DocxLocation] = []
+        self._linked: dict[_DocxLocation, int] = {}
         found: list[Found] = []
         for part in self._parts.get(_CORE, [])[:1]:
             for index, element in enumerate(_titles(self._parsed(part))):
                 if has_words(element.text or ""):
                     found.append(Found(" ".join(element.text.split()), "metadata"))
-                    self._places.append(_Place(part, index))
+                    self._places.append(_DocxLocation(part, index))
         for kind in _PROSE:
             for part in self._parts.get(kind, []):
                 self._read_part(part, found)
@@ -150,13 +150,13 @@ class DocxDocument:
         for index, paragraph in enumerate(_paragraphs(root)):
             if isinstance(paragraph, Description):
                 found.append(Found(paragraph.text, "caption"))
-                self._places.append(_Place(part, index))
+                self._places.append(_DocxLocation(part, index))
                 continue
             words = words_of(paragraph)
             if words is not None and has_words(words.inline.text):
                 kind, level = self._kind(paragraph)
                 found.append(Found(words.inline.text, kind, level))
-                self._places.append(_Place(part, index))
+                self._places.append(_DocxLocation(part, index))
 
     def _kind(self, paragraph: Element) -> tuple[Kind, int]:
         """What a paragraph is, by its style and where it stands; the level of a heading."""

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from templora_cli.documents.inline import Inline, Mark, Void, inline_of
+from templora_cli.documents.inline import Inline, LoneTag, Mark, inline_of
 
 Element = Any
 """Of lxml, which has no types."""
@@ -31,7 +31,7 @@ _TRANSPARENT = _names("smartTag customXml dir bdo")
 _NO_LOOKS = _names("lang noProof rPrChange webHidden")
 
 
-class Part(NamedTuple):
+class DocxPiece(NamedTuple):
     """An element of a paragraph; `rpr` is the format of the run that it stood in."""
 
     element: Element
@@ -44,8 +44,8 @@ class Container:
     """What holds runs: a link or a content control (`shell`), or the two ends of a field that is a link."""
 
     shell: Element | None = None
-    before: list[Part] = field(default_factory=list)
-    after: list[Part] = field(default_factory=list)
+    before: list[DocxPiece] = field(default_factory=list)
+    after: list[DocxPiece] = field(default_factory=list)
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Atom:
     """A text, or parts that are none, and where it stands."""
 
     text: str
-    parts: list[Part]
+    parts: list[DocxPiece]
     look: str
     rpr: Element | None
     container: Container | None
@@ -68,7 +68,7 @@ class _Atom:
 class Raw(NamedTuple):
     """What a mark stands for: parts as they are; or a container, or looks, of what is inside."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[DocxPiece, ...] = ()
     container: Container | None = None
     rpr: Element | None = None
     half: bool = False
@@ -79,17 +79,17 @@ class Words(NamedTuple):
 
     inline: Inline[Raw]
     rpr: Element | None
-    heads: list[Part]
-    tails: list[Part]
+    heads: list[DocxPiece]
+    tails: list[DocxPiece]
 
 
 def words_of(paragraph: Element) -> Words | None:
     """The words of a `w:p`; None where its markup cannot be taken apart and the paragraph must stay."""
-    ends: tuple[list[Part], list[Part]] = [], []
+    ends: tuple[list[DocxPiece], list[DocxPiece]] = [], []
     atoms = _with_fields(list(_atoms(paragraph, None, ends)))
     base = _settle(atoms)
     inline = inline_of(_pieces(atoms, base))
-    voids = (tag for tag in inline.tags.values() if isinstance(tag, Void))
+    voids = (tag for tag in inline.tags.values() if isinstance(tag, LoneTag))
     if any(mark.raw.half for void in voids for mark in void.marks):
         return None
     rpr = next((atom.rpr for atom in atoms if atom.words and atom.look == base.get(None)), None)
@@ -138,7 +138,7 @@ def write_beside(paragraph: Element, words: Words, placed: list[str | Mark[Raw]]
     return copy
 
 
-def _copied(parts: Iterable[Part]) -> Iterator[Part]:
+def _copied(parts: Iterable[DocxPiece]) -> Iterator[DocxPiece]:
     return (part._replace(element=deepcopy(part.element)) for part in parts)
 
 
@@ -151,15 +151,15 @@ def _copy_of(container: Container | None) -> Container | None:
 
 
 def _atoms(
-    parent: Element, container: Container | None, ends: tuple[list[Part], list[Part]]
+    parent: Element, container: Container | None, ends: tuple[list[DocxPiece], list[DocxPiece]]
 ) -> Iterator[_Atom]:
     for child in parent:
         if child.tag == f"{W}r":
             yield from _run_atoms(child, container, ends[1])
         elif child.tag in _HEADS:
-            ends[0].append(Part(child, in_run=False))
+            ends[0].append(DocxPiece(child, in_run=False))
         elif child.tag in _TAILS:
-            ends[1].append(Part(child, in_run=False))
+            ends[1].append(DocxPiece(child, in_run=False))
         elif child.tag == f"{W}hyperlink" and container is None:
             yield from _atoms(child, Container(_emptied(child)), ends)
         elif child.tag == f"{W}sdt" and container is None and child.find(f"{W}sdtContent") is not None:
@@ -167,7 +167,7 @@ def _atoms(
         elif child.tag in _TRANSPARENT:
             yield from _atoms(child, container, ends)
         elif child.tag not in _DROPPED and isinstance(child.tag, str):
-            yield _Atom("", [Part(child, in_run=False)], "", None, container)
+            yield _Atom("", [DocxPiece(child, in_run=False)], "", None, container)
 
 
 def _emptied(element: Element) -> Element:
@@ -179,7 +179,7 @@ def _emptied(element: Element) -> Element:
     return copy
 
 
-def _run_atoms(run: Element, container: Container | None, tails: list[Part]) -> Iterator[_Atom]:
+def _run_atoms(run: Element, container: Container | None, tails: list[DocxPiece]) -> Iterator[_Atom]:
     rpr = run.find(f"{W}rPr")
     look = _look_of(rpr)
     for child in run:
@@ -188,9 +188,9 @@ def _run_atoms(run: Element, container: Container | None, tails: list[Part]) -> 
         elif child.tag == f"{W}noBreakHyphen":
             yield _Atom("\u2011", [], look, rpr, container)
         elif child.tag == f"{W}commentReference":
-            tails.append(Part(child, rpr=rpr))
+            tails.append(DocxPiece(child, rpr=rpr))
         elif child.tag not in _DROPPED and isinstance(child.tag, str):
-            yield _Atom("", [Part(child, rpr=rpr)], look, rpr, container)
+            yield _Atom("", [DocxPiece(child, rpr=rpr)], look, rpr, container)
 
 
 def _look_of(rpr: Element | None) -> str:
@@ -257,7 +257,7 @@ def _field(atoms: list[_Atom]) -> list[_Atom]:
         return [replace(atom, container=container) for atom in atoms[at + 1 : -1]]
     parts = []
     for atom in atoms:
-        parts += atom.parts or [Part(_text(atoms[0].parts[0].element, atom.text), rpr=atom.rpr)]
+        parts += atom.parts or [DocxPiece(_text(atoms[0].parts[0].element, atom.text), rpr=atom.rpr)]
     return [replace(atoms[0], parts=parts)]
 
 
@@ -341,7 +341,7 @@ def _written(paragraph: Element, pieces: list[str | Mark[Raw]], rpr: Element | N
     opened: list[Raw] = []
     for piece in pieces:
         if isinstance(piece, str):
-            targets[-1].append(_element(Part(_text(paragraph, piece), rpr=formats[-1])))
+            targets[-1].append(_element(DocxPiece(_text(paragraph, piece), rpr=formats[-1])))
         elif piece.form == "void":
             targets[-1].extend(map(_element, piece.raw.parts))
         elif piece.form == "open":
@@ -374,7 +374,7 @@ def _text(near: Element, text: str) -> Element:
     return element
 
 
-def _element(part: Part) -> Element:
+def _element(part: DocxPiece) -> Element:
     """`part` in a run, if it must stand in one: the element itself, so that text boxes in it stay with it."""
     if not part.in_run:
         return part.element

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from templora_cli.documents.base import Found, Kind, Start, chapter_level, in_chapters
+from templora_cli.documents.document import Found, Kind, Start, chapter_level, in_chapters
 from templora_cli.documents.inline import markup_of, plain
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.epub_package import (
@@ -22,7 +22,7 @@ from templora_cli.documents.readers.epub_package import (
 from templora_cli.documents.readers.page import Page
 
 
-class _Place(NamedTuple):
+class _EpubLocation(NamedTuple):
     """Where a paragraph stands: the file, and its number among what is translated in it."""
 
     file: str
@@ -43,8 +43,8 @@ class EpubDocument:
         self._encodings: dict[str, str] = {}
         self._files: dict[str, Page | Labels] = {}
         self._found: list[Found] = []
-        self._places: list[_Place] = []
-        self._linked: dict[_Place, int] = {}
+        self._places: list[_EpubLocation] = []
+        self._linked: dict[_EpubLocation, int] = {}
         """What takes the translation of a paragraph elsewhere."""
         self._known: dict[str, int] = {}
         """Titles and headings by their words."""
@@ -78,7 +78,7 @@ class EpubDocument:
             content["mimetype"] = b"application/epub+zip"
         return self._archive.written(content, stored_first="mimetype")
 
-    def _label(self, place: _Place, index: int, translation: str) -> str:
+    def _label(self, place: _EpubLocation, index: int, translation: str) -> str:
         """The translation of a heading for an entry: with its tags if the entry has the same."""
         file = self._files[place.file]
         if isinstance(file, Page):
@@ -91,7 +91,7 @@ class EpubDocument:
         text, self._encodings[path] = xml_text(self._archive.read(path), f"{self._name}, {path},")
         return text
 
-    def _add(self, place: _Place, found: Found) -> int:
+    def _add(self, place: _EpubLocation, found: Found) -> int:
         self._found.append(found)
         self._places.append(place)
         return len(self._found) - 1
@@ -101,14 +101,14 @@ class EpubDocument:
         labels = metadata_of(self._text(self._package.opf))
         self._files[self._package.opf] = labels
         for index, text in enumerate(labels.texts):
-            number = self._add(_Place(self._package.opf, index), Found(text, "metadata"))
+            number = self._add(_EpubLocation(self._package.opf, index), Found(text, "metadata"))
             self._known.setdefault(_key(text), number)
         return labels.texts[0] if labels.texts else ""
 
     def _read_pages(self) -> list[Start]:
         """Adds the prose of the pages, and returns where chapters begin."""
         ranges: list[tuple[str, int, int]] = []
-        page_titles: list[tuple[_Place, str]] = []
+        page_titles: list[tuple[_EpubLocation, str]] = []
         for path in self._package.spine:
             if path == self._package.nav:
                 continue
@@ -118,9 +118,9 @@ class EpubDocument:
             for index, block in enumerate(page.blocks):
                 text = block.inline.text
                 if block.kind == "metadata":
-                    page_titles.append((_Place(path, index), text))
+                    page_titles.append((_EpubLocation(path, index), text))
                     continue
-                number = self._add(_Place(path, index), Found(text, block.kind, block.level))
+                number = self._add(_EpubLocation(path, index), Found(text, block.kind, block.level))
                 if block.kind == "heading":
                     self._known[_key(text)] = self._known_heading(_key(text), number)
             ranges.append((path, first, len(self._found)))
@@ -147,10 +147,10 @@ class EpubDocument:
                 if number is None and kind == "metadata":
                     continue  # the title of a page, which nobody reads
                 if number is None or not self._fits(file, index, number):
-                    number = self._add(_Place(path, index), Found(entry, "contents"))
+                    number = self._add(_EpubLocation(path, index), Found(entry, "contents"))
                     self._known.setdefault(_key(entry), number)
                 else:
-                    self._linked[_Place(path, index)] = number
+                    self._linked[_EpubLocation(path, index)] = number
 
     def _fits(self, file: Page | Labels, index: int, number: int) -> bool:
         """An entry with a link around some of its words needs a translation that has the tags of it."""

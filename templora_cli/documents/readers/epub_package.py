@@ -10,7 +10,7 @@ from html import unescape
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from templora_cli.documents.base import is_right_to_left
+from templora_cli.documents.document import is_right_to_left
 from templora_cli.documents.inline import has_words, plain
 from templora_cli.documents.markup import (
     Element,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
-from templora_cli.documents.base import Chapter, Found, Paragraph, chapter_starts, in_chapters
+from templora_cli.documents.document import Chapter, Found, Paragraph, chapter_starts, in_chapters
 from templora_cli.documents.encoding import decode
 from templora_cli.documents.inline import plain
 from templora_cli.documents.markup import Splice, Token, attributes_of, spliced, tokens_of

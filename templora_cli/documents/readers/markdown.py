@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 
-from templora_cli.documents.base import Found, Kind, chapter_starts, in_chapters
+from templora_cli.documents.document import Found, Kind, chapter_starts, in_chapters
 from templora_cli.documents.encoding import decode
 from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, one_line, plain
 from templora_cli.documents.markup import Splice, spliced
@@ -41,7 +41,7 @@ _FENCED_DIV = ":::"
 
 
 @dataclass(frozen=True)
-class _Block:
+class _MarkdownBlock:
     """A paragraph, heading, cell or alt text: where its words stand, and what begins lines that it is on."""
 
     start: int
@@ -107,7 +107,7 @@ class MarkdownDocument:
         text = spliced(described, splices)
         return b"\xef\xbb\xbf" * self._marked + text.encode("utf-8", "replace")
 
-    def _read(self, text: str) -> list[_Block]:
+    def _read(self, text: str) -> list[_MarkdownBlock]:
         return [
             block
             for block in _Reader(text, self._parser, self._definitions).blocks()
@@ -122,11 +122,11 @@ class MarkdownDocument:
                 words = f"{plain(block.inline.text)} / {words}" if bilingual else words
                 yield Splice(block.start, block.end, self._write_alt(words))
 
-    def _instead(self, block: _Block, pieces: list[str | Mark[str]]) -> Splice:
+    def _instead(self, block: _MarkdownBlock, pieces: list[str | Mark[str]]) -> Splice:
         words = self._words(block, pieces).replace("\n", self._line_end + block.next_line)
         return Splice(block.start, block.end, words)
 
-    def _beside(self, block: _Block, pieces: list[str | Mark[str]]) -> Splice:
+    def _beside(self, block: _MarkdownBlock, pieces: list[str | Mark[str]]) -> Splice:
         """The translation in a paragraph of its own, without images and notes; after a break in a cell."""
         note = any(isinstance(p, Mark) and FOOTNOTE.match(p.raw) for p in block.inline.lead)
         kept = [p for p in pieces if isinstance(p, str) or p.form != "void" or p.spare or p.raw[0] == "`"]
@@ -139,7 +139,7 @@ class MarkdownDocument:
         blank = self._line_end + indent.rstrip()
         return Splice(block.after, block.after, f"{blank}{self._line_end}{indent}{marks}{words}")
 
-    def _words(self, block: _Block, pieces: list[str | Mark[str]]) -> str:
+    def _words(self, block: _MarkdownBlock, pieces: list[str | Mark[str]]) -> str:
         """`pieces` as Markdown that reads as they do: emphasis as tags where asterisks would not do, as
         between Chinese characters and quotation marks."""
         text = written(pieces)
@@ -169,7 +169,7 @@ class _Reader:
         self._tokens = parser.parse(masked(hidden + text[front.end() :] if front else text), definitions)
         self._cell_from = (-1, 0)
 
-    def blocks(self) -> Iterator[_Block]:
+    def blocks(self) -> Iterator[_MarkdownBlock]:
         items = 0
         around: Token | None = None
         for token in self._tokens:
@@ -182,14 +182,14 @@ class _Reader:
             else:
                 around = token
 
-    def _block(self, token: Token, around: Token | None, in_item: bool) -> _Block | None:
+    def _block(self, token: Token, around: Token | None, in_item: bool) -> _MarkdownBlock | None:
         if around is None or token.map is None or not token.content.strip():
             return None
         inline = inline_of_tokens(token.children or [])
         first = token.map[0]
         if around.type in ("th_open", "td_open"):
             span = self._cell(first, unmasked(token.content))
-            return None if span is None else _Block(*span, inline, "cell", 0, "", "", span[1])
+            return None if span is None else _MarkdownBlock(*span, inline, "cell", 0, "", "", span[1])
         lines = [unmasked(line) for line in token.content.split("\n")]
         start = self._found(first, lines[0])
         last = self._found(first + len(lines) - 1, lines[-1])
@@ -204,9 +204,9 @@ class _Reader:
         prefix = re.sub(r"#+\s*$", "", prefix) if heading else prefix
         indent = re.sub(r"[^>\s]", " ", prefix)
         after = self._line_text_end(around.map[1] - 1) if heading and around.map else last + len(lines[-1])
-        return _Block(start, last + len(lines[-1]), inline, kind, level, indent, next_line, after)
+        return _MarkdownBlock(start, last + len(lines[-1]), inline, kind, level, indent, next_line, after)
 
-    def _alts(self, token: Token, block: _Block) -> Iterator[_Block]:
+    def _alts(self, token: Token, block: _MarkdownBlock) -> Iterator[_MarkdownBlock]:
         """What the images in a block show, where it is said in words and nothing goes by them."""
         for image in token.children or ():
             if image.type != "image" or is_named_by_alt(image) or not is_description(alt := alt_of(image)):
@@ -215,9 +215,9 @@ class _Reader:
             last = first + 1 + len(image.content)
             start, end = self._within(token, block, first), self._within(token, block, last)
             if start is not None and end is not None:
-                yield _Block(start + 1, end, inline_of([alt]), "caption", 0, "", "", end, is_alt=True)
+                yield _MarkdownBlock(start + 1, end, inline_of([alt]), "caption", 0, "", "", end, is_alt=True)
 
-    def _within(self, token: Token, block: _Block, at: int) -> int | None:
+    def _within(self, token: Token, block: _MarkdownBlock, at: int) -> int | None:
         """Where a sign of the content of `token`, which is that of `block`, stands in the text."""
         content = unmasked(token.content)
         if block.kind == "cell":

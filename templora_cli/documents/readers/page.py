@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import unescape
 from itertools import accumulate
 
-from templora_cli.documents.base import Kind, is_right_to_left
+from templora_cli.documents.document import Kind, is_right_to_left
 from templora_cli.documents.inline import Inline, Mark, has_words, inline_of, is_description, plain
 from templora_cli.documents.markup import (
     Splice,
@@ -49,7 +49,7 @@ _NOTE_MARK_CHARS = 8
 
 
 @dataclass(frozen=True)
-class Block:
+class PageBlock:
     """A stretch of prose between two block tags, or the words in an attribute."""
 
     start: int
@@ -115,11 +115,11 @@ class Page:
             splices += self._language(language)
         return spliced(self.text, splices)
 
-    def _instead(self, block: Block, placed: list[str | Mark[str]]) -> Splice:
+    def _instead(self, block: PageBlock, placed: list[str | Mark[str]]) -> Splice:
         pieces = [*block.inline.lead, *placed, *block.inline.trail]
         return Splice(block.start, block.end, _written(pieces))
 
-    def _beside(self, block: Block, placed: list[str | Mark[str]], language: str) -> Splice:
+    def _beside(self, block: PageBlock, placed: list[str | Mark[str]], language: str) -> Splice:
         """The translation after the source: in a paragraph of its own, or after a line break in the same
         element where a second one could break a list, a table or a table of contents."""
         inline = block.inline
@@ -252,7 +252,7 @@ def _boundaries(text: str, tokens: list[Token], partners: dict[int, int]) -> lis
     return ends
 
 
-def _blocks(text: str, tokens: list[Token]) -> Iterator[Block]:
+def _blocks(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
     partners = _partners(tokens)
     ends = _boundaries(text, tokens, partners)
     open_kinds: list[tuple[int, Kind, int]] = []  # index of the closing tag, kind, level of heading
@@ -279,7 +279,7 @@ def _blocks(text: str, tokens: list[Token]) -> Iterator[Block]:
 
 def _block(
     text: str, tokens: list[Token], span: range, partners: dict[int, int], here: tuple[Kind, int]
-) -> Block | None:
+) -> PageBlock | None:
     """The block of the tokens in `span`; None if there is nothing to translate in it."""
     if not any(tokens[i].kind in ("text", "cdata") for i in span):
         return None
@@ -289,10 +289,10 @@ def _block(
     before, after = span.start - 1, span.stop
     whole = before >= 0 and partners.get(before) == after
     element = (tokens[before], tokens[after]) if whole else None
-    return Block(tokens[span[0]].start, tokens[span[-1]].end, inline, *here, element)
+    return PageBlock(tokens[span[0]].start, tokens[span[-1]].end, inline, *here, element)
 
 
-def _descriptions(text: str, tokens: list[Token]) -> Iterator[Block]:
+def _descriptions(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
     """What images show, and what the page is about, where an attribute says it in words."""
     for token in tokens:
         if token.kind not in ("open", "empty") or token.name not in ("img", "meta"):
@@ -306,7 +306,7 @@ def _descriptions(text: str, tokens: list[Token]) -> Iterator[Block]:
                 inline: Inline[str] = inline_of([found.value])
                 start, end = token.start + found.start, token.start + found.end
                 if is_description(found.value):
-                    yield Block(start, end, inline, kind, 0, None, is_attribute=True)
+                    yield PageBlock(start, end, inline, kind, 0, None, is_attribute=True)
 
 
 def _pieces(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from templora_cli.documents.base import Found, chapter_starts, in_chapters
+from templora_cli.documents.document import Found, chapter_starts, in_chapters
 from templora_cli.documents.encoding import decode
 from templora_cli.documents.inline import TAG, has_words, one_line
 from templora_cli.documents.markup import Splice, spliced
@@ -23,9 +23,9 @@ from templora_cli.documents.readers.headings import is_chapter_heading
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _SENTENCE_END = re.compile(r"[.!?:;…。！？：；][\"'”’»」』）)\]*_]*$")
-_NARROWEST, _WIDEST = 36, 120
+_MIN_WIDTH, _MAX_WIDTH = 36, 120
 """Widths at which people have lines broken, in columns."""
-_FEWEST_PAIRS = 3
+_MIN_PAIRS = 3
 """Lines that another follows directly: fewer say nothing about a width."""
 
 
@@ -36,7 +36,7 @@ class _Line(NamedTuple):
     text: str
 
 
-class _Span(NamedTuple):
+class _TextSpan(NamedTuple):
     """A paragraph: where its words begin and end, and the words on one line."""
 
     start: int
@@ -81,7 +81,7 @@ class TextDocument:
             return self._content
         return b"\xef\xbb\xbf" * self._marked + spliced(self._text, splices).encode("utf-8")
 
-    def _apart(self, span: _Span) -> str:
+    def _apart(self, span: _TextSpan) -> str:
         """What parts a translation from its source here: line ends, and the indent of the source."""
         line_start = max(self._text.rfind("\n", 0, span.start), self._text.rfind("\r", 0, span.start)) + 1
         found = re.search(r"\r\n|\r|\n", self._text)
@@ -117,11 +117,11 @@ def _blocks(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
 def _width(blocks: list[list[_Line]]) -> int | None:
     """The columns at which lines are broken; None if a line is a paragraph."""
     pairs = [pair for block in blocks for pair in pairwise(block)]
-    if len(pairs) < _FEWEST_PAIRS:
+    if len(pairs) < _MIN_PAIRS:
         return None
     widths = sorted(_columns(line.text) for line, _ in pairs)
     width = widths[int(len(widths) * 0.9)]
-    if not _NARROWEST <= width <= _WIDEST:
+    if not _MIN_WIDTH <= width <= _MAX_WIDTH:
         return None
     full = sum(_is_full(line, after, width) for line, after in pairs)
     sentences = sum(bool(_SENTENCE_END.search(line.text.rstrip())) for line, _ in pairs)
@@ -146,7 +146,7 @@ def _is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in "WF"
 
 
-def _spans(block: list[_Line], width: int | None) -> list[_Span]:
+def _spans(block: list[_Line], width: int | None) -> list[_TextSpan]:
     """The paragraphs of a block of lines."""
     pairs = list(pairwise(block))
     full = [width is not None and _is_full(line, after, width) for line, after in pairs]
@@ -164,7 +164,7 @@ def _indent(line: _Line) -> int:
     return len(line.text) - len(line.text.lstrip())
 
 
-def _span(lines: list[_Line], *, alone: bool) -> _Span:
+def _span(lines: list[_Line], *, alone: bool) -> _TextSpan:
     text = " ".join(lines[0].text.split())
     for line in lines[1:]:
         words = " ".join(line.text.split())
@@ -172,4 +172,4 @@ def _span(lines: list[_Line], *, alone: bool) -> _Span:
         text += words if hyphen or (_is_wide(text[-1]) and _is_wide(words[0])) else f" {words}"
     start = lines[0].start + _indent(lines[0])
     end = lines[-1].start + len(lines[-1].text.rstrip())
-    return _Span(start, end, text, alone)
+    return _TextSpan(start, end, text, alone)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from templora_cli.engine.decoding.base import BLOCK
-from templora_cli.engine.kernels.families import FAMILIES, can_be_captured, has_fast_decoder
+from templora_cli.engine.decoding.protocols import BLOCK
+from templora_cli.engine.kernels.families import FAMILIES, can_use_cuda_graph, has_fast_decoder
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from templora_cli.engine.decoding.base import Backend
+    from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.models.shape import Shape
 
 FLOAT = 4
@@ -81,7 +81,7 @@ class Int8(BackendKind):
 
     def memory(self, shape: Shape, tokens: int, each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocabulary * shape.hidden
+        packed = sum(rows * columns for rows, columns in shape.linears) + shape.vocab_size * shape.hidden_size
         return DecodingMemory(
             decoding={"cache": _cache_bytes(shape, _in_blocks(tokens), HALF)},
             from_then_on={"8-bit copy": packed, "compiler": COMPILER},
@@ -91,11 +91,11 @@ class Int8(BackendKind):
         """See `BackendKind.preparation`: its kernels are compiled."""
         from templora_cli.engine.kernels import numba_kernels
 
-        return None if numba_kernels.is_kept() else numba_kernels.prepare
+        return None if numba_kernels.is_cached() else numba_kernels.prepare
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
-        from templora_cli.engine.decoding.cpu.backend import Int8Backend
+        from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
 
         return Int8Backend(module)
 
@@ -107,7 +107,7 @@ class Graph(BackendKind):
 
     def why_not(self, config: Any, device: str, quantize: str) -> str | None:
         """See `BackendKind.why_not`. Products of int8 ask the device for values; a graph cannot answer."""
-        if device == "cuda" and quantize != "int8" and can_be_captured(config):
+        if device == "cuda" and quantize != "int8" and can_use_cuda_graph(config):
             return None
         return (
             f"the graph backend decodes {', '.join(FAMILIES)} on a CUDA GPU, in NF4 or unquantised, not "
@@ -120,7 +120,7 @@ class Graph(BackendKind):
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
-        from templora_cli.engine.decoding.cuda.backend import GraphBackend
+        from templora_cli.engine.decoding.cuda.graph_backend import GraphBackend
 
         return GraphBackend(module)
 
@@ -191,4 +191,4 @@ def _in_blocks(tokens: int) -> int:
 
 def _cache_bytes(shape: Shape, tokens: int, each: int) -> int:
     """Keys and values, as many in each layer."""
-    return 2 * tokens * shape.layers * shape.groups * shape.head_size * each
+    return 2 * tokens * shape.num_layers * shape.num_kv_heads * shape.head_dim * each

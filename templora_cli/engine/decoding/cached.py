@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 
 
-class Decoder(Protocol):
+class CachedDecoder(Protocol):
     """A forward pass that keeps what it has read."""
 
     length: int
@@ -39,7 +39,7 @@ class CachedBackend:
 
     exact = True
 
-    def __init__(self, module: nn.Module, decoder: Decoder) -> None:
+    def __init__(self, module: nn.Module, decoder: CachedDecoder) -> None:
         """`decoder` reads with `module`."""
         self.module, self.decoder = module, decoder
         self._read: list[int] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from templora_cli.engine.decoding.backends import BackendKind, choose_backend
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.models.loading import LanguageModel
 
 

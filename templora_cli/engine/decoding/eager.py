@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from templora_cli.engine.decoding.base import Sampler, Stop, TokenOut
-from templora_cli.engine.determinism import computes_alike
+from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.determinism import is_deterministic
 from templora_cli.engine.training.forward import logits_at
 
 
@@ -17,7 +17,7 @@ class EagerBackend:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.exact = computes_alike(next(module.parameters()).device)
+        self.exact = is_deterministic(next(module.parameters()).device)
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.decoding.processors import PROCESSORS
-from templora_cli.engine.decoding.processors.base import Cut, Processor, ScoreProcessor
 from templora_cli.engine.decoding.processors.candidates import DeviceCandidates, HostCandidates
+from templora_cli.engine.decoding.processors.processor import Cut, Processor, ScoreProcessor
 from templora_cli.errors import TemploraError
 
 GREEDY_BELOW = 0.01

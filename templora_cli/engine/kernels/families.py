@@ -32,7 +32,7 @@ def has_fast_decoder(config: Any) -> bool:
     )
 
 
-def can_be_captured(config: Any) -> bool:
+def can_use_cuda_graph(config: Any) -> bool:
     """Does a token of a model with this configuration go the same way whatever stands before it?"""
     return config.model_type in FAMILIES and has_static_rope(config)
 

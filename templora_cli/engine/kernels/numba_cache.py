@@ -52,11 +52,11 @@ def parallel_kernel(function: F) -> F:
 def _compiled(function: F, **options: Any) -> F:
     compiled = numba.njit(**options, **COMPILED)(function)
     with suppress(RuntimeError):  # no folder to keep it in can be written: compiled anew in each process
-        compiled._cache = _Kept(function)
+        compiled._cache = _PersistentCache(function)
     return cast(F, compiled)
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
+class _PersistentCache(FunctionCache):  # type: ignore[misc]
     """What was compiled, for the next process: a damaged file or a full disk costs time and nothing else."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -72,10 +72,10 @@ class _Kept(FunctionCache):  # type: ignore[misc]
             super().save_overload(sig, data)
 
 
-def is_kept(function: Any, signature: tuple[Any, ...]) -> bool:
+def is_cached(function: Any, signature: tuple[Any, ...]) -> bool:
     """Has a kernel been compiled for arguments of these types, on a CPU like this one?"""
     cache = getattr(function, "_cache", None)
-    if not isinstance(cache, _Kept):
+    if not isinstance(cache, _PersistentCache):
         return False
     try:
         return cache._index_key(signature, function.targetctx.codegen()) in cache._cache_file._load_index()
@@ -95,25 +95,25 @@ def compile_once(
     `compiling`, a function of a module, does it. Where nothing can be kept this process compiles it, as all
     others do: they compute alike too. `run` starts the process.
     """
-    if not is_kept(function, signature):
-        _keep_by_another_process(function, signature, compiling, run)
-        if not is_kept(function, signature):
+    if not is_cached(function, signature):
+        _compile_in_another_process(function, signature, compiling, run)
+        if not is_cached(function, signature):
             compiling()
 
 
-def _keep_by_another_process(
+def _compile_in_another_process(
     function: Any, signature: tuple[Any, ...], compiling: Callable[[], object], run: Callable[..., object]
 ) -> None:
     """Call `compiling` in a process of its own, so that `function` is kept.
 
     Where it is not, this process does not keep it either: one that loads it would compute otherwise.
     """
-    if not isinstance(getattr(function, "_cache", None), _Kept):
+    if not isinstance(getattr(function, "_cache", None), _PersistentCache):
         return
     # Looked for where this process looks: the working folder is not to be trusted.
     name, module = compiling.__name__, compiling.__module__
     code = f"import sys; sys.path[:] = sys.argv[1:]; from {module} import {name}; {name}()"
     command = [sys.executable, "-c", code, *sys.path]
     run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if not is_kept(function, signature):
+    if not is_cached(function, signature):
         function._cache = NullCache()

@@ -28,7 +28,7 @@ Whole = NDArray[np.int64]
 Halves = NDArray[np.int16]
 """bfloat16, for which numpy has no type: the upper half of the bits of a float32."""
 
-_LEAST, _LOG2_E = np.float32(-87), np.float32(1 / math.log(2))
+_MIN_EXPONENT, _LOG2_E = np.float32(-87), np.float32(1 / math.log(2))
 _SERIES = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))
 _POWERS = np.array([2.0**n for n in range(-126, 1)], np.float32)
 """Of 2, down to the least that float32 holds in full."""
@@ -94,7 +94,7 @@ class Matrix(NamedTuple):
     """[out]."""
 
 
-class Block(NamedTuple):
+class BlockWeights(NamedTuple):
     """The weights of a block; with one more axis in front, those of all blocks. A norm that it has not is
     empty."""
 
@@ -110,7 +110,7 @@ class Block(NamedTuple):
     after_mlp: Floats
 
 
-class Common(NamedTuple):
+class ModelSizes(NamedTuple):
     """What the blocks of a model have in common, and in what they differ beside their weights."""
 
     heads: int
@@ -128,11 +128,11 @@ class Common(NamedTuple):
     """[layers]; which of `Cache.cos` and `Cache.sin` are a layer's."""
 
 
-class Model(NamedTuple):
+class ModelWeights(NamedTuple):
     """All that a token meets after its embedding."""
 
-    blocks: Block
-    common: Common
+    blocks: BlockWeights
+    common: ModelSizes
     norm: Floats
     """Before the head."""
     head: Matrix
@@ -151,7 +151,7 @@ class Cache(NamedTuple):
 
 
 @kernel
-def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
+def token(x: Floats, model: ModelWeights, cache: Cache, at: int) -> Floats:
     """The logits [V] that follow a token, x [hidden], at place `at`. Its keys and values are written into
     the cache; x is written over."""
     blocks, common, norm, head = model
@@ -160,9 +160,9 @@ def token(x: Floats, model: Model, cache: Cache, at: int) -> Floats:
     return product(head, normed(x, norm, common.eps))
 
 
-def is_kept() -> bool:
+def is_cached() -> bool:
     """Has `token` been compiled for the 8-bit copy of a model, on a CPU like this one?"""
-    return numba_cache.is_kept(token, _signature())
+    return numba_cache.is_cached(token, _signature())
 
 
 def prepare() -> None:
@@ -181,15 +181,15 @@ def _signature() -> tuple[Any, ...]:
     blocks = Matrix(np.empty((0, 0, 0), np.int8), two, two)
     head = Matrix(np.empty((0, 0), np.int8), one, one)
     whole, halves = np.empty(0, np.int64), np.empty((0, 0, 0, 0), np.int16)
-    common = Common(1, 1, 1e-6, 1.0, 0, windows=whole, angles=whole)
-    block = Block(two, blocks, two, two, blocks, two, two, blocks, blocks, two)
-    arguments = (one, Model(block, common, one, head), Cache(halves, halves, three, three), 0)
+    common = ModelSizes(1, 1, 1e-6, 1.0, 0, windows=whole, angles=whole)
+    block = BlockWeights(two, blocks, two, two, blocks, two, two, blocks, blocks, two)
+    arguments = (one, ModelWeights(block, common, one, head), Cache(halves, halves, three, three), 0)
     return tuple(map(numba.typeof, arguments))
 
 
 @inlined
-def _one(blocks: Block, layer: int) -> Block:
-    return Block(
+def _one(blocks: BlockWeights, layer: int) -> BlockWeights:
+    return BlockWeights(
         blocks.before_attention[layer],
         _matrix(blocks.qkv, layer),
         blocks.q_norm[layer],
@@ -209,7 +209,7 @@ def _matrix(matrices: Matrix, layer: int) -> Matrix:
 
 
 @inlined
-def _block(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> None:
+def _block(x: Floats, weights: BlockWeights, common: ModelSizes, cache: Cache, layer: int, at: int) -> None:
     attended = _attention(normed(x, weights.before_attention, common.eps), weights, common, cache, layer, at)
     if len(weights.after_attention):
         attended = normed(attended, weights.after_attention, common.eps)
@@ -274,7 +274,9 @@ def _activated(x: float, activation: int) -> float:
 
 
 @inlined
-def _attention(x: Floats, weights: Block, common: Common, cache: Cache, layer: int, at: int) -> Floats:
+def _attention(
+    x: Floats, weights: BlockWeights, common: ModelSizes, cache: Cache, layer: int, at: int
+) -> Floats:
     keys, values, kind = cache.keys[layer], cache.values[layer], common.angles[layer]
     cos, sin = cache.cos[kind, at], cache.sin[kind, at]
     size, groups = keys.shape[1], common.groups
@@ -459,7 +461,7 @@ def _exp(x: Floats, most: float) -> Any:
     """
     total = np.float32(0)
     for i in range(len(x)):
-        power = max(x[i] - most, _LEAST) * _LOG2_E
+        power = max(x[i] - most, _MIN_EXPONENT) * _LOG2_E
         whole = np.int32(power - np.float32(0.5))
         rest = power - np.float32(whole)
         series = _SERIES[6]

@@ -17,7 +17,7 @@ CUDA_CONTEXT = 600_000_000
 
 
 @dataclass(frozen=True)
-class Room:
+class DeviceMemory:
     """The device that a book is to run on, and how much of it is free."""
 
     device: str
@@ -38,7 +38,7 @@ class Room:
         return 4 if self.dtype == "float32" else 2
 
 
-def room_on(wanted: str, cgroups: Path = CGROUPS) -> Room:
+def measure_device_memory(wanted: str, cgroups: Path = CGROUPS) -> DeviceMemory:
     """What there is on the device that `[model] device` asks for; `cgroups` says what a container may use.
 
     Raises TemploraError where there is no such device.
@@ -47,11 +47,11 @@ def room_on(wanted: str, cgroups: Path = CGROUPS) -> Room:
     dtype = str(dtype_of(device)).removeprefix("torch.")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return Room("cuda", dtype, free, total, held=torch.cuda.memory_reserved(device))
+        return DeviceMemory("cuda", dtype, free, total, held=torch.cuda.memory_reserved(device))
     memory = psutil.virtual_memory()
     limit, used = _cgroup(cgroups)
     free = min(memory.available, max(0, limit - used))
-    return Room(
+    return DeviceMemory(
         "cpu",
         dtype,
         free,
@@ -61,12 +61,14 @@ def room_on(wanted: str, cgroups: Path = CGROUPS) -> Room:
     )
 
 
-def imagined(device: str, total: int) -> Room:
+def imagined_device_memory(device: str, total: int) -> DeviceMemory:
     """A device of `total` bytes that is otherwise idle, for plans of another machine."""
     if device == "cuda":
-        return Room("cuda", "bfloat16", max(0, total - CUDA_CONTEXT), total)
+        return DeviceMemory("cuda", "bfloat16", max(0, total - CUDA_CONTEXT), total)
     libraries = _libraries()
-    return Room("cpu", "float32", max(0, total - libraries), total, held=libraries, libraries=libraries)
+    return DeviceMemory(
+        "cpu", "float32", max(0, total - libraries), total, held=libraries, libraries=libraries
+    )
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
 from templora_cli.engine.decoding.backends import BackendKind
-from templora_cli.engine.memory.machine import Room
+from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.models.shape import Shape
 from templora_cli.engine.training.loss import FLOAT, logits_bytes
 from templora_cli.engine.training.objective import StepMemory, StepSizes
@@ -35,13 +35,13 @@ LOGITS_SCORED = 2
 
 
 @dataclass(frozen=True)
-class Book:
+class Workload:
     """What is planned: a model, how it is held and where, and how much it reads and learns at once."""
 
     shape: Shape
     config: Config
     """With `gradient_checkpointing` on or off."""
-    room: Room
+    device_memory: DeviceMemory
     chunk: int
     """Tokens of the longest one."""
     header: int
@@ -60,11 +60,11 @@ class Book:
         return self.config.train.rank * sum(sum(linear) for linear in self.shape.linears) * FLOAT
 
 
-def parts_of(book: Book, backend: BackendKind) -> Parts:
+def parts_of(workload: Workload, backend: BackendKind) -> Parts:
     """What the book takes."""
-    parts = {**_held(book), **_decoding(book, backend), **_forward(book)}
-    if book.config.train.learn:
-        for name, of_name in _training(book).items():
+    parts = {**_held(workload), **_decoding(workload, backend), **_forward(workload)}
+    if workload.config.train.learn:
+        for name, of_name in _training(workload).items():
             parts[name] = {**parts.get(name, {}), **of_name}
     return parts
 
@@ -74,60 +74,65 @@ def _since(phase: Phase, size: int) -> dict[Phase, int]:
     return dict.fromkeys(PHASES[PHASES.index(phase) :], size)
 
 
-def _held(book: Book) -> Parts:
+def _held(workload: Workload) -> Parts:
     """What is there all the time, whatever decodes."""
-    shape, room, parts = book.shape, book.room, Parts()
-    if room.device == "cpu":
-        libraries = room.libraries + LIBRARIES + TOKENIZER * shape.tokenizer_bytes
+    shape, device_memory, parts = workload.shape, workload.device_memory, Parts()
+    if device_memory.device == "cpu":
+        libraries = device_memory.libraries + LIBRARIES + TOKENIZER * shape.tokenizer_bytes
         parts["libraries"] = _since("load", libraries)
-    parts["base"] = _since("load", _base_bytes(shape, book.quantize, room.bytes_each))
-    if book.config.train.learn:
-        moments = len(OPTIMIZERS[book.config.train.optimizer].moments)
-        parts["adapter"] = _since("load", book.adapter_bytes)
-        parts["optimizer"] = _since("decode", moments * book.adapter_bytes)
+    parts["base"] = _since("load", _base_bytes(shape, workload.quantize, device_memory.bytes_each))
+    if workload.config.train.learn:
+        moments = len(OPTIMIZERS[workload.config.train.optimizer].moments)
+        parts["adapter"] = _since("load", workload.adapter_bytes)
+        parts["optimizer"] = _since("decode", moments * workload.adapter_bytes)
     return parts
 
 
-def _decoding(book: Book, backend: BackendKind) -> Parts:
+def _decoding(workload: Workload, backend: BackendKind) -> Parts:
     """What decoding takes beside its forward passes."""
-    each, taken = book.room.bytes_each, backend.memory(book.shape, book.tokens, book.room.bytes_each)
+    each, taken = (
+        workload.device_memory.bytes_each,
+        backend.memory(workload.shape, workload.tokens, workload.device_memory.bytes_each),
+    )
     parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
-    if book.quantize == "nf4":
-        largest = max((rows * columns for rows, columns in book.shape.quantized), default=0)
+    if workload.quantize == "nf4":
+        largest = max((rows * columns for rows, columns in workload.shape.quantized), default=0)
         parts["unpacked layer"] = _since("decode", largest * each)
     return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
 
 
-def _forward(book: Book) -> Parts:
+def _forward(workload: Workload) -> Parts:
     """What forward passes without gradients take."""
-    shape, each = book.shape, book.room.bytes_each
-    lean = not (book.config.train.learn and book.quantize == "int8")
-    logits = logits_bytes(book.chunk, shape.vocabulary, LOGITS_SCORED, sliced=shape.plain_head)
+    shape, each = workload.shape, workload.device_memory.bytes_each
+    fused = not (workload.config.train.learn and workload.quantize == "int8")
+    logits = logits_bytes(workload.chunk, shape.vocab_size, LOGITS_SCORED, sliced=shape.plain_head)
     return {
         "activations": {
-            "decode": _forward_bytes(shape, book.tokens - book.chunk, each, lean),
-            "score": _forward_bytes(shape, book.tokens, each, lean),
+            "decode": _forward_bytes(shape, workload.tokens - workload.chunk, each, fused),
+            "score": _forward_bytes(shape, workload.tokens, each, fused),
         },
         "logits": {"score": logits},
     }
 
 
-def _training(book: Book) -> Parts:
+def _training(workload: Workload) -> Parts:
     """What the dearer of both recipes takes, and what its backward passes leave."""
-    room, adapter = book.room, book.adapter_bytes
-    recipes = (book.config.given, book.config.own)
-    dearest = max((_step(book, how) for how in recipes), key=sum)
-    longest = max(_trained_tokens(book, how) for how in recipes)
-    layer = layer_bytes(book, longest)
-    last = layer + _backward_bytes(book, longest)
+    device_memory, adapter = workload.device_memory, workload.adapter_bytes
+    recipes = (workload.config.human, workload.config.generated)
+    dearest = max((_step(workload, how) for how in recipes), key=sum)
+    longest = max(_trained_tokens(workload, how) for how in recipes)
+    layer = layer_bytes(workload, longest)
+    last = layer + _backward_bytes(workload, longest)
     # They come as the activations go, and are whole beside the first layer's.
-    scratch = OPTIMIZERS[book.config.train.optimizer].scratch * adapter if room.device == "cuda" else 0
+    scratch = (
+        OPTIMIZERS[workload.config.train.optimizer].scratch * adapter if device_memory.device == "cuda" else 0
+    )
     parts: Parts = {
         "activations": {"train": dearest.activations},
         "logits": {"train": dearest.logits},
         "gradients": {"train": max(0, adapter + max(last, scratch) - sum(dearest))},
     }
-    if room.device == "cpu":
+    if device_memory.device == "cpu":
         # They are there from the first backward pass on.
         parts["holes of the heap"] = _since("decode", HOLES + HOLES_OF_LAYER * layer)
     return parts
@@ -145,15 +150,15 @@ def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
     return shape.parameters * each
 
 
-def _forward_bytes(shape: Shape, tokens: int, each: int, lean: bool) -> int:
+def _forward_bytes(shape: Shape, tokens: int, each: int, fused: bool) -> int:
     """The most that is there at once in a forward pass without gradients: in the widest product.
 
     Its input, the stream beside it, what the first half of a gated MLP made, and the product; where an
-    adapter's layers are not `lean` also its part before and after scaling, and the sum.
+    adapter's layers are not `fused` also its part before and after scaling, and the sum.
     """
-    wide = 3 if lean else 5
-    mlp = 2 * shape.hidden + wide * shape.intermediate
-    attention = 2 * shape.hidden + wide * shape.heads * shape.head_size
+    wide = 3 if fused else 5
+    mlp = 2 * shape.hidden_size + wide * shape.intermediate_size
+    attention = 2 * shape.hidden_size + wide * shape.num_heads * shape.head_dim
     widest = max(mlp * each, attention * each, *_block_bytes(shape, each))
     return tokens * widest + _mask_bytes(shape, tokens, each)
 
@@ -172,57 +177,59 @@ def _mask_bytes(shape: Shape, tokens: int, each: int) -> int:
     return tokens * tokens * (1 + each) if any(w and w < tokens for w in shape.windows) else 0
 
 
-def _trained_tokens(book: Book, how: LearningConfig) -> int:
+def _trained_tokens(workload: Workload, how: LearningConfig) -> int:
     """The longest sequence of a step."""
-    window = min(how.window_tokens or book.chunk, book.chunk)
-    seen = book.config.decode.context_tokens + book.chunk - window
-    return book.header + min(how.context_tokens, seen) + window
+    window = min(how.window_tokens or workload.chunk, workload.chunk)
+    seen = workload.config.decode.context_tokens + workload.chunk - window
+    return workload.header + min(how.context_tokens, seen) + window
 
 
-def _step(book: Book, how: LearningConfig) -> StepMemory:
+def _step(workload: Workload, how: LearningConfig) -> StepMemory:
     """The peak of a training step, which its objective knows."""
-    shape, each = book.shape, book.room.bytes_each
-    tokens = _trained_tokens(book, how)
-    layer, backward = layer_bytes(book, tokens), _backward_bytes(book, tokens)
+    shape, each = workload.shape, workload.device_memory.bytes_each
+    tokens = _trained_tokens(workload, how)
+    layer, backward = layer_bytes(workload, tokens), _backward_bytes(workload, tokens)
     recurrent, experts = _block_bytes(shape, each)
     blocks = shape.recurrent.layers * recurrent + shape.experts.layers * experts
-    kept = shape.layers * layer + tokens * blocks
+    kept = shape.num_layers * layer + tokens * blocks
     layer += tokens * (recurrent + experts)
-    if book.config.train.gradient_checkpointing == "on":
-        kept, backward = shape.layers * tokens * shape.hidden * each, layer + backward
+    if workload.config.train.gradient_checkpointing == "on":
+        kept, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
     sizes = StepSizes(
-        header=book.header,
-        chunk=book.chunk,
-        counting=min(how.window_tokens or book.chunk, book.chunk),
-        vocabulary=shape.vocabulary,
+        header=workload.header,
+        chunk=workload.chunk,
+        counting=min(how.window_tokens or workload.chunk, workload.chunk),
+        vocabulary=shape.vocab_size,
         sliced=shape.plain_head,
         kept=kept,
         backward=backward,
-        forward=lambda tokens: _forward_bytes(shape, tokens, each, lean=True),
+        forward=lambda tokens: _forward_bytes(shape, tokens, each, fused=True),
     )
     return OBJECTIVES[how.objective].memory(sizes, how)
 
 
-def _backward_bytes(book: Book, tokens: int) -> int:
+def _backward_bytes(workload: Workload, tokens: int) -> int:
     """What a layer's backward pass makes beside what is kept for it."""
-    shape, each = book.shape, book.room.bytes_each
-    return tokens * max(4 * shape.intermediate * each, *_block_bytes(shape, each))
+    shape, each = workload.shape, workload.device_memory.bytes_each
+    return tokens * max(4 * shape.intermediate_size * each, *_block_bytes(shape, each))
 
 
-def layer_bytes(book: Book, tokens: int) -> int:
+def layer_bytes(workload: Workload, tokens: int) -> int:
     """What one layer of attention and an MLP keeps for its backward pass: the base is frozen, so only what
     leads to the adapter.
 
     A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
     bits a copy of both matrices. With dropout it keeps which numbers of its input were left, a byte each.
     """
-    shape, config, room = book.shape, book.config, book.room
-    each, hidden, wide = room.bytes_each, shape.hidden, shape.intermediate
-    queries, keys = shape.heads * shape.head_size, shape.groups * shape.head_size
+    shape, config, device_memory = workload.shape, workload.config, workload.device_memory
+    each, hidden, wide = device_memory.bytes_each, shape.hidden_size, shape.intermediate_size
+    queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     # On a CPU the keys and values of a group are copied for each of its heads.
-    attention = 2 * queries + 2 * (queries if room.device == "cpu" else keys)
+    attention = 2 * queries + 2 * (queries if device_memory.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
-    wide = wide * (shape.layers - shape.experts.layers) // shape.layers  # others have experts in its place
+    wide = (
+        wide * (shape.num_layers - shape.experts.layers) // shape.num_layers
+    )  # others have experts in its place
     numbers = attention + 3 * wide  # gate, its activation, up
     numbers += config.train.rank * shape.linears_each
     # Gemma's norms are not lean.
@@ -230,9 +237,9 @@ def layer_bytes(book: Book, tokens: int) -> int:
     inputs = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
     if config.train.dropout:
         inputs += shape.inputs
-    matrices = sum(rows + columns for rows, columns in shape.linears) // shape.layers * config.train.rank
+    matrices = sum(rows + columns for rows, columns in shape.linears) // shape.num_layers * config.train.rank
     copies = 0 if each == FLOAT else matrices * each
     if config.model.quantize == "int8":  # nor are its layers: PEFT keeps their inputs in float32
         inputs += shape.inputs * FLOAT
-    masked = _mask_bytes(shape, tokens, each) if room.device == "cpu" else 0
+    masked = _mask_bytes(shape, tokens, each) if device_memory.device == "cpu" else 0
     return tokens * (numbers * each + norms + inputs) + masked + copies

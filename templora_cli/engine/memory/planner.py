@@ -11,8 +11,8 @@ from itertools import combinations
 
 from templora_cli.config import Config
 from templora_cli.engine.decoding.backends import able_backends
-from templora_cli.engine.memory.machine import Room
-from templora_cli.engine.memory.parts import PHASES, Book, Parts, Phase, parts_of
+from templora_cli.engine.memory.machine import DeviceMemory
+from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
 from templora_cli.engine.models.prequantized import held_as
 from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
@@ -33,7 +33,7 @@ class Plan:
     """With `gradient_checkpointing` on or off; how the model is held stands here:"""
     quantize: str
     backend: str
-    room: Room
+    device_memory: DeviceMemory
     parts: Parts
     notes: tuple[str, ...] = ()
     """Why it takes more than one would think."""
@@ -50,7 +50,7 @@ class Plan:
     @property
     def available(self) -> int:
         """Bytes that it may take: those that are free, and those that it holds already."""
-        return self.room.free + self.room.held
+        return self.device_memory.free + self.device_memory.held
 
     @property
     def fits(self) -> bool:
@@ -63,7 +63,9 @@ class Plan:
         return self.fits and self.peak * (1 + MARGIN) > self.available
 
 
-def plan(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | None = None) -> Plan:
+def plan(
+    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+) -> Plan:
     """What a book takes with `config`, in which "auto" is settled: checkpointing only where it must be.
 
     `header` is the tokens of the prompt that stand beside the book's; `chunk` the longest one in tokens
@@ -71,18 +73,18 @@ def plan(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | 
     """
     chunk = config.decode.chunk_tokens if chunk is None else chunk
     if config.train.gradient_checkpointing != "auto":
-        return _plan(shape, config, room, chunk, header)
-    without = _plan(shape, _checkpointing(config, "off"), room, chunk, header)
+        return _plan(shape, config, device_memory, chunk, header)
+    without = _plan(shape, _checkpointing(config, "off"), device_memory, chunk, header)
     # What is tight without is better off with it: a plan may be wrong by as much.
     if without.fits and not without.is_tight:
         return without
-    return _plan(shape, _checkpointing(config, "on"), room, chunk, header)
+    return _plan(shape, _checkpointing(config, "on"), device_memory, chunk, header)
 
 
-def settle(
+def plan_or_refuse(
     shape: Shape,
     config: Config,
-    room: Room,
+    device_memory: DeviceMemory,
     *,
     header: int,
     chunk: int | None = None,
@@ -92,7 +94,7 @@ def settle(
 
     `hint` says what would help where the settings are not to be changed any more.
     """
-    made = plan(shape, config, room, header=header, chunk=chunk)
+    made = plan(shape, config, device_memory, header=header, chunk=chunk)
     if made.fits:
         return made
     worst = max(PHASES, key=made.phase)
@@ -100,9 +102,9 @@ def settle(
     most = ", ".join(f"{name} {gigabytes(size)}" for size, name in parts[:3])
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
-        f"{gigabytes(made.available)} are there on {room.device}"
+        f"{gigabytes(made.available)} are there on {device_memory.device}"
         + "".join(f"; {note}" for note in made.notes),
-        hint or advice(shape, config, room, header=header, chunk=chunk),
+        hint or advice(shape, config, device_memory, header=header, chunk=chunk),
     )
 
 
@@ -111,7 +113,9 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def advice(shape: Shape, config: Config, room: Room, *, header: int, chunk: int | None = None) -> str:
+def advice(
+    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+) -> str:
     """The fewest changes of the settings with which it would fit, as flags."""
     half = max(8, config.decode.chunk_tokens // 2)
     context = min(config.decode.context_tokens, 2 * half)
@@ -135,7 +139,7 @@ def advice(shape: Shape, config: Config, room: Room, *, header: int, chunk: int 
             ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
             longest = None if chunk is None else int(chunk * ratio)
             useful = all(change(config) != config for _, change in some)
-            if useful and plan(shape, changed, room, header=header, chunk=longest).fits:
+            if useful and plan(shape, changed, device_memory, header=header, chunk=longest).fits:
                 return " ".join(name for name, _ in some)
     return "use a smaller --model (templora models list), or close other programs"
 
@@ -144,18 +148,18 @@ def _checkpointing(config: Config, how: str) -> Config:
     return replace(config, train=replace(config.train, gradient_checkpointing=how))
 
 
-def _plan(shape: Shape, config: Config, room: Room, chunk: int, header: int) -> Plan:
-    quantize = held_as(shape.comes, config.model.quantize, room.device, config.model.name)
-    able = able_backends(shape.config, room.device, quantize)
+def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, chunk: int, header: int) -> Plan:
+    quantize = held_as(shape.comes, config.model.quantize, device_memory.device, config.model.name)
+    able = able_backends(shape.config, device_memory.device, quantize)
     # Another is asked for where that is "auto", or one that loading will refuse.
     backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
-    parts = parts_of(Book(shape, config, room, chunk, header, quantize), backend)
-    return Plan(config, quantize, backend.name, room, parts, _notes(shape, quantize, room))
+    parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize), backend)
+    return Plan(config, quantize, backend.name, device_memory, parts, _notes(shape, quantize, device_memory))
 
 
-def _notes(shape: Shape, quantize: str, room: Room) -> tuple[str, ...]:
+def _notes(shape: Shape, quantize: str, device_memory: DeviceMemory) -> tuple[str, ...]:
     """Why a model takes more than a user would think."""
-    stay = f"in {8 * room.bytes_each} bits"
+    stay = f"in {8 * device_memory.bytes_each} bits"
     if quantize == "none":
         if shape.comes is None:
             return ()

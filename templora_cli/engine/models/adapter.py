@@ -14,7 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from templora_cli.config import TrainConfig
-from templora_cli.engine.training.lean import make_lean
+from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.errors import TemploraError
 
 ADAPTER = "default"
@@ -102,7 +102,7 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
         torch.manual_seed(seed)
         with _of_no_kind(module.config):
             model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    make_lean(model)
+    fuse_lora_layers(model)
     if train.gradient_checkpointing == "on":
         # Renamed in transformers 5.23; the old name goes in 6.
         enable = getattr(module, "activation_checkpointing_enable", None)

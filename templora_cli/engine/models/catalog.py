@@ -106,7 +106,7 @@ ALIASES: dict[str, Alias] = {alias.name: alias for alias in _ALL}
 
 
 @dataclass(frozen=True)
-class Model:
+class ListedModel:
     """A line of `templora models list`."""
 
     name: str
@@ -186,15 +186,15 @@ def resolve(name: str, report: Report, sources: Sources = SOURCES) -> Path:
     raise _unknown(name, sources)
 
 
-def listing(sources: Sources = SOURCES) -> list[Model]:
+def listing(sources: Sources = SOURCES) -> list[ListedModel]:
     """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache."""
     return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *_listed_hub(sources.hub)]
 
 
-def _listed_alias(alias: Alias) -> Model:
+def _listed_alias(alias: Alias) -> ListedModel:
     folder = models_dir() / alias.name
     there = is_model(folder)
-    return Model(
+    return ListedModel(
         alias.name,
         alias.title,
         alias.kind,
@@ -206,11 +206,11 @@ def _listed_alias(alias: Alias) -> Model:
     )
 
 
-def _listed_ggufs() -> list[Model]:
+def _listed_ggufs() -> list[ListedModel]:
     folders = [folder for folder in sorted(models_dir().glob("gguf-*")) if is_model(folder)]
     files = [str(read_record(folder).get("source", folder.name)) for folder in folders]
     return [
-        Model(file, Path(file).stem, "", "", "gguf", str(folder), size_of(folder), None)
+        ListedModel(file, Path(file).stem, "", "", "gguf", str(folder), size_of(folder), None)
         for file, folder in zip(files, folders, strict=True)
     ]
 
@@ -357,7 +357,7 @@ def _hub_error(name: str, error: Exception) -> TemploraError:
     )
 
 
-def _listed_hub(hub: Path | None) -> list[Model]:
+def _listed_hub(hub: Path | None) -> list[ListedModel]:
     from huggingface_hub import constants
 
     found = []
@@ -365,5 +365,5 @@ def _listed_hub(hub: Path | None) -> list[Model]:
         name = cached.name[len("models--") :].replace("--", "/")
         folder = _hub_folder(name, hub) if _is_hub_id(name) else None
         if folder is not None and is_model(folder):
-            found.append(Model(name, name, "", "", "hub", str(folder), size_of(folder), None))
+            found.append(ListedModel(name, name, "", "", "hub", str(folder), size_of(folder), None))
     return found

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.engine.determinism import compute_alike
+from templora_cli.engine.determinism import enable_determinism
 from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
@@ -80,10 +80,10 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
 
     Of a model that sees or hears too only the language part is loaded, where transformers has a class for it.
     The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes nothing at
-    first) on `adapted_layers`. `gradient_checkpointing = "auto"` is off here: `planner.settle` chooses it.
+    first) on `adapted_layers`. `gradient_checkpointing = "auto"` is off here: `planner.plan_or_refuse` chooses it.
 
     Raises TemploraError: a model that cannot be written with, no such device, an allocation that failed,
-    damaged files. What cannot fit is refused before, by `planner.settle`.
+    damaged files. What cannot fit is refused before, by `planner.plan_or_refuse`.
     """
     said = read_config(folder)
     require_support(said, config.name)
@@ -91,7 +91,7 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     quantize = held_as(format_of(said, config.name), config.quantize, device.type, config.name)
     with quiet_libraries(), readable_errors(folder):
         language = language_in(folder)
-        compute_alike(device, strictly=language.config.model_type in FAMILIES)
+        enable_determinism(device, strictly=language.config.model_type in FAMILIES)
         tokenizer = _tokenizer(folder)
         module = _base(folder, language, quantize, device)
         # It knows how many weights a byte of 4-bit ones holds.

@@ -33,7 +33,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Kept:
+class MeasurementCache:
     """What the blocks of a kind keep for their backward passes, beside what an adapter keeps."""
 
     layers: int
@@ -62,12 +62,12 @@ def cache_of(module: Any) -> Cache | None:
     return Cache(each, sum(few) - SHORT[0] * sum(each))
 
 
-def recurrent_kept(module: Any) -> Kept | None:
+def recurrent_kept(module: Any) -> MeasurementCache | None:
     """What the recurrent layers of an empty model keep; None where it has none, or none that can be run."""
     return _kept(module, lambda block: any(isinstance(part, nn.Conv1d) for part in block.children()))
 
 
-def experts_kept(module: Any) -> Kept | None:
+def experts_kept(module: Any) -> MeasurementCache | None:
     """What the experts of an empty model keep; None where it has none, or none that can be run."""
     return _kept(module, are_experts)
 
@@ -77,7 +77,7 @@ def are_experts(block: nn.Module) -> bool:
     return sum(weight.dim() == 3 for weight in block.parameters(recurse=False)) > 1
 
 
-def _kept(module: Any, wanted: Callable[[nn.Module], bool]) -> Kept | None:
+def _kept(module: Any, wanted: Callable[[nn.Module], bool]) -> MeasurementCache | None:
     blocks = [block for block in module.modules() if wanted(block)]
     if not blocks:
         return None
@@ -90,7 +90,7 @@ def _kept(module: Any, wanted: Callable[[nn.Module], bool]) -> Kept | None:
             return None
     gap = LONG[1] - LONG[0]
     numbers, exact = (max(0, b - a) // gap for a, b in zip(few, many, strict=True))
-    return Kept(len(blocks), numbers, exact)
+    return MeasurementCache(len(blocks), numbers, exact)
 
 
 def _saved(module: Any, block: nn.Module, tokens: int, *, use_cache: bool) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from templora_cli.engine.models.experts import can_be_packed
 from templora_cli.engine.models.loading import language_in, made_empty, readable_errors
 from templora_cli.engine.models.measured import (
     Cache,
-    Kept,
+    MeasurementCache,
     are_experts,
     cache_of,
     experts_kept,
@@ -27,7 +27,7 @@ from templora_cli.engine.models.prequantized import Format, format_of
 from templora_cli.engine.models.quantizing import quantized_layers
 from templora_cli.engine.models.support import read_config, require_support
 
-NOTHING = Kept(0, 0, 0)
+NOTHING = MeasurementCache(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Shape:
     model_type: str
     parameters: int
     """Tied ones once."""
-    vocabulary: int
-    hidden: int
-    intermediate: int
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
     """Width of the MLP."""
-    layers: int
-    heads: int
-    groups: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
     """Heads of keys and values."""
-    head_size: int
+    head_dim: int
     linears: tuple[tuple[int, int], ...]
     """(out, in) of every layer that gets an adapter: the linear ones but the output head."""
     quantized: tuple[tuple[int, int], ...]
@@ -58,9 +58,9 @@ class Shape:
     """How many tokens each layer sees; None for all of them."""
     cache: Cache
     """What it keeps of the tokens so far where transformers computes it."""
-    recurrent: Kept
+    recurrent: MeasurementCache
     """What its recurrent layers keep for their backward passes."""
-    experts: Kept
+    experts: MeasurementCache
     """What its experts do."""
     expert_weights: int
     """How many weights its experts have, among `parameters`."""
@@ -78,12 +78,12 @@ class Shape:
     @property
     def linears_each(self) -> int:
         """Linear layers in each layer."""
-        return round(len(self.linears) / self.layers)
+        return round(len(self.linears) / self.num_layers)
 
     @property
     def inputs(self) -> int:
         """Inputs of all linear layers of one layer."""
-        return sum(columns for _, columns in self.linears) // self.layers
+        return sum(columns for _, columns in self.linears) // self.num_layers
 
 
 def shape_of(folder: Path, name: str = "this model") -> Shape:
@@ -114,13 +114,13 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
     shape = Shape(
         model_type=config.model_type,
         parameters=module.num_parameters(),
-        vocabulary=text.vocab_size,
-        hidden=hidden,
-        intermediate=_widest(_said(text, "intermediate_size")) or 4 * hidden,
-        layers=layers,
-        heads=heads,
-        groups=groups,
-        head_size=head_size,
+        vocab_size=text.vocab_size,
+        hidden_size=hidden,
+        intermediate_size=_widest(_said(text, "intermediate_size")) or 4 * hidden,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=groups,
+        head_dim=head_size,
         linears=tuple(map(_size, adapted_layers(module).values())),
         quantized=tuple(map(_size, quantized_layers(module).values())),
         norms=norms // layers,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from templora_cli.config import LearningConfig
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import FLOAT, chunk_logits, kl_divergence
-from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.objective import Loss, StepMemory, StepSizes, Window
 
 
@@ -18,7 +18,7 @@ class Distill:
     copies = 4
     """Of the student's logits, which are there whole: as those of nll, and the divergence."""
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`.
 
         Where nothing has left the window yet the teacher has nothing to teach: an optimizer that scales its

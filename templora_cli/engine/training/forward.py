@@ -22,7 +22,7 @@ CACHES = ("past_key_values", "cache_params", "state")
 def logits_at(
     module: nn.Module,
     ids: Sequence[int],
-    places: Sequence[int],
+    positions: Sequence[int],
     *,
     cache: Any = None,
     use_cache: bool = False,
@@ -35,7 +35,7 @@ def logits_at(
     """
     base, device = _base(module), _device(module)
     takes = inspect.signature(base.forward).parameters
-    wanted = torch.tensor(list(places), device=device)
+    wanted = torch.tensor(list(positions), device=device)
     asked: dict[str, Any] = {"logits_to_keep": wanted} if "logits_to_keep" in takes else {}
     kept = next((name for name in CACHES if name in takes), None)
     if use_cache and kept is not None:
@@ -54,11 +54,11 @@ def logits_at(
     return out.logits[0] if "logits_to_keep" in takes else out.logits[0, wanted], cache if use_cache else None
 
 
-def hidden_at(module: nn.Module, ids: Sequence[int], places: Sequence[int]) -> Tensor:
+def hidden_at(module: nn.Module, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
     """The last hidden states [places, hidden] of those of `ids`, of a model that has a `frozen_head`."""
     device = _device(module)
     out = _base(module).model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
-    return out.last_hidden_state[0, torch.tensor(list(places), device=device)]  # type: ignore[no-any-return]
+    return out.last_hidden_state[0, torch.tensor(list(positions), device=device)]  # type: ignore[no-any-return]
 
 
 def frozen_head(module: nn.Module) -> nn.Linear | None:

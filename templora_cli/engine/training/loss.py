@@ -35,15 +35,15 @@ def chunk_nll(
     No more than `at_once` logits are there at once, where the model lets them be taken in slices.
     The prompt has no labels, as in the paper (section 3.2): it is context, not something to learn.
     """
-    ids, places, wanted = _counting(module, prompt, chunk, mask)
-    if not places:
+    ids, positions, targets = _loss_targets(module, prompt, chunk, mask)
+    if not positions:
         return torch.empty(0)
     head = frozen_head(module)
     if head is None:
-        return cross_entropy(logits_at(module, ids, places)[0].float(), wanted, reduction="none")
-    hidden = hidden_at(module, ids, places)
+        return cross_entropy(logits_at(module, ids, positions)[0].float(), targets, reduction="none")
+    hidden = hidden_at(module, ids, positions)
     rows = max(1, at_once // len(head.weight))
-    return _SlicedNll.apply(hidden, head.weight, head.bias, wanted, rows)  # type: ignore[no-any-return, no-untyped-call]
+    return _SlicedNll.apply(hidden, head.weight, head.bias, targets, rows)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def token_nll(logits: Tensor, token: int) -> Tensor:
@@ -56,8 +56,8 @@ def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int],
 
     The prompt must hold at least one token.
     """
-    ids, places, _ = _counting(module, prompt, chunk, mask)
-    return logits_at(module, ids, places)[0].float()
+    ids, positions, _ = _loss_targets(module, prompt, chunk, mask)
+    return logits_at(module, ids, positions)[0].float()
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ def logits_bytes(counting: int, vocabulary: int, copies: int, *, sliced: bool) -
     return copies * counting * vocabulary * FLOAT
 
 
-def _counting(
+def _loss_targets(
     module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask
 ) -> tuple[list[int], list[int], Tensor]:
     """What the model has to read, the places in it that predict what counts, and the tokens that do."""
     counting = [i for i in range(len(chunk)) if not mask or mask[i]]
     read = [*prompt, *chunk[: counting[-1] if counting else 0]]
-    wanted = torch.tensor([chunk[i] for i in counting], device=next(module.parameters()).device)
-    return read, [len(prompt) - 1 + i for i in counting], wanted
+    targets = torch.tensor([chunk[i] for i in counting], device=next(module.parameters()).device)
+    return read, [len(prompt) - 1 + i for i in counting], targets
 
 
 class _SlicedNll(torch.autograd.Function):
@@ -94,11 +94,11 @@ class _SlicedNll(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor, rows: int
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int
     ) -> Tensor:
         nlls: list[Tensor] = []
         gradients: list[Tensor] = []
-        for some, tokens in zip(torch.split(hidden, rows), torch.split(wanted, rows), strict=True):
+        for some, tokens in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
             logits = nn.functional.linear(some, weight, bias).float()
             normaliser = logits.logsumexp(-1, keepdim=True)
             nlls.append((normaliser - logits.gather(1, tokens[:, None]))[:, 0])

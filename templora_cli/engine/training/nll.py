@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from templora_cli.config import LearningConfig
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll, logits_bytes
-from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.objective import Loss, StepMemory, StepSizes, Window
 
 
@@ -14,7 +14,7 @@ class NegativeLogLikelihood:
     copies = 3
     """Of the logits, where they are not taken in slices: their log-softmax, and the gradients of both."""
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         """See `Objective.loss`."""
         prompt, tokens, mask = window.header + window.context, window.tokens, window.loss_mask
         return lambda: chunk_nll(model.module, prompt, tokens, mask).mean()

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from templora_cli.config import LearningConfig
-from templora_cli.engine.training.model import Model
+from templora_cli.engine.training.adapted_model import AdaptedModel
 
 Loss = Callable[[], Tensor]
 """The loss of a step, mean over the tokens that count, in nats; called once for each pass."""
@@ -62,7 +62,7 @@ class StepMemory(NamedTuple):
 class Objective(Protocol):
     """How (context -> tokens) is learnt."""
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss | None:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
         """The loss of a step over `window`; None where there is nothing to learn from it."""
 
     def reads(self, learning: LearningConfig) -> int:

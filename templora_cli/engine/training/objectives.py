@@ -7,4 +7,4 @@ from templora_cli.engine.training.nll import NegativeLogLikelihood
 from templora_cli.engine.training.objective import Objective
 
 OBJECTIVES: dict[str, Objective] = {"nll": NegativeLogLikelihood(), "distill": Distill()}
-"""By their names in `[given]` and `[own]`."""
+"""By their names in `[human]` and `[generated]`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.documents.base import MAX_TEXT_BYTES
+from templora_cli.documents.document import MAX_TEXT_BYTES
 from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.epub_package import resolved
 from templora_cli.errors import TemploraError

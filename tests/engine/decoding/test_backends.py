@@ -13,8 +13,8 @@ from transformers import GPT2Config, LlamaConfig
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
 from templora_cli.engine.decoding.backends import BACKENDS, backend_row, choose_backend
-from templora_cli.engine.decoding.cpu.backend import Int8Backend
-from templora_cli.engine.decoding.cuda.backend import GraphBackend
+from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
+from templora_cli.engine.decoding.cuda.graph_backend import GraphBackend
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.runtime import LIBRARIES, runtime
 from templora_cli.engine.models import loading

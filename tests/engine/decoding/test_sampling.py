@@ -27,8 +27,8 @@ from transformers.generation.logits_process import (
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.processors import PROCESSORS
-from templora_cli.engine.decoding.processors.base import Cut, ScoreProcessor
 from templora_cli.engine.decoding.processors.candidates import ONE, Candidates, DeviceCandidates
+from templora_cli.engine.decoding.processors.processor import Cut, ScoreProcessor
 from templora_cli.engine.decoding.sampling import (
     DeviceSampler,
     HostSampler,

@@ -53,7 +53,7 @@ import hashlib
 import torch
 from tests.engine.decoding.cpu.test_decoder import IDS, adapted
 from templora_cli.engine.kernels import numba_kernels
-from templora_cli.engine.decoding.cpu.decoder import Decoder
+from templora_cli.engine.decoding.cpu.int8_decoder import Decoder
 from templora_cli.engine.decoding.cpu.quantize import rounded
 torch.set_num_threads(1)
 decoder = Decoder(adapted("llama"), rounded)
@@ -73,7 +73,7 @@ def told_by_a_new_process(cache: Path | None = None) -> list[str]:
 
 def test_a_process_that_decodes_never_compiles() -> None:
     assert told_by_a_new_process()[0] == "0"
-    assert numba_kernels.is_kept(), "another process did, for the types that are decoded with"
+    assert numba_kernels.is_cached(), "another process did, for the types that are decoded with"
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_what_another_process_compiled_is_not_compiled_again() -> None:
     kernel, values = numba_cache.kernel(triple), np.ones(2, np.float32)
     signature = (numba.typeof(values),)
     numba_cache.compile_once(kernel, signature, never_called, run=lambda *_, **__: kernel(values))
-    assert numba_cache.is_kept(kernel, signature)
+    assert numba_cache.is_cached(kernel, signature)
     numba_cache.compile_once(kernel, signature, never_called, run=lambda *_, **__: never_called())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.engine.memory.machine import CUDA_CONTEXT, imagined, room_on
+from templora_cli.engine.memory.machine import CUDA_CONTEXT, imagined_device_memory, measure_device_memory
 
 
 @pytest.fixture
@@ -19,21 +19,24 @@ def container(tmp_path: Path) -> Path:
 
 
 def test_a_container_has_what_its_limit_leaves(container: Path) -> None:
-    here = room_on("cpu", container)
+    here = measure_device_memory("cpu", container)
     assert (here.device, here.dtype, here.free, here.total) == ("cpu", "float32", 4500, 8000)
     assert here.held > 10**8 and here.libraries > 10**8
     (container / "memory.current").write_text("9999\n")
-    assert room_on("cpu", container).free == 0
+    assert measure_device_memory("cpu", container).free == 0
 
 
 def test_without_a_limit_there_is_what_the_machine_has(container: Path, tmp_path: Path) -> None:
     (container / "memory.max").write_text("max\n")
-    unlimited, no_container = room_on("cpu", container), room_on("cpu", tmp_path / "none")
+    unlimited, no_container = (
+        measure_device_memory("cpu", container),
+        measure_device_memory("cpu", tmp_path / "none"),
+    )
     assert unlimited.total == no_container.total > 10**9
     assert unlimited.free > 10**6 and no_container.free > 10**6
 
 
 def test_an_imagined_machine_is_idle() -> None:
-    gpu, cpu = imagined("cuda", 8 * 10**9), imagined("cpu", 8 * 10**9)
+    gpu, cpu = imagined_device_memory("cuda", 8 * 10**9), imagined_device_memory("cpu", 8 * 10**9)
     assert gpu.free == 8 * 10**9 - CUDA_CONTEXT and gpu.bytes_each == 2
     assert cpu.free + cpu.held == 8 * 10**9 and cpu.bytes_each == 4

@@ -13,27 +13,34 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from templora_cli.config import Config, DecodeConfig, LearningConfig, ModelConfig, OwnConfig, TrainConfig
-from templora_cli.engine.decoding.base import BLOCK
-from templora_cli.engine.decoding.cpu.backend import Int8Backend
+from templora_cli.config import (
+    Config,
+    DecodeConfig,
+    GeneratedConfig,
+    LearningConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
+from templora_cli.engine.decoding.protocols import BLOCK
 from templora_cli.engine.memory import planner
-from templora_cli.engine.memory.machine import Room
-from templora_cli.engine.memory.parts import PHASES, Book, layer_bytes
-from templora_cli.engine.memory.planner import MARGIN, Plan, advice, settle
+from templora_cli.engine.memory.machine import DeviceMemory
+from templora_cli.engine.memory.parts import PHASES, Workload, layer_bytes
+from templora_cli.engine.memory.planner import MARGIN, Plan, advice, plan_or_refuse
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.shape import Shape, shape_of
-from templora_cli.engine.training.lean import make_lean
+from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
 from tests.engine.decoding.cpu.test_decoder import CONFIGS
 
-CPU = Room("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
-GPU = Room("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
+CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
+GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 HEADER = 128
 
 
-def plan(shape: Shape, config: Config, room: Room, *, header: int = HEADER) -> Plan:
-    return planner.plan(shape, config, room, header=header)
+def plan(shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int = HEADER) -> Plan:
+    return planner.plan(shape, config, device_memory, header=header)
 
 
 def lora(rank: int, dropout: float = 0.0) -> LoraConfig:
@@ -58,7 +65,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Shape:
 
 def whole(**tables: Any) -> Config:
     """Settings with which own text is learnt as in the paper, the whole chunk after the whole window."""
-    return Config(own=OwnConfig(context_tokens=2048, window_tokens=0), **tables)
+    return Config(generated=GeneratedConfig(context_tokens=2048, window_tokens=0), **tables)
 
 
 def asked(**train: Any) -> Config:
@@ -95,7 +102,7 @@ def test_the_shape_of_a_family_is_that_of_the_model(name: str, tmp_path: Path) -
 def test_an_architecture_of_other_names(tmp_path: Path) -> None:
     GPT2Config(vocab_size=96, n_embd=32, n_layer=3, n_head=4).save_pretrained(tmp_path)
     found = shape_of(tmp_path)
-    assert (found.hidden, found.layers, found.heads, found.intermediate) == (32, 3, 4, 128)
+    assert (found.hidden_size, found.num_layers, found.num_heads, found.intermediate_size) == (32, 3, 4, 128)
     assert found.linears_each == 4
     assert plan(found, whole(), CPU).backend == "eager"
 
@@ -157,7 +164,7 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     config.save_pretrained(tmp_path)
     train = TrainConfig(rank=8, alpha=8, dropout=dropout, gradient_checkpointing="off")
     model = get_peft_model(AutoModelForCausalLM.from_config(config), lora(8, dropout))
-    make_lean(model)
+    fuse_lora_layers(model)
     model.train()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
@@ -172,10 +179,10 @@ def test_what_is_kept_for_the_backward_pass(name: str, dropout: float, tmp_path:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = chunk_nll(model, [1], [2] * tokens).mean()
     logits = tokens * config.vocab_size * 4
-    own = OwnConfig(context_tokens=0, window_tokens=0)
+    own = GeneratedConfig(context_tokens=0, window_tokens=0)
     decode = DecodeConfig(chunk_tokens=tokens, context_tokens=0)
-    asked_for = Config(decode=decode, train=train, own=own)
-    book = Book(shape_of(tmp_path), asked_for, CPU, chunk=tokens, header=0, quantize="none")
+    asked_for = Config(decode=decode, train=train, generated=own)
+    book = Workload(shape_of(tmp_path), asked_for, CPU, chunk=tokens, header=0, quantize="none")
     assert sum(kept.values()) - logits == pytest.approx(3 * layer_bytes(book, tokens), rel=0.05)
     loss.backward()
 
@@ -193,7 +200,7 @@ def test_a_longer_header_takes_more(seven: Shape) -> None:
     for phase in PHASES[1:]:
         assert longer.phase(phase) > made.phase(phase)
     with pytest.raises(TemploraError, match="not enough memory"):
-        settle(seven, whole(), room_of(made.peak), header=HEADER + 1000)
+        plan_or_refuse(seven, whole(), room_of(made.peak), header=HEADER + 1000)
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
@@ -201,7 +208,8 @@ GROWING: dict[str, Callable[[int], Config]] = {
     "context": lambda n: whole(decode=DecodeConfig(context_tokens=512 * n)),
     "rank": lambda n: asked(rank=8 * n),
     "teacher": lambda n: Config(
-        own=OwnConfig(objective="distill", teacher_context_tokens=2**20 * n), given=LearningConfig(epochs=1)
+        generated=GeneratedConfig(objective="distill", teacher_context_tokens=2**20 * n),
+        human=LearningConfig(epochs=1),
     ),
 }
 
@@ -211,8 +219,8 @@ GROWING: dict[str, Callable[[int], Config]] = {
 def test_more_takes_more(what: str, checkpointing: str, seven: Shape) -> None:
     configs = [GROWING[what](n) for n in (1, 2, 4)]
     checkpointed = [replace(c, train=replace(c.train, gradient_checkpointing=checkpointing)) for c in configs]
-    for room in (CPU, GPU):
-        peaks = [plan(seven, config, room).peak for config in checkpointed]
+    for device_memory in (CPU, GPU):
+        peaks = [plan(seven, config, device_memory).peak for config in checkpointed]
         assert peaks[0] < peaks[1] < peaks[2]
 
 
@@ -240,7 +248,9 @@ def test_only_layers_that_are_not_lean_hold_the_adapters_part_apart(seven: Shape
 def test_the_longer_of_both_recipes_counts(seven: Shape) -> None:
     short = LearningConfig(context_tokens=0, window_tokens=64)
     long = LearningConfig(context_tokens=2048, window_tokens=0)
-    both = [Config(given=g, own=o) for g, o in ((short, long), (long, short), (long, long), (short, short))]  # type: ignore[arg-type]
+    both = [
+        Config(human=g, generated=o) for g, o in ((short, long), (long, short), (long, long), (short, short))
+    ]  # type: ignore[arg-type]
     peaks = [plan(seven, config, GPU).phase("train") for config in both]
     assert peaks[0] == peaks[1] == peaks[2] > peaks[3]
 
@@ -264,14 +274,18 @@ def test_a_graph_keeps_as_many_places_in_each_layer(tmp_path: Path) -> None:
 def test_a_backend_that_loading_will_refuse_is_not_planned_with(tmp_path: Path) -> None:
     CONFIGS["llama"]().save_pretrained(tmp_path)
     found = shape_of(tmp_path)
-    for wanted, room, planned in (("graph", CPU, "int8"), ("int8", GPU, "graph"), ("eager", GPU, "eager")):
-        assert plan(found, whole(decode=DecodeConfig(backend=wanted)), room).backend == planned
+    for wanted, device_memory, planned in (
+        ("graph", CPU, "int8"),
+        ("int8", GPU, "graph"),
+        ("eager", GPU, "eager"),
+    ):
+        assert plan(found, whole(decode=DecodeConfig(backend=wanted)), device_memory).backend == planned
 
 
 # --- what is chosen, and what is refused -------------------------------------------------------------
 
 
-def room_of(free: float) -> Room:
+def room_of(free: float) -> DeviceMemory:
     return replace(GPU, free=int(free))
 
 
@@ -292,13 +306,13 @@ def test_checkpointing_only_where_the_memory_demands_it(seven: Shape) -> None:
 def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shape) -> None:
     peak = plan(seven, whole(), room_of(0)).peak
     with pytest.raises(TemploraError) as caught:
-        settle(seven, whole(), room_of(peak - 1), header=HEADER)
+        plan_or_refuse(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
         f"not enough memory: to decode takes {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
     )
     assert caught.value.hint == "--set chunk_tokens=512 --set decode.context_tokens=1024"
-    assert settle(seven, whole(), room_of(peak), header=HEADER).peak == peak
+    assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak
 
 
 @pytest.mark.parametrize(

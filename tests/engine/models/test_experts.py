@@ -10,8 +10,8 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch import Tensor, nn
 
 from templora_cli.config import Config, ModelConfig, TrainConfig
-from templora_cli.engine.memory.machine import Room
-from templora_cli.engine.memory.planner import plan, settle
+from templora_cli.engine.memory.machine import DeviceMemory
+from templora_cli.engine.memory.planner import plan, plan_or_refuse
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.experts import Packed, packed_weights
 from templora_cli.engine.models.loading import LanguageModel
@@ -23,7 +23,7 @@ from tests.engine.models.tiny_kinds import KINDS, save_tiny
 MIXTURES = ["qwen3_moe", "qwen2_moe", "gpt_oss", "jamba"]
 TRAIN = TrainConfig(rank=4, alpha=4)
 NF4 = ModelConfig(device="cpu", quantize="nf4")
-GPU = Room("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
+GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 
 
 def test_each_expert_is_packed_by_itself() -> None:
@@ -75,7 +75,7 @@ def test_the_plan_counts_them_as_they_are_held(kind: str, quantize: str, tmp_pat
     held = sum(p.nbytes for p in module.parameters()) + sum(
         tensor.nbytes for part in packed for tensor in (part.weights, part.scales, part.seconds)
     )
-    cpu = Room("cpu", "float32", 10**9, 10**9)
+    cpu = DeviceMemory("cpu", "float32", 10**9, 10**9)
     planned = plan(shape_of(tmp_path), Config(model=config), cpu, header=0).parts["base"]["load"]
     assert held <= planned < 1.1 * held
 
@@ -88,9 +88,9 @@ def test_why_a_mixture_is_large_is_said(tmp_path: Path) -> None:
     )
     assert few.notes == ()
     assert many.notes == ("its experts, 0.0 of 0.0 billion weights, stay in 16 bits with int8",)
-    small = Room("cuda", "bfloat16", 10**6, 10**6)
+    small = DeviceMemory("cuda", "bfloat16", 10**6, 10**6)
     with pytest.raises(TemploraError, match=r"; its experts, .* stay in 16 bits with int8$"):
-        settle(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
+        plan_or_refuse(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
     save_tiny(tmp_path / "llama", KINDS["llama4_text"]())
     (note,) = plan(shape_of(tmp_path / "llama"), Config(), GPU, header=0).notes
     assert note.endswith("stay in 16 bits with nf4, as transformers computes them in llama4_text")

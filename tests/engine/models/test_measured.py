@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from templora_cli.config import Config, DecodeConfig
-from templora_cli.engine.memory.machine import Room
+from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
 from templora_cli.engine.models.measured import are_experts, cache_of, experts_kept, recurrent_kept
 from templora_cli.engine.models.shape import shape_of
 from templora_cli.engine.training.forward import logits_at
 from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
-CPU = Room("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
+CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
 
 
 def tensors_of(cache: Any) -> list[Tensor]:
@@ -87,7 +87,7 @@ def test_what_blocks_keep_is_that_of_the_model(kind: str, tmp_path: Path) -> Non
     module = save_tiny(tmp_path, KINDS[kind]()).to(torch.bfloat16)
     shape = shape_of(tmp_path)
     found = shape.experts if kind in ("qwen3_moe", "gpt_oss") else shape.recurrent
-    assert found.layers == shape.layers
+    assert found.layers == shape.num_layers
     wanted = are_experts if found is shape.experts else lambda b: hasattr(b, "conv1d")
     block = next(part for part in module.modules() if wanted(part))
     few, many = (kept_by(module, block, tokens) for tokens in (256, 512))

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from templora_cli.config import Config, ModelConfig, TrainConfig
-from templora_cli.engine.memory.machine import Room
+from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.prequantized import format_of, held_as, original_of, shown
@@ -26,7 +26,7 @@ from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
 TRAIN = TrainConfig(rank=4, alpha=4)
-GPU = Room("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
+GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 
 

@@ -30,7 +30,7 @@ def disturbed(loop: Loop) -> None:
 
 
 def test_distilling_brings_the_adapter_towards_the_base_that_sees_more(tiny_model: Path) -> None:
-    config = replace(CONFIG, own=DISTILL, train=replace(CONFIG.train, dropout=0.0))
+    config = replace(CONFIG, generated=DISTILL, train=replace(CONFIG.train, dropout=0.0))
     loop = Loop(tiny_model, 36, config=config)
     loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "yz0123456789")
     chunks = learnt(loop.run())
@@ -40,7 +40,7 @@ def test_distilling_brings_the_adapter_towards_the_base_that_sees_more(tiny_mode
 
 
 def test_the_target_of_distilling_does_not_move_with_the_adapter(tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 24, config=replace(CONFIG, own=DISTILL))
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, generated=DISTILL))
     with torch.no_grad():
         teacher = chunk_logits(loop.model.module, [1, 2, 3, 5, 6, 7, 8], WINDOW.tokens).log_softmax(-1)
         disturbed(loop)

@@ -12,7 +12,7 @@ from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS, OPTIMIZER
 
 def test_the_settings_name_the_rows() -> None:
     assert tuple(OPTIMIZERS) == config.OPTIMIZERS
-    assert OPTIMIZERS.keys() == config.MEASURED_RATE.keys() == config.PAPERS_RATE.keys()
+    assert OPTIMIZERS.keys() == config.MEASURED_LR.keys() == config.PAPER_LR.keys()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -6,8 +6,8 @@ A new one is a file here, a row in the list and a field of `DecodeConfig`.
 from __future__ import annotations
 
 from templora_cli.engine.decoding.processors.banned import Banned
-from templora_cli.engine.decoding.processors.base import Processor
 from templora_cli.engine.decoding.processors.min_p import MinP
+from templora_cli.engine.decoding.processors.processor import Processor
 from templora_cli.engine.decoding.processors.repetition_penalty import RepetitionPenalty
 from templora_cli.engine.decoding.processors.temperature import Temperature
 from templora_cli.engine.decoding.processors.top_k import TopK

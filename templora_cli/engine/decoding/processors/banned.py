@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from templora_cli.config import DecodeConfig
-from templora_cli.engine.decoding.processors.base import ScoreProcessor
+from templora_cli.engine.decoding.processors.processor import ScoreProcessor
 
 
 class Banned(ScoreProcessor):

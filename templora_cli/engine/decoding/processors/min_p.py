@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from templora_cli.engine.decoding.processors.base import Cut
 from templora_cli.engine.decoding.processors.candidates import Candidates
+from templora_cli.engine.decoding.processors.processor import Cut
 
 
 class MinP(Cut):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from templora_cli.config import DecodeConfig
-from templora_cli.engine.decoding.processors.base import ScoreProcessor
+from templora_cli.engine.decoding.processors.processor import ScoreProcessor
 
 
 class RepetitionPenalty(ScoreProcessor):

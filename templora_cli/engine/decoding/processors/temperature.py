@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from templora_cli.engine.decoding.processors.base import ScoreProcessor
+from templora_cli.engine.decoding.processors.processor import ScoreProcessor
 
 
 class Temperature(ScoreProcessor):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from templora_cli.engine.decoding.processors.base import Cut
 from templora_cli.engine.decoding.processors.candidates import Candidates
+from templora_cli.engine.decoding.processors.processor import Cut
 
-LEAST = 1e-30
+MIN_SHARE = 1e-30
 """A float32 below the probability of any likeliest token: that one stays."""
 
 
@@ -24,11 +24,11 @@ class TopP(Cut):
         shares, order = scores.softmax(-1).sort(descending=True, stable=True)
         before = shares.cumsum(-1) - shares
         before[0] = 0
-        return scores.index_fill(0, order[before >= max(self.config.top_p, LEAST)], -math.inf)
+        return scores.index_fill(0, order[before >= max(self.config.top_p, MIN_SHARE)], -math.inf)
 
     def cut(self, candidates: Candidates) -> None:
         """See `Cut.cut`."""
-        candidates.keep(candidates.before < max(self.config.top_p, LEAST))
+        candidates.keep(candidates.before < max(self.config.top_p, MIN_SHARE))
 
     def are_enough(self, tokens: int, held: float, nats: float) -> bool | None:
         """See `Cut.are_enough`."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
-from templora_cli.engine.decoding.base import BLOCK, Backend
 from templora_cli.engine.decoding.cached import CachedBackend
 from templora_cli.engine.decoding.choose import backend_for
-from templora_cli.engine.decoding.cpu.backend import Int8Backend
-from templora_cli.engine.decoding.cpu.decoder import Decoder
+from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
+from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
 from templora_cli.engine.decoding.cpu.quantize import rounded
 from templora_cli.engine.decoding.eager import EagerBackend
+from templora_cli.engine.decoding.protocols import BLOCK, Backend
 from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
@@ -94,7 +94,7 @@ def test_a_chunk_does_not_hang_on_those_before_it(model: LanguageModel) -> None:
     assert all(torch.equal(*pair) for pair in zip(fresh.logits, used.logits, strict=True))
 
 
-class Reading(Decoder):
+class Reading(Int8Decoder):
     """Tells how many tokens it reads at a time."""
 
     def logits_after(self, ids: Sequence[int]) -> Tensor:

@@ -26,9 +26,9 @@ from transformers import (
     Qwen3Config,
 )
 
-from templora_cli.engine.decoding.cpu.decoder import Decoder
+from templora_cli.engine.decoding.cpu.int8_decoder import Int8Decoder
 from templora_cli.engine.decoding.cpu.quantize import rounded
-from templora_cli.engine.kernels.families import can_be_captured, has_fast_decoder
+from templora_cli.engine.kernels.families import can_use_cuda_graph, has_fast_decoder
 from templora_cli.engine.kernels.numba_kernels import Matrix, product
 from templora_cli.engine.training.forward import logits_at
 
@@ -104,7 +104,7 @@ IDS = [(7 * place * place + place) % 96 for place in range(100)]
 def test_logits_are_those_of_transformers(name: str) -> None:
     """A prompt at once, then token by token, past the windows of the layers that slide."""
     module = adapted(name)
-    decoder = Decoder(module, as_it_is)
+    decoder = Int8Decoder(module, as_it_is)
     ours = [decoder.logits_after(IDS[:40])] + [decoder.logits_after([token]) for token in IDS[40:]]
     theirs = wanted(module, IDS, range(len(IDS) - 61, len(IDS)))
     torch.testing.assert_close(torch.stack(ours), theirs, rtol=0, atol=NEAR)
@@ -114,7 +114,7 @@ def test_logits_are_those_of_transformers(name: str) -> None:
 @torch.no_grad()
 def test_a_second_block_of_a_prompt_sees_the_first(name: str) -> None:
     module = adapted(name)
-    decoder = Decoder(module, as_it_is)
+    decoder = Int8Decoder(module, as_it_is)
     decoder.logits_after(IDS[:30])
     torch.testing.assert_close(
         decoder.logits_after(IDS[30:]), wanted(module, IDS, [len(IDS) - 1])[0], rtol=0, atol=NEAR
@@ -125,7 +125,7 @@ def test_threads_are_as_many_as_torch_has() -> None:
     script = (
         "import torch, numba; torch.set_num_threads(1)\n"
         "from tests.engine.decoding.cpu.test_decoder import adapted, as_it_is\n"
-        "from templora_cli.engine.decoding.cpu.decoder import Decoder\n"
+        "from templora_cli.engine.decoding.cpu.int8_decoder import Decoder\n"
         "decoder = Decoder(adapted('llama'), as_it_is); decoder.logits_after([5])\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
@@ -138,7 +138,7 @@ def test_threads_are_as_many_as_torch_has() -> None:
 @torch.no_grad()
 def test_buffers_grow_and_keep_what_they_hold() -> None:
     module = adapted("gemma3")
-    decoder = Decoder(module, as_it_is, block=64)
+    decoder = Int8Decoder(module, as_it_is, block=64)
     ids, before = IDS[:84], 61
     decoder.logits_after(ids[:before])
     ours = [decoder.logits_after([token]) for token in ids[before:]]
@@ -149,7 +149,7 @@ def test_buffers_grow_and_keep_what_they_hold() -> None:
 @torch.no_grad()
 def test_what_is_taken_back_does_not_count() -> None:
     """`length` may be set back: what stood there is written over."""
-    decoder = Decoder(adapted("llama"), as_it_is)
+    decoder = Int8Decoder(adapted("llama"), as_it_is)
     right = decoder.logits_after(IDS[:50])
     decoder.length = 20
     decoder.logits_after(IDS[60:80])
@@ -160,7 +160,7 @@ def test_what_is_taken_back_does_not_count() -> None:
 @torch.no_grad()
 def test_the_base_alone_is_packed_inside_disable_adapter() -> None:
     module: Any = adapted("llama")
-    decoder = Decoder(module, as_it_is)
+    decoder = Int8Decoder(module, as_it_is)
     with module.disable_adapter():
         ours = [decoder.logits_after([token]) for token in IDS[:5]][-1]
         torch.testing.assert_close(ours, wanted(module, IDS[:5], [4])[0], rtol=0, atol=NEAR)
@@ -181,7 +181,7 @@ def test_what_it_does_not_compute_is_left_to_transformers(config: PreTrainedConf
 
 def test_the_families_are_supported() -> None:
     for name, make in CONFIGS.items():
-        assert has_fast_decoder(make()) and can_be_captured(make()), name
+        assert has_fast_decoder(make()) and can_use_cuda_graph(make()), name
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

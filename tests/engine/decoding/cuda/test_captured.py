@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.decoding.choose import backend_for
-from templora_cli.engine.decoding.cuda.backend import GraphBackend
-from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
+from templora_cli.engine.decoding.cuda.cuda_graph import CudaGraphDecoder
+from templora_cli.engine.decoding.cuda.graph_backend import GraphBackend
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.kernels.families import can_be_captured
+from templora_cli.engine.kernels.families import can_use_cuda_graph
 from templora_cli.engine.models import loading
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.engine.training.forward import logits_at
@@ -30,9 +30,9 @@ def model(tiny_model: Path) -> LanguageModel:
     return loading.load(tiny_model, ModelConfig(), TrainConfig(rank=4, alpha=4), seed=0)
 
 
-def decoder_of(module: nn.Module) -> CapturedDecoder:
+def decoder_of(module: nn.Module) -> CudaGraphDecoder:
     """In blocks that the tests fill."""
-    return CapturedDecoder(module, fused=None, block=64)
+    return CudaGraphDecoder(module, fused=None, block=64)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -74,7 +74,7 @@ def test_a_token_that_asks_would_be_noticed() -> None:
     module = AutoModelForCausalLM.from_config(
         LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
     )
-    assert not can_be_captured(module.config)
+    assert not can_use_cuda_graph(module.config)
     decoder = decoder_of(module.eval())
     with torch.no_grad():
         decoder.logits_after(IDS[:40])

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 pytest.importorskip("triton")
 
-from templora_cli.engine.decoding.cuda.captured import CapturedDecoder
-from templora_cli.engine.decoding.cuda.fused import FusedToken, Projection, Sizes, can_be_fused
+from templora_cli.engine.decoding.cuda.cuda_graph import CudaGraphDecoder
+from templora_cli.engine.decoding.cuda.fused_token import FusedToken, LaunchSizes, Projection, can_be_fused
 from templora_cli.engine.kernels import triton_kernels
 from templora_cli.engine.kernels.nf4 import compiles_for, packed
 from templora_cli.engine.training.forward import logits_at
@@ -25,12 +25,12 @@ from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS, SHAPE, adapted
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tests/test_cuda.py runs them compiled")
 
 
-SMALL = Sizes(rows=16, words=4, warps=1, numbers=16, split=32, keys=16)
+SMALL = LaunchSizes(rows=16, words=4, warps=1, numbers=16, split=32, keys=16)
 """So that tiny models need several programs."""
 
 
-def decoder_of(module: nn.Module) -> CapturedDecoder:
-    return CapturedDecoder(module, fused=FusedToken(module, SMALL), block=32)
+def decoder_of(module: nn.Module) -> CudaGraphDecoder:
+    return CudaGraphDecoder(module, fused=FusedToken(module, SMALL), block=32)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -87,7 +87,7 @@ def test_the_adapter_is_live() -> None:
 @torch.no_grad()
 def test_without_the_adapter_the_base_answers(fused_token: bool) -> None:
     module = adapted("llama")
-    decoder = decoder_of(module) if fused_token else CapturedDecoder(module, fused=None, block=32)
+    decoder = decoder_of(module) if fused_token else CudaGraphDecoder(module, fused=None, block=32)
     for start, base in ((0, False), (30, True), (0, False)):
         ids, decoder.length = IDS[start : start + 22], 0
         with module.disable_adapter() if base else nullcontext():  # type: ignore[operator]

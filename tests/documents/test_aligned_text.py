@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.aligned import Pair, read_aligned
+from templora_cli.documents.aligned_text import AlignedPair, read_aligned
 from templora_cli.errors import TemploraError
 
 
@@ -33,15 +33,15 @@ def test_guofeng_has_runs_and_languages_of_its_own(tmp_path: Path) -> None:
     ]
     file = write(tmp_path / "a.train", items)
     text = read_aligned(file, run_pairs=9)
-    assert text.runs == ((Pair("灯", "lamp"), Pair("海", "sea")), (Pair("山", "hill"),))
+    assert text.runs == ((AlignedPair("灯", "lamp"), AlignedPair("海", "sea")), (AlignedPair("山", "hill"),))
     assert text.languages == ("zh", "en")
     back = read_aligned(file, run_pairs=9, languages=("en", "zh"))
-    assert back.runs[1] == (Pair("hill", "山"),) and back.languages == ("en", "zh")
+    assert back.runs[1] == (AlignedPair("hill", "山"),) and back.languages == ("en", "zh")
 
 
 def test_languages_that_are_no_keys_do_not_matter_where_the_sides_are_named(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", {"target": "b", "source": "a"})
-    assert read_aligned(file, run_pairs=1, languages=("de", "fr")).runs == ((Pair("a", "b"),),)
+    assert read_aligned(file, run_pairs=1, languages=("de", "fr")).runs == ((AlignedPair("a", "b"),),)
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

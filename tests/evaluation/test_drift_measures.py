@@ -14,7 +14,7 @@ import torch
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
+from templora_cli.evaluation.drift_measures import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.evaluation.plots import plot_drift
 
 
@@ -23,8 +23,10 @@ def chunk(index: int, tokens: list[int], text: str, nll: float = 2.0) -> dict[st
 
 
 def test_repetition_in_the_chunk_and_in_the_book() -> None:
-    once, again, loop = list(range(20)), list(range(20)), [1, 2, 3, 4] * 5
-    first, second, third = measures_of([chunk(0, once, "a"), chunk(1, again, "a"), chunk(2, loop, "a")], {})
+    get_or_compute, again, loop = list(range(20)), list(range(20)), [1, 2, 3, 4] * 5
+    first, second, third = measures_of(
+        [chunk(0, get_or_compute, "a"), chunk(1, again, "a"), chunk(2, loop, "a")], {}
+    )
     assert (first.repetition_in_chunk, first.repetition_in_book) == (0, 0)
     assert second.repetition_in_chunk == 0 and second.repetition_in_book == pytest.approx(17 / 20)
     assert third.repetition_in_chunk == pytest.approx(13 / 17)

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from templora_cli.documents.base import Document
+from templora_cli.documents.document import Document
 from templora_cli.documents.registry import parse_document
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.steps import StepDamaged, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
-from templora_cli.translation.glossary import Glossary, Term, consistency
+from templora_cli.translation.corrections import relapses
 from templora_cli.translation.languages import Language, language
 from templora_cli.translation.long_paragraphs import CutDocument
 from templora_cli.translation.report import Report, lines_of
-from templora_cli.translation.review import relapses
 from templora_cli.translation.task import best_of, corrections_in
+from templora_cli.translation.terminology import Glossary, Term, consistency
 
 ASKED = frozenset(
     ("path", "suffix", "encoding", "from", "to", "first", "end", "bilingual", "terms", "again")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-class Model(Protocol):
+class AdaptedModel(Protocol):
     """The base model with the temporary adapter on it."""
 
     module: nn.Module

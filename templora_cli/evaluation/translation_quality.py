@@ -19,17 +19,17 @@ from typing import Any
 import torch
 
 from templora_cli.config import DecodeConfig
-from templora_cli.documents.aligned import Pair
-from templora_cli.engine.decoding.base import Backend
+from templora_cli.documents.aligned_text import AlignedPair
+from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.decoding.sampling import sampler_for
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.engine.training.model import Model
 from templora_cli.errors import TemploraError
 from templora_cli.translation.languages import Language
-from templora_cli.translation.pairs import PairFormat, Tokens
+from templora_cli.translation.pair_format import PairFormat, Tokens
 
 SIDES = ("base", "adapter")
-FEWEST = 10
+MIN_PARAGRAPHS = 10
 
 GREEDY = DecodeConfig(temperature=0.0, repetition_penalty=1.0)
 
@@ -45,10 +45,10 @@ class TranslationProbe:
 
     def __init__(
         self,
-        model: Model,
+        model: AdaptedModel,
         backend: Backend,
         form: PairFormat,
-        runs: Sequence[Sequence[Pair]],
+        runs: Sequence[Sequence[AlignedPair]],
         *,
         context_pairs: int,
         from_output: bool,
@@ -93,23 +93,23 @@ class TranslationProbe:
             nlls.append(self._nll(prompt, pair))
             if self.translates:
                 outputs.append(self._translate(prompt, pair))
-            known.append(Pair(pair.source, outputs[-1]) if self.from_output else pair)
+            known.append(AlignedPair(pair.source, outputs[-1]) if self.from_output else pair)
         tokens = [len(self.form.target_tokens(pair.target)) for pair in run]
         return {"outputs": outputs, "nll": nlls, "tokens": tokens}
 
-    def _known(self, side: str, index: int, before: Mapping[int, Mapping[str, Any]]) -> list[Pair]:
+    def _known(self, side: str, index: int, before: Mapping[int, Mapping[str, Any]]) -> list[AlignedPair]:
         run = self.runs[index]
         return _as_pairs(run, before[index][side]["outputs"]) if self.from_output else list(run)
 
-    def _prompt(self, seen: Sequence[Pair], pair: Pair) -> Tokens:
+    def _prompt(self, seen: Sequence[AlignedPair], pair: AlignedPair) -> Tokens:
         context = self.form.pair_tokens(seen[max(0, len(seen) - self.context_pairs) :])
         return self.form.header + context + self.form.source_tokens(pair.source)
 
-    def _nll(self, prompt: Tokens, pair: Pair) -> float:
+    def _nll(self, prompt: Tokens, pair: AlignedPair) -> float:
         with torch.no_grad():
             return chunk_nll(self.model.module, prompt, self.form.target_tokens(pair.target)).sum().item()
 
-    def _translate(self, prompt: Tokens, pair: Pair) -> str:
+    def _translate(self, prompt: Tokens, pair: AlignedPair) -> str:
         # Twice the source: prose that is longer has lost its way.
         most = 2 * len(self.form.source_tokens(pair.source)) + 32
         sampler = sampler_for(GREEDY, torch.Generator(self.model.device), banned=())
@@ -121,8 +121,8 @@ class TranslationProbe:
         return self.form.target_text([token.id for token in said])
 
 
-def _as_pairs(run: Sequence[Pair], targets: Iterable[str]) -> list[Pair]:
-    return [Pair(pair.source, target) for pair, target in zip(run, targets, strict=True)]
+def _as_pairs(run: Sequence[AlignedPair], targets: Iterable[str]) -> list[AlignedPair]:
+    return [AlignedPair(pair.source, target) for pair, target in zip(run, targets, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Judged:
 
     depth: int
     """Tokens of the references before it."""
-    pair: Pair
+    pair: AlignedPair
     tokens: int
     """Of its reference."""
     nll: dict[str, float]
@@ -140,7 +140,7 @@ class Judged:
     """By side; empty where nothing was translated."""
 
 
-def judged(runs: Sequence[Sequence[Pair]], measured: Mapping[int, Mapping[str, Any]]) -> list[Judged]:
+def judged(runs: Sequence[Sequence[AlignedPair]], measured: Mapping[int, Mapping[str, Any]]) -> list[Judged]:
     """Every paragraph of the `measured` runs, in order."""
     all_of_it: list[Judged] = []
     depth = 0
@@ -164,7 +164,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Row:
+class QualityRow:
     """One side over one range of depth."""
 
     depth: str
@@ -177,12 +177,12 @@ class Row:
     chrf: Interval | None
     p: float | None
     """Of BLEU: how often chance alone makes a difference to the base as large (paired bootstrap). None for
-    the base, which is the first side, and for fewer than `FEWEST` paragraphs: too few for the bootstrap."""
+    the base, which is the first side, and for fewer than `MIN_PARAGRAPHS` paragraphs."""
 
 
 def table(
     paragraphs: Sequence[Judged], target: Language, *, step: int, bleu: bool = True, samples: int = 1000
-) -> list[Row]:
+) -> list[QualityRow]:
     """A row a side for every `step` tokens of depth, and for all of them.
 
     Raises TemploraError as `metrics_for` does.
@@ -191,13 +191,15 @@ def table(
     for one in paragraphs:
         groups.setdefault(one.depth // step, []).append(one)
     named = [(f"{n * step:,}-{(n + 1) * step:,}", group) for n, group in sorted(groups.items())]
-    rows: list[Row] = []
+    rows: list[QualityRow] = []
     for depth, group in [*named, ("all", list(paragraphs))]:
         rows += _rows(depth, group, target, bleu=bleu, samples=samples)
     return rows
 
 
-def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, samples: int) -> list[Row]:
+def _rows(
+    depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, samples: int
+) -> list[QualityRow]:
     from sacrebleu.significance import PairedTest
 
     sides = list(group[0].nll)
@@ -212,7 +214,7 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
         found: dict[str, Any] = {name: scores[name][place] for name in ("BLEU", "chrF2") if name in scores}
         intervals = {name: Interval(float(one.score), float(one.ci)) for name, one in found.items()}
         rows.append(
-            Row(
+            QualityRow(
                 depth,
                 side,
                 len(group),
@@ -227,7 +229,7 @@ def _rows(depth: str, group: Sequence[Judged], target: Language, *, bleu: bool, 
 
 
 def _p(group: Sequence[Judged], side: str, first: str, found: Mapping[str, Any]) -> float | None:
-    if "BLEU" not in found or len(group) < FEWEST:
+    if "BLEU" not in found or len(group) < MIN_PARAGRAPHS:
         return None
     # sacrebleu counts differences above the one seen, and of 0 there is none.
     same = all(one.outputs[side] == one.outputs[first] for one in group)

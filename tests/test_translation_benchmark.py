@@ -9,8 +9,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from benchmarks import translated
-from templora_cli.documents.aligned import Pair
+from benchmarks import translation
+from templora_cli.documents.aligned_text import AlignedPair
 
 PAPERS = [f"Paper number {n} lay on the table of the captain." for n in range(12)]
 
@@ -31,7 +31,7 @@ def test_what_any_way_had_corrected_is_left_out_of_all(tmp_path: Path) -> None:
     terms = tmp_path / "terms.csv"
     terms.write_text("source,target\n船长,captain\n", "utf-8")
     arguments = ["table", str(tmp_path), "--from", "zh", "--to", "en", "--terms", str(terms)]
-    done = CliRunner().invoke(translated.app, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(translation.app, arguments, catch_exceptions=False)
     rows = [line for line in done.stdout.splitlines() if line.startswith(("| all", "| off", "| corrected"))]
     off, corrected = (row.split(" | ") for row in rows[:2])
     assert off[2] == corrected[2] and "±" in off[2], "they differ in what was corrected only"
@@ -48,8 +48,8 @@ def test_a_person_corrects_each_so_many_th_paragraph(tmp_path: Path) -> None:
         else:
             said.extend(line for line in file.read_text("utf-8").splitlines() if line.startswith(">"))
 
-    book = [Pair("s", text) for text in PAPERS]
-    translated.correct("storm-1a2b", book, tmp_path / "review.txt", every=10, templora=templora)
+    book = [AlignedPair("s", text) for text in PAPERS]
+    translation.correct("storm-1a2b", book, tmp_path / "review.txt", every=10, templora=templora)
     wanted = [f"> t{n}" for n in range(12)]
     wanted[0], wanted[10] = f"> {PAPERS[0]}", f"> {PAPERS[10]}"
     assert said == wanted

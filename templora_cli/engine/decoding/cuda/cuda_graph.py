@@ -17,15 +17,15 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, StaticLayer
 
-from templora_cli.engine.decoding.base import BLOCK
-from templora_cli.engine.decoding.cuda.fused import FusedToken
+from templora_cli.engine.decoding.cuda.fused_token import FusedToken
+from templora_cli.engine.decoding.protocols import BLOCK
 from templora_cli.engine.training.forward import logits_at
 
 WARM_UP = 2
 """Tokens before the capture: libraries set themselves up in the first calls."""
 
 
-class CapturedDecoder:
+class CudaGraphDecoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
     def __init__(self, module: nn.Module, *, fused: FusedToken | None, block: int = BLOCK) -> None:

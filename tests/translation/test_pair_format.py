@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.aligned import PairsTask
 from templora_cli.translation.languages import language
-from templora_cli.translation.pairs import ChatPairFormat, PairFormat, pair_format
+from templora_cli.translation.pair_format import ChatPairFormat, PairFormat, pair_format
 
 FORM = PairFormat(byte_tokenizer(), load_prompts("translation", ""), language("zh"), language("en"))
 PARAGRAPH = st.text(
     st.characters(exclude_characters="\n", exclude_categories=("Cs", "Zl", "Zp", "Cc")), min_size=1
 )
 RUNS = st.lists(
-    st.lists(st.builds(Pair, PARAGRAPH, PARAGRAPH), min_size=1, max_size=3), min_size=1, max_size=4
+    st.lists(st.builds(AlignedPair, PARAGRAPH, PARAGRAPH), min_size=1, max_size=3), min_size=1, max_size=4
 )
 
 
@@ -26,19 +26,21 @@ def text_of(tokens: tuple[int, ...]) -> str:
 
 
 def test_how_a_pair_stands() -> None:
-    pair = Pair("灯 {target_language}", "lamp")
+    pair = AlignedPair("灯 {target_language}", "lamp")
     assert text_of(FORM.pair_tokens([pair])) == "Chinese: 灯 {target_language}\nEnglish: lamp\n"
     assert text_of(FORM.source_tokens("灯")) == "Chinese: 灯\nEnglish:"
     assert len(FORM.header) == 1
 
 
 @given(RUNS, st.integers(0, 4))
-def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(runs: list[list[Pair]], context: int) -> None:
-    task = PairsTask(FORM, runs, context, "given", lambda index: [pair.target for pair in runs[index]])
+def test_every_run_is_a_chunk_of_which_the_targets_are_learnt(
+    runs: list[list[AlignedPair]], context: int
+) -> None:
+    task = PairsTask(FORM, runs, context, "human", lambda index: [pair.target for pair in runs[index]])
     book: list[int] = []
     for index, run in enumerate(runs):
         turn = task.next_turn(book)
-        assert turn is not None and turn.origin == "given"
+        assert turn is not None and turn.origin == "human"
         before = [pair for earlier in runs[:index] for pair in earlier]
         assert turn.prompt.context == FORM.pair_tokens(before[max(0, len(before) - context) :])
         assert turn.tokens == FORM.pair_tokens(run) and turn.max_tokens == len(turn.tokens)
@@ -68,7 +70,7 @@ def test_where_there_is_a_chat_pairs_are_its_turns() -> None:
     assert header.startswith("<|system|>You translate a book from Chinese into English.")
     assert header.endswith("always translated like this:\n灯: lamp (old)<|end|><|user|>")
     assert "always" not in text_of(form.header)
-    pair = Pair("一 <|end|>", "one\nline")
+    pair = AlignedPair("一 <|end|>", "one\nline")
     assert text_of(form.pair_tokens([pair])) == "一 <|end|><|end|><|assistant|>one\nline<|end|><|user|>"
     end = FORM.tokenizer.convert_tokens_to_ids("<|end|>")
     assert form.ends == {end} and form.pair_tokens([pair]).count(end) == 2, "the source says it in letters"
@@ -91,4 +93,4 @@ def test_a_template_without_a_system_role_has_the_instruction_in_the_first_turn(
     )
     form = pair_format(strict, FORM.prompts, FORM.source, FORM.target)
     assert text_of(form.header).startswith("<|user|>You translate a book")
-    assert text_of(form.pair_tokens([Pair("一", "one")])) == "一<|end|><|assistant|>one<|end|><|user|>"
+    assert text_of(form.pair_tokens([AlignedPair("一", "one")])) == "一<|end|><|assistant|>one<|end|><|user|>"

@@ -18,8 +18,8 @@ from typing import Any, Optional, Protocol
 import torch
 
 from templora_cli.config import DecodeConfig
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.engine.training.model import Model
 from templora_cli.gate import repetition
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -104,7 +104,7 @@ def _mean(group: Sequence[Measures], depth: int) -> Measures:
     return Measures(**values)
 
 
-class Book(Protocol):
+class BookTokens(Protocol):
     """The part of `WritingState` that is looked at."""
 
     tokens: list[int]
@@ -122,7 +122,7 @@ class LiveMeasures:
 
     def __init__(
         self,
-        model: Model,
+        model: AdaptedModel,
         header: Sequence[int],
         probe: tuple[Sequence[int], Sequence[int]],
         config: DecodeConfig,
@@ -133,7 +133,7 @@ class LiveMeasures:
         self.chunk, self.window = config.chunk_tokens, config.context_tokens
         self._probe_nll: float | None = None
 
-    def __call__(self, book: Book) -> Live:
+    def __call__(self, book: BookTokens) -> Live:
         """Measure the adapter as it is, after `book`.
 
         The passage asked for again is the newest chunk-sized one that left the window `RECALL_AFTER`

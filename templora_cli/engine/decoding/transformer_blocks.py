@@ -21,7 +21,7 @@ class Norm:
         self.eps: float = norm.eps if gemma else norm.variance_epsilon
 
 
-class Block(Generic[Linears]):
+class TransformerBlock(Generic[Linears]):
     """Attention and MLP, each between norms, added to what came in."""
 
     def __init__(
@@ -63,7 +63,7 @@ def layers_of(model: Any) -> Iterator[tuple[Any, str, int | None]]:
         yield layer, kind, windows.get(kind)
 
 
-def angles_of(model: Any, kind: str, places: int) -> tuple[Tensor, Tensor]:
+def rotary_cos_sin(model: Any, kind: str, places: int) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary embedding of layers of that kind, [places, head_dim], float32."""
     rotary, device = model.model.rotary_emb, model.model.embed_tokens.weight.device
     by_kind = [kind] if "layer_type" in inspect.signature(rotary.forward).parameters else []

@@ -16,12 +16,12 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from templora_cli.engine.decoding.blocks import Block, Norm, angles_of, layers_of
+from templora_cli.engine.decoding.transformer_blocks import Norm, TransformerBlock, layers_of, rotary_cos_sin
 from templora_cli.engine.kernels.families import ACTIVATIONS, activation_of, has_fast_decoder
 from templora_cli.engine.kernels.nf4 import has_kernels, is_packed, packed
 
 
-class Sizes(NamedTuple):
+class LaunchSizes(NamedTuple):
     """How much programs of `triton_kernels` read at a time."""
 
     rows: int = 2
@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     """Of them at once."""
 
 
-SIZES = Sizes()
+LAUNCH_SIZES = LaunchSizes()
 
 
 def can_be_fused(module: nn.Module, compiles: Callable[[torch.device], bool] = has_kernels) -> bool:
@@ -55,7 +55,7 @@ def can_be_fused(module: nn.Module, compiles: Callable[[torch.device], bool] = h
     return not kind.nf4 or model.dtype.itemsize == 2  # its product takes numbers of 16 bits
 
 
-class Kind(NamedTuple):
+class WeightFormat(NamedTuple):
     """How a linear layer is held."""
 
     nf4: bool
@@ -89,17 +89,17 @@ def _base(linear: Any) -> Any:
     return linear.get_base_layer() if isinstance(linear, LoraLayer) else linear
 
 
-def _kind(linear: Any) -> Kind | None:
+def _kind(linear: Any) -> WeightFormat | None:
     """None where it is not known here."""
     base, adapted = _base(linear), isinstance(linear, LoraLayer)
     if adapted and list(linear.lora_A) != linear.active_adapters:
         return None
     if type(base) is nn.Linear:
-        return Kind(nf4=False, nested=False, adapted=adapted)
-    return Kind(nf4=True, nested=packed(base).nested, adapted=adapted) if is_packed(base) else None
+        return WeightFormat(nf4=False, nested=False, adapted=adapted)
+    return WeightFormat(nf4=True, nested=packed(base).nested, adapted=adapted) if is_packed(base) else None
 
 
-class Part(NamedTuple):
+class ProjectionPart(NamedTuple):
     """A linear layer as `triton_kernels.project` takes it. Where a flag says that it does not read one of
     these, the weight stands for it."""
 
@@ -113,17 +113,17 @@ class Part(NamedTuple):
     rows: int
 
 
-def _part(base: Any, b: Tensor | None) -> Part:
+def _part(base: Any, b: Tensor | None) -> ProjectionPart:
     weight = base.weight.data
     scales, second, offset = packed(base)[1:4] if is_packed(base) else (weight,) * 3
     bias = weight if base.bias is None else base.bias
-    return Part(weight, scales, second, offset, bias, weight if b is None else b, base.out_features)
+    return ProjectionPart(weight, scales, second, offset, bias, weight if b is None else b, base.out_features)
 
 
 class Projection:
     """Linear layers with their adapters that share an input, at most three."""
 
-    def __init__(self, modules: Sequence[Any], sizes: Sizes = SIZES) -> None:
+    def __init__(self, modules: Sequence[Any], sizes: LaunchSizes = LAUNCH_SIZES) -> None:
         self.sizes = sizes
         bases = [_base(module) for module in modules]
         one = bases[0]
@@ -205,7 +205,7 @@ class Projection:
 class FusedToken:
     """The logits after one token, by the weights of a model that `can_be_fused`."""
 
-    def __init__(self, module: nn.Module, sizes: Sizes = SIZES) -> None:
+    def __init__(self, module: nn.Module, sizes: LaunchSizes = LAUNCH_SIZES) -> None:
         model: Any = module.get_base_model() if isinstance(module, PeftModel) else module
         self.model, self.sizes = model, sizes
         layers = list(layers_of(model))
@@ -220,7 +220,7 @@ class FusedToken:
 
     def reserve(self, places: int) -> None:
         """Know the angles of so many places."""
-        self._angles = [angles_of(self.model, kind, places) for kind in self.kinds]
+        self._angles = [rotary_cos_sin(self.model, kind, places) for kind in self.kinds]
 
     def __call__(self, token: Tensor, place: Tensor, layers: Sequence[Any]) -> Tensor:
         """Logits [V] after `token` [1, 1], which stands at `place` [1].
@@ -234,10 +234,10 @@ class FusedToken:
         return self.model.lm_head(_normed(self.norm, x, self.sizes.numbers))  # type: ignore[no-any-return]
 
 
-class FusedBlock(Block[Projection]):
+class FusedBlock(TransformerBlock[Projection]):
     """A block as one token goes through it."""
 
-    def __init__(self, layer: Any, config: Any, kind: int, window: int | None, sizes: Sizes) -> None:
+    def __init__(self, layer: Any, config: Any, kind: int, window: int | None, sizes: LaunchSizes) -> None:
         super().__init__(layer, config, window, partial(Projection, sizes=sizes))
         self.sizes = sizes
         self.kind, self.activation = kind, ACTIVATIONS[activation_of(config)]
@@ -286,7 +286,7 @@ class FusedBlock(Block[Projection]):
         attend[(groups, splits)](
             *(queries, keys, values, place, window, self.scaling, sums, highest, totals, places, splits),
             SIZE=size,
-            SIZES=max(16, _power(size)),
+            LAUNCH_SIZES=max(16, _power(size)),
             HEADS=heads // groups,
             SHARING=max(16, _power(heads // groups)),
             SPLIT=split,
@@ -296,7 +296,7 @@ class FusedBlock(Block[Projection]):
         gather_heads[(heads,)](
             *(sums, highest, totals, place, window, attended, splits),
             SIZE=size,
-            SIZES=max(16, _power(size)),
+            LAUNCH_SIZES=max(16, _power(size)),
             SPLIT=split,
             PLANES=self.out.nf4,
         )

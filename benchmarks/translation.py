@@ -1,12 +1,12 @@
 """A novel translated by `templora translate` as people do it, judged by its published translation.
 
-    python -m benchmarks.translated run PAIRS.json --from zh --to en --model gemma3-270m --out FOLDER
-    python -m benchmarks.translated table FOLDER --from zh --to en --terms terms.csv
+    python -m benchmarks.translation run PAIRS.json --from zh --to en --model gemma3-270m --out FOLDER
+    python -m benchmarks.translation table FOLDER --from zh --to en --terms terms.csv
 
 In each way a person translates the first chunk: a base model goes on from examples, and has none. Then `off`
-does not learn, `own` learns what it translated itself, and with `corrected` the person comes back after every
-few chunks, corrects each tenth paragraph (to what was published), syncs and resumes. Each way ends as a JSON
-file in FOLDER; the table leaves out what was corrected in any of them.
+does not learn, `generated` learns what it translated itself, and with `corrected` the person comes back
+after every few chunks, corrects each tenth paragraph (to what was published), syncs and resumes.
+Each way ends as a JSON file in FOLDER; the table leaves out what was corrected in any of them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.command import TEMPLORA
-from templora_cli.documents.aligned import Pair, read_aligned
-from templora_cli.evaluation.translation import Judged
-from templora_cli.evaluation.translation import table as rows_of
-from templora_cli.translation.glossary import Glossary, consistency
+from templora_cli.documents.aligned_text import AlignedPair, read_aligned
+from templora_cli.evaluation.translation_quality import Judged
+from templora_cli.evaluation.translation_quality import table as rows_of
 from templora_cli.translation.glossary_file import read_glossary
 from templora_cli.translation.languages import language
+from templora_cli.translation.terminology import Glossary, consistency
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
-WAYS = ("off", "own", "corrected")
+WAYS = ("off", "generated", "corrected")
 EVERY = 10
 """Each so many-th paragraph is corrected."""
 
@@ -75,7 +75,7 @@ def run(
 
 
 def translate(
-    way: str, book: Sequence[Pair], asked: list[str], folder: Path, sync_every: int
+    way: str, book: Sequence[AlignedPair], asked: list[str], folder: Path, sync_every: int
 ) -> dict[str, Any]:
     """The book's paragraphs translated in one way, with a `TEMPLORA_HOME` of its own in `folder`."""
     folder.mkdir()
@@ -104,7 +104,7 @@ def translate(
     return {
         "counts": {state: report[state] for state in ("good", "retried", "corrected", "failed")},
         "checks": report["checks"],
-        "gated": [event["flaw"] for event in scored if event["flaw"]],
+        "gated": [event["rejection_reason"] for event in scored if event["rejection_reason"]],
         "gain": [event["nll_base"] - event["nll_adapter"] for event in learning],
         "lines": report["lines"],
         "references": [pair.target for pair in book],
@@ -134,7 +134,7 @@ def run_templora(arguments: Sequence[str]) -> None:
 
 def correct(
     session: str,
-    book: Sequence[Pair],
+    book: Sequence[AlignedPair],
     review: Path,
     every: int,
     templora: Callable[[Sequence[str]], None] = run_templora,
@@ -178,7 +178,7 @@ def table(
     judged = [
         Judged(
             number,
-            Pair(sources[number], first["references"][number]),
+            AlignedPair(sources[number], first["references"][number]),
             1,
             nothing,
             {way: targets[way][number] for way in results},

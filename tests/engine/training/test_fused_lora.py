@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from templora_cli.engine.training.lean import PlainNorm, drawn, make_lean
+from templora_cli.engine.training.fused_lora import PlainNorm, drawn, fuse_lora_layers
 from templora_cli.engine.training.loss import chunk_nll
 from tests.engine.decoding.cpu.test_decoder import CONFIGS, IDS
 
@@ -48,7 +48,7 @@ def test_what_is_learnt_stays(name: str, dropout: float) -> None:
         if dropout and hasattr(layer, "lora_dropout"):
             layer.lora_dropout["default"] = EachFourth()
     theirs, gradients = learnt(module)
-    make_lean(module, lambda x, dropout: fourths(x))
+    fuse_lora_layers(module, lambda x, dropout: fourths(x))
     ours, found = learnt(module)
     assert ours == pytest.approx(theirs, rel=1e-6)
     assert found.keys() == gradients.keys() and len(found) == 2 * 7 * 3
@@ -92,7 +92,7 @@ def test_without_dropout_nothing_is_drawn() -> None:
         raise RuntimeError("drawn")
 
     module = model("llama", 0.5)
-    make_lean(module, never)
+    fuse_lora_layers(module, never)
     learnt(module.eval())
     with pytest.raises(RuntimeError, match="drawn"):
         learnt(module.train())
@@ -100,7 +100,7 @@ def test_without_dropout_nothing_is_drawn() -> None:
 
 def test_dropout_takes_the_same_where_layers_are_computed_again() -> None:
     module = model("llama", 0.3)
-    make_lean(module)
+    fuse_lora_layers(module)
     theirs, gradients = learnt(module)
     module.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     ours, found = learnt(module)
@@ -111,7 +111,7 @@ def test_dropout_takes_the_same_where_layers_are_computed_again() -> None:
 
 def test_every_layer_with_an_adapter_is_lean() -> None:
     module = model("llama", 0.0)
-    make_lean(module)
+    fuse_lora_layers(module)
     _, gradients = learnt(module)
     for layer in module.modules():
         if hasattr(layer, "lora_A"):
@@ -124,7 +124,7 @@ def test_without_the_adapter_the_base_answers() -> None:
     module = model("llama", 0.0)
     with module.disable_adapter():  # type: ignore[operator]
         theirs = module(torch.tensor([IDS])).logits
-    make_lean(module)
+    fuse_lora_layers(module)
     with module.disable_adapter():  # type: ignore[operator]
         assert torch.equal(module(torch.tensor([IDS])).logits, theirs)
 
@@ -138,7 +138,7 @@ def test_a_norm() -> None:
 def test_a_model_that_is_dropped_goes_at_once() -> None:
     """Two in turns would not fit on a GPU: PEFT's own layers make no circle either."""
     module = model("llama", 0.0)
-    make_lean(module)
+    fuse_lora_layers(module)
     layer = weakref.ref(next(part for part in module.modules() if hasattr(part, "lora_A")))
     gc.disable()
     try:

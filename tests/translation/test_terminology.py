@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
-from templora_cli.translation.glossary import Glossary, Term, consistency, is_name, misspelling, used
 from templora_cli.translation.glossary_file import COLUMNS, read_glossary, write_glossary
-from templora_cli.translation.terms import Proposal
+from templora_cli.translation.term_proposals import Proposal
+from templora_cli.translation.terminology import Glossary, Term, consistency, is_name, misspelling, used
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:

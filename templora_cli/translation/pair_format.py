@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from templora_cli.chat import render_chat
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.prompt_files import PromptFile
 from templora_cli.text import decode
 from templora_cli.translation.languages import Language
@@ -51,7 +51,7 @@ class PairFormat:
     def header_with(self, terms: Sequence[Shown]) -> Tokens:
         """What stands before all pairs: the tokenizer's own beginning of a text, and `terms` as pairs."""
         beginning = tuple(self.tokenizer.encode("")[:1]) or self._ids("\n")
-        return beginning + self.pair_tokens([Pair(term.source, term.target) for term in terms])
+        return beginning + self.pair_tokens([AlignedPair(term.source, term.target) for term in terms])
 
     def source_tokens(self, source: str) -> Tokens:
         """What the model sees of a paragraph before it translates it."""
@@ -66,12 +66,12 @@ class PairFormat:
         """The translation in what the model went on with."""
         return _one_line(decode(self.tokenizer, tokens).split("\n", 1)[0])
 
-    def pair_tokens(self, pairs: Sequence[Pair]) -> Tokens:
+    def pair_tokens(self, pairs: Sequence[AlignedPair]) -> Tokens:
         """Whole pairs, below each other."""
         parts = [self.source_tokens(pair.source) + self.target_tokens(pair.target) for pair in pairs]
         return tuple(token for part in parts for token in part)
 
-    def lesson(self, pair: Pair) -> tuple[Tokens, Tokens, list[bool]]:
+    def training_example(self, pair: AlignedPair) -> tuple[Tokens, Tokens, list[bool]]:
         """The tokens of source and target, and which of the target's are learnt: to its end."""
         said = self.target_tokens(pair.target)
         return self.source_tokens(pair.source), said, [True] * len(said)
@@ -132,9 +132,9 @@ class ChatPairFormat(PairFormat):
         """See `PairFormat.target_tokens`."""
         return self._ids(target) + self._template_ids(self.after_target)
 
-    def lesson(self, pair: Pair) -> tuple[Tokens, Tokens, list[bool]]:
-        """See `PairFormat.lesson`; what begins the user's next turn is not learnt."""
-        shown, said, _ = super().lesson(pair)
+    def training_example(self, pair: AlignedPair) -> tuple[Tokens, Tokens, list[bool]]:
+        """See `PairFormat.training_example`; what begins the user's next turn is not learnt."""
+        shown, said, _ = super().training_example(pair)
         to_end = next(
             place for place in range(len(self._ids(pair.target)), len(said)) if said[place] in self.ends
         )

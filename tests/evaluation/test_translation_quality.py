@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from templora_cli.config import ModelConfig, TrainConfig
-from templora_cli.documents.aligned import Pair
+from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import loading
 from templora_cli.errors import TemploraError
-from templora_cli.evaluation.translation import Judged, TranslationProbe, judged, metrics_for, table
+from templora_cli.evaluation.translation_quality import Judged, TranslationProbe, judged, metrics_for, table
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.languages import language
-from templora_cli.translation.pairs import pair_format
+from templora_cli.translation.pair_format import pair_format
 
 ENGLISH = language("en")
 REFERENCE = "the keeper lit the lamp and went down the stairs again"
@@ -28,7 +28,7 @@ def paragraphs(count: int) -> list[Judged]:
     return [
         Judged(
             depth=10 * n,
-            pair=Pair("x", REFERENCE),
+            pair=AlignedPair("x", REFERENCE),
             tokens=10,
             nll={"base": 20.0, "adapter": 10.0},
             outputs={"base": "the keeper lit the lamp and went", "adapter": REFERENCE},
@@ -71,7 +71,7 @@ def test_no_difference_is_not_significant() -> None:
 
 
 def test_measured_runs_are_put_in_order() -> None:
-    runs = [[Pair("a", "b"), Pair("c", "d")], [Pair("e", "f")]]
+    runs = [[AlignedPair("a", "b"), AlignedPair("c", "d")], [AlignedPair("e", "f")]]
     sides = {"base": {"outputs": ["B", "D"], "nll": [1.0, 2.0], "tokens": [3, 4]}}
     more = {"base": {"outputs": ["F"], "nll": [5.0], "tokens": [6]}}
     found = judged(runs, {1: more, 0: sides})
@@ -103,7 +103,10 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("backend", ["eager", "auto"])
 def test_each_side_says_what_it_would_say_alone(backend: str, tiny_base_model: Path) -> None:
-    runs = [[Pair("the lamp", "die lampe")], [Pair("the sea", "das meer"), Pair("a storm", "ein sturm")]]
+    runs = [
+        [AlignedPair("the lamp", "die lampe")],
+        [AlignedPair("the sea", "das meer"), AlignedPair("a storm", "ein sturm")],
+    ]
 
     def probe(learn: bool) -> TranslationProbe:
         train = TrainConfig(rank=2, alpha=2, learn=learn)

@@ -19,8 +19,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
-from templora_cli.engine.decoding.base import BLOCK
-from templora_cli.engine.decoding.blocks import Block, Norm, angles_of, layers_of
+from templora_cli.engine.decoding.protocols import BLOCK
+from templora_cli.engine.decoding.transformer_blocks import Norm, TransformerBlock, layers_of, rotary_cos_sin
 from templora_cli.engine.kernels import numba_kernels
 from templora_cli.engine.kernels.families import ACTIVATIONS, activation_of
 
@@ -28,7 +28,7 @@ Pack = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A merged weight [out, in], float32, to what a token reads: the matrix, and a scale for each row [out]."""
 
 
-class Decoder:
+class Int8Decoder:
     """The model's logits, token after token; `length` tokens are behind it."""
 
     def __init__(self, module: nn.Module, pack: Pack, *, block: int = BLOCK) -> None:
@@ -58,7 +58,7 @@ class Decoder:
         self._packed = False
 
     def release(self) -> None:
-        """See `cached.Decoder.release`."""
+        """See `cached.Int8Decoder.release`."""
         one = self.layers[0]
         room = torch.empty(len(self.layers), one.groups, one.size, 0, dtype=torch.bfloat16)
         self._keys = self._values = room
@@ -93,7 +93,7 @@ class Decoder:
         return self.head(_normed(self.norm, x[-1:]))[0]
 
     def reserve(self, tokens: int) -> None:
-        """See `cached.Decoder.reserve`; what the first `length` have left is kept."""
+        """See `cached.Int8Decoder.reserve`; what the first `length` have left is kept."""
         if tokens <= self._keys.shape[-1]:
             return
         places = -(-tokens // self.block) * self.block
@@ -107,7 +107,7 @@ class Decoder:
 
     def _angles(self, kind: str, places: int) -> tuple[Tensor, Tensor]:
         """cos and sin of the rotary embedding [places, head_dim]; the first half of sin is negated."""
-        cos, sin = angles_of(self.model, kind, places)
+        cos, sin = rotary_cos_sin(self.model, kind, places)
         half = sin.shape[-1] // 2
         return cos, torch.cat((-sin[:, :half], sin[:, half:]), -1)
 
@@ -120,7 +120,7 @@ def _share_threads() -> None:
     torch.set_num_threads(threads)
 
 
-class Layer(Block["Linear"]):
+class Layer(TransformerBlock["Linear"]):
     """A block as a prompt goes through it."""
 
     def __init__(self, layer: Any, config: Any, kind: int, window: int | None) -> None:
@@ -245,7 +245,7 @@ class Copy:
         self._places = {
             linear: (part, place) for part in self._parts for place, linear in enumerate(part.linears)
         }
-        self.common = numba_kernels.Common(
+        self.common = numba_kernels.ModelSizes(
             heads=one.heads,
             groups=one.groups,
             eps=one.before_mlp.eps,
@@ -270,7 +270,7 @@ class Copy:
         """All has been taken but, it may be, the head."""
         self.head.take(0)
         layers = self.layers
-        blocks = numba_kernels.Block(
+        blocks = numba_kernels.BlockWeights(
             before_attention=_stacked([layer.before_attention for layer in layers]),
             qkv=self.qkv.read(),
             q_norm=_stacked([layer.q_norm for layer in layers]),
@@ -284,7 +284,7 @@ class Copy:
         )
         weight, scales, bias = self.head.read()
         head = numba_kernels.Matrix(weight[0], scales[0], bias[0])
-        self.model = numba_kernels.Model(blocks, self.common, self.norm.weight.numpy(), head)
+        self.model = numba_kernels.ModelWeights(blocks, self.common, self.norm.weight.numpy(), head)
 
 
 class Matrices:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.documents.base import (
+from templora_cli.documents.document import (
     Found,
     Start,
     chapter_level,

@@ -30,7 +30,7 @@ def review_text(lines: Iterable[Line], session: str) -> str:
         f"# say that it is right as it is; both are learnt. Then: templora sync {session} THIS_FILE\n"
     ]
     for line in lines:
-        said = "; ".join(flaw["message"] for flaw in line.flaws)
+        said = "; ".join(failure["message"] for failure in line.failed_checks)
         shown = _shown(line.target)
         parts.append(f"\n@{line.told} [{shown}] {line.state}{': ' if said else ''}{said}\n")
         parts.append(f"< {line.source}\n> {line.target}\n")
@@ -104,13 +104,13 @@ def _correction(line: Line, row: str, shown: str, place: str) -> Correction | No
 
 
 _MARKS = ".,;:!?\"'“”‘’()[]…—-。、，；：！？「」『』（）《》〈〉【】·"
-_LONGEST_FRAGMENT = 4
+_MAX_FRAGMENT = 4
 """Words; a longer run is a sentence put otherwise, not a term that can come back."""
 _ANEW = 0.5
 """Likeness (`difflib`) of a translation and its correction below which it was translated anew."""
-_LONGEST_UNSPACED = 8
+_MAX_UNSPACED = 8
 """The same in characters, where there are no spaces."""
-_SHORTEST = {"Hani": 2, "Hira": 3, "Thai": 3}
+_MIN_FRAGMENT = {"Hani": 2, "Hira": 3, "Thai": 3}
 """Pieces of a script without spaces that may be a word; fewer are looked at with their neighbours."""
 _PIECE = re.compile(
     rf"(?P<Kana>[{CHARACTERS['Kana']}]+)|(?P<Hani>[{CHARACTERS['Hani']}])|(?P<Hira>[{CHARACTERS['Hira']}])"
@@ -144,7 +144,7 @@ def _text(pieces: Sequence[re.Match[str]], start: int, end: int) -> str:
 def _extents(pieces: Sequence[re.Match[str]], a: int, b: int) -> list[tuple[int, int]]:
     """The pieces `a` to before `b`, or what may be the word around them where those are no whole one."""
     script = pieces[min(a, len(pieces) - 1)].lastgroup if pieces else None
-    size = max(b - a, _SHORTEST.get(str(script), 1))
+    size = max(b - a, _MIN_FRAGMENT.get(str(script), 1))
     if size == b - a:
         return [(a, b)]
     found = []
@@ -210,7 +210,7 @@ def _is_term(text: str) -> bool:
 def _is_short(text: str) -> bool:
     pieces = [*_PIECE.finditer(text)]
     words = sum(piece.lastgroup == "word" for piece in pieces)
-    return words <= _LONGEST_FRAGMENT and len(pieces) - words <= _LONGEST_UNSPACED
+    return words <= _MAX_FRAGMENT and len(pieces) - words <= _MAX_UNSPACED
 
 
 def _is_back(old: str, new: str, text: str) -> bool:
@@ -233,7 +233,7 @@ def _word_characters(end: str) -> str:
     """A class of what would go on with a word that begins or ends with this; a script without spaces
     does not show it."""
     piece = _PIECE.fullmatch(end)
-    if piece is None or piece.lastgroup in _SHORTEST:
+    if piece is None or piece.lastgroup in _MIN_FRAGMENT:
         return r"[^\s\S]"
     if piece.lastgroup == "Kana":
         return rf"[{CHARACTERS['Kana']}]"

@@ -18,7 +18,7 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class AlignedPair:
     """A paragraph and its translation, each without line breaks."""
 
     source: str
@@ -29,7 +29,7 @@ class Pair:
 class AlignedText:
     """A text and its translation in order, in runs of paragraphs that are taken together."""
 
-    runs: tuple[tuple[Pair, ...], ...]
+    runs: tuple[tuple[AlignedPair, ...], ...]
     languages: tuple[str, str] | None
     """The file's own keys where they are language codes: source, target."""
 
@@ -103,7 +103,7 @@ def _keys(path: Path, runs: list[list[Located]], languages: tuple[str, str] | No
     raise TemploraError(f"{path}: which of its texts is the source?", "say it: --from zh --to en")
 
 
-def _pair(place: str, value: Any, keys: tuple[str, str]) -> Pair:
+def _pair(place: str, value: Any, keys: tuple[str, str]) -> AlignedPair:
     texts = []
     for key in keys:
         text = value.get(key) if isinstance(value, dict) else None
@@ -112,4 +112,4 @@ def _pair(place: str, value: Any, keys: tuple[str, str]) -> Pair:
         if any("\ud800" <= char <= "\udfff" for char in text):  # JSON can escape halves of characters
             raise TemploraError(f'{place}: "{key}" holds half a character', "mend it, or leave the pair out")
         texts.append(" ".join(line.strip() for line in text.strip().splitlines()))
-    return Pair(*texts)
+    return AlignedPair(*texts)

@@ -27,7 +27,7 @@ MANY = 64
 """Rows of x from which on a weight in 4 bits is unpacked for them."""
 
 
-def make_lean(model: nn.Module, draw: Draw | None = None) -> None:
+def fuse_lora_layers(model: nn.Module, draw: Draw | None = None) -> None:
     """Let those layers of PEFT's `model` that are known here compute the same in fewer operations.
 
     `draw` says what dropout leaves, in place of random numbers.
@@ -38,7 +38,7 @@ def make_lean(model: nn.Module, draw: Draw | None = None) -> None:
             # On some CPUs bitsandbytes packs a weight anew when it first computes without gradients, in a way
             # that nothing unpacks.
             base.support_avx512bf16_for_cpu = False
-            module.forward = AdaptedLinear(module, draw or drawn)
+            module.forward = FusedLoraLinear(module, draw or drawn)
         elif on_gpu and hasattr(module, "variance_epsilon") and type(module).__name__.endswith("RMSNorm"):
             module.forward = PlainNorm(module)
 
@@ -54,7 +54,7 @@ class PlainNorm:
         return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class AdaptedLinear:
+class FusedLoraLinear:
     """The forward pass of a layer of PEFT's, with one adapter."""
 
     def __init__(self, layer: Any, draw: Draw) -> None:
@@ -73,10 +73,10 @@ class AdaptedLinear:
         kept, scaling = None, self.scaling
         if self.layer.training and self.dropout:
             kept, scaling = self.draw(_rows(x), self.dropout), scaling / (1 - self.dropout)
-        return _Adapted.apply(x, kept, self.base, self.a, self.b, scaling)  # type: ignore[no-any-return, no-untyped-call]
+        return _FusedLora.apply(x, kept, self.base, self.a, self.b, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _Adapted(torch.autograd.Function):
+class _FusedLora(torch.autograd.Function):
     """base(x) + scaling * B A (kept * x), where `kept` is what dropout leaves of x; None for all of it."""
 
     @staticmethod

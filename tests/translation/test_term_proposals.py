@@ -7,9 +7,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_cli.translation.glossary import Glossary, Term
 from templora_cli.translation.languages import language
-from templora_cli.translation.terms import propose_terms
+from templora_cli.translation.term_proposals import propose_terms
+from templora_cli.translation.terminology import Glossary, Term
 
 NOTHING = Glossary()
 

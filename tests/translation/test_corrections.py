@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
+from templora_cli.translation.corrections import Correction, corrections_of, relapses, review_text
+from templora_cli.translation.corrections import replaced as words_replaced
 from templora_cli.translation.report import Line
-from templora_cli.translation.review import Correction, corrections_of, relapses, review_text
-from templora_cli.translation.review import replaced as words_replaced
 
 ONE_LINE = st.text(min_size=1, max_size=40).map(lambda text: " ".join(text.split())).filter(bool)
 LINES = [
@@ -158,7 +158,7 @@ def test_another_turn_of_a_sentence_is_no_term() -> None:
 
 
 def test_what_was_translated_again_in_the_meantime_is_no_correction() -> None:
-    now = {**BY_NUMBER, 7: replace(BY_NUMBER[7], target="He went away.", flaws=())}
+    now = {**BY_NUMBER, 7: replace(BY_NUMBER[7], target="He went away.", failed_checks=())}
     assert corrections_of(TEXT, now, "storm-1a2b", "f") == []
     edited = TEXT.replace("He went 3.", "He left.")
     assert corrections_of(edited, now, "storm-1a2b", "f") == [Correction(7, "He went away.", "He left.")]

@@ -11,7 +11,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 
 
-class Kept:
+class MeasurementCache:
     """The measurements of one session, each by the chunk that it belongs to."""
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class Kept:
                     f"{path} is damaged", "delete it; what it held is measured no more"
                 ) from None
 
-    def once(self, index: int, measure: Callable[[], Any]) -> None:
+    def get_or_compute(self, index: int, measure: Callable[[], Any]) -> None:
         """Keep what `measure` returns, a JSON value, for chunk `index`, unless that was done."""
         if index not in self.values:
             self.values[index] = measure()

@@ -1,7 +1,7 @@
 """Recipes for own text: does a book that learns from itself hold together, and what does it remember?
 
-    python -m benchmarks.own run --recipe off --recipe distill --seed 0 --probe BOOK.txt --out own.jsonl
-    python -m benchmarks.own table own.jsonl
+    python -m benchmarks.generated_text run --recipe off --recipe distill --seed 0 --probe BOOK.txt --out FILE
+    python -m benchmarks.generated_text table FILE
 
 Each recipe writes a book from the same premise and seeds through the loop itself, measured after each chunk
 as `templora eval drift` measures; one line of JSON a book goes to `--out`. What wins here belongs in
@@ -23,15 +23,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import Layer, LearningConfig, for_size, resolve
+from templora_cli.config import Layer, LearningConfig, resolve, with_learning_rates
 from templora_cli.documents.utf8_text import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
+from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_logits, kl_divergence
-from templora_cli.engine.training.model import Model
 from templora_cli.engine.training.nll import NegativeLogLikelihood
 from templora_cli.engine.training.objective import Loss, Window
-from templora_cli.evaluation.drift import LiveMeasures, Measures, by_depth, measures_of
+from templora_cli.evaluation.drift_measures import LiveMeasures, Measures, by_depth, measures_of
 from templora_cli.events import ChunkLearnt
 from templora_cli.learning import RECIPE, Recipe, windows
 from templora_cli.novel.prompt import NovelPrompt
@@ -64,7 +64,7 @@ class KlBudget(NegativeLogLikelihood):
 
     nats: float
 
-    def loss(self, window: Window, model: Model, learning: LearningConfig) -> Loss:
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss:
         """See `Objective.loss`."""
         prompt = window.header + window.context
         model.module.eval()
@@ -92,9 +92,9 @@ def with_opening(turn: Turn, chunk: Chunk, book: Sequence[int], learning: Learni
     return windows(turn, chunk, book, learning) + again
 
 
-WHOLE = ("own.epochs=2", "own.window_tokens=0", "own.context_tokens=2048")
+WHOLE = ("generated.epochs=2", "generated.window_tokens=0", "generated.context_tokens=2048")
 """The whole chunk after the whole context, in two passes, as in the paper."""
-DISTILL = ("own.objective=distill", "own.lr=2e-4", *WHOLE)
+DISTILL = ("generated.objective=distill", "generated.lr=2e-4", *WHOLE)
 NO_PENALTY = "decode.repetition_penalty=1.0"
 
 VARIANTS: dict[str, Variant] = {
@@ -102,27 +102,32 @@ VARIANTS: dict[str, Variant] = {
     "off, no penalty": Variant(("learn=false", NO_PENALTY)),
     "paper": Variant(("recipe=paper",)),
     "default": Variant(),
-    "nll 5e-5": Variant(("own.lr=5e-5", *WHOLE)),
-    "nll 5e-5, no penalty": Variant(("own.lr=5e-5", *WHOLE, NO_PENALTY)),
-    "nll 1e-5": Variant(("own.lr=1e-5", *WHOLE)),
-    "nll 2e-5": Variant(("own.lr=2e-5", *WHOLE)),
+    "nll 5e-5": Variant(("generated.lr=5e-5", *WHOLE)),
+    "nll 5e-5, no penalty": Variant(("generated.lr=5e-5", *WHOLE, NO_PENALTY)),
+    "nll 1e-5": Variant(("generated.lr=1e-5", *WHOLE)),
+    "nll 2e-5": Variant(("generated.lr=2e-5", *WHOLE)),
     # As given text is learnt, but for the rate: as many steps, at half the cost and less.
     **{
-        f"nll {lr}, windows": Variant((f"own.lr={lr}", "own.context_tokens=256"))
+        f"nll {lr}, windows": Variant((f"generated.lr={lr}", "generated.context_tokens=256"))
         for lr in ("1e-5", "2e-5", "4e-5")
     },
-    "nll 2e-5, no context": Variant(("own.lr=2e-5", "own.context_tokens=0")),
-    "nll 5e-5, first chunk replayed": Variant(("own.lr=5e-5", *WHOLE), Recipe(windows=with_opening)),
-    "nll 2e-4": Variant(("own.lr=2e-4", *WHOLE)),
-    "nll 2e-4, KL within 0.05": Variant(("own.lr=2e-4", *WHOLE), kl_within(0.05)),
-    "nll 2e-4, KL within 0.02": Variant(("own.lr=2e-4", *WHOLE), kl_within(0.02)),
-    "nll 5e-5, KL within 0.02": Variant(("own.lr=5e-5", *WHOLE), kl_within(0.02)),
-    "distill 2e-4, teacher 2048": Variant((*DISTILL, "own.teacher_context_tokens=2048")),
-    "distill 2e-4, teacher 4096": Variant((*DISTILL, "own.teacher_context_tokens=4096")),
+    "nll 2e-5, no context": Variant(("generated.lr=2e-5", "generated.context_tokens=0")),
+    "nll 5e-5, first chunk replayed": Variant(("generated.lr=5e-5", *WHOLE), Recipe(windows=with_opening)),
+    "nll 2e-4": Variant(("generated.lr=2e-4", *WHOLE)),
+    "nll 2e-4, KL within 0.05": Variant(("generated.lr=2e-4", *WHOLE), kl_within(0.05)),
+    "nll 2e-4, KL within 0.02": Variant(("generated.lr=2e-4", *WHOLE), kl_within(0.02)),
+    "nll 5e-5, KL within 0.02": Variant(("generated.lr=5e-5", *WHOLE), kl_within(0.02)),
+    "distill 2e-4, teacher 2048": Variant((*DISTILL, "generated.teacher_context_tokens=2048")),
+    "distill 2e-4, teacher 4096": Variant((*DISTILL, "generated.teacher_context_tokens=4096")),
     # A student that sees a quarter of the window learns from the first chunk on what stands in the rest.
     **{
         f"distill {lr}, teacher {teacher}, student 128": Variant(
-            (*DISTILL, f"own.lr={lr}", f"own.teacher_context_tokens={teacher}", "own.context_tokens=128")
+            (
+                *DISTILL,
+                f"generated.lr={lr}",
+                f"generated.teacher_context_tokens={teacher}",
+                "generated.context_tokens=128",
+            )
         )
         for lr in ("1e-4", "2e-4", "5e-4")
         for teacher in (512, 2048, 4096)
@@ -137,11 +142,11 @@ def write_book(
     variant = VARIANTS[name]
     values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
     fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
-    for (table, key), value in settings_of([*variant.settings, *fixed], prefer="own").items():
+    for (table, key), value in settings_of([*variant.settings, *fixed], prefer="generated").items():
         values.setdefault(table, {})[key] = value
-    config = resolve([Layer.of_file("own", {**values.pop(""), **values})])
+    config = resolve([Layer.of_file("generated", {**values.pop(""), **values})])
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
-    config = for_size(config, model.parameters)
+    config = with_learning_rates(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
     prompt = NovelPrompt(model.tokenizer, prompts, PREMISE, False, config.decode.context_tokens)
     task = NovelTask(prompt, (), Goal(tokens, "tokens"), config.decode.chunk_tokens, model.tokenizer)
@@ -159,7 +164,10 @@ def write_book(
             chunks.append(asdict(event))
             live[event.index] = look(state)
     measured = [asdict(one) for one in measures_of(chunks, live)]
-    kept = [{key: chunk[key] for key in ("text", "flaw", "train_losses", "nll_adapter")} for chunk in chunks]
+    kept = [
+        {key: chunk[key] for key in ("text", "rejection_reason", "train_losses", "nll_adapter")}
+        for chunk in chunks
+    ]
     return {
         "recipe": name,
         "seed": seed,

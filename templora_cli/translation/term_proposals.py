@@ -8,18 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from templora_cli.translation.glossary import Glossary
 from templora_cli.translation.languages import Language
 from templora_cli.translation.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, Hints
 from templora_cli.translation.scripts import UNSPACED, scripts_of, without_tags
+from templora_cli.translation.terminology import Glossary
 
 EXAMPLE_LETTERS = 80
-LEAST = 3
+MIN_COUNT = 3
 """A term that occurs less often is not worth an entry."""
 COUNTED = 1_000_000
 """Strings that are counted at once; when there are more, those seen once so far are forgotten."""
 
-LONGEST_NAME = 4
+MAX_NAME = 4
 """Characters of the longest string without spaces that is counted."""
 COHESION = 4.0
 """Bits by which the parts of a term stand together more often than by chance (mutual information)."""
@@ -86,7 +86,7 @@ def _unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_Ranked]:
         for match in runs.finditer(line):
             text = match.group()
             characters.update(text)
-            for size in range(2, LONGEST_NAME + 1):
+            for size in range(2, MAX_NAME + 1):
                 counts.update(text[i : i + size] for i in range(len(text) - size + 1))
         if len(counts) > COUNTED:
             counts = Counter({string: count for string, count in counts.items() if count > 1})
@@ -94,7 +94,7 @@ def _unspaced(lines: Sequence[str], run: str, hints: Hints) -> list[_Ranked]:
     candidates = {
         string
         for string, count in counts.items()
-        if count >= LEAST
+        if count >= MIN_COUNT
         and _may_be_name(string, hints)
         and _cohesion(string, counts, characters, total)
         >= (COHESION / 4 if _is_familiar(string, hints) else COHESION)
@@ -145,7 +145,7 @@ def _neighbours(
     for line in lines:
         for match in runs.finditer(line):
             text = match.group()
-            for size in range(2, LONGEST_NAME + 1):
+            for size in range(2, MAX_NAME + 1):
                 for at in range(len(text) - size + 1):
                     string = text[at : at + size]
                     if string in candidates:
@@ -208,7 +208,7 @@ _KATAKANA = re.compile(r"[ァ-ヺー]{2,}(?:[・＝][ァ-ヺー]{2,})*")
 def _katakana(lines: Sequence[str]) -> list[_Ranked]:
     """Runs of katakana: foreign names, and foreign words with them."""
     counts = Counter(run for line in lines for run in _KATAKANA.findall(line))
-    return [(run, 2.0 * count, count) for run, count in counts.items() if count >= LEAST]
+    return [(run, 2.0 * count, count) for run, count in counts.items() if count >= MIN_COUNT]
 
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[.!?…:;“”\"„«»¡¿()—–]|\d+|,")
@@ -234,7 +234,7 @@ def _capitalised(lines: Sequence[str], base: str) -> list[_Ranked]:
     ranked = []
     for name, alone in inside.items():
         count = alone + part[name]
-        if count < LEAST or alone < 0.2 * count or len(name) < 2 or name in CONTRACTED:
+        if count < MIN_COUNT or alone < 0.2 * count or len(name) < 2 or name in CONTRACTED:
             continue  # the surname of "Anna Weber", where nobody is called "Weber" alone
         if " " not in name and small[name.lower()] > 0.1 * count:
             continue
