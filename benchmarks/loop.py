@@ -21,6 +21,7 @@ from templora_cli.config import Config, with_learning_rates
 from templora_cli.config_layers import Layer, resolve
 from templora_cli.engine.decoding.choose import backend_for, backend_name
 from templora_cli.engine.determinism import enable_determinism
+from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
 from templora_cli.learning import learning_config, windows
 from templora_cli.novel.task import Goal, NovelTask
@@ -129,7 +130,7 @@ def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.Language
     enable_determinism(device, strictly=True)
     base = synthetic.load(shape, device)
     parameters, dtype = base.num_parameters(), str(base.dtype).removeprefix("torch.")
-    module, adapter = loading.with_adapter(base, config.train, config.seed)
+    module, adapter = with_adapter(base, config.train, config.seed)
     quantize = "nf4" if base.is_loaded_in_4bit else "none"
     return loading.LanguageModel(
         *(module.eval(), byte_tokenizer(), adapter, quantize, dtype),

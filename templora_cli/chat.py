@@ -1,50 +1,58 @@
-"""Render the chat template of a model, independently of the current date."""
+"""Render the chat template of a model: the same text on any day, and without an open thought."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
+from templora_cli.engine.models.thoughts import closing_of, is_thought_tag, open_tags
 from templora_cli.errors import TemploraError
 
 TODAY = "26 Jul 2024"
 """The date in templates that print one, so that the prompt of a book stays the same on another day."""
 STOPPED_CLOCK = "{%- macro strftime_now(form) -%}" + TODAY + "{%- endmacro %}"
 """Put before a template that reads the clock itself."""
+WITHOUT_THOUGHT = {"enable_thinking": False, "thinking": False}
+"""Template variables, by either of their names, that turn off thinking: the book must follow at once."""
+USER, THOUGHT, ANSWER = "\ue003", "\ue004", "\ue005"
+"""Private-use characters that mark texts, to find out what a template puts between them."""
+
+Messages = Sequence[dict[str, str]]
 
 
-def render_chat(tokenizer: Any, messages: list[dict[str, str]], **settings: Any) -> Any:
-    """The messages in the model's chat template, as `apply_chat_template` returns them.
+def render_chat(tokenizer: Any, messages: Messages, *, prompt: bool) -> str | None:
+    """The messages in the model's chat template; with `prompt` to where the words of its answer begin.
 
-    None if the template refuses them: some templates have no system message.
+    None if the template refuses them: some have no system message. Raises TemploraError if it opens a thought
+    that cannot be closed.
     """
-    template = tokenizer.get_chat_template()
-    if "strftime_now" in template:
-        template = STOPPED_CLOCK + template
-    # No thinking: the book must follow at once.
-    fixed = {"enable_thinking": False, "date_string": TODAY}
-    try:
-        return tokenizer.apply_chat_template(messages, chat_template=template, **fixed, **settings)
-    except Exception as error:  # jinja's TemplateError, which templates also raise themselves
-        if type(error).__module__.split(".")[0] != "jinja2":
-            raise
-        return None
+    text = _rendered(tokenizer, messages, prompt=prompt)
+    if text is None or not prompt:
+        return text
+    asked = _rendered(tokenizer, [{"role": "user", "content": USER}], prompt=True) or ""
+    end = asked.rpartition(USER)[2]
+    return text.removesuffix(end) + _to_the_answer(tokenizer, end) if text.endswith(end) else text
 
 
 def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
-    """Token ids of a system and a user message, up to the beginning of the model's answer."""
+    """Token ids of a system and a user message, up to the beginning of the model's answer.
+
+    Raises TemploraError as `render_chat` does, and if the template accepts no user message.
+    """
     both = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     merged = [{"role": "user", "content": f"{system}\n\n{user}"}]
     for messages in (both, merged):
-        ids = render_chat(tokenizer, messages, add_generation_prompt=True, return_dict=False)
-        if ids is not None:
-            return tuple(ids)
+        text = render_chat(tokenizer, messages, prompt=True)
+        if text is not None:
+            return tuple(tokenizer.encode(text, add_special_tokens=False))
     raise TemploraError("the chat template of this model accepts no user message", "choose another --model")
 
 
 def as_plain_words(tokenizer: Any, text: str) -> str:
-    """`text` with a space inside each string that the tokenizer would read as a special token."""
+    """`text` with a space inside each special token and each tag of a thought, so that none is read as one."""
     for token in tokenizer.added_tokens_decoder.values():
-        if token.special and token.content in text:
+        if (token.special or is_thought_tag(token.content)) and token.content in text:
             text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
     return text
 
@@ -58,3 +66,58 @@ def first_token(tokenizer: Any) -> tuple[int, ...]:
     if start is None:
         raise TemploraError("this model has no token for the beginning of a text", "give a --premise")
     return (start,)
+
+
+def _rendered(tokenizer: Any, messages: Messages, *, prompt: bool, **told: Any) -> str | None:
+    """The messages in the chat template as it is, which is `told` this and that."""
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:
+        template = STOPPED_CLOCK + template
+    told = {"date_string": TODAY, **WITHOUT_THOUGHT, **told}
+    try:
+        return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
+            list(messages), chat_template=template, tokenize=False, add_generation_prompt=prompt, **told
+        )
+    except Exception as error:  # jinja's TemplateError: templates raise their own
+        if type(error).__module__.split(".")[0] != "jinja2":
+            raise
+        return None
+
+
+def _to_the_answer(tokenizer: Any, end: str) -> str:
+    """What follows a user's words, where the template puts `end` there and the model would go on.
+
+    To the place of an answer without a thought in the template's own rendering of one, if that goes on from
+    there; else `end`, with the thought closed that it opens.
+    """
+    said = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
+    begins = _between(_rendered(tokenizer, said, prompt=False), USER, ANSWER)
+    if begins is not None and begins.startswith(end) and begins[len(end) :].strip():
+        end = begins
+    tags = open_tags(end)
+    return end + _closing(tokenizer, end, tags) if tags else end
+
+
+def _closing(tokenizer: Any, end: str, tags: Sequence[str]) -> str:
+    """What closes the thought that stands open at `end`, as the template itself does if it says how."""
+    answer = {"role": "assistant", "content": ANSWER}
+    for key in ("reasoning_content", "reasoning", "thinking"):
+        said = [{"role": "user", "content": USER}, {**answer, key: THOUGHT}]
+        for may_think in (False, True):
+            text = _rendered(tokenizer, said, prompt=False, **dict.fromkeys(WITHOUT_THOUGHT, may_think))
+            closing = _between(text, THOUGHT, ANSWER)
+            if closing is not None and not open_tags(end + closing):
+                return closing
+    known = tokenizer.get_chat_template() + " ".join(tokenizer.get_added_vocab())
+    closings = [closing_of(tag, known) for tag in reversed(tags)]
+    if None in closings:
+        raise TemploraError(
+            f"the chat template of this model opens a thought ({tags[-1]}) that nothing tells how to close",
+            "choose another --model",
+        )
+    return ("\n" if end.endswith("\n") else "") + "".join(map(str, closings)) + "\n\n"
+
+
+def _between(text: str | None, before: str, after: str) -> str | None:
+    found = re.search(f"{before}(.*?){after}", text or "", re.DOTALL)
+    return found and found[1]

@@ -13,7 +13,7 @@ from templora_cli.commands import eval, glossary, models, sessions
 from templora_cli.commands.doctor import doctor
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
-from templora_cli.commands.terminal import debugging, usable_streams
+from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
@@ -55,6 +55,8 @@ def _root(
     ] = False,
 ) -> None:
     os.environ["TEMPLORA_DEBUG"] = "1" if debug else ""
+    if not debug:
+        silence_libraries()
 
 
 def main() -> None:

@@ -199,8 +199,10 @@ def prepare(
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.engine.models.shape import most_tokens
+    from templora_cli.engine.models.support import read_config, require_support
 
     folder = find_model(config, notify)
+    require_support(read_config(folder), config.model.name)
     new = request.new_session(load_tokenizer(folder), config)
     require_window(most_tokens(folder), new)
     model, config = load_fitting(
@@ -227,7 +229,10 @@ def load_fitting(
     from templora_cli.engine.models.shape import shape_of
 
     device_memory = engine.device_memory(config.model.device)
-    plan = plan_or_refuse(shape_of(folder), config, device_memory, header=header, chunk=chunk, hint=hint)
+    shape = shape_of(folder, config.model.name)
+    plan = plan_or_refuse(shape, config, device_memory, header=header, chunk=chunk, hint=hint)
+    for note in plan.notes:
+        notify(Notice(note))
     if plan.is_tight:
         needed, available = gigabytes(plan.peak), gigabytes(plan.available)
         notify(

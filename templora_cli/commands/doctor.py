@@ -110,7 +110,7 @@ def _shape(model: Described) -> Shape:
 
     from templora_cli.engine.models.shape import shape_of
 
-    shape = shape_of(model.folder)
+    shape = shape_of(model.folder, model.name)
     size = shape.tokenizer_bytes or model.tokenizer_bytes or ENTRY * shape.vocab_size
     return replace(shape, tokenizer_bytes=size)
 

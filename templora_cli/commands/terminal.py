@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
@@ -133,6 +135,15 @@ def usable_streams() -> Iterator[None]:
             sys.stdout.flush()
         except OSError:  # said already; the interpreter would say it again, with a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def silence_libraries() -> None:
+    """Keep the warnings and the advice of the libraries off the screen, for the rest of the process."""
+    # Those that have no handler of their own write to standard error without one.
+    logging.getLogger().addHandler(logging.NullHandler())
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    warnings.simplefilter("ignore")
 
 
 def debugging() -> bool:

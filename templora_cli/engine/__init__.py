@@ -1,6 +1,6 @@
 """The engine: models, memory, decoding and training.
 
-Importing this package sets three environment variables and configures glibc's allocator, so it must be
+Importing this package sets four environment variables and configures glibc's allocator, so it must be
 imported before torch.
 """
 
@@ -19,6 +19,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # cuBLAS is deterministic only with a workspace of fixed size. It reads this when its handle is created.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+# Run no code from a hub: transformers would fetch kernels from one if the package for that is installed.
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 # On import it recommends to install kernels from a hub.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

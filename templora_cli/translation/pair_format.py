@@ -175,7 +175,7 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], *, for_generation: b
     first, *others = messages
     merged = {"role": "user", "content": f"{SYSTEM}\n\n{first['content']}"}
     for chat in ([{"role": "system", "content": SYSTEM}, *messages], [merged, *others]):
-        text = render_chat(tokenizer, chat, tokenize=False, add_generation_prompt=for_generation)
+        text = render_chat(tokenizer, chat, prompt=for_generation)
         if text is not None and SYSTEM in text:
-            return str(text)
+            return text
     return None

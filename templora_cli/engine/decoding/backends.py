@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BFLOAT16_BYTES = 2
 """Bytes per number in the int8 backend's key-value cache."""
+FLOAT32_BYTES = 4
+"""Bytes per number in the states of recurrent layers."""
 COMPILER_BYTES = 100_000_000
 """Memory of numba, LLVM and the compiled code: 58 MB on import, 40 MB at the first token. On the first run
 on a machine a separate process compiles; it takes about 0.3 GB, once."""
@@ -135,7 +137,15 @@ class EagerKind(BackendKind):
 
     def memory(self, shape: Shape, tokens: int, bytes_each: int) -> DecodingMemory:
         """See `BackendKind.memory`."""
-        return DecodingMemory({"cache": _cache_bytes(shape, tokens, bytes_each, sliding=True)})
+        cache, windows = shape.cache, shape.windows
+        if len(windows) != len(cache.each):
+            windows = (None,) * len(cache.each)
+        # A layer with a window caches only its window.
+        numbers = sum(
+            min(tokens, window or tokens) * per_token
+            for window, per_token in zip(windows, cache.each, strict=True)
+        )
+        return DecodingMemory({"cache": numbers * bytes_each + cache.state * FLOAT32_BYTES})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
@@ -183,7 +193,6 @@ def _round_up_to_block(tokens: int) -> int:
     return -(-tokens // BLOCK) * BLOCK
 
 
-def _cache_bytes(shape: Shape, tokens: int, bytes_each: int, *, sliding: bool = False) -> int:
-    """Bytes of keys and values. With `sliding`, a layer with a window caches only its window."""
-    positions = sum(min(tokens, window) if sliding and window else tokens for window in shape.windows)
-    return 2 * positions * shape.num_kv_heads * shape.head_dim * bytes_each
+def _cache_bytes(shape: Shape, tokens: int, bytes_each: int) -> int:
+    """Bytes of keys and values, with the same number in each layer."""
+    return 2 * tokens * shape.num_layers * shape.num_kv_heads * shape.head_dim * bytes_each

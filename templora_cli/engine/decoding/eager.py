@@ -24,16 +24,17 @@ class EagerBackend:
     ) -> Iterator[TokenOut]:
         """See `Backend.decode`."""
         self.module.eval()
-        ids, new_ids, cache = list(prompt), list(prompt), None
+        ids, num_read, cache = list(prompt), 0, None
         while len(ids) < len(prompt) + max_tokens and not stop(ids[len(prompt) :]):
+            new_ids = ids[num_read:]
             # Not around the loop: a generator suspended inside no_grad leaves it on for its consumer.
             with torch.no_grad():
                 logits, cache = logits_at(
-                    self.module, new_ids, [len(new_ids) - 1], cache=cache, use_cache=True
+                    self.module, new_ids, [len(new_ids) - 1], cache=cache, use_cache=True, start=num_read
                 )
-            new_ids = [sampler.draw(ids, logits[-1])]
-            ids += new_ids
-            yield TokenOut(new_ids[0], logits[-1])
+            num_read = 0 if cache is None else len(ids)
+            ids.append(sampler.draw(ids, logits[-1]))
+            yield TokenOut(ids[-1], logits[-1])
 
     def chunk_begins(self) -> None:
         """Do nothing: the cache is rebuilt for each prompt."""

@@ -96,8 +96,8 @@ def _decoding(workload: Workload, backend: BackendKind) -> Parts:
     )
     parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
     if workload.quantize == "nf4":
-        rows, columns = max(workload.shape.linears, key=lambda linear: linear[0] * linear[1])
-        parts["unpacked layer"] = _since("decode", rows * columns * each)
+        largest = max((rows * columns for rows, columns in workload.shape.quantized), default=0)
+        parts["unpacked layer"] = _since("decode", largest * each)
     return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
 
 
@@ -139,13 +139,14 @@ def _training(workload: Workload) -> Parts:
 
 
 def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
-    """Linear layers but the output head are quantised, the rest is held in what is computed in."""
-    linear = sum(rows * columns for rows, columns in shape.linears)
-    rest = (shape.parameters - linear) * each
+    """Those layers that can be are quantised, the rest is held in what is computed in."""
+    linear = sum(rows * columns for rows, columns in shape.quantized)
     if quantize == "nf4":  # a scale of 8 bits for each 64 weights, and one of 32 for each 256 of those
-        return rest + linear // 2 + linear // 64 + FLOAT * linear // (64 * 256)
+        few = linear + shape.packed_experts
+        return (shape.parameters - few) * each + few // 2 + few // 64 + FLOAT * few // (64 * 256)
     if quantize == "int8":
-        return rest + linear + FLOAT * sum(rows for rows, _ in shape.linears)
+        scales = FLOAT * sum(rows for rows, _ in shape.quantized)
+        return (shape.parameters - linear) * each + linear + scales
     return shape.parameters * each
 
 
@@ -158,7 +159,17 @@ def _forward_bytes(shape: Shape, tokens: int, each: int, fused: bool) -> int:
     wide = 3 if fused else 5
     mlp = 2 * shape.hidden_size + wide * shape.intermediate_size
     attention = 2 * shape.hidden_size + wide * shape.num_heads * shape.head_dim
-    return tokens * each * max(mlp, attention) + _mask_bytes(shape, tokens, each)
+    widest = max(mlp * each, attention * each, *_block_bytes(shape, each))
+    return tokens * widest + _mask_bytes(shape, tokens, each)
+
+
+def _block_bytes(shape: Shape, each: int) -> tuple[int, int]:
+    """What a recurrent block and one of experts keep of a token for their backward passes.
+
+    Without gradients not all of it is there at once; how much is was not measured.
+    """
+    recurrent, experts = (kept.numbers * each + kept.exact for kept in (shape.recurrent, shape.experts))
+    return recurrent, experts
 
 
 def _mask_bytes(shape: Shape, tokens: int, each: int) -> int:
@@ -178,7 +189,10 @@ def _step(workload: Workload, how: LearningConfig) -> StepMemory:
     shape, each = workload.shape, workload.device_memory.bytes_each
     tokens = _trained_tokens(workload, how)
     layer, backward = layer_bytes(workload, tokens), _backward_bytes(workload, tokens)
-    activations = shape.num_layers * layer
+    recurrent, experts = _block_bytes(shape, each)
+    blocks = shape.recurrent.layers * recurrent + shape.experts.layers * experts
+    activations = shape.num_layers * layer + tokens * blocks
+    layer += tokens * (recurrent + experts)
     if workload.config.train.gradient_checkpointing == "on":
         activations, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
     sizes = StepSizes(
@@ -196,11 +210,13 @@ def _step(workload: Workload, how: LearningConfig) -> StepMemory:
 
 def _backward_bytes(workload: Workload, tokens: int) -> int:
     """What a layer's backward pass makes beside what is kept for it."""
-    return 4 * tokens * workload.shape.intermediate_size * workload.device_memory.bytes_each
+    shape, each = workload.shape, workload.device_memory.bytes_each
+    return tokens * max(4 * shape.intermediate_size * each, *_block_bytes(shape, each))
 
 
 def layer_bytes(workload: Workload, tokens: int) -> int:
-    """What one layer keeps for its backward pass: the base is frozen, so only what leads to the adapter.
+    """What one layer of attention and an MLP keeps for its backward pass: the base is frozen, so only what
+    leads to the adapter.
 
     A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
     bits a copy of both matrices. With dropout it keeps which numbers of its input were left, a byte each.
@@ -211,6 +227,9 @@ def layer_bytes(workload: Workload, tokens: int) -> int:
     # On a CPU the keys and values of a group are copied for each of its heads.
     attention = 2 * queries + 2 * (queries if device_memory.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
+    wide = (
+        wide * (shape.num_layers - shape.experts.layers) // shape.num_layers
+    )  # others have experts in its place
     numbers = attention + 3 * wide  # gate, its activation, up
     numbers += config.train.rank * shape.linears_each
     # Gemma's norms are not lean.

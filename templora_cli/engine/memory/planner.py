@@ -15,6 +15,7 @@ from templora_cli.engine.decoding.backends import supported_backends
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
 from templora_cli.engine.memory.sizes import largest_below
+from templora_cli.engine.models.prequantized import held_as
 from templora_cli.engine.models.shape import Shape
 from templora_cli.errors import TemploraError
 
@@ -34,6 +35,8 @@ class Plan:
     backend: str
     device_memory: DeviceMemory
     parts: Parts
+    notes: tuple[str, ...] = ()
+    """Why it takes more than one would think."""
 
     def phase(self, name: Phase) -> int:
         """Bytes in use at the peak of a phase."""
@@ -99,7 +102,8 @@ def plan_or_refuse(
     most = ", ".join(f"{name} {gigabytes(size)}" for size, name in parts[:3])
     raise TemploraError(
         f"not enough memory: to {worst} takes {gigabytes(made.phase(worst))} ({most}), and "
-        f"{gigabytes(made.available)} are there on {device_memory.device}",
+        f"{gigabytes(made.available)} are there on {device_memory.device}"
+        + "".join(f"; {note}" for note in made.notes),
         hint or advice(shape, config, device_memory, header=header, chunk=chunk).text,
     )
 
@@ -164,18 +168,18 @@ def advice(
         made = plan(shape, changed, device_memory, header=header, chunk=longest)
         return made.fits and not made.is_tight
 
-    changes = next((some for some in _ways(config) if is_safe(shape, _changed(config, some))), {})
+    changes = next((some for some in _ways(config, shape) if is_safe(shape, _changed(config, some))), {})
     found = Advice(changes, None)
     if changes and found.learns:
         return found
     return replace(found, smaller=largest_below(shape.parameters, lambda one: is_safe(one, config)))
 
 
-def _ways(config: Config) -> list[Changes]:
+def _ways(config: Config, shape: Shape) -> list[Changes]:
     """All that can be changed together: the fewest changes first, then those that cost the book least."""
     kinds: list[list[tuple[int, Changes]]] = [
         [(0, {("train", "gradient_checkpointing"): "auto"})],
-        [(1, {("model", "quantize"): "nf4"})],
+        [(1, {("model", "quantize"): "nf4"})] if shape.comes is None or "nf4" in shape.comes.held else [],
         [(2, _thinner(config.train, 2)), (4, _thinner(config.train, 4))],
         [(3, _shorter(config.decode, 2)), (5, _shorter(config.decode, 4))],
         [(20, {("train", "learn"): False})] if config.train.learn else [],
@@ -222,11 +226,27 @@ def _checkpointing(config: Config, how: str) -> Config:
 
 
 def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, chunk: int, header: int) -> Plan:
-    quantize = config.model.quantize
-    if quantize == "auto":
-        quantize = "nf4" if device_memory.device == "cuda" else "none"
+    quantize = held_as(shape.comes, config.model.quantize, device_memory.device, config.model.name)
     able = supported_backends(shape.config, device_memory.device, quantize)
     # Another is asked for where that is "auto", or one that loading will refuse.
     backend = next((kind for kind in able if kind.name == config.decode.backend), able[0])
     parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize), backend)
-    return Plan(config, quantize, backend.name, device_memory, parts)
+    return Plan(config, quantize, backend.name, device_memory, parts, _notes(shape, quantize, device_memory))
+
+
+def _notes(shape: Shape, quantize: str, device_memory: DeviceMemory) -> tuple[str, ...]:
+    """Why a model takes more than a user would think."""
+    stay = f"in {8 * device_memory.bytes_each} bits"
+    if quantize == "none":
+        if shape.comes is None:
+            return ()
+        return (f"it comes quantised as {shape.comes.name}, and its weights are unpacked: they are {stay}",)
+    packed = shape.packed_experts if quantize == "nf4" else 0
+    notes = []
+    if shape.expert_weights > packed:
+        experts, weights = (f"{count / 1e9:.1f}" for count in (shape.expert_weights, shape.parameters))
+        why = "" if shape.packed_experts else f", as transformers computes them in {shape.model_type}"
+        notes.append(f"its experts, {experts} of {weights} billion weights, stay {stay} with {quantize}{why}")
+    if not shape.quantized and not packed:
+        notes.append(f"no layer of {shape.model_type} can be quantised: its weights stay {stay}")
+    return tuple(notes)

@@ -6,6 +6,8 @@ Weights are read from safetensors only and no code of a model repository is run.
 from __future__ import annotations
 
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,20 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.determinism import enable_determinism
 from templora_cli.engine.kernels.families import FAMILIES
+from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
-from templora_cli.engine.training.fused_lora import fuse_lora_layers
+from templora_cli.engine.models.experts import packed_weights
+from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
+from templora_cli.engine.models.prequantized import format_of, held_as, shown
+from templora_cli.engine.models.quantizing import as_it_comes, experts_computed, quantization_of
+from templora_cli.engine.models.support import LIST, read_config, require_support
+from templora_cli.engine.models.thoughts import is_thought_tag
+from templora_cli.engine.training.forward import logits_at
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
-
-ADAPTER = "default"
-"""The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
 
 
 @dataclass
@@ -54,8 +60,9 @@ class LanguageModel:
 
     @property
     def banned_tokens(self) -> Sequence[int]:
-        """End of text, chat markers and the other special tokens: prose holds none of them."""
-        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        """End of text, chat markers, tags of thoughts and other special tokens: prose holds none of them."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {i for i, token in added if token.special or is_thought_tag(token.content)}
         ends = self.module.generation_config.eos_token_id
         special.update([ends] if isinstance(ends, int) else ends or [])
         return sorted(special.union(self.tokenizer.all_special_ids))
@@ -69,83 +76,125 @@ class LanguageModel:
 def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
     """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
 
-    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes
-    nothing at first) on all linear layers but the output head. `gradient_checkpointing = "auto"` is off
-    here: `planner.plan_or_refuse` chooses before.
+    Of a model that sees or hears too only the language part is loaded, where transformers has a class for it.
+    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes nothing at
+    first) on `adapted_layers`. `gradient_checkpointing = "auto"` is off here: `planner.plan_or_refuse`
+    chooses it.
 
-    Raises TemploraError: no such device, unknown architecture, an allocation that failed, damaged files.
-    What cannot fit is refused before, by `planner.plan_or_refuse`.
+    Raises TemploraError: a model that cannot be written with, no such device, an allocation that failed,
+    damaged files. What cannot fit is refused before, by `planner.plan_or_refuse`.
     """
+    said = read_config(folder)
+    require_support(said, config.name)
     device = device_of(config.device)
-    quantize = config.quantize
-    if quantize == "auto":
-        quantize = "nf4" if device.type == "cuda" else "none"
-    dtype = dtype_of(device)
-    for file in folder.glob("*.safetensors"):
-        _require_whole(file)
-    enable_determinism(device, strictly=_model_type(folder) in FAMILIES)
-    with _quiet_libraries(), readable_errors(folder):
+    quantize = held_as(format_of(said, config.name), config.quantize, device.type, config.name)
+    with quiet_libraries(), readable_errors(folder):
+        language = language_in(folder)
+        enable_determinism(device, strictly=language.config.model_type in FAMILIES)
         tokenizer = _tokenizer(folder)
-        module, loading = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=_quantization(quantize, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
-            raise TemploraError(
-                f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
-            )
-        parameters = module.num_parameters()  # knows how many weights a byte of 4-bit ones holds
+        module = _base(folder, language, quantize, device)
+        # It knows how many weights a byte of 4-bit ones holds.
+        parameters = module.num_parameters() + packed_weights(module)
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
             module, adapter = with_adapter(module, train, seed)
+        if language.config.model_type not in FAMILIES:
+            _require_runs(module, f"{shown(config.name)} (architecture {language.config.model_type})")
     module.eval()
     return LanguageModel(
         module,
         tokenizer,
         adapter,
         quantize,
-        str(dtype).removeprefix("torch."),
+        str(dtype_of(device)).removeprefix("torch."),
         fingerprint(folder),
         parameters,
     )
 
 
+def language_in(folder: Path) -> Language:
+    """What of the model in `folder` is loaded. Raises TemploraError where none of it writes text."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    language = language_of(config)
+    if language is None:
+        raise TemploraError(f"{folder} (architecture {config.model_type}) is no model that writes text", LIST)
+    return language
+
+
+def _base(folder: Path, language: Language, quantize: str, device: torch.device) -> Any:
+    """The transformers model in `folder`. Raises TemploraError where weights of it are missing or damaged."""
+    weights = [name for file in sorted(folder.glob("*.safetensors")) for name in names_in(file)]
+    config, dtype = language.config, dtype_of(device)
+    comes, quantization = getattr(config, "quantization_config", None), None
+    if language.may_tie and not any(HEAD in name for name in weights):
+        config.tie_word_embeddings = True
+    names = renamed(made_empty(language), weights) if language.alone else {}
+    if comes and any(re.search(r"\.experts\.\d+\..*quant_state", name) for name in weights):
+        raise TemploraError(
+            f"the experts of the model in {folder} come in 4 bits, which transformers does not read",
+            "take the unquantised version of it",
+        )
+    if comes:
+        config.quantization_config = quantization = as_it_comes(comes, quantize, names, dtype)
+    elif quantize != "none":
+        quantization = quantization_of(made_empty(language), quantize, dtype)
+    module, loading = language.auto.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=None if comes else quantization,
+        key_mapping=names or None,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **experts_computed(quantization),
+    )
+    if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
+        raise TemploraError(
+            f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
+        )
+    return module
+
+
+def _require_runs(module: Any, name: str) -> None:
+    """Refuse a model of an architecture that is not known by heart, and does not compute a few tokens.
+
+    Raises TemploraError: rather now than in the middle of a chunk.
+    """
+    try:
+        module.eval()
+        with torch.no_grad():
+            _, cache = logits_at(module, [0, 1, 2], [2], use_cache=True)
+            if cache is not None:
+                logits_at(module, [3], [0], cache=cache, use_cache=True, start=3)
+        if any(p.requires_grad for p in module.parameters()):
+            module.train()
+            with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
+                chunk_nll(module, [0], [1, 2]).mean().backward()  # type: ignore[no-untyped-call]
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever its own code or a kernel raises
+        raise TemploraError(f"{name} cannot be written with: {_first_line(error)}", LIST) from error
+    module.zero_grad()
+
+
+def made_empty(language: Language) -> Any:
+    """The transformers model without weights."""
+    with torch.device("meta"):
+        return language.auto.from_config(language.config, trust_remote_code=False)
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer alone of the model in `folder`. Raises TemploraError where it cannot be loaded."""
-    with _quiet_libraries(), readable_errors(folder):
+    with quiet_libraries(), readable_errors(folder):
         return _tokenizer(folder)
 
 
 def _tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """A transformers model inside a PEFT model, and the matrices that learn (see `load`)."""
-    lora = LoraConfig(
-        r=train.rank,
-        lora_alpha=train.alpha,
-        lora_dropout=train.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = get_peft_model(module, lora, adapter_name=ADAPTER)
-    fuse_lora_layers(model)
-    if train.gradient_checkpointing == "on":
-        # Renamed in transformers 5.23; the old name goes in 6.
-        enable = getattr(module, "activation_checkpointing_enable", None)
-        (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
-    named = model.named_parameters()
-    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
 
 
 def device_of(wanted: str) -> torch.device:
@@ -164,33 +213,26 @@ def dtype_of(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _quantization(quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if quantize == "nf4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return BitsAndBytesConfig(load_in_8bit=True) if quantize == "int8" else None
+def names_in(file: Path) -> list[str]:
+    """The names of the weights in a safetensors file.
 
-
-def _require_whole(file: Path) -> None:
-    """Refuse a safetensors file whose header and length do not go together."""
+    Raises TemploraError where its header and its length do not go together.
+    """
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
         if size > 100_000_000 or size > file.stat().st_size:
             raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
         try:
-            tensors = [t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"]
-            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+            tensors = {name: t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"}
+            end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
             raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
     if end != file.stat().st_size:
         raise TemploraError(
             f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
         )
+    return list(tensors)
 
 
 def _pull_again(folder: Path) -> str:
@@ -222,11 +264,13 @@ def readable_errors(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged folder comes out as anything, from TypeError to SafetensorError
         kind = _model_type(folder)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TemploraError(
-            f"the model in {folder} (architecture {kind}) cannot be loaded: {reason[:300]}",
-            "templora models list shows models that work",
+            f"the model in {folder} (architecture {kind}) cannot be loaded: {_first_line(error)}", LIST
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _model_type(folder: Path) -> str:
@@ -239,8 +283,11 @@ def _model_type(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """No progress bars or advice of the libraries on the user's screen."""
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars or advice of the libraries on the user's screen, unless TEMPLORA_DEBUG is set."""
+    if os.environ.get("TEMPLORA_DEBUG"):
+        yield
+        return
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from templora_cli.engine.kernels.families import has_plain_head
+
+SILENT = ("recurrent_gemma",)
+"""Architectures that fill a cache which they are given, and return none."""
+CACHES = ("past_key_values", "cache_params", "state")
+"""What forward passes of transformers call that which is kept of earlier tokens, the usual one first."""
 
 
 def logits_at(
@@ -20,22 +26,34 @@ def logits_at(
     *,
     cache: Any = None,
     use_cache: bool = False,
+    start: int = 0,
 ) -> tuple[Tensor, Any]:
-    """Logits [positions, V] at `positions` of `ids`, and the key-value cache (None without `use_cache`).
+    """Logits [positions, V] at `positions` of `ids`, and the cache of the tokens so far (None without one).
 
-    `cache` holds keys and values of the tokens before `ids`. Models without `logits_to_keep` compute all
-    logits.
+    `cache` holds the `start` tokens before `ids`. Models without `logits_to_keep` compute all logits; models
+    that cache nothing of earlier tokens return None for the cache.
     """
-    index = torch.tensor(list(positions), device=_device(module))
-    can_select = "logits_to_keep" in inspect.signature(_base(module).forward).parameters
+    base, device = _base(module), _device(module)
+    parameters = inspect.signature(base.forward).parameters
+    can_select = "logits_to_keep" in parameters
+    index = torch.tensor(list(positions), device=device)
+    arguments: dict[str, Any] = {"logits_to_keep": index} if can_select else {}
+    cache_name = next((name for name in CACHES if name in parameters), None)
+    if use_cache and cache_name is not None:
+        if cache is None and cache_name == "past_key_values" and base.config.model_type in SILENT:
+            cache = DynamicCache(config=base.config)
+        arguments[cache_name] = cache
+    if start and "position_ids" in parameters:  # some models count from 0 each time
+        arguments["position_ids"] = torch.arange(start, start + len(ids), device=device)[None]
     out = module(
-        input_ids=torch.tensor([list(ids)], device=_device(module)),
-        past_key_values=cache,
-        use_cache=use_cache,
-        **({"logits_to_keep": index} if can_select else {}),
+        input_ids=torch.tensor([list(ids)], device=device),
+        use_cache=use_cache and cache_name is not None,
+        **arguments,
     )
+    if use_cache and cache_name is not None:
+        cache = getattr(out, cache_name, cache)
     logits = out.logits[0] if can_select else out.logits[0, index]
-    return logits, out.past_key_values if use_cache else None
+    return logits, cache if use_cache else None
 
 
 def hidden_at(module: nn.Module, ids: Sequence[int], positions: Sequence[int]) -> Tensor:

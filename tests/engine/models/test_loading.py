@@ -111,7 +111,7 @@ def test_an_unknown_architecture_is_refused(copy: Path) -> None:
 
 def test_an_architecture_of_another_kind_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
-    assert "architecture vit) cannot be loaded" in load_error(copy).message
+    assert "architecture vit) is a model of pictures" in load_error(copy).message
 
 
 def test_code_in_the_model_folder_is_not_run(copy: Path) -> None:
