@@ -50,7 +50,7 @@ def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
 
 
 def as_plain_words(tokenizer: Any, text: str) -> str:
-    """`text` with a space inside each special token and each tag of a thought, so that none is read as one."""
+    """`text` with a space inside each special token and tag of a thought, so that none is read as one."""
     for token in tokenizer.added_tokens_decoder.values():
         if (token.special or is_thought_tag(token.content)) and token.content in text:
             text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
