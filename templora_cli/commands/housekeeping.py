@@ -72,7 +72,7 @@ def _is_confirmed(
 ) -> bool:
     """Whether the user confirms, after a list of the sessions and sizes."""
     for folder, size in zip(folders, sizes, strict=True):
-        say(f"{folder.name}: {size_of(size)} {unit}", err=True)
+        say(f"{folder.name}: {size_of(size)} {what}", err=True)
     if confirm(question, f"templora sessions {command} {' '.join(folder.name for folder in folders)} --yes"):
         return True
     say("nothing was deleted", err=True)
