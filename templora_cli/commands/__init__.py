@@ -1,1 +1,1 @@
-"""One file a command: flags to configuration to wiring. Heavy imports stay inside the functions."""
+"""One file per command. Heavy imports stay inside the functions."""

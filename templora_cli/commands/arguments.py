@@ -1,4 +1,4 @@
-"""Arguments that several commands read the same way: lengths, files that are written, texts."""
+"""Arguments shared by several commands: lengths, output files, texts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from templora_cli.errors import TemploraError
 if TYPE_CHECKING:
     from templora_cli.runner import Length
 
-MOST = 1_000_000_000
-"""Of any length: no book is so long."""
+MAX_LENGTH = 1_000_000_000
+"""An upper limit for lengths, larger than any book."""
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
 
 _CONTROLS = re.compile(
@@ -25,14 +25,14 @@ _CONTROLS = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles of a window and the like
     r"|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-"""What a terminal obeys, and other controls: none of it is text. Tabs and line ends are."""
+"""Escape sequences and control characters, except tabs and line ends."""
 _FILE_NAME = re.compile(r"\S+\.(?:txt|md|text|markdown|docx?|odt|rtf|epub|html?|pdf)", re.IGNORECASE)
 
 
 def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Length | None:
-    """The length asked for; None where no flag was given.
+    """The requested length; None without a flag.
 
-    Raises TemploraError for two lengths at once, for one below 1 and for one above `MOST`.
+    Raises TemploraError for more than one flag, for a length below 1 and for one above `MAX_LENGTH`.
     """
     given = {"--words": words, "--tokens": tokens, "--chunks": chunks}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -42,8 +42,8 @@ def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Leng
         hint = "--chunks 4" if name == "--chunks" else f"{name} 1000"
         if value < 1:
             raise TemploraError(f"{name} {value}: must be at least 1", hint)
-        if value > MOST:
-            raise TemploraError(f"{name} {value}: must be at most {MOST:,}", hint)
+        if value > MAX_LENGTH:
+            raise TemploraError(f"{name} {value}: must be at most {MAX_LENGTH:,}", hint)
     if words is not None:
         return words, "words"
     if tokens is not None:
@@ -52,7 +52,7 @@ def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Leng
 
 
 def check_out(path: Path) -> Path:
-    """The absolute path for `--out`. Raises TemploraError where a book cannot be written there."""
+    """The absolute path for `--out`. Raises TemploraError if a book cannot be written there."""
     from templora_cli.documents.registry import check_book_suffix
 
     if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
@@ -66,15 +66,15 @@ def check_out(path: Path) -> Path:
 
 
 def check_writable(path: Path) -> Path:
-    """The absolute path. Raises TemploraError where no file can be written there, or one is there."""
-    path = check_place(path)
+    """The absolute path. Raises TemploraError if the file exists or cannot be written."""
+    absolute = check_place(path)
     if path.exists():
         raise TemploraError(f"{path} exists, and templora does not overwrite it", "choose another --out")
-    return path
+    return absolute
 
 
 def check_place(path: Path) -> Path:
-    """The absolute path. Raises TemploraError where no file can be written there."""
+    """The absolute path. Raises TemploraError if the file cannot be written."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:  # bytes that are not UTF-8 come as surrogates, which no session could save
@@ -87,7 +87,7 @@ def check_place(path: Path) -> Path:
             hint = f"mkdir -p {shlex.quote(str(path.parent))}"
             raise TemploraError(f"the folder {folder} does not exist", hint)
         path.exists()
-        # Under the name that a book is written first, which is longer than its own.
+        # A book is first written under this name, which is longer than its own.
         trial = path.with_name(f".{path.name}.tmp")
         trial.touch()
         trial.unlink()
@@ -98,16 +98,18 @@ def check_place(path: Path) -> Path:
 
 
 def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> Path:
-    """Write to a file what is in a session, and print its path; with `force` another file is kept aside.
+    """Write `content` of a session to a file and print its path.
 
-    Raises TemploraError where it cannot be written, or where a file is that was not saved so earlier.
+    `force` replaces an existing file and saves a copy of it.
+
+    Raises TemploraError if the file cannot be written, or exists and is not an unchanged earlier export.
     """
     from templora_cli.sessions.own_files import save_again
 
     path = check_place(target)
-    told = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        aside = save_again(session, path, told, force=force)
+        aside = save_again(session, path, data, force=force)
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     if aside is not None:
@@ -119,9 +121,9 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
 def read_texts(
     premise: str | None, premise_file: Path | None, opening: Path | None, encoding: str | None = None
 ) -> tuple[str, str | None]:
-    """Premise ("" without one) and opening of a book, "-" standing for standard input.
+    """Premise ("" without one) and opening of a book; "-" is standard input.
 
-    Raises TemploraError: neither, two premises, both from standard input, and as `read_premise` does.
+    Raises TemploraError: neither, both from standard input, and as `read_premise` does.
     """
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
     if from_input and str(opening) == "-":
@@ -137,10 +139,10 @@ def read_texts(
 def read_premise(
     premise: str | None, file: Path | None, *, required: bool, encoding: str | None = None
 ) -> str:
-    """The premise from the flag, standard input ("-") or a file; "" where none is needed.
+    """The premise from the flag, standard input ("-") or a file; "" if there is none and none is `required`.
 
-    Raises TemploraError: two of them, none, an empty one, the name of a file in its place, no text, an
-    encoding that is wrong or unknown.
+    Raises TemploraError: both flags, none, an empty premise, a file name as premise, a file without text, a
+    wrong or unknown encoding.
     """
     if premise is not None and file is not None:
         raise TemploraError("--premise and --premise-file cannot be combined", "use one of them")
@@ -154,13 +156,13 @@ def read_premise(
     _check_is_no_file(premise)
     try:
         premise.encode("utf-8")
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8 come as surrogates
+    except UnicodeEncodeError:  # arguments that are not UTF-8 contain surrogates
         raise TemploraError("the premise is not UTF-8", "put it into a file: --premise-file FILE") from None
     return _with_words(premise, "the premise", EXAMPLE).strip()
 
 
 def _check_is_no_file(premise: str) -> None:
-    """Refuse the name of a file that was meant to be read."""
+    """Raise TemploraError if the premise is the name of a file."""
     name = shlex.quote(premise)
     if os.path.isfile(premise):  # noqa: PTH113  (False for names that no file can have)
         raise TemploraError(f"--premise {name} is a file, not a premise", f"--premise-file {name}")
@@ -172,7 +174,7 @@ def _check_is_no_file(premise: str) -> None:
 
 
 def _text_of(path: Path, what: str, encoding: str | None) -> str:
-    """The text of a file of any format, or of standard input, without controls."""
+    """The text of a file of any format, or of standard input, without control characters."""
     from templora_cli.documents.prose import read_prose
     from templora_cli.documents.text_input import checked_text
 
@@ -186,7 +188,7 @@ def _text_of(path: Path, what: str, encoding: str | None) -> str:
 
 
 def _with_words(text: str, what: str, hint: str) -> str:
-    """`text` without controls. Raises TemploraError where nothing else is in it."""
+    """`text` without control characters. Raises TemploraError if the rest is blank."""
     text = _CONTROLS.sub("", text)
     if not any(unicodedata.category(char)[0] in "LNPS" for char in text):
         raise TemploraError(f"{what} is empty", hint)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.shape import Shape
 
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
-ENTRY = 100
-"""Bytes that the file of a tokenizer has for each entry of the vocabulary: 72 to 134 in SmolLM2, Qwen3,
+BYTES_PER_ENTRY = 100
+"""Size of a tokenizer file per entry of the vocabulary: 72 to 134 bytes in SmolLM2, Qwen3,
 Llama 3 and Gemma 3."""
 
 
@@ -62,24 +62,28 @@ def doctor(
     with catalog.described(config.model.name, lambda text: say(text, err=True)) as model:
         shape = _shape(model)
     device_memory = _device_memory(config, size)
-    made = plan(shape, config, device_memory, header=USUAL_HEADER)
-    safe = made.fits and not made.is_tight
-    help_ = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
-    write = _command(settings, model, help_, imagined_device_memory=size is not None)
+    estimate = plan(shape, config, device_memory, header=USUAL_HEADER)
+    safe = estimate.fits and not estimate.is_tight
+    suggestion = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
+    write = _command(settings, model, suggestion, imagined_device_memory=size is not None)
     pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
-    notes = list(_notes(made, model, imagined_device_memory=size is not None))
-    tips = {"advice": help_ and help_.text, "commands": {"get": pull, "write": write}, "notes": notes}
+    notes = list(_notes(estimate, model, imagined_device_memory=size is not None))
+    tips = {
+        "advice": suggestion and suggestion.text,
+        "commands": {"get": pull, "write": write},
+        "notes": notes,
+    }
     facts = {
         **_machine(device_memory, imagined_device_memory=size is not None),
-        **_chosen(made, model, shape.parameters),
+        **_chosen(estimate, model, shape.parameters),
     }
     if json:
-        print_json({**facts, **_figures(made), **tips})
+        print_json({**facts, **_figures(estimate), **tips})
         return
     print_facts(facts)
     say()
-    _print_parts(made)
-    say(_verdict(made))
+    _print_parts(estimate)
+    say(_verdict(estimate))
     _print_tips(tips)
 
 
@@ -91,27 +95,27 @@ def _print_tips(tips: Mapping[str, Any]) -> None:
     ):
         if command is not None:
             say(label)
-            say(command)  # in a line of its own, so that it can be copied whole
+            say(command)  # on a line of its own, so that it can be copied
     for note in tips["notes"]:
         say(f"note: {note}")
 
 
 def bytes_of(size: str) -> int:
     """Bytes of a size such as 8GB or 512 MiB. Raises TemploraError for anything else."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([MG]i?B)", size.strip(), re.IGNORECASE)
-    if found is None or not float(found[1]):
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([MG]i?B)", size.strip(), re.IGNORECASE)
+    if match is None or not float(match[1]):
         raise TemploraError(f"--memory {size}: is not an amount of memory", "--memory 8GB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def _shape(model: Described) -> Shape:
-    """The sizes of the model; where its tokenizer is not here, that is reckoned by its vocabulary."""
+    """The sizes of the model; a missing tokenizer is estimated from the vocabulary."""
     from dataclasses import replace
 
     from templora_cli.engine.models.shape import shape_of
 
     shape = shape_of(model.folder, model.name)
-    size = shape.tokenizer_bytes or model.tokenizer_bytes or ENTRY * shape.vocab_size
+    size = shape.tokenizer_bytes or model.tokenizer_bytes or BYTES_PER_ENTRY * shape.vocab_size
     return replace(shape, tokenizer_bytes=size)
 
 
@@ -131,15 +135,15 @@ def _device_memory(config: Config, size: int | None) -> DeviceMemory:
         raise TemploraError(
             reason, f"{to_do}; --device cuda --memory 8GB plans for another machine"
         ) from None
-    except RuntimeError as error:  # what CUDA says when a GPU is there and does not answer
+    except RuntimeError as error:  # raised by CUDA if a GPU exists but does not answer
         first = next(iter(str(error).splitlines()), "no reason given")
         raise TemploraError(
             f"the GPU does not answer: {first}", "close other programs that use it, or use --device cpu"
         ) from error
 
 
-def _notes(made: Plan, model: Described, *, imagined_device_memory: bool) -> Iterator[str]:
-    """What will stand in the way, each with what to do."""
+def _notes(estimate: Plan, model: Described, *, imagined_device_memory: bool) -> Iterator[str]:
+    """Problems, each with its remedy."""
     from templora_cli.commands import obstacles
     from templora_cli.engine.models import catalog
 
@@ -147,22 +151,22 @@ def _notes(made: Plan, model: Described, *, imagined_device_memory: bool) -> Ite
         yield "planned from config.json alone; weights and chat template are checked after the download"
     if imagined_device_memory:
         return
-    if made.device_memory.device == "cpu" and made.config.model.device == "auto":
+    if estimate.device_memory.device == "cpu" and estimate.config.model.device == "auto":
         yield ": ".join(obstacles.why_no_gpu())
-    if made.quantize != "none" and (reason := obstacles.why_not_quantized(made.device_memory.device)):
+    if estimate.quantize != "none" and (reason := obstacles.why_not_quantized(estimate.device_memory.device)):
         yield reason
-    most, each = _checkpoints(made)
+    count, each = _checkpoints(estimate)
     download = 0 if model.is_here else model.download_bytes or 0
-    yield from obstacles.on_disk(most * each, download, catalog.SOURCES.hub.folder)
+    yield from obstacles.on_disk(count * each, download, catalog.SOURCES.hub.folder)
 
 
 def _command(
-    settings: GivenSettings, model: Described, help_: Advice | None, *, imagined_device_memory: bool
+    settings: GivenSettings, model: Described, suggestion: Advice | None, *, imagined_device_memory: bool
 ) -> str | None:
-    """The `write` that leaves room for what a plan may be wrong by; None where this model has none."""
-    if help_ is not None and not (help_.changes and help_.learns):
+    """The `write` command that fits with a margin for errors of the plan; None if nothing fits."""
+    if suggestion is not None and not (suggestion.changes and suggestion.learns):
         return None
-    changed = {("model", "name"), *(help_.changes if help_ else ())}
+    changed = {("model", "name"), *(suggestion.changes if suggestion else ())}
     if imagined_device_memory:
         changed.add(("model", "device"))
     words = ["templora", "write", "--premise-file", "premise.txt", "--model", model.name]
@@ -172,7 +176,7 @@ def _command(
     for assignment in settings.assignments:
         if not changed & settings_of([assignment], prefer=settings.prefer).keys():
             words += ["--set", assignment]
-    return f"{shlex.join(words)}{f' {help_.flags}' if help_ else ''}"
+    return f"{shlex.join(words)}{f' {suggestion.flags}' if suggestion else ''}"
 
 
 def _machine(device_memory: DeviceMemory, *, imagined_device_memory: bool) -> dict[str, Any]:
@@ -200,18 +204,18 @@ def _version(library: str) -> str:
         return "missing"
 
 
-def _chosen(made: Plan, model: Described, parameters: int) -> dict[str, Any]:
+def _chosen(estimate: Plan, model: Described, parameters: int) -> dict[str, Any]:
     from templora_cli.engine.memory.planner import in_billions
 
-    config = made.config
+    config = estimate.config
     return {
         "model": f"{model.name}, {in_billions(parameters)} parameters{_not_here(model)}",
-        "quantize": made.quantize,
-        "backend": made.backend,
+        "quantize": estimate.quantize,
+        "backend": estimate.backend,
         "chunk_tokens": config.decode.chunk_tokens,
         "context_tokens": config.decode.context_tokens,
         "gradient_checkpointing": config.train.gradient_checkpointing,
-        "disk": _disk(made),
+        "disk": _disk(estimate),
     }
 
 
@@ -225,49 +229,51 @@ def _not_here(model: Described) -> str:
     return f"; not downloaded ({in_words(model.download_bytes)})"
 
 
-def _disk(made: Plan) -> str:
-    """What the checkpoints of a long book take."""
-    most, each = _checkpoints(made)
+def _disk(estimate: Plan) -> str:
+    """Disk space for the checkpoints of a long book."""
+    count, each = _checkpoints(estimate)
     if not each:
         return "text only, as nothing is learnt"
-    return f"{most * each / 1e9:.1f} GB at most for a long book: {most} checkpoints of {each / 1e9:.2f} GB"
+    return f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
 
 
-def _checkpoints(made: Plan) -> tuple[int, int]:
-    """How many a long book keeps, and the bytes of each."""
-    each = sum(max(made.parts[name].values()) for name in ("adapter", "optimizer") if name in made.parts)
-    kept = made.config.session
-    return kept.keep_checkpoints + kept.grid_checkpoints, each
+def _checkpoints(estimate: Plan) -> tuple[int, int]:
+    """Maximum number of checkpoints of a long book, and the bytes of each."""
+    each = sum(
+        max(estimate.parts[name].values()) for name in ("adapter", "optimizer") if name in estimate.parts
+    )
+    session = estimate.config.session
+    return session.keep_checkpoints + session.grid_checkpoints, each
 
 
-def _figures(made: Plan) -> dict[str, Any]:
+def _figures(estimate: Plan) -> dict[str, Any]:
     from templora_cli.engine.memory.parts import PHASES
 
     return {
-        "parts_bytes": made.parts,
-        "phases_bytes": {phase: made.phase(phase) for phase in PHASES},
-        "peak_bytes": made.peak,
-        "available_bytes": made.available,
-        "fits": made.fits,
+        "parts_bytes": estimate.parts,
+        "phases_bytes": {phase: estimate.phase(phase) for phase in PHASES},
+        "peak_bytes": estimate.peak,
+        "available_bytes": estimate.available,
+        "fits": estimate.fits,
     }
 
 
-def _print_parts(made: Plan) -> None:
+def _print_parts(estimate: Plan) -> None:
     from templora_cli.engine.memory.parts import PHASES
 
     def cells(sizes: list[int]) -> list[str]:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]
 
-    rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in made.parts.items()]
-    rows.append(["total", *cells([made.phase(phase) for phase in PHASES])])
+    rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in estimate.parts.items()]
+    rows.append(["total", *cells([estimate.phase(phase) for phase in PHASES])])
     print_table(["GB", *PHASES], rows, texts=("GB",))
 
 
-def _verdict(made: Plan) -> str:
+def _verdict(estimate: Plan) -> str:
     from templora_cli.engine.memory.planner import MARGIN
 
-    taken, there = f"{made.peak / 1e9:.2f} GB", f"{made.available / 1e9:.2f} GB"
-    if not made.fits:
-        return f"it does not fit: it needs about {taken} of {there} available"
-    tight = f"; that is tight, because plans have an error of up to {MARGIN:.0%}" if made.is_tight else ""
-    return f"it fits: it needs about {taken} of {there} available{tight}"
+    needed, available = f"{estimate.peak / 1e9:.2f} GB", f"{estimate.available / 1e9:.2f} GB"
+    if not estimate.fits:
+        return f"it does not fit: it needs about {needed} of {available} available"
+    tight = f"; that is tight, because plans have an error of up to {MARGIN:.0%}" if estimate.is_tight else ""
+    return f"it fits: it needs about {needed} of {available} available{tight}"

@@ -1,4 +1,4 @@
-"""The flags of the commands: those for settings, made from the fields of `config.py`, and shared ones."""
+"""Flags of the commands: shared ones, and those for settings, built from the fields of `config.py`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PANELS = {
     "session": "Session",
 }
 SWITCHED_OFF: dict[Setting, str] = {("train", "learn"): "Use only the base model."}
-"""What a flag says that turns a setting off, where its field says it the other way round."""
+"""Help of flags that turn a setting off, whose fields describe the setting turned on."""
 
 SET = Annotated[
     Optional[list[str]],
@@ -57,29 +57,29 @@ SET = Annotated[
 
 @dataclass(frozen=True)
 class SettingFlags:
-    """The settings that a command has as flags; `--set` comes with them."""
+    """The settings that a command has as flags, and `--set`."""
 
     settings: tuple[Setting, ...]
     prefer: str
     task: str
     command: str
     help: Mapping[str, str]
-    """Of flags that say something else than their field, by the name of the setting."""
+    """Help texts that replace those of the fields, by the name of the setting."""
 
     def parameters(self, kind: Any) -> list[inspect.Parameter]:
-        """The parameters of a command by which Typer makes the flags."""
-        made = [self._parameter(setting, kind) for setting in self.settings]
+        """The parameters from which Typer builds the flags."""
+        parameters = [self._parameter(setting, kind) for setting in self.settings]
         panels = [PANELS[table] for table, _ in self.settings]
         end = len(panels) - panels[::-1].index(LEARNING) if LEARNING in panels else len(panels)
-        made.insert(end, inspect.Parameter("settings", kind, default=None, annotation=SET))
-        return made
+        parameters.insert(end, inspect.Parameter("settings", kind, default=None, annotation=SET))
+        return parameters
 
     def given(self, values: Mapping[str, Any]) -> GivenSettings:
-        """What was given, by the values of `parameters`."""
+        """The settings from the values of `parameters`."""
         flags = {}
         for setting in self.settings:
             value = values[parameter_of(setting)]
-            if value is True:  # a switch, which turns what the default says
+            if value is True:  # a switch, which inverts the default
                 flags[setting] = not FIELDS[setting].default
             elif value is not None and value is not False:
                 flags[setting] = value
@@ -88,17 +88,17 @@ class SettingFlags:
     def _parameter(self, setting: Setting, kind: Any) -> inspect.Parameter:
         table, key = setting
         field = FIELDS[setting]
-        wanted = get_type_hints(TABLES.get(table, Config))[key]
+        value_type = get_type_hints(TABLES.get(table, Config))[key]
         facts = [*_range(field.metadata), f"default {field.default}"]
-        usual = SWITCHED_OFF.get(setting, f"{field.metadata['help']} ({', '.join(facts)}).")
+        default_help = SWITCHED_OFF.get(setting, f"{field.metadata['help']} ({', '.join(facts)}).")
         option = typer.Option(
             flag_name(setting),
-            help=self.help.get(dotted(setting), usual),
+            help=self.help.get(dotted(setting), default_help),
             show_default=False,
             rich_help_panel=PANELS[table],
         )
-        hint: Any = bool if wanted is bool else Optional[wanted]
-        default = False if wanted is bool else None
+        hint: Any = bool if value_type is bool else Optional[value_type]
+        default = False if value_type is bool else None
         return inspect.Parameter(
             parameter_of(setting), kind, default=default, annotation=Annotated[hint, option]
         )
@@ -109,13 +109,12 @@ def takes_settings(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of the named settings ("decode.top_p", "seed") and `--set`.
 
-    They stand where the command has its parameter `settings`, which gets all of them as one
-    `GivenSettings`. What is called has a parameter for each flag, by its name without dashes at the front
-    (`no_learn`), and `settings` for the list of `--set`. `prefer`, `task` and `command` are those of
-    `GivenSettings`; `help` is what flags say that do not say it as their field does, by the name of the
-    setting.
+    They replace the parameter `settings` of the command, which receives them as one `GivenSettings`. The
+    decorated function has a parameter for each flag, with its name without leading dashes (`no_learn`), and
+    `settings` for the list of `--set`. `prefer`, `task` and `command` are those of `GivenSettings`; `help`
+    replaces help texts of fields, by the name of the setting.
 
-    Raises ValueError: a name that is no setting, or a setting that has no effect in the task.
+    Raises ValueError: a name that is not a setting, or a setting without effect in the task.
     """
     settings = tuple((table, key) for table, _, key in (name.rpartition(".") for name in names))
     for setting in settings:
@@ -127,19 +126,19 @@ def takes_settings(
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
-        shown: list[inspect.Parameter] = []
+        parameters: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
-            shown += flags.parameters(parameter.kind) if parameter.name == "settings" else [parameter]
-        outer = signature.replace(parameters=shown)
+            parameters += flags.parameters(parameter.kind) if parameter.name == "settings" else [parameter]
+        outer = signature.replace(parameters=parameters)
 
         @wraps(function)
         def called(*arguments: Any, **named: Any) -> None:
             bound = outer.bind(*arguments, **named)
             bound.apply_defaults()
-            own = {name: bound.arguments[name] for name in signature.parameters if name != "settings"}
-            function(**own, settings=flags.given(bound.arguments))
+            others = {name: bound.arguments[name] for name in signature.parameters if name != "settings"}
+            function(**others, settings=flags.given(bound.arguments))
 
-        called.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         vars(called).update(__signature__=outer, setting_flags=flags)
         return called
 
@@ -147,9 +146,9 @@ def takes_settings(
 
 
 def flags_of(command: Callable[..., Any]) -> SettingFlags | None:
-    """What `takes_settings` gave a command."""
-    found: SettingFlags | None = vars(command).get("setting_flags")
-    return found
+    """The flags that `takes_settings` added to a command; None without it."""
+    flags: SettingFlags | None = vars(command).get("setting_flags")
+    return flags
 
 
 def parameter_of(setting: Setting) -> str:
@@ -158,7 +157,7 @@ def parameter_of(setting: Setting) -> str:
 
 
 def _range(limits: Any) -> list[str]:
-    """What of a range is worth telling: not the bound that only keeps out nonsense."""
+    """The lower bound, for help texts. Upper bounds only catch typing errors."""
     if limits["above"] is not None:
         return [f"above {limits['above']}"]
     return [f"{limits['at_least']} or more"] if limits["at_least"] else []

@@ -20,9 +20,9 @@ def remove(sessions: Sessions, yes: Yes = False) -> None:
     from templora_cli.sessions import housekeeping
     from templora_cli.sessions.store import Store
 
-    folders = _found(sessions)
+    folders = _folders(sessions)
     sizes = [bytes_below(folder) for folder in folders]
-    if yes or _agreed("rm", "delete permanently?", folders, sizes, "in total"):
+    if yes or _is_confirmed("rm", "delete permanently?", folders, sizes, "in total"):
         for name, freed in housekeeping.remove(Store(), folders):
             say(f"{name} deleted, {size_of(freed)} freed")
 
@@ -36,10 +36,10 @@ def shrink(sessions: Sessions, yes: Yes = False) -> None:
     """
     from templora_cli.sessions.housekeeping import older_checkpoints
 
-    folders = _found(sessions)
+    folders = _folders(sessions)
     sizes = [sum(file.stat().st_size for file in older_checkpoints(folder / "steps")) for folder in folders]
     question = "delete them? If the newest checkpoint is damaged later, no older one can replace it"
-    if yes or _agreed("shrink", question, folders, sizes, "in older checkpoints"):
+    if yes or _is_confirmed("shrink", question, folders, sizes, "in older checkpoints"):
         for folder in folders:
             say(f"{folder.name} shrunk, {size_of(_shrunk(folder.name))} freed")
 
@@ -61,15 +61,17 @@ def rename(
     say(f"{found} renamed to {new}")
 
 
-def _found(references: Sequence[str]) -> list[Path]:
-    """The folders of sessions, each once. Raises TemploraError where a reference fits none, or several."""
+def _folders(references: Sequence[str]) -> list[Path]:
+    """The folders, without duplicates. Raises TemploraError if a reference matches none or several."""
     from templora_cli.sessions.store import Store
 
     return list(dict.fromkeys(map(Store().find, references)))
 
 
-def _agreed(command: str, question: str, folders: Sequence[Path], sizes: Sequence[int], what: str) -> bool:
-    """Does the person at the terminal agree, after seeing what it is about?"""
+def _is_confirmed(
+    command: str, question: str, folders: Sequence[Path], sizes: Sequence[int], what: str
+) -> bool:
+    """Whether the user confirms, after a list of the sessions and sizes."""
     for folder, size in zip(folders, sizes, strict=True):
         say(f"{folder.name}: {size_of(size)} {what}", err=True)
     if confirm(question, f"templora sessions {command} {' '.join(folder.name for folder in folders)} --yes"):
@@ -79,7 +81,7 @@ def _agreed(command: str, question: str, folders: Sequence[Path], sizes: Sequenc
 
 
 def _shrunk(name: str) -> int:
-    """Shrink one session, and keep what a list shows of it; returns the bytes that were freed."""
+    """Shrink one session and cache its summary; returns the freed bytes."""
     from templora_cli.sessions.housekeeping import shrink
     from templora_cli.sessions.steps import read_chunks
     from templora_cli.sessions.store import Store

@@ -23,7 +23,7 @@ GET_TORCH = "https://pytorch.org/get-started/locally shows the command that inst
 def _free(folder: Path) -> int:
     try:
         return shutil.disk_usage(folder).free
-    except OSError:  # some file systems do not say
+    except OSError:  # not supported by some file systems
         return sys.maxsize
 
 
@@ -36,68 +36,69 @@ def _bitsandbytes() -> Any:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How the machine is looked at; tests put something else in its place."""
+class Probes:
+    """Functions that inspect the machine; tests replace them."""
 
     free: Callable[[Path], int] = _free
-    """Bytes that are free where a folder lies."""
+    """Free bytes on the disk of a folder."""
     has_nvidia: Callable[[], bool] = _has_nvidia
-    """Is there a driver of NVIDIA's?"""
+    """Whether an NVIDIA driver is installed."""
     cuda: str | None = torch.version.cuda
-    """The CUDA that this torch was made with."""
+    """The CUDA version of this torch; None if it was built without CUDA."""
     platform: str = sys.platform
     bitsandbytes: Callable[[], Any] = _bitsandbytes
-    """Its library of compiled functions. Raises what its import does."""
+    """The compiled library of bitsandbytes. Raises the errors of its import."""
 
 
-LOOKS = Looks()
+PROBES = Probes()
 
 
-def why_no_gpu(looks: Looks = LOOKS) -> tuple[str, str]:
-    """Why nothing runs on a GPU, and what to do."""
+def why_no_gpu(probes: Probes = PROBES) -> tuple[str, str]:
+    """The reason why no GPU is used, and the remedy."""
     on_cpu = "templora uses the CPU; choose a small model"
-    if looks.platform == "darwin":
+    if probes.platform == "darwin":
         return "there is no CUDA GPU, and Apple GPUs are not supported", on_cpu
-    if not looks.has_nvidia():
+    if not probes.has_nvidia():
         return "no NVIDIA GPU was found", on_cpu
-    if looks.cuda is None:
+    if probes.cuda is None:
         return "there is an NVIDIA GPU, but this torch was built without CUDA", GET_TORCH
     return (
-        f"this torch (CUDA {looks.cuda}) cannot use the NVIDIA GPU",
+        f"this torch (CUDA {probes.cuda}) cannot use the NVIDIA GPU",
         "update the driver of the GPU",
     )
 
 
-def why_not_quantized(device: str, looks: Looks = LOOKS) -> str | None:
-    """Why nothing can be held in 4 or 8 bits on a device, and what to do; None where it can."""
-    again = "pip install --upgrade bitsandbytes, or use --quantize none"
+def why_not_quantized(device: str, probes: Probes = PROBES) -> str | None:
+    """Why quantization is impossible on a device, with the remedy; None if it is possible."""
+    remedy = "pip install --upgrade bitsandbytes, or use --quantize none"
     try:
-        library = looks.bitsandbytes()
+        library = probes.bitsandbytes()
     except ImportError:
-        return f"bitsandbytes, which quantizes models, is missing: {again}"
-    except Exception as error:  # its compiled part fails in its own ways
+        return f"bitsandbytes, which quantizes models, is missing: {remedy}"
+    except Exception as error:  # its compiled part raises various errors
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"bitsandbytes cannot be loaded ({first}): {again}"
+        return f"bitsandbytes cannot be loaded ({first}): {remedy}"
     if device == "cuda" and not getattr(library, "compiled_with_cuda", False):
-        return f"bitsandbytes has no CUDA support: {again}"
+        return f"bitsandbytes has no CUDA support: {remedy}"
     return None
 
 
-def on_disk(checkpoints: int, download: int, hub: Path, looks: Looks = LOOKS) -> Iterator[str]:
-    """What is wrong with the folders: of sessions, which come to hold `checkpoints` bytes; of models, into
-    which `download` bytes go; `hub` is the cache of the Hugging Face Hub.
+def on_disk(checkpoints: int, download: int, hub: Path, probes: Probes = PROBES) -> Iterator[str]:
+    """Problems of the folders for sessions (`checkpoints` bytes needed) and models (`download` bytes needed).
+
+    `hub` is the cache of the Hugging Face Hub.
     """
     sessions, cache = home(), cache_dir()
     if reason := why_not_written(sessions):
         yield f"{sessions} cannot be written ({reason}): set TEMPLORA_HOME to another folder"
-    elif (free := looks.free(_nearest(sessions))) < checkpoints:
+    elif (free := probes.free(_nearest(sessions))) < checkpoints:
         yield (
             f"{in_words(free)} are free in {sessions}, and a long book needs {in_words(checkpoints)}: "
             "free some space, set TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
         )
     if reason := why_not_written(cache):
         yield f"{cache} cannot be written ({reason}): set TEMPLORA_CACHE to another folder"
-    if download and (free := looks.free(_nearest(hub))) < download:
+    if download and (free := probes.free(_nearest(hub))) < download:
         yield (
             f"{in_words(free)} are free in {hub}, and the model needs {in_words(download)}: "
             "free some space, or set HF_HOME to another disk"
@@ -105,7 +106,7 @@ def on_disk(checkpoints: int, download: int, hub: Path, looks: Looks = LOOKS) ->
 
 
 def why_not_written(folder: Path) -> str | None:
-    """Why nothing can be written into a folder, which need not be there yet; None where it can."""
+    """Why a folder, which need not exist yet, cannot be written; None if it can."""
     try:
         with tempfile.TemporaryFile(dir=_nearest(folder)):
             return None
@@ -114,8 +115,8 @@ def why_not_written(folder: Path) -> str | None:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first above it that is there."""
-    # os.path, unlike Path, takes what may not be looked at for what is not there.
+    """The folder, or its nearest parent that exists."""
+    # os.path.exists, unlike Path.exists, returns False without permission.
     while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110
         folder = folder.parent
     return folder

@@ -60,10 +60,10 @@ def list_sessions(json: AsJson = False) -> None:
         ],
         texts=("model",),
     )
-    _tell_of_the_disk(store.folder, sum(row["disk_bytes"] for row in rows))
+    _print_disk_use(store.folder, sum(row["disk_bytes"] for row in rows))
 
 
-def _tell_of_the_disk(folder: Path, taken: int) -> None:
+def _print_disk_use(folder: Path, taken: int) -> None:
     say(f"{size_of(taken)} in {folder}", err=True)
     say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
@@ -86,11 +86,11 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         if chunk.get("rejection_reason")
     ]
     if json:
-        figures = [{k: v for k, v in chunk.items() if k not in NOT_FIGURES} for chunk in chunks]
-        told = {**summary, "path": str(path), **facts}
-        print_json({**told, "config": manifest.config, "not_learnt": marked, "steps": figures})
+        figures = [{k: v for k, v in chunk.items() if k not in OMITTED_KEYS} for chunk in chunks]
+        header = {**summary, "path": str(path), **facts}
+        print_json({**header, "config": manifest.config, "not_learnt": marked, "steps": figures})
         return
-    disk = _disk_told(path, summary.pop("disk_bytes"))
+    disk = _disk_use(path, summary.pop("disk_bytes"))
     print_facts({**summary, "disk": disk, "path": str(path), **facts})
     say()
     print_table(
@@ -105,7 +105,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
 
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
-    """The chunks of a session, and each as a row of the table. Raises TemploraError where one is damaged."""
+    """The chunks of a session, and each as a row of the table. Raises TemploraError if one is damaged."""
     from templora_cli.sessions.steps import StepDamaged, read_chunks
 
     try:
@@ -113,15 +113,15 @@ def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
         return chunks, [_chunk_row(chunk) for chunk in chunks]
     except StepDamaged as damage:
         raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
-    except OTHER_FORM:
+    except MALFORMED:
         raise TemploraError(
             f"session {folder.name}: the chunk.json of a step is incomplete",
             f"to save its text: templora sessions export {folder.name}",
         ) from None
 
 
-def _disk_told(folder: Path, taken: int) -> str:
-    """What it takes on the disk, and how that would be less."""
+def _disk_use(folder: Path, taken: int) -> str:
+    """Disk use of a session, and the command that reduces it."""
     from templora_cli.sessions.housekeeping import older_checkpoints
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
@@ -160,8 +160,8 @@ def export(
     from templora_cli.sessions.store import Store
 
     folder = Store().find(session)
-    if str(out) != "-" and (own := _own_form(folder)) is not None:
-        _export(folder, own, out, force=force)
+    if str(out) != "-" and (document := _document_export(folder)) is not None:
+        _export(folder, document, out, force=force)
         return
     text, problems = readable_text(folder / "steps")
     for problem in problems:
@@ -176,8 +176,8 @@ def export(
     save(folder, target, render_book(book_of_prose(text), target), force=force)
 
 
-def _own_form(folder: Path) -> Export | None:
-    """The session as its own kind of file; None where it is prose, or damaged: then it is saved as prose."""
+def _document_export(folder: Path) -> Export | None:
+    """The session as a document of its format; None if it is prose or damaged, which are saved as prose."""
     from templora_cli.sessions.manifest import load_manifest
 
     try:
@@ -188,55 +188,56 @@ def _own_form(folder: Path) -> Export | None:
     return None if kind is None else kind.export(folder, manifest)
 
 
-def _export(folder: Path, own: Export, out: Path | None, *, force: bool) -> None:
-    """The document with what is translated so far."""
-    target = out or Path(f"{folder.name}{own.suffix}")
-    if target.suffix.lower() != own.suffix:
+def _export(folder: Path, document: Export, out: Path | None, *, force: bool) -> None:
+    """Save the document with the translation so far."""
+    target = out or Path(f"{folder.name}{document.suffix}")
+    if target.suffix.lower() != document.suffix:
         raise TemploraError(
-            f"{target.name}: {folder.name} is exported as {own.suffix}", f"--out {target.stem}{own.suffix}"
+            f"{target.name}: {folder.name} is exported as {document.suffix}",
+            f"--out {target.stem}{document.suffix}",
         )
-    save(folder, target, own.content(), force=force)
+    save(folder, target, document.content(), force=force)
 
 
 app.command()(housekeeping.rename)
 app.command()(housekeeping.shrink)
 app.command("rm")(housekeeping.remove)
 
-NOT_FIGURES = ("tokens", "text", "record")
-OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError)
-"""What comes of files that are JSON, but not of the form that templora writes."""
+OMITTED_KEYS = ("tokens", "text", "record")
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
+"""Errors raised by valid JSON with other fields than templora writes."""
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """What a list says of a session."""
+    """The summary of a session for lists."""
     from templora_cli.sessions.steps import StepDamaged
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
-    found, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
+    summary, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
-            found = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(found.done.get(manifest.goal_unit, 0), manifest)
-        except (StepDamaged, OSError, *OTHER_FORM):
+            summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
+            state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
+        except (StepDamaged, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
     return {
         "session": manifest.id,
         "state": state,
-        "words": found.words,
-        "tokens": found.tokens,
-        "chunks": found.chunks,
+        "words": summary.words,
+        "tokens": summary.tokens,
+        "chunks": summary.chunks,
         "model": manifest.model,
         "quantize": manifest.quantize,
         "device": manifest.device,
         "learn": train.get("learn") if isinstance(train, dict) else None,
-        "gain": found.gain,
+        "gain": summary.gain,
         "created": manifest.created,
         "opened": manifest.opened,
         "out": manifest.out,
-        "disk_bytes": bytes_below(folder) if found.disk is None else found.disk,
+        "disk_bytes": bytes_below(folder) if summary.disk is None else summary.disk,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the command line and the TOML files say of the settings, to one `Config`."""
+"""Settings from the command line and the TOML files, merged into one `Config`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FIELDS: dict[Setting, Field[Any]] = {
 }
 
 OWNERS: dict[str, tuple[str, str, str]] = {"translation": ("translation", "translate", "FILE --to en")}
-"""Tables that do nothing but in one task, the command of that task, and what it is called with."""
+"""Tables that have an effect in one task only: the task, its command and example arguments."""
 
-LIKELIEST = ("eval translate uses the most likely token", "leave it out")
+GREEDY = ("eval translate uses the most likely token", "leave it out")
 NOT_SAMPLING = ("chunk_tokens", "context_tokens", "backend")
 SAMPLING = [field.name for field in fields(DecodeConfig) if field.name not in NOT_SAMPLING]
-"""Settings of `[decode]` that say how a token is drawn."""
+"""Settings of `[decode]` for sampling a token."""
 
 WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
     "drift": {
@@ -49,31 +49,31 @@ WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
             "eval translate counts context in pairs",
             "--context-pairs 3",
         ),
-        **{("decode", name): LIKELIEST for name in SAMPLING},
+        **{("decode", name): GREEDY for name in SAMPLING},
     },
 }
-"""Settings that do nothing in a task: why, and what to say instead."""
+"""Settings without effect in a task: the reason, and the alternative."""
 
 
 @dataclass(frozen=True)
 class GivenSettings:
-    """What the command line says of the settings, as it was typed; mistakes are found by `resolve`."""
+    """The settings of a command line as typed; `resolve` checks them."""
 
     flags: Mapping[Setting, Any]
-    """Of the flags that were given."""
+    """Values of the flags that were used."""
     assignments: Sequence[str]
-    """The `--set KEY=VALUE`, which win over flags."""
+    """Values of `--set KEY=VALUE`, which override flags."""
     task: str
     prefer: str
-    """The table that `KEY` is of where several have it."""
+    """The table of `KEY` if several tables have it."""
     command: str
-    """The one that was typed, such as "eval ppl"."""
+    """The command as typed, such as "eval ppl"."""
 
     def resolve(self, *, prefer: str | None = None) -> Config:
-        """The configuration of the task, from both files, the flags and `--set`, later ones winning.
+        """The configuration of the task from both files, the flags and `--set`; later ones win.
 
-        Raises TemploraError: a file that is no TOML, a setting that is unknown, of the wrong type, out of
-        range or without effect in this task.
+        Raises TemploraError: a file that is not valid TOML; a setting that is unknown, of the wrong type, out
+        of range or without effect in this task.
         """
         settings, names = dict(self.flags), {setting: flag_name(setting) for setting in self.flags}
         typed: dict[Setting, str] = {}
@@ -91,12 +91,12 @@ class GivenSettings:
 
 
 def dotted(setting: Setting) -> str:
-    """A setting as `--set` names it, such as train.rank or seed."""
+    """The name of a setting for `--set`, such as train.rank or seed."""
     return ".".join(filter(None, setting))
 
 
 def flag_name(setting: Setting) -> str:
-    """The flag that sets it: its key, but `--model` for a name; what is on by default is turned off."""
+    """The flag of a setting: its key; `--model` for the name of the model; `--no-` if the default is true."""
     if setting == ("model", "name"):
         return "--model"
     name = setting[1].replace("_", "-")
@@ -104,9 +104,9 @@ def flag_name(setting: Setting) -> str:
 
 
 def without_effect(setting: Setting, task: str, value: str) -> tuple[str, str] | None:
-    """Why nothing comes of a setting in a task, and what to say instead with that value; or None."""
-    if found := WITHOUT_EFFECT.get(task, {}).get(setting):
-        return found[0], found[1].format(value=value)
+    """The reason why a setting has no effect in a task, and the alternative with that value; or None."""
+    if entry := WITHOUT_EFFECT.get(task, {}).get(setting):
+        return entry[0], entry[1].format(value=value)
     if instead := TASK_OVERRIDES.get(task, {}).get(setting):
         return f"{OWNERS[instead[0]][1]} samples with {dotted(instead)}", f"--set {dotted(instead)}={value}"
     owner, command, called = OWNERS.get(setting[0], (task, "", ""))
@@ -119,9 +119,8 @@ def without_effect(setting: Setting, task: str, value: str) -> tuple[str, str] |
 def settings_of(assignments: Iterable[str], *, prefer: str) -> dict[Setting, Any]:
     """The settings of `--set KEY=VALUE` flags.
 
-    KEY is that of a TOML file, with its table before it (`train.rank`); the table can be left out where
-    only one has such a key, or `prefer` or `[decode]` has. Values are read as in TOML; what is no TOML
-    value is a text.
+    KEY is a key with its table, as in `train.rank`. The table can be left out if only one table has the key,
+    or if `prefer` or `[decode]` has it. Values are read as in TOML; anything else is text.
     """
     return dict(_setting_of(assignment, prefer) for assignment in assignments)
 
@@ -129,7 +128,7 @@ def settings_of(assignments: Iterable[str], *, prefer: str) -> dict[Setting, Any
 def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     name, equals, text = (part.strip() for part in assignment.partition("="))
     table, _, key = name.rpartition(".")
-    owners = [owner for owner, known in FIELDS if known == key]
+    owners = [owner for owner, name_in_table in FIELDS if name_in_table == key]
     owners = next(([first] for first in (prefer, "decode") if first in owners), owners)
     reason = None
     if table not in ("", *TABLES):
@@ -153,7 +152,7 @@ def _check_utf_8(value: Any, typed: str) -> None:
 
 
 def _value(setting: Setting, text: str) -> Any:
-    """What `text` says: a text where the setting is one, else a TOML value if it is one."""
+    """The value of `text`: text for text settings, otherwise a TOML value if it is valid."""
     try:
         value = tomli.loads(f"value = {text}")["value"]
     except tomli.TOMLDecodeError:
@@ -163,7 +162,7 @@ def _value(setting: Setting, text: str) -> Any:
 
 
 def _likely(table: str, key: str, owners: Sequence[str], text: str) -> str:
-    """What is typed for the setting that was probably meant."""
+    """The argument for the setting that the user probably meant."""
     names = [dotted(setting) for setting in FIELDS] + [key for _, key in FIELDS]
     if len(owners) > 1 or (owners and not table):
         meant: str | None = dotted((owners[0], key))
@@ -180,7 +179,7 @@ def _likely(table: str, key: str, owners: Sequence[str], text: str) -> str:
 
 
 def config_files() -> list[Layer]:
-    """The user's config file, then `templora.toml` of the working folder, where they exist."""
+    """The user's config file, then `templora.toml` of the working folder, if they exist."""
     layers = []
     for path in (user_config_file(), Path(PROJECT_FILE)):
         if path.is_file():

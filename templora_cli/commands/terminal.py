@@ -1,4 +1,4 @@
-"""What every command says the same way: its view, its failures, its tables."""
+"""Input and output that all commands share: views, errors, Ctrl-C, tables."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[View, threading.Event]]:
-    """The view that the flags ask for, with `prose` on standard output or without, and what Ctrl-C sets.
+    """The view for the flags, with or without `prose` on standard output, and the event that Ctrl-C sets.
 
-    Ctrl-C raises KeyboardInterrupt too; Python drops one that comes while an object is finalised, and then
-    the run looks at what was set. Errors inside are shown by the view; they and Ctrl-C set the exit status.
+    Ctrl-C also raises KeyboardInterrupt. Python drops that exception while an object is finalised; then the
+    run checks the event. Errors inside are shown by the view; they and Ctrl-C set the exit status.
     """
     stop = threading.Event()
 
@@ -45,9 +45,9 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[
         stop.set()
         raise KeyboardInterrupt
 
-    # A kill that asks gets the same end as Ctrl-C; one that does not ask loses nothing either.
+    # SIGTERM ends a run like Ctrl-C; SIGKILL loses no committed chunk either.
     signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell's background job is to ignore Ctrl-C
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # background jobs of a shell ignore Ctrl-C
         signal.signal(signal.SIGINT, interrupt)
     stdout = sys.stdout if prose else Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     on_screen = TerminalView(stdout, sys.stderr, quiet, gpu_bytes=_gpu_bytes)
@@ -61,19 +61,19 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[
         except (TemploraError, OSError) as error:
             if debugging():
                 raise
-            told = of_os_error(error) if isinstance(error, OSError) else error
+            failure = of_os_error(error) if isinstance(error, OSError) else error
             try:
-                view.fail(told)
-            except OSError:  # the stream that takes the events may be what has failed
-                show_error(sys.stderr, told)
+                view.fail(failure)
+            except OSError:  # the stream for events may be the one that failed
+                show_error(sys.stderr, failure)
             raise typer.Exit(2) from None
 
 
 def follow(run: Run, events: Generator[Event, None, None], view: View, stop: threading.Event) -> Event | None:
     """Show the events of a run to their end; returns the last one.
 
-    Ctrl-C: says what is kept and how to go on, exits with 130. An error of a file or stream, such as a full
-    disk under `> book.txt`, becomes a TemploraError.
+    On Ctrl-C it shows the saved state and the command to continue, and exits with 130. An error
+    of a file or stream, such as a full disk under `> book.txt`, becomes a TemploraError.
     """
     last = None
     try:
@@ -99,7 +99,7 @@ _engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
 
 @contextmanager
 def computing_with(engine: Engine | None) -> Iterator[None]:
-    """Let the commands that are called inside compute with `engine`; None is the usual."""
+    """Let commands called inside use `engine`; None is the default engine."""
     before = _engine.set(engine)
     try:
         yield
@@ -108,7 +108,7 @@ def computing_with(engine: Engine | None) -> Iterator[None]:
 
 
 def engine_in_use() -> Engine:
-    """What the runs of a command compute with."""
+    """The engine for the runs of a command."""
     from templora_cli.prepare import ENGINE
 
     return _engine.get() or ENGINE
@@ -116,9 +116,10 @@ def engine_in_use() -> Engine:
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Standard streams as the commands need them: there, in UTF-8 unless a terminal says otherwise.
+    """Make standard streams usable: open, and in UTF-8 unless they are terminals with another encoding.
 
-    A terminal gets a question mark for what it cannot show, a pipe the bytes of a path that is no UTF-8.
+    Terminals get question marks for characters they cannot show; pipes get the bytes of paths that are not
+    UTF-8.
     """
     for name, in_pipe in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
         stream = getattr(sys, name)
@@ -133,7 +134,7 @@ def usable_streams() -> Iterator[None]:
     finally:
         try:
             sys.stdout.flush()
-        except OSError:  # said already; the interpreter would say it again, with a traceback
+        except OSError:  # reported already; the interpreter would report it again, with a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -147,12 +148,12 @@ def silence_libraries() -> None:
 
 
 def debugging() -> bool:
-    """Was a traceback asked for (`--debug`, TEMPLORA_DEBUG)?"""
+    """Whether tracebacks are requested (`--debug`, TEMPLORA_DEBUG)."""
     return bool(os.environ.get("TEMPLORA_DEBUG"))
 
 
 def _gpu_bytes() -> int:
-    """What torch holds on the GPU; asks only where torch is loaded and uses one."""
+    """GPU memory reserved by torch; 0 if torch is not loaded or uses no GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
@@ -160,43 +161,41 @@ def _gpu_bytes() -> int:
 
 
 def confirm(question: str, hint: str) -> bool:
-    """Ask a person. Raises TemploraError with `hint` where standard input is no terminal."""
+    """Ask for confirmation. Raises TemploraError with `hint` if standard input is not a terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise TemploraError("cannot ask for confirmation, because standard input is not a terminal", hint)
     return typer.confirm(question, err=True)
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line: as it is into a pipe, and on a terminal harmless and broken between words."""
+    """Print a line; on a terminal without control characters and broken between words."""
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         text = "\n".join(screen_lines(text, terminal_width(stream)))
-    print(
-        harmless(text) if err else text, file=stream, flush=True
-    )  # typer.echo leaves out what looks like colours
+    print(harmless(text) if err else text, file=stream, flush=True)  # typer.echo removes escape codes
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON over several lines."""
+    """Print a value as indented JSON."""
     typer.echo(as_json(value, indent=2))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """A line for each fact, "-" for none; what goes on in further lines is indented."""
+    """Print a line for each fact, "-" for None; further lines of a value are indented."""
     width = terminal_width(sys.stdout) if sys.stdout.isatty() else None
     for line in fact_lines(facts, width):
         typer.echo(line)
 
 
 def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[str] = ()) -> None:
-    """A table on standard output: laid out for the width of a terminal, tab-separated in a pipe.
+    """Print a table: fitted to the width of a terminal, tab-separated in a pipe.
 
-    `texts` are the columns whose cells may be broken over several lines; figures and ids never are.
+    `texts` are the columns whose cells can be broken over several lines; numbers and ids never are.
     """
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
             typer.echo("\t".join(map(one_line, row)))
         return
     width = terminal_width(sys.stdout)
-    # With a height too, without which rich takes a dumb terminal to be 80 columns wide.
+    # Without a height rich assumes 80 columns for a dumb terminal.
     Console(width=width, height=25).print(layout_table(columns, rows, width, texts=texts), crop=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from templora_cli.commands.obstacles import Looks, on_disk, why_no_gpu, why_not_quantized, why_not_written
+from templora_cli.commands.obstacles import Probes, on_disk, why_no_gpu, why_not_quantized, why_not_written
 
 GB = 10**9
 
@@ -21,36 +21,36 @@ def raises(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("looks", "told", "to_do"),
+    ("probes", "told", "to_do"),
     [
-        (Looks(platform="darwin"), "Apple GPUs are not supported", "choose a small model"),
+        (Probes(platform="darwin"), "Apple GPUs are not supported", "choose a small model"),
         (
-            Looks(platform="linux", has_nvidia=lambda: False),
+            Probes(platform="linux", has_nvidia=lambda: False),
             "no NVIDIA GPU was found",
             "choose a small model",
         ),
-        (Looks(platform="win32", has_nvidia=lambda: True, cuda=None), "built without CUDA", "pytorch.org"),
-        (Looks(platform="linux", has_nvidia=lambda: True, cuda="13.0"), "torch (CUDA 13.0)", "driver"),
+        (Probes(platform="win32", has_nvidia=lambda: True, cuda=None), "built without CUDA", "pytorch.org"),
+        (Probes(platform="linux", has_nvidia=lambda: True, cuda="13.0"), "torch (CUDA 13.0)", "driver"),
     ],
 )
-def test_why_there_is_no_gpu(looks: Looks, told: str, to_do: str) -> None:
-    line = ": ".join(why_no_gpu(looks))
+def test_why_there_is_no_gpu(probes: Probes, told: str, to_do: str) -> None:
+    line = ": ".join(why_no_gpu(probes))
     assert told in line and to_do in line and "\n" not in line
 
 
 def test_a_gpu_without_bitsandbytes() -> None:
-    missing = why_not_quantized("cuda", Looks(bitsandbytes=raises(ImportError("no module"))))
+    missing = why_not_quantized("cuda", Probes(bitsandbytes=raises(ImportError("no module"))))
     assert missing == (
         "bitsandbytes, which quantizes models, is missing: "
         "pip install --upgrade bitsandbytes, or use --quantize none"
     )
-    broken = why_not_quantized("cpu", Looks(bitsandbytes=raises(OSError("libx.so: bad\nat line 3"))))
+    broken = why_not_quantized("cpu", Probes(bitsandbytes=raises(OSError("libx.so: bad\nat line 3"))))
     assert broken is not None and broken.startswith("bitsandbytes cannot be loaded (libx.so: bad): ")
-    for_cpu = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=False))
+    for_cpu = Probes(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=False))
     assert why_not_quantized("cpu", for_cpu) is None
     told = why_not_quantized("cuda", for_cpu)
     assert told is not None and "no CUDA support" in told
-    whole = Looks(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
+    whole = Probes(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
     assert why_not_quantized("cuda", whole) is None
 
 
@@ -61,7 +61,7 @@ def test_the_bitsandbytes_of_this_machine_is_found() -> None:
 def notes(
     free: int, checkpoints: int = 3 * GB, download: int = 16 * GB, hub: Path = Path("/hub")
 ) -> list[str]:
-    return list(on_disk(checkpoints, download, hub, Looks(free=lambda folder: free)))
+    return list(on_disk(checkpoints, download, hub, Probes(free=lambda folder: free)))
 
 
 def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
