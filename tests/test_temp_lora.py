@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,32 @@ def test_what_was_decoded_is_not_read_again_for_its_score(tiny_model: Path) -> N
         score = score_chunk(turn.prompt, chunk, loop.model)
     assert score == pytest.approx((base, expected), abs=1e-4)
     assert len(passes) == 1
+
+
+@pytest.mark.parametrize(("keeps", "shown_by"), [(5, 5), (5, 6), (4, 6)])
+def test_tokens_that_show_where_a_chunk_ended_are_no_part_of_it(
+    keeps: int, shown_by: int, tiny_model: Path
+) -> None:
+    """The last of them is never shown; those before it have brought no whole character yet."""
+    loop = Loop(tiny_model, 12)
+    asked = loop.next_turn()
+    assert isinstance(asked, Generate)
+
+    def complete(chunk: Sequence[int]) -> int | None:
+        return keeps if len(chunk) == shown_by else None
+
+    turn = replace(asked, complete=complete)
+    chunks: list[Chunk] = []
+    for one in (turn, replace(asked, max_tokens=keeps)):
+        backend, generator = EagerBackend(loop.model.module), loop.state.generator(0, loop.model.device)
+        made = make_chunk(loop.task, one, loop.model, backend, loop.state, loop.config, generator=generator)
+        events, chunk = drained(made)
+        assert len(events) == max(keeps, shown_by - 1 if one is turn else 0)
+        chunks.append(chunk)
+    cut, whole = chunks
+    assert (cut.tokens, cut.text, cut.nlls) == (whole.tokens, whole.text, whole.nlls) and len(
+        cut.nlls
+    ) == keeps
 
 
 def test_loss_is_on_the_chunk_only(tiny_model: Path) -> None:
