@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,32 @@ def test_the_adapter_score_comes_from_decoding(tiny_model: Path) -> None:
         score = score_chunk(turn.prompt, chunk, loop.model)
     assert score == pytest.approx((base, expected), abs=1e-4)
     assert len(passes) == 1
+
+
+@pytest.mark.parametrize(("keeps", "shown_by"), [(5, 5), (5, 6), (4, 6)])
+def test_tokens_that_show_the_end_of_a_chunk_are_not_part_of_it(
+    keeps: int, shown_by: int, tiny_model: Path
+) -> None:
+    """The last of them is never shown; those before it have brought no whole character yet."""
+    loop = Loop(tiny_model, 12)
+    asked = loop.next_turn()
+    assert isinstance(asked, Generate)
+
+    def complete(chunk: Sequence[int]) -> int | None:
+        return keeps if len(chunk) == shown_by else None
+
+    turn = replace(asked, complete=complete)
+    chunks: list[Chunk] = []
+    for one in (turn, replace(asked, max_tokens=keeps)):
+        backend, generator = EagerBackend(loop.model.module), loop.state.generator(0, loop.model.device)
+        made = make_chunk(loop.task, one, loop.model, backend, loop.state, loop.config, generator=generator)
+        events, chunk = drained(made)
+        assert len(events) == max(keeps, shown_by - 1 if one is turn else 0)
+        chunks.append(chunk)
+    cut, whole = chunks
+    assert (cut.tokens, cut.text, cut.nlls) == (whole.tokens, whole.text, whole.nlls) and len(
+        cut.nlls
+    ) == keeps
 
 
 def test_the_loss_covers_only_the_chunk(tiny_model: Path) -> None:

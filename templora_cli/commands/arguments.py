@@ -166,6 +166,8 @@ def _check_is_no_file(premise: str) -> None:
     name = shlex.quote(premise)
     if os.path.isfile(premise):  # noqa: PTH113  (False for names that no file can have)
         raise TemploraError(f"--premise {name} is a file, not a premise", f"--premise-file {name}")
+    if os.path.isdir(premise) and {"/", os.sep} & set(premise):  # noqa: PTH112
+        raise TemploraError(f"--premise {name} is a folder, not a premise", EXAMPLE)
     if _FILE_NAME.fullmatch(premise.strip()):
         raise TemploraError(
             f"--premise {name} is the name of a file that does not exist",

@@ -214,6 +214,11 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
         "stroy.txt is the name of a file",
         "check the path",
     ),
+    "a path to a folder": (
+        ["--premise", "./folder"],
+        "./folder is a folder here",
+        "templora write --premise",
+    ),
     "half a character": (["--premise", "caf\udce9"], "the premise is not UTF-8", "--premise-file"),
     "an odd file": (["--from", "story.pdf"], "story.pdf is a PDF, not a text", "convert it"),
     "an odd document": (["--from", "story.docx"], "story.docx is a text, not a Word document", "suffix"),
