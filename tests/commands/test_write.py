@@ -216,7 +216,7 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
     ),
     "a path to a folder": (
         ["--premise", "./folder"],
-        "./folder is a folder here",
+        "is a folder, not a premise",
         "templora write --premise",
     ),
     "half a character": (["--premise", "caf\udce9"], "the premise is not UTF-8", "--premise-file"),
