@@ -110,7 +110,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "an unknown setting": (["--set", "speed=3"], "speed is no setting"),
     "a misspelt setting": (["--set", "context_tokenz=3"], "context_tokenz is no setting"),
     "a setting without a value": (["--set", "lr"], "has no value"),
-    "a setting out of range": (["--set", "generated.lr=-1"], "must be at least 0"),
+    "a setting out of range": (["--set", "generated.lr=-1"], "--set generated.lr=-1: must be at least 0"),
     "a plot of another format": (["--plot", "a.gif"], "drawn as .png or .svg"),
     "two formats": (["--json", "--csv"], "cannot be combined"),
     "two tables as CSV": (["--csv", "--against", "window=64"], "--csv prints one table"),
