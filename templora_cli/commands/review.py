@@ -59,7 +59,8 @@ def review(
     from templora_cli.translation.corrections import review_text
 
     with _opened(session) as (book, translated):
-        paragraphs = [one for one in translated.report.paragraphs if only in ("all", one.state)]
+        report = translated.report
+        paragraphs = [paragraph for paragraph in report.paragraphs if only in ("all", paragraph.state)]
         if not paragraphs:
             kind = "translated" if only == "all" else only
             raise TemploraError(f"{book.id} has no {kind} paragraphs yet", f"templora resume {book.id}")
@@ -191,7 +192,8 @@ def retry(
     ):
         if not translated.finished:
             raise TemploraError(f"{book.id} is not finished", f"to finish it: templora resume {book.id}")
-        retries = [one.paragraph for one in translated.report.paragraphs if one.state == only]
+        report = translated.report
+        retries = [paragraph.paragraph for paragraph in report.paragraphs if paragraph.state == only]
         if not retries:
             raise TemploraError(f"{book.id} has no {only} paragraphs", f"templora review {book.id}")
 

@@ -199,7 +199,7 @@ class Place:
             retry(quiet=True)
         except TemploraError as error:
             if "is not finished" not in error.message:
-                assert "has no paragraphs that are failed" in error.message
+                assert "has no failed paragraphs" in error.message
             resume(quiet=True)
 
     def sessions(self) -> list[Path]:
