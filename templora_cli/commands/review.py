@@ -104,12 +104,12 @@ def sync(
             translated,
         ),
     ):
-        former = book.manifest.former_ids
-        path = file or _review_file(book.id, former)
+        former_ids = book.manifest.former_ids
+        path = file or _review_file(book.id, former_ids)
         sync_command = _sync_command(book, path)
         paragraphs = {paragraph.paragraph: paragraph for paragraph in translated.report.paragraphs}
         text = read_text(path)
-        corrections = read_corrections(text, paragraphs, book.id, str(path), former=former)
+        corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
             view.show(Notice(f"{path} corrects and approves nothing"))
             return
@@ -138,9 +138,9 @@ def sync(
         exit_if_some_failed(last)
 
 
-def _review_file(name: str, former: Sequence[str]) -> Path:
-    """The one in the working folder, which may be called as the session was before it was renamed."""
-    paths = [Path(f"{one}.review.txt") for one in (name, *reversed(former))]
+def _review_file(session_id: str, former_ids: Sequence[str]) -> Path:
+    """The review file in the working folder, which may have a former id of the session in its name."""
+    paths = [Path(f"{name}.review.txt") for name in (session_id, *reversed(former_ids))]
     return next((path for path in paths if path.exists()), paths[0])
 
 

@@ -124,16 +124,16 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
     advice = "a smaller --chunk-tokens, --quantize nf4, or a smaller --model"
     view.show(Working("translating the first paragraphs"))
     with out_of_memory_hint(advice):
-        found = estimate(task, model, engine.backend(model, config.decode.backend), config)
+        result = estimate(task, model, engine.backend(model, config.decode.backend), config)
     view.close()
-    hours, minutes = divmod(math.ceil(found.seconds / 60), 60)
+    hours, minutes = divmod(math.ceil(result.seconds / 60), 60)
     print_facts(
         {
-            "paragraphs": f"{found.paragraphs:,}",
-            "source tokens": f"{found.source_tokens:,}",
-            "target tokens": f"about {found.target_tokens:,}",
-            "time": f"about {hours} h {minutes:02} min, by a trial of {found.tried} paragraphs",
-            "memory": f"{found.peak_bytes / 1e9:.1f} GB in the trial",
+            "paragraphs": f"{result.paragraphs:,}",
+            "source tokens": f"{result.source_tokens:,}",
+            "target tokens": f"about {result.target_tokens:,}",
+            "time": f"about {hours} h {minutes:02} min, from a trial of {result.trial_paragraphs} paragraphs",
+            "memory": f"{result.peak_bytes / 1e9:.1f} GB in the trial",
         }
     )
 

@@ -32,7 +32,7 @@ class Estimate:
     seconds: float
     peak_bytes: int
     """Peak in the trial; a full chunk may take more."""
-    tried: int
+    trial_paragraphs: int
     """Number of paragraphs in the trial."""
 
 
@@ -61,5 +61,5 @@ def estimate(task: TranslationTask, model: AdaptedModel, backend: Backend, confi
         target_tokens=round(target_tokens * factor),
         seconds=seconds * factor,
         peak_bytes=peak_bytes,
-        tried=len(trial),
+        trial_paragraphs=len(trial),
     )

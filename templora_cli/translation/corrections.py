@@ -60,16 +60,17 @@ def read_corrections(
     session: str,
     file_name: str,
     *,
-    former: Sequence[str] = (),
+    former_ids: Sequence[str] = (),
 ) -> list[Correction]:
     """The corrections in the text of a review file; `paragraphs` is the current state, by index.
 
-    The file may have one of the `former` names of the session in it.
+    The file may have one of the session's `former_ids` in place of `session`.
+
     Raises TemploraError with the line: a file of another session, an unknown paragraph, a paragraph with the
     source of another, an empty translation, a line that does not belong in a review file.
     """
     title = _TITLE.match(text.lstrip("\ufeff"))
-    if title and title[1] not in (session, *former):
+    if title and title[1] not in (session, *former_ids):
         raise TemploraError(
             f"{file_name} is a review of {title[1]}, not of {session}",
             f"templora sync {title[1]} {shlex.quote(file_name)}",

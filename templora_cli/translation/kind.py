@@ -149,7 +149,7 @@ class Translation(TaskKind):
         """See `TaskKind.check_out`."""
         if out.suffix.lower() != (suffix := str(manifest.request["suffix"])):
             raise TemploraError(
-                f"{out.name}: a translation has the form of its source, {suffix}",
+                f"{out.name}: a translation has the format of its source, {suffix}",
                 f"--out {out.stem}{suffix}",
             )
 

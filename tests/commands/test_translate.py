@@ -137,7 +137,7 @@ def tensors(session: Path) -> dict[str, torch.Tensor]:
 def test_a_book_is_translated_checked_and_reported(tiny_model: Path) -> None:
     result = translate(tiny_model)
     assert result.exit_code == 3, result.output
-    assert "6 paragraphs, 5 good, 0 good after another try, 1 failed" in result.stderr
+    assert "6 paragraphs, 5 good, 0 good after a retry, 1 failed" in result.stderr
     written = Path("book (English).txt").read_text().split("\n\n")
     assert [part.strip() for part in written] == [targets()[index].strip() for index in range(6)]
     report = json.loads((only_session() / "report.json").read_text())
@@ -215,7 +215,7 @@ def test_corrections_are_learnt_and_in_the_book(tiny_model: Path) -> None:
     path = correct({5: "Three is bad."})
     result = templora("sync", only_session().name, path)
     assert result.exit_code == 0, result.output
-    assert "1 paragraph taken back" in result.stderr
+    assert "1 paragraph corrected or approved" in result.stderr
     assert "Three is bad." in Path("book (English).txt").read_text()
     report = json.loads((only_session() / "report.json").read_text())
     assert report["failed"] == 0
@@ -322,7 +322,7 @@ def test_a_review_is_written_again_and_corrections_are_not_lost(tiny_model: Path
     review = correct({1: "Chapter the first"})
     corrected = review.read_text()
     refused = templora("review", name)
-    assert "was changed or is not of session" in message_of(refused) and review.read_text() == corrected
+    assert "was changed or is not from session" in message_of(refused) and review.read_text() == corrected
     assert templora("review", name, "--force").exit_code == 0
     (aside,) = Path().glob("*.edited-1.txt")
     assert aside.read_text() == corrected
@@ -336,7 +336,7 @@ def test_a_review_is_written_again_and_corrections_are_not_lost(tiny_model: Path
 def test_a_translation_is_written_to_another_file(tiny_model: Path) -> None:
     translate(tiny_model, "--name", "harbour")
     wrong = templora("resume", "harbour", "--out", "other.md")
-    assert "a translation has the form of its source, .txt" in message_of(wrong)
+    assert "a translation has the format of its source, .txt" in message_of(wrong)
     assert templora("resume", "harbour", "--out", "other.txt").exit_code == 3
     assert Path("other.txt").read_text() == Path("book (English).txt").read_text()
 
@@ -418,7 +418,7 @@ def test_the_same_command_resumes_and_a_changed_file_is_reported(tiny_model: Pat
     Path("book.txt").write_text(BOOK)
     again = translate(tiny_model)
     assert again.exit_code == 3 and f"session {session.name}" in again.stderr
-    assert "already there: 1 chunk" in again.stderr
+    assert "so far: 1 chunk" in again.stderr
 
 
 def test_a_session_continues_with_its_copy_of_a_changed_file(tiny_model: Path) -> None:

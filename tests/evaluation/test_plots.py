@@ -1,4 +1,4 @@
-"""Pictures that can be read, however short the run: what their axes are named."""
+"""Plots are readable, also of short runs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def measures(depth: int, compression: float, tokens: int = 512) -> Measures:
 
 
 def words_of(path: Path) -> list[str]:
-    """What is written in a picture."""
+    """The texts in an SVG file."""
     return re.findall("<!-- (.*?) -->", path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 12])
 def test_every_chunk_of_a_short_drift_is_a_point(chunks: int, tmp_path: Path) -> None:
-    books = [measures(512 * at, 1.07 + at * 1e-5) for at in range(chunks)]
+    books = [measures(512 * index, 1.07 + index * 1e-5) for index in range(chunks)]
     plot_drift(tmp_path / "a.svg", {"learning": books * 3, "off": books * 3}, 2048)
     words = words_of(tmp_path / "a.svg")
     assert "1.070" in words and not any("e-" in word or "+" in word for word in words)
     if chunks < 6:
-        assert words.count(f"{512 * (chunks - 1):,}") == 5, "one a panel"
-    assert "perplexity of held-out text" not in words, "which was not measured"
+        assert words.count(f"{512 * (chunks - 1):,}") == 5, "one per panel"
+    assert "perplexity of held-out text" not in words, "it was not measured"
 
 
-def test_a_long_drift_is_drawn_by_steps(tmp_path: Path) -> None:
-    books = [measures(512 * at, 1.5) for at in range(30)]
+def test_the_points_of_a_long_drift_are_means_of_a_step(tmp_path: Path) -> None:
+    books = [measures(512 * index, 1.5) for index in range(30)]
     plot_drift(tmp_path / "a.svg", {"learning": books, "off": books}, 8192)
     words = words_of(tmp_path / "a.svg")
     assert words.count("0") == words.count("8,192") == 5 and "15,000" not in words
@@ -45,7 +45,7 @@ def test_a_long_drift_is_drawn_by_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 12])
 def test_every_chunk_of_a_short_reading_is_a_point(chunks: int, tmp_path: Path) -> None:
-    scores = [Score(128 * at, 128, 0.0676586 + at * 1e-6, 0.0676586) for at in range(chunks)]
+    scores = [Score(128 * index, 128, 0.0676586 + index * 1e-6, 0.0676586) for index in range(chunks)]
     plot_perplexity(tmp_path / "a.svg", {"a $book$": scores})
     words = words_of(tmp_path / "a.svg")
     assert "a $book$" in words and "1.070" in words
@@ -57,5 +57,5 @@ def test_every_chunk_of_a_short_reading_is_a_point(chunks: int, tmp_path: Path) 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.one_of(st.just(float("nan")), st.floats(-1e9, 1e9)), min_size=1, max_size=5))
 def test_any_values_can_be_drawn(values: list[float], tmp_path: Path) -> None:
-    books = [measures(512 * at, value) for at, value in enumerate(values)]
+    books = [measures(512 * index, value) for index, value in enumerate(values)]
     plot_drift(tmp_path / "a.svg", {"learning": books, "off": books[:1]}, 2048)

@@ -14,7 +14,7 @@ from templora_cli.render.escapes import one_line
 
 Form = Literal["table", "json", "csv"]
 TEXTS = ("book", "way")
-"""Columns that hold no figures."""
+"""Columns with text in place of numbers."""
 
 
 def form_of(*, as_json: bool, as_csv: bool = False) -> Form:
@@ -43,7 +43,7 @@ def print_rows(
 
 
 def _safe(value: Any) -> Any:
-    """A value for CSV, which a terminal may get to see."""
+    """A value for CSV without control characters, because it may be printed to a terminal."""
     return one_line(value) if isinstance(value, str) else value
 
 
