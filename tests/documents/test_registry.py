@@ -203,7 +203,7 @@ def test_messages_name_the_formats_that_are_there() -> None:
         with pytest.raises(TemploraError) as caught:
             check()
         assert re.fullmatch(r"a\.pdf: a book is written as .*\.md.* or .*", caught.value.message)
-        assert caught.value.hint == "--out book.md"
+        assert str(caught.value.hint).endswith(".md")
     with pytest.raises(TemploraError, match=r"written as .*\.toy or \.toys or "):
         check_book_suffix(file, formats=TOYS)
     with pytest.raises(TemploraError, match=r"a\.epub: a book is written as"):

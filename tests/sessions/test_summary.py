@@ -89,12 +89,13 @@ def test_the_figures() -> None:
     made = summary_of(book, Novel())
     assert (made.chunks, made.words, made.tokens) == (3, 5, 9 + 11 + 5)
     assert made.gain == pytest.approx((1.5 + 0.5) / 2), "of the chunks that were scored with the adapter"
-    assert made.done == {"tokens": 16, "words": 3}, "what a person wrote first does not count"
+    assert made.done == {"tokens": 16, "words": 3, "chunks": 2}, "what a person wrote first does not count"
     assert summary_of([], Novel()).gain is None
     assert summary_of([chunk(adapter=float("nan"))], Novel()).gain is None, "JSON has no NaN"
 
 
-GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": {"tokens": 9, "words": 2}}
+DONE = {"tokens": 9, "words": 2, "chunks": 1}
+GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE}
 DAMAGES = {
     "is empty": "",
     "breaks off": '{"chunks": 1',
@@ -107,7 +108,7 @@ DAMAGES = {
     "has a text for a number": json.dumps({**GOOD, "bytes": "SIZE", "words": "two"}),
     "has a text for the gain": json.dumps({**GOOD, "bytes": "SIZE", "gain": "much"}),
     "has no units": json.dumps({**GOOD, "bytes": "SIZE", "done": None}),
-    "has a text for what is done": json.dumps({**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2}}),
+    "has a text for what is done": json.dumps({**GOOD, "bytes": "SIZE", "done": {**DONE, "tokens": ""}}),
     "has other units": json.dumps({**GOOD, "bytes": "SIZE", "done": {"paragraphs": 1}}),
 }
 
