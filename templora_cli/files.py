@@ -27,16 +27,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def bytes_below(folder: str | Path) -> int:
-    """Bytes of all files in `folder` and the folders in it. Links count for nothing and are not followed."""
-    found = 0
+    """Bytes of all files below `folder`. Links are not followed; temporary files are not counted."""
+    total = 0
     with suppress(OSError), os.scandir(folder) as entries:  # another process may remove what is in it
         for entry in entries:
             with suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
-                    found += bytes_below(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    found += entry.stat(follow_symlinks=False).st_size
-    return found
+                    total += bytes_below(entry.path)
+                elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(".tmp"):
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def size_of(number: int) -> str:

@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -30,7 +29,7 @@ ELSEWHERE = "make room there, or name another folder in the environment variable
 CHILD = """
 import sys
 sys.path[:] = sys.argv[4:]
-from templora_cli.engine.models.gguf import convert_for_parent
+from templora_cli.engine.models.gguf_process import convert_for_parent
 convert_for_parent(*sys.argv[1:4])
 """
 """Modules are looked for where this process looks: the working folder is not to be trusted."""
@@ -73,27 +72,6 @@ def _said(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return read if isinstance(read, dict) else None
-
-
-def convert_for_parent(gguf: str, folder: str, kind: str) -> None:
-    """What the process of `convert_apart` does: `convert_gguf`, told in lines of JSON on standard output."""
-
-    def say(**facts: Any) -> None:
-        print(json.dumps(facts), flush=True)
-
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()  # ends when the parent does, however that comes
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    try:
-        chat = kind == "chat"
-        licence = convert_gguf(
-            Path(gguf), Path(folder), chat_template=chat, report=lambda text: say(doing=text)
-        )
-        say(licence=licence)
-    except TemploraError as error:
-        say(error=[error.message, error.hint])
 
 
 def _nobody(text: str) -> None:
