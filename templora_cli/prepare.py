@@ -71,7 +71,7 @@ class Engine:
         if missing:
             raise TemploraError(
                 f"session {manifest.id}: session.json lacks {', '.join(sorted(missing))} in its request",
-                f"its text can be saved: templora sessions export {manifest.id}",
+                f"to save its text: templora sessions export {manifest.id}",
             )
         return kind
 

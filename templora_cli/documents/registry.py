@@ -147,7 +147,7 @@ def parse_document(
         raise TemploraError(f"{name} is over {max_text_bytes >> 20} MB of text", _SPLIT)
     document = file_format.read(content, suffix, name, encoding)
     if not document.paragraphs:
-        raise TemploraError(f"{name} has no words in it", "give a file with text in it")
+        raise TemploraError(f"{name} has no words in it", "use a file that contains text")
     return document
 
 

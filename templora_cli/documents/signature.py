@@ -32,7 +32,7 @@ _MOBI = b"BOOKMOBI"
 def check_not_empty(content: bytes, name: str) -> None:
     """Raise TemploraError if `content` is empty or blank; `name` names the file in errors."""
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise TemploraError(f"{name} is empty", "give a file with text in it")
+        raise TemploraError(f"{name} is empty", "use a file that contains text")
 
 
 def check_text(content: bytes, suffix: str, name: str) -> None:

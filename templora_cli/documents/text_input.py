@@ -27,7 +27,7 @@ def read_text(
         raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
     text = checked_text(content, str(path), encoding, suffix=path.suffix, flag=flag, languages=languages)
     if not text.strip():
-        raise TemploraError(f"{path} is empty", "give a file with text in it")
+        raise TemploraError(f"{path} is empty", "use a file that contains text")
     return text
 
 

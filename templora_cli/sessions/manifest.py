@@ -77,7 +77,7 @@ class Manifest:
 def load_manifest(folder: Path) -> Manifest:
     """Read `session.json`. Raises TemploraError if it is damaged or was written by a newer version."""
     path = folder / "session.json"
-    saved = f"its text can be saved: templora sessions export {folder.name}"
+    saved = f"to save its text: templora sessions export {folder.name}"
     try:
         values = json.loads(path.read_bytes())
         version = int(values["format"])

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
-from templora_cli.prepare import Engine
 from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
-from tests.commands.test_cli import events_of, message_of, only_session, templora, write
+from tests.commands.test_cli import EXACT, events_of, message_of, only_session, templora, write
 from tests.sessions.test_store import create
 from tests.sessions.test_summary import append_chunks, chunk
 
@@ -230,8 +230,8 @@ def test_an_export_is_written_again_and_an_edit_is_not(tiny_model: Path) -> None
         templora("resume", "--chunks", "1", "-q")
     Path("book.txt").write_text("my own words\n")
     refused = templora("sessions", "export", "--out", "book.txt")
-    assert "was changed or is not of session storm" in message_of(refused)
-    assert hint_of(refused) == "--force keeps it as book.edited-1.txt; or choose another --out"
+    assert "it was changed or is not from session storm" in message_of(refused)
+    assert hint_of(refused) == "--force renames it to book.edited-1.txt; or choose another --out"
     assert Path("book.txt").read_text() == "my own words\n"
     forced = templora("sessions", "export", "--out", "book.txt", "--force")
     assert forced.exit_code == 0 and "book.edited-1.txt" in forced.stderr
@@ -262,7 +262,7 @@ class Looping(EagerBackend):
 
 
 def test_what_was_not_learnt_is_shown(tiny_model: Path) -> None:
-    loops = Engine(backend=Looping)
+    loops = replace(EXACT, backend=Looping)
     marked = events_of(write(tiny_model, "--chunks", "3", "--json", engine=loops))[-1]["not_learnt"]
     assert [chunk["index"] for chunk in marked] == [0, 1, 2]
     assert all("it loops" in chunk["rejection_reason"] for chunk in marked)
@@ -324,7 +324,7 @@ def test_a_damaged_session_is_a_line_with_what_to_do(damage: str) -> None:
         assert "session storm-0001" in message and "\n" not in message
         assert hint in (
             "templora resume storm-0001",
-            "its text can be saved: templora sessions export storm-0001",
+            "to save its text: templora sessions export storm-0001",
             "pip install --upgrade templora",
         )
     listed = templora("sessions", "list")

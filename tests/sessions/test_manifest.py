@@ -86,7 +86,7 @@ def test_a_damaged_manifest_is_refused(content: str, folder: Path) -> None:
     (folder / "session.json").write_text(content, "latin-1")
     with pytest.raises(TemploraError, match="session storm-1a2b") as caught:
         load_manifest(folder)
-    assert caught.value.hint == "its text can be saved: templora sessions export storm-1a2b"
+    assert caught.value.hint == "to save its text: templora sessions export storm-1a2b"
 
 
 def test_a_missing_manifest_is_refused(folder: Path) -> None:
