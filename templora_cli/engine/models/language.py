@@ -34,6 +34,8 @@ def language_of(config: Any) -> Language | None:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto import modeling_auto as auto
 
+    if config.model_type == "rwkv":  # it would halve its weights for reading, and not those of an adapter
+        config.rescale_every = 0
     writers = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if config.is_encoder_decoder:
         return None
