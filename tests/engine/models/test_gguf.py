@@ -268,7 +268,8 @@ def has_ended(pid: int) -> bool:
 def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -> None:
     write_tiny_gguf(tmp_path / "my.gguf")
     script = (
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from templora_cli.engine.models import catalog\n"
         "from templora_cli.errors import TemploraError\n"
         "try: catalog.resolve(sys.argv[1], print)\n"
