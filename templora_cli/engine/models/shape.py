@@ -86,12 +86,12 @@ class Shape:
         return sum(columns for _, columns in self.linears) // self.num_layers
 
 
-def shape_of(folder: Path, name: str = "this model") -> Shape:
+def shape_of(folder: Path, name: str | None = None) -> Shape:
     """The shape of the model in `folder`, of which config.json is enough; `name` is what the user calls it.
 
     Raises TemploraError where it cannot be written with.
     """
-    said = read_config(folder)
+    said, name = read_config(folder), name or str(folder)
     require_support(said, name)
     with readable_errors(folder):
         language = language_in(folder)
