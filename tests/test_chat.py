@@ -42,7 +42,7 @@ def test_without_a_turn_of_the_system_the_instruction_is_the_users() -> None:
 
 
 def test_a_template_that_takes_nothing_is_said() -> None:
-    with pytest.raises(TemploraError, match="takes no user's turn"):
+    with pytest.raises(TemploraError, match="accepts no user message"):
         asked("{{ raise_exception('never') }}")
 
 

@@ -280,7 +280,7 @@ def test_commands_support_a_custom_kind(config: Config) -> None:
     assert exported.stdout.strip() == str(Path(f"{name}.poem").absolute())
     assert json.loads(Path(f"{name}.poem").read_text()) == texts
     other = templora("sessions", "export", "--out", "a.md", engine=POEMS)
-    assert f"a.md: {name} is saved as .poem" in message_of(other)
+    assert f"a.md: {name} is exported as .poem" in message_of(other)
 
 
 def test_the_text_of_an_unknown_kind_can_be_exported(config: Config) -> None:
