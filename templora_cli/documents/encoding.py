@@ -131,11 +131,13 @@ def decode(
             return content.decode("utf-8")
     except UnicodeDecodeError as error:
         _check_for_broken_utf_8(content, name, error.start)
-    common = {encoding for code in languages for encoding in _common_encodings(code)}
+    common = [encoding for code in languages for encoding in _common_encodings(code)]
     text = (
         _decode_utf_16(content)
         or _decode_iso_2022(content)
-        or _decode_by_score(content, [row for row in _CANDIDATES if row[0] in common])
+        or _decode_by_score(
+            content, [row for encoding in common for row in _CANDIDATES if row[0] == encoding]
+        )
         or _decode_by_score(content, _CANDIDATES)
         or _decode_by_normalizer(content)
     )
