@@ -88,7 +88,7 @@ def test_formats_in_which_nothing_learns_are_refused_with_what_to_take(
 def test_the_original_is_told_from_the_name(name: str, original: str | None) -> None:
     assert original_of({}, name) == original
     assert original_of({"_name_or_path": "Owner/Model"}, name) == "Owner/Model"
-    assert original_of({"_name_or_path": "/root/models/x"}, name) == original
+    assert original_of({"_name_or_path": "/srv/models/x"}, name) == original
 
 
 def test_names_are_shown_without_folders() -> None:
