@@ -143,10 +143,11 @@ def _device_memory(config: Config, size: int | None) -> DeviceMemory:
 
 
 def _notes(estimate: Plan, model: Described, *, imagined_device_memory: bool) -> Iterator[str]:
-    """Problems, each with its remedy."""
+    """Why the model is large, then problems, each with its remedy."""
     from templora_cli.commands import obstacles
     from templora_cli.engine.models import catalog
 
+    yield from estimate.notes
     if not model.is_here:
         yield "planned from config.json alone; weights and chat template are checked after the download"
     if imagined_device_memory:

@@ -23,6 +23,7 @@ from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import message_of, only_session, small_adapter, templora, write
+from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
 __all__ = ["small_adapter"]
 
@@ -102,6 +103,20 @@ def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path / "seven")
     told = figures("--model", tmp_path / "seven", "--device", "cuda", "--memory", "4GB")
     assert told["commands"]["write"] is None and "--model Qwen/Qwen3-" in told["advice"]
+
+
+def test_it_says_why_a_model_is_large_and_refuses_what_write_refuses(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "mixture", KINDS["qwen3_moe"]())
+    asked = ("--model", tmp_path / "mixture", "--quantize", "int8")
+    note = "the experts of this model, 0.0 of 0.0 billion weights, stay in 32 bits with int8"
+    assert f"note: {note}" in templora("doctor", *asked).stdout.splitlines()
+    assert note in figures(*asked)["notes"]
+    assert note in write(*asked[1:], "--chunks", "1").stderr
+    config = json.loads((tmp_path / "mixture" / "config.json").read_text())
+    said = {**config, "quantization_config": {"quant_method": "awq"}}
+    (tmp_path / "mixture" / "config.json").write_text(json.dumps(said))
+    for refused in (templora("doctor", *asked), write(*asked[1:]), write(*asked[1:], "--no-learn")):
+        assert "mixture comes quantised as AWQ; templora cannot train" in message_of(refused)
 
 
 def test_sizes() -> None:

@@ -240,13 +240,16 @@ def _notes(shape: Shape, quantize: str, device_memory: DeviceMemory) -> tuple[st
     if quantize == "none":
         if shape.comes is None:
             return ()
-        return (f"it comes quantised as {shape.comes.name}, and its weights are unpacked: they are {stay}",)
+        bits = 8 * device_memory.bytes_each
+        called = shape.comes.name
+        return (f"this model comes quantised as {called}, and its weights are unpacked to {bits} bits each",)
     packed = shape.packed_experts if quantize == "nf4" else 0
     notes = []
     if shape.expert_weights > packed:
-        experts, weights = (f"{count / 1e9:.1f}" for count in (shape.expert_weights, shape.parameters))
+        experts, every = (f"{count / 1e9:.1f}" for count in (shape.expert_weights, shape.parameters))
+        most = f"the experts of this model, {experts} of {every} billion weights"
         why = "" if shape.packed_experts else f", as transformers computes them in {shape.model_type}"
-        notes.append(f"its experts, {experts} of {weights} billion weights, stay {stay} with {quantize}{why}")
+        notes.append(f"{most}, stay {stay} with {quantize}{why}")
     if not shape.quantized and not packed:
-        notes.append(f"no layer of {shape.model_type} can be quantised: its weights stay {stay}")
+        notes.append(f"no layer of this model ({shape.model_type}) can be quantised: its weights stay {stay}")
     return tuple(notes)

@@ -82,7 +82,7 @@ def format_of(config: Mapping[str, Any], name: str = "this model") -> Format | N
 def _name_of(said: object) -> str:
     """What people call a format that a configuration describes so."""
     if not isinstance(said, Mapping):
-        return "a format that its config.json does not name"
+        return "an unnamed format"
     method = str(said.get("quant_method") or "").lower()
     if said.get("load_in_8bit"):
         return EIGHT
@@ -91,8 +91,8 @@ def _name_of(said: object) -> str:
     if method:
         return FORMATS.get(method, _plain(method))
     bits = said.get("bits")
-    few = f"{bits} bits" if isinstance(bits, int) else "a format"
-    return f"{few} that its config.json does not name (MLX does so)"
+    few = f"{bits}-bit " if isinstance(bits, int) else ""
+    return f"an unnamed {few}format, such as MLX's"
 
 
 def original_of(config: Mapping[str, Any], name: str) -> str | None:

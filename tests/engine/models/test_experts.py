@@ -87,9 +87,9 @@ def test_why_a_mixture_is_large_is_said(tmp_path: Path) -> None:
         plan(shape, Config(model=ModelConfig(quantize=held)), GPU, header=0) for held in ("nf4", "int8")
     )
     assert few.notes == ()
-    assert many.notes == ("its experts, 0.0 of 0.0 billion weights, stay in 16 bits with int8",)
+    assert many.notes == ("the experts of this model, 0.0 of 0.0 billion weights, stay in 16 bits with int8",)
     small = DeviceMemory("cuda", "bfloat16", 10**6, 10**6)
-    with pytest.raises(TemploraError, match=r"; its experts, .* stay in 16 bits with int8$"):
+    with pytest.raises(TemploraError, match=r"; the experts of this model, .* stay in 16 bits with int8$"):
         plan_or_refuse(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
     save_tiny(tmp_path / "llama", KINDS["llama4_text"]())
     (note,) = plan(shape_of(tmp_path / "llama"), Config(), GPU, header=0).notes
@@ -99,4 +99,4 @@ def test_why_a_mixture_is_large_is_said(tmp_path: Path) -> None:
 def test_a_model_of_which_nothing_can_be_quantised(tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["falcon"]())
     made = plan(shape_of(tmp_path), Config(), GPU, header=0)
-    assert made.notes == ("no layer of falcon can be quantised: its weights stay in 16 bits",)
+    assert made.notes == ("no layer of this model (falcon) can be quantised: its weights stay in 16 bits",)

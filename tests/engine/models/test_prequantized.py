@@ -43,8 +43,8 @@ def as_said(said: object) -> dict[str, Any]:
         ({"quant_method": "fbgemm_fp8"}, "FP8 (FBGEMM)"),
         ({"quant_method": "modelopt"}, "ModelOpt"),
         ({"quant_method": "brand-new\x1b[1m"}, "brand-new1m"),
-        ({"group_size": 64, "bits": 4}, "4 bits that its config.json does not name (MLX does so)"),
-        ("what", "a format that its config.json does not name"),
+        ({"group_size": 64, "bits": 4}, "an unnamed 4-bit format, such as MLX's"),
+        ("what", "an unnamed format"),
     ],
 )
 @pytest.mark.parametrize("quantize", ["auto", "nf4", "none"])
@@ -184,7 +184,7 @@ def test_fp8_is_unpacked_and_the_plan_says_so(tiny_model: Path, tmp_path: Path) 
     made, usual = (plan(shape_of(one), Config(), GPU, header=128) for one in (folder, tiny_model))
     assert (made.quantize, usual.quantize) == ("none", "nf4")
     assert made.parts["base"]["load"] == 2 * model.parameters > usual.parts["base"]["load"]
-    assert made.notes == ("it comes quantised as FP8, and its weights are unpacked: they are in 16 bits",)
+    assert made.notes == ("this model comes quantised as FP8, and its weights are unpacked to 16 bits each",)
 
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
