@@ -84,13 +84,13 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, packed: Packed, expert: int, transposed: bool) -> Tensor:
         ctx.of = packed, expert, transposed
-        matrix = packed[expert]
+        matrix = packed[expert].to(x.dtype)
         return x @ (matrix if transposed else matrix.T)
 
     @staticmethod
     def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor, None, None, None]:
         packed, expert, transposed = ctx.of
-        matrix = packed[expert]
+        matrix = packed[expert].to(of_y.dtype)
         return of_y @ (matrix.T if transposed else matrix), None, None, None
 
 
@@ -181,9 +181,12 @@ class RepackedQuantizer(Mxfp4HfQuantizer):  # type: ignore[misc]
         """See transformers' `HfQuantizer`."""
         return _is_expert(model, param_name)
 
-    def get_load_operations(self) -> dict[str, Any]:
+    def get_weight_conversions(self) -> Any:
         """See transformers' `HfQuantizer`."""
-        return {"dequantize": _Repack}
+        conversions = super().get_weight_conversions()
+        for conversion in conversions:
+            conversion.operations = [_Repack(self)]
+        return conversions
 
     def _process_model_before_weight_loading(self, model: Any, **settings: Any) -> None:
         super()._process_model_before_weight_loading(model, **settings)
