@@ -13,15 +13,18 @@ import transformers
 from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
 SMALL = ("--set", "chunk_tokens=8", "--set", "decode.context_tokens=16", "--set", "rank=2")
+SILENCING = ("TRANSFORMERS_VERBOSITY", "TORCH_CPP_LOG_LEVEL", "PYTHONWARNINGS")
 
 
 def run(*arguments: str | Path, debug: str = "") -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
+    """The command in a process of its own, with the libraries as loud as they are by default."""
+    # A command that another test ran in this process has silenced the libraries for its children, too.
+    inherited = {name: value for name, value in os.environ.items() if name not in SILENCING}
     return subprocess.run(
         [sys.executable, "-m", "templora_cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "TEMPLORA_DEBUG": debug, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**inherited, "TEMPLORA_DEBUG": debug, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 
