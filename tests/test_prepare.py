@@ -57,13 +57,13 @@ def test_prepare_loads_the_model_and_fills_in_settings(tiny_model: Path) -> None
         loaded.append((folder, settled.train.gradient_checkpointing))
         return ENGINE.load(folder, settled)
 
-    told: list[Event] = []
-    prepared = prepare(BOOK, config, notify=told.append, engine=Engine(load=load))
+    events: list[Event] = []
+    prepared = prepare(BOOK, config, notify=events.append, engine=Engine(load=load))
     assert loaded == [(tiny_model, "off")] and prepared.folder == tiny_model
     assert prepared.new.config.generated == with_learning_rates(config, prepared.model.parameters).generated
     assert prepared.new.config.generated.lr > 0 and prepared.model.adapter
-    assert told[0] == Working(f"loading {tiny_model}")
-    assert not Store().folder.exists(), "there is no session yet"
+    assert events[0] == Working(f"loading {tiny_model}")
+    assert not Store().folder.exists(), "no session exists yet"
 
 
 def test_a_missing_model_is_refused(config: Config) -> None:
@@ -109,16 +109,16 @@ def test_too_little_memory_is_refused_with_a_remedy(config: Config) -> None:
 
 
 def test_tight_memory_is_reported(config: Config) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     share = 0.001
-    while True:  # the least with which it fits
+    while True:  # the smallest share with which it fits
         try:
-            prepared = prepare(BOOK, config, notify=told.append, engine=device_memory(share))
+            prepared = prepare(BOOK, config, notify=events.append, engine=device_memory(share))
             break
         except TemploraError:
-            told.clear()
+            events.clear()
             share *= 1.2
-    loading_, tight, again = told[:3]
+    loading_, tight, again = events[:3]
     assert isinstance(tight, Notice) and tight.message.startswith("memory is tight: about ")
     assert loading_ == again == Working(f"loading {config.model.name}")
     assert prepared.new.config.train.gradient_checkpointing == "on"
@@ -276,7 +276,7 @@ def test_only_a_session_with_the_same_settings_is_continued(config: Config) -> N
         with prepared.create(resume_same=True) as other:
             return other.id == session.id
 
-    with Store().open(session.id) as again:  # what does not change the figures
+    with Store().open(session.id) as again:  # values that do not change the book
         again.update(
             parent="calm-0000", header_tokens=99, model="another name", created="2020", opened="2099"
         )
@@ -291,7 +291,7 @@ def test_only_a_session_with_the_same_settings_is_continued(config: Config) -> N
     for changed in [*({name: value} for name, value in OTHERS.items()), {"config": other_settings}]:
         replace(begun, **changed).save(session.path)
         assert not goes_on(), changed
-        for folder in set(Store().folder.iterdir()) - {session.path}:  # the one that began instead
+        for folder in set(Store().folder.iterdir()) - {session.path}:  # the new session
             shutil.rmtree(folder)
     begun.save(session.path)
     assert goes_on()

@@ -61,7 +61,7 @@ def test_the_window_slides_and_the_header_stays() -> None:
     assert prompt.context == tuple(range(24, 40))
 
 
-def test_no_window() -> None:
+def test_with_0_context_tokens_the_window_is_empty() -> None:
     novel = task(Goal(100, "tokens"), context_tokens=0)
     assert next_generate(novel, list(range(40))).prompt.context == ()
 
@@ -69,12 +69,12 @@ def test_no_window() -> None:
 def test_an_opening_is_learnt_first_and_not_counted() -> None:
     novel = task(Goal(10, "tokens"), "It was a dark night.", exact=True)
     book: list[int] = []
-    given = []
+    lengths = []
     while isinstance(turn := novel.next_turn(book), Given):
         assert turn.origin == "human"
-        given.append(len(turn.tokens))
+        lengths.append(len(turn.tokens))
         book += turn.tokens
-    assert given == [10, 10]
+    assert lengths == [10, 10]
     assert CHAT.decode(book) == "It was a dark night."
     assert turn is not None and turn.max_tokens == 10 and turn.prompt.context == tuple(book[-16:])
     assert turn.origin == "generated"
