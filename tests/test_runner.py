@@ -347,7 +347,7 @@ def without_the_third(run: Run) -> list[dict[str, Any]]:
 
 
 def test_learning_again_starts_with_an_untrained_adapter(config: Config) -> None:
-    """The adapter of a run that has come to its end is not that of the beginning."""
+    """Not with the adapter that the run has in memory."""
     outcomes = []
     for reopen in (True, False):
         with runner.begin(BOOK, config) as run:
@@ -470,8 +470,7 @@ def test_an_extended_book_equals_a_long_one(
     with runner.resume(run.session.id, more=more) as run:
         assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == goal
         list(run.events())
-    wanted = whole(config, replace(BOOK, goal=Goal(*goal)))
-    assert outcome(run.session.path) == wanted
+    assert outcome(run.session.path) == whole(config, replace(BOOK, goal=Goal(*goal)))
 
 
 def test_a_book_can_be_extended_in_words(config: Config) -> None:
@@ -632,11 +631,11 @@ def test_a_session_can_be_named(config: Config) -> None:
     ):
         with pytest.raises(TemploraError, match=complaint):
             runner.begin(BOOK, config, name=name)
-    told: list[Event] = []
-    with runner.begin(BOOK, config, name="port", resume_same=True, notify=told.append) as run:
+    notices: list[Event] = []
+    with runner.begin(BOOK, config, name="port", resume_same=True, notify=notices.append) as run:
         assert run.session.id == "harbour"
     renaming = "to rename it: templora sessions rename harbour port"
-    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in told
+    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in notices
     with runner.begin(replace(BOOK, premise="A calm."), config, name="port", resume_same=True) as run:
         assert run.session.id == "port"
     with pytest.raises(TemploraError, match="a session called port already exists"):

@@ -108,12 +108,12 @@ def alias(pip: Pip, gguf_bytes: bytes, probe: str) -> Alias:
 
 @pytest.fixture
 def sources(alias: Alias, pip: Pip, hub: FakeHub) -> Sources:
-    """The known models and `tiny`; a Hub that has nothing."""
+    """The built-in aliases and `tiny`, with an empty Hub."""
     return Sources({**catalog.ALIASES, "tiny": alias}, pip, converted, hub.hub())
 
 
 def converted(gguf: Path, folder: Path, *, report: Any, chat_template: bool = True) -> str:
-    """In this process, which has the libraries loaded already."""
+    """Convert in this process, which has loaded the libraries already."""
     return convert_gguf(gguf, folder, chat_template=chat_template)
 
 
@@ -130,7 +130,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> FakeHub:
-    """One that has nothing, with an empty cache."""
+    """An empty Hub with an empty cache."""
     return FakeHub(tmp_path / "hub")
 
 
@@ -437,7 +437,7 @@ def test_aliases_ignore_case(sources: Sources, cache: Path, name: str) -> None:
         "a/folder/qwen3-8b",
     ],
 )
-def test_names_that_mean_nothing_touch_nothing(
+def test_unknown_names_are_refused_and_change_nothing(
     cache: Path, hub: FakeHub, sources: Sources, name: str
 ) -> None:
     model_folder(cache / "models" / "tiny")
@@ -450,7 +450,7 @@ def test_names_that_mean_nothing_touch_nothing(
         with pytest.raises(TemploraError, match="unknown model"):
             catalog.pull(name, silent, sources)
     assert sorted(cache.rglob("*")) == before and not hub.cache.exists()
-    assert all(question.startswith("search ") for question in hub.asked)
+    assert all(request.startswith("search ") for request in hub.requests)
 
 
 # --- local folders and GGUF files --------------------------------------------------------------------
@@ -504,15 +504,15 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_a_gguf_file_is_converted_once(tmp_path: Path, cache: Path) -> None:
-    """In a process of its own, as it is outside of tests."""
+    """In a separate process, as outside of tests."""
     file = write_tiny_gguf(tmp_path / "my.gguf")
-    said: list[str] = []
-    folder = catalog.resolve(str(file), said.append)
+    reports: list[str] = []
+    folder = catalog.resolve(str(file), reports.append)
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert folder.parent == cache / "models" and folder.name.startswith("gguf-")
-    assert said == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
+    assert reports == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
     moved = file.rename(tmp_path / "moved.gguf")
-    assert catalog.resolve(str(moved), said.append) == folder and len(said) == 2
+    assert catalog.resolve(str(moved), reports.append) == folder and len(reports) == 2
     assert models_left(cache) == [folder.name]
 
 
@@ -533,7 +533,7 @@ def test_a_damaged_gguf_file_leaves_nothing(tmp_path: Path, cache: Path) -> None
     file = write_tiny_gguf(tmp_path / "my.gguf")
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(TemploraError, match=r"cannot read my\.gguf"):
-        catalog.resolve(str(file), silent)  # in a process of its own
+        catalog.resolve(str(file), silent)  # in a separate process
     assert models_left(cache) == []
 
 
@@ -548,7 +548,9 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, cache: Path, conten
 # --- listing, fingerprints, cache --------------------------------------------------------------------
 
 
-def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub) -> None:
+def test_the_listing_has_aliases_files_cached_and_suggested_models(
+    sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub
+) -> None:
     assert [(m.name, m.path, m.bytes) for m in catalog.listing(sources) if m.name == "tiny"] == [
         ("tiny", None, 0)
     ]
@@ -561,7 +563,7 @@ def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub
     (cached_on_hub(hub.cache, "half/there") / "model.safetensors").unlink()
     (on_hub / "README.md").write_text("---\nlicense: mit\nlicense_name: its-own\n---\nlicense: no\n")
     listed = {model.name: model for model in catalog.listing(sources)}
-    assert hub.asked == []
+    assert hub.requests == []
     ggufs = sorted([(converted, str(tmp_path / "my.gguf")), (without_file, str(without_file))])
     in_cache = sorted([HUB_ID, SUGGESTED[0].name.upper()])
     offered = [one.name for one in SUGGESTED[1:]]
@@ -665,6 +667,6 @@ def test_the_default_model_can_be_downloaded_and_answers(cache: Path, no_bars: N
     assert "Paris" in tokenizer.decode(answer[0])
     assert (folder / "LICENSE").exists()
     alias = catalog.ALIASES["smollm2-135m"]
-    told, found = alias.config, json.loads((folder / "config.json").read_text())
-    assert {key: found[key] for key in told} == told, "the plan before it is here is that of the model"
+    config = json.loads((folder / "config.json").read_text())
+    assert {key: config[key] for key in alias.config} == alias.config, "plans before a download use it"
     assert (folder / "tokenizer.json").stat().st_size == alias.tokenizer_bytes
