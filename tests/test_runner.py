@@ -547,7 +547,7 @@ def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None
     name = run.session.id
     error = refusal()
     assert error.message == f"{name} is finished (48 tokens)"
-    assert error.hint == f"extend it: templora resume {name} --chunks 4"
+    assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)
     assert len(read_chunks(run.session.steps)) == 5, "a lost last step is written again"
@@ -561,7 +561,7 @@ def test_a_measured_session_is_resumed_only_by_its_command(config: Config) -> No
         stopped(run, first_committed)
     for more in (None, (1, "chunks")):
         error = refusal(more=more)  # type: ignore[arg-type]
-        assert error.message == f"{run.session.id} is measured while it is written"
+        assert error.message == f"{run.session.id} can only be continued by the command that measures it"
         assert error.hint == "templora eval drift (with the same arguments)"
 
 
@@ -576,7 +576,7 @@ def test_a_translation_cannot_be_extended(config: Config) -> None:
         name = run.session.id
     error = refusal(more=(2, "chunks"))
     assert error.message == f"{name} cannot be made longer"
-    assert error.hint == f"without a length: templora resume {name}"
+    assert error.hint == f"leave out the length: templora resume {name}"
     with runner.resume() as run:
         assert isinstance(list(run.events())[-1], TranslationFinished)
     with runner.resume() as run:  # a finished one writes its document again
@@ -605,7 +605,7 @@ def test_a_replaced_model_is_refused(tiny_model: Path, tiny_base_model: Path, tm
     shutil.rmtree(folder)
     shutil.copytree(tiny_base_model, folder)
     error = refusal()
-    assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
+    assert error.message == f"the model in {folder} has changed since session {run.session.id} began"
 
 
 def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
@@ -614,7 +614,7 @@ def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: C
         stopped(run, first_committed)
     moved = folder.rename(tmp_path / "moved")
     error = refusal()
-    assert error.hint == f"say where it is: templora resume {run.session.id} --model PATH"
+    assert error.hint == f"if it has moved: templora resume {run.session.id} --model PATH"
     with runner.resume(model=str(moved)) as run:
         stopped(run, lambda event: isinstance(event, ChunkCommitted))
     with runner.resume() as run:
