@@ -15,8 +15,8 @@ class TemploraError(Exception):
         self.hint = hint
 
 
-def of_os_error(error: OSError, *, kept: str = "", hint: str | None = None) -> TemploraError:
-    """An error of the operating system (full disk, no permission). `kept` says what is safe nevertheless."""
+def of_os_error(error: OSError, *, assurance: str = "", hint: str | None = None) -> TemploraError:
+    """An error of the operating system (full disk, no permission). `assurance` says which data are safe."""
     reason = error.strerror or str(error) or type(error).__name__
-    where = f"{error.filename}: " if error.filename else ""
-    return TemploraError(f"{where}{reason}{f'. {kept}' if kept else ''}", hint)
+    file = f"{error.filename}: " if error.filename else ""
+    return TemploraError(f"{file}{reason}{f'. {assurance}' if assurance else ''}", hint)

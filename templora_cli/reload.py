@@ -1,4 +1,4 @@
-"""Load the model of an existing session again: find it, check that it is the same one, and load it as before."""
+"""Load the model of a session again: find it, check that it is the same one, and load it as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of `--out`: updated after each chunk, without ever overwriting a person's edits."""
+"""The file of `--out`: updated after each chunk; edits by a person are never overwritten."""
 
 from __future__ import annotations
 
@@ -65,9 +65,8 @@ class BookFile:
         return (self._rendered(text) for text in [*self._written, self.text])
 
     def _rendered(self, text: str) -> bytes:
-        from templora_cli.documents.book import (
-            book_of_prose,
-        )  # slow to import; listing sessions needs no renderer
+        # Slow to import, and a list of sessions needs no renderer.
+        from templora_cli.documents.book import book_of_prose
         from templora_cli.documents.registry import render_book
 
         return render_book(book_of_prose(text), self.path)

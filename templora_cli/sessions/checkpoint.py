@@ -63,7 +63,7 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     """Load the newest intact step into `state`, weights in place; returns notices for the user.
 
     Damaged steps at the end are set aside as `000012.damaged`; their chunks will be written again.
-    If the only step is damaged, `state` stays that of the beginning.
+    If the only step is damaged, `state` is not changed: it is that of an empty book.
 
     Raises TemploraError if text is lost or no step with weights is intact.
     """
@@ -82,8 +82,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     if damaged:
         session = steps.parent.name
         raise TemploraError(
-            f"session {session}: no good checkpoint is left ({damaged[0][1]})",
-            f"the text can be saved: templora sessions export {session}",
+            f"session {session}: no intact checkpoint remains ({damaged[0][1]})",
+            f"to save its text: templora sessions export {session}",
         )
     return []
 
@@ -136,7 +136,7 @@ def _restore(
     """Copy the adapter weights in place, so that captured CUDA graphs stay valid."""
     if set(adapter) != set(state.adapter):
         raise TemploraError(
-            "the session's adapter does not fit this model", "use the model that it was begun with"
+            "the session's adapter does not fit this model", "use the model that the session began with"
         )
     with torch.no_grad():
         for name, parameter in state.adapter.items():
@@ -167,7 +167,7 @@ def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraErro
     reason = "the disk is full" if is_full else str(error)
     if is_rebuild:
         return TemploraError(
-            f"the book was not changed: {reason}. Session {session} is as before",
+            f"the chunks could not be saved: {reason}. Session {session} is unchanged",
             "free disk space, then run the command again",
         )
     return TemploraError(

@@ -456,7 +456,7 @@ def test_corrected_paragraphs_are_not_retried(tiny_model: Path) -> None:
     assert (report["good"], report["corrected"], report["failed"]) == (5, 1, 0)
     path = Path(templora("review", "--out", "again.txt").stdout.strip())
     unedited = templora("sync", only_session().name, path)
-    assert unedited.exit_code == 0 and "corrects and approves nothing" in unedited.stderr
+    assert unedited.exit_code == 0 and "contains no corrections or approvals" in unedited.stderr
 
 
 def test_the_prompts_of_a_session_are_frozen(tiny_model: Path, tmp_path: Path) -> None:

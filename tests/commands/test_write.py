@@ -269,7 +269,7 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
         "--model is not UTF-8",
         "type it again",
     ),
-    "a stream": (["--premise", "a", "--out", "-"], "--out - is no file", "leave it out"),
+    "a stream": (["--premise", "a", "--out", "-"], "--out - is not a file", "leave it out"),
     "a seed": (["--premise", "a", "--set", "seed=-1"], "--set seed=-1: must be at least 0", "default is 0"),
     "a rank": (["--premise", "a", "--set", "rank=-1"], "--set rank=-1: must be at least 1", "default is 64"),
     "no prompts": (["--premise", "a", "--set", "prompts=no"], "prompts: there is no folder no", "create it"),

@@ -158,9 +158,9 @@ def test_no_intact_step_with_weights_is_an_error(tiny_model: Path, steps: Path) 
     for number in (0, 1):
         advance(state, steps)
         flip(steps / f"00000{number}" / "adapter.safetensors")
-    with pytest.raises(TemploraError, match="no good checkpoint is left") as caught:
+    with pytest.raises(TemploraError, match="no intact checkpoint remains") as caught:
         restore_latest(steps, state_of(tiny_model))
-    assert caught.value.hint == "the text can be saved: templora sessions export session"
+    assert caught.value.hint == "to save its text: templora sessions export session"
     assert readable_text(steps) == ("Text 1. Text 2. ", [])
 
 

@@ -145,7 +145,7 @@ def test_damaged_input_files_are_refused() -> None:
         (session.path / "tokens.json").write_text("[3, 2]")
         with pytest.raises(TemploraError, match=r"tokens\.json is damaged") as caught:
             session.opening()
-        assert caught.value.hint == "the text can be saved: templora sessions export calm-0000"
+        assert caught.value.hint == "to save its text: templora sessions export calm-0000"
         (session.path / "source.txt").unlink()
         with pytest.raises(TemploraError, match=r"source\.txt is damaged"):
             session.source()
