@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class TemploraError(Exception):
     """An error that the user can fix. It is shown as one line, without a traceback.
@@ -13,6 +15,12 @@ class TemploraError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Does an error mean that the disk or the quota is full?"""
+    # safetensors reports the operating system's error as text only.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def of_os_error(error: OSError, *, assurance: str = "", hint: str | None = None) -> TemploraError:

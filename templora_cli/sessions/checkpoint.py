@@ -7,7 +7,6 @@ weights. Tensors are stored as safetensors: nothing is ever unpickled.
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS
-from templora_cli.errors import TemploraError
+from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import sync_folder
 from templora_cli.sessions.steps import (
     TENSORS,
@@ -162,17 +161,16 @@ def _set_aside(step: Path, reason: str) -> str:
 
 def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraError:
     session = steps.parent.name
-    # safetensors reports the operating system's error as text only.
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    reason = "the disk is full" if is_full else str(error)
+    is_full = is_disk_full(error)
+    reason, remedy = ("the disk is full", "free disk space") if is_full else (str(error), "correct this")
     if is_rebuild:
         return TemploraError(
             f"the chunks could not be saved: {reason}. Session {session} is unchanged",
-            "free disk space, then run the command again",
+            f"{remedy}, then run the command again",
         )
     return TemploraError(
         f"the chunk could not be saved: {reason}. All earlier chunks are safe in {steps.parent}",
-        f"free disk space, then: templora resume {session}",
+        f"{remedy}, then: templora resume {session}",
     )
 
 

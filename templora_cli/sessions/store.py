@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
-from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.errors import TemploraError, is_disk_full, of_os_error
 from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.names import fold_name, name_from_text
@@ -60,7 +60,8 @@ class Session:
         try:
             changed.save(self.path)
         except OSError as error:
-            hint = f"free disk space, then: {self.resume_command}"
+            remedy = "free disk space" if is_disk_full(error) else "correct this"
+            hint = f"{remedy}, then: {self.resume_command}"
             raise of_os_error(error, assurance="All committed chunks are safe", hint=hint) from error
         self.manifest = changed
 

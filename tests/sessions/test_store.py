@@ -151,17 +151,20 @@ def test_damaged_input_files_are_refused() -> None:
             session.source()
 
 
-def test_updates_are_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free disk space"), (errno.EACCES, "correct this")]
+)
+def test_updates_are_saved(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
 
     with create("storm-1a2b") as session:
         session.update(goal_amount=20)
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(TemploraError, match="No space left") as caught:
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(TemploraError, match=os.strerror(number)) as caught:
             session.update(goal_amount=30)
         assert session.manifest.goal_amount == 20
-    assert caught.value.hint == "free disk space, then: templora resume storm-1a2b"
+    assert caught.value.hint == f"{remedy}, then: templora resume storm-1a2b"
     assert load_manifest(session.path) == session.manifest
 
 
