@@ -199,7 +199,7 @@ def prose_on_screen(pieces: list[str], columns: int = 100) -> list[str]:
     return screen[len(header) + 1 :]
 
 
-def test_prose_is_at_most_100_columns_wide(window: dict[str, int]) -> None:
+def test_prose_has_at_most_100_columns(window: dict[str, int]) -> None:
     window["columns"] = 160
     assert prose_on_screen(["word " * 30], 160) == [("word " * 20).rstrip(), ("word " * 10).rstrip()]
 
@@ -528,7 +528,7 @@ def test_force_color_does_not_draw_the_status_in_a_file(monkeypatch: pytest.Monk
     assert "\x1b" not in stderr.getvalue() and "finished" in stderr.getvalue()
 
 
-def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
+def test_a_terminal_shows_the_end_of_the_opening() -> None:
     for opening, shown in (
         ("It rained.\n\nMara went to", ["Mara went to the sea."]),
         ("It rained.\n\n", ["the sea."]),

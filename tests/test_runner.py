@@ -89,7 +89,7 @@ def outcome(session: Path) -> dict[str, Any]:
 
 
 @cache
-def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
+def uninterrupted(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
     """The outcome of an unstopped book; its session is deleted."""
     with runner.begin(request, config) as run:
         assert isinstance(list(run.events())[-1], Finished)
@@ -220,7 +220,7 @@ def test_a_stopped_book_equals_an_unstopped_one(
         assert last.chunks == len(run.chunks) < 5
         assert last.resume_command == f"templora resume {run.session.id}"
     go_on(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
     assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
 
 
@@ -234,7 +234,7 @@ def test_another_process_can_resume(config: Config) -> None:
     assert done.returncode == 0, done.stderr
     for session, line in zip(sessions, done.stdout.splitlines(), strict=True):
         assert line.split()[0] == "SessionOpened" and line.split()[-1] == "Finished"
-        assert outcome(session) == whole(config)
+        assert outcome(session) == uninterrupted(config)
 
 
 def test_a_run_in_a_thread_can_be_stopped_by_another(config: Config) -> None:
@@ -256,7 +256,7 @@ def test_a_run_in_a_thread_can_be_stopped_by_another(config: Config) -> None:
     thread.join(60)
     assert isinstance(events[-1], Interrupted) and events[-1].chunks == 1
     go_on_here(events[-1].session)
-    assert outcome(Store().find(None)) == whole(config)
+    assert outcome(Store().find(None)) == uninterrupted(config)
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
 
 
@@ -277,7 +277,7 @@ def test_ctrl_c_inside_the_loop_leaves_a_resumable_session(config: Config) -> No
         assert run.interrupted().chunks == 2
     assert is_free(run.session.path)
     go_on_here(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_ctrl_c_in_the_caller_leaves_a_resumable_session(config: Config) -> None:
@@ -286,7 +286,7 @@ def test_ctrl_c_in_the_caller_leaves_a_resumable_session(config: Config) -> None
             if isinstance(event, TextDecoded):
                 raise KeyboardInterrupt
     go_on_here(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 # --- repeated runs -----------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_run_continues_after_a_stop_before_the_first_commit(at: str, config: C
         last = stopped(run, lambda event: isinstance(event, kind))[-1]
         assert isinstance(last, Interrupted) and last.chunks == 0
         assert isinstance(list(run.events())[-1], Finished)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 @pytest.mark.parametrize("at", STOPS)
@@ -310,11 +310,11 @@ def test_a_run_continues_after_a_stop(at: str, config: Config) -> None:
         assert isinstance(list(run.events())[-1], Finished)
         again = list(run.events())
     assert [type(event) for event in again] == [SessionOpened, Finished], "nothing remains to do"
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_consecutive_runs_are_independent(config: Config, tiny_base_model: Path) -> None:
-    alone = whole(config)
+    expected = uninterrupted(config)
     with runner.begin(BOOK, config) as first:
         stopped(first, first_committed)
     with runner.begin(BOOK, config_of(tiny_base_model, seed=6, train={"rank": 4})) as other:
@@ -322,8 +322,8 @@ def test_consecutive_runs_are_independent(config: Config, tiny_base_model: Path)
     go_on_here(first.session.id)
     with runner.begin(BOOK, config) as second:
         list(second.events())
-    assert outcome(first.session.path) == outcome(second.session.path) == alone
-    assert outcome(other.session.path) != alone
+    assert outcome(first.session.path) == outcome(second.session.path) == expected
+    assert outcome(other.session.path) != expected
 
 
 def test_a_run_uses_the_threads_of_its_session(config: Config) -> None:
@@ -342,8 +342,8 @@ def test_a_run_uses_the_threads_of_its_session(config: Config) -> None:
 
 def without_the_third(run: Run) -> list[dict[str, Any]]:
     """The chunks of a run, with the third one (the first generated one) marked as rejected."""
-    one, two, three, *rest = run.chunks
-    return [one, two, {**three, "rejection_reason": "it is left out"}, *rest]
+    first, second, third, *rest = run.chunks
+    return [first, second, {**third, "rejection_reason": "it loops"}, *rest]
 
 
 def test_learning_again_starts_with_an_untrained_adapter(config: Config) -> None:
@@ -376,7 +376,7 @@ def test_stopping_while_learning_again_changes_nothing(config: Config) -> None:
                 stop.set()
         assert outcome(run.session.path) == before
         list(run.relearn(chunks))
-        assert run.chunks[2]["rejection_reason"] == "it is left out" and outcome(run.session.path) != before
+        assert run.chunks[2]["rejection_reason"] == "it loops" and outcome(run.session.path) != before
 
 
 def test_a_killed_replacement_of_steps_is_completed_by_the_next_run(config: Config) -> None:
@@ -393,8 +393,8 @@ def test_the_book_file_is_updated_after_learning_again(config: Config) -> None:
     with runner.begin(request, config) as run:
         list(run.events())
         assert run.session.manifest.out == str(Path("book.txt").absolute())
-        one, two, *rest = run.chunks
-        events = list(run.relearn([one, {**two, "tokens": list(b" It shone.")}, *rest]))
+        first, second, *rest = run.chunks
+        events = list(run.relearn([first, {**second, "tokens": list(b" It shone.")}, *rest]))
         assert not [event for event in events if isinstance(event, Notice)]
         assert Path("book.txt").read_text().strip() == run.text.strip() and "It shone." in run.text
     go_on_here(run.session.id, more=(1, "chunks"))
@@ -407,7 +407,7 @@ def test_a_book_whose_only_step_is_damaged_restarts_in_the_same_run(config: Conf
         (step,) = committed_steps(run.session.steps)
         (step / "adapter.safetensors").write_bytes(b"")
         list(run.events())
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_a_closed_run_commits_nothing(config: Config) -> None:
@@ -447,7 +447,7 @@ def test_a_session_in_a_renamed_folder_is_resumed_there(config: Config) -> None:
         stopped(run, first_committed)
     elsewhere = run.session.path.rename(run.session.path.with_name("renamed-1a2b"))
     go_on_here("renamed-1a2b")
-    assert outcome(elsewhere) == whole(config) and not run.session.path.exists()
+    assert outcome(elsewhere) == uninterrupted(config) and not run.session.path.exists()
 
 
 def test_nested_values_get_the_defaults_of_the_kind(config: Config, tiny_model: Path) -> None:
@@ -470,7 +470,7 @@ def test_an_extended_book_equals_a_long_one(
     with runner.resume(run.session.id, more=more) as run:
         assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == goal
         list(run.events())
-    assert outcome(run.session.path) == whole(config, replace(BOOK, goal=Goal(*goal)))
+    assert outcome(run.session.path) == uninterrupted(config, replace(BOOK, goal=Goal(*goal)))
 
 
 def test_a_book_can_be_extended_in_words(config: Config) -> None:
@@ -503,7 +503,7 @@ def test_resume_same_continues_an_equal_session(config: Config) -> None:
         list(again.events())
     with runner.begin(BOOK, config) as other:
         assert other.session.id != run.session.id
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 # --- refusals ----------------------------------------------------------------------------------------
@@ -608,7 +608,7 @@ def test_a_replaced_model_is_refused(tiny_model: Path, tiny_base_model: Path, tm
     assert error.message == f"the model in {folder} has changed since session {run.session.id} began"
 
 
-def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
+def test_the_new_location_of_a_model_is_saved(tiny_model: Path, tmp_path: Path, config: Config) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     with runner.begin(BOOK, config_of(folder)) as run:
         stopped(run, first_committed)
@@ -619,10 +619,10 @@ def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: C
         stopped(run, lambda event: isinstance(event, ChunkCommitted))
     with runner.resume() as run:
         list(run.events())
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
-def test_a_session_can_be_named(config: Config) -> None:
+def test_a_session_gets_the_requested_name(config: Config) -> None:
     with runner.begin(BOOK, config, name="harbour") as run:
         assert run.session.id == Store().find(None).name == "harbour"
     for name, complaint in (
@@ -673,7 +673,7 @@ def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPat
         assert caught.value.hint == f"free disk space, then: templora resume {run.session.id}"
         assert len(run.chunks) == run.interrupted().chunks == 3
         list(run.events())
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 class RecordingBackend(EagerBackend):
@@ -726,7 +726,7 @@ def test_a_damaged_step_is_reported_and_written_again(config: Config) -> None:
         events = list(run.events())
     (notice,) = [event for event in events if isinstance(event, Notice)]
     assert "adapter.safetensors does not match its checksum" in notice.message
-    assert events.index(notice) == 1 and outcome(run.session.path) == whole(config)
+    assert events.index(notice) == 1 and outcome(run.session.path) == uninterrupted(config)
 
 
 def test_an_inexact_backend_is_reported(config: Config) -> None:
@@ -791,7 +791,7 @@ def test_the_runner_can_be_imported_without_torch_or_terminal_libraries() -> Non
 
 TERMINAL_CODE = {"commands", "render", "cli.py", "__main__.py"}
 PROGRAMS = {"gguf_process.py"}
-"""Run in processes of their own."""
+"""Files that run in separate processes."""
 FILES = [
     file
     for file in sorted((ROOT / "templora_cli").rglob("*.py"))

@@ -114,11 +114,11 @@ def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> No
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_stopped_session_of_each_kind_ends_like_an_unstopped_one(name: str, config: Config) -> None:
-    """The figures of a run that was stopped are those of one that was not."""
-    with runner.begin(REQUESTS[name](), config) as whole:
-        events = list(whole.events())
-    opened, expected = events[0], outcome(whole.session.path)
-    assert isinstance(opened, SessionOpened) and opened.unit == whole.session.manifest.goal_unit
+    """Its measurements equal those of an unstopped run."""
+    with runner.begin(REQUESTS[name](), config) as uninterrupted:
+        events = list(uninterrupted.events())
+    opened, expected = events[0], outcome(uninterrupted.session.path)
+    assert isinstance(opened, SessionOpened) and opened.unit == uninterrupted.session.manifest.goal_unit
     (*_, last) = [event for event in events if isinstance(event, ChunkCommitted)]
     assert last.done >= opened.goal
     for name_of_output in ("novel.md", "out.txt"):

@@ -175,7 +175,7 @@ def test_a_measured_session_is_resumed_by_its_measuring_command() -> None:
         assert session.resume_command == "templora eval drift (with the same arguments)"
 
 
-# --- other steps in the place of those that are there -----------------------------------------------
+# --- replacing the steps ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("killed_before", ["steps", "steps.new", "steps.old", "summary.json", ""])
