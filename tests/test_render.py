@@ -42,35 +42,36 @@ class Terminal(io.StringIO):
     def screen(self, columns: int = 100, narrowed_at: int | None = None, to: int = 0) -> list[str]:
         """Replay the output; a terminal that becomes narrower wraps the rows that no longer fit."""
         if narrowed_at is None:
-            return _played([""], self.getvalue(), columns)
-        rows = _played([""], self.getvalue()[:narrowed_at], columns)
+            return _replay([""], self.getvalue(), columns)
+        rows = _replay([""], self.getvalue()[:narrowed_at], columns)
         broken = [row[i : i + to] for row in rows for i in range(0, max(1, len(row)), to)]
-        return _played(broken, self.getvalue()[narrowed_at:], to)
+        return _replay(broken, self.getvalue()[narrowed_at:], to)
 
 
-def _played(rows: list[str], written: str, columns: int) -> list[str]:
-    at, fresh = len(rows) - 1, False
-    for code, char in re.findall(r"(\x1b\[[?0-9;]*[A-Za-z])|([\s\S])", written):
+def _replay(rows: list[str], output: str, columns: int) -> list[str]:
+    """Apply `output` to the rows of a screen; a carriage return clears the row when more text follows."""
+    row, at_line_start = len(rows) - 1, False
+    for code, char in re.findall(r"(\x1b\[[?0-9;]*[A-Za-z])|([\s\S])", output):
         if code.endswith("A"):
-            at -= int(code[2:-1])
+            row -= int(code[2:-1])
         elif code == "\x1b[2K":
-            rows[at] = ""
+            rows[row] = ""
         elif code:
             assert code.endswith("m") or code in ("\x1b[?25l", "\x1b[?25h"), f"unexpected {code!r}"
         elif char == "\r":
-            fresh = True
+            at_line_start = True
         elif char == "\n":
-            at, fresh = at + 1, True
-            rows += [""] * (at + 1 - len(rows))
+            row, at_line_start = row + 1, True
+            rows += [""] * (row + 1 - len(rows))
         else:
             assert char.isprintable() or char in "\u3000\u200d", f"unexpected {char!r}"
-            if fresh and rows[at]:
-                rows[at] = ""
-            fresh = False
-            if cell_len(rows[at]) >= columns:
-                at += 1
-                rows += [""] * (at + 1 - len(rows))
-            rows[at] += char
+            if at_line_start and rows[row]:
+                rows[row] = ""
+            at_line_start = False
+            if cell_len(rows[row]) >= columns:
+                row += 1
+                rows += [""] * (row + 1 - len(rows))
+            rows[row] += char
     while rows and not rows[-1]:
         rows.pop()
     return rows
@@ -117,7 +118,7 @@ def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     return events.ChunkCommitted(**values)  # type: ignore[arg-type]
 
 
-def texts(view: View, pieces: list[str]) -> None:
+def show_texts(view: View, pieces: list[str]) -> None:
     for number, piece in enumerate(pieces):
         view.show(events.TextDecoded(0, piece, number + 1))
 
@@ -192,7 +193,7 @@ def prose_on_screen(pieces: list[str], columns: int = 100) -> list[str]:
         terminal = Terminal()
         with TerminalView(terminal, terminal) as view:
             view.show(opened())
-            texts(view, written)
+            show_texts(view, written)
         screens.append(terminal.screen(columns))
     header, screen = screens
     assert screen[: len(header) + 1] == [*header, ""]
@@ -214,7 +215,7 @@ def test_finished_lines_stay_above_the_line_in_progress(window: dict[str, int]) 
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["Tide came", " in.\nThe la", "mp"])
+        show_texts(view, ["Tide came", " in.\nThe la", "mp"])
         view.show(events.ChunkScored(0, 2.5, 2.46, 0.0, None))
         assert terminal.screen()[3:6] == ["Tide came in.", "The lamp", ""]
     assert terminal.screen()[3:] == ["Tide came in.", "The lamp"]
@@ -225,7 +226,7 @@ def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) 
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["word " * 25])
+        show_texts(view, ["word " * 25])
         view.show(committed())
         at, window["columns"] = len(terminal.getvalue()), 40
         view.show(events.Notice("narrow"))
@@ -238,12 +239,12 @@ def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) 
 # The status
 
 
-def status(*shown: events.Event, clock: Clock | None = None, **changes: object) -> str:
+def status(*recent: events.Event, clock: Clock | None = None, **changes: object) -> str:
     """The status block after these events, without the spinner; a chunk takes the time in its event."""
     terminal, clock = Terminal(), clock or Clock()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened(**changes))
-        for event in shown:
+        for event in recent:
             if isinstance(event, events.ChunkCommitted):
                 clock.now += sum(event.seconds.values())
             view.show(event)
@@ -433,7 +434,7 @@ def test_a_terminal_shows_header_prose_and_end() -> None:
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["The lamp\n\nburned", " on"])
+        show_texts(view, ["The lamp\n\nburned", " on"])
         for event in (LEARNT, committed(), FINISHED):
             view.show(event)
     assert terminal.screen() == [
@@ -478,7 +479,7 @@ def test_a_log_file_has_one_line_per_event() -> None:
         view.show(events.Working("loading"))
         view.show(opened(quantize="nf4", chunks=1, tokens=100, done=100))
         view.show(STARTED)
-        texts(view, ["The lamp\n"])
+        show_texts(view, ["The lamp\n"])
         view.show(committed(1, seconds={"decode": 10.0, "train": 14.54}))
         view.show(events.Notice("one \x1b[2J"))
         view.show(INTERRUPTED)
@@ -512,7 +513,7 @@ def test_no_color_and_dumb_terminals_are_respected(name: str, monkeypatch: pytes
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
-        texts(view, ["Tide"])
+        show_texts(view, ["Tide"])
         view.show(FINISHED)
     assert set(re.findall(r"\x1b\[([0-9;]+)m", terminal.getvalue())) <= {"0", "1", "2"}
     assert ("\x1b" in terminal.getvalue()) == (name == "NO_COLOR")
@@ -539,7 +540,7 @@ def test_a_terminal_shows_the_end_of_the_opening() -> None:
             view.show(opened(opening_tokens=200))
             view.show(committed(0, origin="human", text="Not this.", total_tokens=100))
             view.show(committed(1, origin="human", text=opening, total_tokens=200))
-            texts(view, [" the sea." if opening.strip() == opening else "the sea."])
+            show_texts(view, [" the sea." if opening.strip() == opening else "the sea."])
             view.show(committed(2, text=" the sea."))
         rows = [row for row in terminal.screen() if row]
         assert rows[-len(shown) :] == shown
@@ -551,10 +552,10 @@ def test_a_pipe_gets_the_committed_prose_unchanged(stderr: io.StringIO) -> None:
     prose = "The [b]lamp[/b] \x1b[31m灯\t" + "word " * 60 + "\r\n\n"
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
-        texts(view, [prose[:5], prose[5:]])
+        show_texts(view, [prose[:5], prose[5:]])
         assert bytes_out.getvalue() == b"", "a chunk that is not committed can be rejected"
         view.show(events.ChunkRejected(0, "it loops"))
-        texts(view, [prose])
+        show_texts(view, [prose])
         view.show(committed(text=prose))
         assert bytes_out.getvalue() == prose.encode()
         view.show(FINISHED)
@@ -603,9 +604,9 @@ def test_a_second_candidate_begins_on_a_new_line() -> None:
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["The tide", " the tide"])
+        show_texts(view, ["The tide", " the tide"])
         view.show(events.ChunkRejected(0, "it loops: 81% of its 4-grams are repeated"))
-        texts(view, ["The lamp"])
+        show_texts(view, ["The lamp"])
         view.close()
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
@@ -620,7 +621,7 @@ def test_quiet_writes_only_errors_to_standard_error() -> None:
     with TerminalView(stdout, stderr, quiet=True) as view:
         view.show(events.Working("loading"))
         view.show(opened())
-        texts(view, ["Tide."])
+        show_texts(view, ["Tide."])
         for event in (events.Notice("x"), committed(), FINISHED):
             view.show(event)
         assert (stdout.getvalue(), stderr.getvalue()) == ("Tide.", "")
@@ -631,7 +632,7 @@ def test_quiet_writes_only_errors_to_standard_error() -> None:
 def test_quiet_prose_has_no_control_codes_and_ends_its_line() -> None:
     stdout = Terminal()
     with TerminalView(stdout, Terminal(), quiet=True) as view:
-        texts(view, ["a\x1b[2J", ""])
+        show_texts(view, ["a\x1b[2J", ""])
     assert stdout.getvalue() == "a␛[2J\n"
 
 
@@ -652,7 +653,7 @@ def test_the_terminal_is_restored_after_an_exception() -> None:
     with pytest.raises(KeyboardInterrupt), view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["Tide came"])
+        show_texts(view, ["Tide came"])
         view.show(events.Notice("x"))
         assert sys.stderr is not streams[1]
         assert terminal.getvalue().rindex("\x1b[?25l") > terminal.getvalue().find("\x1b[?25h")
