@@ -195,7 +195,7 @@ def test_a_full_disk_is_reported(tiny: Path, tmp_path: Path) -> None:
         convert_gguf(tiny, tmp_path / "out")
 
 
-def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_the_conversion(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
     with pytest.raises(TemploraError, match=r"tiny\.gguf takes 1 MB unpacked, and 1 MB are free") as caught:
         convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 1000)
@@ -203,7 +203,7 @@ def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
     assert convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 10**6) == "mit"
 
 
-# --- in a process of its own -------------------------------------------------------------------------
+# --- conversion in a separate process ----------------------------------------------------------------
 
 ROOT = Path(__file__).parents[3]
 
@@ -212,8 +212,8 @@ def silent(text: str) -> None:
     pass
 
 
-def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None:
-    """Neither the libraries nor what they took of memory; nor is anything of the working folder run."""
+def test_a_separate_process_keeps_the_libraries_out_of_this_one(tmp_path: Path) -> None:
+    """Modules in the working folder are not run either."""
     write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
     for name in ("torch", "json", "templora_cli"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the working folder')")
@@ -223,9 +223,9 @@ def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None
         "from pathlib import Path\n"
         "from templora_cli.engine.models.gguf import convert_apart\n"
         "os.chdir(sys.argv[1])\n"
-        "said = []\n"
+        "reports = []\n"
         "file, out = Path('tiny.gguf'), Path('out')\n"
-        "print(convert_apart(file, out, report=said.append, chat_template=False), *said)\n"
+        "print(convert_apart(file, out, report=reports.append, chat_template=False), *reports)\n"
         "assert not {'torch', 'transformers', 'gguf', 'numpy'} & sys.modules.keys()\n"
     )
     done = subprocess.run(
@@ -235,7 +235,7 @@ def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
 
 
-def test_its_errors_are_those_of_the_conversion(tmp_path: Path) -> None:
+def test_errors_of_the_process_are_those_of_the_conversion(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "new.gguf", architecture="plumbus")
     with pytest.raises(TemploraError, match=r"cannot read new\.gguf: .*plumbus") as caught:
         convert_apart(file, tmp_path / "out", report=silent)
@@ -243,16 +243,17 @@ def test_its_errors_are_those_of_the_conversion(tmp_path: Path) -> None:
 
 
 def child_of(process: subprocess.Popen[str]) -> int:
-    """The process that it has started, once there is one."""
+    """The id of the first child of a process; waits up to 10 s for it."""
     for _ in range(200):
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         if listed:
             return int(listed[0])
         time.sleep(0.05)
-    raise AssertionError("it started none")
+    raise AssertionError("the process has no child")
 
 
 def has_ended(pid: int) -> bool:
+    """Has the process ended? Waits up to 10 s for it."""
     for _ in range(200):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -263,8 +264,8 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("kill", ["the process itself", "this one", "Ctrl-C"])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kill", ["child", "parent", "Ctrl-C"])
 def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -> None:
     write_tiny_gguf(tmp_path / "my.gguf")
     script = (
@@ -280,17 +281,17 @@ def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -
     command = [sys.executable, "-c", script, str(tmp_path / "my.gguf")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
         child = child_of(process)
-        if kill == "the process itself":
+        if kill == "child":
             os.kill(child, signal.SIGKILL)
         else:
-            process.send_signal(signal.SIGKILL if kill == "this one" else signal.SIGINT)
-        said = process.communicate(timeout=60)[0]
+            process.send_signal(signal.SIGKILL if kill == "parent" else signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
     assert has_ended(child)
-    if kill == "the process itself":
-        assert "converting my.gguf was stopped from outside" in said
-    assert ("interrupted" in said) == (kill == "Ctrl-C")
-    left = [path.name for path in (tmp_path / "cache" / "models").iterdir()]
-    assert len(left) == (kill == "this one") and all(name.startswith(".pull-") for name in left)
+    if kill == "child":
+        assert "converting my.gguf was stopped from outside" in output
+    assert ("interrupted" in output) == (kill == "Ctrl-C")
+    remains = [path.name for path in (tmp_path / "cache" / "models").iterdir()]
+    assert len(remains) == (kill == "parent") and all(name.startswith(".pull-") for name in remains)
     again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert again.returncode == 0 and again.stderr == ""
     (model,) = (tmp_path / "cache" / "models").iterdir()

@@ -1,4 +1,4 @@
-"""What people type for a model, and which one is meant."""
+"""Typed names of models, and the models that they match."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KNOWN = ["smollm2-135m", "gemma3-270m", *(one.name for one in WELL_KNOWN)]
         ("smollm2 1.7b", "HuggingFaceTB/SmolLM2-1.7B-Instruct"),
     ],
 )
-def test_a_name_that_only_one_model_can_have(typed: str, name: str) -> None:
+def test_an_unambiguous_name_is_resolved(typed: str, name: str) -> None:
     assert the_one(typed, KNOWN) == name == meant(typed, KNOWN)[0]
 
 
@@ -47,25 +47,25 @@ def test_a_name_that_only_one_model_can_have(typed: str, name: str) -> None:
         ("smolm2-135m", ["smollm2-135m"]),
     ],
 )
-def test_a_name_of_several_or_none_is_not_taken_for_one(typed: str, names: list[str]) -> None:
+def test_an_ambiguous_or_inexact_name_only_has_proposals(typed: str, names: list[str]) -> None:
     assert meant(typed, KNOWN) == names
     assert the_one(typed, KNOWN) is None
 
 
 @pytest.mark.parametrize("typed", ["gpt9", "", "8b", "..", "/nowhere", "x" * 5000, "no/such-model"])
-def test_what_means_nothing(typed: str) -> None:
+def test_an_unknown_name_has_no_proposals(typed: str) -> None:
     assert meant(typed, KNOWN) == [] and the_one(typed, KNOWN) is None
 
 
 @given(st.text(max_size=60))
-def test_any_text_means_a_few_known_names_or_none(typed: str) -> None:
-    found = meant(typed, KNOWN)
-    assert len(found) <= PROPOSED and set(found) <= set(KNOWN)
-    one = the_one(typed, KNOWN)
-    assert one is None or one in KNOWN
+def test_any_text_has_a_few_known_proposals_at_most(typed: str) -> None:
+    proposals = meant(typed, KNOWN)
+    assert len(proposals) <= PROPOSED and set(proposals) <= set(KNOWN)
+    name = the_one(typed, KNOWN)
+    assert name is None or name in KNOWN
 
 
-def test_two_owners_of_one_name() -> None:
+def test_a_name_with_two_owners_is_ambiguous_without_an_owner() -> None:
     known = ["other/Qwen3-8B", *KNOWN]
     assert the_one("Qwen3-8B", known) is None
     assert the_one("other/qwen3-8b", known) == "other/Qwen3-8B"
@@ -74,12 +74,12 @@ def test_two_owners_of_one_name() -> None:
 
 @pytest.mark.parametrize("address", ["https://huggingface.co/", "huggingface.co/", "https://hf.co/", ""])
 @pytest.mark.parametrize("rest", ["", "/tree/main", "?library=transformers"])
-def test_the_address_of_a_page(address: str, rest: str) -> None:
+def test_the_address_of_a_page_is_removed(address: str, rest: str) -> None:
     if address or not rest:
         assert without_address(f"{address}Qwen/Qwen3-8B{rest}") == "Qwen/Qwen3-8B"
 
 
-def test_what_is_suggested_goes_by_size_and_has_a_licence() -> None:
+def test_suggested_models_are_sorted_by_size_and_have_a_licence() -> None:
     sizes = [one.download_bytes for one in SUGGESTED]
     assert sizes == sorted(sizes) and all(one.licence and one.kind == "chat" for one in SUGGESTED)
     assert len({one.name for one in WELL_KNOWN}) == len(WELL_KNOWN)
