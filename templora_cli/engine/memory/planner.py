@@ -188,7 +188,7 @@ def advice(
 def _candidate_changes(config: Config, shape: Shape) -> list[Changes]:
     """All combinations of changes: the fewest changes first, then those that harm the book least."""
     formats = None if shape.quantization_format is None else shape.quantization_format.loadable_as
-    # By kind of change, each with the harm that it does to the book (only their order counts).
+    # By kind of change; the number is its harm to the book, relative to the others.
     kinds: list[list[tuple[int, Changes]]] = [
         [(0, {("train", "gradient_checkpointing"): "auto"})],
         [(1, {("model", "quantize"): "nf4"})] if formats is None or "nf4" in formats else [],
