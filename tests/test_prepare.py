@@ -44,7 +44,7 @@ def device_memory(share: float) -> Engine:
     here = measure_device_memory("cpu")
 
     def on(device: str) -> DeviceMemory:
-        return replace(here, free=int(share * 1e9), held=here.libraries)
+        return replace(here, free=int(share * 1e9), in_use=here.libraries)
 
     return Engine(device_memory=on)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from templora_cli.commands.models import app
 from templora_cli.engine.models import catalog
 from templora_cli.engine.models.catalog import ListedModel
-from templora_cli.engine.models.names import SUGGESTED
+from templora_cli.engine.models.model_names import SUGGESTED
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import templora
 

@@ -75,8 +75,8 @@ def test_the_plan_counts_the_bytes_of_the_experts(kind: str, quantize: str, tmp_
     config = ModelConfig(device="cpu", quantize=quantize)
     module = loading.load(tmp_path, config, TrainConfig(learn=False), seed=0).module
     packed = [part for block in module.modules() for part in getattr(block, "in_nf4", {}).values()]
-    measured = sum(p.nbytes for p in module.parameters()) + sum(
-        tensor.nbytes for part in packed for tensor in (part.weights, part.scales, part.seconds)
+    held = sum(p.nbytes for p in module.parameters()) + sum(
+        tensor.nbytes for part in packed for tensor in (part.weights, part.scales, part.second_scales)
     )
     cpu = DeviceMemory("cpu", "float32", 10**9, 10**9)
     planned = plan(shape_of(tmp_path), Config(model=config), cpu, header=0).parts["base"]["load"]
@@ -97,7 +97,9 @@ def test_the_plan_notes_why_a_mixture_is_large(tmp_path: Path) -> None:
         plan_or_refuse(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
     save_tiny(tmp_path / "llama", KINDS["llama4_text"]())
     (note,) = plan(shape_of(tmp_path / "llama"), Config(), GPU, header=0).notes
-    assert note.endswith("stay in 16 bits with nf4, as transformers computes them in llama4_text")
+    assert note.endswith(
+        "stay in 16 bits with nf4, because templora cannot quantise experts of llama4_text models"
+    )
 
 
 def test_the_plan_notes_a_model_without_quantisable_layers(tmp_path: Path) -> None:

@@ -76,18 +76,16 @@ def test_a_typed_name_gives_the_command_that_downloads_the_model(
     assert caught.value.hint == f"templora models pull {QWEN}"
     assert fake.requests == []
     folder = catalog.pull(QWEN, silent, sources)
-    reports: list[str] = []
-    assert catalog.resolve(name, reports.append, sources) == folder, "the same name works after the download"
-    assert reports == [] or reports == [f"{name} is taken for {QWEN}"]
+    said: list[str] = []
+    assert catalog.resolve(name, said.append, sources) == folder, "and then the same command works"
+    assert said == [] or said == [f"using {QWEN} for {name}"]
 
 
 def test_a_partial_name_is_reported_with_its_model(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("mistral 7b instruct", silent, sources)
     model = "mistralai/Mistral-7B-Instruct-v0.3"
-    assert caught.value.message == (
-        f"'mistral 7b instruct' is taken for {model}, which is not on this machine"
-    )
+    assert caught.value.message == (f"'mistral 7b instruct' means {model}, which is not on this machine")
     assert caught.value.hint == f"templora models pull {model}"
 
 
@@ -119,12 +117,12 @@ def test_an_id_that_is_not_on_the_hub_is_refused(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.pull("Qwen/Qwen3-8B-Instruct", silent, sources)
     assert caught.value.message == (
-        "the Hugging Face Hub has no Qwen/Qwen3-8B-Instruct, or it is private; "
+        "the Hugging Face Hub has no model Qwen/Qwen3-8B-Instruct, or it is private; "
         f"did you mean {QWEN} or Qwen/Qwen3-8B-Base?"
     )
     with pytest.raises(TemploraError) as caught:
         catalog.pull("no/such-model", silent, sources)
-    assert caught.value.message == "the Hugging Face Hub has no no/such-model, or it is private"
+    assert caught.value.message == "the Hugging Face Hub has no model no/such-model, or it is private"
 
 
 # --- descriptions without weights --------------------------------------------------------------------
@@ -137,8 +135,8 @@ def test_a_model_is_described_without_its_weights(name: str, sources: Sources, f
         assert (model.name, model.is_here) == (QWEN, False)
         assert sorted(path.name for path in model.folder.iterdir()) == ["config.json"]
         assert model.download_bytes == sum(map(len, FETCHED.values())) and model.tokenizer_bytes == 300
-    assert reports == ([] if name == QWEN else [f"{name} is taken for {QWEN}"])
-    assert fake.requests == [f"info {QWEN}", f"file {QWEN} config.json"]
+    assert said == ([] if name == QWEN else [f"using {QWEN} for {name}"])
+    assert fake.asked == [f"info {QWEN}", f"file {QWEN} config.json"]
     with pytest.raises(TemploraError, match=f"^model {QWEN} is not on this machine"):
         catalog.resolve(QWEN, silent, sources)
     assert QWEN not in {model.name for model in catalog.listing(sources) if model.path}
@@ -169,14 +167,14 @@ def test_a_new_description_without_a_network_is_refused(name: str, fake: FakeHub
     assert caught.value.message == "cannot reach the Hugging Face Hub"
     assert caught.value.hint == (
         f"check the network, then: templora doctor --model {QWEN}; "
-        "without a network, --model FOLDER with its config.json in it"
+        "without a network: --model FOLDER, a folder with its config.json"
     )
 
 
 def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
     fake.gated = True
     with (
-        pytest.raises(TemploraError, match=r"licence of .* has to be accepted"),
+        pytest.raises(TemploraError, match=r"licence of .* must be accepted"),
         catalog.described(QWEN, silent, Sources(hub=fake.hub())),
     ):
         pass
@@ -185,7 +183,7 @@ def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
 def test_a_repository_without_a_usable_model_is_not_described(tmp_path: Path) -> None:
     for files, message in (
         (["model.safetensors"], f"{QWEN} has no config.json"),
-        (["x.gguf"], f"{QWEN} holds GGUF files"),
+        (["x.gguf"], f"{QWEN} has GGUF files"),
         (["config.json", "pytorch_model.bin"], f"{QWEN} has no safetensors weights"),
     ):
         fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, CONFIG)})
@@ -235,11 +233,11 @@ def test_calls_match_the_signatures_of_huggingface_hub() -> None:
 
 def test_pull_downloads_no_pickles_and_no_second_copy(sources: Sources) -> None:
     folder = catalog.pull(QWEN, silent, sources)
-    downloaded = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
-    assert downloaded == FETCHED
-    reports: list[str] = []
-    assert catalog.pull(QWEN, reports.append, sources) == folder
-    assert reports == [f"asking the Hugging Face Hub for {QWEN}", f"{QWEN} is already on this machine"]
+    taken = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
+    assert taken == FETCHED
+    said: list[str] = []
+    assert catalog.pull(QWEN, said.append, sources) == folder
+    assert said == [f"looking up {QWEN} on the Hugging Face Hub", f"{QWEN} is already on this machine"]
 
 
 def test_a_model_stays_at_its_commit_until_it_is_pulled_again(sources: Sources, fake: FakeHub) -> None:
@@ -288,7 +286,7 @@ def test_models_downloaded_by_other_programs_are_found(sources: Sources, fake: F
     assert catalog.resolve("some/model", silent, sources) == folder
     assert catalog.resolve("model", silent, sources) == folder
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}')
-    with pytest.raises(TemploraError, match="some/model is not whole") as caught:
+    with pytest.raises(TemploraError, match="some/model is incomplete") as caught:
         catalog.resolve("some/model", silent, sources)
     assert caught.value.hint == "templora models pull some/model"
 
@@ -298,9 +296,9 @@ def test_models_downloaded_by_other_programs_are_found(sources: Sources, fake: F
     [
         (
             ["config.json", "x-Q8_0.gguf", "x-Q4_K_M.gguf"],
-            "holds GGUF files, of which one is enough",
-            f"hf download {QWEN} x-Q4_K_M.gguf --local-dir . (or another of its files), then --model with "
-            "that file",
+            "has GGUF files instead of safetensors",
+            f"hf download {QWEN} x-Q4_K_M.gguf --local-dir . (or another of its files), then use --model "
+            "with that file",
         ),
         (["config.json", "pytorch_model.bin"], "no safetensors weights; .* pickled", "templora models list"),
         (["README.md"], "no safetensors weights", "templora models list"),
@@ -321,24 +319,22 @@ def test_a_disk_that_is_too_small_is_reported_before_the_download(fake: FakeHub)
         model.siblings[3].size = 10**18
         return model
 
-    with pytest.raises(TemploraError, match=rf"{QWEN} takes 1,000,000,000\.0 GB, and .* are free") as caught:
+    with pytest.raises(TemploraError, match=rf"{QWEN} needs 1,000,000,000\.0 GB, but .* free") as caught:
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))
     assert "HF_HOME" in str(caught.value.hint) and fake.requests == [f"info {QWEN}"]
 
 
 def test_a_second_pull_without_a_network_keeps_the_model(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
-    reports: list[str] = []
-    assert catalog.pull(QWEN, reports.append, fails(ConnectionError, fake)) == folder
-    assert reports[-1].startswith(
-        f"{QWEN} is already on this machine; whether there is a newer one is not known"
-    )
+    said: list[str] = []
+    assert catalog.pull(QWEN, said.append, fails(ConnectionError, fake)) == folder
+    assert said[-1].startswith(f"{QWEN} is already on this machine; could not check for a newer version")
 
 
 @pytest.mark.parametrize(
     ("error", "message", "hint"),
     [
-        (errors.GatedRepoError, "licence of .* has to be accepted", "hf auth login"),
+        (errors.GatedRepoError, "licence of .* must be accepted", "hf auth login"),
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"),
         (errors.LocalEntryNotFoundError, "cannot reach the Hugging Face Hub", "network"),
         (ConnectionResetError, "cannot reach the Hugging Face Hub", "network"),
@@ -362,5 +358,5 @@ def test_an_answer_with_an_unsafe_path_is_refused(changes: dict[str, Any], fake:
         vars(model).update(changes)
         return model
 
-    with pytest.raises(TemploraError, match="answers in an unknown way"):
+    with pytest.raises(TemploraError, match="sent an unexpected answer"):
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))

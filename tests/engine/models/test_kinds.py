@@ -115,7 +115,7 @@ def test_an_architecture_that_fails_to_compute_is_refused_when_loaded(tmp_path: 
         vocab_size=264, hidden_size=32, num_attention_heads=4, dim_head=8, dim_ff=64, num_hidden_layers=2
     )
     save_tiny(tmp_path, config)
-    with pytest.raises(TemploraError, match=r"\(architecture cpmant\) cannot be written with: ") as caught:
+    with pytest.raises(TemploraError, match=r"\(architecture cpmant\) cannot be used: ") as caught:
         loaded(tmp_path)
     assert caught.value.hint and "\n" not in caught.value.message
 

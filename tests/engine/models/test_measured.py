@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from templora_cli.config import Config, DecodeConfig
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
-from templora_cli.engine.models.measured import are_experts, cache_of, experts_kept, recurrent_kept
+from templora_cli.engine.models.measured import (
+    are_experts,
+    cache_size,
+    expert_activations,
+    recurrent_activations,
+)
 from templora_cli.engine.models.shape import shape_of
 from templora_cli.engine.training.forward import logits_at
 from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
-CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
+CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, in_use=4 * 10**8, libraries=4 * 10**8)
 
 
 def tensors_of(cache: Any) -> list[Tensor]:
@@ -86,12 +91,12 @@ def saved_by(module: nn.Module, block: nn.Module, tokens: int) -> int:
 def test_the_measured_activations_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     module = save_tiny(tmp_path, KINDS[kind]()).to(torch.bfloat16)
     shape = shape_of(tmp_path)
-    measured = shape.experts if kind in ("qwen3_moe", "gpt_oss") else shape.recurrent
-    assert measured.layers == shape.num_layers
-    is_block = are_experts if measured is shape.experts else lambda b: hasattr(b, "conv1d")
-    block = next(part for part in module.modules() if is_block(part))
-    few, many = (saved_by(module, block, tokens) for tokens in (256, 512))
-    assert (many - few) / 256 == pytest.approx(2 * measured.numbers + measured.exact, rel=0.05)
+    found = shape.experts if kind in ("qwen3_moe", "gpt_oss") else shape.recurrent
+    assert found.blocks == shape.num_layers
+    wanted = are_experts if found is shape.experts else lambda b: hasattr(b, "conv1d")
+    block = next(part for part in module.modules() if wanted(part))
+    few, many = (kept_by(module, block, tokens) for tokens in (256, 512))
+    assert (many - few) / 256 == pytest.approx(2 * found.numbers + found.other_bytes, rel=0.05)
 
 
 def test_a_model_that_reads_its_inputs_is_not_measured() -> None:
@@ -99,6 +104,7 @@ def test_a_model_that_reads_its_inputs_is_not_measured() -> None:
         def forward(self, input_ids: Tensor, **_: object) -> float:
             return float(input_ids.sum())
 
-    module = ReadsInput()
-    module.weight = nn.Parameter(torch.empty(1, device="meta"))
-    assert cache_of(module) is None and recurrent_kept(module) is None and experts_kept(module) is None
+    looks = Looks()
+    looks.weight = nn.Parameter(torch.empty(1, device="meta"))
+    assert cache_size(looks) is None
+    assert recurrent_activations(looks) is None and expert_activations(looks) is None

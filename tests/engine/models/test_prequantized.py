@@ -19,7 +19,7 @@ from templora_cli.config import Config, ModelConfig, TrainConfig
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
 from templora_cli.engine.models import loading
-from templora_cli.engine.models.prequantized import format_of, held_as, original_of, shown
+from templora_cli.engine.models.prequantized import display_name, format_of, original_of, resolve_quantize
 from templora_cli.engine.models.shape import shape_of
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
@@ -66,7 +66,7 @@ def test_formats_that_cannot_be_trained_on_are_refused_with_the_original(
         assert caught.value.message == (
             f"Tiny-Instruct-AWQ comes quantised as {name}; templora cannot train an adapter on it"
         )
-        assert caught.value.hint == "take the original, such as Tiny-Instruct"
+        assert caught.value.hint == "use the original, such as Tiny-Instruct"
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_the_original_is_derived_from_the_name(name: str, original: str | None) 
 
 
 def test_names_are_shown_without_folders() -> None:
-    assert shown("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B" and shown("/a/b/Model") == "Model"
-    assert shown("/") == "this model"
+    assert display_name("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B" and display_name("/a/b/Model") == "Model"
+    assert display_name("/") == "this model"
 
 
 @given(st.text() | st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers()))
@@ -106,8 +106,8 @@ def test_any_quantization_config_has_a_printable_format(quantization: object) ->
 def test_an_unquantised_model_is_loaded_with_the_requested_quantisation() -> None:
     assert format_of({"quantization_config": None}) is None and format_of({}) is None
     for quantize in ("nf4", "int8", "none"):
-        assert held_as(None, quantize, "cuda") == quantize
-    assert held_as(None, "auto", "cuda") == "nf4" and held_as(None, "auto", "cpu") == "none"
+        assert resolve_quantize(None, quantize, "cuda") == quantize
+    assert resolve_quantize(None, "auto", "cuda") == "nf4" and resolve_quantize(None, "auto", "cpu") == "none"
 
 
 # --- formats that are loaded -------------------------------------------------------------------------
@@ -169,12 +169,12 @@ def test_an_adapter_learns_over_weights_packed_by_bitsandbytes(
     book_plan = plan(shape_of(folder), Config(), GPU, header=128)
     assert book_plan.quantize == held and not book_plan.notes
     for other in {"nf4", "int8", "none"} - {held}:
-        config = ModelConfig(device="cpu", quantize=other, name=str(folder))
-        with pytest.raises(TemploraError, match=f"cannot be held as {other}") as caught:
-            loading.load(folder, config, TRAIN, seed=0)
-        assert caught.value.hint == f"--quantize {held}, or take the original, such as packed"
-        with pytest.raises(TemploraError, match=f"cannot be held as {other}"):
-            plan(shape_of(folder, str(folder)), Config(model=config), GPU, header=128)
+        asked = ModelConfig(device="cpu", quantize=other, name=str(folder))
+        with pytest.raises(TemploraError, match=f"cannot be loaded as {other}") as caught:
+            loading.load(folder, asked, TRAIN, seed=0)
+        assert caught.value.hint == f"--quantize {held}, or use the original, such as packed"
+        with pytest.raises(TemploraError, match=f"cannot be loaded as {other}"):
+            plan(shape_of(folder, str(folder)), Config(model=asked), GPU, header=128)
 
 
 def test_fp8_is_unpacked_and_the_plan_has_a_note(tiny_model: Path, tmp_path: Path) -> None:
