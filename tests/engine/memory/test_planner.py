@@ -73,13 +73,12 @@ def whole(**tables: Any) -> Config:
     return Config(generated=GeneratedConfig(context_tokens=2048, window_tokens=0), **tables)
 
 
-def whole_with(**train: Any) -> Config:
-    """The settings of `whole` with some under `[train]`."""
+def asked(**train: Any) -> Config:
     return whole(train=TrainConfig(**train))
 
 
 def with_checkpointing(how: str) -> Config:
-    return whole_with(gradient_checkpointing=how)
+    return asked(gradient_checkpointing=how)
 
 
 # --- shapes ------------------------------------------------------------------------------------------
@@ -208,13 +207,13 @@ def test_a_longer_header_takes_more(seven: Shape) -> None:
     for phase in PHASES[1:]:
         assert longer.phase(phase) > book_plan.phase(phase)
     with pytest.raises(TemploraError, match="not enough memory"):
-        plan_or_refuse(seven, whole(), gpu_with(book_plan.peak), header=HEADER + 1000)
+        plan_or_refuse(seven, whole(), room_of(book_plan.peak), header=HEADER + 1000)
 
 
 GROWING: dict[str, Callable[[int], Config]] = {
     "chunk": lambda n: whole(decode=DecodeConfig(chunk_tokens=256 * n)),
     "context": lambda n: whole(decode=DecodeConfig(context_tokens=512 * n)),
-    "rank": lambda n: whole_with(rank=8 * n),
+    "rank": lambda n: asked(rank=8 * n),
     "teacher": lambda n: Config(
         generated=GeneratedConfig(objective="distill", teacher_context_tokens=2**20 * n),
         human=LearningConfig(epochs=1),
@@ -235,8 +234,8 @@ def test_memory_grows_with_each_setting(what: str, checkpointing: str, seven: Sh
 def test_memory_shrinks_without_learning_and_with_quantisation(seven: Shape) -> None:
     on, off = (plan(seven, with_checkpointing(how), CPU).peak for how in ("on", "off"))
     assert on < off, "without checkpointing"
-    assert plan(seven, whole_with(learn=False), CPU).peak < on
-    assert plan(seven, whole_with(dropout=0.05, gradient_checkpointing="off"), CPU).peak > off
+    assert plan(seven, asked(learn=False), CPU).peak < on
+    assert plan(seven, asked(dropout=0.05, gradient_checkpointing="off"), CPU).peak > off
     sizes = [
         plan(seven, Config(model=ModelConfig(quantize=quantize)), GPU).parts["base"]["load"]
         for quantize in ("nf4", "int8", "none")
@@ -246,7 +245,7 @@ def test_memory_shrinks_without_learning_and_with_quantisation(seven: Shape) -> 
 
 def test_only_layers_that_are_not_fused_have_activations_of_the_adapter(seven: Shape) -> None:
     def scored(quantize: str, learn: bool) -> int:
-        config = replace(whole_with(learn=learn), model=ModelConfig(quantize=quantize))
+        config = replace(asked(learn=learn), model=ModelConfig(quantize=quantize))
         return plan(seven, config, GPU).parts["activations"]["score"]
 
     assert scored("nf4", learn=True) == scored("nf4", learn=False) == scored("int8", learn=False)
@@ -293,8 +292,7 @@ def test_the_plan_uses_the_backend_that_the_device_supports(tmp_path: Path) -> N
 # --- choices and refusals ----------------------------------------------------------------------------
 
 
-def gpu_with(free: float) -> DeviceMemory:
-    """A GPU with this many bytes free."""
+def room_of(free: float) -> DeviceMemory:
     return replace(GPU, free=int(free))
 
 
@@ -302,31 +300,31 @@ def test_checkpointing_is_chosen_only_for_lack_of_memory(seven: Shape) -> None:
     on, off = (plan(seven, with_checkpointing(how), GPU).peak for how in ("on", "off"))
 
     def chosen(free: float) -> Plan:
-        return plan(seven, whole(), gpu_with(free))
+        return plan(seven, whole(), room_of(free))
 
     assert chosen(off * (1 + MARGIN) + 1).config.train.gradient_checkpointing == "off"
     tight = chosen(off * 1.01)
     assert tight.config.train.gradient_checkpointing == "on", "a plan may be wrong by the margin"
     assert chosen(on).fits and chosen(on).is_tight and not chosen(on - 1).fits
-    explicit = plan(seven, with_checkpointing("off"), gpu_with(on))
+    explicit = plan(seven, with_checkpointing("off"), room_of(on))
     assert explicit.config.train.gradient_checkpointing == "off", "an explicit setting is not changed"
 
 
-def memory_with_margin(peak: int) -> DeviceMemory:
-    """The least memory with which a plan of `peak` bytes is not tight."""
-    return gpu_with(peak * (1 + MARGIN) + 1)
+def safe(peak: int) -> DeviceMemory:
+    """One in which that leaves just the margin."""
+    return room_of(peak * (1 + MARGIN) + 1)
 
 
-def test_a_plan_that_does_not_fit_is_refused_with_figures_and_advice(seven: Shape) -> None:
-    peak = plan(seven, whole(), gpu_with(0)).peak
+def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shape) -> None:
+    peak = plan(seven, whole(), room_of(0)).peak
     with pytest.raises(TemploraError) as caught:
-        plan_or_refuse(seven, whole(), gpu_with(peak - 1), header=HEADER)
+        plan_or_refuse(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
         f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
         f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
     )
     assert caught.value.hint == "add to the command: --set rank=16 --set alpha=16"
-    assert plan_or_refuse(seven, whole(), gpu_with(peak), header=HEADER).peak == peak
+    assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak
 
 
 RANK = "--set rank=32 --set alpha=32"
@@ -342,8 +340,8 @@ CHUNK = "--set chunk_tokens=512 --set decode.context_tokens=1024"
             whole(),
             "--quantize nf4",
         ),
-        (whole(), whole_with(rank=32, alpha=32), RANK),
-        (whole_with(rank=64, alpha=16), whole_with(rank=32, alpha=8), "--set rank=32 --set alpha=8"),
+        (whole(), asked(rank=32, alpha=32), RANK),
+        (asked(rank=64, alpha=16), asked(rank=32, alpha=8), "--set rank=32 --set alpha=8"),
         (
             whole(),
             whole(
@@ -357,12 +355,12 @@ CHUNK = "--set chunk_tokens=512 --set decode.context_tokens=1024"
 def test_advice_is_the_fewest_changes_that_leave_the_margin(
     config: Config, of: Config, flags: str, seven: Shape
 ) -> None:
-    device_memory = memory_with_margin(plan(seven, of, gpu_with(0)).peak)
-    book_plan = plan(seven, config, device_memory)
-    assert not book_plan.fits or book_plan.is_tight
-    advised = advice(seven, config, device_memory, header=HEADER)
-    assert (advised.flags, advised.learns, advised.smaller) == (flags, True, None)
-    assert advised.text == f"add to the command: {flags}"
+    device_memory = safe(plan(seven, of, room_of(0)).peak)
+    made = plan(seven, config, device_memory)
+    assert not made.fits or made.is_tight
+    found = advice(seven, config, device_memory, header=HEADER)
+    assert (found.flags, found.learns, found.smaller) == (flags, True, None)
+    assert found.text == f"add to the command: {flags}"
 
 
 @given(
@@ -374,7 +372,7 @@ def test_advice_is_the_fewest_changes_that_leave_the_margin(
     learn=st.booleans(),
     device=st.sampled_from([CPU, GPU]),
 )
-def test_advised_settings_leave_the_margin(
+def test_nothing_is_advised_that_is_tight(
     seven: Shape,
     free: int,
     rank: int,
@@ -384,25 +382,25 @@ def test_advised_settings_leave_the_margin(
     learn: bool,
     device: DeviceMemory,
 ) -> None:
-    """With the advised flags, typed unchanged, the plan is not tight."""
+    """What is advised is typed as it stands: with it the book fits, and by more than a plan may be wrong."""
     train = TrainConfig(rank=rank, learn=learn, gradient_checkpointing=checkpointing)
     config = Config(ModelConfig(quantize=quantize), DecodeConfig(chunk_tokens=chunk), train)
     device_memory = replace(device, free=free)
-    advised = advice(seven, config, device_memory, header=HEADER)
-    assert advised.learns or advised.flags.endswith("--no-learn")
-    if advised.flags:
-        book_plan = plan(seven, with_flags(config, advised.flags), device_memory)
-        assert book_plan.fits and not book_plan.is_tight
-    if advised.smaller is not None:
-        name, parameters = advised.smaller
-        assert parameters < seven.parameters and f"--model {name}" in advised.text
-        smaller = next(size for size in USUAL_SIZES if size.name == name).shape()
-        book_plan = plan(smaller, config, device_memory)
-        assert book_plan.fits and not book_plan.is_tight
+    found = advice(seven, config, device_memory, header=HEADER)
+    assert found.learns or found.flags.endswith("--no-learn")
+    if found.flags:
+        made = plan(seven, typed(config, found.flags), device_memory)
+        assert made.fits and not made.is_tight
+    if found.smaller is not None:
+        name, parameters = found.smaller
+        assert parameters < seven.parameters and f"--model {name}" in found.text
+        usual = next(size for size in USUAL_SIZES if size.name == name).shape()
+        made = plan(usual, config, device_memory)
+        assert made.fits and not made.is_tight
 
 
-def with_flags(config: Config, flags: str) -> Config:
-    """The settings with flags applied as by the command line."""
+def typed(config: Config, flags: str) -> Config:
+    """The settings with flags after them, as the command line reads them."""
     words, assignments = flags.split(), []
     for word, value in zip(words, [*words[1:], ""], strict=True):
         if word == "--set":
@@ -414,7 +412,7 @@ def with_flags(config: Config, flags: str) -> Config:
     tables = config.as_dict()
     for (table, key), value in settings_of(assignments, prefer="generated").items():
         tables[table][key] = value
-    return from_dict(tables, "flags")
+    return from_dict(tables, "typed")
 
 
 def test_where_no_setting_is_enough_smaller_models_are_named(seven: Shape) -> None:
@@ -424,7 +422,7 @@ def test_where_no_setting_is_enough_smaller_models_are_named(seven: Shape) -> No
     assert found.text == "a model with 596 million parameters fits, such as --model Qwen/Qwen3-0.6B"
 
 
-def test_disabling_learning_is_advised_last(seven: Shape) -> None:
+def test_a_book_that_does_not_learn_is_advised_last(seven: Shape) -> None:
     short = whole(decode=DecodeConfig(chunk_tokens=8, context_tokens=8), train=TrainConfig(rank=4, alpha=4))
     plain = replace(short, train=replace(short.train, learn=False))
     found = advice(seven, short, safe(plan(seven, plain, room_of(0)).peak), header=HEADER)
@@ -435,15 +433,15 @@ def test_disabling_learning_is_advised_last(seven: Shape) -> None:
     )
 
 
-def test_if_no_model_fits_closing_programs_is_advised(seven: Shape) -> None:
-    advised = advice(seven, whole(), gpu_with(10**9), header=HEADER)
-    assert advised.text.startswith("close other programs")
+def test_where_nothing_fits_at_all(seven: Shape) -> None:
+    found = advice(seven, whole(), room_of(10**9), header=HEADER)
+    assert found.text.startswith("close other programs")
 
 
 @pytest.mark.parametrize("size", USUAL_SIZES, ids=lambda size: size.name)
-def test_usual_sizes_match_their_names(size: UsualSize) -> None:
-    billions = float(size.name.rpartition("-")[2].rstrip("B"))
-    assert size.shape().parameters == pytest.approx(billions * 1e9, rel=0.06)
+def test_usual_sizes_are_those_that_their_names_say(size: UsualSize) -> None:
+    said = float(size.name.rpartition("-")[2].rstrip("B"))
+    assert size.shape().parameters == pytest.approx(said * 1e9, rel=0.06)
 
 
 def test_memory_that_the_process_holds_already_is_available(shape: Shape) -> None:

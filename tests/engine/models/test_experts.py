@@ -1,4 +1,4 @@
-"""Experts in 4 bits: packed as by bitsandbytes, and computed as by transformers."""
+"""Experts in 4 bits: as bitsandbytes would pack them, and computed as transformers does."""
 
 from __future__ import annotations
 
@@ -26,22 +26,20 @@ NF4 = ModelConfig(device="cpu", quantize="nf4")
 GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 
 
-def test_each_expert_is_packed_separately() -> None:
+def test_each_expert_is_packed_by_itself() -> None:
     weights = torch.randn(3, 16, 64, generator=torch.Generator().manual_seed(0))
     packed = Packed(weights)
     for number, weight in enumerate(weights):
-        separate = quantize_4bit(
-            weight.contiguous(), blocksize=64, quant_type="nf4", compress_statistics=True
-        )
-        assert torch.equal(packed[number], dequantize_4bit(*separate))
+        alone = quantize_4bit(weight.contiguous(), blocksize=64, quant_type="nf4", compress_statistics=True)
+        assert torch.equal(packed[number], dequantize_4bit(*alone))
 
 
 def unpack(model: LanguageModel) -> None:
-    """Replace packed experts by the same weights unpacked, which transformers computes itself."""
+    """Give transformers the same experts unpacked, to compute them itself."""
     for block in model.module.modules():
         for name, packed in getattr(block, "in_nf4", {}).items():
-            weights = torch.stack([packed[number] for number in range(packed.shape[0])])
-            setattr(block, name, nn.Parameter(weights, requires_grad=False))
+            whole = torch.stack([packed[number] for number in range(packed.shape[0])])
+            setattr(block, name, nn.Parameter(whole, requires_grad=False))
             block.config._experts_implementation = "eager"
 
 
@@ -56,21 +54,20 @@ def losses_and_gradients(model: LanguageModel) -> tuple[Tensor, dict[str, Tensor
 
 
 @pytest.mark.parametrize("kind", MIXTURES)
-def test_packed_experts_are_computed_as_by_transformers(kind: str, tmp_path: Path) -> None:
-    unquantised = save_tiny(tmp_path, KINDS[kind]())
+def test_they_are_computed_as_transformers_computes_them(kind: str, tmp_path: Path) -> None:
+    whole = save_tiny(tmp_path, KINDS[kind]())
     ours, theirs = (loading.load(tmp_path, NF4, TRAIN, seed=0) for _ in range(2))
-    assert ours.parameters == unquantised.num_parameters() and packed_weights(ours.module) > 0
+    assert ours.parameters == whole.num_parameters() and packed_weights(ours.module) > 0
     unpack(theirs)
-    loss, gradients = losses_and_gradients(ours)
-    expected_loss, expected_gradients = losses_and_gradients(theirs)
-    assert torch.allclose(loss, expected_loss, atol=1e-5)
-    assert gradients.keys() == expected_gradients.keys() == ours.adapter.keys()
-    assert all(torch.allclose(gradients[name], expected_gradients[name], atol=1e-6) for name in gradients)
+    (loss, gradients), (same, others) = losses_and_gradients(ours), losses_and_gradients(theirs)
+    assert torch.allclose(loss, same, atol=1e-5)
+    assert gradients.keys() == others.keys() == ours.adapter.keys()
+    assert all(torch.allclose(gradients[name], others[name], atol=1e-6) for name in gradients)
 
 
 @pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss"])
 @pytest.mark.parametrize("quantize", ["nf4", "int8", "none"])
-def test_the_plan_counts_the_bytes_of_the_experts(kind: str, quantize: str, tmp_path: Path) -> None:
+def test_the_plan_counts_them_as_they_are_held(kind: str, quantize: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS[kind]())
     config = ModelConfig(device="cpu", quantize=quantize)
     module = loading.load(tmp_path, config, TrainConfig(learn=False), seed=0).module
@@ -80,18 +77,17 @@ def test_the_plan_counts_the_bytes_of_the_experts(kind: str, quantize: str, tmp_
     )
     cpu = DeviceMemory("cpu", "float32", 10**9, 10**9)
     planned = plan(shape_of(tmp_path), Config(model=config), cpu, header=0).parts["base"]["load"]
-    assert measured <= planned < 1.1 * measured
+    assert held <= planned < 1.1 * held
 
 
-def test_the_plan_notes_why_a_mixture_is_large(tmp_path: Path) -> None:
+def test_why_a_mixture_is_large_is_said(tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["qwen3_moe"]())
     shape = shape_of(tmp_path)
-    nf4, int8 = (
-        plan(shape, Config(model=ModelConfig(quantize=quantize)), GPU, header=0)
-        for quantize in ("nf4", "int8")
+    few, many = (
+        plan(shape, Config(model=ModelConfig(quantize=held)), GPU, header=0) for held in ("nf4", "int8")
     )
-    assert nf4.notes == ()
-    assert int8.notes == ("the experts of this model, 0.0 of 0.0 billion weights, stay in 16 bits with int8",)
+    assert few.notes == ()
+    assert many.notes == ("the experts of this model, 0.0 of 0.0 billion weights, stay in 16 bits with int8",)
     small = DeviceMemory("cuda", "bfloat16", 10**6, 10**6)
     with pytest.raises(TemploraError, match=r"; the experts of this model, .* stay in 16 bits with int8$"):
         plan_or_refuse(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
@@ -102,9 +98,7 @@ def test_the_plan_notes_why_a_mixture_is_large(tmp_path: Path) -> None:
     )
 
 
-def test_the_plan_notes_a_model_without_quantisable_layers(tmp_path: Path) -> None:
+def test_a_model_of_which_nothing_can_be_quantised(tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["falcon"]())
-    book_plan = plan(shape_of(tmp_path), Config(), GPU, header=0)
-    assert book_plan.notes == (
-        "no layer of this model (falcon) can be quantised: its weights stay in 16 bits",
-    )
+    made = plan(shape_of(tmp_path), Config(), GPU, header=0)
+    assert made.notes == ("no layer of this model (falcon) can be quantised: its weights stay in 16 bits",)

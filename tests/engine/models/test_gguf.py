@@ -195,7 +195,7 @@ def test_a_full_disk_is_reported(tiny: Path, tmp_path: Path) -> None:
         convert_gguf(tiny, tmp_path / "out")
 
 
-def test_a_disk_that_is_too_small_is_reported_before_the_conversion(tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
     with pytest.raises(
         TemploraError, match=r"tiny\.gguf needs 1 MB unpacked, but .* has only 1 MB free"
@@ -205,7 +205,7 @@ def test_a_disk_that_is_too_small_is_reported_before_the_conversion(tmp_path: Pa
     assert convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 10**6) == "mit"
 
 
-# --- conversion in a separate process ----------------------------------------------------------------
+# --- in a process of its own -------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,8 +214,8 @@ def silent(text: str) -> None:
     pass
 
 
-def test_a_separate_process_keeps_the_libraries_out_of_this_one(tmp_path: Path) -> None:
-    """Modules in the working folder are not run either."""
+def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None:
+    """Neither the libraries nor what they took of memory; nor is anything of the working folder run."""
     write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
     for name in ("torch", "json", "templora_cli"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the working folder')")
@@ -225,7 +225,7 @@ def test_a_separate_process_keeps_the_libraries_out_of_this_one(tmp_path: Path) 
         "from pathlib import Path\n"
         "from templora_cli.engine.models.gguf import convert_in_subprocess\n"
         "os.chdir(sys.argv[1])\n"
-        "reports = []\n"
+        "said = []\n"
         "file, out = Path('tiny.gguf'), Path('out')\n"
         "print(convert_in_subprocess(file, out, report=said.append, chat_template=False), *said)\n"
         "assert not {'torch', 'transformers', 'gguf', 'numpy'} & sys.modules.keys()\n"
@@ -237,7 +237,7 @@ def test_a_separate_process_keeps_the_libraries_out_of_this_one(tmp_path: Path) 
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
 
 
-def test_errors_of_the_process_are_those_of_the_conversion(tmp_path: Path) -> None:
+def test_its_errors_are_those_of_the_conversion(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "new.gguf", architecture="plumbus")
     with pytest.raises(TemploraError, match=r"cannot read new\.gguf: .*plumbus") as caught:
         convert_in_subprocess(file, tmp_path / "out", report=silent)
@@ -245,17 +245,16 @@ def test_errors_of_the_process_are_those_of_the_conversion(tmp_path: Path) -> No
 
 
 def child_of(process: subprocess.Popen[str]) -> int:
-    """The id of the first child of a process; waits up to 10 s for it."""
+    """The process that it has started, once there is one."""
     for _ in range(200):
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         if listed:
             return int(listed[0])
         time.sleep(0.05)
-    raise AssertionError("the process has no child")
+    raise AssertionError("it started none")
 
 
 def has_ended(pid: int) -> bool:
-    """Has the process ended? Waits up to 10 s for it."""
     for _ in range(200):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -266,8 +265,8 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kill", ["child", "parent", "Ctrl-C"])
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("kill", ["the process itself", "this one", "Ctrl-C"])
 def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -> None:
     write_tiny_gguf(tmp_path / "my.gguf")
     script = (
@@ -283,11 +282,11 @@ def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -
     command = [sys.executable, "-c", script, str(tmp_path / "my.gguf")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
         child = child_of(process)
-        if kill == "child":
+        if kill == "the process itself":
             os.kill(child, signal.SIGKILL)
         else:
-            process.send_signal(signal.SIGKILL if kill == "parent" else signal.SIGINT)
-        output = process.communicate(timeout=60)[0]
+            process.send_signal(signal.SIGKILL if kill == "this one" else signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
     assert has_ended(child)
     if kill == "the process itself":
         assert "the conversion of my.gguf was killed" in said

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: partial names, descriptions without weights, downloads, pinned commits."""
+"""Models of the Hugging Face Hub: asked for by part of a name, described without weights, fetched, pinned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.engine.models.fake_hub import CONFIG, NEWER, SHA, FakeHub, refused
 
 QWEN = "Qwen/Qwen3-8B"
 HTTP = importlib.import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
-"""The HTTP library of huggingface_hub: httpx or its successor."""
+"""httpx or its successor."""
 WHOLE = {
     "README.md": b"---\nlicense: mit\n---\n",
     "LICENSE": b"terms",
@@ -42,7 +42,7 @@ FETCHED = {name: WHOLE[name] for name in list(WHOLE)[:7]}
 
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeHub:
-    """A Hub with Qwen3-8B."""
+    """One that has Qwen3-8B."""
     return FakeHub(tmp_path / "hub", {QWEN: WHOLE})
 
 
@@ -56,7 +56,6 @@ def silent(text: str) -> None:
 
 
 def fails(kind: type[Exception] | Exception, fake: FakeHub) -> Sources:
-    """Sources whose Hub raises this error from now on."""
     fake.failure = kind if isinstance(kind, Exception) else refused(kind)
     return Sources(hub=fake.hub())
 
@@ -67,21 +66,21 @@ def fails(kind: type[Exception] | Exception, fake: FakeHub) -> Sources:
 @pytest.mark.parametrize(
     "name", ["Qwen3-8B", "qwen3-8b", "qwen/qwen3-8b", "https://huggingface.co/Qwen/Qwen3-8B"]
 )
-def test_a_typed_name_gives_the_command_that_downloads_the_model(
+def test_what_is_typed_for_a_model_names_the_command_that_gets_it(
     name: str, sources: Sources, fake: FakeHub
 ) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.resolve(name, silent, sources)
     assert caught.value.message == f"model {QWEN} is not on this machine"
     assert caught.value.hint == f"templora models pull {QWEN}"
-    assert fake.requests == []
+    assert fake.asked == []
     folder = catalog.pull(QWEN, silent, sources)
     said: list[str] = []
     assert catalog.resolve(name, said.append, sources) == folder, "and then the same command works"
     assert said == [] or said == [f"using {QWEN} for {name}"]
 
 
-def test_a_partial_name_is_reported_with_its_model(sources: Sources) -> None:
+def test_a_part_of_a_name_is_told_with_what_it_is_taken_for(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("mistral 7b instruct", silent, sources)
     model = "mistralai/Mistral-7B-Instruct-v0.3"
@@ -89,7 +88,7 @@ def test_a_partial_name_is_reported_with_its_model(sources: Sources) -> None:
     assert caught.value.hint == f"templora models pull {model}"
 
 
-def test_an_ambiguous_name_is_refused_with_its_candidates(sources: Sources, fake: FakeHub) -> None:
+def test_several_that_may_be_meant_are_named(sources: Sources, fake: FakeHub) -> None:
     for find in (catalog.resolve, catalog.pull):
         with pytest.raises(TemploraError) as caught:
             find("qwen3:8b", silent, sources)
@@ -100,10 +99,10 @@ def test_an_ambiguous_name_is_refused_with_its_candidates(sources: Sources, fake
     catalog.pull(QWEN, silent, sources)
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("qwen3:8b", silent, sources)
-    assert caught.value.hint == f"--model {QWEN}", "it is on this machine"
+    assert caught.value.hint == f"--model {QWEN}", "it is here"
 
 
-def test_an_unknown_name_is_searched_on_the_hub(tmp_path: Path) -> None:
+def test_what_no_table_knows_is_searched_for(tmp_path: Path) -> None:
     fake = FakeHub(tmp_path, {"someone/Plumbus-9B": WHOLE, "bad/../name": WHOLE})
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("plumbus-9b", silent, Sources(hub=fake.hub()))
@@ -113,7 +112,7 @@ def test_an_unknown_name_is_searched_on_the_hub(tmp_path: Path) -> None:
     assert (caught.value.message, caught.value.hint) == ("unknown model 'plumbus-9b'", "templora models list")
 
 
-def test_an_id_that_is_not_on_the_hub_is_refused(sources: Sources) -> None:
+def test_an_id_that_the_hub_does_not_have(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.pull("Qwen/Qwen3-8B-Instruct", silent, sources)
     assert caught.value.message == (
@@ -125,13 +124,13 @@ def test_an_id_that_is_not_on_the_hub_is_refused(sources: Sources) -> None:
     assert caught.value.message == "the Hugging Face Hub has no model no/such-model, or it is private"
 
 
-# --- descriptions without weights --------------------------------------------------------------------
+# --- the configuration alone -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [QWEN, "qwen3-8b"])
 def test_a_model_is_described_without_its_weights(name: str, sources: Sources, fake: FakeHub) -> None:
-    reports: list[str] = []
-    with catalog.described(name, reports.append, sources) as model:
+    said: list[str] = []
+    with catalog.described(name, said.append, sources) as model:
         assert (model.name, model.is_here) == (QWEN, False)
         assert sorted(path.name for path in model.folder.iterdir()) == ["config.json"]
         assert model.download_bytes == sum(map(len, FETCHED.values())) and model.tokenizer_bytes == 300
@@ -142,23 +141,23 @@ def test_a_model_is_described_without_its_weights(name: str, sources: Sources, f
     assert QWEN not in {model.name for model in catalog.listing(sources) if model.path}
 
 
-def test_an_earlier_description_works_without_a_network(sources: Sources, fake: FakeHub) -> None:
+def test_what_an_earlier_look_left_does_without_a_network(sources: Sources, fake: FakeHub) -> None:
     with catalog.described(QWEN, silent, sources) as first:
         pass
     with catalog.described(QWEN, silent, fails(ConnectionError, fake)) as model:
         assert (model.folder, model.is_here, model.download_bytes) == (first.folder, False, None)
 
 
-def test_a_local_model_is_described_without_requests(sources: Sources, fake: FakeHub) -> None:
+def test_a_look_does_not_disturb_what_is_here(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
-    requests = list(fake.requests)
+    asked = list(fake.asked)
     with catalog.described(QWEN, silent, sources) as model:
         assert (model.folder, model.is_here) == (folder, True)
-    assert fake.requests == requests
+    assert fake.asked == asked
 
 
 @pytest.mark.parametrize("name", [QWEN, "Qwen3-8B"])
-def test_a_new_description_without_a_network_is_refused(name: str, fake: FakeHub) -> None:
+def test_a_description_without_a_network(name: str, fake: FakeHub) -> None:
     with (
         pytest.raises(TemploraError) as caught,
         catalog.described(name, silent, fails(ConnectionError, fake)),
@@ -180,7 +179,7 @@ def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
         pass
 
 
-def test_a_repository_without_a_usable_model_is_not_described(tmp_path: Path) -> None:
+def test_a_repository_without_a_configuration(tmp_path: Path) -> None:
     for files, message in (
         (["model.safetensors"], f"{QWEN} has no config.json"),
         (["x.gguf"], f"{QWEN} has GGUF files"),
@@ -192,46 +191,53 @@ def test_a_repository_without_a_usable_model_is_not_described(tmp_path: Path) ->
         assert caught.value.message.startswith(message)
 
 
-def test_aliases_are_described_without_a_download(sources: Sources, fake: FakeHub) -> None:
+def test_an_empty_name_is_not_the_working_folder(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TemploraError, match="unknown model ''"), catalog.described("", silent, sources):
+        pass
+
+
+def test_aliases_are_described_before_they_are_here(sources: Sources, fake: FakeHub) -> None:
     for name, alias in catalog.ALIASES.items():
         with catalog.described(name.upper(), silent, sources) as model:
             assert (model.folder / "config.json").is_file() and not model.is_here
             assert (model.name, model.download_bytes) == (name, alias.download_bytes)
             assert model.tokenizer_bytes == alias.tokenizer_bytes
-    assert fake.requests == []
+    assert fake.asked == []
 
 
 class Signatures:
-    """Replaces the Hub: it checks the arguments of its methods, and returns one model."""
+    """Stands for the Hub: takes what its own methods take, and finds one model."""
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **named: Any) -> list[Any]:
+        def called(*arguments: Any, **named: Any) -> list[Any]:
             inspect.signature(getattr(huggingface_hub.HfApi(), name)).bind(*arguments, **named)
             return [SimpleNamespace(id=QWEN)]
 
-        return call
+        return called
 
 
-def test_calls_match_the_signatures_of_huggingface_hub() -> None:
-    """The Hub cannot be reached in tests, so only the signatures are checked."""
+def test_the_library_takes_what_it_is_asked_for() -> None:
+    """It is never reached from here, so its signatures are asked."""
     assert hub._info(QWEN, Signatures())[0].id == QWEN
     assert hub._search("qwen3", Signatures()) == [QWEN]
     for fake, real in (
         (FakeHub.file, huggingface_hub.hf_hub_download),
         (FakeHub.snapshot, huggingface_hub.snapshot_download),
     ):
-        names = [
-            name
-            for name, parameter in inspect.signature(fake).parameters.items()
-            if parameter.kind == parameter.KEYWORD_ONLY
+        asked = [
+            name for name, one in inspect.signature(fake).parameters.items() if one.kind == one.KEYWORD_ONLY
         ]
-        assert names and set(names) <= inspect.signature(real).parameters.keys()
+        assert asked and set(asked) <= inspect.signature(real).parameters.keys()
 
 
-# --- downloads ---------------------------------------------------------------------------------------
+# --- all of it ---------------------------------------------------------------------------------------
 
 
-def test_pull_downloads_no_pickles_and_no_second_copy(sources: Sources) -> None:
+def test_pull_takes_no_pickles_and_no_second_copy(sources: Sources) -> None:
     folder = catalog.pull(QWEN, silent, sources)
     taken = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
     assert taken == FETCHED
@@ -245,7 +251,7 @@ def test_a_model_stays_at_its_commit_until_it_is_pulled_again(sources: Sources, 
     assert first.name == SHA
     repository = first.parents[1]
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(NEWER)  # as another program may do
+    (repository / "refs" / "main").write_text(NEWER)  # as another program leaves it
     fake.revision = NEWER
     with catalog.described(QWEN, silent, sources) as model:
         assert model.folder == first
@@ -254,23 +260,23 @@ def test_a_model_stays_at_its_commit_until_it_is_pulled_again(sources: Sources, 
     assert newer.name == NEWER and catalog.resolve(QWEN, silent, sources) == newer
 
 
-def test_the_licence_is_saved(sources: Sources) -> None:
+def test_the_licence_is_noted(sources: Sources) -> None:
     catalog.pull(QWEN, silent, sources)
     (listed,) = [model for model in catalog.listing(sources) if model.name == QWEN]
-    assert (listed.licence, listed.kind) == ("apache-2.0", "chat"), "from the tags of the Hub"
+    assert (listed.licence, listed.kind) == ("apache-2.0", "chat"), "as the Hub says it"
     assert listed.bytes == sum(map(len, FETCHED.values()))
 
 
 @pytest.mark.parametrize("licence", ["\x1b[31mred", "a\nb", "x" * 1000])
-def test_an_invalid_licence_is_replaced_by_that_of_the_model_card(licence: str, fake: FakeHub) -> None:
+def test_a_licence_that_is_none(licence: str, fake: FakeHub) -> None:
     fake.licence = licence
     sources = Sources(hub=fake.hub())
     catalog.pull(QWEN, silent, sources)
     (listed,) = [model for model in catalog.listing(sources) if model.name == QWEN]
-    assert listed.licence == "mit"
+    assert listed.licence == "mit", "that of the page"
 
 
-def test_models_downloaded_by_other_programs_are_found(sources: Sources, fake: FakeHub) -> None:
+def test_what_another_program_fetched_is_found(sources: Sources, fake: FakeHub) -> None:
     repository = fake.cache / "models--some--model"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("abc123")
@@ -304,27 +310,27 @@ def test_models_downloaded_by_other_programs_are_found(sources: Sources, fake: F
         (["README.md"], "no safetensors weights", "templora models list"),
     ],
 )
-def test_a_model_that_cannot_be_loaded_is_not_downloaded(
+def test_what_cannot_be_loaded_is_not_fetched(
     files: list[str], message: str, hint: str, tmp_path: Path
 ) -> None:
     fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, b"x")})
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.pull(QWEN, silent, Sources(hub=fake.hub()))
-    assert str(caught.value.hint).startswith(hint) and fake.requests == [f"info {QWEN}"]
+    assert str(caught.value.hint).startswith(hint) and fake.asked == [f"info {QWEN}"]
 
 
-def test_a_disk_that_is_too_small_is_reported_before_the_download(fake: FakeHub) -> None:
+def test_a_disk_that_is_too_small_is_said_before(fake: FakeHub) -> None:
     def info(name: str) -> Any:
-        model = fake.info(name)
-        model.siblings[3].size = 10**18
-        return model
+        found = fake.info(name)
+        found.siblings[3].size = 10**18
+        return found
 
     with pytest.raises(TemploraError, match=rf"{QWEN} needs 1,000,000,000\.0 GB, but .* free") as caught:
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))
-    assert "HF_HOME" in str(caught.value.hint) and fake.requests == [f"info {QWEN}"]
+    assert "HF_HOME" in str(caught.value.hint) and fake.asked == [f"info {QWEN}"]
 
 
-def test_a_second_pull_without_a_network_keeps_the_model(sources: Sources, fake: FakeHub) -> None:
+def test_a_pull_without_a_network_of_what_is_here(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
     said: list[str] = []
     assert catalog.pull(QWEN, said.append, fails(ConnectionError, fake)) == folder
@@ -343,20 +349,18 @@ def test_a_second_pull_without_a_network_keeps_the_model(sources: Sources, fake:
         (RuntimeError, f"cannot download {QWEN}: RuntimeError", f"templora models pull {QWEN}"),
     ],
 )
-def test_errors_of_the_hub_are_reported_in_one_line(
-    error: Any, message: str, hint: str, fake: FakeHub
-) -> None:
+def test_what_the_hub_says_in_a_line(error: Any, message: str, hint: str, fake: FakeHub) -> None:
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.pull(QWEN, silent, fails(error, fake))
     assert "\n" not in caught.value.message and hint in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("changes", [{"id": "../../etc"}, {"sha": "../x"}, {"sha": None}])
-def test_an_answer_with_an_unsafe_path_is_refused(changes: dict[str, Any], fake: FakeHub) -> None:
+def test_an_answer_that_would_lead_elsewhere(changes: dict[str, Any], fake: FakeHub) -> None:
     def info(name: str) -> Any:
-        model = fake.info(name)
-        vars(model).update(changes)
-        return model
+        found = fake.info(name)
+        vars(found).update(changes)
+        return found
 
     with pytest.raises(TemploraError, match="sent an unexpected answer"):
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))

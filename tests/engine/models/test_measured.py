@@ -1,4 +1,4 @@
-"""Memory that is measured on a model without weights equals that of the model with weights."""
+"""What is measured of a model without weights is that of one with them."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, in_use=4 * 10**8, l
 
 
 def tensors_of(cache: Any) -> list[Tensor]:
-    tensors: list[Tensor] = []
+    found: list[Tensor] = []
     for layer in cache.layers:
         for value in vars(layer).values():
             parts = value.values() if isinstance(value, dict) else value
             parts = parts if isinstance(parts, (list, tuple)) or isinstance(value, dict) else [value]
-            tensors += [part for part in parts if isinstance(part, Tensor)]
-    return tensors
+            found += [part for part in parts if isinstance(part, Tensor)]
+    return found
 
 
 @pytest.mark.parametrize("kind", ["mamba", "mamba2", "falcon_mamba", "jamba", "bamba"])
-def test_the_measured_cache_equals_that_of_the_model(kind: str, tmp_path: Path) -> None:
+def test_the_cache_is_that_of_the_model(kind: str, tmp_path: Path) -> None:
     module = save_tiny(tmp_path, KINDS[kind]())
-    measured = shape_of(tmp_path).cache
+    found = shape_of(tmp_path).cache
     for tokens in (20, 40):
         with torch.no_grad():
             _, cache = logits_at(module, [0] * tokens, [tokens - 1], use_cache=True)
-        assert sum(t.numel() for t in tensors_of(cache)) == tokens * sum(measured.each) + measured.state
-    assert bool(measured.state) and bool(sum(measured.each)) == (kind in ("jamba", "bamba"))
+        assert sum(t.numel() for t in tensors_of(cache)) == tokens * sum(found.each) + found.state
+    assert bool(found.state) and bool(sum(found.each)) == (kind in ("jamba", "bamba"))
 
 
 @pytest.mark.parametrize("kind", ["mamba", "mamba2"])
-def test_the_cache_of_a_recurrent_model_does_not_grow_with_the_text(kind: str, tmp_path: Path) -> None:
+def test_a_recurrent_model_keeps_no_more_for_a_longer_text(kind: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS[kind]())
     shape = shape_of(tmp_path)
     short, long = (
@@ -58,16 +58,16 @@ def test_the_cache_of_a_recurrent_model_does_not_grow_with_the_text(kind: str, t
     assert short.parts["cache"]["decode"] == 4 * shape.cache.state
 
 
-def saved_by(module: nn.Module, block: nn.Module, tokens: int) -> int:
-    """The bytes that autograd saves in `block`, in a model with weights."""
+def kept_by(module: nn.Module, block: nn.Module, tokens: int) -> int:
+    """Bytes that autograd keeps of `block`, of a model with weights."""
     weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    saved: dict[int, int] = {}
+    kept: dict[int, int] = {}
     inside = False
 
-    def record(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if inside and storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     def enter(*_: object) -> None:
@@ -81,14 +81,14 @@ def saved_by(module: nn.Module, block: nn.Module, tokens: int) -> int:
     block.register_forward_pre_hook(enter)
     block.register_forward_hook(leave)
     module.requires_grad_(False).get_input_embeddings().weight.requires_grad_(True)  # type: ignore[operator, union-attr]
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out, _ = logits_at(module, [0] * tokens, [tokens - 1])
     del out
-    return sum(saved.values())
+    return sum(kept.values())
 
 
 @pytest.mark.parametrize("kind", ["mamba", "mamba2", "qwen3_moe", "gpt_oss"])
-def test_the_measured_activations_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
+def test_what_blocks_keep_is_that_of_the_model(kind: str, tmp_path: Path) -> None:
     module = save_tiny(tmp_path, KINDS[kind]()).to(torch.bfloat16)
     shape = shape_of(tmp_path)
     found = shape.experts if kind in ("qwen3_moe", "gpt_oss") else shape.recurrent
@@ -99,8 +99,8 @@ def test_the_measured_activations_equal_those_of_the_model(kind: str, tmp_path: 
     assert (many - few) / 256 == pytest.approx(2 * found.numbers + found.other_bytes, rel=0.05)
 
 
-def test_a_model_that_reads_its_inputs_is_not_measured() -> None:
-    class ReadsInput(nn.Module):
+def test_what_cannot_be_run_without_weights_is_not_known() -> None:
+    class Looks(nn.Module):
         def forward(self, input_ids: Tensor, **_: object) -> float:
             return float(input_ids.sum())
 

@@ -72,7 +72,7 @@ def test_any_text_means_a_few_known_names_or_none(typed: str) -> None:
     assert one is None or one in KNOWN
 
 
-def test_a_name_with_two_owners_is_ambiguous_without_an_owner() -> None:
+def test_two_owners_of_one_name() -> None:
     known = ["other/Qwen3-8B", *KNOWN]
     assert unique_match("Qwen3-8B", known) is None
     assert unique_match("other/qwen3-8b", known) == "other/Qwen3-8B"
@@ -81,12 +81,12 @@ def test_a_name_with_two_owners_is_ambiguous_without_an_owner() -> None:
 
 @pytest.mark.parametrize("address", ["https://huggingface.co/", "huggingface.co/", "https://hf.co/", ""])
 @pytest.mark.parametrize("rest", ["", "/tree/main", "?library=transformers"])
-def test_the_address_of_a_page_is_removed(address: str, rest: str) -> None:
+def test_the_address_of_a_page(address: str, rest: str) -> None:
     if address or not rest:
         assert without_address(f"{address}Qwen/Qwen3-8B{rest}") == "Qwen/Qwen3-8B"
 
 
-def test_suggested_models_are_sorted_by_size_and_have_a_licence() -> None:
+def test_what_is_suggested_goes_by_size_and_has_a_licence() -> None:
     sizes = [one.download_bytes for one in SUGGESTED]
     assert sizes == sorted(sizes) and all(one.licence and one.kind == "chat" for one in SUGGESTED)
     assert len({one.name for one in WELL_KNOWN}) == len(WELL_KNOWN)

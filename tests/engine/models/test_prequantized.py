@@ -1,4 +1,4 @@
-"""Models with quantised weights: loaded as they are, unpacked, or refused before weights are read."""
+"""Models whose weights come quantised: taken as they come, or refused before any weights are read."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 
 
-def config_with(quantization: object) -> dict[str, Any]:
-    return {"model_type": "llama", "quantization_config": quantization}
+def as_said(said: object) -> dict[str, Any]:
+    return {"model_type": "llama", "quantization_config": said}
 
 
 @pytest.mark.parametrize(
-    ("quantization", "name"),
+    ("said", "name"),
     [
         ({"quant_method": "awq", "bits": 4}, "AWQ"),
         ({"quant_method": "gptq", "bits": 4}, "GPTQ"),
@@ -48,21 +48,21 @@ def config_with(quantization: object) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("quantize", ["auto", "nf4", "none"])
-def test_formats_that_cannot_be_trained_on_are_refused_with_the_original(
-    quantization: object, name: str, quantize: str, tiny_model: Path, tmp_path: Path
+def test_formats_in_which_nothing_learns_are_refused_with_what_to_take(
+    said: object, name: str, quantize: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = json.loads((tiny_model / "config.json").read_text())
     folder = tmp_path / "Tiny-Instruct-AWQ"
-    folder.mkdir()  # without weights
-    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantization}))
+    folder.mkdir()  # and no weights
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": said}))
     model = ModelConfig(device="cpu", quantize=quantize, name=str(folder))
-    for load in (
+    for refusing in (
         lambda: shape_of(folder, str(folder)),
         lambda: loading.load(folder, model, TRAIN, seed=0),
         lambda: loading.load(folder, model, TrainConfig(learn=False), seed=0),
     ):
         with pytest.raises(TemploraError) as caught:
-            load()
+            refusing()
         assert caught.value.message == (
             f"Tiny-Instruct-AWQ comes quantised as {name}; templora cannot train an adapter on it"
         )
@@ -85,7 +85,7 @@ def test_formats_that_cannot_be_trained_on_are_refused_with_the_original(
         ("/models/here", None),
     ],
 )
-def test_the_original_is_derived_from_the_name(name: str, original: str | None) -> None:
+def test_the_original_is_told_from_the_name(name: str, original: str | None) -> None:
     assert original_of({}, name) == original
     assert original_of({"_name_or_path": "Owner/Model"}, name) == "Owner/Model"
     assert original_of({"_name_or_path": "/srv/models/x"}, name) == original
@@ -97,39 +97,35 @@ def test_names_are_shown_without_folders() -> None:
 
 
 @given(st.text() | st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers()))
-def test_any_quantization_config_has_a_printable_format(quantization: object) -> None:
-    weights_format = format_of(config_with(quantization))
-    assert (weights_format is None) == (not quantization)
-    assert weights_format is None or weights_format.name.isprintable()
+def test_no_description_of_a_format_breaks_it(said: object) -> None:
+    found = format_of(as_said(said))
+    assert (found is None) == (not said)
+    assert found is None or found.name.isprintable()
 
 
-def test_an_unquantised_model_is_loaded_with_the_requested_quantisation() -> None:
+def test_a_model_that_is_not_quantised_is_held_as_is_asked() -> None:
     assert format_of({"quantization_config": None}) is None and format_of({}) is None
     for quantize in ("nf4", "int8", "none"):
         assert resolve_quantize(None, quantize, "cuda") == quantize
     assert resolve_quantize(None, "auto", "cuda") == "nf4" and resolve_quantize(None, "auto", "cpu") == "none"
 
 
-# --- formats that are loaded -------------------------------------------------------------------------
+# --- those that are taken as they come ---------------------------------------------------------------
 
 
 def nll_of(model: loading.LanguageModel) -> Tensor:
     return chunk_nll(model.module, [1, 2, 3], list(range(40, 60)))
 
 
-def copy_with(
-    tiny_model: Path, folder: Path, quantization: dict[str, Any], weights: dict[str, Tensor]
-) -> Path:
-    """Copy a model with other weights and a `quantization_config`. Returns the folder."""
+def copied(tiny_model: Path, folder: Path, said: dict[str, Any], weights: dict[str, Tensor]) -> Path:
     shutil.copytree(tiny_model, folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantization}))
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": said}))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
 def in_fp8(tiny_model: Path, folder: Path) -> Path:
-    """Copy a model with its projections in FP8. Returns the folder."""
     weights = {}
     for name, weight in load_file(tiny_model / "model.safetensors").items():
         if "_proj." in name:
@@ -138,7 +134,7 @@ def in_fp8(tiny_model: Path, folder: Path) -> Path:
             weights[name.replace("weight", "weight_scale_inv")] = torch.full((1, 1), float(scale))
         else:
             weights[name] = weight
-    return copy_with(tiny_model, folder, FP8, weights)
+    return copied(tiny_model, folder, FP8, weights)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +146,7 @@ def in_fp8(tiny_model: Path, folder: Path) -> Path:
     ],
     ids=["nf4", "fp4", "int8"],
 )
-def test_an_adapter_learns_over_weights_packed_by_bitsandbytes(
+def test_what_bitsandbytes_has_packed_is_learnt_over(
     how: dict[str, Any], held: str, layer: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     packed = AutoModelForCausalLM.from_pretrained(
@@ -166,8 +162,8 @@ def test_an_adapter_learns_over_weights_packed_by_bitsandbytes(
     loss = nll_of(model)
     assert torch.allclose(loss, nll_of(plain), atol=0.1)
     loss.mean().backward()
-    book_plan = plan(shape_of(folder), Config(), GPU, header=128)
-    assert book_plan.quantize == held and not book_plan.notes
+    made = plan(shape_of(folder), Config(), GPU, header=128)
+    assert made.quantize == held and not made.notes
     for other in {"nf4", "int8", "none"} - {held}:
         asked = ModelConfig(device="cpu", quantize=other, name=str(folder))
         with pytest.raises(TemploraError, match=f"cannot be loaded as {other}") as caught:
@@ -177,7 +173,7 @@ def test_an_adapter_learns_over_weights_packed_by_bitsandbytes(
             plan(shape_of(folder, str(folder)), Config(model=asked), GPU, header=128)
 
 
-def test_fp8_is_unpacked_and_the_plan_has_a_note(tiny_model: Path, tmp_path: Path) -> None:
+def test_fp8_is_unpacked_and_the_plan_says_so(tiny_model: Path, tmp_path: Path) -> None:
     folder = in_fp8(tiny_model, tmp_path / "fp8")
     model = loading.load(folder, ModelConfig(device="cpu"), TRAIN, seed=0)
     plain = loading.load(tiny_model, ModelConfig(device="cpu"), TRAIN, seed=0)
@@ -185,14 +181,14 @@ def test_fp8_is_unpacked_and_the_plan_has_a_note(tiny_model: Path, tmp_path: Pat
     loss = nll_of(model)
     assert torch.allclose(loss, nll_of(plain), atol=0.1)
     loss.mean().backward()
-    fp8, unquantised = (plan(shape_of(path), Config(), GPU, header=128) for path in (folder, tiny_model))
-    assert (fp8.quantize, unquantised.quantize) == ("none", "nf4")
-    assert fp8.parts["base"]["load"] == 2 * model.parameters > unquantised.parts["base"]["load"]
-    assert fp8.notes == ("this model comes quantised as FP8, and its weights are unpacked to 16 bits each",)
+    made, usual = (plan(shape_of(one), Config(), GPU, header=128) for one in (folder, tiny_model))
+    assert (made.quantize, usual.quantize) == ("none", "nf4")
+    assert made.parts["base"]["load"] == 2 * model.parameters > usual.parts["base"]["load"]
+    assert made.notes == ("this model comes quantised as FP8, and its weights are unpacked to 16 bits each",)
 
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
-def test_mxfp4_is_unpacked_and_can_be_packed_in_nf4(quantize: str, tmp_path: Path) -> None:
+def test_mxfp4_is_unpacked_or_packed_anew(quantize: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["gpt_oss"]())
     weights, random = {}, torch.Generator().manual_seed(0)
     for name, weight in load_file(tmp_path / "model.safetensors").items():
@@ -203,7 +199,7 @@ def test_mxfp4_is_unpacked_and_can_be_packed_in_nf4(quantize: str, tmp_path: Pat
             weights[f"{name}_scales"] = torch.full((experts, rows, columns // 32), 121, dtype=torch.uint8)
         else:
             weights[name] = weight
-    folder = copy_with(tmp_path, tmp_path / "mxfp4", {"quant_method": "mxfp4"}, weights)
+    folder = copied(tmp_path, tmp_path / "mxfp4", {"quant_method": "mxfp4"}, weights)
     plain = loading.load(folder, ModelConfig(device="cpu"), TRAIN, seed=0)
     model = loading.load(folder, ModelConfig(device="cpu", quantize=quantize), TRAIN, seed=0)
     assert (plain.quantize, model.quantize) == ("none", quantize)
