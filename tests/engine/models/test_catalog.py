@@ -493,7 +493,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         catalog.resolve(str(folder), silent)
     (folder / "model-2.safetensors").touch()
     assert catalog.resolve(str(folder), silent) == folder
-    for damaged in ("", "[]", "{}", '{"weight_map": 1}'):
+    maps: list[object] = [
+        1,
+        {"a": 3},
+        {"a": None, "b": "x"},
+        {"a": "x" * 5000},
+        {"a": "../model.safetensors"},
+    ]
+    for damaged in ("", "[]", "{}", *(json.dumps({"weight_map": names}) for names in maps)):
         index.write_text(damaged)
         with pytest.raises(TemploraError, match=r"index\.json is damaged"):
             catalog.resolve(str(folder), silent)
