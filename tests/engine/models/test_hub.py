@@ -191,6 +191,15 @@ def test_a_repository_without_a_configuration(tmp_path: Path) -> None:
         assert caught.value.message.startswith(message)
 
 
+def test_an_empty_name_is_not_the_working_folder(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TemploraError, match="unknown model ''"), catalog.described("", silent, sources):
+        pass
+
+
 def test_aliases_are_described_before_they_are_here(sources: Sources, fake: FakeHub) -> None:
     for name, alias in catalog.ALIASES.items():
         with catalog.described(name.upper(), silent, sources) as model:
