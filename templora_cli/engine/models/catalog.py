@@ -145,7 +145,7 @@ def described(name: str, report: Report, sources: Sources = SOURCES) -> Iterator
     Its folder may be temporary. Raises TemploraError as `resolve` and `hub.configuration` do.
     """
     local = os.path.expanduser(name)  # noqa: PTH111
-    if os.path.isfile(os.path.join(local, "config.json")):  # noqa: PTH113, PTH118
+    if local and os.path.isfile(os.path.join(local, "config.json")):  # noqa: PTH113, PTH118
         yield Described(name, Path(local), is_model(Path(local)))
         return
     try:

@@ -68,9 +68,14 @@ def _shards(folder: Path, label: str) -> set[str]:
     if not index.is_file():
         return set()
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TemploraError(f"{label}: {index.name} is damaged", "download the model again") from error
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        # File names only: the index of a downloaded model must not refer to other folders.
+        is_valid = all(re.fullmatch(r"[\w.-]{1,255}", name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
+        raise TemploraError(f"{label}: {index.name} is damaged", "download the model again")
+    return names
 
 
 def has_weights(folder: Path) -> bool:
