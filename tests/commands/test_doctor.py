@@ -198,7 +198,7 @@ def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(tin
     name = only_session().name
     assert done.exit_code == 2 and "not enough memory" in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        f"hint: nothing is lost: close other programs, then templora resume {name}"
+        f"hint: nothing is lost: close other programs, then: templora resume {name}"
     )
 
 

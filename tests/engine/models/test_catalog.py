@@ -446,7 +446,7 @@ def test_names_that_mean_nothing_touch_nothing(
         with pytest.raises(TemploraError, match="unknown model"):
             catalog.pull(name, silent, sources)
     assert sorted(cache.rglob("*")) == before and not hub.cache.exists()
-    assert all(question.startswith("search ") for question in hub.asked)
+    assert all(question.startswith("search ") for question in hub.requests)
 
 
 # --- local folders and GGUF files --------------------------------------------------------------------
@@ -564,7 +564,7 @@ def test_the_listing(sources: Sources, tmp_path: Path, cache: Path, hub: FakeHub
     (cached_on_hub(hub.cache, "half/there") / "model.safetensors").unlink()
     (on_hub / "README.md").write_text("---\nlicense: mit\nlicense_name: its-own\n---\nlicense: no\n")
     listed = {model.name: model for model in catalog.listing(sources)}
-    assert hub.asked == []
+    assert hub.requests == []
     ggufs = sorted([(converted, str(tmp_path / "my.gguf")), (without_file, str(without_file))])
     in_cache = sorted([HUB_ID, SUGGESTED[0].name.upper()])
     offered = [one.name for one in SUGGESTED[1:]]

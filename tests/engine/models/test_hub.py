@@ -73,7 +73,7 @@ def test_what_is_typed_for_a_model_names_the_command_that_gets_it(
         catalog.resolve(name, silent, sources)
     assert caught.value.message == f"model {QWEN} is not on this machine"
     assert caught.value.hint == f"templora models pull {QWEN}"
-    assert fake.asked == []
+    assert fake.requests == []
     folder = catalog.pull(QWEN, silent, sources)
     said: list[str] = []
     assert catalog.resolve(name, said.append, sources) == folder, "and then the same command works"
@@ -135,7 +135,7 @@ def test_a_model_is_described_without_its_weights(name: str, sources: Sources, f
         assert sorted(path.name for path in model.folder.iterdir()) == ["config.json"]
         assert model.download_bytes == sum(map(len, FETCHED.values())) and model.tokenizer_bytes == 300
     assert said == ([] if name == QWEN else [f"using {QWEN} for {name}"])
-    assert fake.asked == [f"info {QWEN}", f"file {QWEN} config.json"]
+    assert fake.requests == [f"info {QWEN}", f"file {QWEN} config.json"]
     with pytest.raises(TemploraError, match=f"^model {QWEN} is not on this machine"):
         catalog.resolve(QWEN, silent, sources)
     assert QWEN not in {model.name for model in catalog.listing(sources) if model.path}
@@ -150,10 +150,10 @@ def test_what_an_earlier_look_left_does_without_a_network(sources: Sources, fake
 
 def test_a_look_does_not_disturb_what_is_here(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
-    asked = list(fake.asked)
+    asked = list(fake.requests)
     with catalog.described(QWEN, silent, sources) as model:
         assert (model.folder, model.is_here) == (folder, True)
-    assert fake.asked == asked
+    assert fake.requests == asked
 
 
 @pytest.mark.parametrize("name", [QWEN, "Qwen3-8B"])
@@ -206,7 +206,7 @@ def test_aliases_are_described_before_they_are_here(sources: Sources, fake: Fake
             assert (model.folder / "config.json").is_file() and not model.is_here
             assert (model.name, model.download_bytes) == (name, alias.download_bytes)
             assert model.tokenizer_bytes == alias.tokenizer_bytes
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 class Signatures:
@@ -316,7 +316,7 @@ def test_what_cannot_be_loaded_is_not_fetched(
     fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, b"x")})
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.pull(QWEN, silent, Sources(hub=fake.hub()))
-    assert str(caught.value.hint).startswith(hint) and fake.asked == [f"info {QWEN}"]
+    assert str(caught.value.hint).startswith(hint) and fake.requests == [f"info {QWEN}"]
 
 
 def test_a_disk_that_is_too_small_is_said_before(fake: FakeHub) -> None:
@@ -327,7 +327,7 @@ def test_a_disk_that_is_too_small_is_said_before(fake: FakeHub) -> None:
 
     with pytest.raises(TemploraError, match=rf"{QWEN} needs 1,000,000,000\.0 GB, but .* free") as caught:
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))
-    assert "HF_HOME" in str(caught.value.hint) and fake.asked == [f"info {QWEN}"]
+    assert "HF_HOME" in str(caught.value.hint) and fake.requests == [f"info {QWEN}"]
 
 
 def test_a_pull_without_a_network_of_what_is_here(sources: Sources, fake: FakeHub) -> None:
