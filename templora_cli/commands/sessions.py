@@ -14,8 +14,9 @@ from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, size_of
 
 if TYPE_CHECKING:
-    from templora_cli.sessions.kind import Export
+    from templora_cli.sessions.kind import Export, TaskKind
     from templora_cli.sessions.manifest import Manifest
+    from templora_cli.sessions.summary import Summary
 
 app = typer.Typer(help="List, show, export, rename and remove sessions.", no_args_is_help=True)
 Reference = Annotated[
@@ -213,13 +214,13 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.steps import StepDamaged
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
-    summary, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
+    summary, kinds = Summary(0, 0, 0, None, {}, complete=False), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
+            state = _state(summary, manifest, kinds[manifest.task])
         except (StepDamaged, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
@@ -241,9 +242,11 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _state(reached: int, manifest: Manifest) -> str:
-    goal = manifest.goal_amount
-    return "finished" if reached >= goal else f"{reached}/{goal} {manifest.goal_unit}"
+def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
+    done = summary.done.get(manifest.goal_unit, 0)
+    if kind.reached(manifest, done, complete=summary.complete):
+        return "finished"
+    return f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:

@@ -21,9 +21,11 @@ from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
+from templora_cli.novel.kind import Novel
 from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
+from templora_cli.sessions.summary import cache_summary
 from tests.commands.test_cli import EXACT, events_of, message_of, only_session, templora, write
 from tests.sessions.test_store import create
 from tests.sessions.test_summary import append_chunks, chunk
@@ -161,6 +163,17 @@ def test_a_list_says_what_is_on_the_disk(tiny_model: Path) -> None:
     (again,) = json.loads(templora("sessions", "list", "--json").stdout)
     assert again["disk_bytes"] == bytes_below(only_session())
     assert "templora sessions shrink storm" in templora("sessions", "show", "storm").stdout
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_book_killed_before_its_last_sentence_ended_is_not_finished(cached: bool) -> None:
+    for name, text in (("half", "He looked at the"), ("whole", "He looked up. ")):
+        with create(name) as session:
+            append_chunks(session.path, [chunk(text)])
+            if cached:
+                cache_summary(session.path, read_chunks(session.steps), Novel())
+    rows = json.loads(templora("sessions", "list", "--json", engine=None).stdout)
+    assert {row["session"]: row["state"] for row in rows} == {"half": "16/10 tokens", "whole": "finished"}
 
 
 def test_a_book_that_was_made_smaller_is_extended_exactly(tiny_model: Path) -> None:
