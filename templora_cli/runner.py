@@ -245,7 +245,7 @@ def begin(
         name = checked_name(name, "--name {}")
         if not resume_same:
             Store().require_free(name)  # fail before the model is loaded
-    prepared = prepare(request, config, notify=notify, engine=engine)
+    prepared = prepare(request, config, notify=notify, engine=engine, name=name)
     session = prepared.create(resume_same=resume_same, name=name)
     if name not in (None, session.id):
         renaming = f"to rename it: templora sessions rename {session.id} {name}"
