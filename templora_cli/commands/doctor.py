@@ -235,7 +235,8 @@ def _disk(estimate: Plan) -> str:
     count, each = _checkpoints(estimate)
     if not each:
         return "text only, as nothing is learnt"
-    return f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    most = f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    return f"{most}; templora sessions shrink leaves one" if count > 1 else most
 
 
 def _checkpoints(estimate: Plan) -> tuple[int, int]:

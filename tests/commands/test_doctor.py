@@ -41,6 +41,8 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     for name in ("device", "cores", "memory", "versions", "model", "quantize", "backend", "disk"):
         assert any(line.startswith(f"{name} ") for line in lines), name
     assert "gradient_checkpointing off" in lines and "chunk_tokens           64" in lines
+    (disk,) = (line for line in lines if line.startswith("disk "))
+    assert "at most for a long book" in disk and disk.endswith("; templora sessions shrink leaves one")
     assert "GB\tload\tdecode\tscore\ttrain" in lines
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
     assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
