@@ -171,7 +171,11 @@ def _require_not_of_other(new: NewSession, name: str) -> None:
     """
     store = Store()
     for existing in store.manifests():
-        if not isinstance(existing, TemploraError) and existing.id == name and _is_of_same_book(existing, new):
+        if (
+            not isinstance(existing, TemploraError)
+            and existing.id == name
+            and _is_of_same_book(existing, new)
+        ):
             return
     store.require_free(name)
 

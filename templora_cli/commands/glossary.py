@@ -46,7 +46,7 @@ def extract(
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
-    document = read_document(file, encoding=encoding)
+    document = read_document(file, encoding=encoding, notify=lambda notice: say(f"note: {notice}", err=True))
     language = source_language(document, source)
     existing = Glossary(()) if known is None else read_glossary(known, [language.code])
     texts = [paragraph.text for paragraph in document.paragraphs]

@@ -13,7 +13,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_writable
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, print_facts
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, print_facts
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Working
@@ -82,7 +82,7 @@ def translate(
 
     with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
         config = settings.resolve()
-        document = read_document(file, encoding=encoding)
+        document = read_document(file, encoding=encoding, notify=noting(view))
         languages = _languages(document, source, target)
         first, last = _paragraph_range(document, start, end, limit)
         terms = _read_glossary(glossary, languages, view)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from templora_cli.documents.encoding import decode
+from templora_cli.documents.encoding import decode, guessed_encoding, notice_of_guess
 from templora_cli.documents.signature import check_text
 from templora_cli.errors import TemploraError
 
 
 def read_text(
-    path: Path, encoding: str | None = None, *, flag: str | None = None, languages: Sequence[str] = ()
+    path: Path,
+    encoding: str | None = None,
+    *,
+    flag: str | None = None,
+    languages: Sequence[str] = (),
+    notify: Callable[[str], None] | None = None,
 ) -> str:
     """The text of a file without a byte order mark, line ends as "\\n".
 
     `encoding` is the one that the user says it has, with the option `flag` where there is one; without it
-    the encoding is detected, by the `languages` (BCP 47 codes) too where they are known.
+    the encoding is detected, by the `languages` (BCP 47 codes) too where they are known, and `notify` is told
+    of a guess.
     Raises TemploraError: missing, unreadable, a folder, no text, an encoding that is wrong or unknown, empty.
     """
     try:
@@ -25,7 +31,9 @@ def read_text(
         raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
         raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    text = checked_text(content, str(path), encoding, suffix=path.suffix, flag=flag, languages=languages)
+    text = checked_text(
+        content, str(path), encoding, suffix=path.suffix, flag=flag, languages=languages, notify=notify
+    )
     if not text.strip():
         raise TemploraError(f"{path} is empty", "use a file that contains text")
     return text
@@ -39,8 +47,13 @@ def checked_text(
     suffix: str = "",
     flag: str | None = None,
     languages: Sequence[str] = (),
+    notify: Callable[[str], None] | None = None,
 ) -> str:
     """The text of `content`, which may be empty; `source` names it in errors. The rest as `read_text`."""
     check_text(content, suffix, source)
+    if encoding is None and notify is not None:
+        encoding = guessed_encoding(content, source, languages=languages, flag=flag)
+        if encoding is not None:
+            notify(notice_of_guess(encoding, source, flag))
     text = decode(content, source, encoding, flag=flag, languages=languages)
     return text.replace("\r\n", "\n").replace("\r", "\n")
