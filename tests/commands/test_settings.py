@@ -64,7 +64,7 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
     [
         ("speed=3", "speed is not a setting"),
         ("lr", "lr has no value"),
-        ("=3", "is not a setting"),
+        ("=3", "the name of the setting is missing"),
         ("generated.=3", "is not a setting"),
         ("model=3", "model is not a setting"),
         ("seed.x=3", r"there is no table \[seed\]"),
@@ -134,13 +134,28 @@ def test_wrong_values_are_named_as_they_were_given() -> None:
     with pytest.raises(TemploraError) as caught:
         given("lr=2", "gate.colour=1", flags=flags).resolve()
     for place in (
-        "--no-learn = 3",
-        "--model = 4",
-        "--chunk-tokens = 0: must be at least 8",
+        "--no-learn 3:",
+        "--model 4:",
+        "--chunk-tokens 0: must be at least 8",
         "--set lr=2: must be at most 1",
         "--set gate.colour=1: unknown",
     ):
         assert place in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("top_p = 0.5", "templora.toml: top_p: unknown setting; it belongs in [decode]"),
+        ("lr = 1", "templora.toml: lr: unknown setting; it belongs in [human] or [generated]"),
+        ("[train]\nname = 'x'", "templora.toml: [train] name: unknown setting; it belongs in [model]"),
+    ],
+)
+def test_a_setting_in_a_wrong_table_is_told_the_right_one(content: str, message: str) -> None:
+    Path("templora.toml").write_text(content)
+    with pytest.raises(TemploraError) as caught:
+        given().resolve()
+    assert caught.value.message == message
 
 
 def test_the_users_file_lies_where_the_platform_has_such_files(monkeypatch: pytest.MonkeyPatch) -> None:
