@@ -57,14 +57,19 @@ def check_out(path: Path) -> Path:
     """The absolute path for `--out`. Raises TemploraError if a book cannot be written there."""
     from templora_cli.documents.registry import check_book_suffix
 
-    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
-        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / 'book.md'))}")
+    check_no_folder(path, "book.md")
     if str(path) == "-":
         raise TemploraError(
             "--out - is no file, and the prose goes to standard output anyway", "leave it out"
         )
     check_book_suffix(path)
     return check_writable(path)
+
+
+def check_no_folder(path: Path, name: str) -> None:
+    """Raise TemploraError if `path` is a folder; `name` is a possible file in it, for the hint."""
+    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
+        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / name))}")
 
 
 def check_writable(path: Path) -> Path:

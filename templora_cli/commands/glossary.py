@@ -37,7 +37,7 @@ def extract(
     ] = None,
 ) -> None:
     """Propose frequent names and terms of a book. You fill in their translations."""
-    from templora_cli.commands.arguments import check_writable
+    from templora_cli.commands.arguments import check_no_folder, check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
@@ -57,6 +57,7 @@ def extract(
             "write a .csv with the header source,target by hand",
         )
     target = out or file.with_name(f"{file.stem}.terms.csv")
+    check_no_folder(target, f"{file.stem}.terms.csv")
     if target.suffix.lower() != ".csv":
         raise TemploraError(f"{target.name}: proposals are written as .csv", f"--out {target.stem}.csv")
     path = check_writable(target)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from templora_cli.commands import housekeeping
-from templora_cli.commands.arguments import save
+from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, size_of
@@ -173,6 +174,7 @@ def export(
         say(text.strip())
         return
     target = out or Path(f"{folder.name}.md")
+    check_no_folder(target, f"{folder.name}.md")
     check_book_suffix(target)
     save(folder, target, render_book(book_of_prose(text), target), force=force)
 
@@ -192,6 +194,7 @@ def _document_export(folder: Path) -> Export | None:
 def _export(folder: Path, document: Export, out: Path | None, *, force: bool) -> None:
     """Save the document with the translation so far."""
     target = out or Path(f"{folder.name}{document.suffix}")
+    check_no_folder(target, f"{folder.name}{document.suffix}")
     if target.suffix.lower() != document.suffix:
         raise TemploraError(
             f"{target.name}: {folder.name} is exported as {document.suffix}",
@@ -250,15 +253,16 @@ def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:
-    adapter = chunk["nll_adapter"]
+    base, adapter = chunk["nll_base"], chunk["nll_adapter"]
+    base = base if math.isfinite(base) else None  # a chunk without tokens
     return [
         f"{chunk['index'] + 1}",
         chunk["origin"],
         f"{len(chunk['tokens'])}",
         " ".join(f"{loss:.3f}" for loss in chunk["train_losses"]) or "-",
-        f"{chunk['nll_base']:.3f}",
+        "-" if base is None else f"{base:.3f}",
         "-" if adapter is None else f"{adapter:.3f}",
-        "-" if adapter is None else f"{chunk['nll_base'] - adapter:+.3f}",
+        "-" if adapter is None or base is None else f"{base - adapter:+.3f}",
         f"{chunk['repetition']:.3f}",
         f"{sum(chunk['seconds'].values()):.1f}",
     ]

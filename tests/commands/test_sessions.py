@@ -371,3 +371,20 @@ def test_a_step_without_figures_does_not_hide_others() -> None:
         row["session"]: row["state"] for row in json.loads(templora("sessions", "list", "--json").stdout)
     }
     assert states == {"storm-0001": "damaged", "calm-0002": "finished"}
+
+
+@pytest.mark.parametrize("folder", ["/", ".", ".."])
+def test_a_folder_is_no_file_for_a_book(folder: str) -> None:
+    with create("storm") as session:
+        append_chunks(session.path, [chunk()])
+    for command in (("sessions", "export", "storm"), ("resume", "storm")):
+        refused = templora(*command, "--out", folder)
+        assert refused.exit_code and f"{folder} is a folder" in message_of(refused)
+
+
+def test_a_chunk_without_tokens_has_no_likelihood() -> None:
+    empty = {**chunk(adapter=None), "index": 0, "tokens": [], "nll_base": float("nan"), "repetition": 0.0}
+    with create("storm") as session:
+        append_chunks(session.path, [{**empty, "train_losses": [], "seconds": {}}])
+    shown = templora("sessions", "show", "storm")
+    assert "nan" not in shown.stdout and shown.stdout.splitlines()[-1].split("\t")[3:7] == ["-"] * 4
