@@ -99,7 +99,7 @@ def _print_tips(tips: Mapping[str, Any]) -> None:
     ):
         if command is not None:
             say(label)
-            say(command)  # on a line of its own, so that it can be copied
+            say(command, whole=True)
     for note in tips["notes"]:
         say(f"note: {note}")
 
@@ -207,7 +207,8 @@ def _command(
     for assignment in settings.assignments:
         if not changed & settings_of([assignment], prefer=settings.prefer).keys():
             words += ["--set", assignment]
-    return " ".join(filter(None, (shlex.join(words), suggestion and suggestion.flags, shorter)))
+    parts = [shlex.join(words), suggestion.flags if suggestion else "", shorter]
+    return " ".join(part for part in parts if part)
 
 
 def _machine(device_memory: DeviceMemory, *, imagined_device_memory: bool) -> dict[str, Any]:
