@@ -388,3 +388,12 @@ def test_a_chunk_without_tokens_has_no_likelihood() -> None:
         append_chunks(session.path, [{**empty, "train_losses": [], "seconds": {}}])
     shown = templora("sessions", "show", "storm")
     assert "nan" not in shown.stdout and shown.stdout.splitlines()[-1].split("\t")[3:7] == ["-"] * 4
+
+
+def test_an_edited_book_is_set_aside_audibly(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1", "--name", "storm", "--out", "storm.md", "-q")
+    for number, more in enumerate((["--chunks", "1"], []), 1):  # the second finds the book finished
+        Path("storm.md").write_text("mine")
+        resumed = templora("resume", "storm", "-q", *more)
+        notice = "note: storm.md was edited: your version is saved as"
+        assert notice in resumed.stderr and f"storm.edited-{number}.md" in resumed.stderr
