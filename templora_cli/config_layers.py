@@ -53,7 +53,7 @@ class Layer:
             return arguments.get((table, key), flag)
 
         def assignment(table: str, key: str, value: Any) -> str:
-            return arguments.get((table, key), f"{label(table, key)} = {value!r}")
+            return arguments.get((table, key), f"{label(table, key)} {value}")
 
         return Layer(values, label, assignment)
 
@@ -156,8 +156,11 @@ def _check(
     by_name = {f.name: f for f in fields(owner) if "help" in f.metadata}
     if key not in by_name:
         names = sorted([*by_name, *(TABLES if owner is Config else ())])
-        message = f"{layer.label(table, key)}: unknown setting; possible are {', '.join(names)}"
-        issues.append(_Issue(message))
+        homes = [
+            f"[{name}]" for name, other in TABLES.items() if key in {field.name for field in fields(other)}
+        ]
+        remedy = f"it belongs in {' or '.join(homes)}" if homes else f"possible are {', '.join(names)}"
+        issues.append(_Issue(f"{layer.label(table, key)}: unknown setting; {remedy}"))
         return
     assignment, default = layer.assignment(table, key, value), by_name[key].default
     expected = get_type_hints(owner)[key]

@@ -65,6 +65,8 @@ class Notice(Event):
     """Information for the user that does not stop the run."""
 
     message: str
+    important: bool = False
+    """Whether it is shown with --quiet too, e.g. because a file of the user was renamed."""
 
 
 @dataclass(frozen=True)

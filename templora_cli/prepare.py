@@ -164,6 +164,32 @@ def _has_same_result(one: Manifest, other: Manifest) -> bool:
     return all(compared(one, name) == compared(other, name) for name in (*BOOK_FIELDS, *RUNTIME_FIELDS))
 
 
+def _require_not_of_other(new: NewSession, name: str) -> None:
+    """Raise TemploraError if a session of another book has the `name`, before a model is loaded.
+
+    Whether a session of the same book has the same settings too is known only with the model.
+    """
+    store = Store()
+    for existing in store.manifests():
+        if (
+            not isinstance(existing, TemploraError)
+            and existing.id == name
+            and _is_of_same_book(existing, new)
+        ):
+            return
+    store.require_free(name)
+
+
+def _is_of_same_book(manifest: Manifest, new: NewSession) -> bool:
+    config = new.config.as_dict()
+    source = None if new.source is None else sha256_of(new.source)
+    return (
+        (manifest.task, manifest.request, manifest.source_sha256) == (new.kind, dict(new.request), source)
+        and (manifest.goal_amount, manifest.goal_unit) == new.goal
+        and all(manifest.config.get(table) == config[table] for table in ("seed", "decode", "translation"))
+    )
+
+
 def with_model(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The values of a configuration, with the model name replaced."""
     return {**config, "model": {**config["model"], "name": name}}
@@ -185,17 +211,19 @@ def prepare(
     *,
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
+    name: str | None = None,
 ) -> Prepared:
     """Load the model that `config` names and prepare the session of `request`; see `runner.begin`.
 
-    Raises TemploraError if the session does not fit into memory or the model's window.
+    Raises TemploraError if the session does not fit into memory or the model's window, or if another book
+    has the `name`.
     """
     if not isinstance(config, Config):
         config = settings(config, request.kind)
     if request.kind not in engine.kinds:
         raise ValueError(f"{request.kind} is not a kind of task of this engine")
-    for name in engine.kinds[request.kind].prompts:
-        load_prompts(name, config.prompts)  # reports mistakes before a model is downloaded
+    for prompts in engine.kinds[request.kind].prompts:
+        load_prompts(prompts, config.prompts)  # reports mistakes before a model is downloaded
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.engine.models.shape import most_tokens
@@ -204,6 +232,8 @@ def prepare(
     folder = find_model(config, notify)
     require_support(read_config(folder), config.model.name)
     new = request.new_session(load_tokenizer(folder), config)
+    if name is not None:
+        _require_not_of_other(new, name)
     require_window(most_tokens(folder), new)
     model, config = load_fitting(
         new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine

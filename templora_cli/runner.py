@@ -180,7 +180,7 @@ class Run:
         if book is not None:
             book.replace(self.text)
             if notice := book.write():
-                yield Notice(notice)
+                yield Notice(notice, important=True)
 
     def interrupted(self) -> Interrupted:
         """The event of a stopped run: committed chunks, dropped tokens and the command to resume."""
@@ -245,7 +245,7 @@ def begin(
         name = checked_name(name, "--name {}")
         if not resume_same:
             Store().require_free(name)  # fail before the model is loaded
-    prepared = prepare(request, config, notify=notify, engine=engine)
+    prepared = prepare(request, config, notify=notify, engine=engine, name=name)
     session = prepared.create(resume_same=resume_same, name=name)
     if name not in (None, session.id):
         renaming = f"to rename it: templora sessions rename {session.id} {name}"
@@ -318,7 +318,7 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None, no
         # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
         refresh_summary(session.path, read_chunks(session.steps), kind)
         if (book := kind.book_file(session)) and (notice := book.write()):
-            notify(Notice(notice))
+            notify(Notice(notice, important=True))
         raise TemploraError(
             f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
             f"to extend it: {command} --chunks 4",

@@ -642,6 +642,21 @@ def test_a_session_gets_the_requested_name(config: Config) -> None:
         runner.begin(replace(BOOK, premise="A fog."), config, name="port", resume_same=True)
 
 
+def test_a_taken_name_is_refused_before_the_model_is_loaded(config: Config) -> None:
+    def load(folder: Path, config: Config) -> LanguageModel:
+        raise AssertionError("loaded")
+
+    with runner.begin(BOOK, config, name="harbour"):
+        pass
+    engine = replace(ENGINE, load=load)
+    others = (replace(BOOK, premise="A calm."), config), (BOOK, replace(config, seed=config.seed + 1))
+    for request, settings in others:
+        with pytest.raises(TemploraError, match="a session called harbour already exists"):
+            runner.begin(request, settings, engine=engine, resume_same=True, name="harbour")
+    with runner.begin(BOOK, config, resume_same=True, name="harbour") as run:
+        assert run.session.id == "harbour"
+
+
 def test_resuming_without_sessions_is_refused() -> None:
     with pytest.raises(TemploraError, match="there is no session"):
         runner.resume()

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from templora_cli.errors import TemploraError
 if TYPE_CHECKING:
     from templora_cli.runner import Length
 
+Notify = Callable[[str], None]
 MAX_LENGTH = 1_000_000_000
 """An upper limit for lengths, larger than any book."""
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
@@ -55,14 +57,19 @@ def check_out(path: Path) -> Path:
     """The absolute path for `--out`. Raises TemploraError if a book cannot be written there."""
     from templora_cli.documents.registry import check_book_suffix
 
-    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
-        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / 'book.md'))}")
+    check_no_folder(path, "book.md")
     if str(path) == "-":
         raise TemploraError(
             "--out - is not a file, and the prose goes to standard output anyway", "leave it out"
         )
     check_book_suffix(path)
     return check_writable(path)
+
+
+def check_no_folder(path: Path, name: str) -> None:
+    """Raise TemploraError if `path` is a folder; `name` is a possible file in it, for the hint."""
+    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
+        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / name))}")
 
 
 def check_writable(path: Path) -> Path:
@@ -119,10 +126,16 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
 
 
 def read_texts(
-    premise: str | None, premise_file: Path | None, opening: Path | None, encoding: str | None = None
+    premise: str | None,
+    premise_file: Path | None,
+    opening: Path | None,
+    encoding: str | None = None,
+    *,
+    notify: Notify | None = None,
 ) -> tuple[str, str | None]:
     """Premise ("" without one) and opening of a book; "-" is standard input.
 
+    `notify` is told of a guessed encoding.
     Raises TemploraError: neither, both from standard input, and as `read_premise` does.
     """
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
@@ -132,12 +145,17 @@ def read_texts(
         )
     if encoding is not None and premise != "-" and premise_file is None and opening is None:
         raise TemploraError("--encoding needs --premise-file or --from", "leave it out")
-    text = read_premise(premise, premise_file, required=opening is None, encoding=encoding)
-    return text, None if opening is None else _text_of(opening, "the opening", encoding)
+    text = read_premise(premise, premise_file, required=opening is None, encoding=encoding, notify=notify)
+    return text, None if opening is None else _text_of(opening, "the opening", encoding, notify)
 
 
 def read_premise(
-    premise: str | None, file: Path | None, *, required: bool, encoding: str | None = None
+    premise: str | None,
+    file: Path | None,
+    *,
+    required: bool,
+    encoding: str | None = None,
+    notify: Notify | None = None,
 ) -> str:
     """The premise from the flag, standard input ("-") or a file; "" if there is none and none is `required`.
 
@@ -151,7 +169,7 @@ def read_premise(
             raise TemploraError("a premise is missing", EXAMPLE)
         return ""
     if file is not None or premise == "-":
-        return _text_of(file or Path("-"), "the premise", encoding).strip()
+        return _text_of(file or Path("-"), "the premise", encoding, notify).strip()
     assert premise is not None
     _check_is_no_file(premise)
     try:
@@ -175,7 +193,7 @@ def _check_is_no_file(premise: str) -> None:
         )
 
 
-def _text_of(path: Path, label: str, encoding: str | None) -> str:
+def _text_of(path: Path, label: str, encoding: str | None, notify: Notify | None) -> str:
     """The text of a file of any format, or of standard input, without control characters.
 
     `label` names the text of standard input in error messages.
@@ -184,11 +202,11 @@ def _text_of(path: Path, label: str, encoding: str | None) -> str:
     from templora_cli.documents.text_input import checked_text
 
     if str(path) != "-":
-        text = read_prose(path, encoding, flag="--encoding")
+        text = read_prose(path, encoding, flag="--encoding", notify=notify)
         return _with_words(text, str(path), "use a file that contains text")
     if sys.stdin is None:
         raise TemploraError("standard input is closed", "use a file")
-    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding")
+    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding", notify=notify)
     return _with_words(text, label, EXAMPLE)
 
 

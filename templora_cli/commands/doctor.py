@@ -65,9 +65,13 @@ def doctor(
     estimate = plan(shape, config, device_memory, header=USUAL_HEADER)
     safe = estimate.fits and not estimate.is_tight
     suggestion = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
-    write = _command(settings, model, suggestion, is_imagined=size is not None)
+    too_long = _too_long(estimate.config, model)
+    shorter = too_long.hint if too_long and too_long.hint and too_long.hint.startswith("--") else ""
+    write = _command(settings, model, suggestion, shorter, is_imagined=size is not None)
     pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
     notes = list(_notes(estimate, model, is_imagined=size is not None))
+    if too_long is not None:
+        notes.insert(0, f"{too_long.message}: {too_long.hint}")
     tips = {
         "advice": suggestion and suggestion.text,
         "commands": {"get": pull, "write": write},
@@ -95,7 +99,7 @@ def _print_tips(tips: Mapping[str, Any]) -> None:
     ):
         if command is not None:
             say(label)
-            say(command)  # on a line of its own, so that it can be copied
+            say(command, whole=True)
     for note in tips["notes"]:
         say(f"note: {note}")
 
@@ -161,13 +165,39 @@ def _notes(estimate: Plan, model: Described, *, is_imagined: bool) -> Iterator[s
     yield from obstacles.on_disk(count * each, download, catalog.SOURCES.hub.folder)
 
 
+def _too_long(config: Config, model: Described) -> TemploraError | None:
+    """The error with which `write` refuses settings that exceed the model's window; None if they fit."""
+    from templora_cli.engine.memory.planner import USUAL_HEADER
+    from templora_cli.engine.models.shape import most_tokens
+    from templora_cli.prepare import require_window
+    from templora_cli.sessions.new import NewSession
+
+    book = NewSession("novel", config, named_after="", goal=(1, "chunks"), header_tokens=USUAL_HEADER)
+    try:
+        require_window(most_tokens(model.folder), book)
+    except TemploraError as error:
+        return error
+    return None
+
+
 def _command(
-    settings: GivenSettings, model: Described, suggestion: Advice | None, *, is_imagined: bool
+    settings: GivenSettings,
+    model: Described,
+    suggestion: Advice | None,
+    shorter: str,
+    *,
+    is_imagined: bool,
 ) -> str | None:
-    """The `write` command that fits with a margin for errors of the plan; None if nothing fits."""
+    """The `write` command that fits with a margin for errors of the plan; None if nothing fits.
+
+    `shorter` are flags for a shorter window or chunk, if the model needs them.
+    """
     if suggestion is not None and not (suggestion.changes and suggestion.learns):
         return None
     changed = {("model", "name"), *(suggestion.changes if suggestion else ())}
+    changed |= {
+        ("decode", key) for key in ("context_tokens", "chunk_tokens") if flag_name(("decode", key)) in shorter
+    }
     if is_imagined:
         changed.add(("model", "device"))
     words = ["templora", "write", "--premise-file", "premise.txt", "--model", model.name]
@@ -177,7 +207,8 @@ def _command(
     for assignment in settings.assignments:
         if not changed & settings_of([assignment], prefer=settings.prefer).keys():
             words += ["--set", assignment]
-    return f"{shlex.join(words)}{f' {suggestion.flags}' if suggestion else ''}"
+    parts = [shlex.join(words), suggestion.flags if suggestion else "", shorter]
+    return " ".join(part for part in parts if part)
 
 
 def _machine(device_memory: DeviceMemory, *, is_imagined: bool) -> dict[str, Any]:
@@ -235,7 +266,8 @@ def _disk(estimate: Plan) -> str:
     count, each = _checkpoints(estimate)
     if not each:
         return "text only, as nothing is learnt"
-    return f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    most = f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    return f"{most}; templora sessions shrink leaves one" if count > 1 else most
 
 
 def _checkpoints(estimate: Plan) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def extract(
     ] = None,
 ) -> None:
     """Propose frequent names and terms of a book. You fill in their translations."""
-    from templora_cli.commands.arguments import check_writable
+    from templora_cli.commands.arguments import check_no_folder, check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
@@ -46,7 +46,7 @@ def extract(
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
-    document = read_document(file, encoding=encoding)
+    document = read_document(file, encoding=encoding, notify=lambda notice: say(f"note: {notice}", err=True))
     language = source_language(document, source)
     existing = Glossary(()) if known is None else read_glossary(known, [language.code])
     texts = [paragraph.text for paragraph in document.paragraphs]
@@ -57,6 +57,7 @@ def extract(
             "write a .csv with the header source,target by hand",
         )
     target = out or file.with_name(f"{file.stem}.terms.csv")
+    check_no_folder(target, f"{file.stem}.terms.csv")
     if target.suffix.lower() != ".csv":
         raise TemploraError(f"{target.name}: proposals are written as .csv", f"--out {target.stem}.csv")
     path = check_writable(target)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli.commands.arguments import check_writable, length_of
+from templora_cli.commands.arguments import check_no_folder, check_writable, length_of
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
@@ -46,6 +46,8 @@ def resume(
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         more = length_of(words, tokens, chunks)
+        if out is not None:
+            check_no_folder(out, "book.md")
         file = None if out is None else check_writable(out)
 
         from templora_cli import runner

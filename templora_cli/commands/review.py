@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from templora_cli.commands.arguments import save
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
@@ -103,7 +103,7 @@ def sync(
         path = file or _review_file(book.id, former_ids)
         sync_command = _sync_command(book, path)
         paragraphs = {paragraph.paragraph: paragraph for paragraph in translated.report.paragraphs}
-        text = read_text(path)
+        text = read_text(path, notify=noting(view))
         corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
             view.show(Notice(f"{path} contains no corrections or approvals"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from templora_cli.commands import housekeeping
-from templora_cli.commands.arguments import save
+from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, size_of
 
 if TYPE_CHECKING:
-    from templora_cli.sessions.kind import Export
+    from templora_cli.sessions.kind import Export, TaskKind
     from templora_cli.sessions.manifest import Manifest
+    from templora_cli.sessions.summary import Summary
 
 app = typer.Typer(help="List, show, export, rename and remove sessions.", no_args_is_help=True)
 Reference = Annotated[
@@ -172,6 +174,7 @@ def export(
         say(text.strip())
         return
     target = out or Path(f"{folder.name}.md")
+    check_no_folder(target, f"{folder.name}.md")
     check_book_suffix(target)
     save(folder, target, render_book(book_of_prose(text), target), force=force)
 
@@ -191,6 +194,7 @@ def _document_export(folder: Path) -> Export | None:
 def _export(folder: Path, document: Export, out: Path | None, *, force: bool) -> None:
     """Save the document with the translation so far."""
     target = out or Path(f"{folder.name}{document.suffix}")
+    check_no_folder(target, f"{folder.name}{document.suffix}")
     if target.suffix.lower() != document.suffix:
         raise TemploraError(
             f"{target.name}: {folder.name} is exported as {document.suffix}",
@@ -213,13 +217,13 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     from templora_cli.sessions.steps import StepDamaged
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
-    summary, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
+    summary, kinds = Summary(0, 0, 0, None, {}, complete=False), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
+            state = _state(summary, manifest, kinds[manifest.task])
         except (StepDamaged, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
@@ -241,21 +245,24 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _state(reached: int, manifest: Manifest) -> str:
-    goal = manifest.goal_amount
-    return "finished" if reached >= goal else f"{reached}/{goal} {manifest.goal_unit}"
+def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
+    done = summary.done.get(manifest.goal_unit, 0)
+    if kind.reached(manifest, done, complete=summary.complete):
+        return "finished"
+    return f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:
-    adapter = chunk["nll_adapter"]
+    base, adapter = chunk["nll_base"], chunk["nll_adapter"]
+    base = base if math.isfinite(base) else None  # a chunk without tokens
     return [
         f"{chunk['index'] + 1}",
         chunk["origin"],
         f"{len(chunk['tokens'])}",
         " ".join(f"{loss:.3f}" for loss in chunk["train_losses"]) or "-",
-        f"{chunk['nll_base']:.3f}",
+        "-" if base is None else f"{base:.3f}",
         "-" if adapter is None else f"{adapter:.3f}",
-        "-" if adapter is None else f"{chunk['nll_base'] - adapter:+.3f}",
+        "-" if adapter is None or base is None else f"{base - adapter:+.3f}",
         f"{chunk['repetition']:.3f}",
         f"{sum(chunk['seconds'].values()):.1f}",
     ]

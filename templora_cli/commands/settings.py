@@ -138,7 +138,7 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     elif not table and len(owners) > 1:
         reason = f"{key} is in {' and '.join(f'[{owner}]' for owner in owners)}"
     elif not key or (not table and not owners):
-        reason = f"{key or name} is not a setting"
+        reason = f"{key or name} is not a setting" if name else "the name of the setting is missing"
     if reason is not None:
         raise TemploraError(f"--set {assignment}: {reason}", _suggestion(table, key, owners, text))
     setting = table or owners[0], key

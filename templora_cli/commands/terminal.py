@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import Event, Interrupted
+from templora_cli.events import Event, Interrupted, Notice
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
 from templora_cli.render.json_view import JsonView
@@ -67,6 +67,11 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[
             except OSError:  # the stream for events may be the one that failed
                 show_error(sys.stderr, failure)
             raise typer.Exit(2) from None
+
+
+def noting(view: View) -> Callable[[str], None]:
+    """A function that shows a text as a notice."""
+    return lambda text: view.show(Notice(text))
 
 
 def follow(run: Run, events: Generator[Event, None, None], view: View, stop: threading.Event) -> Event | None:
@@ -168,11 +173,14 @@ def confirm(question: str, hint: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line; on a terminal, without control characters and wrapped between words."""
+def say(text: str = "", *, err: bool = False, whole: bool = False) -> None:
+    """Print a line; on a terminal, without control characters and wrapped between words.
+
+    A `whole` line is never wrapped, so that a command can be copied.
+    """
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
-        text = "\n".join(screen_lines(text, terminal_width(stream)))
+        text = "\n".join(screen_lines(text, None if whole else terminal_width(stream)))
     print(harmless(text) if err else text, file=stream, flush=True)  # typer.echo removes escape codes
 
 

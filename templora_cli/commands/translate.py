@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_writable
+from templora_cli.commands.arguments import check_no_folder, check_writable
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, print_facts
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, print_facts
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Working
@@ -82,7 +82,7 @@ def translate(
 
     with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
         config = settings.resolve()
-        document = read_document(file, encoding=encoding)
+        document = read_document(file, encoding=encoding, notify=noting(view))
         languages = _languages(document, source, target)
         first, last = _paragraph_range(document, start, end, limit)
         terms = _read_glossary(glossary, languages, view)
@@ -192,7 +192,9 @@ def _read_glossary(path: Path | None, languages: Sequence[Language], view: View)
 
 def _output_path(file: Path, out: Path | None, target: Language) -> Path:
     """The file of the translation. Raises TemploraError if it exists or cannot be written."""
-    path = out or file.with_name(f"{file.stem} ({target.name}){file.suffix}")
+    usual = f"{file.stem} ({target.name}){file.suffix}"
+    path = out or file.with_name(usual)
+    check_no_folder(path, usual)
     if path.suffix.lower() != file.suffix.lower():
         raise TemploraError(
             f"{path.name}: a translation has the format of its source, {file.suffix}",

@@ -10,7 +10,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_out, length_of, read_texts
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 
 DEFAULT_CHUNKS = 4
 
@@ -81,7 +81,7 @@ def write(
     with open_view(json=json, quiet=quiet) as (view, stop):
         config = settings.resolve()
         amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
-        text, opening = read_texts(premise, premise_file, from_file, encoding)
+        text, opening = read_texts(premise, premise_file, from_file, encoding, notify=noting(view))
         book = check_out(out) if out else None
 
         from templora_cli import runner

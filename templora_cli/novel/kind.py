@@ -109,15 +109,17 @@ class Novel(TaskKind):
         """See `TaskKind.done`."""
         return sum(map(self.counts, chunks)) if unit == "chunks" else super().done(chunks, unit)
 
-    def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """See `TaskKind.finished`: the sentence that reaches the goal is completed first."""
-        if not self.whole_sentences:
-            return super().finished(manifest, chunks)
-        return _goal(manifest).is_reached(self.done(chunks, manifest.goal_unit), _text(chunks))
+    def complete(self, chunks: Sequence[Values]) -> bool:
+        """See `TaskKind.complete`: the sentence that reaches the goal is completed first."""
+        return not self.whole_sentences or ends_complete(_text(chunks))
+
+    def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
+        """See `TaskKind.reached`."""
+        return _goal(manifest).is_reached(done, complete=complete)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`."""
-        if self.whole_sentences and not ends_complete(_text(chunks)):
+        if not self.complete(chunks):
             overrun, unit = _goal(session.manifest).max_overrun, session.manifest.goal_unit
             excess = "chunk" if overrun == 1 else f"{overrun:,} {unit}"
             yield Notice(

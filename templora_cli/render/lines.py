@@ -49,7 +49,8 @@ def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
 def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
     """`text`, made harmless, in lines for a screen; a path is never broken, so that it can be copied."""
     for part in harmless(text).split("\n"):
-        if width is None or Path(part).is_absolute():
+        is_path = Path(part).is_absolute() and ", " not in part  # no list that begins with a path
+        if width is None or is_path:
             yield (indent + part).rstrip()
         else:
             yield from wrapped(part, width, indent, hanging=hanging, breakable=not part.isascii())

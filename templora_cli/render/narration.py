@@ -113,8 +113,8 @@ def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[
 
 
 def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line]:
-    counts = f"{event.words:,} words, {event.tokens:,} tokens, {count_of(event.chunks, 'chunk')}"
-    yield f"finished: {counts}", "good"
+    counts = (event.words, "word"), (event.tokens, "token"), (event.chunks, "chunk")
+    yield f"finished: {', '.join(count_of(number, noun) for number, noun in counts)}", "good"
     if progress.gains:
         gain = fmean(gain for _, gain in progress.gains)
         yield f"mean gain over the last chunks: {in_nats(gain)}", "message"

@@ -31,7 +31,8 @@ REFRESH_SECONDS = 0.1
 
 
 class TerminalView(View):
-    """Prose on `stdout`, everything else on `stderr`; with `quiet`, only errors on `stderr`.
+    """Prose on `stdout`, everything else on `stderr`; with `quiet`, only errors and important notices
+    on `stderr`.
 
     `gpu_bytes` returns the GPU memory in use, 0 without a GPU.
     """
@@ -69,7 +70,7 @@ class TerminalView(View):
             self._show_prose(event)
             if isinstance(event, (events.Finished, events.TranslationFinished, events.Interrupted)):
                 self.close()
-            if not self._quiet:
+            if not self._quiet or (isinstance(event, events.Notice) and event.important):
                 for text, style in self._narrator.lines(event, self._progress):
                     self._print(printable(text, self._stderr), style)
             if isinstance(event, events.SessionOpened) and self._is_live and self._region is None:

@@ -156,7 +156,7 @@ def _set_aside(step: Path, reason: str) -> str:
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
     sync_folder(step.parent)
-    return f"{reason}; continuing from the state before it, which is intact. The step is saved as {aside}"
+    return f"{reason}; its chunk will be made again, and the step is saved as {aside}"
 
 
 def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraError:

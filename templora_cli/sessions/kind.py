@@ -65,8 +65,16 @@ class TaskKind(ABC):
         return sum(len(chunk["tokens"]) for chunk in counted)
 
     def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """Have the chunks reached the goal of the session?"""
-        return self.done(chunks, manifest.goal_unit) >= manifest.goal_amount
+        """Have the chunks reached the goal of the session, and can the book end there?"""
+        return self.reached(manifest, self.done(chunks, manifest.goal_unit), complete=self.complete(chunks))
+
+    def complete(self, chunks: Sequence[Values]) -> bool:
+        """Can the book end with the last chunk, e.g. because its last sentence is complete?"""
+        return True
+
+    def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
+        """Is a book finished that has this progress towards its goal, and can or cannot end there?"""
+        return done >= manifest.goal_amount
 
     def notices(self, session: Session) -> list[str]:
         """Notices for the user before a session is resumed."""

@@ -62,7 +62,7 @@ class Recorder:
     def write_book(self) -> list[Event]:
         """Update the book file, if there is one; returns notices for the user."""
         notice = self.book.write() if self.book else None
-        return [] if notice is None else [Notice(notice)]
+        return [] if notice is None else [Notice(notice, important=True)]
 
     def record(self, event: Event) -> list[Event]:
         """Process an event of the loop; returns the events to pass on in its place."""

@@ -277,7 +277,9 @@ def free_name(path: Path) -> Path:
 
 
 def lock_session(path: Path) -> FileLock:
-    """Lock the session at `path` for writing. Raises TemploraError if another process has locked it."""
+    """Lock the session at `path` for writing. Raises TemploraError if another process has locked it, or the
+    disk refuses it.
+    """
     # The operating system drops the lock when the process ends, however it ends.
     from filelock import FileLock, Timeout  # listing sessions needs no lock
 
@@ -288,5 +290,9 @@ def lock_session(path: Path) -> FileLock:
         raise TemploraError(
             f"session {path.name} is being written by another process",
             "wait for it, or stop it (Ctrl-C loses only the chunk in progress)",
+        ) from None
+    except OSError as error:
+        raise TemploraError(
+            f"session {path.name} cannot be locked for writing: {error.strerror}", f"make {path} writable"
         ) from None
     return lock

@@ -171,7 +171,7 @@ class Translation(TaskKind):
         book = TranslatedBook(session.path, session.manifest)
         yield Working("writing the document")
         if notice := book.write():
-            yield Notice(notice)
+            yield Notice(notice, important=True)
         yield TranslationFinished(
             session=session.id,
             paragraphs=book.report.total,

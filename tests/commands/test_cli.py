@@ -508,10 +508,10 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a length of 0": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
     "a chunk that is too small": (
         ["--premise", "a", "--chunk-tokens", "2"],
-        "--chunk-tokens = 2: must be at least 8",
+        "--chunk-tokens 2: must be at least 8",
     ),
-    "a probability above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
-    "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe = 'hot': must be one of"),
+    "a probability above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p 1.5: must be at most 1"),
+    "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe hot: must be one of"),
     "a format without a writer": (
         ["--premise", "a", "--out", "book.pdf"],
         "a book is written as .md or .txt",

@@ -21,9 +21,11 @@ from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
+from templora_cli.novel.kind import Novel
 from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
+from templora_cli.sessions.summary import cache_summary
 from tests.commands.test_cli import EXACT, events_of, message_of, only_session, templora, write
 from tests.sessions.test_store import create
 from tests.sessions.test_summary import append_chunks, chunk
@@ -165,6 +167,17 @@ def test_a_list_shows_the_disk_use(tiny_model: Path) -> None:
     (again,) = json.loads(templora("sessions", "list", "--json").stdout)
     assert again["disk_bytes"] == bytes_below(only_session())
     assert "templora sessions shrink storm" in templora("sessions", "show", "storm").stdout
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_book_killed_before_its_last_sentence_ended_is_not_finished(cached: bool) -> None:
+    for name, text in (("half", "He looked at the"), ("whole", "He looked up. ")):
+        with create(name) as session:
+            append_chunks(session.path, [chunk(text)])
+            if cached:
+                cache_summary(session.path, read_chunks(session.steps), Novel())
+    rows = json.loads(templora("sessions", "list", "--json", engine=None).stdout)
+    assert {row["session"]: row["state"] for row in rows} == {"half": "16/10 tokens", "whole": "finished"}
 
 
 def test_a_shrunk_book_is_extended_exactly(tiny_model: Path) -> None:
@@ -366,3 +379,29 @@ def test_an_incomplete_step_does_not_hide_other_sessions() -> None:
         row["session"]: row["state"] for row in json.loads(templora("sessions", "list", "--json").stdout)
     }
     assert states == {"storm-0001": "damaged", "calm-0002": "finished"}
+
+
+@pytest.mark.parametrize("folder", ["/", ".", ".."])
+def test_a_folder_is_no_file_for_a_book(folder: str) -> None:
+    with create("storm") as session:
+        append_chunks(session.path, [chunk()])
+    for command in (("sessions", "export", "storm"), ("resume", "storm")):
+        refused = templora(*command, "--out", folder)
+        assert refused.exit_code and f"{folder} is a folder" in message_of(refused)
+
+
+def test_a_chunk_without_tokens_has_no_likelihood() -> None:
+    empty = {**chunk(adapter=None), "index": 0, "tokens": [], "nll_base": float("nan"), "repetition": 0.0}
+    with create("storm") as session:
+        append_chunks(session.path, [{**empty, "train_losses": [], "seconds": {}}])
+    shown = templora("sessions", "show", "storm")
+    assert "nan" not in shown.stdout and shown.stdout.splitlines()[-1].split("\t")[3:7] == ["-"] * 4
+
+
+def test_an_edited_book_is_set_aside_audibly(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1", "--name", "storm", "--out", "storm.md", "-q")
+    for number, more in enumerate((["--chunks", "1"], []), 1):  # the second finds the book finished
+        Path("storm.md").write_text("mine")
+        resumed = templora("resume", "storm", "-q", *more)
+        notice = "note: storm.md was edited: your version is saved as"
+        assert notice in resumed.stderr and f"storm.edited-{number}.md" in resumed.stderr

@@ -64,7 +64,7 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
     [
         ("speed=3", "speed is not a setting"),
         ("lr", "lr has no value"),
-        ("=3", "is not a setting"),
+        ("=3", "the name of the setting is missing"),
         ("generated.=3", "is not a setting"),
         ("model=3", "model is not a setting"),
         ("seed.x=3", r"there is no table \[seed\]"),
@@ -134,13 +134,28 @@ def test_invalid_values_are_reported_with_their_flags() -> None:
     with pytest.raises(TemploraError) as caught:
         command_line("lr=2", "gate.colour=1", flags=flags).resolve()
     for text in (
-        "--no-learn = 3",
-        "--model = 4",
-        "--chunk-tokens = 0: must be at least 8",
+        "--no-learn 3:",
+        "--model 4:",
+        "--chunk-tokens 0: must be at least 8",
         "--set lr=2: must be at most 1",
         "--set gate.colour=1: unknown",
     ):
         assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("top_p = 0.5", "templora.toml: top_p: unknown setting; it belongs in [decode]"),
+        ("lr = 1", "templora.toml: lr: unknown setting; it belongs in [human] or [generated]"),
+        ("[train]\nname = 'x'", "templora.toml: [train] name: unknown setting; it belongs in [model]"),
+    ],
+)
+def test_a_setting_in_a_wrong_table_is_told_the_right_one(content: str, message: str) -> None:
+    Path("templora.toml").write_text(content)
+    with pytest.raises(TemploraError) as caught:
+        command_line().resolve()
+    assert caught.value.message == message
 
 
 def test_the_users_file_is_in_the_config_folder_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:

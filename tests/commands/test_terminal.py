@@ -182,3 +182,16 @@ def test_a_table_is_printed_below_the_messages_without_the_status(
     assert sum(row.startswith("session eval-") for row in rows) == 2
     assert [row.split()[0] for row in rows[-4:]] == ["one.txt"] * 2 + ["two.txt"] * 2
     assert not any(" chunk 1" in row or "memory" in row for row in rows)
+
+
+def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "templora write --premise-file premise.txt --model Qwen/Qwen3-8B"
+    with redirect_stdout(Screen()) as screen:
+        say(command)
+        say(command, whole=True)
+    assert screen.getvalue().splitlines()[2:] == [command], "the first is broken into two lines"

@@ -601,3 +601,14 @@ def test_a_manifest_with_an_incomplete_request(tiny_model: Path) -> None:
     for command in ("review", "resume", "sync"):
         result = templora(command)
         assert result.exit_code != 0 and "lacks terms" in message_of(result)
+
+
+def test_a_guessed_encoding_is_announced(tiny_model: Path) -> None:
+    Path("book.txt").write_bytes("Der König ging über die Straße.".encode("cp1252"))
+    notice = "reading book.txt as Windows-1252; if that is wrong, name the right one: --encoding NAME"
+    Path("terms.csv").write_bytes("source,target\nKönig,king\n".encode("cp1252"))
+    done = translate(tiny_model, "--glossary", "terms.csv").stderr.replace("\n", " ")
+    assert notice in done and "reading terms.csv as Windows-1252; if that is wrong, save the file as" in done
+    Path("book.txt").write_bytes("Der König ging über die Straße. Der König schlief.".encode("cp1252"))
+    proposed = templora("glossary", "extract", "book.txt", "--from", "de")
+    assert f"note: {notice}" in proposed.stderr

@@ -190,6 +190,16 @@ def test_the_encoding_of_an_opening_can_be_set(tiny_model: Path) -> None:
     assert result.exit_code == 0 and result.stdout.startswith("Ça va the harbour")
 
 
+@pytest.mark.parametrize("how", ["--from", "--premise-file"])
+def test_a_guessed_encoding_is_announced(how: str, tiny_model: Path) -> None:
+    Path("text.txt").write_bytes("He was naïve, and the café was closed".encode("cp1252"))
+    arguments = ("write", how, "text.txt", "--model", tiny_model, *SMALL, "--words", "1")
+    result = templora(*arguments, engine=writing(f" {STORY}"))
+    notice = "note: reading text.txt as Windows-1252; if that is wrong, name the right one: --encoding NAME"
+    assert result.exit_code == 0 and notice in result.stderr.splitlines()
+    assert "Windows" not in templora(*arguments, "--encoding", "cp1252", engine=writing(f" {STORY}")).stderr
+
+
 # --- invalid input -----------------------------------------------------------------------------------
 
 INVALID: dict[str, tuple[list[str], str, str]] = {

@@ -54,6 +54,15 @@ def test_a_path_is_whole() -> None:
     assert list(fact_lines({"path": path}, 40)) == [f"path       {path}"]
 
 
+def test_a_list_that_begins_with_a_path_is_broken() -> None:
+    model = {"model": "/models/tiny, 0.1 million parameters; its weights are missing"}
+    assert list(fact_lines(model, 40)) == [
+        "model      /models/tiny, 0.1 million",
+        "           parameters; its weights are",
+        "           missing",
+    ]
+
+
 def test_a_text_without_spaces_is_broken() -> None:
     assert list(screen_lines("灯" * 15, 20)) == ["灯" * 10, "灯" * 5]
 

@@ -145,12 +145,25 @@ def test_a_damaged_step_falls_back_to_the_one_before(
     damage(steps / "000001")
     fresh = state_of(tiny_model)
     (notice,) = restore_latest(steps, fresh)
-    assert "000001" in notice and "continuing from the state before it" in notice
+    assert "000001" in notice and "its chunk will be made again" in notice
     assert fresh.chunks == 1 and fresh.tokens == [0, 1, 2]
     assert all(torch.equal(p, expected[name]) for name, p in fresh.adapter.items())
     assert (steps / "000001.damaged").is_dir(), "the damaged step is saved"
     advance(fresh, steps)
     assert [p.name for p in committed_steps(steps)] == ["000000", "000001"]
+
+
+def test_several_damaged_steps_are_set_aside(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    for _ in range(3):
+        advance(state, steps)
+    for name in ("000001", "000002"):
+        flip(steps / name / "adapter.safetensors")
+    fresh = state_of(tiny_model)
+    notices = restore_latest(steps, fresh)
+    assert [name in notice for name, notice in zip(("000002", "000001"), notices, strict=True)] == [True] * 2
+    assert not any("intact" in notice for notice in notices), "the step before 000002 is damaged too"
+    assert fresh.chunks == 1 and [step.name for step in committed_steps(steps)] == ["000000"]
 
 
 def test_no_intact_step_with_weights_is_an_error(tiny_model: Path, steps: Path) -> None:

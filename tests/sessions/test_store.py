@@ -215,3 +215,13 @@ def test_ids_are_easy_to_type_and_unique() -> None:
     assert store.new_id("灯台の話").startswith("灯台の話-")
     assert store.new_id("../../etc/passwd").startswith("passwd-")
     assert len({store.new_id("a storm") for _ in range(50)}) > 40
+
+
+def test_a_session_that_cannot_be_locked_is_named() -> None:
+    with create("storm-1a2b") as session:
+        path = session.path
+    (path / "lock").unlink(missing_ok=True)
+    (path / "lock").mkdir()
+    with pytest.raises(TemploraError, match="storm-1a2b cannot be locked for writing: ") as caught:
+        Store().open("storm")
+    assert caught.value.hint == f"make {path} writable"

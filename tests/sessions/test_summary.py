@@ -95,7 +95,7 @@ def test_the_totals_of_a_book() -> None:
 
 
 DONE = {"tokens": 9, "words": 2, "chunks": 1}
-GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE}
+GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE, "complete": True}
 DAMAGES = {
     "is empty": "",
     "breaks off": '{"chunks": 1',
@@ -111,6 +111,7 @@ DAMAGES = {
     "has a text for the progress": json.dumps(
         {**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2, "chunks": 1}}
     ),
+    "does not say whether the book can end": json.dumps({**GOOD, "bytes": "SIZE", "complete": None}),
     "has other units": json.dumps({**GOOD, "bytes": "SIZE", "done": {"paragraphs": 1}}),
 }
 

@@ -13,7 +13,7 @@ from templora_cli.commands import flags
 from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, say
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
@@ -70,8 +70,8 @@ def drift(
         for name, value in (("--tokens", tokens), ("--seeds", seeds), ("--step", step)):
             if value < 1:
                 raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
-        text = read_premise(premise, premise_file, required=True)
-        probe_text = None if probe is None else read_text(probe)
+        text = read_premise(premise, premise_file, required=True, notify=noting(view))
+        probe_text = None if probe is None else read_text(probe, notify=noting(view))
         config = settings.resolve()
 
         from templora_cli.evaluation.drift_measures import by_depth

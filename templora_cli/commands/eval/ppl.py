@@ -12,7 +12,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, say
 from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
@@ -99,7 +99,7 @@ def ppl(
             raise TemploraError(f"--name {name}: there would be several sessions", "leave out --name")
         config = settings.resolve()
         ways = _ways(config, against or [])
-        texts = {path: read_text(path) for path in files}
+        texts = {path: read_text(path, notify=noting(view)) for path in files}
         if limit_tokens is not None and limit_tokens < 1:
             raise TemploraError(f"--limit-tokens {limit_tokens}: must be at least 1", "--limit-tokens 20000")
         books: dict[str, list[Score]] = {}
