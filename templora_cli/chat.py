@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from templora_cli.engine.models.thoughts import closing_of, is_thought_tag, open_tags
+from templora_cli.engine.models.reasoning_tags import closing_of, is_reasoning_tag, open_tags
 from templora_cli.errors import TemploraError
 
 TODAY = "26 Jul 2024"
@@ -52,7 +52,7 @@ def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
 def as_plain_words(tokenizer: Any, text: str) -> str:
     """`text` with a space inside each special token and tag of a thought, so that none is read as one."""
     for token in tokenizer.added_tokens_decoder.values():
-        if (token.special or is_thought_tag(token.content)) and token.content in text:
+        if (token.special or is_reasoning_tag(token.content)) and token.content in text:
             text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
     return text
 

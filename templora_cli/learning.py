@@ -144,11 +144,11 @@ def _dropout_random(state: WritingState, device: torch.device) -> Iterator[None]
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         if on_cuda:
-            torch.cuda.set_rng_state(state.dropout, device)
+            torch.cuda.set_rng_state(state.dropout_rng_state, device)
         else:
-            torch.set_rng_state(state.dropout)
+            torch.set_rng_state(state.dropout_rng_state)
         yield
-        state.dropout = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+        state.dropout_rng_state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
 
 
 def _finite_gradients(state: WritingState) -> bool:

@@ -224,7 +224,7 @@ def load_fitting(
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
     """The model, and the settings with the values that depend on model and memory filled in."""
-    from templora_cli.engine.decoding.backends import backend_row
+    from templora_cli.engine.decoding.backends import backend_kind_named
     from templora_cli.engine.memory.planner import gigabytes, plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
 
@@ -240,7 +240,7 @@ def load_fitting(
         )
         notify(Working(f"loading {config.model.name}"))
     model = engine.load(folder, plan.config)
-    if compile_kernels := backend_row(plan.backend).preparation():
+    if compile_kernels := backend_kind_named(plan.backend).preparation():
         notify(Working("compiling for this CPU (once, about 30 seconds)"))
         compile_kernels()
     return model, with_learning_rates(plan.config, model.parameters)

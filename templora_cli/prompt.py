@@ -70,7 +70,7 @@ class Prompt:
         }
 
 
-def build(
+def build_prompt(
     sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, max_tokens: int | None = None
 ) -> Prompt:
     """Build the prompt, shortening sections to their budgets and to `max_tokens` for the whole header.
@@ -118,7 +118,7 @@ def _priority(section: Section) -> int:
     return section.priority
 
 
-def longest(sections: Sequence[Section], layout: Layout) -> int:
+def max_header_tokens(sections: Sequence[Section], layout: Layout) -> int:
     """Tokens of a header whose sections fill their budgets, for the planner and the window check."""
     fixed = {section.name: section.items if section.budget is None else () for section in sections}
     return len(layout(fixed)) + sum(section.budget or 0 for section in sections)
@@ -129,6 +129,6 @@ def window(book: Sequence[int], tokens: int) -> tuple[int, ...]:
     return tuple(book[max(0, len(book) - tokens) :])
 
 
-def fixed(header: tuple[int, ...], context_tokens: int) -> Callable[[Sequence[int]], Prompt]:
+def fixed_header(header: tuple[int, ...], context_tokens: int) -> Callable[[Sequence[int]], Prompt]:
     """A prompt builder with the same header for every chunk."""
     return lambda book: Prompt(header, window(book, context_tokens))

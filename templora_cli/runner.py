@@ -31,7 +31,7 @@ from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.names import checked_name
 from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
     read_chunks,
     readable_chunks,
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The values of the committed chunks. Raises StepDamaged."""
+        """The values of the committed chunks. Raises StepDamagedError."""
         return read_chunks(self.session.steps)
 
     @property
@@ -328,7 +328,7 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None, no
 def _is_finished(session: Session, kind: TaskKind) -> bool:
     try:
         return kind.finished(session.manifest, read_chunks(session.steps))
-    except StepDamaged:
+    except StepDamagedError:
         return False  # restoring reports the damage and returns to an intact step
 
 

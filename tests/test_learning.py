@@ -64,9 +64,9 @@ def test_the_random_generator_of_the_process_is_not_used(tiny_model: Path) -> No
 def test_dropout_advances_its_random_state(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     loop.backend.enqueue("Hello there.")
-    before = loop.state.dropout.clone()
+    before = loop.state.dropout_rng_state.clone()
     loop.run()
-    assert not torch.equal(loop.state.dropout, before)
+    assert not torch.equal(loop.state.dropout_rng_state, before)
 
 
 def test_the_rate_warms_up_and_is_never_0() -> None:

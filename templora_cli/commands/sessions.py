@@ -106,12 +106,12 @@ def show(session: Reference = None, json: AsJson = False) -> None:
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The chunks of a session, and each as a row of the table. Raises TemploraError if one is damaged."""
-    from templora_cli.sessions.steps import StepDamaged, read_chunks
+    from templora_cli.sessions.steps import StepDamagedError, read_chunks
 
     try:
         chunks = read_chunks(folder / "steps")
         return chunks, [_chunk_row(chunk) for chunk in chunks]
-    except StepDamaged as damage:
+    except StepDamagedError as damage:
         raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
     except MALFORMED:
         raise TemploraError(
@@ -210,7 +210,7 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The summary of a session for lists."""
-    from templora_cli.sessions.steps import StepDamaged
+    from templora_cli.sessions.steps import StepDamagedError
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
     summary, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
@@ -220,7 +220,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
             state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
-        except (StepDamaged, OSError, *MALFORMED):
+        except (StepDamagedError, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
     return {
