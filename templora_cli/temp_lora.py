@@ -34,7 +34,7 @@ from templora_cli.events import (
     TextDecoded,
 )
 from templora_cli.gate import drift_reason_of, rejection_reason_of, repetition
-from templora_cli.learning import RECIPE, Recipe, learn_chunk, learning_config
+from templora_cli.learning import RECIPE, Recipe, learn_chunk
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Task, Turn
@@ -78,17 +78,16 @@ def write(
         repeated = repetition(prompt.context, chunk.tokens)
         yield ChunkScored(index, *score, repeated, rejection_reason)
 
-        losses = yield from learn_chunk(
+        passes = yield from learn_chunk(
             turn, chunk, model, state, config, rejection_reason=rejection_reason, recipe=recipe
         )
-        if losses:
+        if passes:
             backend.adapter_changed()
         state.tokens += chunk.tokens
         state.records.append(chunk.record)
         state.chunks += 1
         if turn.origin == "generated":
             state.generated_nlls.append(best.nll_base)
-        lr = recipe.rate(index, learning_config(turn.origin, config), config.train) if losses else None
         yield ChunkLearnt(
             index,
             turn.origin,
@@ -97,8 +96,8 @@ def write(
             *score,
             repetition=repeated,
             rejection_reason=rejection_reason,
-            train_losses=tuple(losses),
-            lr=lr,
+            train_losses=tuple(step.loss for step in passes),
+            lr=passes[-1].lr if passes else None,
             record=chunk.record,
             candidate=best.number,
             prompt=prompt.as_json(),

@@ -90,7 +90,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
 def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     """Load a step that has its weights into `state`, in place.
 
-    Raises StepDamagedError, OSError, ValueError or SafetensorError if it is damaged; then `state` is unchanged.
+    Raises StepDamagedError, OSError, ValueError or SafetensorError if it is damaged. Then `state` is
+    unchanged.
     """
     verify_step(step)
     chunks = read_chunks(steps, upto=step)
