@@ -141,11 +141,11 @@ class EagerKind(BackendKind):
         if len(windows) != len(cache.each):
             windows = (None,) * len(cache.each)
         # A layer with a window caches only its window.
-        numbers = sum(
+        elements = sum(
             min(tokens, window or tokens) * per_token
             for window, per_token in zip(windows, cache.each, strict=True)
         )
-        return DecodingMemory({"cache": numbers * bytes_each + cache.state * FLOAT32_BYTES})
+        return DecodingMemory({"cache": elements * bytes_each + cache.state * FLOAT32_BYTES})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
