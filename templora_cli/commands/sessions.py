@@ -11,7 +11,7 @@ from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import save
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
-from templora_cli.files import bytes_below, size_of
+from templora_cli.files import bytes_below, format_bytes
 
 if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export
@@ -54,7 +54,7 @@ def list_sessions(json: AsJson = False) -> None:
                 row["model"],
                 "-" if row["gain"] is None else f"{row['gain']:+.3f}",
                 row["opened"][:16].replace("T", " "),
-                size_of(row["disk_bytes"]),
+                format_bytes(row["disk_bytes"]),
             ]
             for row in rows
         ],
@@ -64,7 +64,7 @@ def list_sessions(json: AsJson = False) -> None:
 
 
 def _print_disk_use(folder: Path, used: int) -> None:
-    say(f"{size_of(used)} in {folder}", err=True)
+    say(f"{format_bytes(used)} in {folder}", err=True)
     say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
 
@@ -126,8 +126,8 @@ def _disk_use(folder: Path, used: int) -> str:
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
     command = f"templora sessions shrink {folder.name}"
-    hint = f", {size_of(older)} of it in older checkpoints; to delete them: {command}" if older else ""
-    return f"{size_of(used)}{hint}"
+    hint = f", {format_bytes(older)} of it in older checkpoints; to delete them: {command}" if older else ""
+    return f"{format_bytes(used)}{hint}"
 
 
 @app.command()
