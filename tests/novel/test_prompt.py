@@ -72,7 +72,7 @@ def test_a_header_is_never_empty() -> None:
 def test_a_tokenizer_without_a_first_token_is_refused() -> None:
     mute = byte_tokenizer(chat=False)
     mute.bos_token = mute.eos_token = None
-    with pytest.raises(TemploraError, match="has no token for the beginning of a text") as caught:
+    with pytest.raises(TemploraError, match="has no BOS or EOS token") as caught:
         header(mute, "", opened=True)
     assert caught.value.hint == "give a --premise"
 
