@@ -60,8 +60,15 @@ def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageMo
     """
     manifest, config = session.manifest, _original_config(session)
     hint = f"nothing is lost: close other programs, then: {session.resume_command}"
-    sizes = manifest.longest_chunk, manifest.header_tokens
-    model, _ = load_fitting(config, Path(manifest.folder), *sizes, hint, notify, engine)
+    model, _ = load_fitting(
+        config,
+        Path(manifest.folder),
+        chunk=manifest.longest_chunk,
+        header=manifest.header_tokens,
+        hint=hint,
+        notify=notify,
+        engine=engine,
+    )
     _notify_of_changes(manifest, model, notify)
     return model
 
