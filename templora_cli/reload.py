@@ -54,7 +54,7 @@ def _model_folder(previous: Path, config: Config, name: str | None, notify: Noti
 
 
 def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
-    """Load the model with the device and quantization of the session, whatever `auto` would choose now.
+    """Load the model with the device and quantisation of the session, whatever `auto` would choose now.
 
     Raises TemploraError if it cannot be loaded.
     """
@@ -74,7 +74,7 @@ def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageMo
 
 
 def _original_config(session: Session) -> Config:
-    """The settings of a session with its device and quantization.
+    """The settings of a session with its device and quantisation.
 
     Gradient checkpointing may change with the free memory, because it does not change the gradients.
     """

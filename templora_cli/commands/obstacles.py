@@ -70,12 +70,12 @@ def why_no_gpu(probes: Probes = PROBES) -> tuple[str, str]:
 
 
 def why_not_quantized(device: str, probes: Probes = PROBES) -> str | None:
-    """Why quantization is impossible on a device, with the remedy; None if it is possible."""
+    """Why quantisation is impossible on a device, with the remedy; None if it is possible."""
     remedy = "pip install --upgrade bitsandbytes, or use --quantize none"
     try:
         library = probes.bitsandbytes()
     except ImportError:
-        return f"bitsandbytes, which quantizes models, is missing: {remedy}"
+        return f"bitsandbytes, which quantises models, is missing: {remedy}"
     except Exception as error:  # its compiled part raises various errors
         first = next(iter(str(error).splitlines()), type(error).__name__)
         return f"bitsandbytes cannot be loaded ({first}): {remedy}"
