@@ -147,7 +147,7 @@ class ChunkScored(Event):
     index: int
     nll_base: float
     nll_adapter: float | None
-    """NLL under base + adapter; None with `--no-learn`."""
+    """NLL under base + adapter; None with `--no-learn` and for a chunk without tokens."""
     repetition: float
     """Share of the chunk's 4-grams that occur before it in the window, or earlier in the chunk."""
     rejection_reason: str | None
@@ -156,19 +156,22 @@ class ChunkScored(Event):
 
 @dataclass(frozen=True)
 class TrainStep(Event):
-    """One pass of training over the chunk."""
+    """One pass of training over the chunk, or over a part of it with its own learning settings."""
 
     index: int
     epoch: int
     epochs: int
     loss: float
-    """Mean training loss in nats/token, with dropout; the loss of each window is taken before its step."""
+    """Mean training loss of the steps taken, nats/token, with dropout; the loss is that before each step."""
     lr: float
 
 
 @dataclass(frozen=True)
 class ChunkLearnt(Event):
-    """The chunk is learnt and the state is complete: text, adapter, optimizer, random generators.
+    """The turn is done and the state is complete: text, adapter, optimizer, random generators.
+
+    It also comes for a chunk that the gate rejected, and with `--no-learn`. If nothing was learnt,
+    `train_losses` is empty and `lr` is None.
 
     Internal: the loop is suspended here while `sessions/` commits the step. `--json` prints `ChunkCommitted`
     instead.
@@ -184,6 +187,7 @@ class ChunkLearnt(Event):
     rejection_reason: str | None
     train_losses: tuple[float, ...]
     lr: float | None
+    """Learning rate of the last pass; with corrections, a chunk has passes at different rates."""
     record: Any
     """Data that the task stores with the chunk, a JSON value."""
     candidate: int
@@ -208,6 +212,8 @@ class ChunkCommitted(Event):
     gain: float | None
     """`nll_base - nll_adapter` in nats/token; above 0 if the adapter predicted the chunk better.
 
+    None with `--no-learn` and for a chunk without tokens.
+
     A generated chunk was sampled from base + adapter and favours the adapter by construction: its gain shows
     how far the adapter has moved from the base. On human text the gain shows how much the adapter helps.
     """
@@ -217,6 +223,7 @@ class ChunkCommitted(Event):
     train_losses: tuple[float, ...]
     """Mean loss of each pass, in order; empty if nothing was learnt."""
     lr: float | None
+    """Learning rate of the last pass; None if nothing was learnt."""
     seconds: dict[str, float]
     """Wall-clock seconds of each phase: decode, score, train, commit."""
     total_tokens: int

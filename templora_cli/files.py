@@ -39,12 +39,14 @@ def bytes_below(folder: str | Path) -> int:
     return total
 
 
-def size_of(number: int) -> str:
-    """A number of bytes as people are told it: "448 MB"."""
-    for unit, power in (("GB", 9), ("MB", 6)):
-        if number >= 10**power:
-            return f"{number / 10**power:{'.1f' if unit == 'GB' else '.0f'}} {unit}"
-    return f"{number / 1000:.0f} kB"
+def format_bytes(size: int) -> str:
+    """A number of bytes as text: 16.4 GB, 448 MB, 12 kB, 0 bytes."""
+    if size >= 10**9:
+        return f"{size / 1e9:,.1f} GB"
+    for unit, power in (("MB", 6), ("kB", 3)):
+        if size >= 10**power:
+            return f"{size / 10**power:.0f} {unit}"
+    return f"{size} bytes"
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,9 +10,9 @@ from statistics import median
 from templora_cli.config import Config
 from templora_cli.turn import Chunk, Given, Turn
 
-MEMORY = 8
+RECENT_CHUNKS = 8
 """The gate compares the NLL of a chunk with that of this many generated chunks before it."""
-NEEDS = 3
+MIN_RECENT_CHUNKS = 3
 """Generated chunks that it needs before it compares."""
 
 
@@ -37,8 +37,8 @@ def rejection_reason_of(
     written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
     if (repeated := repetition([], written)) > gate.repetition:
         return f"it loops: {repeated:.0%} of its 4-grams are repeated"
-    recent = [nll for nll in generated_nlls[-MEMORY:] if math.isfinite(nll)]
-    if len(recent) < NEEDS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
+    recent = [nll for nll in generated_nlls[-RECENT_CHUNKS:] if math.isfinite(nll)]
+    if len(recent) < MIN_RECENT_CHUNKS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
         return None  # the mean of a few tokens is too noisy
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
         return f"its NLL under the base is {nll_base:.2f} nats/token, while recent chunks have {usual:.2f}"

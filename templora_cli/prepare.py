@@ -21,6 +21,7 @@ from templora_cli.task_kinds import KINDS
 if TYPE_CHECKING:
     from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.memory.machine import DeviceMemory
+    from templora_cli.engine.memory.planner import Plan
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
@@ -236,7 +237,13 @@ def prepare(
         _require_not_of_other(new, name)
     require_window(most_tokens(folder), new)
     model, config = load_fitting(
-        new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
+        new.config,
+        folder,
+        chunk=new.longest_chunk,
+        header=new.header_tokens,
+        hint=new.hint,
+        notify=notify,
+        engine=engine,
     )
     new = replace(new, config=config)
     for notice in new.notices:
@@ -247,20 +254,33 @@ def prepare(
 def load_fitting(
     config: Config,
     folder: Path,
+    *,
     chunk: int,
     header: int,
     hint: str | None,
     notify: Notify,
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
-    """The model, and the settings with the values that depend on model and memory filled in."""
-    from templora_cli.engine.decoding.backends import backend_row
-    from templora_cli.engine.memory.planner import gigabytes, plan_or_refuse
+    """The model, and the settings with the values that depend on model and memory filled in.
+
+    `chunk` and `header` are numbers of tokens. Raises TemploraError if the book does not fit into memory;
+    `hint` replaces the advice on settings.
+    """
+    from templora_cli.engine.memory.planner import plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
 
     device_memory = engine.device_memory(config.model.device)
     shape = shape_of(folder, config.model.name)
     plan = plan_or_refuse(shape, config, device_memory, header=header, chunk=chunk, hint=hint)
+    _report_plan(plan, notify)
+    model = engine.load(folder, plan.config)
+    _compile_kernels(plan.backend, notify)
+    return model, with_learning_rates(plan.config, model.parameters)
+
+
+def _report_plan(plan: Plan, notify: Notify) -> None:
+    from templora_cli.engine.memory.planner import gigabytes
+
     for note in plan.notes:
         notify(Notice(note))
     if plan.is_tight:
@@ -268,12 +288,16 @@ def load_fitting(
         notify(
             Notice(f"memory is tight: about {needed} of {available} available; for details: templora doctor")
         )
-        notify(Working(f"loading {config.model.name}"))
-    model = engine.load(folder, plan.config)
-    if compile_kernels := backend_row(plan.backend).preparation():
+        notify(Working(f"loading {plan.config.model.name}"))
+
+
+def _compile_kernels(backend: str, notify: Notify) -> None:
+    """Compile the kernels of a backend, if this machine does not have them yet."""
+    from templora_cli.engine.decoding.backends import backend_kind_named
+
+    if compile_kernels := backend_kind_named(backend).preparation():
         notify(Working("compiling for this CPU (once, about 30 seconds)"))
         compile_kernels()
-    return model, with_learning_rates(plan.config, model.parameters)
 
 
 def require_window(max_tokens: int | None, new: NewSession) -> None:

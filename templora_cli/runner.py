@@ -31,7 +31,7 @@ from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.names import checked_name
 from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
     read_chunks,
     readable_chunks,
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The values of the committed chunks. Raises StepDamaged."""
+        """The values of the committed chunks. Raises StepDamagedError."""
         return read_chunks(self.session.steps)
 
     @property
@@ -276,7 +276,10 @@ def resume(
         if out is not None:
             kind.check_out(session.manifest, out)
             session.update(out=str(out.absolute()))
-        _require_resumable(session, kind, more, notify)
+        _require_resumable(session, kind, more)
+        if more is None and kind.can_be_extended and _is_finished(session, kind):
+            _update_files(session, kind, notify)
+            raise _finished_error(session)
         run = reopen(session, model=model, notify=notify, engine=engine)
         goal = {} if more is None else _extended_goal(session, kind, *more)
         session.update(opened=now(), **goal)
@@ -307,28 +310,33 @@ def reopen(
     return Run(session, reload_model(session, notify, engine), engine)
 
 
-def _require_resumable(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
-    """Raise TemploraError if the session cannot be resumed, or not with `more`."""
-    manifest, command = session.manifest, session.resume_command
-    if manifest.measured_by:  # otherwise its next chunks would not be measured
+def _require_resumable(session: Session, kind: TaskKind, more: Length | None) -> None:
+    """Raise TemploraError if the session cannot be resumed here, or not with `more`."""
+    command = session.resume_command
+    if session.manifest.measured_by:  # otherwise its next chunks would not be measured
         raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
         raise TemploraError(f"{session.id} cannot be made longer", f"leave out the length: {command}")
-    if more is None and kind.can_be_extended and _is_finished(session, kind):
-        # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
-        refresh_summary(session.path, read_chunks(session.steps), kind)
-        if (book := kind.book_file(session)) and (notice := book.write()):
-            notify(Notice(notice, important=True))
-        raise TemploraError(
-            f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
-            f"to extend it: {command} --chunks 4",
-        )
+
+
+def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:
+    """Write the summary and the file of `--out` again: a kill may have left them a chunk behind the steps."""
+    refresh_summary(session.path, read_chunks(session.steps), kind)
+    if (book := kind.book_file(session)) and (notice := book.write()):
+        notify(Notice(notice, important=True))
+
+
+def _finished_error(session: Session) -> TemploraError:
+    length = in_words(session.manifest.goal_amount, session.manifest.goal_unit)
+    return TemploraError(
+        f"{session.id} is finished ({length})", f"to extend it: {session.resume_command} --chunks 4"
+    )
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:
     try:
         return kind.finished(session.manifest, read_chunks(session.steps))
-    except StepDamaged:
+    except StepDamagedError:
         return False  # restoring reports the damage and returns to an intact step
 
 

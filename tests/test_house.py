@@ -49,7 +49,7 @@ TABLE: dict[str, set[str]] = {
     "engine.models.gguf": {"torch", "transformers", "gguf"},
     "engine.models.catalog": {"transformers", "huggingface_hub"},
     "engine.models.prequantized": set(),
-    "engine.models.thoughts": set(),
+    "engine.models.reasoning_tags": set(),
     "engine.models.language": {"transformers"},
     "engine.models.support": {"transformers"},
     "engine.models.adapter": {"torch", "transformers", "peft", "bitsandbytes"},

@@ -23,8 +23,8 @@ from templora_cli.render import terminal_view
 from templora_cli.render.error_view import error_lines, show_error
 from templora_cli.render.escapes import harmless
 from templora_cli.render.json_view import JsonView
+from templora_cli.render.line_breaker import ProseLines
 from templora_cli.render.progress import Progress
-from templora_cli.render.prose import ProseLines
 from templora_cli.render.terminal_view import TerminalView
 from templora_cli.render.view import View
 

@@ -27,7 +27,7 @@ from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
 from templora_cli.documents.registry import read_document
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
@@ -703,7 +703,7 @@ class RecordingBackend(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         self.prompts.append(list(prompt))
         if len(self.prompts) == self.fails_at:
             raise MemoryError

@@ -17,6 +17,7 @@ from templora_cli.commands import flags
 from templora_cli.commands.settings import GivenSettings, flag_name, settings_of
 from templora_cli.commands.terminal import print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
+from templora_cli.files import format_bytes
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
@@ -252,13 +253,12 @@ def _choices(estimate: Plan, model: Described, parameters: int) -> dict[str, Any
 
 
 def _download_note(model: Described) -> str:
-    from templora_cli.engine.models.folders import in_words
 
     if model.is_here:
         return ""
     if model.download_bytes is None:
         return "; its weights are missing"
-    return f"; not downloaded ({in_words(model.download_bytes)})"
+    return f"; not downloaded ({format_bytes(model.download_bytes)})"
 
 
 def _disk(estimate: Plan) -> str:

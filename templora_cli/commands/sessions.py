@@ -12,7 +12,7 @@ from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
-from templora_cli.files import bytes_below, size_of
+from templora_cli.files import bytes_below, format_bytes
 
 if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export, TaskKind
@@ -56,7 +56,7 @@ def list_sessions(json: AsJson = False) -> None:
                 row["model"],
                 "-" if row["gain"] is None else f"{row['gain']:+.3f}",
                 row["opened"][:16].replace("T", " "),
-                size_of(row["disk_bytes"]),
+                format_bytes(row["disk_bytes"]),
             ]
             for row in rows
         ],
@@ -66,7 +66,7 @@ def list_sessions(json: AsJson = False) -> None:
 
 
 def _print_disk_use(folder: Path, used: int) -> None:
-    say(f"{size_of(used)} in {folder}", err=True)
+    say(f"{format_bytes(used)} in {folder}", err=True)
     say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
 
@@ -108,12 +108,12 @@ def show(session: Reference = None, json: AsJson = False) -> None:
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The chunks of a session, and each as a row of the table. Raises TemploraError if one is damaged."""
-    from templora_cli.sessions.steps import StepDamaged, read_chunks
+    from templora_cli.sessions.steps import StepDamagedError, read_chunks
 
     try:
         chunks = read_chunks(folder / "steps")
         return chunks, [_chunk_row(chunk) for chunk in chunks]
-    except StepDamaged as damage:
+    except StepDamagedError as damage:
         raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
     except MALFORMED:
         raise TemploraError(
@@ -128,8 +128,8 @@ def _disk_use(folder: Path, used: int) -> str:
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
     command = f"templora sessions shrink {folder.name}"
-    hint = f", {size_of(older)} of it in older checkpoints; to delete them: {command}" if older else ""
-    return f"{size_of(used)}{hint}"
+    hint = f", {format_bytes(older)} of it in older checkpoints; to delete them: {command}" if older else ""
+    return f"{format_bytes(used)}{hint}"
 
 
 @app.command()
@@ -214,7 +214,7 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The summary of a session for lists."""
-    from templora_cli.sessions.steps import StepDamaged
+    from templora_cli.sessions.steps import StepDamagedError
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
     summary, kinds = Summary(0, 0, 0, None, {}, complete=False), engine_in_use().kinds
@@ -224,7 +224,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
             state = _state(summary, manifest, kinds[manifest.task])
-        except (StepDamaged, OSError, *MALFORMED):
+        except (StepDamagedError, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
     return {

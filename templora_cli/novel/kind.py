@@ -16,7 +16,7 @@ from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
-from templora_cli.prompt import Section, longest
+from templora_cli.prompt import Section, max_header_tokens
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
@@ -63,7 +63,7 @@ class NovelRequest:
             config,
             named_after=self.premise or str(opening),
             goal=(self.goal.amount, self.goal.unit),
-            header_tokens=longest(prompt.sections, prompt.layout),
+            header_tokens=max_header_tokens(prompt.sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from templora_cli import events
-from templora_cli.files import size_of
+from templora_cli.files import format_bytes
 from templora_cli.render.figures import count_of, in_nats, memory_in_use, speed_of
 from templora_cli.render.progress import Progress
 
@@ -125,7 +125,7 @@ def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line
         yield f"written to {event.out}", "path"
     if event.disk_bytes >= MIN_DISK_BYTES and event.chunks > 1:
         command = f"templora sessions shrink {event.session}"
-        yield f"{size_of(event.disk_bytes)} on disk; to free some: {command}", "path"
+        yield f"{format_bytes(event.disk_bytes)} on disk; to free some: {command}", "path"
     if event.resume_command:
         yield from [("To continue:", "message"), (event.resume_command, "command")]
 

@@ -18,9 +18,9 @@ from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import harmless
+from templora_cli.render.line_breaker import ProseLines
 from templora_cli.render.narration import Narrator
 from templora_cli.render.progress import Progress
-from templora_cli.render.prose import ProseLines
 from templora_cli.render.status_block import LiveRegion, status_rows
 from templora_cli.render.streams import have_same_destination, is_terminal, is_utf, replacing_errors
 from templora_cli.render.styles import UNWRAPPED_STYLES, console_on, printable

@@ -21,7 +21,7 @@ from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
 from templora_cli.sessions.checkpoint import commit_step, restore_step
-from templora_cli.sessions.steps import StepDamaged, committed_steps, thin
+from templora_cli.sessions.steps import StepDamagedError, committed_steps, thin
 from templora_cli.sessions.store import Session, replace_steps
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
@@ -112,7 +112,7 @@ def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -
     for step in reversed(committed_steps(steps)[:first]):
         try:
             restore_step(steps, step, state)
-        except (StepDamaged, OSError, ValueError, SafetensorError):
+        except (StepDamagedError, OSError, ValueError, SafetensorError):
             continue  # thinned: it has only its text
         return state, state.chunks
     return state, 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import bytes_below, sync_folder
-from templora_cli.sessions.steps import THINNED, StepDamaged, committed_steps, read_chunks, verify_step
+from templora_cli.sessions.steps import THINNED, StepDamagedError, committed_steps, read_chunks, verify_step
 from templora_cli.sessions.store import Session, Store, lock_session
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def shrink(session: Session) -> int:
         read_chunks(session.steps)
         for newest in steps[-1:]:
             verify_step(newest)
-    except StepDamaged as damage:
+    except StepDamagedError as damage:
         raise TemploraError(
             f"session {session.id}: {damage}, so its older checkpoints are needed", session.resume_command
         ) from None

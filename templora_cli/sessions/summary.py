@@ -52,7 +52,7 @@ def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
 def read_summary(session: Path, kind: TaskKind) -> Summary:
     """The cached summary if it is valid, else a new one, which is not cached.
 
-    Raises StepDamaged if the chunks cannot be read.
+    Raises StepDamagedError if the chunks cannot be read.
     """
     cached = cached_summary(session, kind)
     return summary_of(read_chunks(session / "steps"), kind) if cached is None else cached

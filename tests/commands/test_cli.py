@@ -24,7 +24,7 @@ from templora_cli.cli import app
 from templora_cli.commands.terminal import computing_with
 from templora_cli.config import Config
 from templora_cli.engine.decoding import runtime
-from templora_cli.engine.decoding.protocols import Backend, Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Backend, DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.novel.kind import Novel
 from templora_cli.prepare import ENGINE, Engine
@@ -351,12 +351,12 @@ def test_an_interrupt_that_python_drops_is_not_lost(tiny_model: Path) -> None:
 
         def __init__(self, backend: Backend) -> None:
             self.backend, self.exact = backend, backend.exact
-            self.chunk_begins, self.decoding_ends = backend.chunk_begins, backend.decoding_ends
+            self.reset, self.free_cache = backend.reset, backend.free_cache
             self.adapter_changed = backend.adapter_changed
 
         def decode(
             self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-        ) -> Iterator[TokenOut]:
+        ) -> Iterator[DecodedToken]:
             for token in self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
                 decoded.append(token.id)
                 if len(decoded) == 20:

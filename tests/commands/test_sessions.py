@@ -18,7 +18,7 @@ from filelock import FileLock
 from typer.testing import Result
 
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
 from templora_cli.novel.kind import Novel
@@ -274,8 +274,8 @@ class Looping(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
-        yield from [TokenOut(ord("a"))] * max_tokens
+    ) -> Iterator[DecodedToken]:
+        yield from [DecodedToken(ord("a"))] * max_tokens
 
 
 def test_unlearnt_chunks_are_shown(tiny_model: Path) -> None:

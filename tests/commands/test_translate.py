@@ -18,7 +18,7 @@ from typer.testing import Result
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.events import ChunkRelearnt, Event, RebuildStarted, Working
 from templora_cli.prepare import Engine
@@ -69,15 +69,15 @@ class Loud(EagerBackend):
         super().__init__(model.module)
         self.chunks = 0
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         self.chunks += 1
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         text = text_of(prompt).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
         for token in [*text.encode(), sampler.draw(prompt, LETTERS), TOKENIZER.eos_token_id][:max_tokens]:
-            yield TokenOut(token)
+            yield DecodedToken(token)
 
 
 class Stopped(Loud):
@@ -85,7 +85,7 @@ class Stopped(Loud):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         for token in super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
             if self.chunks == 2 and token.id == TOKENIZER.eos_token_id:
                 raise KeyboardInterrupt
@@ -271,7 +271,7 @@ def test_relearning_an_unchanged_book_gives_the_same_adapter(tiny_model: Path) -
 
 def test_corrections_are_in_the_prompts_of_later_chunks(tiny_model: Path) -> None:
     class Watched(Loud):
-        def decode(self, prompt: Sequence[int], **options: Any) -> Iterator[TokenOut]:
+        def decode(self, prompt: Sequence[int], **options: Any) -> Iterator[DecodedToken]:
             prompts.append(text_of(prompt))
             return super().decode(prompt, **options)
 
@@ -549,8 +549,8 @@ def test_ctrl_c_while_the_document_is_written(tiny_model: Path) -> None:
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path) -> None:
     class StoppedInTheSecond(Loud):
-        def chunk_begins(self) -> None:
-            super().chunk_begins()
+        def reset(self) -> None:
+            super().reset()
             if self.chunks == 2:
                 assert list(Store().folder.glob("*/steps.new/000000")), "the first is learnt again"
                 raise KeyboardInterrupt

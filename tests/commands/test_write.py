@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import read_chunks
 from templora_cli.sessions.store import Store
@@ -30,18 +30,18 @@ class ScriptedBackend:
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         """See `Backend.decode`."""
         recent = bytes(token for token in prompt[-8:] if token < 256)
         found = self.text.find(recent)
         start = 0 if found < 0 else found + len(recent)
         for byte in self.text[start : start + max_tokens]:
-            yield TokenOut(byte)
+            yield DecodedToken(byte)
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         """See `Backend`."""
 
-    decoding_ends = adapter_changed = chunk_begins
+    free_cache = adapter_changed = reset
 
 
 def writing(text: str) -> Engine:

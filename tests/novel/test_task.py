@@ -10,14 +10,14 @@ import pytest
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.novel.prompt import opening_tokens
 from templora_cli.novel.task import Goal, NovelTask
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.turn import Generate, Given
 
 CHAT = byte_tokenizer()
 
 
 def task(goal: Goal, opening: str = "", context_tokens: int = 16, *, exact: bool = False) -> NovelTask:
-    prompt, opening_ids = fixed((1, 2), context_tokens), opening_tokens(CHAT, opening)
+    prompt, opening_ids = fixed_header((1, 2), context_tokens), opening_tokens(CHAT, opening)
     return NovelTask(prompt, opening_ids, goal, 10, CHAT, whole_sentences=not exact)
 
 

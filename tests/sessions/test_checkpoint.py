@@ -21,7 +21,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
 from templora_cli.sessions.checkpoint import commit_step, restore_latest
 from templora_cli.sessions.steps import (
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
     grid_distance,
     read_chunks,
@@ -49,7 +49,7 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     for parameter in state.adapter.values():
         parameter.grad = torch.full_like(parameter, 0.1 * (state.chunks + 1))
     state.optimizer.step()
-    state.dropout = torch.Generator().manual_seed(state.chunks).get_state()
+    state.dropout_rng_state = torch.Generator().manual_seed(state.chunks).get_state()
     tokens = [state.chunks * 10 + i for i in range(3)]
     state.tokens += tokens
     state.chunks += 1
@@ -79,7 +79,7 @@ def test_a_state_is_restored_bit_for_bit_and_in_place(optimizer: str, tiny_model
         assert parameter.data_ptr() == addresses[name], "captured graphs stay valid"
         for key, value in state.optimizer.state[state.adapter[name]].items():
             assert torch.equal(fresh.optimizer.state[parameter][key], value)
-    assert torch.equal(fresh.dropout, state.dropout)
+    assert torch.equal(fresh.dropout_rng_state, state.dropout_rng_state)
     assert fresh.generated_nlls == state.generated_nlls == [0.25, 0.5]
     # And both states continue equally.
     expected = advance(state, steps)
@@ -216,7 +216,7 @@ def test_a_missing_step_is_detected(tiny_model: Path, steps: Path) -> None:
     for _ in range(3):
         advance(state, steps)
     checkpoint.shutil.rmtree(steps / "000001")
-    with pytest.raises(StepDamaged, match="step 000001 is missing"):
+    with pytest.raises(StepDamagedError, match="step 000001 is missing"):
         read_chunks(steps)
 
 
@@ -230,7 +230,7 @@ def test_thinned_steps_have_only_their_text(tiny_model: Path, steps: Path) -> No
     assert all("adapter.safetensors" in names for names in files[2:])
     assert readable_text(steps) == ("Text 1. Text 2. Text 3. Text 4. ", [])
     verify_step(steps / "000003")
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         verify_step(steps / "000001")
     assert restore_latest(steps, state_of(tiny_model)) == []
 
@@ -302,7 +302,7 @@ def test_the_prompt_of_each_chunk_is_retained_after_thinning(tiny_model: Path, s
         assert prompt["sections"] == {"premise": ["A storm."]}
         assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is not read with the book"
     flip(steps / "000002" / "prompt.json")
-    with pytest.raises(StepDamaged, match=r"prompt\.json does not match"):
+    with pytest.raises(StepDamagedError, match=r"prompt\.json does not match"):
         verify_step(steps / "000002")
 
 

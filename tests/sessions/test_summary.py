@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from templora_cli.novel.kind import Novel
 from templora_cli.reading import Reading
 from templora_cli.sessions.kind import TaskKind
-from templora_cli.sessions.steps import StepDamaged, committed_steps, read_chunks, step_name
+from templora_cli.sessions.steps import StepDamagedError, committed_steps, read_chunks, step_name
 from templora_cli.sessions.summary import (
     FILE,
     cache_summary,
@@ -160,10 +160,10 @@ def test_a_damaged_chunk_is_detected(tmp_path: Path) -> None:
     cache_summary(tmp_path, [chunk()], Novel())
     file = tmp_path / "steps" / "000000" / "chunk.json"
     file.write_text("{")
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         read_summary(tmp_path, Novel())
     file.unlink()
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         read_summary(tmp_path, Novel())
 
 

@@ -102,12 +102,7 @@ def is_model(folder: Path) -> bool:
     return True
 
 
-def in_words(size: int) -> str:
-    """Bytes as text: 93 MB, 16.4 GB."""
-    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
-
-
-def size_of(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
     """Bytes of the files directly in `folder`."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 

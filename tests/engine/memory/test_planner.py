@@ -33,6 +33,7 @@ from templora_cli.engine.memory.parts import PHASES, Workload, layer_bytes
 from templora_cli.engine.memory.planner import MARGIN, Plan, advice, plan_or_refuse
 from templora_cli.engine.memory.sizes import USUAL_SIZES, UsualSize
 from templora_cli.engine.models import loading
+from templora_cli.engine.models.prequantized import format_of
 from templora_cli.engine.models.shape import Shape, shape_of
 from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.engine.training.loss import chunk_nll
@@ -250,6 +251,17 @@ def test_only_layers_that_are_not_fused_have_activations_of_the_adapter(seven: S
 
     assert scored("nf4", learn=True) == scored("nf4", learn=False) == scored("int8", learn=False)
     assert scored("int8", learn=True) > scored("int8", learn=False)
+
+
+def test_a_model_published_in_8_bits_trains_with_float32_inputs(seven: Shape) -> None:
+    """`auto` resolves to int8 for such a model, and is planned as if the user had set it."""
+    published = replace(seven, quantization_format=format_of({"quantization_config": {"load_in_8bit": True}}))
+    config = asked(gradient_checkpointing="off")
+    auto, int8 = (
+        plan(published, replace(config, model=ModelConfig(quantize=quantize)), GPU)
+        for quantize in ("auto", "int8")
+    )
+    assert auto.quantize == "int8" and auto.parts == int8.parts
 
 
 def test_the_recipe_with_the_longer_window_counts(seven: Shape) -> None:
