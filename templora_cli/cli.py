@@ -17,6 +17,7 @@ from templora_cli.commands.terminal import debugging, silence_libraries, usable_
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.interrupts import STOPPED, quit_on_ctrl_c, raise_on_ctrl_c
 from templora_cli.render.error_view import show_error
 
 app = typer.Typer(
@@ -61,13 +62,23 @@ def _root(
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 130 Ctrl-C."""
-    with usable_streams():
-        try:
-            app()
-        except BrokenPipeError:
-            sys.exit(1)
-        except (TemploraError, OSError) as error:
-            if debugging():
-                raise
-            show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
-            sys.exit(2)
+    raise_on_ctrl_c()
+    try:
+        with usable_streams():
+            _run_app()
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    finally:
+        quit_on_ctrl_c()  # libraries that clean up at the exit would show a traceback
+
+
+def _run_app() -> None:
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(1)
+    except (TemploraError, OSError) as error:
+        if debugging():
+            raise
+        show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
+        sys.exit(2)

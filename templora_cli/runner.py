@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -275,11 +276,12 @@ def resume(
         kind = engine.kind(session.manifest)
         if out is not None:
             kind.check_out(session.manifest, out)
-            session.update(out=str(out.absolute()))
-        _require_resumable(session, kind, more, notify)
+        file = {} if out is None else {"out": str(out.absolute())}
+        _require_resumable(session, kind, more, file, notify)
         run = reopen(session, model=model, notify=notify, engine=engine)
+        # Only now, and all at once: a stop while the model is loaded changes nothing.
         goal = {} if more is None else _extended_goal(session, kind, *more)
-        session.update(opened=now(), **goal)
+        session.update(opened=now(), **file, **goal)
         return run
     except BaseException:
         session.lock.release()
@@ -301,20 +303,30 @@ def reopen(
     """
     notify(Working(f"loading {model or session.manifest.model}"))
     location = locate_model(session, model, command or session.resume_command, notify)
-    if any(getattr(session.manifest, name) != value for name, value in location.items()):
-        session.update(**location)
+    before = session.manifest
+    session.manifest = replace(before, **location)  # saved when the model is loaded
     _use_threads(session.manifest)
-    return Run(session, reload_model(session, notify, engine), engine)
+    loaded = reload_model(session, notify, engine)
+    if session.manifest != before:
+        session.update(**location)
+    return Run(session, loaded, engine)
 
 
-def _require_resumable(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
-    """Raise TemploraError if the session cannot be resumed, or not with `more`."""
+def _require_resumable(
+    session: Session, kind: TaskKind, more: Length | None, file: Mapping[str, str], notify: Notify
+) -> None:
+    """Raise TemploraError if the session cannot be resumed, or not with `more`.
+
+    The text of a finished book is first written to its new output file, if `file` names one.
+    """
     manifest, command = session.manifest, session.resume_command
     if manifest.measured_by:  # otherwise its next chunks would not be measured
         raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
         raise TemploraError(f"{session.id} cannot be made longer", f"leave out the length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
+        if file:
+            session.update(**file)
         # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
         refresh_summary(session.path, read_chunks(session.steps), kind)
         if (book := kind.book_file(session)) and (notice := book.write()):

@@ -18,6 +18,7 @@ from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
+from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 
 if TYPE_CHECKING:
     from templora_cli.render.view import View
@@ -128,8 +129,9 @@ def sync(
             for last in run.end() if finished else ():
                 view.show(last)
         except KeyboardInterrupt:
+            ignore_ctrl_c()
             _report_interrupt(book, records, sync_command, view)
-            raise
+            raise typer.Exit(STOPPED) from None
         exit_if_some_failed(last)
 
 

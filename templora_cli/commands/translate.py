@@ -80,7 +80,8 @@ def translate(
     """
     from templora_cli.documents.registry import read_document
 
-    with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
+    stopped = "stopped before the translation began; type the same command again"
+    with open_view(json=json, quiet=quiet, prose=False, stopped=stopped) as (view, stop):
         config = settings.resolve()
         document = read_document(file, encoding=encoding)
         languages = _languages(document, source, target)

@@ -78,7 +78,8 @@ def write(
     output, everything else to standard error; a file or pipe also gets the opening of --from. You can stop at
     any time with Ctrl-C. To continue, run `templora resume`.
     """
-    with open_view(json=json, quiet=quiet) as (view, stop):
+    stopped = "stopped before the book began; type the same command again"
+    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         config = settings.resolve()
         amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
         text, opening = read_texts(premise, premise_file, from_file, encoding)

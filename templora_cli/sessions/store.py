@@ -156,13 +156,17 @@ class Store:
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
-            lock = lock_session(path)
-            write_atomically(path / "tokens.json", tokens)
-            if source is not None:
-                write_atomically(path / f"source{suffix}", source)
-            manifest.save(path)
-            for folder in (self.folder, *self.folder.parents[:2]):
-                sync_folder(folder)
+            try:
+                lock = lock_session(path)
+                write_atomically(path / "tokens.json", tokens)
+                if source is not None:
+                    write_atomically(path / f"source{suffix}", source)
+                manifest.save(path)
+                for folder in (self.folder, *self.folder.parents[:2]):
+                    sync_folder(folder)
+            except BaseException:  # Ctrl-C: its name must be free for the next try
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         except OSError as error:
             raise TemploraError(
                 f"cannot create a session in {self.folder}: {error.strerror}",

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import Result
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
+from templora_cli.config import Config
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
 from templora_cli.engine.models.loading import LanguageModel
@@ -565,6 +567,33 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path) -> None:
     assert templora("sync", session.name, path).exit_code == 3
     assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
     assert records()[0][1]["target"] == "One is well."
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("translate", "stopped before the translation began"),
+        ("resume", "stopped before anything was changed"),
+        ("sync", "stopped before anything was changed"),
+        ("retry", "stopped before anything was changed"),
+    ],
+)
+def test_ctrl_c_while_the_model_loads_changes_nothing(command: str, message: str, tiny_model: Path) -> None:
+    def press_ctrl_c(folder: Path, config: Config) -> LanguageModel:
+        raise KeyboardInterrupt
+
+    engine = replace(LOUD, load=press_ctrl_c)
+    if command == "translate":
+        result = translate(tiny_model, engine=engine)
+        assert not Store().folder.exists()
+    else:
+        translate(tiny_model)
+        arguments = [correct({2: "One is well."})] if command == "sync" else []
+        before = (only_session() / "session.json").read_bytes()
+        result = templora(command, only_session().name, *arguments, engine=engine)
+        assert (only_session() / "session.json").read_bytes() == before
+    assert result.exit_code == 130
+    assert f"{message}; type the same command again" in result.stderr
 
 
 stopping_at: list[str] = []

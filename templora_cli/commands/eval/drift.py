@@ -13,7 +13,7 @@ from templora_cli.commands import flags
 from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
+from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view, say
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
@@ -63,7 +63,7 @@ def drift(
     from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.plots import check_plot, plot_drift
 
-    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
+    with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if plot is not None:
             check_plot(plot)

@@ -15,7 +15,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
@@ -102,7 +102,7 @@ def translate(
     """
     from templora_cli.documents.aligned_text import read_aligned
 
-    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
+    with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
         codes = _language_codes(source, target)
