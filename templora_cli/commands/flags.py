@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import (
     FIELDS,
     GivenSettings,
@@ -23,7 +24,9 @@ from templora_cli.config import TABLES, Config
 
 TableAsJson = Annotated[bool, typer.Option("--json", help="Print tables as JSON.")]
 TableAsCsv = Annotated[bool, typer.Option("--csv", help="Print tables as CSV.")]
-Plot = Annotated[Optional[Path], typer.Option(help="Plot the curves to a .png or .svg file.")]
+Plot = Annotated[
+    Optional[Path], typer.Option(help="Plot the curves to a .png or .svg file.", callback=expand_home)
+]
 SessionName = Annotated[
     Optional[str], typer.Option(help="Id of the session (default: from words of the text).")
 ]

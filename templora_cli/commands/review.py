@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from templora_cli.commands.arguments import save
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.errors import TemploraError
@@ -46,7 +47,8 @@ def review(
     session: Reference = None,
     only: Which = "all",
     out: Annotated[
-        Optional[Path], typer.Option(help="The file to write (default: SESSION.review.txt).")
+        Optional[Path],
+        typer.Option(help="The file to write (default: SESSION.review.txt).", callback=expand_home),
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Open the file in $EDITOR, then sync.")] = False,
     force: Annotated[
@@ -82,7 +84,8 @@ def review(
 def sync(
     session: Reference = None,
     file: Annotated[
-        Optional[Path], typer.Argument(help="The edited file (default: SESSION.review.txt).")
+        Optional[Path],
+        typer.Argument(help="The edited file (default: SESSION.review.txt).", callback=expand_home),
     ] = None,
     model: Model = None,
     json: AsJson = False,

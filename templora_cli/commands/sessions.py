@@ -9,6 +9,7 @@ import typer
 
 from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import save
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, size_of
@@ -143,7 +144,10 @@ def export(
     session: Reference = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="File to write: .md or .txt, or - for standard output (default: SESSION.md)."),
+        typer.Option(
+            help="File to write: .md or .txt, or - for standard output (default: SESSION.md).",
+            callback=expand_home,
+        ),
     ] = None,
     force: Annotated[
         bool,

@@ -16,6 +16,7 @@ from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig
 from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded
 
 PROJECT_FILE = "templora.toml"
 
@@ -190,7 +191,7 @@ def config_files() -> list[Layer]:
 def user_config_file() -> Path:
     """`TEMPLORA_CONFIG`, or `config.toml` in the platform's folder for a user's settings."""
     named = os.environ.get("TEMPLORA_CONFIG")
-    return Path(named) if named else user_config_path("templora", appauthor=False) / "config.toml"
+    return expanded(named) if named else user_config_path("templora", appauthor=False) / "config.toml"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

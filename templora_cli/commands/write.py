@@ -9,6 +9,7 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_out, length_of, read_texts
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 
@@ -30,7 +31,8 @@ def write(
         typer.Option(help="Subject of the book; - reads it from standard input.", rich_help_panel="Book"),
     ] = None,
     premise_file: Annotated[
-        Optional[Path], typer.Option(help="File with the premise.", rich_help_panel="Book")
+        Optional[Path],
+        typer.Option(help="File with the premise.", rich_help_panel="Book", callback=expand_home),
     ] = None,
     from_file: Annotated[
         Optional[Path],
@@ -38,6 +40,7 @@ def write(
             "--from",
             help="Text to learn and continue: .txt, .md, .html, .epub or .docx; - reads standard input.",
             rich_help_panel="Book",
+            callback=expand_home,
         ),
     ] = None,
     encoding: Annotated[
@@ -59,7 +62,11 @@ def write(
     ] = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="Book file (.md or .txt), updated after every chunk.", rich_help_panel="Book"),
+        typer.Option(
+            help="Book file (.md or .txt), updated after every chunk.",
+            rich_help_panel="Book",
+            callback=expand_home,
+        ),
     ] = None,
     name: Annotated[
         Optional[str],

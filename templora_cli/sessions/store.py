@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_data_path
 
 from templora_cli.errors import TemploraError, is_disk_full, of_os_error
-from templora_cli.files import sync_folder, write_atomically
+from templora_cli.files import expanded, sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.names import fold_name, name_from_text
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 def home() -> Path:
     """`TEMPLORA_HOME`, or the platform's folder for a user's data."""
-    return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
+    named = os.environ.get("TEMPLORA_HOME")
+    return expanded(named or user_data_path("templora", appauthor=False)).absolute()
 
 
 @dataclass

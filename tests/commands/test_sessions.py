@@ -235,7 +235,7 @@ def test_an_export_is_overwritten_but_an_edited_one_is_not(tiny_model: Path) -> 
     Path("book.txt").write_text("my own words\n")
     refused = templora("sessions", "export", "--out", "book.txt")
     assert "it was changed or is not from session storm" in message_of(refused)
-    assert hint_of(refused) == "--force renames it to book.edited-1.txt; or choose another --out"
+    assert hint_of(refused) == "--force renames it to book.edited-1.txt; or --out book-2.txt"
     assert Path("book.txt").read_text() == "my own words\n"
     forced = templora("sessions", "export", "--out", "book.txt", "--force")
     assert forced.exit_code == 0 and "book.edited-1.txt" in forced.stderr

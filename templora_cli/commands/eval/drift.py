@@ -12,6 +12,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view, say
 from templora_cli.config import Config
@@ -38,13 +39,16 @@ MEASURES = [
 )
 def drift(
     premise: Annotated[Optional[str], typer.Option(help="Subject of the books.")] = None,
-    premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
+    premise_file: Annotated[
+        Optional[Path], typer.Option(help="File with the premise.", callback=expand_home)
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Length of each book, in tokens.")] = 8192,
     seeds: Annotated[
         int, typer.Option(help="Number of books with learning, and without, from seeds 0, 1, ...")
     ] = 3,
     probe: Annotated[
-        Optional[Path], typer.Option(help="Human text that is never learnt, scored after each chunk.")
+        Optional[Path],
+        typer.Option(help="Human text that is never learnt, scored after each chunk.", callback=expand_home),
     ] = None,
     probe_tokens: Annotated[int, typer.Option(help="Number of tokens of the probe to score.")] = 2048,
     step: Annotated[int, typer.Option(help="Range of depth of a row of the table, in tokens.")] = 2048,
@@ -70,7 +74,7 @@ def drift(
         for name, value in (("--tokens", tokens), ("--seeds", seeds), ("--step", step)):
             if value < 1:
                 raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
-        text = read_premise(premise, premise_file, required=True)
+        text = read_premise(premise, premise_file, required=True, command="eval drift")
         probe_text = None if probe is None else read_text(probe)
         config = settings.resolve()
 

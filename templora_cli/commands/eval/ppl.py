@@ -11,6 +11,7 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view, say
 from templora_cli.config import Config
@@ -53,7 +54,9 @@ COST_COLUMNS = {
     command="eval ppl",
 )
 def ppl(
-    files: Annotated[list[Path], typer.Argument(help="Text files; each is a separate book.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Text files; each is a separate book.", callback=expand_home)
+    ],
     limit_tokens: Annotated[
         Optional[int], typer.Option(help="Maximum number of tokens to read of each file.")
     ] = None,
