@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, models, sessions
@@ -20,8 +22,24 @@ from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.interrupts import STOPPED, quit_on_ctrl_c, raise_on_ctrl_c
 from templora_cli.render.error_view import show_error
 
+
+class _Commands(TyperGroup):
+    """The commands. The error for one that belongs to a group, such as `export`, names the whole command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        groups = {name: getattr(command, "commands", {}) for name, command in self.commands.items()}
+        if args[0] not in groups and not ctx.resilient_parsing:
+            meant = [
+                f"templora {name} {shlex.join(args)}" for name, group in groups.items() if args[0] in group
+            ]
+            if meant:
+                raise TemploraError(f"there is no command {args[0]}", ", or ".join(meant))
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="templora",
+    cls=_Commands,
     help="Write and translate book-length text with a local language model that learns the book meanwhile.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -34,6 +34,7 @@ from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
     StepDamaged,
     committed_steps,
+    folder_is_gone,
     read_chunks,
     readable_chunks,
     readable_text,
@@ -184,7 +185,12 @@ class Run:
                 yield Notice(notice)
 
     def interrupted(self) -> Interrupted:
-        """The event of a stopped run: committed chunks, dropped tokens and the command to resume."""
+        """The event of a stopped run: committed chunks, dropped tokens and the command to resume.
+
+        Raises TemploraError if the folder of the session is gone.
+        """
+        if not self.session.steps.is_dir():
+            raise folder_is_gone(self.session.path)
         chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
         # A stop may come after a step is committed, but before the recorder counts it.
         dropped = recorder.tokens_in_progress if recorder and len(recorder.chunks) == chunks else 0

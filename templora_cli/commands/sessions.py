@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_sessions(json: AsJson = False) -> None:
-    """List all sessions: id, state, length, model, gain, date and size."""
+    """List all sessions: id, kind, state, length, model, gain, date and size."""
     from templora_cli.sessions.store import Store
 
     store = Store()
@@ -43,11 +43,13 @@ def list_sessions(json: AsJson = False) -> None:
     if not rows:
         say('no sessions yet; to begin one: templora write --premise "..."', err=True)
         return
+    heads = ["words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"]
     print_table(
-        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
+        ["session", "kind", "state", *heads],
         [
             [
                 row["session"],
+                row["kind"],
                 row["state"],
                 f"{row['words']}",
                 f"{row['tokens']}",
@@ -60,6 +62,7 @@ def list_sessions(json: AsJson = False) -> None:
             for row in rows
         ],
         texts=("model",),
+        optional=("kind",),
     )
     _print_disk_use(store.folder, sum(row["disk_bytes"] for row in rows))
 
@@ -229,6 +232,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     train = manifest.config.get("train")
     return {
         "session": manifest.id,
+        "kind": manifest.task,
         "state": state,
         "words": summary.words,
         "tokens": summary.tokens,

@@ -99,7 +99,10 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
     except (KeyboardInterrupt, BrokenPipeError) as error:
         ignore_ctrl_c()
         with suppress(BrokenPipeError):
-            view.show(run.interrupted())
+            try:
+                view.show(run.interrupted())
+            except TemploraError as gone:
+                view.fail(gone)
         raise typer.Exit(STOPPED if isinstance(error, KeyboardInterrupt) else 1) from None
     except OSError as error:
         stopped = run.interrupted()
@@ -207,10 +210,17 @@ def print_facts(facts: Mapping[str, Any]) -> None:
         typer.echo(line)
 
 
-def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[str] = ()) -> None:
+def print_table(
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    texts: Collection[str] = (),
+    optional: Collection[str] = (),
+) -> None:
     """Print a table: fitted to the width of a terminal, tab-separated in a pipe.
 
     `texts` are the columns whose cells can be broken over several lines; numbers and ids never are.
+    `optional` columns are shown if they fit.
     """
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
@@ -218,4 +228,5 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
         return
     width = terminal_width(sys.stdout)
     # Without a height rich assumes 80 columns for a dumb terminal.
-    Console(width=width, height=25).print(layout_table(columns, rows, width, texts=texts), crop=False)
+    table = layout_table(columns, rows, width, texts=texts, optional=optional)
+    Console(width=width, height=25).print(table, crop=False)

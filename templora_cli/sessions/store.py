@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +190,7 @@ class Store:
 
     def find(self, reference: str | None) -> Path:
         """The folder of the session with this id or unique beginning of an id; None is the last session."""
-        if reference is None and (last := self._last()) is not None:
+        if reference is None and (last := self.last()) is not None:
             return self.folder / last
         ids = sorted(path.name for path in self._folders())
         if not ids:
@@ -198,7 +200,9 @@ class Store:
         if len(matches) == 1 and reference:
             return self.folder / matches[0]
         if not matches:
-            raise TemploraError(f"no session is called {reference}", "templora sessions list")
+            near = _nearest(reference, ids)
+            meant = f"did you mean {near}? To list all: " if near else ""
+            raise TemploraError(f"no session is called {reference}", f"{meant}templora sessions list")
         listed = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
         raise TemploraError(
             f"{reference or 'an empty name'} matches several sessions: {listed}",
@@ -217,12 +221,13 @@ class Store:
         yield from sorted(manifests, key=lambda m: m.opened, reverse=True)
         yield from errors
 
-    def _last(self) -> str | None:
-        """The id of the session that was opened last; None if there is none."""
+    def last(self, task: str | None = None) -> str | None:
+        """The id of the session, of this `task` if given, that was opened last; None if there is none."""
         for manifest in self.manifests():
             if isinstance(manifest, TemploraError):
                 raise manifest
-            return manifest.id
+            if task in (None, manifest.task):
+                return manifest.id
         return None
 
     def _folders(self) -> list[Path]:
@@ -239,6 +244,17 @@ def _matching(reference: str, ids: Sequence[str]) -> list[str]:
     target = fold_name(reference)
     same = [name for name in ids if fold_name(name) == target]
     return same or [name for name in ids if fold_name(name).startswith(target)]
+
+
+def _nearest(reference: str, ids: Sequence[str]) -> str | None:
+    """The id that is spelt most like `reference`, which may lack the random digits or be its beginning."""
+    typed, spellings = fold_name(reference), dict[str, str]()
+    for name in ids:
+        folded = fold_name(name)
+        for spelling in (folded[: len(typed)], re.sub(r"-[0-9a-f]{4}$", "", folded), folded):
+            spellings[spelling] = name
+    matches = get_close_matches(typed, spellings, n=1)
+    return spellings[matches[0]] if matches else None
 
 
 def now() -> str:

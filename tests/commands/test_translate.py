@@ -25,7 +25,7 @@ from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.events import ChunkRelearnt, Event, RebuildStarted, Working
 from templora_cli.prepare import Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
-from templora_cli.sessions.store import Session, Store
+from templora_cli.sessions.store import Session, Store, now
 from templora_cli.task_kinds import KINDS
 from templora_cli.translation import translated_book
 from templora_cli.translation.checks import FailedCheck
@@ -33,6 +33,7 @@ from templora_cli.translation.kind import Translation
 from templora_cli.translation.task import best_translations
 from tests.commands import test_cli
 from tests.commands.test_cli import events_of, message_of, only_session
+from tests.sessions.test_store import create
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """
@@ -299,6 +300,42 @@ def test_failed_paragraphs_are_retried(tiny_model: Path) -> None:
     assert report["done"] == report["total"] == 6
     result = templora("retry")
     assert result.exit_code == 2 and "has no failed paragraphs" in message_of(result)
+
+
+def test_bare_commands_take_the_translation_that_was_worked_on_last(tiny_model: Path) -> None:
+    novel = ("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24", "--chunks", "1")
+    for name in ("first", "second"):
+        translate(tiny_model, "--name", name, "--out", f"{name}.txt", "--seed", str(len(name)))
+    test_cli.templora("write", "--premise", "A", *novel, "--name", "tale")
+    assert Path(templora("review").stdout.strip()).name == "second.review.txt"
+    assert Store().last() == "second"
+    assert templora("review", "first").exit_code == 0 and Store().last() == "first"
+    assert templora("retry", "second").exit_code == 3 and Store().last() == "second"
+    templora("review", "first")
+    review = correct({1: "Chapter the first"})
+    assert review.name == "first.review.txt"
+    with Store().open("second") as session:
+        session.update(opened=now())
+    assert templora("sync", "first", review).exit_code == 3 and Store().last() == "first"
+
+
+@pytest.mark.parametrize("command", ["review", "sync", "retry"])
+def test_without_a_translation_there_is_a_hint(command: str) -> None:
+    create("novel-0001").lock.release()
+    result = templora(command)
+    assert message_of(result).startswith("there is no translation in")
+    assert "templora translate FILE --to en" in (str(getattr(result.exception, "hint", "")) + result.stderr)
+
+
+def test_a_missing_editor_is_reported_before_the_review_is_written(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate(tiny_model)
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    monkeypatch.delenv("VISUAL", raising=False)
+    result = templora("review", "--edit")
+    assert "there is no command no-such-editor" in message_of(result)
+    assert not list(Path().glob("*.review.txt"))
 
 
 def test_a_model_that_has_moved(tiny_model: Path) -> None:

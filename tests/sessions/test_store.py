@@ -99,6 +99,13 @@ def test_the_last_session_is_the_last_opened() -> None:
     assert Store().find(None).name == "old-0001"
 
 
+def test_the_last_session_of_a_kind() -> None:
+    create("old-0001", "2026-01-01").update(task="translation")
+    create("new-0002", "2026-01-02")
+    store = Store()
+    assert (store.last(), store.last("translation"), store.last("ppl")) == ("new-0002", "old-0001", None)
+
+
 def test_a_home_without_sessions_is_reported() -> None:
     with pytest.raises(TemploraError, match="there is no session") as caught:
         Store().find(None)
