@@ -67,8 +67,6 @@ class GivenSettings:
     task: str
     prefer: str
     """The table of `KEY` if several tables have it."""
-    command: str
-    """The command as typed, such as "eval ppl"."""
 
     def resolve(self, *, prefer: str | None = None) -> Config:
         """The configuration of the task from both files, the flags and `--set`; later ones win.
@@ -87,8 +85,7 @@ class GivenSettings:
         for (table, key), value in settings.items():
             _check_utf_8(value, typed.get((table, key), names.get((table, key), key)))
             (values.setdefault(table, {}) if table else values)[key] = value
-        hint = f"templora {self.command} --help lists the settings and their ranges"
-        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task, hint=hint)
+        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task)
 
 
 def dotted(setting: Setting) -> str:

@@ -38,7 +38,6 @@ SAMPLE_PARAGRAPHS = 200
     *("decode.chunk_tokens", "seed"),
     prefer="translation",
     task="translation",
-    command="translate",
 )
 def translate(
     file: Annotated[

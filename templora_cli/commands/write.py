@@ -22,7 +22,6 @@ DEFAULT_CHUNKS = 4
     *("decode.top_k", "decode.repetition_penalty", "seed"),
     prefer="generated",
     task="novel",
-    command="write",
     help={"train.learn": "Write with the base model alone, for comparison."},
 )
 def write(

@@ -35,7 +35,6 @@ MEASURES = [
     *("decode.chunk_tokens", "decode.context_tokens"),
     prefer="generated",
     task="drift",
-    command="eval drift",
 )
 def drift(
     premise: Annotated[Optional[str], typer.Option(help="Subject of the books.")] = None,
@@ -71,9 +70,9 @@ def drift(
         form = form_of(as_json=json, as_csv=csv)
         if plot is not None:
             check_plot(plot)
-        for name, value in (("--tokens", tokens), ("--seeds", seeds), ("--step", step)):
+        for name, value, usual in (("--tokens", tokens, 8192), ("--seeds", seeds, 3), ("--step", step, 2048)):
             if value < 1:
-                raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
+                raise TemploraError(f"{name} {value}: must be at least 1", f"{name} {usual}")
         text = read_premise(premise, premise_file, required=True, command="eval drift")
         probe_text = None if probe is None else read_text(probe)
         config = settings.resolve()

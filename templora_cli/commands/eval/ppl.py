@@ -51,7 +51,6 @@ COST_COLUMNS = {
     *("decode.chunk_tokens", "decode.context_tokens", "seed"),
     prefer="human",
     task="ppl",
-    command="eval ppl",
 )
 def ppl(
     files: Annotated[

@@ -53,7 +53,6 @@ COLUMNS = {
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn", "seed"),
     prefer="human",
     task="pairs",
-    command="eval translate",
 )
 def translate(
     pairs: Annotated[
@@ -162,9 +161,7 @@ def _check(
     values["--limit-tokens"] = (1 if limit_tokens is None else limit_tokens, 1)
     for name, (value, minimum) in values.items():
         if value < minimum:
-            raise TemploraError(
-                f"{name} {value}: must be at least {minimum}", "templora eval translate --help"
-            )
+            raise TemploraError(f"{name} {value}: must be at least {minimum}", f"{name} {minimum}")
     if score_only and learn_from == "output":
         raise TemploraError(
             "--score-only cannot be combined with --learn-from output: it translates nothing",
