@@ -120,15 +120,13 @@ def _error_of(issues: list[_Issue]) -> TemploraError:
 def allowed_values(field: Field[Any], expected: type) -> str:
     """The values that a setting can have, and its default, in words."""
     low, above, high = (field.metadata[name] for name in ("at_least", "above", "at_most"))
+    words = TYPES[expected]
     if field.metadata["choices"]:
         words = f"one of {', '.join(field.metadata['choices'])}"
     elif low is not None:
-        words = (
-            f"{TYPES[expected]}, {low} or more" if high is None else f"{TYPES[expected]} from {low} to {high}"
-        )
-    else:
-        bounds = f" above {above}" if above is not None else ""
-        words = f"{TYPES[expected]}{bounds}{'' if high is None else f', at most {high}'}"
+        words += f", {low} or more" if high is None else f" from {low} to {high}"
+    elif above is not None:
+        words += f" above {above}{'' if high is None else f', at most {high}'}"
     default = field.default
     if isinstance(default, bool):
         default = str(default).lower()

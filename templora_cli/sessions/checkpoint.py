@@ -26,7 +26,6 @@ from templora_cli.sessions.steps import (
     TENSORS,
     StepDamaged,
     committed_steps,
-    folder_is_gone,
     read_chunks,
     sha256_of_file,
     step_name,
@@ -40,16 +39,13 @@ def commit_step(
 ) -> int:
     """Write step `index` in one atomic rename; returns its size in bytes.
 
-    Raises TemploraError if the disk refuses it, or if `steps` is gone; then nothing has changed. With
-    `is_rebuild`, `steps` is a new folder that will replace the steps of the session, and the error says that
-    the session is unchanged.
+    Raises TemploraError if the disk refuses it; then nothing has changed. With `is_rebuild`, `steps` is a new
+    folder that will replace the steps of the session, and the error says that the session is unchanged.
     """
     step, temporary = steps / step_name(index), steps / f".{step_name(index)}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not steps.is_dir():
-            raise folder_is_gone(steps.parent)
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         _write_files(temporary, chunk, state)
         size = sum(file.stat().st_size for file in temporary.iterdir())
         sync_folder(temporary)
