@@ -633,6 +633,19 @@ def test_ctrl_c_while_the_model_loads_changes_nothing(command: str, message: str
     assert f"{message}; type the same command again" in result.stderr
 
 
+def test_a_session_that_is_deleted_during_a_sync_ends_with_an_error(tiny_model: Path) -> None:
+    class Deleting(Loud):
+        def adapter_changed(self) -> None:
+            shutil.rmtree(only_session(), ignore_errors=True)
+
+    translate(tiny_model, "--name", "storm")
+    path = correct({2: "One is well."})
+    deleting = with_translation(Translation(check=reject_schlecht), Deleting)
+    result = templora("sync", "storm", path, engine=deleting)
+    assert result.exit_code == 2 and "was deleted or moved while session storm was open" in result.stderr
+    assert not list(Store().folder.iterdir())
+
+
 stopping_at: list[str] = []
 """Names of folders: renaming one raises KeyboardInterrupt, once."""
 
