@@ -189,7 +189,7 @@ class Run:
 
         Raises TemploraError if the folder of the session is gone.
         """
-        if not self.session.steps.is_dir():
+        if not self.session.is_in_place:
             raise folder_is_gone(self.session.path)
         chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
         # A stop may come after a step is committed, but before the recorder counts it.

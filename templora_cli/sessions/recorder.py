@@ -83,7 +83,7 @@ class Recorder:
     def _commit(self, event: ChunkLearnt) -> list[Event]:
         if not self.session.lock.is_locked:  # another process may have opened it
             raise TemploraError(f"session {self.session.id} was closed", self.session.resume_command)
-        if not self.session.steps.is_dir():
+        if not self.session.is_in_place:
             raise folder_is_gone(self.session.path)
         began = time.perf_counter()
         values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}

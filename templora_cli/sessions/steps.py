@@ -30,9 +30,9 @@ class StepDamaged(Exception):
 
 
 def folder_is_gone(session: Path) -> TemploraError:
-    """The error if the folder of an open session was deleted or moved."""
+    """The error if the folder of an open session is no longer there."""
     return TemploraError(
-        f"{session} was deleted or moved while session {session.name} was open",
+        f"{session} was deleted, moved or replaced while session {session.name} was open",
         f"if it was moved, move it back, then: templora resume {session.name}",
     )
 

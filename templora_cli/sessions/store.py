@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -56,6 +57,15 @@ class Session:
         if self.manifest.measured_by:
             return f"{self.manifest.measured_by} (with the same arguments)"
         return f"templora resume {self.id}"
+
+    @property
+    def is_in_place(self) -> bool:
+        """Is the folder still there, and not that of a newer session with the same name?"""
+        if not self.steps.is_dir():
+            return False
+        with suppress(TemploraError):  # a damaged manifest is reported when it is needed
+            return load_manifest(self.path).created == self.manifest.created
+        return True
 
     def update(self, **changes: Any) -> None:
         """Change fields of the manifest and save it. Raises TemploraError if the disk refuses it."""

@@ -642,7 +642,7 @@ def test_a_session_that_is_deleted_during_a_sync_ends_with_an_error(tiny_model: 
     path = correct({2: "One is well."})
     deleting = with_translation(Translation(check=reject_schlecht), Deleting)
     result = templora("sync", "storm", path, engine=deleting)
-    assert result.exit_code == 2 and "was deleted or moved while session storm was open" in result.stderr
+    assert result.exit_code == 2 and "was deleted, moved or replaced while" in result.stderr
     assert not list(Store().folder.iterdir())
 
 
