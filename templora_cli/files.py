@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,29 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a home folder in place of `~` or `~name` at its beginning; if there is none, unchanged.
+
+    Shells replace it themselves, but not in quotes, after `--flag=` or in a settings file.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises an error for a wrong name)
+
+
+def unused_name(path: Path) -> Path:
+    """The path if no file has this name, else a `numbered_name`."""
+    return numbered_name(path) if path.exists() else path
+
+
+def numbered_name(path: Path) -> Path:
+    """The path with a number at the end of its name, such as book-2.md, that no file has."""
+    number, stem = 2, path.stem
+    if match := re.fullmatch(r"(.+)-(\d{1,3})", stem):
+        stem, number = match[1], int(match[2]) + 1
+    while (name := path.with_name(f"{stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return name
 
 
 def bytes_below(folder: str | Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +34,7 @@ from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
     StepDamagedError,
     committed_steps,
+    folder_is_gone,
     read_chunks,
     readable_chunks,
     readable_text,
@@ -183,7 +185,12 @@ class Run:
                 yield Notice(notice, important=True)
 
     def interrupted(self) -> Interrupted:
-        """The event of a stopped run: committed chunks, dropped tokens and the command to resume."""
+        """The event of a stopped run: committed chunks, dropped tokens and the command to resume.
+
+        Raises TemploraError if the folder of the session is gone.
+        """
+        if not self.session.is_in_place:
+            raise folder_is_gone(self.session.path)
         chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
         # A stop may come after a step is committed, but before the recorder counts it.
         dropped = recorder.tokens_in_progress if recorder and len(recorder.chunks) == chunks else 0
@@ -275,14 +282,16 @@ def resume(
         kind = engine.kind(session.manifest)
         if out is not None:
             kind.check_out(session.manifest, out)
-            session.update(out=str(out.absolute()))
+        file = {} if out is None else {"out": str(out.absolute())}
         _require_resumable(session, kind, more)
         if more is None and kind.can_be_extended and _is_finished(session, kind):
+            session.update(**file)  # the text of a finished book goes to its new file
             _update_files(session, kind, notify)
             raise _finished_error(session)
         run = reopen(session, model=model, notify=notify, engine=engine)
+        # Only now, and all at once: a stop while the model is loaded changes nothing.
         goal = {} if more is None else _extended_goal(session, kind, *more)
-        session.update(opened=now(), **goal)
+        session.update(opened=now(), **file, **goal)
         return run
     except BaseException:
         session.lock.release()
@@ -304,10 +313,13 @@ def reopen(
     """
     notify(Working(f"loading {model or session.manifest.model}"))
     location = locate_model(session, model, command or session.resume_command, notify)
-    if any(getattr(session.manifest, name) != value for name, value in location.items()):
-        session.update(**location)
+    before = session.manifest
+    session.manifest = replace(before, **location)  # saved when the model is loaded
     _use_threads(session.manifest)
-    return Run(session, reload_model(session, notify, engine), engine)
+    loaded = reload_model(session, notify, engine)
+    if session.manifest != before:
+        session.update(**location)
+    return Run(session, loaded, engine)
 
 
 def _require_resumable(session: Session, kind: TaskKind, more: Length | None) -> None:

@@ -17,6 +17,7 @@ TABLE: dict[str, set[str]] = {
     # A module or package, and the libraries that it may import besides the standard library. A line may
     # import from the lines above it and from itself.
     "errors": set(),
+    "interrupts": set(),
     "events": set(),
     "config": set(),
     "config_layers": set(),

@@ -804,7 +804,7 @@ def test_the_runner_can_be_imported_without_torch_or_terminal_libraries() -> Non
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-TERMINAL_CODE = {"commands", "render", "cli.py", "__main__.py"}
+TERMINAL_CODE = {"commands", "render", "cli.py", "interrupts.py", "__main__.py"}
 PROGRAMS = {"gguf_process.py"}
 """Files that run in separate processes."""
 FILES = [

@@ -37,7 +37,6 @@ Llama 3 and Gemma 3."""
     *("decode.chunk_tokens", "decode.context_tokens"),
     prefer="generated",
     task="novel",
-    command="doctor",
 )
 def doctor(
     *,

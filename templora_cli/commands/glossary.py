@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import say
 from templora_cli.errors import TemploraError
 
@@ -20,15 +21,19 @@ def _group() -> None:
 
 @app.command()
 def extract(
-    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
+    file: Annotated[
+        Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.", callback=expand_home)
+    ],
     source: Annotated[
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
     ] = "auto",
     out: Annotated[
-        Optional[Path], typer.Option(help="The .csv file to write (default: FILE.terms.csv).")
+        Optional[Path],
+        typer.Option(help="The .csv file to write (default: FILE.terms.csv).", callback=expand_home),
     ] = None,
     known: Annotated[
-        Optional[Path], typer.Option(help="A glossary whose terms are not proposed again.")
+        Optional[Path],
+        typer.Option(help="A glossary whose terms are not proposed again.", callback=expand_home),
     ] = None,
     limit: Annotated[int, typer.Option(help="Maximum number of terms.")] = 100,
     encoding: Annotated[

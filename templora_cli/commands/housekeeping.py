@@ -21,6 +21,7 @@ def remove(sessions: Sessions, yes: Yes = False) -> None:
     from templora_cli.sessions.store import Store
 
     folders = _folders(sessions)
+    housekeeping.require_closed(folders)
     sizes = [bytes_below(folder) for folder in folders]
     if yes or _is_confirmed("rm", "delete permanently?", folders, sizes, "in total"):
         for name, freed in housekeeping.remove(Store(), folders):
@@ -35,8 +36,11 @@ def shrink(sessions: Sessions, yes: Yes = False) -> None:
     translation from its beginning.
     """
     from templora_cli.sessions.housekeeping import older_checkpoints
+    from templora_cli.sessions.store import lock_session
 
     folders = _folders(sessions)
+    for folder in folders:
+        lock_session(folder).release()  # reports a session in use before the question
     sizes = [sum(file.stat().st_size for file in older_checkpoints(folder / "steps")) for folder in folders]
     question = "delete them? If the newest checkpoint is damaged later, no older one can replace it"
     if yes or _is_confirmed("shrink", question, folders, sizes, "in older checkpoints"):

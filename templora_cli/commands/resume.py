@@ -11,6 +11,7 @@ import typer
 
 from templora_cli.commands.arguments import check_no_folder, check_writable, length_of
 from templora_cli.commands.eval import report_reading
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
@@ -34,7 +35,9 @@ def resume(
         Optional[str],
         typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
     ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Write the book to this file from now on.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Write the book to this file from now on.", callback=expand_home)
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
     ] = False,

@@ -10,6 +10,7 @@ import typer
 
 from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import check_no_folder, save
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, format_bytes
@@ -28,7 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_sessions(json: AsJson = False) -> None:
-    """List all sessions: id, state, length, model, gain, date and size."""
+    """List all sessions: id, kind, state, length, model, gain, date and size."""
     from templora_cli.sessions.store import Store
 
     store = Store()
@@ -44,11 +45,13 @@ def list_sessions(json: AsJson = False) -> None:
     if not rows:
         say('no sessions yet; to begin one: templora write --premise "..."', err=True)
         return
+    heads = ["words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"]
     print_table(
-        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
+        ["session", "kind", "state", *heads],
         [
             [
                 row["session"],
+                row["kind"],
                 row["state"],
                 f"{row['words']}",
                 f"{row['tokens']}",
@@ -61,6 +64,7 @@ def list_sessions(json: AsJson = False) -> None:
             for row in rows
         ],
         texts=("model",),
+        optional=("kind",),
     )
     _print_disk_use(store.folder, sum(row["disk_bytes"] for row in rows))
 
@@ -145,7 +149,10 @@ def export(
     session: Reference = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="File to write: .md or .txt, or - for standard output (default: SESSION.md)."),
+        typer.Option(
+            help="File to write: .md or .txt, or - for standard output (default: SESSION.md).",
+            callback=expand_home,
+        ),
     ] = None,
     force: Annotated[
         bool,
@@ -229,6 +236,7 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     train = manifest.config.get("train")
     return {
         "session": manifest.id,
+        "kind": manifest.task,
         "state": state,
         "words": summary.words,
         "tokens": summary.tokens,

@@ -12,6 +12,7 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_no_folder, check_writable
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, print_facts
 from templora_cli.config import Config
@@ -37,22 +38,27 @@ SAMPLE_PARAGRAPHS = 200
     *("decode.chunk_tokens", "seed"),
     prefer="translation",
     task="translation",
-    command="translate",
 )
 def translate(
-    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
+    file: Annotated[
+        Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.", callback=expand_home)
+    ],
     target: Annotated[str, typer.Option("--to", help="Language of the translation, as code or name.")],
     source: Annotated[
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
     ] = "auto",
     out: Annotated[
-        Optional[Path], typer.Option(help="The translated file (default: FILE (Language), beside FILE).")
+        Optional[Path],
+        typer.Option(
+            help="The translated file (default: FILE (Language), beside FILE).", callback=expand_home
+        ),
     ] = None,
     bilingual: Annotated[
         bool, typer.Option("--bilingual", help="Write each paragraph in both languages, source first.")
     ] = False,
     glossary: Annotated[
-        Optional[Path], typer.Option(help="Terms and their translations: .csv, .json or .toml.")
+        Optional[Path],
+        typer.Option(help="Terms and their translations: .csv, .json or .toml.", callback=expand_home),
     ] = None,
     encoding: Annotated[
         Optional[str],
@@ -80,7 +86,8 @@ def translate(
     """
     from templora_cli.documents.registry import read_document
 
-    with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
+    stopped = "stopped before the translation began; type the same command again"
+    with open_view(json=json, quiet=quiet, prose=False, stopped=stopped) as (view, stop):
         config = settings.resolve()
         document = read_document(file, encoding=encoding, notify=noting(view))
         languages = _languages(document, source, target)

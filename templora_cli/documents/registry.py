@@ -16,6 +16,7 @@ from templora_cli.documents.book import Book
 from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES, Document
 from templora_cli.documents.encoding import guessed_encoding, notice_of_guess
 from templora_cli.documents.signature import check_not_empty, check_text, check_word, check_zip
+from templora_cli.documents.text_input import unreadable
 from templora_cli.errors import TemploraError
 
 Read = Callable[[bytes, str, str, str | None], Document]
@@ -116,10 +117,8 @@ def read_document(
         if path.stat().st_size > max_bytes:
             raise TemploraError(f"{path} is over {max_bytes >> 20} MB", _SPLIT)
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
-        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
+        raise unreadable(path, error) from None
     return parse_document(content, path.suffix, str(path), encoding=encoding, formats=formats, notify=notify)
 
 

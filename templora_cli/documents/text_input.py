@@ -27,16 +27,23 @@ def read_text(
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
-        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
+        raise unreadable(path, error) from None
     text = checked_text(
         content, str(path), encoding, suffix=path.suffix, flag=flag, languages=languages, notify=notify
     )
     if not text.strip():
         raise TemploraError(f"{path} is empty", "use a file that contains text")
     return text
+
+
+def unreadable(path: Path, error: OSError) -> TemploraError:
+    """The error if a file of the user cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return TemploraError(f"there is no file {path}", "check the path")
+    if path.is_dir():  # Windows reports no permission
+        return TemploraError(f"{path} is a folder", "name a file in it")
+    return TemploraError(f"{path} cannot be read: {error.strerror}", "check the path")
 
 
 def checked_text(

@@ -56,6 +56,12 @@ def _lock_of_folder(session: Path) -> FileLock:
     return lock_session(session)
 
 
+def require_closed(sessions: Sequence[Path]) -> None:
+    """Raise TemploraError if one of the sessions is open in another process or is a link."""
+    for session in sessions:
+        _lock_of_folder(session).release()
+
+
 def rename(store: Store, session: Session, name: str) -> None:
     """Rename an open session to `name`, which must be checked, and update the parent of its forks.
 

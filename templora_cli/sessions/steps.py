@@ -19,12 +19,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from templora_cli.errors import TemploraError
+
 TENSORS = ("adapter.safetensors", "optimizer.safetensors")
 THINNED = (*TENSORS, "state.json")
 
 
 class StepDamagedError(Exception):
     """A step with files that are missing or do not match their checksums."""
+
+
+def folder_is_gone(session: Path) -> TemploraError:
+    """The error if the folder of an open session is no longer there."""
+    return TemploraError(
+        f"{session} was deleted, moved or replaced while session {session.name} was open",
+        f"if it was moved, move it back, then: templora resume {session.name}",
+    )
 
 
 def verify_step(step: Path) -> None:

@@ -490,7 +490,7 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
         "--premise and --premise-file cannot be combined",
     ),
     "a missing file": (["--premise-file", "nowhere.txt"], "there is no file nowhere.txt"),
-    "a folder": (["--from", "."], "cannot be read"),
+    "a folder": (["--from", "."], "is a folder"),
     "a binary file": (["--from", "binary.txt"], "is a program, not a text"),
     "an empty opening": (["--from", "empty.txt"], "is empty"),
     "an unknown model": (["--premise", "a", "--model", "smolm2-135m"], "unknown model 'smolm2-135m'"),

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from typer.testing import Result
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
+from templora_cli.config import Config
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.events import ChunkRelearnt, Event, RebuildStarted, Working
 from templora_cli.prepare import Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
-from templora_cli.sessions.store import Session, Store
+from templora_cli.sessions.store import Session, Store, now
 from templora_cli.task_kinds import KINDS
 from templora_cli.translation import translated_book
 from templora_cli.translation.checks import FailedCheck
@@ -31,6 +33,7 @@ from templora_cli.translation.kind import Translation
 from templora_cli.translation.task import best_translations
 from tests.commands import test_cli
 from tests.commands.test_cli import events_of, message_of, only_session
+from tests.sessions.test_store import create
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """
@@ -299,6 +302,42 @@ def test_failed_paragraphs_are_retried(tiny_model: Path) -> None:
     assert result.exit_code == 2 and "has no failed paragraphs" in message_of(result)
 
 
+def test_bare_commands_take_the_translation_that_was_worked_on_last(tiny_model: Path) -> None:
+    novel = ("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24", "--chunks", "1")
+    for name in ("first", "second"):
+        translate(tiny_model, "--name", name, "--out", f"{name}.txt", "--seed", str(len(name)))
+    test_cli.templora("write", "--premise", "A", *novel, "--name", "tale")
+    assert Path(templora("review").stdout.strip()).name == "second.review.txt"
+    assert Store().last() == "second"
+    assert templora("review", "first").exit_code == 0 and Store().last() == "first"
+    assert templora("retry", "second").exit_code == 3 and Store().last() == "second"
+    templora("review", "first")
+    review = correct({1: "Chapter the first"})
+    assert review.name == "first.review.txt"
+    with Store().open("second") as session:
+        session.update(opened=now())
+    assert templora("sync", "first", review).exit_code == 3 and Store().last() == "first"
+
+
+@pytest.mark.parametrize("command", ["review", "sync", "retry"])
+def test_without_a_translation_there_is_a_hint(command: str) -> None:
+    create("novel-0001").lock.release()
+    result = templora(command)
+    assert "there is no translation in" in message_of(result)
+    assert "templora translate FILE --to en" in (str(getattr(result.exception, "hint", "")) + result.stderr)
+
+
+def test_a_missing_editor_is_reported_before_the_review_is_written(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate(tiny_model)
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    monkeypatch.delenv("VISUAL", raising=False)
+    result = templora("review", "--edit")
+    assert "there is no command no-such-editor" in message_of(result)
+    assert not list(Path().glob("*.review.txt"))
+
+
 def test_a_model_that_has_moved(tiny_model: Path) -> None:
     translate(Path(shutil.copytree(tiny_model, "model")))
     name, review = only_session().name, correct({1: "Chapter the first"})
@@ -565,6 +604,46 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path) -> None:
     assert templora("sync", session.name, path).exit_code == 3
     assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
     assert records()[0][1]["target"] == "One is well."
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("translate", "stopped before the translation began"),
+        ("resume", "stopped before anything was changed"),
+        ("sync", "stopped before anything was changed"),
+        ("retry", "stopped before anything was changed"),
+    ],
+)
+def test_ctrl_c_while_the_model_loads_changes_nothing(command: str, message: str, tiny_model: Path) -> None:
+    def press_ctrl_c(folder: Path, config: Config) -> LanguageModel:
+        raise KeyboardInterrupt
+
+    engine = replace(LOUD, load=press_ctrl_c)
+    if command == "translate":
+        result = translate(tiny_model, engine=engine)
+        assert not Store().folder.exists()
+    else:
+        translate(tiny_model)
+        arguments = [correct({2: "One is well."})] if command == "sync" else []
+        before = (only_session() / "session.json").read_bytes()
+        result = templora(command, only_session().name, *arguments, engine=engine)
+        assert (only_session() / "session.json").read_bytes() == before
+    assert result.exit_code == 130
+    assert f"{message}; type the same command again" in result.stderr
+
+
+def test_a_session_that_is_deleted_during_a_sync_ends_with_an_error(tiny_model: Path) -> None:
+    class Deleting(Loud):
+        def adapter_changed(self) -> None:
+            shutil.rmtree(only_session(), ignore_errors=True)
+
+    translate(tiny_model, "--name", "storm")
+    path = correct({2: "One is well."})
+    deleting = with_translation(Translation(check=reject_schlecht), Deleting)
+    result = templora("sync", "storm", path, engine=deleting)
+    assert result.exit_code == 2 and "was deleted, moved or replaced while" in result.stderr
+    assert not list(Store().folder.iterdir())
 
 
 stopping_at: list[str] = []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -246,7 +249,7 @@ INVALID: dict[str, tuple[list[str], str, str]] = {
     "a document with a wrong suffix": (
         ["--from", "story.docx"],
         "story.docx is a text, not a Word document",
-        "suffix",
+        "rename it to .txt",
     ),
     "an undetectable encoding": (["--from", "noise.txt"], "its encoding is unknown", "--encoding shift_jis"),
     "a wrong encoding": (["--from", "noise.txt", "--encoding", "utf-8"], "is not in utf-8", "name another"),
@@ -356,3 +359,40 @@ def test_a_long_premise_is_reported_with_its_length(tiny_model: Path) -> None:
     (_, error) = events_of(result) if len(events_of(result)) > 1 else (None, *events_of(result))
     assert error["event"] == "error" and error["message"].startswith("the premise has 17999 tokens, ")
     assert error["hint"].startswith("shorten it to about ") and "--from" in error["hint"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a terminal")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("write", "--premise", "-"), "the premise"),
+        (("write", "--premise-file", "-"), "the premise"),
+        (("write", "--from", "-"), "the opening"),
+        (("eval", "drift", "--premise", "-"), "the premise"),
+    ],
+)
+def test_a_terminal_is_asked_for_a_text(arguments: Sequence[str], text: str) -> None:
+    keyboard, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templora_cli", *arguments],
+        stdin=terminal,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"type {text}, then press Ctrl-D\n"
+    os.write(keyboard, b"\x04")
+    assert f"{text} is empty" in process.communicate(timeout=60)[1]
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def test_the_hint_for_a_missing_premise_is_for_the_command() -> None:
+    assert templora("write").stderr.splitlines()[1] == (
+        'hint: templora write --premise "A lighthouse keeper...", '
+        "or templora write --from FILE to continue a text"
+    )
+    assert templora("eval", "drift").stderr.splitlines()[1] == (
+        'hint: templora eval drift --premise "A lighthouse keeper..."'
+    )

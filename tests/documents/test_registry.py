@@ -108,7 +108,7 @@ def test_files_are_read_in_their_encoding(tmp_path: Path) -> None:
         read_document(file, encoding="utf-8")
     with pytest.raises(TemploraError, match="there is no file"):
         read_document(tmp_path / "none.txt")
-    with pytest.raises(TemploraError, match="cannot be read"):
+    with pytest.raises(TemploraError, match="is a folder"):
         read_document(tmp_path)
     with pytest.raises(TemploraError, match="an encoding is only for text files"):
         read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")

@@ -75,5 +75,5 @@ def test_a_guessed_encoding_is_announced(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(TemploraError, match="there is no file"):
         read_text(tmp_path / "a.txt")
-    with pytest.raises(TemploraError, match="cannot be read"):
+    with pytest.raises(TemploraError, match="is a folder"):
         read_text(tmp_path)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded
 
 Report = Callable[[str], None]
 """Receives a short line about each step that can take a while."""
@@ -28,7 +29,7 @@ MIB = 1 << 20
 def cache_dir() -> Path:
     """`TEMPLORA_CACHE`, or the platform's cache folder for templora. It need not exist."""
     if named := os.environ.get("TEMPLORA_CACHE"):
-        return Path(named).expanduser().absolute()
+        return expanded(named).absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("templora")
