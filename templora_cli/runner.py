@@ -21,8 +21,9 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     Working,
-    in_words,
+    words_with_opening,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, ignore_events, prepare
 from templora_cli.reload import locate_model, reload_model
@@ -39,6 +40,7 @@ from templora_cli.sessions.steps import (
 )
 from templora_cli.sessions.store import Session, Store, finish_replacing_steps, now
 from templora_cli.sessions.summary import refresh_summary
+from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 AfterChunk = Callable[[int, "WritingState"], None]
 Length = tuple[int, Literal["words", "tokens", "chunks"]]
 
+TEXT_BEFORE = 2000
+"""Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -125,7 +129,9 @@ class Run:
         backend.adapter_changed()
         if not backend.exact:
             notices.append(NOT_EXACT)
-        yield self._opened(recorder)
+        yield (opened := self._opened(recorder))
+        if self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens:
+            yield TextBefore(self.text[-TEXT_BEFORE:])
         yield from map(Notice, notices)
         yield from recorder.write_book()
 
@@ -223,6 +229,8 @@ class Run:
             tokens=len(recorder.state.tokens),
             opening_tokens=self.kind.opening_tokens(self.session),
             done=recorder.done,
+            retries=self.kind.retries(manifest),
+            languages=self.kind.languages(manifest),
         )
 
 
@@ -320,9 +328,19 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None, no
         if (book := kind.book_file(session)) and (notice := book.write()):
             notify(Notice(notice))
         raise TemploraError(
-            f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
+            f"{session.id} is finished: {_length(session, kind)}",
             f"to extend it: {command} --chunks 4",
         )
+
+
+def _length(session: Session, kind: TaskKind) -> str:
+    """The length of a finished book for people."""
+    manifest, chunks = session.manifest, read_chunks(session.steps)
+    progress = kind.progress(manifest, kind.done(chunks, manifest.goal_unit))
+    if not kind.has_opening(manifest):
+        return progress
+    words = count_words("".join(chunk["text"] for chunk in chunks))
+    return f"{progress}, {words_with_opening(words, manifest.goal_unit)}"
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:

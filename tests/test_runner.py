@@ -546,7 +546,7 @@ def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None
         list(run.events())
     name = run.session.id
     error = refusal()
-    assert error.message == f"{name} is finished (48 tokens)"
+    assert error.message == f"{name} is finished: 48 of 48 tokens"
     assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)

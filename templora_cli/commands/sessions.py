@@ -11,7 +11,9 @@ from templora_cli.commands import housekeeping
 from templora_cli.commands.arguments import save
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
+from templora_cli.events import words_with_opening
 from templora_cli.files import bytes_below, size_of
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export
@@ -91,15 +93,17 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         print_json({**header, "config": manifest.config, "not_learnt": unlearnt, "steps": figures})
         return
     disk = _disk_use(path, summary.pop("disk_bytes"))
+    if kind and kind.has_opening(manifest):
+        summary["words"] = words_with_opening(summary["words"], "words")
     print_facts({**summary, "disk": disk, "path": str(path), **facts})
     say()
     print_table(
-        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
+        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "seen before", "seconds"],
         rows,
     )
     if unlearnt:
         label = "not learnt" if summary["learn"] else "marked by the gate"
-        say(f"{label}: {len(unlearnt)} of {len(chunks)} chunks")
+        say(f"{label}: {len(unlearnt)} of {count_of(len(chunks), 'chunk')}")
         for chunk in unlearnt:
             say(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
@@ -219,7 +223,9 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     else:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
+            reached = summary.done.get(manifest.goal_unit, 0)
+            is_finished = reached >= manifest.goal_amount
+            state = "finished" if is_finished else kinds[manifest.task].progress(manifest, reached)
         except (StepDamaged, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
@@ -239,11 +245,6 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "out": manifest.out,
         "disk_bytes": bytes_below(folder) if summary.disk is None else summary.disk,
     }
-
-
-def _state(reached: int, manifest: Manifest) -> str:
-    goal = manifest.goal_amount
-    return "finished" if reached >= goal else f"{reached}/{goal} {manifest.goal_unit}"
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from rich.console import Console
 
 from templora_cli.render.escapes import harmless
 
+BETWEEN = " · "
+"""The mark between facts in a line."""
 MIN_VALUE_CELLS = 24
 """Values narrower than this are printed below their names instead of beside them."""
 
@@ -54,6 +56,17 @@ def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str
         else:
             yield from wrapped(part, width, indent, hanging=hanging, breakable=not part.isascii())
         indent = hanging
+
+
+def fact_rows(text: str, width: int) -> str:
+    """`text` with its facts ("one · two") in rows: no row begins or ends with the mark between them."""
+    rows: list[str] = []
+    for fact in text.split(BETWEEN):
+        if rows and cell_len(rows[-1] + BETWEEN + fact) <= width:
+            rows[-1] += BETWEEN + fact
+        else:
+            rows.append(fact)
+    return "\n".join(rows)
 
 
 def wrapped(

@@ -392,7 +392,7 @@ def test_an_unfinished_book_is_listed_with_its_progress(tiny_model: Path) -> Non
     write(tiny_model, "--chunks", "2")
     shutil.rmtree(committed_steps(only_session() / "steps")[-1])
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
-    assert row["state"] == "1/2 chunks"
+    assert row["state"] == "1 of 2 chunks"
 
 
 def test_a_book_is_exported_as_markdown_text_or_to_standard_output(tiny_model: Path) -> None:
