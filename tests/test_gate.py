@@ -75,7 +75,7 @@ def test_a_nan_nll_is_rejected_and_does_not_change_the_range() -> None:
     assert "NaN or infinite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
     nlls = [2.0] * 3 + [math.nan] * 5
     assert rejection_reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
-    assert "while recent chunks have 2.00" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
+    assert "(3.50 against 2.00 nats a token)" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
     assert rejection_reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
         "two tokens are too few to judge"
     )

@@ -753,6 +753,15 @@ def test_the_command_is_on_one_line_of_its_own(event: events.Event, window: dict
     assert COMMAND in lines
 
 
+def test_a_command_in_a_note_is_not_broken(window: dict[str, int]) -> None:
+    window["columns"] = 40
+    terminal, command = Terminal(), "templora sessions rename harbour quiet-harbour-in-the-north"
+    with TerminalView(terminal, terminal) as view:
+        view.show(events.Notice(f"the session goes on under its name; to rename it: {command}"))
+    lines = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.getvalue()).split("\n")
+    assert lines[:3] == ["note: the session goes on under its", "name; to rename it:", command]
+
+
 def test_the_terminal_is_restored_after_an_exception() -> None:
     terminal, streams = Terminal(), (sys.stdout, sys.stderr)
     view = TerminalView(terminal, terminal)

@@ -67,7 +67,8 @@ def list_sessions(json: AsJson = False) -> None:
 
 def _print_disk_use(folder: Path, used: int) -> None:
     say(f"{size_of(used)} in {folder}", err=True)
-    say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
+    say("to free some: templora sessions shrink SESSION", err=True)
+    say("to remove one: templora sessions rm SESSION", err=True)
 
 
 @app.command()

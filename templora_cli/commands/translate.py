@@ -129,13 +129,14 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
     with out_of_memory_hint(advice):
         result = estimate(task, model, engine.backend(model, config.decode.backend), config)
     view.close()
+    trial = count_of(result.trial_paragraphs, "paragraph")
     hours, minutes = divmod(math.ceil(result.seconds / 60), 60)
     print_facts(
         {
             "paragraphs": f"{result.paragraphs:,}",
             "source tokens": f"{result.source_tokens:,}",
             "target tokens": f"about {result.target_tokens:,}",
-            "time": f"about {hours} h {minutes:02} min, from a trial of {count_of(result.trial_paragraphs, 'paragraph')}",
+            "time": f"about {hours} h {minutes:02} min, from a trial of {trial}",
             "memory": f"{result.peak_bytes / 1e9:.1f} GB in the trial",
         }
     )

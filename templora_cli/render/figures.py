@@ -18,7 +18,7 @@ def count_of(number: int, noun: str) -> str:
 
 
 def seen_before(share: float) -> str:
-    """The share of a chunk's 4-grams that occur in it or in the window before: "44.3% of phrases seen before".
+    """The share of a chunk's 4-grams that occur before: "44.3% of phrases seen before".
 
     The gate has a measure of its own, which looks at the chunk alone.
     """

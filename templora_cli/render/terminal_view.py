@@ -18,7 +18,7 @@ from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import harmless
-from templora_cli.render.lines import fact_rows
+from templora_cli.render.lines import command_in, fact_rows, screen_lines
 from templora_cli.render.narration import Narrator
 from templora_cli.render.progress import Progress
 from templora_cli.render.prose import ProseLines, last_lines
@@ -82,7 +82,10 @@ class TerminalView(View):
 
     def _in_rows(self, text: str) -> str:
         """The facts of a message in rows that fit on a terminal."""
-        return fact_rows(text, self._console.width) if self._console.is_terminal else text
+        if not self._console.is_terminal:
+            return text
+        width = self._console.width
+        return "\n".join(screen_lines(text, width)) if command_in(text) else fact_rows(text, width)
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below the text on the screen."""
@@ -191,6 +194,7 @@ class TerminalView(View):
     def _print(self, text: str, style: str) -> None:
         self._begin_line()
         is_unwrapped = style in UNWRAPPED_STYLES or not self._console.is_terminal
+        is_unwrapped = is_unwrapped or command_in(text.rpartition("\n")[2]) is not None
         self._console.print(Text(text, style), soft_wrap=is_unwrapped)
 
     def _start_region(self) -> None:
