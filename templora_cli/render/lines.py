@@ -56,7 +56,7 @@ def command_in(text: str) -> re.Match[str] | None:
 
 
 def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
-    """`text`, made harmless, in lines for a screen; no path or command is broken, so that it can be copied."""
+    """`text`, made harmless, in lines for a screen; paths and commands are not broken, to be copied."""
     for part in harmless(text).split("\n"):
         if width is None or Path(part).is_absolute() or cell_len(indent + part) <= width:
             yield (indent + part).rstrip()
