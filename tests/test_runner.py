@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     TextDecoded,
     TrainStep,
     TranslationFinished,
@@ -493,6 +495,15 @@ def test_without_an_id_the_last_session_is_resumed(config: Config) -> None:
         pass
     with runner.resume() as run:
         assert run.session.id == sessions[0], "it was opened last"
+
+
+def test_a_resumed_book_begins_with_the_end_of_its_text(config: Config) -> None:
+    with runner.begin(BOOK, config) as run:
+        assert not any(isinstance(event, TextBefore) for event in stopped(run, first_committed))
+    with runner.resume(run.session.id) as again:
+        text = again.text
+        first, second = itertools.islice(again.events(), 2)
+        assert isinstance(first, SessionOpened) and second == TextBefore(text[-2000:]) and text
 
 
 def test_resume_same_continues_an_equal_session(config: Config) -> None:

@@ -76,6 +76,7 @@ def doctor(
     print_facts(facts)
     say()
     _print_parts(estimate)
+    say()
     _print_tips(tips)
 
 

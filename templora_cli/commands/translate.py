@@ -160,7 +160,8 @@ def _other_language_notice(document: Document, given: Language, source: str) -> 
     detected = None if source == "auto" else detect_language(_sample(document))
     if detected is None or same_language(given.base, detected.base):
         return None
-    return f"the file seems to be in {detected.name}, and --from says {given.name}; --from {detected.code}"
+    seems = f"the file seems to be in {detected.name}, not in {given.name} as --from says"
+    return f"{seems}; if so, use --from {detected.code}"
 
 
 def _sample(document: Document) -> str:

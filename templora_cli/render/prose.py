@@ -26,7 +26,7 @@ class ProseLines:
 def last_lines(text: str, columns: int, count: int = 5) -> list[str]:
     """The last `count` lines of a text on a screen, without blank lines around them."""
     lines = ProseLines()
-    rows = [*lines.feed(text.rstrip(), columns), (lines.rest, "")]
+    rows = [*lines.feed(text.strip(), columns), (lines.rest, "")]
     first = max(0, len(rows) - count)
     while not rows[first][0].strip() and first < len(rows) - 1:
         first += 1

@@ -73,7 +73,8 @@ class TerminalView(View):
                 self.close()
             if not self._quiet:
                 for text, style in self._narrator.lines(event, self._progress):
-                    rows = text if style in UNWRAPPED_STYLES else self._in_rows(text)
+                    is_whole = style in UNWRAPPED_STYLES and not command_in(text)
+                    rows = text if is_whole else self._in_rows(text)
                     self._print(printable(rows, self._stderr), style)
             if isinstance(event, events.SessionOpened) and self._is_live and self._region is None:
                 self._start_region()
@@ -130,7 +131,9 @@ class TerminalView(View):
             self._write(harmless(text))
         elif isinstance(event, events.ChunkCommitted) and self._is_prose(event):
             # A file or pipe gets only committed text, no rejected chunks.
-            self._write(self._unfinished_opening(event) if self._has_screen else event.text)
+            text = self._unfinished_opening(event) if self._has_screen else event.text
+            self._is_after_break = event.origin == "human" and not text
+            self._write(text)
         elif isinstance(event, events.ChunkRejected):
             self._end_prose_line()  # the next candidate does not continue the rejected one
 
