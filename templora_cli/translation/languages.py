@@ -23,6 +23,9 @@ SAMPLE_CHARACTERS = 4000
 
 _WITHOUT_SPACES = ("zh", "cmn", "yue", "wuu", "lzh", "ja", "th", "lo", "km", "my", "bo", "dz")
 
+_NO_LANGUAGES = (None, "und", "mul", "mis")
+"""Codes for texts in an undetermined language, in several, or in one without a code."""
+
 
 @dataclass(frozen=True)
 class Language:
@@ -54,7 +57,8 @@ def language(text: str) -> Language:
     tag = None
     if langcodes.tag_is_valid(text):
         tag = langcodes.get(text)
-        tag = tag if tag.is_valid() else None
+        is_one = tag.is_valid() and tag.language not in _NO_LANGUAGES and tag.display_name()[:7] != "Unknown"
+        tag = tag if is_one else None
     tag = tag or _named(text)
     if tag is None:
         near = _nearest_name(text)

@@ -27,7 +27,7 @@ def test_a_language_by_code_or_name(text: str, code: str, name: str) -> None:
     assert result.base == code.split("-")[0]
 
 
-@pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en"])
+@pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en", "qqq", "und", "mul"])
 def test_an_unknown_language_is_an_error(text: str) -> None:
     with pytest.raises(TemploraError, match="is not a language"):
         language(text)
