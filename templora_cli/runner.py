@@ -130,10 +130,11 @@ class Run:
         if not backend.exact:
             notices.append(NOT_EXACT)
         yield (opened := self._opened(recorder))
-        if self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens:
-            yield TextBefore(self.text[-TEXT_BEFORE:])
         yield from map(Notice, notices)
         yield from recorder.write_book()
+        is_prose = self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens
+        if is_prose and not self.kind.finished(self.session.manifest, recorder.chunks):
+            yield TextBefore(self.text[-TEXT_BEFORE:])
 
         def measure(index: int) -> Iterator[Event]:
             if after_chunk is not None:
