@@ -395,6 +395,11 @@ def test_bad_arguments_are_errors(tiny_model: Path, arguments: tuple[str, ...], 
     assert result.exit_code == 2 and message in message_of(result), result.output
 
 
+def test_a_book_of_one_chapter_is_called_so(tiny_model: Path) -> None:
+    Path("book.txt").write_text("Eins ist gut.\n\nZwei ist gut.\n")
+    assert "--start 9: the book has 1 chapter\n" in message_of(translate(tiny_model, "--start", "9"))
+
+
 def test_an_existing_file_is_not_overwritten(tiny_model: Path) -> None:
     Path("book (English).txt").write_text("mine")
     result = translate(tiny_model)
