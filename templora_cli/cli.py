@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, models, sessions
 from templora_cli.commands.doctor import doctor
+from templora_cli.commands.help import use_help
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
@@ -56,6 +57,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
+use_help(app)
 
 
 def _print_version(is_requested: bool) -> None:

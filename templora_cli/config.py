@@ -158,7 +158,10 @@ class GateConfig:
     enabled: bool = option(True, "Check generated chunks; off learns all of them")
     # In human books 99 % of chunks are below 0.09; the maximum is 0.28, a refrain (docs/lab/gate.md).
     repetition: float = option(
-        0.3, "Reject a chunk in which more than this share of 4-grams is repeated", above=0, at_most=1
+        0.3,
+        "Reject a chunk in which more than this share of 4-grams repeats earlier ones of the same chunk",
+        above=0,
+        at_most=1,
     )
     nll_range: float = option(
         1.0,

@@ -17,9 +17,25 @@ Unit = str
 """The unit of a book's length: "tokens", "words", "chunks", "paragraphs", or another of a task kind."""
 
 
-def in_words(amount: int, unit: Unit) -> str:
-    """A length for people: "1 chunk", "2,000 words"."""
-    return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
+def in_words(amount: int, unit: Unit, *, new: bool = False) -> str:
+    """A length for people: "1 chunk", "2,000 words"; with `new`, "2,000 new words"."""
+    return f"{amount:,} {'new ' if new else ''}{unit.removesuffix('s') if amount == 1 else unit}"
+
+
+def progress_in_words(done: int, goal: int, unit: Unit, *, new: bool = False, retries: int = 0) -> str:
+    """The progress towards a goal for people: "307 of 300 new words".
+
+    With `new` an opening does not count. `retries` of the goal are made once more, after all the others.
+    """
+    whole = goal - retries
+    if retries and whole <= done < goal:
+        return f"{whole:,} of {in_words(whole, unit)}, {goal - done:,} to retry"
+    return f"{min(done, whole) if retries else done:,} of {in_words(whole, unit, new=new)}"
+
+
+def words_with_opening(words: int, unit: Unit) -> str:
+    """The length of a book with its opening, beside its progress in `unit`: "471 with your opening"."""
+    return f"{words:,} {'' if unit == 'words' else 'words '}with your opening"
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,10 @@ class SessionOpened(Event):
     """Tokens of the human opening, 0 without one. They are learnt, and do not count towards the goal."""
     done: int
     """Progress towards `goal`, in `unit`."""
+    retries: int
+    """How many of `goal` are paragraphs that are translated once more (`templora retry`)."""
+    languages: tuple[str, ...]
+    """Names of the source and target language of a translation; empty for other kinds of task."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,16 @@ class Working(Event):
     """
 
     message: str
+
+
+@dataclass(frozen=True)
+class TextBefore(Event):
+    """The end of the book that the run continues, for people who read on.
+
+    Internal: `--json` does not print it.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True)

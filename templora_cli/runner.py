@@ -22,8 +22,9 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     Working,
-    in_words,
+    words_with_opening,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, ignore_events, prepare
 from templora_cli.reload import locate_model, reload_model
@@ -41,6 +42,7 @@ from templora_cli.sessions.steps import (
 )
 from templora_cli.sessions.store import Session, Store, finish_replacing_steps, now
 from templora_cli.sessions.summary import refresh_summary
+from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 AfterChunk = Callable[[int, "WritingState"], None]
 Length = tuple[int, Literal["words", "tokens", "chunks"]]
 
+TEXT_BEFORE = 2000
+"""Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -127,9 +131,12 @@ class Run:
         backend.adapter_changed()
         if not backend.exact:
             notices.append(NOT_EXACT)
-        yield self._opened(recorder)
+        yield (opened := self._opened(recorder))
         yield from map(Notice, notices)
         yield from recorder.write_book()
+        is_prose = self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens
+        if is_prose and not self.kind.finished(self.session.manifest, recorder.chunks):
+            yield TextBefore(self.text[-TEXT_BEFORE:])
 
         def measure(index: int) -> Iterator[Event]:
             if after_chunk is not None:
@@ -230,6 +237,8 @@ class Run:
             tokens=len(recorder.state.tokens),
             opening_tokens=self.kind.opening_tokens(self.session),
             done=recorder.done,
+            retries=self.kind.retries(manifest),
+            languages=self.kind.languages(manifest),
         )
 
 
@@ -287,7 +296,7 @@ def resume(
         if more is None and kind.can_be_extended and _is_finished(session, kind):
             session.update(**file)  # the text of a finished book goes to its new file
             _update_files(session, kind, notify)
-            raise _finished_error(session)
+            raise _finished_error(session, kind)
         run = reopen(session, model=model, notify=notify, engine=engine)
         # Only now, and all at once: a stop while the model is loaded changes nothing.
         goal = {} if more is None else _extended_goal(session, kind, *more)
@@ -338,11 +347,21 @@ def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:
         notify(Notice(notice, important=True))
 
 
-def _finished_error(session: Session) -> TemploraError:
-    length = in_words(session.manifest.goal_amount, session.manifest.goal_unit)
+def _finished_error(session: Session, kind: TaskKind) -> TemploraError:
     return TemploraError(
-        f"{session.id} is finished ({length})", f"to extend it: {session.resume_command} --chunks 4"
+        f"{session.id} is finished: {_length(session, kind)}",
+        f"to extend it: {session.resume_command} --chunks 4",
     )
+
+
+def _length(session: Session, kind: TaskKind) -> str:
+    """The length of a finished book for people."""
+    manifest, chunks = session.manifest, read_chunks(session.steps)
+    progress = kind.progress(manifest, kind.done(chunks, manifest.goal_unit))
+    if not kind.has_opening(manifest):
+        return progress
+    words = count_words("".join(chunk["text"] for chunk in chunks))
+    return f"{progress}, {words_with_opening(words, manifest.goal_unit)}"
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:

@@ -39,6 +39,7 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     TextDecoded,
     TrainStep,
     TranslationFinished,
@@ -495,6 +496,20 @@ def test_without_an_id_the_last_session_is_resumed(config: Config) -> None:
         assert run.session.id == sessions[0], "it was opened last"
 
 
+def test_a_resumed_book_begins_with_the_end_of_its_text(config: Config) -> None:
+    def texts_before(run: Run, index: int) -> list[Event]:
+        events = stopped(run, lambda event: isinstance(event, ChunkCommitted) and event.index == index)
+        return [event for event in events if isinstance(event, TextBefore)]
+
+    with runner.begin(BOOK, config) as run:
+        assert texts_before(run, 0) == []
+    with runner.resume(run.session.id) as run:
+        assert texts_before(run, 2) == [], "the opening goes on"
+    with runner.resume(run.session.id) as run:
+        text = run.text
+        assert text and texts_before(run, 3) == [TextBefore(text[-2000:])]
+
+
 def test_resume_same_continues_an_equal_session(config: Config) -> None:
     with runner.begin(BOOK, config, resume_same=True) as run:
         stopped(run, first_committed)
@@ -546,7 +561,7 @@ def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None
         list(run.events())
     name = run.session.id
     error = refusal()
-    assert error.message == f"{name} is finished (48 tokens)"
+    assert error.message == f"{name} is finished: 48 of 48 new tokens, 7 words with your opening"
     assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)

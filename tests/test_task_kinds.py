@@ -268,7 +268,7 @@ def test_commands_support_a_custom_kind(config: Config) -> None:
         stopped(run, first_committed)
     name = run.session.id
     (row,) = json.loads(templora("sessions", "list", "--json", engine=POEMS).stdout)
-    assert (row["session"], row["state"], row["chunks"], row["tokens"]) == (name, "1/3 verses", 1, 17)
+    assert (row["session"], row["state"], row["chunks"], row["tokens"]) == (name, "1 of 3 verses", 1, 17)
     resumed = templora("resume", engine=POEMS)
     assert resumed.exit_code == 0, resumed.stderr
     assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr

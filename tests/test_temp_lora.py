@@ -231,7 +231,7 @@ def test_each_rejected_candidate_is_reported(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
     reasons, candidates = proposed(loop)
-    assert reasons == ["it loops: 78% of its 4-grams are repeated", "it is empty"]
+    assert reasons == ["it loops: it repeats 78% of its own phrases", "it is empty"]
     assert [candidate.rejection_reason for candidate in candidates] == [*reasons, None]
     assert [candidate.number for candidate in candidates] == [0, 1, 2]
     assert choose(candidates) is candidates[2]

@@ -15,7 +15,14 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import flags
 from templora_cli.commands.settings import GivenSettings, flag_name, settings_of
-from templora_cli.commands.terminal import print_facts, print_json, print_table, say
+from templora_cli.commands.terminal import (
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    say_command,
+    working,
+)
 from templora_cli.errors import TemploraError
 from templora_cli.files import format_bytes
 
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.catalog import Described
     from templora_cli.engine.models.shape import Shape
 
+STEPS = ("load", "write", "score", "learn")
+"""The phases of a plan as heads of the table."""
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 BYTES_PER_ENTRY = 100
 """Size of a tokenizer file per entry of the vocabulary: 72 to 134 bytes in SmolLM2, Qwen3,
@@ -55,7 +64,26 @@ def doctor(
     """
     config = settings.resolve()
     size = None if memory is None else bytes_of(memory)
+    with working("looking at this machine and the model"):
+        estimate, facts, tips = _examine(settings, config, size)
+    if json:
+        print_json({**facts, **_figures(estimate), **tips})
+        return
+    say(_verdict(estimate))
+    if tips["advice"] is not None:
+        say_command(f"hint: {tips['advice']}")
+    say()
+    print_facts(facts)
+    say()
+    _print_parts(estimate)
+    say()
+    _print_tips(tips)
 
+
+def _examine(
+    settings: GivenSettings, config: Config, size: int | None
+) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """The plan, the facts about machine and model, and advice, commands and notes."""
     from templora_cli.engine.memory.planner import USUAL_HEADER, advice, plan
     from templora_cli.engine.models import catalog
 
@@ -77,29 +105,17 @@ def doctor(
         "commands": {"get": pull, "write": write},
         "notes": notes,
     }
-    facts = {
-        **_machine(device_memory, is_imagined=size is not None),
-        **_choices(estimate, model, shape.parameters),
-    }
-    if json:
-        print_json({**facts, **_figures(estimate), **tips})
-        return
-    print_facts(facts)
-    say()
-    _print_parts(estimate)
-    say(_verdict(estimate))
-    _print_tips(tips)
+    machine = _machine(estimate, is_imagined=size is not None)
+    return estimate, {**machine, **_choices(estimate, model, shape.parameters)}, tips
 
 
 def _print_tips(tips: Mapping[str, Any]) -> None:
-    if tips["advice"] is not None:
-        say(f"hint: {tips['advice']}")
     for label, command in zip(
         ("To download it:", "To write with it:"), tips["commands"].values(), strict=True
     ):
         if command is not None:
             say(label)
-            say(command, whole=True)
+            say_command(command)
     for note in tips["notes"]:
         say(f"note: {note}")
 
@@ -211,20 +227,21 @@ def _command(
     return " ".join(part for part in parts if part)
 
 
-def _machine(device_memory: DeviceMemory, *, is_imagined: bool) -> dict[str, Any]:
+def _machine(estimate: Plan, *, is_imagined: bool) -> dict[str, Any]:
     import torch
 
+    device_memory = estimate.device_memory
     name = platform.machine() if device_memory.device == "cpu" else "a GPU"
     if device_memory.device == "cuda" and not is_imagined:
         name = torch.cuda.get_device_name()
     libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {_version(library)}" for library in libraries]
     cores = {"cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use"}
-    usable = "can be used" if is_imagined else "are free"
+    total, usable = f"{device_memory.total / 1e9:.2f} GB", f"{estimate.available / 1e9:.2f} GB"
     return {
         "device": f"{device_memory.device} ({name}), {device_memory.dtype}",
         **({} if is_imagined else cores),
-        "memory": f"{device_memory.total / 1e9:.1f} GB, of which {device_memory.free / 1e9:.1f} GB {usable}",
+        "memory": total if usable == total else f"{total}, of which {usable} can be used",
         "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
     }
 
@@ -291,14 +308,17 @@ def _figures(estimate: Plan) -> dict[str, Any]:
 
 
 def _print_parts(estimate: Plan) -> None:
-    from templora_cli.engine.memory.parts import PHASES
+    from templora_cli.engine.memory.parts import IN_WORDS, PHASES
 
     def cells(sizes: list[int]) -> list[str]:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]
 
-    rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in estimate.parts.items()]
+    rows = [
+        [IN_WORDS.get(name, name), *cells([part.get(phase, 0) for phase in PHASES])]
+        for name, part in estimate.parts.items()
+    ]
     rows.append(["total", *cells([estimate.phase(phase) for phase in PHASES])])
-    print_table(["GB", *PHASES], rows, texts=("GB",))
+    print_table(["GB to", *STEPS], rows, texts=("GB to",))
 
 
 def _verdict(estimate: Plan) -> str:

@@ -13,7 +13,9 @@ from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
+from templora_cli.events import words_with_opening
 from templora_cli.files import bytes_below, format_bytes
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.sessions.kind import Export, TaskKind
@@ -71,7 +73,8 @@ def list_sessions(json: AsJson = False) -> None:
 
 def _print_disk_use(folder: Path, used: int) -> None:
     say(f"{format_bytes(used)} in {folder}", err=True)
-    say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
+    say("to free some: templora sessions shrink SESSION", err=True)
+    say("to remove one: templora sessions rm SESSION", err=True)
 
 
 @app.command()
@@ -97,15 +100,17 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         print_json({**header, "config": manifest.config, "not_learnt": unlearnt, "steps": figures})
         return
     disk = _disk_use(path, summary.pop("disk_bytes"))
+    if kind and kind.has_opening(manifest):
+        summary["words"] = words_with_opening(summary["words"], "words")
     print_facts({**summary, "disk": disk, "path": str(path), **facts})
     say()
     print_table(
-        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
+        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "seen before", "seconds"],
         rows,
     )
     if unlearnt:
         label = "not learnt" if summary["learn"] else "marked by the gate"
-        say(f"{label}: {len(unlearnt)} of {len(chunks)} chunks")
+        say(f"{label}: {len(unlearnt)} of {count_of(len(chunks), 'chunk')}")
         for chunk in unlearnt:
             say(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
@@ -255,9 +260,8 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
     done = summary.done.get(manifest.goal_unit, 0)
-    if kind.reached(manifest, done, complete=summary.complete):
-        return "finished"
-    return f"{done}/{manifest.goal_amount} {manifest.goal_unit}"
+    is_finished = kind.reached(manifest, done, complete=summary.complete)
+    return "finished" if is_finished else kind.progress(manifest, done)
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:

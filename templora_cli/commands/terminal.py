@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import Event, Interrupted, Notice
+from templora_cli.events import Event, Interrupted, Notice, Working
 from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
@@ -204,6 +204,19 @@ def say(text: str = "", *, err: bool = False, whole: bool = False) -> None:
     if stream.isatty():
         text = "\n".join(screen_lines(text, None if whole else terminal_width(stream)))
     print(harmless(text) if err else text, file=stream, flush=True)  # typer.echo removes escape codes
+
+
+def say_command(text: str) -> None:
+    """Print a command, or a line that contains one: never broken, so that it can be copied."""
+    print(harmless(text), flush=True)
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """Show on a terminal, on standard error, that a slow step is in progress."""
+    with TerminalView(sys.stdout, sys.stderr) as view:
+        view.show(Working(message))
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -18,6 +18,7 @@ from templora_cli.commands.terminal import engine_in_use, follow, noting, open_v
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Working
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
@@ -91,6 +92,8 @@ def translate(
         config = settings.resolve()
         document = read_document(file, encoding=encoding, notify=noting(view))
         languages = _languages(document, source, target)
+        if notice := _other_language_notice(document, languages[0], source):
+            view.show(Notice(notice))
         first, last = _paragraph_range(document, start, end, limit)
         terms = _read_glossary(glossary, languages, view)
         translated = None if estimate else _output_path(file, out, languages[1])
@@ -133,13 +136,14 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
     with out_of_memory_hint(advice):
         result = estimate(task, model, engine.backend(model, config.decode.backend), config)
     view.close()
+    trial = count_of(result.trial_paragraphs, "paragraph")
     hours, minutes = divmod(math.ceil(result.seconds / 60), 60)
     print_facts(
         {
             "paragraphs": f"{result.paragraphs:,}",
             "source tokens": f"{result.source_tokens:,}",
             "target tokens": f"about {result.target_tokens:,}",
-            "time": f"about {hours} h {minutes:02} min, from a trial of {result.trial_paragraphs} paragraphs",
+            "time": f"about {hours} h {minutes:02} min, from a trial of {trial}",
             "memory": f"{result.peak_bytes / 1e9:.1f} GB in the trial",
         }
     )
@@ -156,14 +160,28 @@ def _languages(document: Document, source: str, target: str) -> tuple[Language, 
     return languages
 
 
+def _other_language_notice(document: Document, given: Language, source: str) -> str | None:
+    """A notice if the file seems to be in another language than the one that was `given`."""
+    from templora_cli.translation.languages import detect_language, same_language
+
+    detected = None if source == "auto" else detect_language(_sample(document))
+    if detected is None or same_language(given.base, detected.base):
+        return None
+    seems = f"the file seems to be in {detected.name}, not in {given.name} as --from says"
+    return f"{seems}; if so, use --from {detected.code}"
+
+
+def _sample(document: Document) -> str:
+    return "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE_PARAGRAPHS])
+
+
 def source_language(document: Document, source: str) -> Language:
     """The language with the code or name `source`, or the language of the document if that is "auto"."""
     from templora_cli.translation.languages import detect_language, language
 
     if source != "auto":
         return language(source)
-    sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE_PARAGRAPHS])
-    if (detected := detect_language(sample)) is None:
+    if (detected := detect_language(_sample(document))) is None:
         raise TemploraError("the language of the file cannot be detected", "name it, for example --from zh")
     return detected
 
@@ -175,7 +193,9 @@ def _paragraph_range(
     chapters = document.chapters
     for name, number in (("--start", start), ("--end", end)):
         if number is not None and not 1 <= number <= len(chapters):
-            raise TemploraError(f"{name} {number}: the book has {len(chapters)} chapters", f"{name} 1")
+            raise TemploraError(
+                f"{name} {number}: the book has {count_of(len(chapters), 'chapter')}", f"{name} 1"
+            )
     if start is not None and end is not None and end < start:
         raise TemploraError(f"--end {end} is before --start {start}", f"--start {end} --end {start}")
     if limit is not None and limit < 1:

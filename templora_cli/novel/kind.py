@@ -131,6 +131,10 @@ class Novel(TaskKind):
         """See `TaskKind.opening_tokens`."""
         return len(session.opening())
 
+    def has_opening(self, manifest: Manifest) -> bool:
+        """See `TaskKind.has_opening`."""
+        return bool(manifest.request.get("opened"))
+
     def check_out(self, manifest: Manifest, out: Path) -> None:
         """See `TaskKind.check_out`."""
         check_book_suffix(out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Finished, Unit, Unlearnt
+from templora_cli.events import Event, Finished, Unit, Unlearnt, progress_in_words
 from templora_cli.files import bytes_below
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.manifest import Manifest
@@ -83,6 +83,23 @@ class TaskKind(ABC):
     def opening_tokens(self, session: Session) -> int:
         """The number of tokens of the human opening, which do not count for the goal."""
         return 0
+
+    def retries(self, manifest: Manifest) -> int:
+        """How much of the goal is text that is made once more."""
+        return 0
+
+    def has_opening(self, manifest: Manifest) -> bool:
+        """Did a person write the beginning of the book? It does not count for the goal."""
+        return False
+
+    def progress(self, manifest: Manifest, done: int) -> str:
+        """The progress towards the goal for people."""
+        new, retries = self.has_opening(manifest), self.retries(manifest)
+        return progress_in_words(done, manifest.goal_amount, manifest.goal_unit, new=new, retries=retries)
+
+    def languages(self, manifest: Manifest) -> tuple[str, ...]:
+        """The names of the source and target language of a translation."""
+        return ()
 
     def check_out(self, manifest: Manifest, out: Path) -> None:
         """Raise TemploraError if sessions of this kind cannot be written to such a file."""

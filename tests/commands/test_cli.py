@@ -392,7 +392,21 @@ def test_an_unfinished_book_is_listed_with_its_progress(tiny_model: Path) -> Non
     write(tiny_model, "--chunks", "2")
     shutil.rmtree(committed_steps(only_session() / "steps")[-1])
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
-    assert row["state"] == "1/2 chunks"
+    assert row["state"] == "1 of 2 chunks"
+
+
+def test_the_length_of_a_book_with_an_opening_is_the_same_everywhere(tiny_model: Path) -> None:
+    Path("opening.txt").write_text("The keeper went up the stairs. " * 3)
+    done = write(tiny_model, "--from", "opening.txt", "--chunks", "2")
+    shown = json.loads(templora("sessions", "show", "--json").stdout)
+    length = f"2 of 2 new chunks, {shown['words']:,} words with your opening"
+    assert f"finished: {length}, in all " in done.stderr
+    assert f"is finished: {length}\n" in message_of(templora("resume"))
+    assert f"{shown['words']} with your opening" in templora("sessions", "show").stdout
+    for _ in range(2):
+        shutil.rmtree(committed_steps(only_session() / "steps")[-1])
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert row["state"] in ("0 of 2 new chunks", "1 of 2 new chunks")
 
 
 def test_a_book_is_exported_as_markdown_text_or_to_standard_output(tiny_model: Path) -> None:

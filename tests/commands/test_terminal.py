@@ -134,7 +134,23 @@ def test_a_list_and_a_session_fit_a_terminal(
     chunk = json.loads((written / "steps" / "000000" / "chunk.json").read_text("utf-8"))
     assert f"{chunk['nll_base']:.3f}" in session.split() and "a-fox-in-the-snow" in listed.split()
     for line in (listed + session).splitlines():
-        assert cell_len(line) <= columns or len(line.split()) <= 2, line
+        is_command = line.strip().startswith("templora ")
+        assert cell_len(line) <= columns or len(line.split()) <= 2 or is_command, line
+
+
+def test_the_command_that_doctor_proposes_is_not_broken(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = output_of("doctor", "--model", str(tiny_model)).splitlines()
+    command = lines[lines.index("To write with it:") + 1]
+    assert command == f"templora write --premise-file premise.txt --model {tiny_model}"
+
+
+def test_doctor_shows_at_once_that_it_works(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = output_of("doctor", "--model", str(tiny_model))
+    assert shown.index("looking at this machine and the model") < shown.index("it fits")
 
 
 def test_a_pipe_gets_tabs_and_a_terminal_a_table(capsys: pytest.CaptureFixture[str]) -> None:

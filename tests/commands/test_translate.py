@@ -184,6 +184,15 @@ def test_chapters_and_limits(tiny_model: Path) -> None:
     assert sorted(targets()) == [0, 1]
 
 
+def test_a_file_in_another_language_than_the_given_one_is_told(tiny_model: Path) -> None:
+    Path("book.txt").write_text("The old man set the lamp on the sill and waited for his son all night.\n")
+    result = translate(tiny_model, "--from", "klingon")
+    notice = "the file seems to be in English, not in Klingon as --from says; if so, use --from en"
+    assert f"note: {notice}" in result.stderr.splitlines()
+    assert "Klingon → English · " in result.stderr
+    assert "seems to be" not in translate(tiny_model, "--from", "auto", "--to", "fr").stderr
+
+
 def test_a_bilingual_file(tiny_model: Path) -> None:
     translate(tiny_model, "--bilingual", "--limit", "2")
     text = Path("book (English).txt").read_text()
@@ -295,6 +304,8 @@ def test_failed_paragraphs_are_retried(tiny_model: Path) -> None:
     assert templora("retry").exit_code == 3, "still bad"
     result = templora("retry", engine=UNCHECKED)
     assert result.exit_code == 0, result.output
+    assert "German → English · " in result.stderr and "translates 1 paragraph once more" in result.stderr
+    assert "8 paragraphs" not in result.stderr and "of 8" not in result.stderr
     report = json.loads((only_session() / "report.json").read_text())
     assert (report["good"], report["retried"], report["failed"]) == (5, 1, 0)
     assert report["done"] == report["total"] == 6
@@ -410,6 +421,7 @@ def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
         (("--to", "de"), "source and target are both German"),
         (("--to", "nowherish"), "'nowherish' is not a language"),
         (("--start", "9"), "--start 9: the book has 2 chapters"),
+        (("--to", "frensh"), "'frensh' is not a language; did you mean French?"),
         (("--start", "2", "--end", "1"), "--end 1 is before --start 2"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
         (("--out", "book.epub"), "a translation has the format of its source, .txt"),
@@ -420,6 +432,11 @@ def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
 def test_bad_arguments_are_errors(tiny_model: Path, arguments: tuple[str, ...], message: str) -> None:
     result = translate(tiny_model, *arguments)
     assert result.exit_code == 2 and message in message_of(result), result.output
+
+
+def test_a_book_of_one_chapter_is_called_so(tiny_model: Path) -> None:
+    Path("book.txt").write_text("Eins ist gut.\n\nZwei ist gut.\n")
+    assert "--start 9: the book has 1 chapter\n" in message_of(translate(tiny_model, "--start", "9"))
 
 
 def test_an_existing_file_is_not_overwritten(tiny_model: Path) -> None:

@@ -11,6 +11,14 @@ from templora_cli.render.lines import fact_lines, screen_lines, wrapped
 TEXT = st.text(st.sampled_from("abc  12.,灯é\u202e\x1b"), max_size=120)
 
 
+def test_a_command_is_not_broken() -> None:
+    command = "templora sessions rename harbour quiet-harbour-in-the-north"
+    message = f"session harbour has the same settings and is continued; to rename it: {command}"
+    assert list(screen_lines(message, 40))[-2:] == ["and is continued; to rename it:", command]
+    assert list(screen_lines(command, 40)) == [command]
+    assert list(screen_lines("it is to be templora or another", 20)) == ["it is to be templora", "or another"]
+
+
 @given(TEXT, st.integers(20, 200), st.integers(0, 8), st.integers(0, 8), st.booleans())
 def test_words_are_whole_and_lines_fit(
     text: str, width: int, indent: int, hanging: int, breakable: bool

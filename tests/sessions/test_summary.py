@@ -194,7 +194,7 @@ def test_a_list_of_many_sessions_reads_no_chunk() -> None:
             cache_summary(session.path, book, Novel())
     rows, opened = listed()
     assert [row["words"] for row in rows] == [3 * number for number in range(11, -1, -1)]
-    assert {row["state"] for row in rows} == {"6/10 tokens"} | {"finished"} and opened == []
+    assert {row["state"] for row in rows} == {"6 of 10 tokens"} | {"finished"} and opened == []
     (session.path / FILE).unlink()
     again, opened = listed()
     assert again == rows and len(opened) > 0 and all(session.id in path for path in opened)

@@ -22,6 +22,19 @@ PHASES: tuple[Phase, ...] = ("load", "decode", "score", "train")
 Parts = dict[str, dict[Phase, int]]
 """Bytes by the name of a part, then by the phases in which it is allocated."""
 
+IN_WORDS = {
+    "base": "the model",
+    "adapter": "adapter: all that is learnt",
+    "optimizer": "optimizer: state of learning",
+    "cache": "cache: the text in view",
+    "8-bit copy": "8-bit copy of the model, for writing",
+    "gradients": "gradients: steps of learning",
+    "activations": "activations: values on the way",
+    "logits": "logits: scores of all next words",
+    "unpacked layer": "one layer, unpacked from 4 bits",
+    "heap fragmentation": "gaps between blocks of memory",
+}
+"""Names of parts for people who do not know the terms, where the name of the part is such a term."""
 TOKENIZER_FACTOR = 10
 """Bytes of memory per byte of the tokenizer's file: 11 and 10 for the embedded models."""
 LAZY_LIBRARIES = 50_000_000
