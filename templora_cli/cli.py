@@ -8,12 +8,11 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, models, sessions
 from templora_cli.commands.doctor import doctor
-from templora_cli.commands.help import use_help
+from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
@@ -24,7 +23,7 @@ from templora_cli.interrupts import STOPPED, quit_on_ctrl_c, raise_on_ctrl_c
 from templora_cli.render.error_view import show_error
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpGroup):
     """The commands. The error for one that belongs to a group, such as `export`, names the whole command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -40,7 +39,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     name="templora",
-    cls=_Commands,
     help="Write and translate book-length text with a local language model that learns the book meanwhile.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -57,7 +55,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
-use_help(app)
+use_help(app, _Commands)
 
 
 def _print_version(is_requested: bool) -> None:

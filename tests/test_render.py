@@ -565,7 +565,7 @@ def test_chunks_that_were_not_learnt_are_reported_at_the_end() -> None:
         terminal = Terminal()
         with TerminalView(io.StringIO(), terminal) as view:
             view.show(opened(learn=learn))
-            view.show(events.Finished("harbour", 12, 450, 310, None, None, 9_000_000, marked))
+            view.show(events.Finished("harbour", 12, 450, 1, None, None, 9_000_000, marked))
         rows = terminal.screen(140)
         return rows[next(i for i, row in enumerate(rows) if row.startswith("finished")) :]
 

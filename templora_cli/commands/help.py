@@ -47,9 +47,9 @@ class HelpGroup(_Help, TyperGroup):
     """A group of commands with this help."""
 
 
-def use_help(app: typer.Typer) -> None:
+def use_help(app: typer.Typer, group_class: type[HelpGroup] = HelpGroup) -> None:
     """Give `app`, its commands and its groups this help, with paragraphs that are not broken into lines."""
-    app.info.cls = HelpGroup
+    app.info.cls = group_class
     for command in app.registered_commands:
         assert command.callback is not None
         command.cls = HelpCommand

@@ -195,14 +195,11 @@ def confirm(question: str, hint: str) -> bool:
         raise typer.Exit(STOPPED) from None
 
 
-def say(text: str = "", *, err: bool = False, whole: bool = False) -> None:
-    """Print a line; on a terminal, without control characters and wrapped between words.
-
-    A `whole` line is never wrapped, so that a command can be copied.
-    """
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line; on a terminal, without control characters and wrapped between words."""
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
-        text = "\n".join(screen_lines(text, None if whole else terminal_width(stream)))
+        text = "\n".join(screen_lines(text, terminal_width(stream)))
     print(harmless(text) if err else text, file=stream, flush=True)  # typer.echo removes escape codes
 
 

@@ -178,7 +178,7 @@ def test_a_book_killed_before_its_last_sentence_ended_is_not_finished(cached: bo
             if cached:
                 cache_summary(session.path, read_chunks(session.steps), Novel())
     rows = json.loads(templora("sessions", "list", "--json", engine=None).stdout)
-    assert {row["session"]: row["state"] for row in rows} == {"half": "16/10 tokens", "whole": "finished"}
+    assert {row["session"]: row["state"] for row in rows} == {"half": "16 of 10 tokens", "whole": "finished"}
 
 
 def test_a_shrunk_book_is_extended_exactly(tiny_model: Path) -> None:
@@ -431,7 +431,7 @@ def test_a_session_that_is_deleted_while_it_is_written_ends_with_an_error(
     stop: bool, tiny_model: Path
 ) -> None:
     class Deleting(EagerBackend):
-        def chunk_begins(self) -> None:
+        def reset(self) -> None:
             if committed_steps(Store().folder / "storm" / "steps"):
                 shutil.rmtree(Store().folder / "storm")
                 if stop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import shlex
 import shutil
 import threading
@@ -20,7 +21,7 @@ from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.files import expanded, numbered_name
+from templora_cli.files import numbered_name
 
 if TYPE_CHECKING:
     from templora_cli.documents.aligned_text import AlignedText
@@ -110,7 +111,7 @@ def translate(
 
     with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
-        comet = comet and str(expanded(comet))
+        comet = comet and os.path.expanduser(comet)  # noqa: PTH111  (a Path would lose the ./ of a program here)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
         codes = _language_codes(source, target)
         text = read_aligned(pairs, run_pairs=run_pairs, languages=codes)
