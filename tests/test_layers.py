@@ -14,7 +14,7 @@ PACKAGE = ROOT / "templora_cli"
 
 TORCH = {"torch", "numpy"}
 TABLE: dict[str, set[str]] = {
-    # A module or package, and the libraries that it may import besides the standard library. A line may
+    # A layer (module or package), and the libraries that it may import besides the standard library. A line may
     # import from the lines above it and from itself.
     "errors": set(),
     "interrupts": set(),
