@@ -14,8 +14,8 @@ PACKAGE = ROOT / "templora_cli"
 
 TORCH = {"torch", "numpy"}
 TABLE: dict[str, set[str]] = {
-    # A layer (module or package), and the libraries that it may import besides the standard library. A line may
-    # import from the lines above it and from itself.
+    # A layer (a module or package), and the libraries that it may import besides the standard library. A line
+    # may import from the lines above it and from itself.
     "errors": set(),
     "interrupts": set(),
     "events": set(),
