@@ -223,6 +223,8 @@ class Workspace:
                 files[name] = content and content.replace(session.name.encode(), b"ID")
                 if path.name == "summary.json":  # its size on disk includes the ignored files
                     files[name] = re.sub(rb'"disk": \d+', b'"disk": N', content or b"")
+                if path.name == "session.json":  # when the user worked on it last
+                    files[name] = re.sub(rb'"opened": "[^"]*"', b'"opened": "T"', files[name] or b"")
         return files
 
 

@@ -24,7 +24,7 @@ Parts = dict[str, dict[Phase, int]]
 
 IN_WORDS = {
     "base": "the model",
-    "adapter": "adapter: all that is learnt",
+    "adapter": "adapter: what is learnt",
     "optimizer": "optimizer: state of learning",
     "cache": "cache: the text in view",
     "8-bit copy": "8-bit copy of the model, for writing",

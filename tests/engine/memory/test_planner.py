@@ -332,8 +332,8 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     with pytest.raises(TemploraError) as caught:
         plan_or_refuse(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
-        f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
-        f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
+        f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (the model 3.87 GB, "
+        f"the text in view 1.74 GB, state of learning 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
     )
     assert caught.value.hint == "add to the command: --set rank=16 --set alpha=16"
     assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak
