@@ -99,6 +99,7 @@ def sync(
     resume`.
     """
     from templora_cli.documents.text_input import read_text
+    from templora_cli.sessions.exports import may_be_replaced
     from templora_cli.sessions.store import now
     from templora_cli.translation.corrections import read_corrections
     from templora_cli.translation.task import apply_corrections
@@ -110,6 +111,7 @@ def sync(
         sync_command = _sync_command(book, path)
         paragraphs = {paragraph.paragraph: paragraph for paragraph in translated.report.paragraphs}
         text = read_text(path, notify=noting(view))
+        content = path.read_bytes()
         corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
             view.show(Notice(f"{path} contains no corrections or approvals"))
@@ -128,6 +130,7 @@ def sync(
             count = _relearn(run, chunks, view, stop)
             if stop.is_set():
                 raise KeyboardInterrupt
+            may_be_replaced(book.path, content)
             finished = translated.finished
             resume_command = None if finished else book.resume_command
             view.show(Synced(book.id, len(corrections), count, resume_command))

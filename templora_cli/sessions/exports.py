@@ -35,11 +35,17 @@ def save_export(session: Path, target: Path, content: bytes, *, force: bool) -> 
             )
         aside = free_name(target)
         target.replace(aside)
-    with suppress(OSError):  # without the hash, the next export requires --force
-        lines = [*(line for line in hashes if line != sha256_of(content)), sha256_of(content)]
-        write_atomically(session / FILE, "\n".join(lines[-MAX_HASHES:]))
+    may_be_replaced(session, content)
     write_atomically(target, content)
     return aside
+
+
+def may_be_replaced(session: Path, content: bytes) -> None:
+    """Let later exports replace a file with this content: it is an export, or all of it is in the session."""
+    with suppress(OSError):  # without the hash, the next export requires --force
+        new = sha256_of(content)
+        lines = [*(line for line in _saved_hashes(session) if line != new), new]
+        write_atomically(session / FILE, "\n".join(lines[-MAX_HASHES:]))
 
 
 def _saved_hashes(session: Path) -> list[str]:

@@ -383,6 +383,18 @@ def test_a_review_is_written_again_and_corrections_are_not_lost(tiny_model: Path
     assert "Chapter the first" in Path("book (English).txt").read_text()
 
 
+def test_a_review_whose_corrections_are_in_the_book_is_written_again(tiny_model: Path) -> None:
+    translate(tiny_model)
+    name = only_session().name
+    assert templora("review", name).exit_code == 0
+    review = correct({1: "Chapter the first"})
+    assert templora("sync", name).exit_code == 3
+    assert templora("review", name).exit_code == 0 and not list(Path().glob("*.edited-*"))
+    assert "> Chapter the first" in review.read_text()
+    correct({1: "Chapter one"})
+    assert "was changed" in message_of(templora("review", name)), "these corrections are in no book"
+
+
 def test_a_translation_is_written_to_another_file(tiny_model: Path) -> None:
     translate(tiny_model, "--name", "harbour")
     wrong = templora("resume", "harbour", "--out", "other.md")
