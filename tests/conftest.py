@@ -54,7 +54,7 @@ def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 FULL = """
     commands/ engine/decoding/cpu/ engine/decoding/cuda/ engine/decoding/test_sampling engine/kernels/
-    engine/models/test_gguf engine/models/test_loading engine/test_heap evaluation/
+    engine/models/test_gguf engine/models/test_kinds engine/models/test_loading engine/test_heap evaluation/
     sessions/test_checkpoint sessions/test_exact sessions/test_history sessions/test_manifest
     test_api test_chunk_benchmark test_depth test_generated_docs test_generated_text test_prepare test_recipes
     test_runner test_startup test_task_kinds test_wheel translation/test_task

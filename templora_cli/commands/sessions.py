@@ -18,9 +18,8 @@ from templora_cli.files import bytes_below, format_bytes
 from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
-    from templora_cli.sessions.kind import Export, TaskKind
+    from templora_cli.sessions.kind import Export
     from templora_cli.sessions.manifest import Manifest
-    from templora_cli.sessions.summary import Summary
 
 app = typer.Typer(help="List, show, export, rename and remove sessions.", no_args_is_help=True)
 Reference = Annotated[
@@ -118,6 +117,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The chunks of a session, and each as a row of the table. Raises TemploraError if one is damaged."""
     from templora_cli.sessions.steps import StepDamagedError, read_chunks
+    from templora_cli.sessions.summary import MALFORMED
 
     try:
         chunks = read_chunks(folder / "steps")
@@ -220,14 +220,19 @@ app.command()(housekeeping.shrink)
 app.command("rm")(housekeeping.remove)
 
 OMITTED_KEYS = ("tokens", "text", "record")
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
-"""Errors raised by valid JSON with other fields than templora writes."""
 
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The summary of a session for lists."""
     from templora_cli.sessions.steps import StepDamagedError
-    from templora_cli.sessions.summary import Summary, cached_summary, read_summary
+    from templora_cli.sessions.summary import (
+        MALFORMED,
+        Summary,
+        cached_summary,
+        goal_of,
+        read_summary,
+        state_of,
+    )
 
     summary, kinds = Summary(0, 0, 0, None, {}, complete=False), engine_in_use().kinds
     if manifest.task not in kinds:
@@ -235,7 +240,8 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     else:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(summary, manifest, kinds[manifest.task])
+            cached = summary.state if summary.goal == goal_of(manifest) else None
+            state = cached or state_of(summary, manifest, kinds[manifest.task])
         except (StepDamagedError, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
@@ -256,12 +262,6 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "out": manifest.out,
         "disk_bytes": bytes_below(folder) if summary.disk is None else summary.disk,
     }
-
-
-def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
-    done = summary.done.get(manifest.goal_unit, 0)
-    is_finished = kind.reached(manifest, done, complete=summary.complete)
-    return "finished" if is_finished else kind.progress(manifest, done)
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:

@@ -74,6 +74,7 @@ def _slug(text: str) -> str:
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     for decomposed, typed in _AS_TYPED:
         text = text.replace(decomposed, typed)
+    text = unicodedata.normalize("NFC", text)  # an accent may now join the letter before it
     characters: list[str] = []
     for character in text:
         in_word = bool(characters) and characters[-1] not in "-_"

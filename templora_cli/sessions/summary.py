@@ -7,15 +7,19 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below, write_atomically
 from templora_cli.sessions.kind import TaskKind, Values
+from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.steps import is_step, read_chunks
 from templora_cli.text import count_words
 
 FILE = "summary.json"
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
+"""Errors raised by valid JSON with other fields than templora writes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Summary:
     """Whether the book can end here, see `TaskKind.complete`."""
     disk: int | None = field(default=None, compare=False)
     """Bytes of the session when the summary was cached; None if it is not cached."""
+    state: str | None = field(default=None, compare=False)
+    """`state_of` the session when the summary was cached, so that lists need not import its kind."""
+    goal: str | None = field(default=None, compare=False)
+    """The goal for which that was the state."""
 
 
 def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
@@ -49,6 +57,18 @@ def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
     )
 
 
+def state_of(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
+    """How far the session is, in words."""
+    done = summary.done.get(manifest.goal_unit, 0)
+    is_finished = kind.reached(manifest, done, complete=summary.complete)
+    return "finished" if is_finished else kind.progress(manifest, done)
+
+
+def goal_of(manifest: Manifest) -> str:
+    """The goal of the session as text."""
+    return f"{manifest.goal_amount} {manifest.goal_unit}"
+
+
 def read_summary(session: Path, kind: TaskKind) -> Summary:
     """The cached summary if it is valid, else a new one, which is not cached.
 
@@ -60,7 +80,11 @@ def read_summary(session: Path, kind: TaskKind) -> Summary:
 
 def cache_summary(session: Path, chunks: Sequence[Values], kind: TaskKind) -> None:
     """Save the summary of `chunks`, all chunks of the session, in its folder."""
-    values = asdict(summary_of(chunks, kind))
+    summary = summary_of(chunks, kind)
+    with suppress(TemploraError, *MALFORMED):  # a list then finds out the state itself
+        manifest = load_manifest(session)
+        summary = replace(summary, state=state_of(summary, manifest, kind), goal=goal_of(manifest))
+    values = asdict(summary)
     with suppress(OSError):  # a list can do without it, and the next commit reports a full disk
         values |= {"bytes": _bytes_of_chunks(session), "disk": bytes_below(session)}
         write_atomically(session / FILE, json.dumps(values))
@@ -86,6 +110,7 @@ def cached_summary(session: Path, kind: TaskKind | None = None) -> Summary | Non
             counts.append(cached.disk)
         is_valid = all(type(count) is int for count in counts) and isinstance(cached.gain, float | None)
         is_valid = is_valid and type(cached.complete) is bool
+        is_valid = is_valid and all(isinstance(text, str | None) for text in (cached.state, cached.goal))
         has_units = kind is None or cached.done.keys() == set(kind.units)
         if is_valid and has_units and size == _bytes_of_chunks(session):
             return cached

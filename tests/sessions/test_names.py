@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
@@ -41,6 +41,7 @@ def require_safe(name: str) -> None:
 
 
 @settings(max_examples=500)
+@example("\u0130\u0300")
 @given(ANYTHING | NASTY)
 def test_the_name_of_any_text_is_a_safe_folder_name(text: str) -> None:
     for in_ascii in (False, True):

@@ -174,12 +174,13 @@ sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "op
 from templora_cli.cli import app
 app(["sessions", "list", "--json"], standalone_mode=False)
 read = [path.rsplit("sessions")[-1] for path in opened if path.endswith("chunk.json")]
-print(*read, sep="\\n", file=sys.stderr)
+kinds = [name for name in sys.modules if name.startswith("templora_cli.") and name.endswith(".kind")]
+print(*read, *sorted(set(kinds) - {"templora_cli.sessions.kind"}), sep="\\n", file=sys.stderr)
 """
 
 
 def listed() -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of `templora sessions list`, and the files of chunks that it has opened."""
+    """The rows of `templora sessions list`; the files of chunks that it opened, and the modules of kinds."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", READERS]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -196,5 +197,15 @@ def test_a_list_of_many_sessions_reads_no_chunk() -> None:
     assert [row["words"] for row in rows] == [3 * number for number in range(11, -1, -1)]
     assert {row["state"] for row in rows} == {"6 of 10 tokens"} | {"finished"} and opened == []
     (session.path / FILE).unlink()
-    again, opened = listed()
+    again, (*opened, module) = listed()
     assert again == rows and len(opened) > 0 and all(session.id in path for path in opened)
+    assert module == "templora_cli.novel.kind"
+
+
+def test_a_state_is_that_of_the_present_goal() -> None:
+    with create("storm-0001") as session:
+        append_chunks(session.path, [chunk("He looked up. ")])
+        cache_summary(session.path, read_chunks(session.steps), Novel())
+        assert [row["state"] for row in listed()[0]] == ["finished"]
+        session.update(goal_amount=100)
+    assert [row["state"] for row in listed()[0]] == ["14 of 100 tokens"]
