@@ -18,7 +18,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -39,6 +39,7 @@ from templora_cli.engine.training.loss import chunk_logits
 from templora_cli.evaluation.drift_measures import LiveMeasures
 from templora_cli.events import ChunkLearnt
 from templora_cli.learning import learn_chunk
+from templora_cli.ngrams import FourGrams
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt import fixed
@@ -163,7 +164,7 @@ def measure_book(
     chunks: list[dict[str, Any]] = []
     for start in range(0, len(book.tokens), sizes[0]):
         turn = Given(prompt(state.tokens), book.tokens[start : start + sizes[0]], "generated")
-        completions = [frozenset(known) for known in grams.read(turn.tokens)]
+        completions = grams.completions_of(turn.tokens)
         words = word_positions(model.tokenizer, state.tokens, turn.tokens, sizes[1], rare)
         values = predictions(model, turn, completions, ends, words)
         begin = time.perf_counter()
@@ -173,6 +174,8 @@ def measure_book(
             variant.after_chunk(model, before)
         values["seconds"] = time.perf_counter() - begin
         state.tokens += turn.tokens
+        for token in turn.tokens:
+            grams.add(token)
         state.chunks += 1
         values["recall"] = recall(state)["recall_adapter"]
         if state.chunks % PROBE_EVERY == 0 or len(state.tokens) == len(book.tokens):
@@ -208,23 +211,6 @@ def predictions(
         "words": nll[list(words)].sum().item(),
         "word_tokens": len(words),
     }
-
-
-class FourGrams:
-    """The 4-grams of a book, as the tokens that have followed each three."""
-
-    def __init__(self) -> None:
-        self.following: dict[tuple[int, ...], set[int]] = {}
-        self.last: tuple[int, ...] = ()
-
-    def read(self, tokens: Sequence[int]) -> Iterator[set[int]]:
-        """Read on in the book. Yields before each token those that would complete a 4-gram of the book."""
-        for token in tokens:
-            known = self.following.get(self.last, set())
-            yield known
-            if len(self.last) == 3:
-                self.following.setdefault(self.last, set()).add(token)
-            self.last = (*self.last[-2:], token)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ TABLE: dict[str, set[str]] = {
     "chat": set(),
     "prompt": set(),
     "prompt_files": {"tomli"},
+    "ngrams": set(),
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},

@@ -63,17 +63,6 @@ def paired_table() -> str:
     return invoke("table", "paired.jsonl")
 
 
-def test_a_known_four_gram_is_completed_by_the_tokens_that_followed() -> None:
-    grams = paired.FourGrams()
-    assert [set(known) for known in grams.read([1, 2, 3, 4])] == [set()] * 4
-    assert [set(known) for known in grams.read([1, 2, 3, 5, 2, 3, 4])] == [
-        *(set(), set(), set()),
-        {4},
-        *(set(), set(), set()),
-    ]
-    assert [set(known) for known in grams.read([1, 2, 3, 0])][3] == {4, 5}
-
-
 def test_the_completion_share_is_the_probability_of_the_known_tokens(tiny_model: Path) -> None:
     model = loading.load(tiny_model, ModelConfig(device="cpu"), TrainConfig(rank=4, alpha=4), seed=0)
     turn = Given(Prompt((1,), (2, 3)), (4, 5), "generated")
