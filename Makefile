@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 demo: $(VENV)/.installed
 	$(BIN)/templora models pull smollm2-135m
-	$(BIN)/templora write --chunks 3 --chunk-tokens 256 --context-tokens 1024 --seed 7 \
+	$(BIN)/templora write --words 250 --chunk-tokens 256 --context-tokens 1024 --temperature 0.5 --seed 1 \
 		--premise "A lighthouse keeper finds a letter in a bottle, written in his own hand."
 
 quick: $(VENV)/.tested

@@ -1,4 +1,4 @@
-"""One chunk as templora makes it: the loop itself, as `write` and the evaluations run it."""
+"""A chunk made by templora, with the same loop that `write` and the evaluations run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from templora_cli.engine.models import loading  # isort: skip  # it sets what torch's allocator reads
+from templora_cli.engine.models import loading  # isort: skip  # sets variables that torch's allocator reads
 
 import torch
 from transformers import PretrainedConfig
@@ -35,10 +35,10 @@ from templora_cli.turn import Chunk, Task
 
 
 class TemploraSide:
-    """A model with its adapter, its backend and a folder of steps, for one chunk after the other."""
+    """A model with its adapter, its backend and a folder of steps. Implements `sides.Side`."""
 
     def __init__(self, model: loading.LanguageModel, config: Config, origin: Origin) -> None:
-        """Chunks of the model's own, or `human` ones."""
+        """With `origin` "generated" the model writes the chunks, with "human" it reads them."""
         self.model, self.module, self.origin = model, model.module, origin
         self.config = with_learning_rates(config, model.parameters)
         self.state = WritingState.begin(model, self.config)
@@ -48,17 +48,17 @@ class TemploraSide:
         self.steps = Path(self._folder.name)
 
     def chunk(
-        self, prompt: Sequence[int], given: Sequence[int], clock: Callable[[], float]
+        self, prompt: Sequence[int], text: Sequence[int], clock: Callable[[], float]
     ) -> dict[str, float]:
-        """Write `len(human)` tokens after `prompt`, or read them; seconds of each phase by `clock`.
+        """Write `len(text)` tokens after `prompt`, or read `text`. Returns the seconds of each phase.
 
-        The state goes on from chunk to chunk, but the book is always what stands in `prompt`.
+        Adapter and optimizer continue from chunk to chunk, but the book before a chunk is always `prompt`.
         """
         self.state.tokens[:] = prompt[1:]
-        arrivals = [began := clock()]
-        for event in write(self._task(prompt, given), self.model, self.backend, self.state, self.config):
+        arrivals = [start := clock()]
+        for event in write(self._task(prompt, text), self.model, self.backend, self.state, self.config):
             if isinstance(event, TextDecoded):
-                arrivals.append(time.perf_counter())  # a backend may run ahead: nothing waits for it here
+                arrivals.append(time.perf_counter())  # without a wait: a backend may run ahead
             elif isinstance(event, ChunkScored):
                 scored = clock()
             elif isinstance(event, ChunkLearnt):
@@ -69,47 +69,47 @@ class TemploraSide:
                 thin(self.steps, **asdict(self.config.session))
         first, last = arrivals[min(1, len(arrivals) - 1)], arrivals[-1]
         return {
-            "prompt": first - began,
+            "prompt": first - start,
             "decode": last - first,
             "score": scored - last,
             "train": learnt - scored,
             "commit": clock() - learnt,
         }
 
-    def _task(self, prompt: Sequence[int], given: Sequence[int]) -> Task:
-        # The prompt is as long on all sides: its first token is the header.
+    def _task(self, prompt: Sequence[int], chunk: Sequence[int]) -> Task:
+        # The first token of the prompt is the header, so that all sides have prompts of the same length.
         decode, text = self.config.decode, tuple(prompt[1:])
         before = fixed(tuple(prompt[:1]), decode.context_tokens)
         if self.origin == "human":
-            return ReadingTask(before, text + tuple(given), decode.chunk_tokens, self.model.tokenizer)
-        goal = Goal(len(given), "tokens")
+            return ReadingTask(before, text + tuple(chunk), decode.chunk_tokens, self.model.tokenizer)
+        goal = Goal(len(chunk), "tokens")
         return NovelTask(before, text, goal, decode.chunk_tokens, self.model.tokenizer, whole_sentences=False)
 
-    def train_work(self, prompt: Sequence[int], given: Sequence[int]) -> tuple[int, int]:
-        """Passes over such a chunk, and the floating-point operations that they need together."""
+    def train_work(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[int, int]:
+        """The passes over such a chunk, and the floating-point operations of all of them."""
         self.state.tokens[:] = prompt[1:]
-        turn = self._task(prompt, given).next_turn(self.state.tokens, ())
+        turn = self._task(prompt, text).next_turn(self.state.tokens, ())
         assert turn is not None
         learning = learning_config(turn.origin, self.config)
         work = Work.of(self.module)
-        steps = windows(turn, Chunk(tuple(given), ""), self.state.tokens, learning)
+        steps = windows(turn, Chunk(tuple(text), ""), self.state.tokens, learning)
         flops = sum(step_flops(work, len(step.header + step.context), len(step.tokens)) for step in steps)
         return learning.epochs, learning.epochs * flops
 
 
 def load(subject: Subject, recipe: str, origin: Origin, backend: str = "auto") -> TemploraSide:
-    """The loop over that model with a recipe, whatever the settings of the machine's user."""
+    """Load the model of `subject` with a recipe. The user's own settings are ignored."""
     config = config_of(subject, recipe, backend)
     if subject.synthetic:
-        return TemploraSide(synthetic_model(synthetic.CONFIGS[subject.synthetic], config), config, origin)
-    assert subject.folder is not None
-    return TemploraSide(
-        loading.load(subject.folder, config.model, config.train, seed=config.seed), config, origin
-    )
+        model = synthetic_model(synthetic.CONFIGS[subject.synthetic], config)
+    else:
+        assert subject.folder is not None
+        model = loading.load(subject.folder, config.model, config.train, seed=config.seed)
+    return TemploraSide(model, config, origin)
 
 
 def config_of(subject: Subject, recipe: str, backend: str = "auto") -> Config:
-    """The settings of a side; what hangs on the model's size is not chosen yet."""
+    """The settings of a side, before learning rates are chosen by the size of the model."""
     values = {
         "model": {"device": subject.device},
         "train": {"recipe": recipe, "gradient_checkpointing": subject.checkpointing},
@@ -118,14 +118,14 @@ def config_of(subject: Subject, recipe: str, backend: str = "auto") -> Config:
             "chunk_tokens": subject.chunk_tokens,
             "backend": backend,
         },
-        # A chunk that it refuses is written twice and not learnt, and would cost something else.
+        # A rejected chunk is written twice and not learnt, which would change its cost.
         "gate": {"enabled": False},
     }
     return resolve([Layer.of_file("benchmark", values)])
 
 
 def synthetic_model(shape: PretrainedConfig, config: Config) -> loading.LanguageModel:
-    """What `loading.load` would make of random weights; its tokenizer knows bytes only."""
+    """A model with random weights, set up as by `loading.load`; its tokenizer knows only bytes."""
     device = torch.device(config.model.device)
     enable_determinism(device, strictly=True)
     base = synthetic.load(shape, device)

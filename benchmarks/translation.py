@@ -1,12 +1,14 @@
-"""A novel translated by `templora translate` as people do it, judged by its published translation.
+"""Translate a novel with `templora translate` and simulated corrections, against its published translation.
 
+    \b
     python -m benchmarks.translation run PAIRS.json --from zh --to en --model gemma3-270m --out FOLDER
     python -m benchmarks.translation table FOLDER --from zh --to en --terms terms.csv
 
-In each way a person translates the first chunk: a base model goes on from examples, and has none. Then `off`
-does not learn, `generated` learns what it translated itself, and with `corrected` the person comes back
-after every few chunks, corrects each tenth paragraph (to what was published), syncs and resumes.
-Each way ends as a JSON file in FOLDER; the table leaves out what was corrected in any of them.
+There are three ways. In each, a person translates the first chunk, because a base model needs examples to
+continue. Then `off` learns nothing, and `generated` learns its own translations. With `corrected` the person
+also comes back after every few chunks, replaces every tenth paragraph with the published translation, syncs
+and resumes. Each way writes a JSON file to FOLDER. The table leaves out paragraphs that were corrected in any
+way.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from templora_cli.translation.terminology import Glossary, consistency
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
 WAYS = ("off", "generated", "corrected")
-EVERY = 10
-"""Each so many-th paragraph is corrected."""
+CORRECTION_INTERVAL = 10
+"""Every tenth paragraph is corrected."""
 
 Source = Annotated[str, typer.Option("--from")]
 Target = Annotated[str, typer.Option("--to")]
@@ -47,56 +49,57 @@ def run(
     pairs: Path,
     source: Source,
     target: Target,
-    out: Annotated[Path, typer.Option(help="A folder; new, or with other ways in it.")],
-    way: Annotated[list[str], typer.Option(help=f"Any of {', '.join(WAYS)}; all without.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Folder for the results; new, or with other ways.")],
+    way: Annotated[list[str], typer.Option(help=f"{', '.join(WAYS)}. Default: all.")] = [],  # noqa: B006
     model: str = "gemma3-270m",
-    paragraphs: Annotated[int, typer.Option(help="How many, from the beginning.")] = 500,
-    sync_every: Annotated[int, typer.Option(help="Chunks between two visits of the person.")] = 4,
-    glossary: Annotated[Path | None, typer.Option(help="As of templora translate.")] = None,
-    settings: Annotated[list[str], typer.Option("--set", help="As of templora translate.")] = [],  # noqa: B006
+    paragraphs: Annotated[int, typer.Option(help="Length, from the beginning of the book.")] = 500,
+    sync_every: Annotated[int, typer.Option(help="Chunks between two corrections.")] = 4,
+    glossary: Annotated[Path | None, typer.Option(help="As for templora translate.")] = None,
+    settings: Annotated[list[str], typer.Option("--set", help="As for templora.")] = [],  # noqa: B006
 ) -> None:
     """Translate the beginning of the book in each way."""
     if unknown := set(way) - set(WAYS):
-        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(WAYS)}")
+        raise typer.BadParameter(f"unknown way {', '.join(sorted(unknown))}; choose from {', '.join(WAYS)}")
     text = read_aligned(pairs, run_pairs=16, languages=(source, target))
-    book = [pair for one in text.runs for pair in one][:paragraphs]
+    book = [pair for run_ in text.runs for pair in run_][:paragraphs]
     out.mkdir(parents=True, exist_ok=True)
-    # In the background a shell has Ctrl-C ignored, by what is started here too.
+    # A shell lets background jobs, and the processes that they start, ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in way or WAYS:
-        began = time.perf_counter()
-        asked = ["--from", source, "--to", target, "--model", model]
-        asked += ["--glossary", str(glossary)] if glossary else []
-        asked += [part for setting in settings for part in ("--set", setting)]
-        result = translate(name, book, asked, out / name, sync_every)
-        result["seconds"] = time.perf_counter() - began
+        start = time.perf_counter()
+        options = ["--from", source, "--to", target, "--model", model]
+        options += ["--glossary", str(glossary)] if glossary else []
+        options += [part for setting in settings for part in ("--set", setting)]
+        result = translate(name, book, options, out / name, sync_every)
+        result["seconds"] = time.perf_counter() - start
         (out / f"{name}.json").write_text(json.dumps(result, ensure_ascii=False, indent=1))
         typer.echo(f"{name}: {result['seconds']:.0f} s, {result['counts']}")
 
 
 def translate(
-    way: str, book: Sequence[AlignedPair], asked: list[str], folder: Path, sync_every: int
+    way: str, book: Sequence[AlignedPair], options: list[str], folder: Path, sync_every: int
 ) -> dict[str, Any]:
-    """The book's paragraphs translated in one way, with a `TEMPLORA_HOME` of its own in `folder`."""
+    """Translate the paragraphs of a book in one way, with `folder` as `TEMPLORA_HOME`. Returns the result."""
     folder.mkdir()
     os.environ["TEMPLORA_HOME"] = str(folder)
     file = folder / "book.txt"
-    # Blank lines part paragraphs, so that there are as many as pairs.
+    # One paragraph per pair: blank lines separate paragraphs.
     file.write_text("\n\n".join(" ".join(pair.source.split()) for pair in book), "utf-8")
     flags = ["--no-learn"] if way == "off" else []
-    command = ["translate", str(file), *asked, *flags, "--json"]
+    command = ["translate", str(file), *options, *flags, "--json"]
     events: list[dict[str, Any]] = []
     session = ""
-    visits = 0
+    syncs = 0
     while True:
-        stop_after = 1 if visits == 0 else sync_every if way == "corrected" else None
-        said, ended = _followed(command, stop_after)
-        events += said
+        stop_after = 1 if syncs == 0 else sync_every if way == "corrected" else None
+        new_events, ended = _run_and_stop(command, stop_after)
+        events += new_events
         session = next(event["session"] for event in events if event["event"] == "session_opened")
         if ended:
             break
-        correct(session, book, folder / "review.txt", every=1 if visits == 0 else EVERY)
-        visits += 1
+        every = 1 if syncs == 0 else CORRECTION_INTERVAL
+        correct(session, book, folder / "review.txt", every=every)
+        syncs += 1
         command = ["resume", session, "--json"]
     report = json.loads((folder / "sessions" / session / "report.json").read_text("utf-8"))
     scored = [event for event in events if event["event"] == "chunk_scored"]
@@ -111,8 +114,8 @@ def translate(
     }
 
 
-def _followed(command: list[str], stop_after: int | None) -> tuple[list[dict[str, Any]], bool]:
-    """The events of templora, stopped by Ctrl-C after so many chunks; and whether it came to its end."""
+def _run_and_stop(command: list[str], stop_after: int | None) -> tuple[list[dict[str, Any]], bool]:
+    """Run templora and stop it after `stop_after` chunks. Returns its events, and whether it had finished."""
     events = []
     with subprocess.Popen([*TEMPLORA, *command], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -129,6 +132,7 @@ def _followed(command: list[str], stop_after: int | None) -> tuple[list[dict[str
 
 
 def run_templora(arguments: Sequence[str]) -> None:
+    """Run a templora command. Raises CalledProcessError if it fails."""
     subprocess.run([*TEMPLORA, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -139,15 +143,15 @@ def correct(
     every: int,
     templora: Callable[[Sequence[str]], None] = run_templora,
 ) -> None:
-    """What a person does in between: each so many-th paragraph becomes what was published."""
+    """Replace one paragraph of `every` with the published translation, and sync the session."""
     templora(["review", session, "--out", str(review)])
     lines = review.read_text("utf-8").splitlines()
     number = -1
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if match := re.match(r"@(\d+) ", line):
             number = int(match[1]) - 1
         if line.startswith("> ") and number % every == 0:
-            lines[place] = f"> {' '.join(book[number].target.split())}"
+            lines[index] = f"> {' '.join(book[number].target.split())}"
     review.write_text("\n".join(lines) + "\n", "utf-8")
     templora(["sync", session, str(review)])
     review.unlink()
@@ -158,29 +162,33 @@ def table(
     folder: Path,
     source: Source,
     target: Target,
-    terms: Annotated[Path | None, typer.Option(help="A glossary that no way was shown.")] = None,
-    step: Annotated[int, typer.Option(help="Paragraphs that a row spans.")] = 250,
+    terms: Annotated[Path | None, typer.Option(help="A glossary that was not used by any way.")] = None,
+    step: Annotated[int, typer.Option(help="Paragraphs per row.")] = 250,
 ) -> None:
-    """BLEU and chrF by depth, and what failed, of all ways that are in `folder`."""
+    """Print BLEU and chrF by depth, and the failed checks, of all ways in `folder`."""
     results = {
         way: json.loads(path.read_text()) for way in WAYS if (path := folder / f"{way}.json").is_file()
     }
     targets = {
-        way: {line["paragraph"]: line["target"] for line in one["lines"]} for way, one in results.items()
+        way: {line["paragraph"]: line["target"] for line in result["lines"]}
+        for way, result in results.items()
     }
     first = next(iter(results.values()))
     sources = {line["paragraph"]: line["source"] for line in first["lines"]}
-    persons = {
-        line["paragraph"] for one in results.values() for line in one["lines"] if line["origin"] == "human"
+    corrected = {
+        line["paragraph"]
+        for result in results.values()
+        for line in result["lines"]
+        if line["origin"] == "human"
     }
-    compared = [number for number in sorted(sources) if number not in persons]
-    nothing = dict.fromkeys(results, math.nan)
+    compared = [number for number in sorted(sources) if number not in corrected]
+    no_nll = dict.fromkeys(results, math.nan)
     judged = [
         ScoredPair(
             number,
             AlignedPair(sources[number], first["references"][number]),
             1,
-            nothing,
+            no_nll,
             {way: targets[way][number] for way in results},
         )
         for number in compared
@@ -189,28 +197,29 @@ def table(
     for row in rows_of(judged, language(target), step=step):
         assert row.bleu and row.chrf
         p = "" if row.p is None else f"{row.p:.3f}"
-        bleu, chrf = (f"{one.value:.2f} ± {one.half_width:.2f}" for one in (row.bleu, row.chrf))
+        bleu, chrf = (f"{score.value:.2f} ± {score.half_width:.2f}" for score in (row.bleu, row.chrf))
         print(f"| {row.depth} | {row.side} | {bleu} | {p} | {chrf} |")
-    print("\n| way | good | retried | failed | checks that failed | chunks gated | gain | terms kept |")
+    print("\n| way | good | retried | failed | failed checks | chunks rejected | gain | terms used |")
     print(f"| {' | '.join(['---'] * 8)} |")
     glossary = read_glossary(terms) if terms else Glossary(())
-    for way, one in results.items():
-        good, retried, failed = (one["counts"][state] for state in ("good", "retried", "failed"))
-        checks = ", ".join(f"{name} {count}" for name, count in one["checks"].items())
-        gain = sum(one["gain"]) / len(one["gain"]) if one["gain"] else math.nan
-        found = consistency(((sources[n], targets[way][n]) for n in compared), glossary)
-        used, occurring = (sum(getattr(use, name) for use in found.terms) for name in ("used", "occurrences"))
-        shown = (
+    for way, result in results.items():
+        good, retried, failed = (result["counts"][state] for state in ("good", "retried", "failed"))
+        checks = ", ".join(f"{name} {count}" for name, count in result["checks"].items())
+        gain = sum(result["gain"]) / len(result["gain"]) if result["gain"] else math.nan
+        terms_of_way = consistency(((sources[n], targets[way][n]) for n in compared), glossary).terms
+        used = sum(use.used for use in terms_of_way)
+        occurring = sum(use.occurrences for use in terms_of_way)
+        cells = (
             way,
             good,
             retried,
             failed,
             checks,
-            len(one["gated"]),
+            len(result["gated"]),
             f"{gain:.3f}",
             f"{used} of {occurring}",
         )
-        print(f"| {' | '.join(map(str, shown))} |")
+        print(f"| {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class TemploraError(Exception):
     """An error that the user can fix. It is shown as one line, without a traceback.
@@ -15,8 +17,14 @@ class TemploraError(Exception):
         self.hint = hint
 
 
-def of_os_error(error: OSError, *, kept: str = "", hint: str | None = None) -> TemploraError:
-    """An error of the operating system (full disk, no permission). `kept` says what is safe nevertheless."""
+def is_disk_full(error: Exception) -> bool:
+    """Does an error mean that the disk or the quota is full?"""
+    # safetensors reports the operating system's error as text only.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+
+
+def of_os_error(error: OSError, *, assurance: str = "", hint: str | None = None) -> TemploraError:
+    """An error of the operating system (full disk, no permission). `assurance` says which data are safe."""
     reason = error.strerror or str(error) or type(error).__name__
-    where = f"{error.filename}: " if error.filename else ""
-    return TemploraError(f"{where}{reason}{f'. {kept}' if kept else ''}", hint)
+    file = f"{error.filename}: " if error.filename else ""
+    return TemploraError(f"{file}{reason}{f'. {assurance}' if assurance else ''}", hint)

@@ -1,4 +1,4 @@
-"""The model of a session that goes on: where it lies by now, that it is the same one, and how it is held."""
+"""Load the model of a session again: find it, check that it is the same one, and load it as before."""
 
 from __future__ import annotations
 
@@ -19,75 +19,83 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
 
-def find_again(session: Session, name: str | None, command: str, notify: Notify) -> dict[str, Any]:
-    """Find the model of a session where `name` says that it lies by now, or without one where it was.
+def locate_model(session: Session, name: str | None, command: str, notify: Notify) -> dict[str, Any]:
+    """Find the model of a session: at its new location `name`, or in its earlier folder if that is None.
 
-    Returns what the manifest is to say of the place. Raises TemploraError where no model is there, or another
-    one: `command` with --model mends it.
+    Returns the manifest fields for its location. Raises TemploraError if the model is missing or a different
+    one; the hint is `command` with --model.
     """
-    manifest, config = session.manifest, original_config(session)
-    mends = f"say where it is: {command} --model PATH"
+    manifest, config = session.manifest, _original_config(session)
+    hint = f"if it has moved: {command} --model PATH"
     try:
-        folder = _folder(Path(manifest.folder), config, name, notify)
+        folder = _model_folder(Path(manifest.folder), config, name, notify)
     except TemploraError as error:
         if name is not None:
             raise
         pull = f"{error.hint}, or " if error.hint and "models pull" in error.hint else ""
-        told = f"the model of session {session.id} is not where it was: {error.message}"
-        raise TemploraError(told, f"{pull}{mends}") from None
+        message = f"the model of session {session.id} is not where it was: {error.message}"
+        raise TemploraError(message, f"{pull}{hint}") from None
     if fingerprint(folder) != manifest.fingerprint:
-        found = name or f"the one in {folder}"
-        raise TemploraError(f"{session.id} was begun with another {manifest.model} than {found}", mends)
-    named = {} if name is None else {"model": name, "config": with_model(manifest.config, name)}
-    return {"folder": str(folder), **named}
+        reason = (
+            f"the model in {folder} has changed since session {session.id} began"
+            if name is None
+            else f"{name} is not the model that session {session.id} began with ({manifest.model})"
+        )
+        raise TemploraError(reason, hint)
+    moved = {} if name is None else {"model": name, "config": with_model(manifest.config, name)}
+    return {"folder": str(folder), **moved}
 
 
-def _folder(before: Path, config: Config, name: str | None, notify: Notify) -> Path:
-    if name is None and before.is_dir():
-        return checked(before, str(before))
-    named = replace(config.model, name=name or config.model.name)
-    return find_model(replace(config, model=named), notify).absolute()
+def _model_folder(previous: Path, config: Config, name: str | None, notify: Notify) -> Path:
+    if name is None and previous.is_dir():
+        return checked(previous, str(previous))
+    model_config = replace(config.model, name=name or config.model.name)
+    return find_model(replace(config, model=model_config), notify).absolute()
 
 
-def load_again(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
-    """Load the model of a session as it ran before, not as `auto` would choose today.
+def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
+    """Load the model with the device and quantization of the session, whatever `auto` would choose now.
 
-    Raises TemploraError where it cannot be loaded.
+    Raises TemploraError if it cannot be loaded.
     """
-    manifest, config = session.manifest, original_config(session)
-    hint = f"nothing is lost: close other programs, then {session.resume_command}"
+    manifest, config = session.manifest, _original_config(session)
+    hint = f"nothing is lost: close other programs, then: {session.resume_command}"
     sizes = manifest.longest_chunk, manifest.header_tokens
     model, _ = load_fitting(config, Path(manifest.folder), *sizes, hint, notify, engine)
-    _tell_what_has_changed(manifest, model, notify)
+    _notify_of_changes(manifest, model, notify)
     return model
 
 
-def original_config(session: Session) -> Config:
-    """The settings of a session, with the model as it is held, and gradients checkpointed where they must be:
-    they are the same ones.
+def _original_config(session: Session) -> Config:
+    """The settings of a session with its device and quantization.
+
+    Gradient checkpointing may change with the free memory, because it does not change the gradients.
     """
     manifest = session.manifest
     config = from_dict(manifest.config, str(session.path / "session.json"))
-    held = replace(config.model, quantize=manifest.quantize, device=manifest.device)
-    return replace(config, model=held, train=replace(config.train, gradient_checkpointing="auto"))
+    model_config = replace(config.model, quantize=manifest.quantize, device=manifest.device)
+    return replace(config, model=model_config, train=replace(config.train, gradient_checkpointing="auto"))
 
 
-def _tell_what_has_changed(manifest: Manifest, model: LanguageModel, notify: Notify) -> None:
-    """Other libraries and hardware are said: sums may differ in the last bit."""
+def _notify_of_changes(manifest: Manifest, model: LanguageModel, notify: Notify) -> None:
+    """Send a notice if libraries or hardware have changed: sums may differ in the last bit."""
     from templora_cli.engine.decoding.runtime import runtime
 
-    running = runtime(model, manifest.backend)
-    began, today = manifest.versions, running["versions"]
-    # One may be missing on either side: Triton counts only where it compiles.
-    changed = [
-        f"{name} {began.get(name, 'none')} -> {today.get(name, 'none')}"
-        for name in dict.fromkeys([*began, *today])
-        if began.get(name) != today.get(name)
+    current = runtime(model, manifest.backend)
+    before, after = manifest.versions, current["versions"]
+    # A library may be missing on either side: Triton counts only where it compiles.
+    changes = [
+        f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
     ]
     for fact in ("hardware", "dtype"):
-        if running[fact] != (before := getattr(manifest, fact)):
-            changed.append(f"{before} -> {running[fact]}")
-    if changed:
-        facts = ", ".join(changed)
-        told = f"the book was begun with others ({facts}): it goes on, but not necessarily token for token"
-        notify(Notice(told))
+        if current[fact] != (previous := getattr(manifest, fact)):
+            changes.append(f"{previous} -> {current[fact]}")
+    if changes:
+        notify(
+            Notice(
+                f"libraries or hardware have changed since the book began ({', '.join(changes)}): "
+                "it continues, but not necessarily token for token"
+            )
+        )

@@ -25,7 +25,7 @@ from templora_cli.events import (
     in_words,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, ignore_events, prepare
-from templora_cli.reload import find_again, load_again
+from templora_cli.reload import locate_model, reload_model
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.names import checked_name
@@ -75,7 +75,7 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        """The task of the session. Raises TemploraError if the session's own files are damaged."""
+        """The task of the session. Raises TemploraError if files of the session are damaged."""
         return self.kind.task(self.session, self.model, self.config)
 
     @property
@@ -197,10 +197,10 @@ class Run:
     def _reload_if_trained(self) -> None:
         """Load the model again if its adapter is trained."""
         if not self._is_fresh:
-            for attribute in ("model", "task", "_recorder"):  # memory may not hold two models
+            for attribute in ("model", "task", "_recorder"):  # memory may be too small for two models
                 vars(self).pop(attribute, None)
             self._recorder = None
-            self.model, self._is_fresh = load_again(self.session, ignore_events, self.engine), True
+            self.model, self._is_fresh = reload_model(self.session, ignore_events, self.engine), True
 
     def _opened(self, recorder: Recorder) -> SessionOpened:
         """The event that describes the session and its progress."""
@@ -264,11 +264,11 @@ def resume(
 ) -> Run:
     """Open the session with this id or unique beginning of an id; None means the last session.
 
-    `more` is how much longer the book should become than it is now, whether it is finished or not. `model`
-    is the new location of its model, and `out` its new output file: the session stores both.
+    `more` is the length to add to the book as it is now, finished or not. `model` is the new location of its
+    model, and `out` its new output file: the session stores both.
     Raises TemploraError if there is no such session, another process writes to it, it is finished, `more`
-    is set for a kind that has no length, it is continued by a measuring command only, or its model is
-    missing or a different one.
+    is set for a kind that has no length, only a measuring command can continue it, or its model is missing
+    or a different one.
     """
     session = Store().open(reference)
     try:
@@ -278,7 +278,7 @@ def resume(
             session.update(out=str(out.absolute()))
         _require_resumable(session, kind, more, notify)
         run = reopen(session, model=model, notify=notify, engine=engine)
-        goal = {} if more is None else _goal_beyond(session, kind, *more)
+        goal = {} if more is None else _extended_goal(session, kind, *more)
         session.update(opened=now(), **goal)
         return run
     except BaseException:
@@ -300,20 +300,20 @@ def reopen(
     the one that resumes, with --model.
     """
     notify(Working(f"loading {model or session.manifest.model}"))
-    location = find_again(session, model, command or session.resume_command, notify)
+    location = locate_model(session, model, command or session.resume_command, notify)
     if any(getattr(session.manifest, name) != value for name, value in location.items()):
         session.update(**location)
     _use_threads(session.manifest)
-    return Run(session, load_again(session, notify, engine), engine)
+    return Run(session, reload_model(session, notify, engine), engine)
 
 
 def _require_resumable(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
     """Raise TemploraError if the session cannot be resumed, or not with `more`."""
     manifest, command = session.manifest, session.resume_command
-    if manifest.measured_by:  # resumed here, its chunks would not be measured
-        raise TemploraError(f"{session.id} is measured while it is written", command)
+    if manifest.measured_by:  # otherwise its next chunks would not be measured
+        raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
-        raise TemploraError(f"{session.id} cannot be made longer", f"without a length: {command}")
+        raise TemploraError(f"{session.id} cannot be made longer", f"leave out the length: {command}")
     if more is None and kind.can_be_extended and _is_finished(session, kind):
         # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
         refresh_summary(session.path, read_chunks(session.steps), kind)
@@ -321,7 +321,7 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None, no
             notify(Notice(notice))
         raise TemploraError(
             f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
-            f"extend it: {command} --chunks 4",
+            f"to extend it: {command} --chunks 4",
         )
 
 
@@ -332,8 +332,8 @@ def _is_finished(session: Session, kind: TaskKind) -> bool:
         return False  # restoring reports the damage and returns to an intact step
 
 
-def _goal_beyond(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
-    """The goal that is `amount` beyond the book, damaged steps included: they are written again."""
+def _extended_goal(session: Session, kind: TaskKind, amount: int, unit: str) -> dict[str, Any]:
+    """The goal that is `amount` beyond the present length. Damaged steps count: they are written again."""
     return {"goal_amount": kind.done(readable_chunks(session.steps), unit) + amount, "goal_unit": unit}
 
 

@@ -1,4 +1,4 @@
-"""A loop over the tiny model whose text is told: for tests of the algorithm and of what is built on it."""
+"""A loop over the tiny model with prescribed text, for tests of the algorithm and of its users."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 
 class FakeBackend:
-    """Writes what it was told to write."""
+    """A backend that "decodes" the chunks in its queue."""
 
     exact = True
 
@@ -68,7 +68,7 @@ class FakeBackend:
 
 
 class Loop:
-    """A loop over the tiny model."""
+    """Model, task, state and backend of a loop."""
 
     def __init__(
         self,
@@ -99,15 +99,15 @@ class Loop:
 
 
 def novel(tokenizer: object, goal: int, opening: str = "", config: Config = CONFIG) -> NovelTask:
-    """After a header of three tokens; the goal is in tokens."""
+    """A task with a header of three tokens and a goal in tokens."""
     prompt = fixed(HEADER, config.decode.context_tokens)
-    given = opening_tokens(tokenizer, opening)
+    tokens = opening_tokens(tokenizer, opening)
     size = config.decode.chunk_tokens
-    return NovelTask(prompt, given, Goal(goal, "tokens"), size, tokenizer, whole_sentences=False)
+    return NovelTask(prompt, tokens, Goal(goal, "tokens"), size, tokenizer, whole_sentences=False)
 
 
 class Turns:
-    """A task of these turns, one after the other."""
+    """A task that returns the given turns, one after another."""
 
     def __init__(self, *turns: Turn, like: Task) -> None:
         self.turns, self.like = turns, like
@@ -120,15 +120,17 @@ class Turns:
 
 
 def kinds(events: Sequence[Event]) -> list[str]:
+    """The class names of the events, without `TextDecoded`."""
     return [type(event).__name__ for event in events if not isinstance(event, TextDecoded)]
 
 
 def learnt(events: Sequence[Event]) -> list[ChunkLearnt]:
+    """The `ChunkLearnt` events."""
     return [event for event in events if isinstance(event, ChunkLearnt)]
 
 
 def drained(stream: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
-    """What a generator yields, and what it returns at its end."""
+    """The values that a generator yields, and its return value."""
     events = []
     try:
         while True:
@@ -139,14 +141,14 @@ def drained(stream: Generator[Event, None, Result]) -> tuple[list[Event], Result
 
 @contextmanager
 def passes_over(model: AdaptedModel) -> Iterator[list[tuple[bool, list[int]]]]:
-    """The passes that the model makes inside: was it for gradients, and the token ids that it read."""
+    """The forward passes inside the `with` block: were gradients enabled, and the input ids."""
     passes: list[tuple[bool, list[int]]] = []
 
-    def seen(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
+    def record(module: torch.nn.Module, args: object, kwargs: dict[str, torch.Tensor]) -> None:
         passes.append((torch.is_grad_enabled(), kwargs["input_ids"][0].tolist()))
 
     body = model.module.get_base_model().model
-    hook = body.register_forward_pre_hook(seen, with_kwargs=True)
+    hook = body.register_forward_pre_hook(record, with_kwargs=True)
     try:
         yield passes
     finally:
@@ -154,10 +156,10 @@ def passes_over(model: AdaptedModel) -> Iterator[list[tuple[bool, list[int]]]]:
 
 
 def adapter_of(state: WritingState) -> dict[str, torch.Tensor]:
-    """A copy."""
+    """A copy of the adapter's weights."""
     return {name: weight.detach().clone() for name, weight in state.adapter.items()}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """Bit for bit."""
+    """Are two adapters equal, bit for bit?"""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

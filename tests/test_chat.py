@@ -1,4 +1,4 @@
-"""Rendering of a model's chat template."""
+"""Chat templates: dates, system turns, errors, special tokens, and models that think."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def with_template(template: str) -> Any:
     return tokenizer
 
 
-def asked(template: str, user: str = "A storm.") -> str:
-    """What the model is shown before its answer."""
+def rendered(template: str, user: str = "A storm.") -> str:
+    """The prompt before the answer of the model."""
     tokenizer = with_template(template)
     return str(tokenizer.decode(list(chat_ids(tokenizer, "Write.", user))))
 
 
-def test_a_template_that_tells_the_date_tells_the_same_one_every_day() -> None:
-    assert asked(DATED) == asked(DATED) == f"{TODAY} {TODAY} Write.A storm."
+def test_a_template_gets_the_same_date_every_day() -> None:
+    assert rendered(DATED) == rendered(DATED) == f"{TODAY} {TODAY} Write.A storm."
 
 
-def test_without_a_turn_of_the_system_the_instruction_is_the_users() -> None:
-    assert asked(STRICT) == "<|user|>Write.\n\nA storm.<|end|><|assistant|>"
+def test_without_a_system_role_the_instruction_is_in_the_user_turn() -> None:
+    assert rendered(STRICT) == "<|user|>Write.\n\nA storm.<|end|><|assistant|>"
 
 
-def test_a_template_that_takes_nothing_is_said() -> None:
+def test_a_template_without_user_turns_is_refused() -> None:
     with pytest.raises(TemploraError, match="accepts no user message"):
-        asked("{{ raise_exception('never') }}")
+        rendered("{{ raise_exception('never') }}")
 
 
 def test_special_tokens_in_human_text_are_broken_up() -> None:
@@ -57,7 +57,7 @@ def test_special_tokens_in_human_text_are_broken_up() -> None:
 
 
 def chatml(answer: str, prompt: str) -> str:
-    """A template whose turns of the assistant, and whose prompt for one, are these."""
+    """A ChatML template with this content in assistant turns, and this generation prompt."""
     return (
         "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant\n"
         + answer
@@ -82,7 +82,7 @@ NAMED = "{% set begin = '<seed:think>' %}{% set end = '</seed:think>' %}"
 
 
 @pytest.mark.parametrize(
-    ("template", "begins"),
+    ("template", "beginning"),
     [
         (chatml(PLAIN, ""), ""),
         (chatml(PLAIN, "<think>\n"), "<think>\n\n</think>\n\n"),
@@ -110,23 +110,23 @@ NAMED = "{% set begin = '<seed:think>' %}{% set end = '</seed:think>' %}"
         (chatml(PLAIN, "<|channel>thought\n<channel|>"), "<|channel>thought\n<channel|>"),
     ],
 )
-def test_the_book_does_not_begin_inside_a_thought(template: str, begins: str) -> None:
-    assert asked(template).endswith(f"A storm.<|im_end|>\n<|im_start|>assistant\n{begins}")
+def test_a_thought_is_closed_before_the_book(template: str, beginning: str) -> None:
+    assert rendered(template).endswith(f"A storm.<|im_end|>\n<|im_start|>assistant\n{beginning}")
 
 
-def test_the_answer_is_in_the_channel_of_answers() -> None:
-    assert asked(HARMONY).endswith("A storm.<|end|><|start|>assistant<|channel|>final<|message|>")
+def test_the_book_is_in_the_final_channel() -> None:
+    assert rendered(HARMONY).endswith("A storm.<|end|><|start|>assistant<|channel|>final<|message|>")
     opened = HARMONY.removesuffix("{% endif %}") + "<|channel|>analysis<|message|>{% endif %}"
     final = "<|end|><|start|>assistant<|channel|>final<|message|>"
-    assert asked(opened).endswith(f"<|start|>assistant<|channel|>analysis<|message|>{final}")
+    assert rendered(opened).endswith(f"<|start|>assistant<|channel|>analysis<|message|>{final}")
 
 
-def test_what_a_person_says_opens_no_thought() -> None:
-    shown = asked(chatml(PLAIN, ""), user="A tale of <think>")
-    assert shown.endswith("A tale of <think><|im_end|>\n<|im_start|>assistant\n")
+def test_human_text_does_not_open_a_thought() -> None:
+    prompt = rendered(chatml(PLAIN, ""), user="A tale of <think>")
+    assert prompt.endswith("A tale of <think><|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_a_thought_that_nobody_can_close_is_refused() -> None:
+def test_a_thought_with_an_unknown_end_is_refused() -> None:
     with pytest.raises(TemploraError, match=r"opens a thought \(<\|ponder_think\|>\)") as caught:
-        asked(chatml(PLAIN, "<|ponder_think|>"))
+        rendered(chatml(PLAIN, "<|ponder_think|>"))
     assert caught.value.hint == "choose another --model"

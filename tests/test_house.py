@@ -43,7 +43,7 @@ TABLE: dict[str, set[str]] = {
     "engine.training": {"torch", "transformers", "peft", "bitsandbytes"},
     "engine.models.folders": {"filelock", "platformdirs"},
     "engine.models.wheels": set(),
-    "engine.models.names": set(),
+    "engine.models.model_names": set(),
     "engine.models.aliases": set(),
     "engine.models.hub": {"huggingface_hub"},
     "engine.models.gguf": {"torch", "transformers", "gguf"},

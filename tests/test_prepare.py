@@ -44,7 +44,7 @@ def device_memory(share: float) -> Engine:
     here = measure_device_memory("cpu")
 
     def on(device: str) -> DeviceMemory:
-        return replace(here, free=int(share * 1e9), held=here.libraries)
+        return replace(here, free=int(share * 1e9), in_use=here.libraries)
 
     return Engine(device_memory=on)
 
@@ -57,13 +57,13 @@ def test_prepare_loads_the_model_and_fills_in_settings(tiny_model: Path) -> None
         loaded.append((folder, settled.train.gradient_checkpointing))
         return ENGINE.load(folder, settled)
 
-    told: list[Event] = []
-    prepared = prepare(BOOK, config, notify=told.append, engine=Engine(load=load))
+    events: list[Event] = []
+    prepared = prepare(BOOK, config, notify=events.append, engine=Engine(load=load))
     assert loaded == [(tiny_model, "off")] and prepared.folder == tiny_model
     assert prepared.new.config.generated == with_learning_rates(config, prepared.model.parameters).generated
     assert prepared.new.config.generated.lr > 0 and prepared.model.adapter
-    assert told[0] == Working(f"loading {tiny_model}")
-    assert not Store().folder.exists(), "there is no session yet"
+    assert events[0] == Working(f"loading {tiny_model}")
+    assert not Store().folder.exists(), "no session exists yet"
 
 
 def test_a_missing_model_is_refused(config: Config) -> None:
@@ -109,16 +109,16 @@ def test_too_little_memory_is_refused_with_a_remedy(config: Config) -> None:
 
 
 def test_tight_memory_is_reported(config: Config) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     share = 0.001
-    while True:  # the least with which it fits
+    while True:  # the smallest share with which it fits
         try:
-            prepared = prepare(BOOK, config, notify=told.append, engine=device_memory(share))
+            prepared = prepare(BOOK, config, notify=events.append, engine=device_memory(share))
             break
         except TemploraError:
-            told.clear()
+            events.clear()
             share *= 1.2
-    loading_, tight, again = told[:3]
+    loading_, tight, again = events[:3]
     assert isinstance(tight, Notice) and tight.message.startswith("memory is tight: about ")
     assert loading_ == again == Working(f"loading {config.model.name}")
     assert prepared.new.config.train.gradient_checkpointing == "on"
@@ -127,7 +127,7 @@ def test_tight_memory_is_reported(config: Config) -> None:
 # --- the window --------------------------------------------------------------------------------------
 
 
-MOST = 100
+MAX_TOKENS = 100
 
 
 def new(context: int, header: int = 10, chunk: int = 16, **changes: Any) -> NewSession:
@@ -140,14 +140,14 @@ DISTILLED = LearningConfig(objective="distill", teacher_context_tokens=80)
 
 
 def test_a_session_that_fits_the_window_is_accepted(tmp_path: Path) -> None:
-    require_window(MOST, new(74))
-    require_window(MOST, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
+    require_window(MAX_TOKENS, new(74))
+    require_window(MAX_TOKENS, new(60, config={"generated": replace(DISTILLED, teacher_context_tokens=74)}))
     require_window(None, new(10_000))
-    assert most_tokens(save_tiny_model(tmp_path, positions=MOST)) == MOST
+    assert most_tokens(save_tiny_model(tmp_path, positions=MAX_TOKENS)) == MAX_TOKENS
 
 
 @pytest.mark.parametrize(
-    ("asked", "made", "hint"),
+    ("session", "lengths", "hint"),
     [
         (
             new(300, chunk=84),
@@ -174,22 +174,22 @@ def test_a_session_that_fits_the_window_is_accepted(tmp_path: Path) -> None:
     ],
 )
 def test_a_session_beyond_the_window_is_refused_with_a_remedy(
-    asked: NewSession, made: str, hint: str
+    session: NewSession, lengths: str, hint: str
 ) -> None:
     with pytest.raises(TemploraError) as caught:
-        require_window(MOST, asked)
+        require_window(MAX_TOKENS, session)
     assert caught.value.message.startswith("this model reads at most 100 tokens; ")
-    assert caught.value.message.endswith(made) and str(caught.value.hint).startswith(hint)
+    assert caught.value.message.endswith(lengths) and str(caught.value.hint).startswith(hint)
 
 
 def test_a_smaller_window_is_proposed_while_it_holds_a_chunk() -> None:
-    for most, hint in (
+    for max_tokens, hint in (
         (1026, "--context-tokens 1000"),
         (42, "--context-tokens 16"),
         (41, "choose a --model"),
     ):
         with pytest.raises(TemploraError) as caught:
-            require_window(most, new(1001))
+            require_window(max_tokens, new(1001))
         assert str(caught.value.hint).startswith(hint)
     with pytest.raises(TemploraError) as caught:
         require_window(1026, new(1001, window_flag="--set decode.context_tokens="))
@@ -198,9 +198,9 @@ def test_a_smaller_window_is_proposed_while_it_holds_a_chunk() -> None:
 
 def test_a_long_premise_is_refused_with_its_length_and_the_limit() -> None:
     premise = HeaderPart("the premise", 20_000, 15_000, "give it as --from")
-    asked = new(2048, 20_100, 1024, header_parts=(HeaderPart("the instruction", 60, 50), premise))
+    session = new(2048, 20_100, 1024, header_parts=(HeaderPart("the instruction", 60, 50), premise))
     with pytest.raises(TemploraError) as caught:
-        require_window(8192, asked)
+        require_window(8192, session)
     assert caught.value.message == (
         "the premise has 20000 tokens, 14980 too many: this model reads 8192, "
         "the rest of the prompt needs 100, the window 2048, the chunk 1024"
@@ -209,14 +209,14 @@ def test_a_long_premise_is_refused_with_its_length_and_the_limit() -> None:
         "shorten it to about 3765 words, or give it as --from, or choose a --model with a larger window"
     )
     with pytest.raises(TemploraError) as caught:
-        require_window(22_500, asked)
+        require_window(22_500, session)
     assert "672 too many" in caught.value.message and "or --context-tokens 1376, or" in str(caught.value.hint)
 
 
 def test_the_teacher_context_is_checked_only_with_learning() -> None:
-    asked = new(60, config={"generated": DISTILLED})
-    train = replace(asked.config.train, learn=False)
-    require_window(MOST, replace(asked, config=replace(asked.config, train=train)))
+    session = new(60, config={"generated": DISTILLED})
+    train = replace(session.config.train, learn=False)
+    require_window(MAX_TOKENS, replace(session, config=replace(session.config, train=train)))
 
 
 def test_the_window_is_checked_before_a_session_exists(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_prompt_files_are_checked_before_the_model_is_searched(tmp_path: Path) -
         prepare(BOOK, {"model": {"name": "nowhere/at-all"}, "prompts": str(tmp_path)})
 
 
-# --- which session goes on ---------------------------------------------------------------------------
+# --- sessions with the same settings -----------------------------------------------------------------
 
 OTHERS: dict[str, Any] = {
     "task": "drift",
@@ -276,7 +276,7 @@ def test_only_a_session_with_the_same_settings_is_continued(config: Config) -> N
         with prepared.create(resume_same=True) as other:
             return other.id == session.id
 
-    with Store().open(session.id) as again:  # what does not change the figures
+    with Store().open(session.id) as again:  # values that do not change the book
         again.update(
             parent="calm-0000", header_tokens=99, model="another name", created="2020", opened="2099"
         )
@@ -291,7 +291,7 @@ def test_only_a_session_with_the_same_settings_is_continued(config: Config) -> N
     for changed in [*({name: value} for name, value in OTHERS.items()), {"config": other_settings}]:
         replace(begun, **changed).save(session.path)
         assert not goes_on(), changed
-        for folder in set(Store().folder.iterdir()) - {session.path}:  # the one that began instead
+        for folder in set(Store().folder.iterdir()) - {session.path}:  # the new session
             shutil.rmtree(folder)
     begun.save(session.path)
     assert goes_on()

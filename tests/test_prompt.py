@@ -1,4 +1,4 @@
-"""Prompts: what of each section is shown, what gives way, and what is said of the rest."""
+"""Prompts: the items of each section that fit, which sections are cut first, and the report of cuts."""
 
 from __future__ import annotations
 
@@ -14,130 +14,140 @@ from templora_cli.prompt import Dropped, Layout, Prompt, Section, build, fixed, 
 BEGIN, NAMED = 1000, 1001
 
 
-def layout(shown: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
-    """One token that begins, then each section that shows something: its name, its items by letters."""
+def layout(sections: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+    """A first token, then each section that has items: a mark, its name and its items in bytes."""
     tokens = [BEGIN]
-    for name, items in shown.items():
+    for name, items in sections.items():
         tokens += [NAMED, *"\n".join([name, *items]).encode()] if items else []
     return tuple(tokens)
 
 
-def joined(shown: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
-    """Nothing that begins, and a blank line between what is shown."""
-    return tuple("\n\n".join("\n".join(items) for items in shown.values() if items).encode())
+def joined(sections: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+    """No first token, and a blank line between sections."""
+    return tuple("\n\n".join("\n".join(items) for items in sections.values() if items).encode())
 
 
-def sections(*, with_room: bool) -> st.SearchStrategy[list[Section]]:
-    """Up to four, some without a budget; with priorities, some of which are alike, where there is a room."""
-    priority = st.none() | st.integers(0, 2) if with_room else st.none()
-    one = st.tuples(
+def sections(*, with_priorities: bool) -> st.SearchStrategy[list[Section]]:
+    """Up to four sections, some without a budget; on request with priorities, which may be equal."""
+    priority = st.none() | st.integers(0, 2) if with_priorities else st.none()
+    parts = st.tuples(
         st.lists(st.text("abc", max_size=6), max_size=6).map(tuple), st.none() | st.integers(0, 30), priority
     )
-    return st.lists(one, max_size=4).map(
-        lambda made: [Section(name, *parts) for name, parts in zip("pqrs", made, strict=False)]
+    return st.lists(parts, max_size=4).map(
+        lambda drawn: [Section(name, *values) for name, values in zip("pqrs", drawn, strict=False)]
     )
 
 
-def shown_of(prompt: Prompt) -> dict[str, tuple[str, ...]]:
+def items_of(prompt: Prompt) -> dict[str, tuple[str, ...]]:
     return {section.name: section.items for section in prompt.sections}
 
 
-def size_of(all_of_them: Sequence[Section], shown: Mapping[str, Sequence[str]], without: str = "") -> int:
-    items = {one.name: shown.get(one.name, ()) if one.name != without else () for one in all_of_them}
-    return len(layout(items))
+def size_of(requested: Sequence[Section], items: Mapping[str, Sequence[str]], without: str = "") -> int:
+    """The number of tokens of a header with these items; `without` names a section to leave out."""
+    names = [section.name for section in requested]
+    return len(layout({name: items.get(name, ()) if name != without else () for name in names}))
 
 
-@given(sections(with_room=True), st.none() | st.integers(0, 80))
-def test_the_first_items_are_shown_and_the_rest_is_said_exactly(
-    asked: list[Section], max_tokens: int | None
+@given(sections(with_priorities=True), st.none() | st.integers(0, 80))
+def test_the_first_items_that_fit_are_included_and_the_rest_is_reported(
+    requested: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(asked, layout, (7, 8), max_tokens=max_tokens)
+        prompt = build(requested, layout, (7, 8), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
-    shown = shown_of(prompt)
-    dropped = {one.section: (one.shown, one.items) for one in prompt.dropped}
-    for section in asked:
-        kept = shown.get(section.name, ())
-        assert kept == section.items[: len(kept)]
-        whole = len(kept) == len(section.items)
-        assert dropped.get(section.name) == (None if whole else (len(kept), len(section.items)))
-    assert prompt.header == layout({one.name: shown.get(one.name, ()) for one in asked})
+    items = items_of(prompt)
+    dropped = {cut.section: (cut.shown, cut.items) for cut in prompt.dropped}
+    for section in requested:
+        included = items.get(section.name, ())
+        assert included == section.items[: len(included)]
+        complete = len(included) == len(section.items)
+        assert dropped.get(section.name) == (None if complete else (len(included), len(section.items)))
+    assert prompt.header == layout({section.name: items.get(section.name, ()) for section in requested})
     assert all(section.items for section in prompt.sections)
     assert prompt.tokens == (*prompt.header, 7, 8)
 
 
-@given(sections(with_room=False))
-def test_each_section_keeps_to_its_budget_and_uses_it(asked: list[Section]) -> None:
-    prompt = build(asked, layout, ())
-    shown = shown_of(prompt)
-    for section in asked:
-        kept = shown.get(section.name, ())
+@given(sections(with_priorities=False))
+def test_each_section_fills_its_budget(requested: list[Section]) -> None:
+    prompt = build(requested, layout, ())
+    items = items_of(prompt)
+    for section in requested:
+        included = items.get(section.name, ())
         if section.budget is None:
-            assert kept == section.items
+            assert included == section.items
             continue
-        others = size_of(asked, shown, without=section.name)
-        assert size_of(asked, shown) - others <= section.budget
-        if len(kept) < len(section.items):
-            more = {**shown, section.name: section.items[: len(kept) + 1]}
-            assert size_of(asked, more) - others > section.budget, "one more would have had room"
+        others = size_of(requested, items, without=section.name)
+        assert size_of(requested, items) - others <= section.budget
+        if len(included) < len(section.items):
+            more = {**items, section.name: section.items[: len(included) + 1]}
+            assert size_of(requested, more) - others > section.budget, "one more item would have fitted"
 
 
-@given(sections(with_room=True), st.integers(0, 80))
-def test_the_lowest_priority_gives_way_first_and_the_last_no_more_than_it_must(
-    asked: list[Section], max_tokens: int
+@given(sections(with_priorities=True), st.integers(0, 80))
+def test_sections_are_cut_in_order_of_priority_and_no_more_than_needed(
+    requested: list[Section], max_tokens: int
 ) -> None:
-    alone = shown_of(build(asked, layout, ()))
-    may_not = {one.name: alone.get(one.name, ()) if one.priority is None else () for one in asked}
-    if len(layout(may_not)) > max_tokens:
-        message = f": {len(layout(may_not))} tokens, .* above the limit of {max_tokens}$"
+    alone = items_of(build(requested, layout, ()))
+    required = {
+        section.name: alone.get(section.name, ()) if section.priority is None else () for section in requested
+    }
+    if len(layout(required)) > max_tokens:
+        message = f": {len(layout(required))} tokens, .* above the limit of {max_tokens}$"
         with pytest.raises(TemploraError, match=message):
-            build(asked, layout, (), max_tokens=max_tokens)
+            build(requested, layout, (), max_tokens=max_tokens)
         return
-    prompt = build(asked, layout, (), max_tokens=max_tokens)
+    prompt = build(requested, layout, (), max_tokens=max_tokens)
     assert len(prompt.header) <= max_tokens
-    shown = shown_of(prompt)
-    order = sorted((one for one in asked if one.priority is not None), key=lambda one: one.priority or 0)
-    names = [one.name for one in order]
-    cut = [name for name in names if len(shown.get(name, ())) < len(alone.get(name, ()))]
-    assert all(shown.get(one.name) == alone.get(one.name) for one in asked if one.name not in cut)
+    items = items_of(prompt)
+    order = sorted(
+        (section for section in requested if section.priority is not None),
+        key=lambda section: section.priority or 0,
+    )
+    names = [section.name for section in order]
+    cut = [name for name in names if len(items.get(name, ())) < len(alone.get(name, ()))]
+    assert all(
+        items.get(section.name) == alone.get(section.name) for section in requested if section.name not in cut
+    )
     if cut:
-        assert not any(shown.get(name) for name in names[: names.index(cut[-1])]), "they went before it"
-        more = {**shown, cut[-1]: alone[cut[-1]][: len(shown.get(cut[-1], ())) + 1]}
-        assert size_of(asked, more) > max_tokens, "one more would have had room"
+        assert not any(items.get(name) for name in names[: names.index(cut[-1])]), (
+            "sections before it are empty"
+        )
+        more = {**items, cut[-1]: alone[cut[-1]][: len(items.get(cut[-1], ())) + 1]}
+        assert size_of(requested, more) > max_tokens, "one more item would have fitted"
 
 
 @pytest.mark.parametrize("layout", [layout, joined])
-@given(sections(with_room=True), st.none() | st.integers(0, 80))
-def test_no_header_is_longer_than_the_planner_was_told(
-    layout: Layout, asked: list[Section], max_tokens: int | None
+@given(sections(with_priorities=True), st.none() | st.integers(0, 80))
+def test_no_header_is_longer_than_the_planned_maximum(
+    layout: Layout, requested: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(asked, layout, (), max_tokens=max_tokens)
+        prompt = build(requested, layout, (), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
-    assert len(prompt.header) <= longest(asked, layout)
+    assert len(prompt.header) <= longest(requested, layout)
 
 
-def test_the_planner_is_not_told_much_too_much() -> None:
-    asked = [Section("plan", ("a", "b"), budget=30), Section("premise", ("A storm.",))]
-    assert longest(asked, layout) == len(layout({"premise": ("A storm.",)})) + 30
+def test_the_planned_maximum_is_not_much_too_high() -> None:
+    requested = [Section("plan", ("a", "b"), budget=30), Section("premise", ("A storm.",))]
+    assert longest(requested, layout) == len(layout({"premise": ("A storm.",)})) + 30
     assert longest([], layout) == 1
 
 
-def test_what_may_not_be_cut_and_has_no_room_is_refused() -> None:
-    asked = [Section("premise", ("A long storm.",)), Section("plan", ("Rain.",), 100, 1)]
+def test_required_sections_that_do_not_fit_are_refused() -> None:
+    requested = [Section("premise", ("A long storm.",)), Section("plan", ("Rain.",), 100, 1)]
     needed = len(layout({"premise": ("A long storm.",)}))
-    assert build(asked, layout, (), max_tokens=needed).dropped == (Dropped("plan", 0, 1),)
+    assert build(requested, layout, (), max_tokens=needed).dropped == (Dropped("plan", 0, 1),)
     with pytest.raises(TemploraError) as caught:
-        build(asked, layout, (), max_tokens=needed - 1)
+        build(requested, layout, (), max_tokens=needed - 1)
     assert caught.value.message == f"premise: {needed} tokens, 1 above the limit of {needed - 1}"
     assert f"until {needed - 1} are left" in str(caught.value.hint)
 
 
-def test_what_is_committed_of_a_prompt() -> None:
-    asked = [Section("plan", ("He goes.", "She stays.", "It rains."), 18), Section("note", (), 10)]
-    prompt = build(asked, layout, (7, 8))
+def test_a_prompt_is_committed_with_its_sections_and_cuts() -> None:
+    requested = [Section("plan", ("He goes.", "She stays.", "It rains."), 18), Section("note", (), 10)]
+    prompt = build(requested, layout, (7, 8))
     assert prompt.as_json() == {
         "header": list(layout({"plan": ("He goes.",)})),
         "context": [7, 8],
@@ -148,6 +158,6 @@ def test_what_is_committed_of_a_prompt() -> None:
 
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 40))
 def test_the_window_is_the_end_of_the_book(book: list[int], tokens: int) -> None:
-    seen = window(book, tokens)
-    assert len(seen) == min(tokens, len(book)) and list(seen) == book[len(book) - len(seen) :]
-    assert fixed((1, 2), tokens)(book) == Prompt((1, 2), seen)
+    context = window(book, tokens)
+    assert len(context) == min(tokens, len(book)) and list(context) == book[len(book) - len(context) :]
+    assert fixed((1, 2), tokens)(book) == Prompt((1, 2), context)

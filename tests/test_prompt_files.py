@@ -27,7 +27,7 @@ def test_a_folder_replaces_file_by_file(tmp_path: Path) -> None:
     prompts = load_prompts("novel", str(tmp_path))
     assert prompts.text("chat", "premise", premise="x") == "P x"
     assert prompts.sha256 != packaged["novel"].sha256
-    assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "the others stay"
+    assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "other files do not change"
 
 
 def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
     file.write_text(OWN)
     before = load_prompts("novel", str(tmp_path))
     assert before.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    file.write_text(f"# Says the same.\n{OWN}")
+    file.write_text(f"# The same texts.\n{OWN}")
     after = load_prompts("novel", str(tmp_path))
     assert after.texts == before.texts and after.sha256 != before.sha256
     packaged = (resources.files("templora_cli.prompts") / "novel.toml").read_bytes()
@@ -124,7 +124,7 @@ def test_a_file_may_have_additional_prompts(tmp_path: Path) -> None:
         (b"[chat]\nsystem = 3\n", r"\[chat\] must be a table of texts"),
     ],
 )
-def test_damaged_prompts(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_damaged_prompt_files_are_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "novel.toml").write_bytes(content)
     with pytest.raises(TemploraError, match=complaint) as caught:
         load_prompts("novel", str(tmp_path))

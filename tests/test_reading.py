@@ -1,4 +1,4 @@
-"""A text that is given whole."""
+"""The task that reads an existing text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENIZER = byte_tokenizer()
 
 
 @given(st.integers(1, 200), st.integers(8, 40), st.integers(0, 60))
-def test_the_text_is_read_once_and_whole(length: int, chunk: int, context: int) -> None:
+def test_the_whole_text_is_read_once(length: int, chunk: int, context: int) -> None:
     text = tuple(range(length))
     task = ReadingTask(fixed((300,), context), text, chunk, TOKENIZER)
     book: list[int] = []
@@ -30,18 +30,18 @@ def test_the_text_is_read_once_and_whole(length: int, chunk: int, context: int) 
     assert tuple(book) == text
 
 
-def test_a_tokenizer_without_a_beginning_gives_the_first_token_as_header() -> None:
+def test_without_a_bos_token_the_first_token_is_the_header() -> None:
     ids = TOKENIZER.encode("abc", add_special_tokens=False)
     assert reading_tokens(TOKENIZER, "abc") == ((ids[0],), tuple(ids[1:]))
 
 
-def test_a_tokenizers_beginning_is_the_header() -> None:
-    class Beginning:
+def test_the_bos_token_is_the_header() -> None:
+    class BosTokenizer:
         def encode(self, text: str, add_special_tokens: bool = True, **_: object) -> list[int]:
             return ([1] if add_special_tokens else []) + TOKENIZER.encode(text, add_special_tokens=False)
 
     ids = TOKENIZER.encode("abc", add_special_tokens=False)
-    assert reading_tokens(Beginning(), "abc") == ((1,), tuple(ids))
+    assert reading_tokens(BosTokenizer(), "abc") == ((1,), tuple(ids))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What stands on the screen, what goes through a pipe, and what `--json` promises."""
+"""The screen of a terminal, the output in a pipe or a log, and the events of `--json`."""
 
 from __future__ import annotations
 
@@ -34,43 +34,44 @@ PROSE = st.text(st.sampled_from(LETTERS), max_size=200)
 
 
 class Terminal(io.StringIO):
-    """A stream to a terminal; `screen()` is what it shows, scrollback included."""
+    """A stream to a terminal; `screen()` returns its rows, scrollback included."""
 
     def isatty(self) -> bool:
         return True
 
     def screen(self, columns: int = 100, narrowed_at: int | None = None, to: int = 0) -> list[str]:
-        """Play what was written; a terminal that is narrowed breaks the rows that no longer fit."""
+        """Replay the output; a terminal that becomes narrower wraps the rows that no longer fit."""
         if narrowed_at is None:
-            return _played([""], self.getvalue(), columns)
-        rows = _played([""], self.getvalue()[:narrowed_at], columns)
+            return _replay([""], self.getvalue(), columns)
+        rows = _replay([""], self.getvalue()[:narrowed_at], columns)
         broken = [row[i : i + to] for row in rows for i in range(0, max(1, len(row)), to)]
-        return _played(broken, self.getvalue()[narrowed_at:], to)
+        return _replay(broken, self.getvalue()[narrowed_at:], to)
 
 
-def _played(rows: list[str], written: str, columns: int) -> list[str]:
-    at, fresh = len(rows) - 1, False
-    for code, char in re.findall(r"(\x1b\[[?0-9;]*[A-Za-z])|([\s\S])", written):
+def _replay(rows: list[str], output: str, columns: int) -> list[str]:
+    """Apply `output` to the rows of a screen; a carriage return clears the row when more text follows."""
+    row, at_line_start = len(rows) - 1, False
+    for code, char in re.findall(r"(\x1b\[[?0-9;]*[A-Za-z])|([\s\S])", output):
         if code.endswith("A"):
-            at -= int(code[2:-1])
+            row -= int(code[2:-1])
         elif code == "\x1b[2K":
-            rows[at] = ""
+            rows[row] = ""
         elif code:
             assert code.endswith("m") or code in ("\x1b[?25l", "\x1b[?25h"), f"unexpected {code!r}"
         elif char == "\r":
-            fresh = True
+            at_line_start = True
         elif char == "\n":
-            at, fresh = at + 1, True
-            rows += [""] * (at + 1 - len(rows))
+            row, at_line_start = row + 1, True
+            rows += [""] * (row + 1 - len(rows))
         else:
             assert char.isprintable() or char in "\u3000\u200d", f"unexpected {char!r}"
-            if fresh and rows[at]:
-                rows[at] = ""
-            fresh = False
-            if cell_len(rows[at]) >= columns:
-                at += 1
-                rows += [""] * (at + 1 - len(rows))
-            rows[at] += char
+            if at_line_start and rows[row]:
+                rows[row] = ""
+            at_line_start = False
+            if cell_len(rows[row]) >= columns:
+                row += 1
+                rows += [""] * (row + 1 - len(rows))
+            rows[row] += char
     while rows and not rows[-1]:
         rows.pop()
     return rows
@@ -86,7 +87,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """The size of every terminal; the status is not drawn again by itself."""
+    """The size of every terminal; the status is not refreshed by itself."""
     size = {"columns": 100, "lines": 30}
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
@@ -117,7 +118,7 @@ def committed(index: int = 0, **changes: object) -> events.ChunkCommitted:
     return events.ChunkCommitted(**values)  # type: ignore[arg-type]
 
 
-def texts(view: View, pieces: list[str]) -> None:
+def show_texts(view: View, pieces: list[str]) -> None:
     for number, piece in enumerate(pieces):
         view.show(events.TextDecoded(0, piece, number + 1))
 
@@ -137,13 +138,13 @@ def broken(text: str, columns: int) -> list[str]:
 
 
 @given(PROSE, st.lists(st.integers(0, 200)), st.integers(1, 30))
-def test_lines_joined_are_the_text_however_it_comes(text: str, cuts: list[int], columns: int) -> None:
+def test_joined_lines_equal_the_text_however_it_is_split(text: str, cuts: list[int], columns: int) -> None:
     lines = ProseLines()
     ends = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    found = [line for a, b in pairwise(ends) for line in lines.feed(text[a:b], columns)]
-    assert "".join(line + newline for line, newline in found) + lines.rest == text
-    whole = ProseLines()
-    assert (whole.feed(text, columns), whole.rest) == (found, lines.rest)
+    fed = [line for a, b in pairwise(ends) for line in lines.feed(text[a:b], columns)]
+    assert "".join(line + newline for line, newline in fed) + lines.rest == text
+    at_once = ProseLines()
+    assert (at_once.feed(text, columns), at_once.rest) == (fed, lines.rest)
 
 
 @given(PROSE, st.integers(2, 30))
@@ -167,13 +168,15 @@ def test_no_line_is_wider_than_the_screen(text: str, columns: int) -> None:
         ("e\u0301e\u0301e\u0301", 2, ["e\u0301e\u0301", "e\u0301"]),
     ],
 )
-def test_lines_break_where_a_reader_expects_it(text: str, columns: int, lines: list[str]) -> None:
+def test_lines_break_between_words_and_by_the_rules_of_chinese(
+    text: str, columns: int, lines: list[str]
+) -> None:
     assert broken(text, columns) == lines
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PROSE, st.integers(1, 9), st.sampled_from([10, 40, 100]))
-def test_the_screen_keeps_the_prose_and_nothing_else(
+def test_at_the_end_the_screen_has_only_the_prose(
     window: dict[str, int], text: str, size: int, columns: int
 ) -> None:
     text = "Tide. " + text.replace("\ufe0f", "").replace("\u200d", "") + "."
@@ -184,64 +187,64 @@ def test_the_screen_keeps_the_prose_and_nothing_else(
 
 
 def prose_on_screen(pieces: list[str], columns: int = 100) -> list[str]:
-    """All that stands on the screen below what the opening of a session puts there."""
+    """The rows below the header of the session."""
     screens = []
-    for shown in ([], pieces):
+    for written in ([], pieces):
         terminal = Terminal()
         with TerminalView(terminal, terminal) as view:
             view.show(opened())
-            texts(view, shown)
+            show_texts(view, written)
         screens.append(terminal.screen(columns))
     header, screen = screens
     assert screen[: len(header) + 1] == [*header, ""]
     return screen[len(header) + 1 :]
 
 
-def test_prose_is_never_wider_than_a_page(window: dict[str, int]) -> None:
+def test_prose_has_at_most_100_columns(window: dict[str, int]) -> None:
     window["columns"] = 160
     assert prose_on_screen(["word " * 30], 160) == [("word " * 20).rstrip(), ("word " * 10).rstrip()]
 
 
-def test_prose_is_not_markup_nor_control_codes() -> None:
+def test_markup_and_control_codes_in_prose_have_no_effect() -> None:
     prose = "a [bold]b[/bold] [link=x]c :smile: 12 'q' \x1b[2J\x9b5A\x07 d\te\r\x7f\n"
     assert prose_on_screen([prose]) == ["a [bold]b[/bold] [link=x]c :smile: 12 'q' ␛[2J\ufffd5A␇ d    e␍␡"]
 
 
-def test_a_finished_line_stays_and_the_one_in_progress_is_drawn_below(window: dict[str, int]) -> None:
+def test_finished_lines_stay_above_the_line_in_progress(window: dict[str, int]) -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["Tide came", " in.\nThe la", "mp"])
+        show_texts(view, ["Tide came", " in.\nThe la", "mp"])
         view.show(events.ChunkScored(0, 2.5, 2.46, 0.0, None))
         assert terminal.screen()[3:6] == ["Tide came in.", "The lamp", ""]
     assert terminal.screen()[3:] == ["Tide came in.", "The lamp"]
 
 
-def test_a_narrowed_window_is_left_clean(window: dict[str, int]) -> None:
+def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["word " * 25])
+        show_texts(view, ["word " * 25])
         view.show(committed())
         at, window["columns"] = len(terminal.getvalue()), 40
         view.show(events.Notice("narrow"))
-    shown = "\n".join(terminal.screen(100, at, 40))
-    assert "note: narrow" in shown
-    assert re.findall("chunk|━|──|memory|starting", shown.split("tokens\n", 1)[1]) == []
-    assert shown.count("word") == 25
+    screen = "\n".join(terminal.screen(100, at, 40))
+    assert "note: narrow" in screen
+    assert re.findall("chunk|━|──|memory|starting", screen.split("tokens\n", 1)[1]) == []
+    assert screen.count("word") == 25
 
 
 # The status
 
 
-def status(*shown: events.Event, clock: Clock | None = None, **changes: object) -> str:
-    """The status block after these events, without the spinner; a chunk takes the time that it says."""
+def status(*recent: events.Event, clock: Clock | None = None, **changes: object) -> str:
+    """The status block after these events, without the spinner; a chunk takes the time in its event."""
     terminal, clock = Terminal(), clock or Clock()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened(**changes))
-        for event in shown:
+        for event in recent:
             if isinstance(event, events.ChunkCommitted):
                 clock.now += sum(event.seconds.values())
             view.show(event)
@@ -250,7 +253,7 @@ def status(*shown: events.Event, clock: Clock | None = None, **changes: object) 
     return re.sub(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] |memory [0-9.]+ GB", "", "\n".join(block))
 
 
-def test_status_tells_the_place_in_the_book() -> None:
+def test_status_shows_the_progress_in_the_book() -> None:
     assert "chunk 1 of 5 · 0 of 450 tokens" in status(STARTED)
     assert "chunk 2 of 5 · 100 of 450 tokens" in status(STARTED, committed())
     assert "chunk 2 · 70 of 1,000 words" in status(STARTED, committed(done=70), unit="words", goal=1000)
@@ -271,11 +274,11 @@ def test_the_chunks_of_an_opening_are_counted() -> None:
     assert now.chunk_name(3) == "chunk 4 of 4"
 
 
-def test_a_length_in_chunks_is_counted_in_chunks() -> None:
-    shown = status(STARTED, committed(1, done=2), unit="chunks", goal=4)
-    assert "━" * 12 + "─" * 12 + "  chunk 3 of 4 · 2 of 4 chunks" in shown
+def test_status_counts_a_goal_in_chunks() -> None:
+    block = status(STARTED, committed(1, done=2), unit="chunks", goal=4)
+    assert "━" * 12 + "─" * 12 + "  chunk 3 of 4 · 2 of 4 chunks" in block
     beyond = status(committed(0, done=1), events.ChunkStarted(1, "generated", 0, 100), unit="chunks", goal=1)
-    assert "━" * 24 + "  chunk 1 of 1 · 1 of 1 chunk\n" in beyond, "what follows is the end of a sentence"
+    assert "━" * 24 + "  chunk 1 of 1 · 1 of 1 chunk\n" in beyond, "the rest of its sentence does not count"
     now = Progress(Clock())
     now.update(opened(opening_tokens=150, goal=2, unit="chunks"))
     assert now.chunk_name(0) == "chunk 1 of 4"
@@ -284,7 +287,7 @@ def test_a_length_in_chunks_is_counted_in_chunks() -> None:
     assert now.current_progress == 0.5
 
 
-def test_status_tells_what_is_going_on() -> None:
+def test_status_shows_the_present_phase() -> None:
     written = events.TextDecoded(0, "Tide", 100)
     scored = events.ChunkScored(0, 2.5, 2.46, 0.0, None)
     first, second = events.TrainStep(0, 1, 2, 2.6, 5e-5), events.TrainStep(0, 2, 2, 2.5, 5e-5)
@@ -302,7 +305,7 @@ def test_status_tells_what_is_going_on() -> None:
     assert "saving" in status(STARTED, written, scored, learn=False)
 
 
-def test_status_tells_what_was_measured() -> None:
+def test_status_shows_loss_gain_and_repetition() -> None:
     assert status(STARTED).splitlines()[2:] == []
     scored = status(
         STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5)
@@ -312,7 +315,7 @@ def test_status_tells_what_was_measured() -> None:
     assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1, None))
 
 
-def test_status_tells_the_speed_of_decoding() -> None:
+def test_status_shows_the_speed_of_decoding() -> None:
     clock, terminal = Clock(), Terminal()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened())
@@ -325,12 +328,12 @@ def test_status_tells_the_speed_of_decoding() -> None:
         assert "20.0 tokens/s" in "\n".join(terminal.screen())
 
 
-def test_reading_is_no_decoding() -> None:
+def test_reading_has_no_decoding_speed() -> None:
     assert "tokens/s" in status(committed())
     assert "tokens/s" not in status(committed(origin="human"))
 
 
-def test_what_is_done_between_chunks_is_told() -> None:
+def test_work_between_chunks_is_shown() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -344,25 +347,25 @@ def test_what_is_done_between_chunks_is_told() -> None:
         assert "measuring" not in screen and "starting the next chunk" in screen
 
 
-def test_time_left_is_told_once_there_is_a_basis() -> None:
+def test_remaining_time_is_shown_after_the_first_measured_chunk() -> None:
     assert "left" not in status(STARTED, chunks=2, tokens=200, done=200)
     opening = committed(origin="human", done=0, seconds={"decode": 0.0, "score": 500.0})
-    assert "left" not in status(STARTED, opening), "an opening brings the goal no nearer"
+    assert "left" not in status(STARTED, opening), "an opening does not count towards the goal"
     assert "left" not in status(STARTED, committed(done=0))
-    # 30 s for 100 tokens, 350 are missing
+    # 30 s for 100 tokens; 350 tokens remain
     assert "about 2 min left" in status(STARTED, committed())
     assert "about 1 h 28 min left" in status(STARTED, committed(), goal=17_600)
     read = committed(origin="human", seconds={"score": 10.0, "train": 20.0})
-    assert "about 2 min left" in status(STARTED, read), "of a text that is only read, all counts"
+    assert "about 2 min left" in status(STARTED, read), "all of a text that is only read counts"
 
 
-def test_time_left_runs_down_within_a_chunk() -> None:
+def test_remaining_time_decreases_within_a_chunk() -> None:
     clock, terminal = Clock(), Terminal()
     with TerminalView(terminal, terminal, clock=clock) as view:
         view.show(opened())
         view.show(STARTED)
         clock.now += 30
-        view.show(committed(seconds={"decode": 1.0}))  # the rest was spent between chunks, on measuring
+        view.show(committed(seconds={"decode": 1.0}))  # the rest was spent on measuring, between chunks
         view.show(STARTED)
         assert "about 2 min left" in "\n".join(terminal.screen())
         clock.now += 60
@@ -370,18 +373,18 @@ def test_time_left_runs_down_within_a_chunk() -> None:
         assert "about a minute left" in "\n".join(terminal.screen())
 
 
-def test_an_adapter_that_does_not_help_is_called_so() -> None:
+def test_an_adapter_that_does_not_help_is_reported() -> None:
     helping = [committed(index) for index in range(3)]
     worse = [committed(index, gain=-0.02) for index in range(3)]
-    worse_on_given = [*helping[:2], committed(2, gain=-0.01, origin="human")]
+    worse_on_human_text = [*helping[:2], committed(2, gain=-0.01, origin="human")]
     assert "not helping" not in status(*helping)
     assert "not helping" not in status(*worse[:2])
     assert "not helping" in status(*worse)
-    assert "not helping" in status(*worse_on_given)
+    assert "not helping" in status(*worse_on_human_text)
     assert "not helping" not in status(*worse, *helping)
 
 
-def test_the_status_does_not_jump() -> None:
+def test_the_status_does_not_become_smaller() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -392,7 +395,7 @@ def test_the_status_does_not_jump() -> None:
     assert heights[0] == heights[1] < heights[2] == heights[3]
 
 
-def test_a_second_session_takes_over_the_status() -> None:
+def test_a_second_session_replaces_the_status_of_the_first() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened(goal=100))
@@ -405,14 +408,14 @@ def test_a_second_session_takes_over_the_status() -> None:
     assert not any("─" in row for row in terminal.screen())
 
 
-def test_status_of_a_gpu() -> None:
+def test_status_shows_the_memory_of_a_gpu() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal, gpu_bytes=lambda: 5_120_000_000) as view:
         view.show(opened())
         assert ", GPU 5.1 GB" in terminal.screen()[-1]
 
 
-def test_status_is_drawn_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_is_refreshed_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal_view, "REFRESH_SECONDS", 0.01)
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
@@ -423,15 +426,15 @@ def test_status_is_drawn_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
         assert len(terminal.getvalue()) > drawn
 
 
-# The whole of a run
+# A complete run
 
 
-def test_a_run_in_a_terminal() -> None:
+def test_a_terminal_shows_header_prose_and_end() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["The lamp\n\nburned", " on"])
+        show_texts(view, ["The lamp\n\nburned", " on"])
         for event in (LEARNT, committed(), FINISHED):
             view.show(event)
     assert terminal.screen() == [
@@ -451,7 +454,7 @@ def test_a_run_in_a_terminal() -> None:
     ]
 
 
-def test_what_was_not_learnt_is_told_at_the_end() -> None:
+def test_chunks_that_were_not_learnt_are_reported_at_the_end() -> None:
     def last_lines(*indices: int, learn: bool = True) -> list[str]:
         marked = tuple(events.Unlearnt(index, "it loops") for index in indices)
         terminal = Terminal()
@@ -465,18 +468,18 @@ def test_what_was_not_learnt_is_told_at_the_end() -> None:
     two = "2 of 12 chunks were not learnt: chunk 4 (it loops), chunk 9 (it loops)"
     assert last_lines(3, 8)[1:] == [two]
     many = "chunk 1 (it loops), chunk 2 (it loops), chunk 3 (it loops)"
-    told = f"5 of 12 chunks were marked: {many} and 2 more"
-    shown = "to list all: templora sessions show harbour"
-    assert last_lines(*range(5), learn=False)[1:] == [told, shown]
+    rejected = f"5 of 12 chunks were marked: {many} and 2 more"
+    command = "to list all: templora sessions show harbour"
+    assert last_lines(*range(5), learn=False)[1:] == [rejected, command]
 
 
-def test_a_run_in_a_log_file() -> None:
+def test_a_log_file_has_one_line_per_event() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
     with TerminalView(stdout, stderr) as view:
         view.show(events.Working("loading"))
         view.show(opened(quantize="nf4", chunks=1, tokens=100, done=100))
         view.show(STARTED)
-        texts(view, ["The lamp\n"])
+        show_texts(view, ["The lamp\n"])
         view.show(committed(1, seconds={"decode": 10.0, "train": 14.54}))
         view.show(events.Notice("one \x1b[2J"))
         view.show(INTERRUPTED)
@@ -495,7 +498,7 @@ def test_a_run_in_a_log_file() -> None:
     ]
 
 
-def test_a_log_file_is_told_once_that_the_adapter_does_not_help() -> None:
+def test_a_log_file_reports_once_that_the_adapter_does_not_help() -> None:
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
         view.show(opened())
@@ -505,19 +508,19 @@ def test_a_log_file_is_told_once_that_the_adapter_does_not_help() -> None:
 
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
-def test_a_plain_terminal_is_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_and_dumb_terminals_are_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "dumb")
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
-        texts(view, ["Tide"])
+        show_texts(view, ["Tide"])
         view.show(FINISHED)
     assert set(re.findall(r"\x1b\[([0-9;]+)m", terminal.getvalue())) <= {"0", "1", "2"}
     assert ("\x1b" in terminal.getvalue()) == (name == "NO_COLOR")
     assert {"Tide", COMMAND} <= set(terminal.screen(200))
 
 
-def test_force_color_brings_no_bars_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_color_does_not_draw_the_status_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
@@ -526,7 +529,7 @@ def test_force_color_brings_no_bars_into_a_file(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b" not in stderr.getvalue() and "finished" in stderr.getvalue()
 
 
-def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
+def test_a_terminal_shows_the_end_of_the_opening() -> None:
     for opening, shown in (
         ("It rained.\n\nMara went to", ["Mara went to the sea."]),
         ("It rained.\n\n", ["the sea."]),
@@ -537,22 +540,22 @@ def test_a_terminal_gets_the_words_that_the_model_goes_on_from() -> None:
             view.show(opened(opening_tokens=200))
             view.show(committed(0, origin="human", text="Not this.", total_tokens=100))
             view.show(committed(1, origin="human", text=opening, total_tokens=200))
-            texts(view, [" the sea." if opening.strip() == opening else "the sea."])
+            show_texts(view, [" the sea." if opening.strip() == opening else "the sea."])
             view.show(committed(2, text=" the sea."))
         rows = [row for row in terminal.screen() if row]
         assert rows[-len(shown) :] == shown
 
 
 @pytest.mark.parametrize("stderr", [io.StringIO(), Terminal()])
-def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
+def test_a_pipe_gets_the_committed_prose_unchanged(stderr: io.StringIO) -> None:
     bytes_out = io.BytesIO()
     prose = "The [b]lamp[/b] \x1b[31m灯\t" + "word " * 60 + "\r\n\n"
     with TerminalView(io.TextIOWrapper(bytes_out, "utf-8", newline=""), stderr) as view:
         view.show(opened())
-        texts(view, [prose[:5], prose[5:]])
+        show_texts(view, [prose[:5], prose[5:]])
         assert bytes_out.getvalue() == b"", "a chunk that is not committed can be rejected"
         view.show(events.ChunkRejected(0, "it loops"))
-        texts(view, [prose])
+        show_texts(view, [prose])
         view.show(committed(text=prose))
         assert bytes_out.getvalue() == prose.encode()
         view.show(FINISHED)
@@ -562,7 +565,7 @@ def test_a_pipe_gets_the_prose_as_it_is(stderr: io.StringIO) -> None:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.sampled_from("ab. \n"), max_size=9), max_size=4), st.booleans())
-def test_status_begins_on_a_line_of_its_own_where_it_goes_where_the_prose_goes(
+def test_status_begins_on_a_new_line_if_it_shares_a_file_with_the_prose(
     tmp_path: Path, chunks: list[str], together: bool
 ) -> None:
     with (
@@ -586,24 +589,24 @@ def test_status_begins_on_a_line_of_its_own_where_it_goes_where_the_prose_goes(
     assert "".join(prose) == "".join(chunks).replace("\n", "")
 
 
-def test_a_file_gets_the_opening_too_but_not_a_text_that_is_read() -> None:
-    for opening_tokens, wanted in ((100, "Once there was a fox."), (0, " was a fox.")):
+def test_a_file_gets_the_opening_but_not_a_text_that_is_only_read() -> None:
+    for opening_tokens, expected in ((100, "Once there was a fox."), (0, " was a fox.")):
         stdout = io.StringIO()
         with TerminalView(stdout, io.StringIO()) as view:
             view.show(opened(opening_tokens=opening_tokens))
             view.show(committed(0, origin="human", text="Once there", total_tokens=100, done=0))
             view.show(committed(1, text=" was a fox.", total_tokens=200))
-        assert stdout.getvalue() == wanted
+        assert stdout.getvalue() == expected
 
 
-def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
+def test_a_second_candidate_begins_on_a_new_line() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["The tide", " the tide"])
+        show_texts(view, ["The tide", " the tide"])
         view.show(events.ChunkRejected(0, "it loops: 81% of its 4-grams are repeated"))
-        texts(view, ["The lamp"])
+        show_texts(view, ["The lamp"])
         view.close()
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
@@ -613,12 +616,12 @@ def test_a_chunk_that_is_written_again_begins_on_a_line_of_its_own() -> None:
     ]
 
 
-def test_quiet_leaves_only_errors_on_standard_error() -> None:
+def test_quiet_writes_only_errors_to_standard_error() -> None:
     stdout, stderr = io.StringIO(), Terminal()
     with TerminalView(stdout, stderr, quiet=True) as view:
         view.show(events.Working("loading"))
         view.show(opened())
-        texts(view, ["Tide."])
+        show_texts(view, ["Tide."])
         for event in (events.Notice("x"), committed(), FINISHED):
             view.show(event)
         assert (stdout.getvalue(), stderr.getvalue()) == ("Tide.", "")
@@ -626,15 +629,15 @@ def test_quiet_leaves_only_errors_on_standard_error() -> None:
     assert stderr.screen() == ["error: the disk is full"]
 
 
-def test_quiet_prose_on_a_terminal_is_harmless_and_ends_its_line() -> None:
+def test_quiet_prose_has_no_control_codes_and_ends_its_line() -> None:
     stdout = Terminal()
     with TerminalView(stdout, Terminal(), quiet=True) as view:
-        texts(view, ["a\x1b[2J", ""])
+        show_texts(view, ["a\x1b[2J", ""])
     assert stdout.getvalue() == "a␛[2J\n"
 
 
 @pytest.mark.parametrize("event", [FINISHED, INTERRUPTED])
-def test_the_command_stands_whole_on_its_own_line(event: events.Event, window: dict[str, int]) -> None:
+def test_the_command_is_on_one_line_of_its_own(event: events.Event, window: dict[str, int]) -> None:
     window["columns"] = 40
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
@@ -644,13 +647,13 @@ def test_the_command_stands_whole_on_its_own_line(event: events.Event, window: d
     assert COMMAND in lines
 
 
-def test_the_terminal_is_given_back_whatever_happens() -> None:
+def test_the_terminal_is_restored_after_an_exception() -> None:
     terminal, streams = Terminal(), (sys.stdout, sys.stderr)
     view = TerminalView(terminal, terminal)
     with pytest.raises(KeyboardInterrupt), view:
         view.show(opened())
         view.show(STARTED)
-        texts(view, ["Tide came"])
+        show_texts(view, ["Tide came"])
         view.show(events.Notice("x"))
         assert sys.stderr is not streams[1]
         assert terminal.getvalue().rindex("\x1b[?25l") > terminal.getvalue().find("\x1b[?25h")
@@ -665,7 +668,7 @@ def test_the_terminal_is_given_back_whatever_happens() -> None:
     assert terminal.getvalue() == written
 
 
-def test_what_libraries_print_stands_above_the_status() -> None:
+def test_output_of_libraries_is_shown_above_the_status() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -685,19 +688,21 @@ def test_an_encoding_that_lacks_characters_does_not_stop_the_book() -> None:
     assert b"(float32) on cpu | recipe paper |" in bytes_err.getvalue()
 
 
-class Gone(io.StringIO):
+class ClosedPipe(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("make", [lambda: TerminalView(Gone(), io.StringIO()), lambda: JsonView(Gone())])
-def test_a_reader_that_went_away_is_the_commands_business(make: object) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: TerminalView(ClosedPipe(), io.StringIO()), lambda: JsonView(ClosedPipe())]
+)
+def test_a_broken_pipe_is_left_to_the_command(make: object) -> None:
     with pytest.raises(BrokenPipeError), make() as view:  # type: ignore[operator]
         view.show(committed())
 
 
 def comes_to_show(terminal: Terminal, text: str, row: int = 0) -> bool:
-    """In that row, which a thread draws."""
+    """Wait up to 10 s for a text in a row, which a thread draws. Returns whether it appeared."""
     until = time.monotonic() + 10
     while text not in "".join(terminal.screen()[row : row + 1]) and time.monotonic() < until:
         time.sleep(0.01)
@@ -713,29 +718,29 @@ def test_a_slow_step_is_shown_in_a_terminal_only() -> None:
         view.show(events.Working("compiling"))
         assert comes_to_show(terminal, "compiling") and "loading" not in terminal.screen()[0]
         view.show(events.Notice("x"))
-        assert comes_to_show(terminal, "compiling", row=1), "a notice does not end what is going on"
+        assert comes_to_show(terminal, "compiling", row=1), "a notice does not end the step"
         assert "note: x" in terminal.screen()[0]
-    assert terminal.screen() == ["note: x"], "the terminal is given back"
+    assert terminal.screen() == ["note: x"], "the terminal is restored"
     with TerminalView(file, file) as view, JsonView(file) as lines:
         view.show(loading)
         lines.show(loading)
     assert file.getvalue() == ""
 
 
-def test_what_the_model_is_not_shown_is_told() -> None:
+def test_a_cut_section_is_reported() -> None:
     stderr = io.StringIO()
     with TerminalView(io.StringIO(), stderr) as view:
         view.show(opened())
         view.show(STARTED)
         view.show(events.SectionCut(0, "glossary", 3, 7))
-    told = "chunk 1 of 5: the glossary was shortened to fit the prompt: 3 of 7 entries"
-    assert stderr.getvalue().splitlines()[-1] == told
+    message = "chunk 1 of 5: the glossary was shortened to fit the prompt: 3 of 7 entries"
+    assert stderr.getvalue().splitlines()[-1] == message
 
 
 # Errors
 
 
-def test_an_error_is_told_with_its_hint() -> None:
+def test_an_error_is_shown_with_its_hint() -> None:
     hint = f"to continue: {COMMAND}"
     assert error_lines(TemploraError("no")) == ["error: no"]
     assert error_lines(TemploraError("no", hint)) == ["error: no", f"hint: {hint}"]
@@ -746,7 +751,7 @@ def test_an_error_is_told_with_its_hint() -> None:
     assert terminal.screen(200) == ["error: no", f"hint: {hint}"] and "\x1b[1;31m" in terminal.getvalue()
 
 
-def test_a_long_error_is_broken_between_words_but_its_hint_is_not(window: dict[str, int]) -> None:
+def test_a_long_error_is_wrapped_between_words_but_its_hint_is_not(window: dict[str, int]) -> None:
     window["columns"] = 40
     terminal = Terminal()
     show_error(
@@ -761,7 +766,7 @@ def test_a_long_error_is_broken_between_words_but_its_hint_is_not(window: dict[s
     ]
 
 
-def test_an_error_wipes_the_status() -> None:
+def test_an_error_removes_the_status() -> None:
     terminal = Terminal()
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
@@ -772,7 +777,7 @@ def test_an_error_wipes_the_status() -> None:
 # --json
 
 
-def test_json_is_one_object_a_line() -> None:
+def test_json_has_one_object_per_line() -> None:
     bytes_out = io.BytesIO()
     with JsonView(io.TextIOWrapper(bytes_out, "ascii")) as view:
         view.show(events.TextDecoded(0, "灯\n", 1))
@@ -790,7 +795,7 @@ def test_json_is_one_object_a_line() -> None:
 DOCUMENT = Path(__file__).parents[1] / "docs" / "events.md"
 
 
-def test_the_document_has_every_event_and_field_and_no_other() -> None:
+def test_the_page_documents_exactly_the_events_and_their_fields() -> None:
     documented = {}
     for section in re.split(r"^## ", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         names = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)

@@ -89,24 +89,24 @@ def outcome(session: Path) -> dict[str, Any]:
 
 
 @cache
-def whole(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
+def uninterrupted(config: Config, request: NovelRequest = BOOK) -> dict[str, Any]:
     """The outcome of an unstopped book; its session is deleted."""
     with runner.begin(request, config) as run:
         assert isinstance(list(run.events())[-1], Finished)
-    found = outcome(run.session.path)
+    result = outcome(run.session.path)
     shutil.rmtree(run.session.path)
-    return found
+    return result
 
 
 def stopped(run: Run, at: Callable[[Event], bool], **how: Any) -> list[Event]:
     """Run, and stop at the first event for which `at` is true."""
     stop = threading.Event()
-    told = []
+    events = []
     for event in run.events(stop, **how):
-        told.append(event)
+        events.append(event)
         if at(event):
             stop.set()
-    return told
+    return events
 
 
 def first_committed(event: Event) -> bool:
@@ -114,7 +114,7 @@ def first_committed(event: Event) -> bool:
 
 
 def is_free(session: Path) -> bool:
-    """Can it be opened for writing?"""
+    """Can the session be opened for writing?"""
     lock = FileLock(session / "lock")
     lock.acquire(timeout=0)
     lock.release()
@@ -124,14 +124,14 @@ def is_free(session: Path) -> bool:
 # --- begin, events, text -----------------------------------------------------------------------------
 
 
-def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
-    told: list[Event] = []
-    with runner.begin(BOOK, config, notify=told.append) as run:
+def test_a_run_writes_a_book_to_its_end(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    notices: list[Event] = []
+    with runner.begin(BOOK, config, notify=notices.append) as run:
         assert run.text == "" and run.chunks == []
-        assert not (run.session.path / "steps" / "000000").exists(), "nothing is done before it is asked for"
+        assert not (run.session.path / "steps" / "000000").exists(), "nothing runs before `events`"
         events = list(run.events())
         chunks, text = run.chunks, run.text
-    assert told[0] == Working(f"loading {config.model.name}")
+    assert notices[0] == Working(f"loading {config.model.name}")
     opened, last = events[0], events[-1]
     assert isinstance(opened, SessionOpened) and (opened.chunks, opened.done, opened.goal) == (0, 0, 48)
     assert opened.session == run.session.id == Store().find(None).name
@@ -141,28 +141,29 @@ def test_a_book_from_begin_to_end(config: Config, capfd: pytest.CaptureFixture[s
     assert [event.origin for event in committed] == ["human"] * 2 + ["generated"] * 3
     assert "".join(event.text for event in committed) == text == "".join(chunk["text"] for chunk in chunks)
     assert text.startswith("It rained and rained.")
-    assert not any(isinstance(event, ChunkLearnt) for event in events), "what is shown is what is committed"
-    assert capfd.readouterr() == ("", ""), "it knows no terminal"
+    assert not any(isinstance(event, ChunkLearnt) for event in events), "only committed chunks are events"
+    assert capfd.readouterr() == ("", ""), "it prints nothing"
     assert is_free(run.session.path)
 
 
 def test_after_chunk_is_called_for_each_chunk(config: Config) -> None:
-    seen: list[tuple[int, int]] = []
+    measured: list[tuple[int, int]] = []
 
-    def look(index: int, state: Any) -> None:
-        seen.append((index, len(state.tokens)))
+    def measure(index: int, state: Any) -> None:
+        measured.append((index, len(state.tokens)))
 
-    def measured(event: Event) -> bool:
-        return isinstance(event, Working) and event.message == "measuring" and len(seen) == 2
+    def third_measurement(event: Event) -> bool:
+        return isinstance(event, Working) and event.message == "measuring" and len(measured) == 2
 
     with runner.begin(BOOK, config) as run:
-        stopped(run, measured, after_chunk=look)
+        stopped(run, third_measurement, after_chunk=measure)
     with runner.resume(run.session.id) as run:
-        list(run.events(after_chunk=look))
-    assert seen == [(-1, 0), (0, 16), (1, 21), (1, 21), (2, 37), (3, 53), (4, 69)], "a stop may come between"
+        list(run.events(after_chunk=measure))
+    expected = [(-1, 0), (0, 16), (1, 21), (1, 21), (2, 37), (3, 53), (4, 69)]
+    assert measured == expected, "a resumed run measures the last chunk again"
 
 
-# --- stopping and going on ---------------------------------------------------------------------------
+# --- stop and resume ---------------------------------------------------------------------------------
 
 
 def go_on_here(session: str, more: runner.Length | None = None) -> None:
@@ -171,18 +172,18 @@ def go_on_here(session: str, more: runner.Length | None = None) -> None:
 
 
 def go_on_in_a_thread(session: str) -> None:
-    failed: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def work() -> None:
         try:
             go_on_here(session)
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert not failed, failed
+    assert not errors, errors
 
 
 def in_another_process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -219,7 +220,7 @@ def test_a_stopped_book_equals_an_unstopped_one(
         assert last.chunks == len(run.chunks) < 5
         assert last.resume_command == f"templora resume {run.session.id}"
     go_on(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
     assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
 
 
@@ -233,10 +234,10 @@ def test_another_process_can_resume(config: Config) -> None:
     assert done.returncode == 0, done.stderr
     for session, line in zip(sessions, done.stdout.splitlines(), strict=True):
         assert line.split()[0] == "SessionOpened" and line.split()[-1] == "Finished"
-        assert outcome(session) == whole(config)
+        assert outcome(session) == uninterrupted(config)
 
 
-def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
+def test_a_run_in_a_thread_can_be_stopped_by_another(config: Config) -> None:
     stop, events, committed = threading.Event(), list[Event](), threading.Event()
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
 
@@ -255,7 +256,7 @@ def test_a_run_in_a_thread_is_stopped_from_outside(config: Config) -> None:
     thread.join(60)
     assert isinstance(events[-1], Interrupted) and events[-1].chunks == 1
     go_on_here(events[-1].session)
-    assert outcome(Store().find(None)) == whole(config)
+    assert outcome(Store().find(None)) == uninterrupted(config)
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
 
 
@@ -276,7 +277,7 @@ def test_ctrl_c_inside_the_loop_leaves_a_resumable_session(config: Config) -> No
         assert run.interrupted().chunks == 2
     assert is_free(run.session.path)
     go_on_here(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_ctrl_c_in_the_caller_leaves_a_resumable_session(config: Config) -> None:
@@ -285,35 +286,35 @@ def test_ctrl_c_in_the_caller_leaves_a_resumable_session(config: Config) -> None
             if isinstance(event, TextDecoded):
                 raise KeyboardInterrupt
     go_on_here(run.session.id)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
-# --- several times -----------------------------------------------------------------------------------
+# --- repeated runs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", ["before it is learnt", "when it is learnt"])
-def test_events_again_after_a_stop_before_the_first_chunk(at: str, config: Config) -> None:
-    """The adapter has learnt by then what is not committed."""
+def test_a_run_continues_after_a_stop_before_the_first_commit(at: str, config: Config) -> None:
+    """By then the adapter may have learnt a chunk that is not committed."""
     kind = ChunkStarted if at == "before it is learnt" else TrainStep
     with runner.begin(BOOK, config) as run:
         last = stopped(run, lambda event: isinstance(event, kind))[-1]
         assert isinstance(last, Interrupted) and last.chunks == 0
         assert isinstance(list(run.events())[-1], Finished)
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 @pytest.mark.parametrize("at", STOPS)
-def test_events_again_after_a_stop(at: str, config: Config) -> None:
+def test_a_run_continues_after_a_stop(at: str, config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, STOPS[at])
         assert isinstance(list(run.events())[-1], Finished)
         again = list(run.events())
-    assert [type(event) for event in again] == [SessionOpened, Finished], "there is nothing left to do"
-    assert outcome(run.session.path) == whole(config)
+    assert [type(event) for event in again] == [SessionOpened, Finished], "nothing remains to do"
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_consecutive_runs_are_independent(config: Config, tiny_base_model: Path) -> None:
-    alone = whole(config)
+    expected = uninterrupted(config)
     with runner.begin(BOOK, config) as first:
         stopped(first, first_committed)
     with runner.begin(BOOK, config_of(tiny_base_model, seed=6, train={"rank": 4})) as other:
@@ -321,15 +322,15 @@ def test_consecutive_runs_are_independent(config: Config, tiny_base_model: Path)
     go_on_here(first.session.id)
     with runner.begin(BOOK, config) as second:
         list(second.events())
-    assert outcome(first.session.path) == outcome(second.session.path) == alone
-    assert outcome(other.session.path) != alone
+    assert outcome(first.session.path) == outcome(second.session.path) == expected
+    assert outcome(other.session.path) != expected
 
 
 def test_a_run_uses_the_threads_of_its_session(config: Config) -> None:
     threads, seen = torch.get_num_threads(), set[int]()
     try:
         with runner.begin(BOOK, config) as run:
-            torch.set_num_threads(threads + 1)  # as another run in this process may have it
+            torch.set_num_threads(threads + 1)  # as another run in this process may do
             list(run.events(after_chunk=lambda *_: seen.add(torch.get_num_threads())))
             torch.set_num_threads(threads + 1)
             for _ in run.relearn(without_the_third(run)):
@@ -340,28 +341,28 @@ def test_a_run_uses_the_threads_of_its_session(config: Config) -> None:
 
 
 def without_the_third(run: Run) -> list[dict[str, Any]]:
-    """The chunks, of which the first own one is not to be learnt."""
-    one, two, three, *rest = run.chunks
-    return [one, two, {**three, "rejection_reason": "it is left out"}, *rest]
+    """The chunks of a run, with the third one (the first generated one) marked as rejected."""
+    first, second, third, *rest = run.chunks
+    return [first, second, {**third, "rejection_reason": "it loops"}, *rest]
 
 
 def test_learning_again_starts_with_an_untrained_adapter(config: Config) -> None:
-    """The adapter of a run that has come to its end is not that of the beginning."""
-    found = []
-    for anew in (True, False):
+    """Not with the adapter that the run has in memory."""
+    outcomes = []
+    for reopen in (True, False):
         with runner.begin(BOOK, config) as run:
             list(run.events())
-            for step in committed_steps(run.session.steps)[:-1]:  # as if they had been thinned
+            for step in committed_steps(run.session.steps)[:-1]:  # as after thinning
                 (step / "state.json").unlink()
             chunks = without_the_third(run)
-            if not anew:
+            if not reopen:
                 list(run.relearn(chunks))
-        if anew:
+        if reopen:
             with Store().open(run.session.id) as session:
                 list(runner.reopen(session).relearn(chunks))
-        found.append(outcome(run.session.path))
+        outcomes.append(outcome(run.session.path))
         assert cached_summary(run.session.path, run.kind) == summary_of(run.chunks, run.kind)
-    assert found[0] == found[1] and found[0]["chunks"][2]["train_losses"] == []
+    assert outcomes[0] == outcomes[1] and outcomes[0]["chunks"][2]["train_losses"] == []
 
 
 def test_stopping_while_learning_again_changes_nothing(config: Config) -> None:
@@ -375,7 +376,7 @@ def test_stopping_while_learning_again_changes_nothing(config: Config) -> None:
                 stop.set()
         assert outcome(run.session.path) == before
         list(run.relearn(chunks))
-        assert run.chunks[2]["rejection_reason"] == "it is left out" and outcome(run.session.path) != before
+        assert run.chunks[2]["rejection_reason"] == "it loops" and outcome(run.session.path) != before
 
 
 def test_a_killed_replacement_of_steps_is_completed_by_the_next_run(config: Config) -> None:
@@ -392,12 +393,12 @@ def test_the_book_file_is_updated_after_learning_again(config: Config) -> None:
     with runner.begin(request, config) as run:
         list(run.events())
         assert run.session.manifest.out == str(Path("book.txt").absolute())
-        one, two, *rest = run.chunks
-        events = list(run.relearn([one, {**two, "tokens": list(b" It shone.")}, *rest]))
+        first, second, *rest = run.chunks
+        events = list(run.relearn([first, {**second, "tokens": list(b" It shone.")}, *rest]))
         assert not [event for event in events if isinstance(event, Notice)]
         assert Path("book.txt").read_text().strip() == run.text.strip() and "It shone." in run.text
     go_on_here(run.session.id, more=(1, "chunks"))
-    assert not list(Path().glob("book.edited*")), "its own text is no edit"
+    assert not list(Path().glob("book.edited*")), "text by templora is not an edit"
 
 
 def test_a_book_whose_only_step_is_damaged_restarts_in_the_same_run(config: Config) -> None:
@@ -406,8 +407,7 @@ def test_a_book_whose_only_step_is_damaged_restarts_in_the_same_run(config: Conf
         (step,) = committed_steps(run.session.steps)
         (step / "adapter.safetensors").write_bytes(b"")
         list(run.events())
-    found, wanted = outcome(run.session.path), whole(config)
-    assert found == wanted
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 def test_a_closed_run_commits_nothing(config: Config) -> None:
@@ -430,15 +430,15 @@ def test_a_stop_directly_after_a_commit_drops_nothing(config: Config) -> None:
         assert (run.interrupted().chunks, run.interrupted().dropped_tokens) == (4, 0)
 
 
-@pytest.mark.parametrize("lacking", ["premise", "opened"])
-def test_a_session_with_an_incomplete_request_is_refused(lacking: str, config: Config) -> None:
+@pytest.mark.parametrize("missing", ["premise", "opened"])
+def test_a_session_with_an_incomplete_request_is_refused(missing: str, config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     file = run.session.path / "session.json"
     values = json.loads(file.read_text())
-    del values["request"][lacking]
+    del values["request"][missing]
     file.write_text(json.dumps(values))
-    assert f"lacks {lacking} in its request" in refusal(run.session.id).message
+    assert f"lacks {missing} in its request" in refusal(run.session.id).message
     assert is_free(run.session.path)
 
 
@@ -447,7 +447,7 @@ def test_a_session_in_a_renamed_folder_is_resumed_there(config: Config) -> None:
         stopped(run, first_committed)
     elsewhere = run.session.path.rename(run.session.path.with_name("renamed-1a2b"))
     go_on_here("renamed-1a2b")
-    assert outcome(elsewhere) == whole(config) and not run.session.path.exists()
+    assert outcome(elsewhere) == uninterrupted(config) and not run.session.path.exists()
 
 
 def test_nested_values_get_the_defaults_of_the_kind(config: Config, tiny_model: Path) -> None:
@@ -458,7 +458,7 @@ def test_nested_values_get_the_defaults_of_the_kind(config: Config, tiny_model: 
         assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.8, 0)
 
 
-# --- going on further --------------------------------------------------------------------------------
+# --- extending a book --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("more", "goal"), [((2, "chunks"), (5, "chunks")), ((20, "tokens"), (68, "tokens"))])
@@ -470,8 +470,7 @@ def test_an_extended_book_equals_a_long_one(
     with runner.resume(run.session.id, more=more) as run:
         assert (run.session.manifest.goal_amount, run.session.manifest.goal_unit) == goal
         list(run.events())
-    wanted = whole(config, replace(BOOK, goal=Goal(*goal)))
-    assert outcome(run.session.path) == wanted
+    assert outcome(run.session.path) == uninterrupted(config, replace(BOOK, goal=Goal(*goal)))
 
 
 def test_a_book_can_be_extended_in_words(config: Config) -> None:
@@ -504,7 +503,7 @@ def test_resume_same_continues_an_equal_session(config: Config) -> None:
         list(again.events())
     with runner.begin(BOOK, config) as other:
         assert other.session.id != run.session.id
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
 # --- refusals ----------------------------------------------------------------------------------------
@@ -521,14 +520,14 @@ except TemploraError as error:
 
 
 def test_an_open_session_is_refused_in_every_process(config: Config) -> None:
-    told = "session {} is being written by another process"
+    message = "session {} is being written by another process"
     with runner.begin(BOOK, config) as run:
         name = run.session.id
         elsewhere = in_another_process(REFUSED, name)
-        assert elsewhere.stdout.strip() == told.format(name), elsewhere.stderr
-        with pytest.raises(TemploraError, match=told.format(name)):
+        assert elsewhere.stdout.strip() == message.format(name), elsewhere.stderr
+        with pytest.raises(TemploraError, match=message.format(name)):
             runner.resume(name)
-        with pytest.raises(TemploraError, match=told.format(name)):
+        with pytest.raises(TemploraError, match=message.format(name)):
             runner.begin(BOOK, config, resume_same=True)
         list(run.events())
     with runner.resume(name, more=(1, "tokens")):
@@ -548,10 +547,10 @@ def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None
     name = run.session.id
     error = refusal()
     assert error.message == f"{name} is finished (48 tokens)"
-    assert error.hint == f"extend it: templora resume {name} --chunks 4"
+    assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)
-    assert len(read_chunks(run.session.steps)) == 5, "a last step that is gone is written again"
+    assert len(read_chunks(run.session.steps)) == 5, "a lost last step is written again"
 
 
 def test_a_measured_session_is_resumed_only_by_its_command(config: Config) -> None:
@@ -562,7 +561,7 @@ def test_a_measured_session_is_resumed_only_by_its_command(config: Config) -> No
         stopped(run, first_committed)
     for more in (None, (1, "chunks")):
         error = refusal(more=more)  # type: ignore[arg-type]
-        assert error.message == f"{run.session.id} is measured while it is written"
+        assert error.message == f"{run.session.id} can only be continued by the command that measures it"
         assert error.hint == "templora eval drift (with the same arguments)"
 
 
@@ -572,12 +571,12 @@ def translation(config: Config) -> TranslationRequest:
     return TranslationRequest(document, Path("book.txt"), languages, Path("out.txt").absolute(), 0, 2)
 
 
-def test_a_translation_has_no_length_to_change(config: Config) -> None:
+def test_a_translation_cannot_be_extended(config: Config) -> None:
     with runner.begin(translation(config), config) as run:
         name = run.session.id
     error = refusal(more=(2, "chunks"))
     assert error.message == f"{name} cannot be made longer"
-    assert error.hint == f"without a length: templora resume {name}"
+    assert error.hint == f"leave out the length: templora resume {name}"
     with runner.resume() as run:
         assert isinstance(list(run.events())[-1], TranslationFinished)
     with runner.resume() as run:  # a finished one writes its document again
@@ -606,24 +605,24 @@ def test_a_replaced_model_is_refused(tiny_model: Path, tiny_base_model: Path, tm
     shutil.rmtree(folder)
     shutil.copytree(tiny_base_model, folder)
     error = refusal()
-    assert error.message.startswith(f"{run.session.id} was begun with another {folder}")
+    assert error.message == f"the model in {folder} has changed since session {run.session.id} began"
 
 
-def test_a_moved_model_is_named_once(tiny_model: Path, tmp_path: Path, config: Config) -> None:
+def test_the_new_location_of_a_model_is_saved(tiny_model: Path, tmp_path: Path, config: Config) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     with runner.begin(BOOK, config_of(folder)) as run:
         stopped(run, first_committed)
     moved = folder.rename(tmp_path / "moved")
     error = refusal()
-    assert error.hint == f"say where it is: templora resume {run.session.id} --model PATH"
+    assert error.hint == f"if it has moved: templora resume {run.session.id} --model PATH"
     with runner.resume(model=str(moved)) as run:
         stopped(run, lambda event: isinstance(event, ChunkCommitted))
     with runner.resume() as run:
         list(run.events())
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
-def test_a_session_can_be_named(config: Config) -> None:
+def test_a_session_gets_the_requested_name(config: Config) -> None:
     with runner.begin(BOOK, config, name="harbour") as run:
         assert run.session.id == Store().find(None).name == "harbour"
     for name, complaint in (
@@ -632,11 +631,11 @@ def test_a_session_can_be_named(config: Config) -> None:
     ):
         with pytest.raises(TemploraError, match=complaint):
             runner.begin(BOOK, config, name=name)
-    told: list[Event] = []
-    with runner.begin(BOOK, config, name="port", resume_same=True, notify=told.append) as run:
+    notices: list[Event] = []
+    with runner.begin(BOOK, config, name="port", resume_same=True, notify=notices.append) as run:
         assert run.session.id == "harbour"
     renaming = "to rename it: templora sessions rename harbour port"
-    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in told
+    assert Notice(f"session harbour has the same settings and is continued; {renaming}") in notices
     with runner.begin(replace(BOOK, premise="A calm."), config, name="port", resume_same=True) as run:
         assert run.session.id == "port"
     with pytest.raises(TemploraError, match="a session called port already exists"):
@@ -655,7 +654,7 @@ def test_invalid_settings_leave_the_session_unlocked(config: Config) -> None:
     assert "seed" in refusal().message
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,18 +673,18 @@ def test_a_full_disk_loses_nothing(config: Config, monkeypatch: pytest.MonkeyPat
         assert caught.value.hint == f"free disk space, then: templora resume {run.session.id}"
         assert len(run.chunks) == run.interrupted().chunks == 3
         list(run.events())
-    assert outcome(run.session.path) == whole(config)
+    assert outcome(run.session.path) == uninterrupted(config)
 
 
-class Telling(EagerBackend):
-    """Keeps what it was shown; one kind of it fails."""
+class RecordingBackend(EagerBackend):
+    """Records its prompts, and can fail at one of them."""
 
     fails_at = -1
 
     def __init__(self, model: LanguageModel, name: str) -> None:
         super().__init__(model.module)
         self.prompts: list[list[int]] = []
-        made.append(self)
+        backends.append(self)
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -696,21 +695,21 @@ class Telling(EagerBackend):
         yield from super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop)
 
 
-made: list[Telling] = []
+backends: list[RecordingBackend] = []
 
 
 @pytest.fixture(autouse=True)
-def none_made() -> Iterator[None]:
+def forget_backends() -> Iterator[None]:
     yield
-    made.clear()
+    backends.clear()
 
 
-class Large(Telling):
+class FailingBackend(RecordingBackend):
     fails_at = 2
 
 
 def test_an_out_of_memory_error_says_that_chunks_are_safe(config: Config) -> None:
-    with runner.begin(BOOK, config, engine=Engine(backend=Large)) as run:
+    with runner.begin(BOOK, config, engine=Engine(backend=FailingBackend)) as run:
         with pytest.raises(TemploraError, match="not enough memory") as caught:
             list(run.events())
         assert str(caught.value.hint).startswith(
@@ -727,11 +726,11 @@ def test_a_damaged_step_is_reported_and_written_again(config: Config) -> None:
         events = list(run.events())
     (notice,) = [event for event in events if isinstance(event, Notice)]
     assert "adapter.safetensors does not match its checksum" in notice.message
-    assert events.index(notice) == 1 and outcome(run.session.path) == whole(config)
+    assert events.index(notice) == 1 and outcome(run.session.path) == uninterrupted(config)
 
 
 def test_an_inexact_backend_is_reported(config: Config) -> None:
-    class Inexact(Telling):
+    class Inexact(RecordingBackend):
         def __init__(self, model: LanguageModel, name: str) -> None:
             super().__init__(model, name)
             self.exact = False
@@ -740,7 +739,7 @@ def test_an_inexact_backend_is_reported(config: Config) -> None:
         assert Notice(runner.NOT_EXACT) in list(run.events())
 
 
-# --- what the model is shown -------------------------------------------------------------------------
+# --- saved prompts -----------------------------------------------------------------------------------
 
 
 def prompts_of(run: Run) -> list[dict[str, Any]]:
@@ -750,30 +749,30 @@ def prompts_of(run: Run) -> list[dict[str, Any]]:
 
 
 def test_the_saved_prompt_is_the_prompt_of_the_model(config: Config) -> None:
-    with runner.begin(BOOK, config, engine=Engine(backend=Telling)) as run:
+    with runner.begin(BOOK, config, engine=Engine(backend=RecordingBackend)) as run:
         list(run.events())
-        own = [
+        generated = [
             prompt
             for prompt, chunk in zip(prompts_of(run), run.chunks, strict=True)
             if chunk["origin"] == "generated"
         ]
-    (backend,) = made
-    assert [prompt["header"] + prompt["context"] for prompt in own] == backend.prompts
-    assert len(own) == 3 and [len(prompt["context"]) for prompt in own] == [21, 24, 24]
+    (backend,) = backends
+    assert [prompt["header"] + prompt["context"] for prompt in generated] == backend.prompts
+    assert len(generated) == 3 and [len(prompt["context"]) for prompt in generated] == [21, 24, 24]
     book = [token for chunk in run.chunks for token in chunk["tokens"]]
-    assert own[0]["context"] == book[:21] and own[1]["context"] == book[37 - 24 : 37]
+    assert generated[0]["context"] == book[:21] and generated[1]["context"] == book[37 - 24 : 37]
     for prompt in prompts_of(run):
         assert prompt["sections"]["premise"] == ["A storm."] and prompt["dropped"] == {}
         assert "A storm." in run.model.tokenizer.decode(prompt["header"])
 
 
 def test_the_saved_prompt_of_a_translation_begins_each_prompt(config: Config) -> None:
-    with runner.begin(translation(config), config, engine=Engine(backend=Telling)) as run:
+    with runner.begin(translation(config), config, engine=Engine(backend=RecordingBackend)) as run:
         list(run.events())
     (prompt, *_) = prompts_of(run)
-    shown = prompt["header"] + prompt["context"]
-    (backend,) = made
-    assert backend.prompts and all(given[: len(shown)] == shown for given in backend.prompts)
+    saved = prompt["header"] + prompt["context"]
+    (backend,) = backends
+    assert backend.prompts and all(received[: len(saved)] == saved for received in backend.prompts)
 
 
 # --- without a terminal ------------------------------------------------------------------------------
@@ -785,23 +784,23 @@ print(*sorted({"torch", "transformers", "numpy", "typer", "rich", "click"} & sys
 """
 
 
-def test_importing_it_loads_neither_torch_nor_a_terminal() -> None:
+def test_the_runner_can_be_imported_without_torch_or_terminal_libraries() -> None:
     done = in_another_process(LIGHT)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-APART = {"commands", "render", "cli.py", "__main__.py"}
+TERMINAL_CODE = {"commands", "render", "cli.py", "__main__.py"}
 PROGRAMS = {"gguf_process.py"}
-"""Run in processes of their own."""
+"""Files that run in separate processes."""
 FILES = [
     file
     for file in sorted((ROOT / "templora_cli").rglob("*.py"))
-    if file.relative_to(ROOT / "templora_cli").parts[0] not in APART and file.name not in PROGRAMS
+    if file.relative_to(ROOT / "templora_cli").parts[0] not in TERMINAL_CODE and file.name not in PROGRAMS
 ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT / "templora_cli")))
-def test_nothing_below_the_commands_exits_or_knows_signals(file: Path) -> None:
+def test_other_code_neither_exits_nor_prints_nor_uses_signals(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = {alias.name.split(".")[0] for alias in node.names}

@@ -1,4 +1,4 @@
-"""The table of kinds: each builds its task from its session alone, and a new one needs no other file."""
+"""The table of task kinds: each builds its task from its session, and a new kind changes no other file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config(tiny_model: Path) -> Config:
     return config_of(tiny_model)
 
 
-# --- the kinds that there are ------------------------------------------------------------------------
+# --- the built-in kinds ------------------------------------------------------------------------------
 
 
 def novel() -> NovelRequest:
@@ -92,8 +92,8 @@ def test_each_kind_has_the_name_of_its_row() -> None:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> None:
     prepared = prepare(REQUESTS[name](), config)
-    with prepared.create(resume_same=False) as begun:
-        path = begun.path
+    with prepared.create(resume_same=False) as created:
+        path = created.path
     Path("book.txt").unlink(missing_ok=True)
     elsewhere = shutil.move(path, path.with_name("elsewhere"))
     with Store().open("elsewhere") as session:
@@ -114,28 +114,28 @@ def test_a_task_is_built_from_its_session_alone(name: str, config: Config) -> No
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_stopped_session_of_each_kind_ends_like_an_unstopped_one(name: str, config: Config) -> None:
-    """The figures of a run that was stopped are those of one that was not."""
-    with runner.begin(REQUESTS[name](), config) as whole:
-        events = list(whole.events())
-    opened, wanted = events[0], outcome(whole.session.path)
-    assert isinstance(opened, SessionOpened) and opened.unit == whole.session.manifest.goal_unit
+    """Its measurements equal those of an unstopped run."""
+    with runner.begin(REQUESTS[name](), config) as uninterrupted:
+        events = list(uninterrupted.events())
+    opened, expected = events[0], outcome(uninterrupted.session.path)
+    assert isinstance(opened, SessionOpened) and opened.unit == uninterrupted.session.manifest.goal_unit
     (*_, last) = [event for event in events if isinstance(event, ChunkCommitted)]
     assert last.done >= opened.goal
-    for folder in ("novel.md", "out.txt"):
-        Path(folder).unlink(missing_ok=True)
+    for name_of_output in ("novel.md", "out.txt"):
+        Path(name_of_output).unlink(missing_ok=True)
     with runner.begin(REQUESTS[name](), config) as run:
         stopped(run, first_committed)
-    with Store().open(run.session.id) as session:  # as the command does that measures it, or `resume`
+    with Store().open(run.session.id) as session:  # as `resume` or the measuring command does
         list(runner.reopen(session).events())
-    assert outcome(run.session.path) == wanted
+    assert outcome(run.session.path) == expected
     summary = templora("sessions", "list", "--json")
     assert {row["state"] for row in json.loads(summary.stdout)} == {"finished"}
 
 
 def learnt(session: Path) -> dict[str, Any]:
-    """An outcome without what is only measured: what was decoded has met the adapter token by token."""
-    found = outcome(session)
-    return {**found, "chunks": [{**chunk, "nll_adapter": None} for chunk in found["chunks"]]}
+    """The outcome without `nll_adapter`, which differs slightly if it was measured while decoding."""
+    result = outcome(session)
+    return {**result, "chunks": [{**chunk, "nll_adapter": None} for chunk in result["chunks"]]}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -149,12 +149,12 @@ def test_chunks_of_each_kind_are_learnt_again_equally(name: str, config: Config)
         assert learnt(run.session.path) == before
 
 
-# --- one more ----------------------------------------------------------------------------------------
+# --- a custom kind -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class VerseTask:
-    """Verses of eight tokens, after a first one that is given. Implements `turn.Task`."""
+    """Verses of eight tokens after an existing first one. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
     first: tuple[int, ...]
@@ -175,7 +175,7 @@ class VerseTask:
 
 @dataclass(frozen=True)
 class VersesRequest:
-    """A poem of so many verses."""
+    """A poem with the given number of verses."""
 
     first: str
     verses: int
@@ -199,7 +199,7 @@ class VersesRequest:
 
 
 class Verses(TaskKind):
-    """Counts what it writes in verses, and has a file of its own form."""
+    """Counts length in verses, and exports a file format of its own."""
 
     name = "verses"
     units = ("verses",)  # type: ignore[assignment]
@@ -236,8 +236,8 @@ POEM = VersesRequest("The sea, the sea.", 3)
 
 
 def test_a_custom_kind_runs_and_resumes(config: Config) -> None:
-    told: list[Event] = []
-    with runner.begin(POEM, config, engine=POEMS, notify=told.append) as run:
+    notices: list[Event] = []
+    with runner.begin(POEM, config, engine=POEMS, notify=notices.append) as run:
         events = list(run.events())
         assert [
             (event.total_tokens, event.done) for event in events if isinstance(event, ChunkCommitted)
@@ -246,19 +246,19 @@ def test_a_custom_kind_runs_and_resumes(config: Config) -> None:
             (25, 2),
             (33, 3),
         ]
-    assert Notice("it will not rhyme") in told
+    assert Notice("it will not rhyme") in notices
     opened, notice, *_, last = events
     assert isinstance(opened, SessionOpened) and (opened.goal, opened.unit) == (3, "verses")
     assert (notice, last) == (Notice("a poem is not prose"), Notice("3 verses are written"))
     assert run.text.startswith("The sea, the sea.") and run.session.id.startswith("poem-")
     assert (run.session.path / "poem.txt").read_text("utf-8") == run.text
-    wanted = outcome(run.session.path)
+    expected = outcome(run.session.path)
     for stop in (first_committed, lambda event: isinstance(event, ChunkStarted) and event.index == 2):
         with runner.begin(POEM, config, engine=POEMS) as again:
             stopped(again, stop)
         with runner.resume(again.session.id, engine=POEMS) as again:
             list(again.events())
-        assert outcome(again.session.path) == wanted
+        assert outcome(again.session.path) == expected
     with pytest.raises(TemploraError, match="cannot be made longer"):
         runner.resume(more=(2, "chunks"), engine=POEMS)
 
@@ -274,8 +274,8 @@ def test_commands_support_a_custom_kind(config: Config) -> None:
     assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr
     texts = [chunk["text"] for chunk in read_chunks(run.session.steps)]
     assert len(texts) == 3 and resumed.stdout == "".join(texts[1:])
-    shown = templora("sessions", "show", engine=POEMS).stdout
-    assert "state      finished" in shown and "verses     3" in shown
+    output = templora("sessions", "show", engine=POEMS).stdout
+    assert "state      finished" in output and "verses     3" in output
     exported = templora("sessions", "export", engine=POEMS)
     assert exported.stdout.strip() == str(Path(f"{name}.poem").absolute())
     assert json.loads(Path(f"{name}.poem").read_text()) == texts

@@ -34,8 +34,8 @@ def length_of(words: int | None, tokens: int | None, chunks: int | None) -> Leng
 
     Raises TemploraError for more than one flag, for a length below 1 and for one above `MAX_LENGTH`.
     """
-    given = {"--words": words, "--tokens": tokens, "--chunks": chunks}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    lengths = {"--words": words, "--tokens": tokens, "--chunks": chunks}
+    chosen = {name: value for name, value in lengths.items() if value is not None}
     if len(chosen) > 1:
         raise TemploraError(f"{' and '.join(chosen)} cannot be combined", "use one of them")
     for name, value in chosen.items():
@@ -59,25 +59,25 @@ def check_out(path: Path) -> Path:
         raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / 'book.md'))}")
     if str(path) == "-":
         raise TemploraError(
-            "--out - is no file, and the prose goes to standard output anyway", "leave it out"
+            "--out - is not a file, and the prose goes to standard output anyway", "leave it out"
         )
     check_book_suffix(path)
     return check_writable(path)
 
 
 def check_writable(path: Path) -> Path:
-    """The absolute path. Raises TemploraError if the file exists or cannot be written."""
-    absolute = check_place(path)
+    """The absolute path of a new file. Raises TemploraError if the file exists or cannot be written."""
+    absolute = checked_path(path)
     if path.exists():
         raise TemploraError(f"{path} exists, and templora does not overwrite it", "choose another --out")
     return absolute
 
 
-def check_place(path: Path) -> Path:
+def checked_path(path: Path) -> Path:
     """The absolute path. Raises TemploraError if the file cannot be written."""
     try:
         str(path).encode("utf-8")
-    except UnicodeEncodeError:  # bytes that are not UTF-8 come as surrogates, which no session could save
+    except UnicodeEncodeError:  # bytes that are not UTF-8 become surrogates, which a session cannot save
         raise TemploraError(f"{path}: this name is not UTF-8", "choose another --out") from None
     folder = path.absolute().parent
     try:
@@ -104,12 +104,12 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
 
     Raises TemploraError if the file cannot be written, or exists and is not an unchanged earlier export.
     """
-    from templora_cli.sessions.own_files import save_again
+    from templora_cli.sessions.exports import save_export
 
-    path = check_place(target)
+    path = checked_path(target)
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        aside = save_again(session, path, data, force=force)
+        aside = save_export(session, path, data, force=force)
     except OSError as error:
         raise TemploraError(f"{target} cannot be written: {error.strerror}", "choose another --out") from None
     if aside is not None:
@@ -162,7 +162,7 @@ def read_premise(
 
 
 def _check_is_no_file(premise: str) -> None:
-    """Raise TemploraError if the premise is the name of a file."""
+    """Raise TemploraError if the premise is the name of a file or folder."""
     name = shlex.quote(premise)
     if os.path.isfile(premise):  # noqa: PTH113  (False for names that no file can have)
         raise TemploraError(f"--premise {name} is a file, not a premise", f"--premise-file {name}")
@@ -175,8 +175,11 @@ def _check_is_no_file(premise: str) -> None:
         )
 
 
-def _text_of(path: Path, what: str, encoding: str | None) -> str:
-    """The text of a file of any format, or of standard input, without control characters."""
+def _text_of(path: Path, label: str, encoding: str | None) -> str:
+    """The text of a file of any format, or of standard input, without control characters.
+
+    `label` names the text of standard input in error messages.
+    """
     from templora_cli.documents.prose import read_prose
     from templora_cli.documents.text_input import checked_text
 
@@ -185,13 +188,13 @@ def _text_of(path: Path, what: str, encoding: str | None) -> str:
         return _with_words(text, str(path), "use a file that contains text")
     if sys.stdin is None:
         raise TemploraError("standard input is closed", "use a file")
-    text = checked_text(sys.stdin.buffer.read(), what, encoding, flag="--encoding")
-    return _with_words(text, what, EXAMPLE)
+    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding")
+    return _with_words(text, label, EXAMPLE)
 
 
-def _with_words(text: str, what: str, hint: str) -> str:
+def _with_words(text: str, label: str, hint: str) -> str:
     """`text` without control characters. Raises TemploraError if the rest is blank."""
     text = _CONTROLS.sub("", text)
     if not any(unicodedata.category(char)[0] in "LNPS" for char in text):
-        raise TemploraError(f"{what} is empty", hint)
+        raise TemploraError(f"{label} is empty", hint)
     return text

@@ -65,17 +65,17 @@ def doctor(
     estimate = plan(shape, config, device_memory, header=USUAL_HEADER)
     safe = estimate.fits and not estimate.is_tight
     suggestion = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
-    write = _command(settings, model, suggestion, imagined_device_memory=size is not None)
+    write = _command(settings, model, suggestion, is_imagined=size is not None)
     pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
-    notes = list(_notes(estimate, model, imagined_device_memory=size is not None))
+    notes = list(_notes(estimate, model, is_imagined=size is not None))
     tips = {
         "advice": suggestion and suggestion.text,
         "commands": {"get": pull, "write": write},
         "notes": notes,
     }
     facts = {
-        **_machine(device_memory, imagined_device_memory=size is not None),
-        **_chosen(estimate, model, shape.parameters),
+        **_machine(device_memory, is_imagined=size is not None),
+        **_choices(estimate, model, shape.parameters),
     }
     if json:
         print_json({**facts, **_figures(estimate), **tips})
@@ -142,7 +142,7 @@ def _device_memory(config: Config, size: int | None) -> DeviceMemory:
         ) from error
 
 
-def _notes(estimate: Plan, model: Described, *, imagined_device_memory: bool) -> Iterator[str]:
+def _notes(estimate: Plan, model: Described, *, is_imagined: bool) -> Iterator[str]:
     """Why the model is large, then problems, each with its remedy."""
     from templora_cli.commands import obstacles
     from templora_cli.engine.models import catalog
@@ -150,7 +150,7 @@ def _notes(estimate: Plan, model: Described, *, imagined_device_memory: bool) ->
     yield from estimate.notes
     if not model.is_here:
         yield "planned from config.json alone; weights and chat template are checked after the download"
-    if imagined_device_memory:
+    if is_imagined:
         return
     if estimate.device_memory.device == "cpu" and estimate.config.model.device == "auto":
         yield ": ".join(obstacles.why_no_gpu())
@@ -162,13 +162,13 @@ def _notes(estimate: Plan, model: Described, *, imagined_device_memory: bool) ->
 
 
 def _command(
-    settings: GivenSettings, model: Described, suggestion: Advice | None, *, imagined_device_memory: bool
+    settings: GivenSettings, model: Described, suggestion: Advice | None, *, is_imagined: bool
 ) -> str | None:
     """The `write` command that fits with a margin for errors of the plan; None if nothing fits."""
     if suggestion is not None and not (suggestion.changes and suggestion.learns):
         return None
     changed = {("model", "name"), *(suggestion.changes if suggestion else ())}
-    if imagined_device_memory:
+    if is_imagined:
         changed.add(("model", "device"))
     words = ["templora", "write", "--premise-file", "premise.txt", "--model", model.name]
     for setting, value in settings.flags.items():
@@ -180,19 +180,19 @@ def _command(
     return f"{shlex.join(words)}{f' {suggestion.flags}' if suggestion else ''}"
 
 
-def _machine(device_memory: DeviceMemory, *, imagined_device_memory: bool) -> dict[str, Any]:
+def _machine(device_memory: DeviceMemory, *, is_imagined: bool) -> dict[str, Any]:
     import torch
 
     name = platform.machine() if device_memory.device == "cpu" else "a GPU"
-    if device_memory.device == "cuda" and not imagined_device_memory:
+    if device_memory.device == "cuda" and not is_imagined:
         name = torch.cuda.get_device_name()
     libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {_version(library)}" for library in libraries]
     cores = {"cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use"}
-    usable = "can be used" if imagined_device_memory else "are free"
+    usable = "can be used" if is_imagined else "are free"
     return {
         "device": f"{device_memory.device} ({name}), {device_memory.dtype}",
-        **({} if imagined_device_memory else cores),
+        **({} if is_imagined else cores),
         "memory": f"{device_memory.total / 1e9:.1f} GB, of which {device_memory.free / 1e9:.1f} GB {usable}",
         "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
     }
@@ -205,12 +205,12 @@ def _version(library: str) -> str:
         return "missing"
 
 
-def _chosen(estimate: Plan, model: Described, parameters: int) -> dict[str, Any]:
+def _choices(estimate: Plan, model: Described, parameters: int) -> dict[str, Any]:
     from templora_cli.engine.memory.planner import in_billions
 
     config = estimate.config
     return {
-        "model": f"{model.name}, {in_billions(parameters)} parameters{_not_here(model)}",
+        "model": f"{model.name}, {in_billions(parameters)} parameters{_download_note(model)}",
         "quantize": estimate.quantize,
         "backend": estimate.backend,
         "chunk_tokens": config.decode.chunk_tokens,
@@ -220,7 +220,7 @@ def _chosen(estimate: Plan, model: Described, parameters: int) -> dict[str, Any]
     }
 
 
-def _not_here(model: Described) -> str:
+def _download_note(model: Described) -> str:
     from templora_cli.engine.models.folders import in_words
 
     if model.is_here:

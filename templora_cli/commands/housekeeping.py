@@ -54,11 +54,11 @@ def rename(
     from templora_cli.sessions.store import Store
 
     store = Store()
-    found = store.find(session).name
-    new = checked_name(name, f"templora sessions rename {found} {{}}")
-    with store.open(found) as opened:
+    old = store.find(session).name
+    new = checked_name(name, f"templora sessions rename {old} {{}}")
+    with store.open(old) as opened:
         housekeeping.rename(store, opened, new)
-    say(f"{found} renamed to {new}")
+    say(f"{old} renamed to {new}")
 
 
 def _folders(references: Sequence[str]) -> list[Path]:

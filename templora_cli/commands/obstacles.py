@@ -91,14 +91,14 @@ def on_disk(checkpoints: int, download: int, hub: Path, probes: Probes = PROBES)
     sessions, cache = home(), cache_dir()
     if reason := why_not_written(sessions):
         yield f"{sessions} cannot be written ({reason}): set TEMPLORA_HOME to another folder"
-    elif (free := probes.free(_nearest(sessions))) < checkpoints:
+    elif (free := probes.free(_existing_folder(sessions))) < checkpoints:
         yield (
             f"{in_words(free)} are free in {sessions}, and a long book needs {in_words(checkpoints)}: "
             "free some space, set TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
         )
     if reason := why_not_written(cache):
         yield f"{cache} cannot be written ({reason}): set TEMPLORA_CACHE to another folder"
-    if download and (free := probes.free(_nearest(hub))) < download:
+    if download and (free := probes.free(_existing_folder(hub))) < download:
         yield (
             f"{in_words(free)} are free in {hub}, and the model needs {in_words(download)}: "
             "free some space, or set HF_HOME to another disk"
@@ -108,13 +108,13 @@ def on_disk(checkpoints: int, download: int, hub: Path, probes: Probes = PROBES)
 def why_not_written(folder: Path) -> str | None:
     """Why a folder, which need not exist yet, cannot be written; None if it can."""
     try:
-        with tempfile.TemporaryFile(dir=_nearest(folder)):
+        with tempfile.TemporaryFile(dir=_existing_folder(folder)):
             return None
     except OSError as error:
         return error.strerror or str(error)
 
 
-def _nearest(folder: Path) -> Path:
+def _existing_folder(folder: Path) -> Path:
     """The folder, or its nearest parent that exists."""
     # os.path.exists, unlike Path.exists, returns False without permission.
     while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110

@@ -33,7 +33,7 @@ Which = Annotated[
 ]
 Model = Annotated[
     Optional[str],
-    typer.Option(help="The new location of its model, if it has moved: a folder, .gguf file, alias or id."),
+    typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
@@ -49,7 +49,7 @@ def review(
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Open the file in $EDITOR, then sync.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an edited file, which is renamed and stays.")
+        bool, typer.Option("--force", help="Replace an edited file; the edited version is renamed.")
     ] = False,
 ) -> None:
     """Write a file with all paragraphs and translations, in which you correct them.
@@ -97,13 +97,8 @@ def sync(
     from templora_cli.translation.corrections import read_corrections
     from templora_cli.translation.task import apply_corrections
 
-    with (
-        open_view(json=json, quiet=quiet, prose=False) as (view, stop),
-        _opened(session) as (
-            book,
-            translated,
-        ),
-    ):
+    with open_view(json=json, quiet=quiet, prose=False) as (view, stop), _opened(session) as opened:
+        book, translated = opened
         former_ids = book.manifest.former_ids
         path = file or _review_file(book.id, former_ids)
         sync_command = _sync_command(book, path)
@@ -111,7 +106,7 @@ def sync(
         text = read_text(path)
         corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
-            view.show(Notice(f"{path} corrects and approves nothing"))
+            view.show(Notice(f"{path} contains no corrections or approvals"))
             return
 
         from templora_cli import runner
@@ -139,7 +134,7 @@ def sync(
 
 
 def _review_file(session_id: str, former_ids: Sequence[str]) -> Path:
-    """The review file in the working folder, which may have a former id of the session in its name."""
+    """The review file in the working folder; its name may contain a former id of the session."""
     paths = [Path(f"{name}.review.txt") for name in (session_id, *reversed(former_ids))]
     return next((path for path in paths if path.exists()), paths[0])
 
@@ -183,13 +178,8 @@ def retry(
     quiet: Quiet = False,
 ) -> None:
     """Translate paragraphs again with the adapter that has learnt the whole book."""
-    with (
-        open_view(json=json, quiet=quiet, prose=False) as (view, stop),
-        _opened(session) as (
-            book,
-            translated,
-        ),
-    ):
+    with open_view(json=json, quiet=quiet, prose=False) as (view, stop), _opened(session) as opened:
+        book, translated = opened
         if not translated.finished:
             raise TemploraError(f"{book.id} is not finished", f"to finish it: templora resume {book.id}")
         report = translated.report

@@ -63,8 +63,8 @@ def list_sessions(json: AsJson = False) -> None:
     _print_disk_use(store.folder, sum(row["disk_bytes"] for row in rows))
 
 
-def _print_disk_use(folder: Path, taken: int) -> None:
-    say(f"{size_of(taken)} in {folder}", err=True)
+def _print_disk_use(folder: Path, used: int) -> None:
+    say(f"{size_of(used)} in {folder}", err=True)
     say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
 
 
@@ -80,7 +80,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     chunks, rows = _chunks_of(path)
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
-    marked = [
+    unlearnt = [
         {"index": chunk["index"], "rejection_reason": chunk["rejection_reason"]}
         for chunk in chunks
         if chunk.get("rejection_reason")
@@ -88,7 +88,7 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     if json:
         figures = [{k: v for k, v in chunk.items() if k not in OMITTED_KEYS} for chunk in chunks]
         header = {**summary, "path": str(path), **facts}
-        print_json({**header, "config": manifest.config, "not_learnt": marked, "steps": figures})
+        print_json({**header, "config": manifest.config, "not_learnt": unlearnt, "steps": figures})
         return
     disk = _disk_use(path, summary.pop("disk_bytes"))
     print_facts({**summary, "disk": disk, "path": str(path), **facts})
@@ -97,10 +97,10 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
         rows,
     )
-    if marked:
-        unlearnt = "not learnt" if summary["learn"] else "marked by the gate"
-        say(f"{unlearnt}: {len(marked)} of {len(chunks)} chunks")
-        for chunk in marked:
+    if unlearnt:
+        label = "not learnt" if summary["learn"] else "marked by the gate"
+        say(f"{label}: {len(unlearnt)} of {len(chunks)} chunks")
+        for chunk in unlearnt:
             say(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
 
@@ -120,14 +120,14 @@ def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
         ) from None
 
 
-def _disk_use(folder: Path, taken: int) -> str:
+def _disk_use(folder: Path, used: int) -> str:
     """Disk use of a session, and the command that reduces it."""
     from templora_cli.sessions.housekeeping import older_checkpoints
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
     command = f"templora sessions shrink {folder.name}"
     hint = f", {size_of(older)} of it in older checkpoints; to delete them: {command}" if older else ""
-    return f"{size_of(taken)}{hint}"
+    return f"{size_of(used)}{hint}"
 
 
 @app.command()

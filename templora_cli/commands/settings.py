@@ -140,13 +140,13 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     elif not key or (not table and not owners):
         reason = f"{key or name} is not a setting"
     if reason is not None:
-        raise TemploraError(f"--set {assignment}: {reason}", _likely(table, key, owners, text))
+        raise TemploraError(f"--set {assignment}: {reason}", _suggestion(table, key, owners, text))
     setting = table or owners[0], key
     return setting, _value(setting, text)
 
 
 def _check_utf_8(value: Any, typed: str) -> None:
-    """Bytes of the command line that are no UTF-8 come as surrogates, which no session could keep."""
+    """Raise TemploraError for surrogates, which stand for bytes that are not UTF-8 and cannot be saved."""
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
         raise TemploraError(f"{typed} is not UTF-8", "type it again")
 
@@ -161,7 +161,7 @@ def _value(setting: Setting, text: str) -> Any:
     return text if is_text and not isinstance(value, (str, bool)) else value
 
 
-def _likely(table: str, key: str, owners: Sequence[str], text: str) -> str:
+def _suggestion(table: str, key: str, owners: Sequence[str], text: str) -> str:
     """The argument for the setting that the user probably meant."""
     names = [dotted(setting) for setting in FIELDS] + [key for _, key in FIELDS]
     if len(owners) > 1 or (owners and not table):

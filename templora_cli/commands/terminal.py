@@ -86,9 +86,10 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
             view.show(run.interrupted())
         raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
     except OSError as error:
-        safe = run.interrupted()
-        kept = f"All committed chunks are safe ({safe.chunks:,})"
-        raise of_os_error(error, kept=kept, hint=f"correct this, then run: {safe.resume_command}") from error
+        stopped = run.interrupted()
+        assurance = f"All committed chunks are safe ({stopped.chunks:,})"
+        hint = f"correct this, then run: {stopped.resume_command}"
+        raise of_os_error(error, assurance=assurance, hint=hint) from error
     if isinstance(last, Interrupted):
         raise typer.Exit(130)
     return last
@@ -139,8 +140,8 @@ def usable_streams() -> Iterator[None]:
 
 
 def silence_libraries() -> None:
-    """Keep the warnings and the advice of the libraries off the screen, for the rest of the process."""
-    # Those that have no handler of their own write to standard error without one.
+    """Suppress the warnings and the advice of libraries for the rest of the process."""
+    # Without a handler at the root, loggers that have none write to standard error.
     logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -168,7 +169,7 @@ def confirm(question: str, hint: str) -> bool:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line; on a terminal without control characters and broken between words."""
+    """Print a line; on a terminal, without control characters and wrapped between words."""
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         text = "\n".join(screen_lines(text, terminal_width(stream)))

@@ -182,7 +182,9 @@ def _read_glossary(path: Path | None, languages: Sequence[Language], view: View)
     from templora_cli.translation.glossary_file import read_glossary
     from templora_cli.translation.terminology import Glossary
 
-    glossary = Glossary(()) if path is None else read_glossary(path, [one.code for one in languages])
+    glossary = (
+        Glossary(()) if path is None else read_glossary(path, [language.code for language in languages])
+    )
     for notice in glossary.notices:
         view.show(Notice(notice))
     return glossary

@@ -1,4 +1,4 @@
-"""Prose that a person wrote, from a file of any format, to be learnt and gone on from."""
+"""The prose in a file of any format: human text to learn and continue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from templora_cli.documents.registry import read_document
 from templora_cli.documents.text_input import read_text
 
 DOCUMENTS = (".html", ".htm", ".epub", ".docx")
-"""Formats whose markup is no part of the prose. In others a file is its text, as it stands there."""
+"""Suffixes of formats whose markup is not part of the prose. Files of all others are read as plain text."""
 PROSE = ("text", "heading", "item")
-"""Kinds of paragraphs that are the story, and no table, caption or list of contents."""
+"""Kinds of paragraphs that belong to the story; the others are tables, captions and lists of contents."""
 
 
 def read_prose(path: Path, encoding: str | None = None, *, flag: str | None = None) -> str:
-    """The prose of a file: of a document its paragraphs with blank lines between, else all of its text.
+    """The prose of a file: the paragraphs of a document with blank lines between them, or the whole text.
 
     `encoding` and `flag` are those of `read_text`. Raises TemploraError as `read_text` and `read_document`
     do.
@@ -23,4 +23,4 @@ def read_prose(path: Path, encoding: str | None = None, *, flag: str | None = No
     if path.suffix.lower() not in DOCUMENTS:
         return read_text(path, encoding, flag=flag)
     paragraphs = read_document(path, encoding=encoding).paragraphs
-    return "\n\n".join(strip_tags(one.text) for one in paragraphs if one.kind in PROSE)
+    return "\n\n".join(strip_tags(paragraph.text) for paragraph in paragraphs if paragraph.kind in PROSE)

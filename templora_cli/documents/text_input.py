@@ -1,4 +1,4 @@
-"""Texts that a user gives, from a file or from standard input, in whatever encoding they are."""
+"""Texts from the user, in a file or on standard input, in any encoding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from templora_cli.errors import TemploraError
 def read_text(
     path: Path, encoding: str | None = None, *, flag: str | None = None, languages: Sequence[str] = ()
 ) -> str:
-    """The text of a file without a byte order mark, line ends as "\\n".
+    """The text of a file, without a byte order mark and with "\\n" as line ends.
 
-    `encoding` is the one that the user says it has, with the option `flag` where there is one; without it
-    the encoding is detected, by the `languages` (BCP 47 codes) too where they are known.
-    Raises TemploraError: missing, unreadable, a folder, no text, an encoding that is wrong or unknown, empty.
+    `encoding` is the user's choice, and `flag` the option that sets it, for error messages. None detects the
+    encoding; `languages` (BCP 47 codes) help if they are known.
+    Raises TemploraError if the file is missing, a folder, unreadable, not text or empty, or if the encoding
+    is wrong or unknown.
     """
     try:
         content = path.read_bytes()
@@ -40,7 +41,7 @@ def checked_text(
     flag: str | None = None,
     languages: Sequence[str] = (),
 ) -> str:
-    """The text of `content`, which may be empty; `source` names it in errors. The rest as `read_text`."""
+    """Decode `content`, which may be empty, as `read_text` does. `source` is its name in error messages."""
     check_text(content, suffix, source)
     text = decode(content, source, encoding, flag=flag, languages=languages)
     return text.replace("\r\n", "\n").replace("\r", "\n")

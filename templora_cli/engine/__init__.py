@@ -20,24 +20,24 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # cuBLAS is deterministic only with a workspace of fixed size. It reads this when its handle is created.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-# Run no code from a hub: transformers would fetch kernels from one if the package for that is installed.
+# Run no code from a hub: transformers would download kernels from one if the `kernels` package is installed.
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
-# On import it recommends to install kernels from a hub.
+# On import it recommends installing kernels from a hub.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def _keep_freed_memory() -> None:
+def _retain_freed_memory() -> None:
     """Make glibc retain freed memory instead of returning the end of its heap to the system.
 
-    The next allocation would have to fault in the same pages again: a quarter of the time of a training step
-    over 2,048 tokens. The heap then holds tensors of up to 32 MB, the most that glibc allows, instead of 128
-    KB.
+    Otherwise the next allocation faults in the same pages again, which takes a quarter of the time of a
+    training step over 2,048 tokens. The heap then holds tensors of up to 32 MB, the most that glibc allows,
+    instead of 128 KB.
     """
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl lacks it
         libc.mallopt(trim_threshold, -1)
         libc.mallopt(mmap_threshold, 1 << 25)
 
 
-_keep_freed_memory()
+_retain_freed_memory()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROMPTS = "novel"
 ALTERNATIVES = {
-    "premise": "give the text as --from if it is the beginning of the book",
+    "premise": "use --from if the text is the beginning of the book",
     "instruction": SHORTER_PROMPTS,
 }
 DEFAULT_GOAL = Goal(4096, "tokens")
@@ -45,7 +45,7 @@ class NovelRequest:
     """Human text that is learnt first and then continued, without the white space at its ends."""
     goal: Goal = DEFAULT_GOAL
     out: Path | None = None
-    """Output file of the book, in a format that can be written."""
+    """Output file of the book; its suffix must be that of a format with a writer."""
     kind: str = "novel"
     measured_by: str | None = None
 
@@ -64,7 +64,7 @@ class NovelRequest:
             named_after=self.premise or str(opening),
             goal=(self.goal.amount, self.goal.unit),
             header_tokens=longest(prompt.sections, prompt.layout),
-            header_parts=tuple(_part(tokenizer, section) for section in prompt.sections),
+            header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
             opening=() if opening is None else opening_tokens(tokenizer, opening),
@@ -75,7 +75,7 @@ class NovelRequest:
 
 
 class Novel(TaskKind):
-    """A book that the model writes; a human opening does not count for its length."""
+    """A book that the model writes; a human opening does not count towards its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words", "chunks")
     request_keys = frozenset(("premise", "opened"))
@@ -118,10 +118,10 @@ class Novel(TaskKind):
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`."""
         if self.whole_sentences and not ends_complete(_text(chunks)):
-            spare, unit = _goal(session.manifest).spare, session.manifest.goal_unit
-            beyond = "chunk" if spare == 1 else f"{spare:,} {unit}"
+            overrun, unit = _goal(session.manifest).max_overrun, session.manifest.goal_unit
+            excess = "chunk" if overrun == 1 else f"{overrun:,} {unit}"
             yield Notice(
-                f"no sentence ended within a further {beyond}, so the book ends in the middle of one"
+                f"no sentence ended within a further {excess}, so the book ends in the middle of one"
             )
         yield from super().end(session, chunks)
 
@@ -147,7 +147,7 @@ def _goal(manifest: Manifest) -> Goal:
     return Goal(manifest.goal_amount, cast(GoalUnit, manifest.goal_unit))
 
 
-def _part(tokenizer: Any, section: Section) -> HeaderPart:
+def _header_part(tokenizer: Any, section: Section) -> HeaderPart:
     text = "\n\n".join(section.items)
     tokens = len(tokenizer.encode(text, add_special_tokens=False))
     return HeaderPart(f"the {section.name}", tokens, count_words(text), ALTERNATIVES.get(section.name, ""))

@@ -12,17 +12,17 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
 def normalized_opening(text: str) -> str:
-    """An opening without the white space at its ends; "" if nothing else is left.
+    """The opening without the white space at its ends; "" if it is blank.
 
     If its last paragraph is finished and a line end follows, a paragraph break is appended. White space after
-    an unfinished sentence means nothing: every editor ends a file with a line end.
+    an unfinished sentence is ignored, because every editor ends a file with a line end.
     """
     body = text.rstrip()
     opening = _BLANK_LINES.sub("", body)
     if not opening or "\n" not in text[len(body) :]:
         return opening
-    last = opening[opening.rfind("\n") + 1 :]
-    return opening + _paragraph_break(opening, text[len(body) :]) if _is_paragraph(last) else opening
+    last_line = opening[opening.rfind("\n") + 1 :]
+    return opening + _paragraph_break(opening, text[len(body) :]) if _is_paragraph(last_line) else opening
 
 
 def _is_paragraph(line: str) -> bool:

@@ -25,8 +25,8 @@ REPLACEMENT = "\ufffd"
 
 Unit = Literal["tokens", "words", "chunks"]
 
-_SPARE: dict[Unit, tuple[int, int]] = {"words": (50, 200), "tokens": (64, 256), "chunks": (1, 1)}
-"""Minimum and maximum of a goal's `spare`."""
+_MAX_OVERRUN: dict[Unit, tuple[int, int]] = {"words": (50, 200), "tokens": (64, 256), "chunks": (1, 1)}
+"""The bounds of `Goal.max_overrun`, by unit."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Goal:
     unit: Unit
 
     @property
-    def spare(self) -> int:
+    def max_overrun(self) -> int:
         """How far a book may exceed the goal to complete its sentence: a quarter, within bounds."""
-        minimum, maximum = _SPARE[self.unit]
+        minimum, maximum = _MAX_OVERRUN[self.unit]
         return max(minimum, min(self.amount // 4, maximum))
 
     def is_reached(self, done: int, text: str) -> bool:
         """Is a book of length `done` that ends with `text` finished? Its last sentence must be complete."""
-        return done >= self.amount + self.spare or (done >= self.amount and ends_complete(text))
+        return done >= self.amount + self.max_overrun or (done >= self.amount and ends_complete(text))
 
 
 @dataclass(frozen=True)
 class NovelTask:
-    """Gives the opening, then generates chunks until the goal. Implements `turn.Task`."""
+    """The turns of a novel: its opening, then generated chunks up to the goal. Implements `turn.Task`."""
 
     prompt: Callable[[Sequence[int]], Prompt]
     """Builds the prompt of the chunk that follows a book."""
@@ -62,18 +62,18 @@ class NovelTask:
     """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
-        """The opening chunk by chunk, then generated chunks until the goal is reached."""
+        """The next chunk of the opening, then a generated chunk; None when the goal is reached."""
         if len(book) < len(self.opening):
             return given_turn(self.prompt, book, self.opening, self.chunk_tokens)
         done = self._done(book[len(self.opening) :], records)
         remaining, recent = self.goal.amount - done, self._recent_text(book)
         if remaining <= 0 and (not self.whole_sentences or self.goal.is_reached(done, recent)):
             return None
-        spare = self.goal.spare if self.whole_sentences else 0
+        overrun = self.goal.max_overrun if self.whole_sentences else 0
         max_tokens = self.chunk_tokens
         if self.goal.unit == "tokens":
-            max_tokens = min(max_tokens, remaining + spare)
-        return Generate(self.prompt(book), max_tokens, self._completion(remaining, spare, recent))
+            max_tokens = min(max_tokens, remaining + overrun)
+        return Generate(self.prompt(book), max_tokens, self._completion(remaining, overrun, recent))
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
@@ -90,10 +90,10 @@ class NovelTask:
     def _recent_text(self, book: Sequence[int]) -> str:
         return self.decode(book[-RECENT_TOKENS:]).rstrip(REPLACEMENT)
 
-    def _completion(self, remaining: int, spare: int, recent: str) -> Callable[[Sequence[int]], int | None]:
+    def _completion(self, remaining: int, overrun: int, recent: str) -> Callable[[Sequence[int]], int | None]:
         """The `Generate.complete` of a chunk with `remaining` of the goal before it.
 
-        The chunk is complete at the first sentence end that reaches the goal, or `spare` after the goal.
+        The chunk is complete at the first sentence end that reaches the goal, or `overrun` after the goal.
         """
         in_words, min_tokens = self.goal.unit == "words", self._min_tokens(remaining)
 
@@ -106,14 +106,14 @@ class NovelTask:
             end = self._sentence_end(chunk, recent) if self.whole_sentences else None
             if end is not None and end >= min_tokens and (not in_words or has_words(remaining, chunk[:end])):
                 return end
-            if in_words and len(chunk) % COUNT_EVERY == 0 and has_words(remaining + spare, chunk):
+            if in_words and len(chunk) % COUNT_EVERY == 0 and has_words(remaining + overrun, chunk):
                 return len(chunk)
             return None
 
         return complete
 
     def _min_tokens(self, remaining: int) -> int:
-        """The minimum length of the next chunk if it is the last, with `remaining` of the goal left."""
+        """The minimum length of the next chunk in tokens, with `remaining` of the goal before it."""
         if self.goal.unit == "words":
             return remaining // 4  # a token has fewer than 4 words
         if self.goal.unit == "tokens":

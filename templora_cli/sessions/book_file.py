@@ -1,12 +1,11 @@
-"""The file of `--out`: updated after each chunk, without ever overwriting a person's edits."""
+"""The file of `--out`: updated after each chunk; edits by a person are never overwritten."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from templora_cli.errors import TemploraError
+from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
 from templora_cli.sessions.store import Session, free_name
@@ -14,10 +13,9 @@ from templora_cli.sessions.store import Session, free_name
 
 def unwritable(path: Path | str, error: OSError, resume_command: str) -> TemploraError:
     """The error if the file of `--out` cannot be written."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = (
         f"free disk space, then: {resume_command}"
-        if is_full
+        if is_disk_full(error)
         else f"name another file: {resume_command} --out FILE"
     )
     return TemploraError(f"{path} cannot be written: {error.strerror}. The session itself is safe", hint)
@@ -65,9 +63,8 @@ class BookFile:
         return (self._rendered(text) for text in [*self._written, self.text])
 
     def _rendered(self, text: str) -> bytes:
-        from templora_cli.documents.book import (
-            book_of_prose,
-        )  # slow to import; listing sessions needs no renderer
+        # Slow to import, and a list of sessions needs no renderer.
+        from templora_cli.documents.book import book_of_prose
         from templora_cli.documents.registry import render_book
 
         return render_book(book_of_prose(text), self.path)

@@ -7,7 +7,6 @@ weights. Tensors are stored as safetensors: nothing is ever unpickled.
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS
-from templora_cli.errors import TemploraError
+from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import sync_folder
 from templora_cli.sessions.steps import (
     TENSORS,
@@ -63,7 +62,7 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     """Load the newest intact step into `state`, weights in place; returns notices for the user.
 
     Damaged steps at the end are set aside as `000012.damaged`; their chunks will be written again.
-    If the only step is damaged, `state` stays that of the beginning.
+    If the only step is damaged, `state` is not changed: it is that of an empty book.
 
     Raises TemploraError if text is lost or no step with weights is intact.
     """
@@ -82,8 +81,8 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     if damaged:
         session = steps.parent.name
         raise TemploraError(
-            f"session {session}: no good checkpoint is left ({damaged[0][1]})",
-            f"the text can be saved: templora sessions export {session}",
+            f"session {session}: no intact checkpoint remains ({damaged[0][1]})",
+            f"to save its text: templora sessions export {session}",
         )
     return []
 
@@ -136,7 +135,7 @@ def _restore(
     """Copy the adapter weights in place, so that captured CUDA graphs stay valid."""
     if set(adapter) != set(state.adapter):
         raise TemploraError(
-            "the session's adapter does not fit this model", "use the model that it was begun with"
+            "the session's adapter does not fit this model", "use the model that the session began with"
         )
     with torch.no_grad():
         for name, parameter in state.adapter.items():
@@ -162,17 +161,16 @@ def _set_aside(step: Path, reason: str) -> str:
 
 def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraError:
     session = steps.parent.name
-    # safetensors reports the operating system's error as text only.
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    reason = "the disk is full" if is_full else str(error)
+    is_full = is_disk_full(error)
+    reason, remedy = ("the disk is full", "free disk space") if is_full else (str(error), "correct this")
     if is_rebuild:
         return TemploraError(
-            f"the book was not changed: {reason}. Session {session} is as before",
-            "free disk space, then run the command again",
+            f"the chunks could not be saved: {reason}. Session {session} is unchanged",
+            f"{remedy}, then run the command again",
         )
     return TemploraError(
         f"the chunk could not be saved: {reason}. All earlier chunks are safe in {steps.parent}",
-        f"free disk space, then: templora resume {session}",
+        f"{remedy}, then: templora resume {session}",
     )
 
 

@@ -74,7 +74,7 @@ def relearn(
     """Replace the chunks of the session with `chunks`; yields an event for each chunk that is learnt again.
 
     `first` is the index of the first chunk that differs: learning starts at the newest checkpoint before it.
-    The new steps are built in a folder of their own, which replaces the old one in the end: a kill leaves
+    The new steps are built in a folder of their own, which replaces the old one at the end: a kill leaves
     either the old steps or the new ones.
     """
     steps, new = session.steps, session.path / "steps.new"

@@ -1,4 +1,4 @@
-"""Remove, rename and shrink sessions. A kill leaves each session either unchanged or finished."""
+"""Remove, rename and shrink sessions. After a kill, each session is either unchanged or fully changed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def remove(store: Store, sessions: Sequence[Path]) -> Iterator[tuple[str, int]]:
 
     Raises TemploraError, before anything is deleted, if one is open in another process or is a link.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         locks = []
         for session in sessions:
             locks.append(_lock_of_folder(session))
-            held.callback(locks[-1].release)
+            stack.callback(locks[-1].release)
         for session, lock in zip(sessions, locks, strict=True):
             freed, aside = bytes_below(session), store.folder / f"{REMOVED}{secrets.token_hex(8)}"
             _move(session, aside, lock)
@@ -57,15 +57,15 @@ def _lock_of_folder(session: Path) -> FileLock:
 
 
 def rename(store: Store, session: Session, name: str) -> None:
-    """Rename an open session to a checked `name`, and update the parent of its forks.
+    """Rename an open session to `name`, which must be checked, and update the parent of its forks.
 
     Raises TemploraError if the name is taken or a fork is open in another process.
     """
     store.require_free(name)
     old = session.path
     manifests = [manifest for manifest in store.manifests() if not isinstance(manifest, TemploraError)]
-    with ExitStack() as opened:
-        forks = [opened.enter_context(store.open(m.id)) for m in manifests if m.parent == old.name]
+    with ExitStack() as stack:
+        forks = [stack.enter_context(store.open(m.id)) for m in manifests if m.parent == old.name]
         _move(old, store.folder / name, session.lock)
         session.path = store.folder / name
         session.update(id=name, former_ids=[*session.manifest.former_ids, old.name])
@@ -80,7 +80,7 @@ def _move(session: Path, to: Path, lock: FileLock) -> None:
         session.rename(to)
         sync_folder(to.parent)
     except OSError as error:
-        raise of_os_error(error, kept=f"Session {session.name} is unchanged") from error
+        raise of_os_error(error, assurance=f"Session {session.name} is unchanged") from error
 
 
 def older_checkpoints(steps: Path) -> list[Path]:

@@ -7,8 +7,8 @@
                  state.json              counters and the random state of dropout
                  checksums.json          SHA-256 of the files above
 
-`checkpoint.py` writes the steps and restores their weights. Most old steps lose their weights; all keep
-their text.
+`checkpoint.py` writes the steps and restores their weights. Most old steps lose their weights, but no
+step loses its text.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
-from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.errors import TemploraError, is_disk_full, of_os_error
 from templora_cli.files import sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.names import fold_name, name_from_text
@@ -60,8 +60,9 @@ class Session:
         try:
             changed.save(self.path)
         except OSError as error:
-            hint = f"free disk space, then: {self.resume_command}"
-            raise of_os_error(error, kept="All committed chunks are safe", hint=hint) from error
+            remedy = "free disk space" if is_disk_full(error) else "correct this"
+            hint = f"{remedy}, then: {self.resume_command}"
+            raise of_os_error(error, assurance="All committed chunks are safe", hint=hint) from error
         self.manifest = changed
 
     def source(self, suffix: str = ".txt") -> bytes:
@@ -82,7 +83,7 @@ class Session:
         if sha256_of(text) != self.manifest.tokens_sha256:
             raise TemploraError(
                 f"session {self.id}: {path} is damaged",
-                f"the text can be saved: templora sessions export {self.id}",
+                f"to save its text: templora sessions export {self.id}",
             )
         return tuple(json.loads(text))
 
@@ -165,7 +166,7 @@ class Store:
         except OSError as error:
             raise TemploraError(
                 f"cannot create a session in {self.folder}: {error.strerror}",
-                "set TEMPLORA_HOME to a folder that is writable",
+                "set TEMPLORA_HOME to a writable folder",
             ) from None
         return Session(path, manifest, lock)
 
@@ -181,7 +182,7 @@ class Store:
             raise
 
     def find(self, reference: str | None) -> Path:
-        """The folder of the session with this id or unique beginning of an id; None: the last session."""
+        """The folder of the session with this id or unique beginning of an id; None is the last session."""
         if reference is None and (last := self._last()) is not None:
             return self.folder / last
         ids = sorted(path.name for path in self._folders())
@@ -196,7 +197,7 @@ class Store:
         listed = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
         raise TemploraError(
             f"{reference or 'an empty name'} matches several sessions: {listed}",
-            f"give more of the name, such as {matches[0]}",
+            f"type more of the name, for example {matches[0]}",
         )
 
     def manifests(self) -> Iterator[Manifest | TemploraError]:

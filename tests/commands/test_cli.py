@@ -1,4 +1,4 @@
-"""The command line as a person uses it, on the tiny model: results, streams, exit codes, errors."""
+"""The command line with the tiny model: results, streams, exit codes, errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from templora_cli.task_kinds import KINDS
 
 SMALL = ("--chunk-tokens", "16", "--context-tokens", "24")
 EXACT = Engine(kinds={**KINDS, "novel": Novel(whole_sentences=False)})
-"""Books end where their goal is: a model of random weights hardly ever ends a sentence."""
+"""Books end exactly at their goal, because a model with random weights hardly ever ends a sentence."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def templora(
     with computing_with(engine):
         result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        # As cli.main() does for what a command raises outside of a view.
+        # cli.main() shows a TemploraError that a command raises outside of a view.
         from templora_cli.errors import TemploraError
 
         if not isinstance(result.exception, TemploraError):
@@ -80,7 +80,7 @@ def message_of(result: Result) -> str:
 # --- writing -----------------------------------------------------------------------------------------
 
 
-def test_prose_on_standard_output_and_all_else_on_standard_error(tiny_model: Path) -> None:
+def test_only_prose_is_on_standard_output(tiny_model: Path) -> None:
     result = write(tiny_model, "--chunks", "3")
     assert result.exit_code == 0
     session = only_session()
@@ -92,7 +92,7 @@ def test_prose_on_standard_output_and_all_else_on_standard_error(tiny_model: Pat
     assert sum(line.startswith("chunk") and "gain" in line for line in lines) == 3
 
 
-def test_json_events_tell_the_whole_book(tiny_model: Path) -> None:
+def test_json_events_describe_the_whole_book(tiny_model: Path) -> None:
     events = events_of(write(tiny_model, "--chunks", "2", "--json"))
     names = [event["event"] for event in events]
     assert names[0] == "session_opened" and names[-1] == "finished"
@@ -110,41 +110,41 @@ def test_json_events_tell_the_whole_book(tiny_model: Path) -> None:
     )
 
 
-def test_the_same_seed_writes_the_same_book_and_another_does_not(tiny_model: Path) -> None:
+def test_a_book_depends_on_its_seed_only(tiny_model: Path) -> None:
     books = [write(tiny_model, "--chunks", "2", "--seed", seed, "--quiet") for seed in ("1", "1", "2")]
     assert books[0].stdout == books[1].stdout != books[2].stdout
     assert all(book.stderr == "" for book in books)
 
 
-def test_learning_changes_the_book_and_no_learn_is_the_base(tiny_model: Path, tmp_path: Path) -> None:
+def test_learning_changes_the_book_and_no_learn_switches_it_off(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n[generated]\nlr = 0.05\n")
-    learnt, plain = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
-    assert learnt != plain
+    learnt, unlearnt = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
+    assert learnt != unlearnt
     chunks = read_chunks(only_session() / "steps")
     assert all(c["nll_adapter"] is None and c["train_losses"] == [] and c["nll_base"] > 0 for c in chunks)
     assert not list(only_session().rglob("*.safetensors"))
 
 
-def test_lengths(tiny_model: Path) -> None:
+def test_lengths_in_tokens_and_words(tiny_model: Path) -> None:
     write(tiny_model, "--tokens", "40")
     assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 8]
     assert events_of(write(tiny_model, "--words", "5", "--json"))[-1]["words"] >= 5
 
 
-def test_a_premise_from_standard_input_and_from_a_file(tiny_model: Path) -> None:
+def test_a_premise_can_come_from_a_flag_standard_input_or_a_file(tiny_model: Path) -> None:
     Path("premise.txt").write_text("A calm.\n")
     books = []
-    for given in (
+    for result in (
         write(tiny_model, "--premise", "-", "--chunks", "1", "-q", stdin="A calm.\n"),
         write(tiny_model, "--premise-file", "premise.txt", "--chunks", "1", "-q"),
         templora("write", "--model", tiny_model, *SMALL, "--premise", "A calm.", "--chunks", "1", "-q"),
     ):
-        assert given.exit_code == 0, given.stderr
-        books.append(given.stdout)
+        assert result.exit_code == 0, result.stderr
+        books.append(result.stdout)
     assert books[0] == books[1] == books[2]
 
 
-def test_going_on_from_an_opening(tiny_model: Path) -> None:
+def test_an_opening_is_learnt_and_continued(tiny_model: Path) -> None:
     Path("opening.txt").write_text("It was a dark and stormy night. The rain fell.")
     result = write(tiny_model, "--from", "opening.txt", "--chunks", "1", "--out", "book.txt")
     assert result.exit_code == 0, result.stderr
@@ -152,11 +152,11 @@ def test_going_on_from_an_opening(tiny_model: Path) -> None:
     assert [c["origin"] for c in chunks] == ["human"] * 3 + ["generated"]
     book = Path("book.txt").read_text()
     assert book.startswith("It was a dark and stormy night. The rain fell.")
-    assert result.stdout.strip() == book.strip(), "opening and all"
+    assert result.stdout.strip() == book.strip(), "with the opening"
     assert (only_session() / "source.txt").read_text().startswith("It was a dark")
 
 
-def test_the_book_file_follows_chunk_by_chunk_and_edits_are_kept(tiny_model: Path) -> None:
+def test_the_book_file_is_updated_and_edits_are_saved(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "1", "--out", "book.md")
     first = Path("book.md").read_text()
     assert first.strip()
@@ -167,10 +167,10 @@ def test_the_book_file_follows_chunk_by_chunk_and_edits_are_kept(tiny_model: Pat
     assert "book.edited-1.md" in result.stderr.replace("\n", "")
     assert len(Path("book.md").read_text()) > len(first)
     templora("resume", "--chunks", "1")
-    assert not Path("book.edited-2.md").exists(), "what templora wrote itself is no edit"
+    assert not Path("book.edited-2.md").exists(), "a file that templora wrote is not an edit"
 
 
-def test_settings_of_the_working_folder_win_over_the_users(tiny_model: Path, tmp_path: Path) -> None:
+def test_settings_of_the_working_folder_override_those_of_the_user(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         f"[model]\nname = {str(tiny_model)!r}\n[decode]\nchunk_tokens = 8\n"
     )
@@ -195,7 +195,7 @@ def test_a_finished_book_is_extended_on_request(tiny_model: Path) -> None:
     assert [len(c["tokens"]) for c in read_chunks(only_session() / "steps")] == [16, 16, 4]
 
 
-def test_a_resume_into_a_file_says_that_the_beginning_is_not_in_it(tiny_model: Path) -> None:
+def test_a_resume_into_a_file_reports_that_it_gets_only_new_text(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "1")
     resumed = templora("resume", "--chunks", "1")
     command = f"templora sessions export {only_session().name} --out -"
@@ -204,13 +204,15 @@ def test_a_resume_into_a_file_says_that_the_beginning_is_not_in_it(tiny_model: P
     assert "only the new text" not in templora("resume", "--chunks", "1", "--json").output
 
 
-def test_an_extended_book_is_the_one_written_at_once(tiny_model: Path) -> None:
-    uninterrupted = write(tiny_model, "--chunks", "3", "-q").stdout
-    twice = write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout
-    assert uninterrupted.replace("\n", "") == twice.replace("\n", "")
+def test_an_extended_book_equals_one_written_at_once(tiny_model: Path) -> None:
+    at_once = write(tiny_model, "--chunks", "3", "-q").stdout
+    in_parts = (
+        write(tiny_model, "--chunks", "1", "-q").stdout + templora("resume", "--chunks", "2", "-q").stdout
+    )
+    assert at_once.replace("\n", "") == in_parts.replace("\n", "")
 
 
-def test_a_session_in_use_is_refused_by_name(tiny_model: Path) -> None:
+def test_a_session_in_use_is_refused(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "1")
     with FileLock(only_session() / "lock"):
         result = templora("resume", "--chunks", "1")
@@ -218,16 +220,16 @@ def test_a_session_in_use_is_refused_by_name(tiny_model: Path) -> None:
     assert f"session {only_session().name} is being written by another process" in result.stderr
 
 
-def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tiny_base_model: Path) -> None:
+def test_a_changed_model_in_the_same_folder_is_refused(tiny_model: Path, tiny_base_model: Path) -> None:
     folder = shutil.copytree(tiny_model, "model")
     write(Path(folder), "--chunks", "1")
     shutil.rmtree(folder)
     shutil.copytree(tiny_base_model, folder)
     result = templora("resume", "--chunks", "1")
-    assert result.exit_code == 2 and "was begun with another" in result.stderr
+    assert result.exit_code == 2 and "has changed since session" in result.stderr.replace("\n", " ")
 
 
-def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
+def test_a_damaged_step_is_reported_and_written_again(tiny_model: Path) -> None:
     uninterrupted = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "3")
     step = committed_steps(only_session() / "steps")[-1]
@@ -239,28 +241,28 @@ def test_a_damaged_step_is_said_and_written_again(tiny_model: Path) -> None:
     assert text.replace("\n", "") == uninterrupted.replace("\n", "")
 
 
-def test_a_damaged_last_chunk_does_not_shorten_what_is_asked_for(tiny_model: Path) -> None:
+def test_a_damaged_last_chunk_does_not_shorten_an_extension(tiny_model: Path) -> None:
     uninterrupted = write(tiny_model, "--chunks", "4", "-q").stdout
     write(tiny_model, "--chunks", "2")
     (committed_steps(only_session() / "steps")[-1] / "chunk.json").write_text("{")
     result = templora("resume", "--chunks", "3", "-q")
     assert result.exit_code == 0, result.stderr
     text = "".join(c["text"] for c in read_chunks(only_session() / "steps"))
-    assert text.replace("\n", "") == uninterrupted.replace("\n", ""), "three more than the one that is good"
+    assert text.replace("\n", "") == uninterrupted.replace("\n", ""), "three chunks after the intact one"
 
 
-def test_a_book_that_was_finished_but_for_its_file(tiny_model: Path) -> None:
+def test_a_finished_book_with_an_outdated_file_is_updated(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "2", "--out", "book.txt")
-    whole = Path("book.txt").read_bytes()
+    complete = Path("book.txt").read_bytes()
     first = read_chunks(only_session() / "steps")[0]["text"]
     Path("book.txt").write_text(first.strip() + "\n", "utf-8")
     result = templora("resume")
     assert result.exit_code == 2 and "is finished" in result.stderr
-    assert Path("book.txt").read_bytes() == whole
+    assert Path("book.txt").read_bytes() == complete
     assert [path.name for path in Path().glob("book*")] == ["book.txt"]
 
 
-def test_a_book_goes_on_with_the_threads_it_was_begun_with(tiny_model: Path) -> None:
+def test_a_resumed_book_uses_its_original_number_of_threads(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "1")
     threads = torch.get_num_threads()
     try:
@@ -272,24 +274,24 @@ def test_a_book_goes_on_with_the_threads_it_was_begun_with(tiny_model: Path) -> 
         torch.set_num_threads(threads)
 
 
-def test_other_hardware_and_versions_are_said(tiny_model: Path) -> None:
+def test_changed_hardware_and_versions_are_reported(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "1")
     with Store().open(None) as session:
         versions = {**session.manifest.versions, "torch": "1.0"}
         session.update(hardware="NVIDIA H200", versions=versions)
     result = templora("resume", "--chunks", "1")
-    told = result.stderr.replace("\n", " ")
-    assert result.exit_code == 0 and "NVIDIA H200 -> " in told and "torch 1.0 -> " in told
-    assert "not necessarily token for token" in told
+    notice = result.stderr.replace("\n", " ")
+    assert result.exit_code == 0 and "NVIDIA H200 -> " in notice and "torch 1.0 -> " in notice
+    assert "not necessarily token for token" in notice
 
 
-def test_a_compiler_that_is_gone_is_said(tiny_model: Path) -> None:
-    """A token of a GPU is another one, in its last bits, where Triton does not compile."""
+def test_a_missing_compiler_is_reported(tiny_model: Path) -> None:
+    """Without Triton, logits on a GPU differ in their last bits."""
     pytest.importorskip("triton")
     gpu = torch.device("cuda", 0)
     compiled, without = (
-        runtime.versions_of(["torch"], gpu, compiles=lambda device, it_does=it_does: it_does)
-        for it_does in (True, False)
+        runtime.versions_of(["torch"], gpu, compiles=lambda device, works=works: works)
+        for works in (True, False)
     )
     assert compiled["triton"] and compiled == {**without, "triton": compiled["triton"]}
     assert "triton" not in runtime.versions_of(["torch"], torch.device("cpu"), compiles=lambda device: True)
@@ -307,17 +309,17 @@ def run_process(*arguments: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        preexec_fn=None if sys.platform == "win32" else heed_interrupts,
+        preexec_fn=None if sys.platform == "win32" else handle_interrupts,
     )
 
 
-def heed_interrupts() -> None:
-    """Tests that run in the background of a shell ignore Ctrl-C, and so would what they start."""
+def handle_interrupts() -> None:
+    """Handle Ctrl-C: background jobs of a shell ignore it, and their child processes inherit this."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_ctrl_c_keeps_what_is_committed_and_says_how_to_go_on(tiny_model: Path) -> None:
+def test_ctrl_c_leaves_the_committed_chunks_and_shows_the_resume_command(tiny_model: Path) -> None:
     process = run_process(
         "write", "--model", tiny_model, *SMALL, "--premise", "A", "--tokens", "100000", "--json"
     )
@@ -342,10 +344,10 @@ def test_an_interrupt_that_python_drops_is_not_lost(tiny_model: Path) -> None:
     class Finalised:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)  # the handler runs here, and what it raises is ignored
+            time.sleep(0.01)  # the handler runs here, and its exception is ignored
 
-    class Counting:
-        """Ctrl-C comes with the twentieth token."""
+    class InterruptingBackend:
+        """Raises Ctrl-C with the twentieth token."""
 
         def __init__(self, backend: Backend) -> None:
             self.backend, self.exact = backend, backend.exact
@@ -356,23 +358,23 @@ def test_an_interrupt_that_python_drops_is_not_lost(tiny_model: Path) -> None:
             self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
         ) -> Iterator[TokenOut]:
             for token in self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
-                drawn.append(token.id)
-                if len(drawn) == 20:
+                decoded.append(token.id)
+                if len(decoded) == 20:
                     Finalised()
                 yield token
 
-    heed_interrupts()
-    drawn: list[int] = []
-    engine = replace(EXACT, backend=lambda model, name: Counting(ENGINE.backend(model, name)))
+    handle_interrupts()
+    decoded: list[int] = []
+    engine = replace(EXACT, backend=lambda model, name: InterruptingBackend(ENGINE.backend(model, name)))
     result = write(tiny_model, "--chunks", "4", engine=engine)
     assert result.exit_code == 130, result.stderr
-    assert len(drawn) == 20 and len(committed_steps(only_session() / "steps")) == 1
+    assert len(decoded) == 20 and len(committed_steps(only_session() / "steps")) == 1
 
 
-# --- looking -----------------------------------------------------------------------------------------
+# --- listing and exporting ---------------------------------------------------------------------------
 
 
-def test_sessions_list_show_path(tiny_model: Path) -> None:
+def test_sessions_are_listed_shown_and_located(tiny_model: Path) -> None:
     assert templora("sessions", "list").stderr.startswith("no sessions yet")
     write(tiny_model, "--chunks", "2")
     name = only_session().name
@@ -386,14 +388,14 @@ def test_sessions_list_show_path(tiny_model: Path) -> None:
     assert templora("sessions", "path").stdout.strip() == str(only_session())
 
 
-def test_an_unfinished_book_says_how_far_it_is(tiny_model: Path) -> None:
+def test_an_unfinished_book_is_listed_with_its_progress(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "2")
     shutil.rmtree(committed_steps(only_session() / "steps")[-1])
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
     assert row["state"] == "1/2 chunks"
 
 
-def test_export(tiny_model: Path) -> None:
+def test_a_book_is_exported_as_markdown_text_or_to_standard_output(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "2")
     name = only_session().name
     assert templora("sessions", "export").stdout.strip() == str(Path(f"{name}.md").absolute())
@@ -405,7 +407,7 @@ def test_export(tiny_model: Path) -> None:
     assert templora("sessions", "export", "--out", "-").stdout.strip() == text.strip()
 
 
-def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
+def test_the_readable_text_of_a_damaged_book_is_exported(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "2")
     steps = committed_steps(only_session() / "steps")
     text = json.loads((steps[0] / "chunk.json").read_text())["text"]
@@ -419,7 +421,7 @@ def test_export_saves_the_text_before_a_damage(tiny_model: Path) -> None:
 # --- files and streams that fail ---------------------------------------------------------------------
 
 
-def test_a_full_disk_is_no_matter_for_what_only_a_list_reads(
+def test_a_summary_that_cannot_be_written_does_not_stop_a_book(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full_at(".summary.json.tmp", monkeypatch)
@@ -430,7 +432,7 @@ def test_a_full_disk_is_no_matter_for_what_only_a_list_reads(
 
 
 def full_at(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full whenever such a file of a session is about to be safe."""
+    """Fail every fsync while a session has a file that matches the pattern `written`."""
     fsync = os.fsync
 
     def full(handle: int) -> None:
@@ -442,7 +444,7 @@ def full_at(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("written", [".session.json.tmp", "steps/.*.tmp/adapter.safetensors"])
-def test_a_full_disk_keeps_what_is_committed(
+def test_a_full_disk_loses_no_committed_chunk(
     written: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninterrupted = write(tiny_model, "--chunks", "3", "-q").stdout
@@ -463,7 +465,7 @@ def test_a_full_disk_keeps_what_is_committed(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_standard_output_on_a_full_disk(form: list[str], tiny_model: Path) -> None:
+def test_a_full_disk_under_standard_output_is_reported(form: list[str], tiny_model: Path) -> None:
     book = ["--premise", "A", "--chunks", "2", *SMALL, *form]
     with Path("/dev/full").open("w") as output:
         process = subprocess.run(
@@ -478,7 +480,7 @@ def test_standard_output_on_a_full_disk(form: list[str], tiny_model: Path) -> No
     assert f"templora resume {only_session().name}" in process.stderr
 
 
-# --- mistakes ----------------------------------------------------------------------------------------
+# --- invalid input -----------------------------------------------------------------------------------
 
 BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "no premise": ([], "a premise is missing"),
@@ -492,74 +494,85 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a binary file": (["--from", "binary.txt"], "is a program, not a text"),
     "an empty opening": (["--from", "empty.txt"], "is empty"),
     "an unknown model": (["--premise", "a", "--model", "smolm2-135m"], "unknown model 'smolm2-135m'"),
-    "a model that is not here": (["--premise", "a", "--model", "smollm2-135m"], "is not on this machine"),
-    "a premise of other bytes": (["--premise", "caf\udce9"], "the premise is not UTF-8"),
+    "a model that was not downloaded": (
+        ["--premise", "a", "--model", "smollm2-135m"],
+        "is not on this machine",
+    ),
+    "a premise that is not UTF-8": (["--premise", "caf\udce9"], "the premise is not UTF-8"),
     "an absurd length": (["--premise", "a", "--chunks", "9" * 30], "--chunks 999"),
-    "a name too long": (["--premise", "a", "--out", "b" * 300 + ".md"], "cannot be written"),
+    "a file name that is too long": (["--premise", "a", "--out", "b" * 300 + ".md"], "cannot be written"),
     "two lengths": (
         ["--premise", "a", "--words", "5", "--chunks", "2"],
         "--words and --chunks cannot be combined",
     ),
-    "no length": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
-    "a chunk too small": (
+    "a length of 0": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
+    "a chunk that is too small": (
         ["--premise", "a", "--chunk-tokens", "2"],
         "--chunk-tokens = 2: must be at least 8",
     ),
-    "a share above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
+    "a probability above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
     "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe = 'hot': must be one of"),
-    "another format": (["--premise", "a", "--out", "book.pdf"], "a book is written as .md or .txt"),
-    "a folder that is not there": (["--premise", "a", "--out", "no/book.md"], "no does not exist"),
-    "a file that is there": (["--premise", "a", "--out", "there.md"], "does not overwrite it"),
+    "a format without a writer": (
+        ["--premise", "a", "--out", "book.pdf"],
+        "a book is written as .md or .txt",
+    ),
+    "a missing folder": (["--premise", "a", "--out", "no/book.md"], "no does not exist"),
+    "an existing file": (["--premise", "a", "--out", "existing.md"], "does not overwrite it"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), BAD_WRITES.values(), ids=BAD_WRITES.keys())
-def test_bad_input_is_one_line_with_a_hint(arguments: list[str], complaint: str) -> None:
+def test_invalid_input_is_reported_with_a_hint(arguments: list[str], complaint: str) -> None:
     Path("binary.txt").write_bytes(b"\x7fELF\0")
     Path("empty.txt").write_text("")
-    Path("there.md").write_text("mine")
+    Path("existing.md").write_text("mine")
     result = templora("write", *arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr.replace("\n", " ")
     assert result.stderr.startswith("error: ") and "\nhint: " in result.stderr
     assert result.stdout == "" and not Store().folder.exists()
-    assert Path("there.md").read_text() == "mine"
+    assert Path("existing.md").read_text() == "mine"
 
 
-def test_mistakes_of_all_layers_are_told_together(tmp_path: Path) -> None:
+def test_invalid_settings_of_all_layers_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[decode]\ntop_p = 2\n")
     Path("templora.toml").write_text("[generated]\nlr = -1\n[train]\nspeed = 3\n")
     result = templora("write", "--premise", "a", "--top-k", "-1")
     assert result.exit_code == 2
-    for place in ("config.toml: [decode] top_p", "templora.toml: [generated] lr", "[train] speed", "--top-k"):
-        assert place in result.stderr, place
+    for setting in (
+        "config.toml: [decode] top_p",
+        "templora.toml: [generated] lr",
+        "[train] speed",
+        "--top-k",
+    ):
+        assert setting in result.stderr, setting
 
 
-def test_a_config_file_that_is_no_toml() -> None:
+def test_a_config_file_that_is_not_toml_is_refused() -> None:
     Path("templora.toml").write_text("[decode\n")
     result = templora("write", "--premise", "a")
     assert result.exit_code == 2 and "templora.toml is not valid TOML" in result.stderr
 
 
-def test_a_window_that_the_model_cannot_read(tiny_model: Path) -> None:
+def test_a_context_longer_than_the_window_of_the_model_is_refused(tiny_model: Path) -> None:
     result = write(tiny_model, "--context-tokens", "5000")
     assert result.exit_code == 2
     assert "reads at most 4096 tokens" in result.stderr and "hint: --context-tokens 3" in result.stderr
 
 
-def test_a_backend_that_cannot_run_the_model(tiny_model: Path) -> None:
+def test_a_backend_that_cannot_run_the_model_is_refused(tiny_model: Path) -> None:
     def load(folder: Path, config: Config) -> LanguageModel:
         model = ENGINE.load(folder, config)
-        model.module.config.hidden_act = "relu"  # none of those that the int8 backend computes
+        model.module.config.hidden_act = "relu"  # not supported by the int8 backend
         return model
 
     Path("templora.toml").write_text('[decode]\nbackend = "int8"\n')
     result = write(tiny_model, engine=replace(EXACT, load=load))
     assert result.exit_code == 2 and "the int8 backend decodes llama" in result.stderr.replace("\n", " ")
-    assert not Store().folder.exists(), "no session is left that could not go on"
+    assert not Store().folder.exists(), "a session that cannot run is not created"
 
 
-def test_json_mistakes_are_events() -> None:
+def test_with_json_an_error_is_an_event() -> None:
     result = templora("write", "--json", "--premise", "")
     assert result.exit_code == 2
     assert events_of(result) == [
@@ -572,22 +585,22 @@ def test_json_mistakes_are_events() -> None:
 
 
 @pytest.mark.parametrize("command", [["resume"], ["sessions", "show"], ["sessions", "export", "x"]])
-def test_commands_without_a_session(command: list[str]) -> None:
+def test_commands_report_that_there_is_no_session(command: list[str]) -> None:
     result = templora(*command)
     assert "there is no session" in message_of(result)
 
 
-def test_debug_shows_the_traceback() -> None:
-    done = subprocess.run(
+def test_a_traceback_is_shown_only_with_debug() -> None:
+    debug = subprocess.run(
         [sys.executable, "-m", "templora_cli", "--debug", "resume"], capture_output=True, text=True
     )
-    assert "Traceback" in done.stderr and "TemploraError" in done.stderr
-    plain = subprocess.run([sys.executable, "-m", "templora_cli", "resume"], capture_output=True, text=True)
-    assert plain.returncode == 2
-    assert plain.stderr.startswith("error: there is no session") and "hint: templora write" in plain.stderr
+    assert "Traceback" in debug.stderr and "TemploraError" in debug.stderr
+    normal = subprocess.run([sys.executable, "-m", "templora_cli", "resume"], capture_output=True, text=True)
+    assert normal.returncode == 2
+    assert normal.stderr.startswith("error: there is no session") and "hint: templora write" in normal.stderr
 
 
-def test_a_reader_that_goes_away_loses_nothing(tiny_model: Path) -> None:
+def test_a_closed_pipe_loses_nothing(tiny_model: Path) -> None:
     process = run_process("write", "--model", tiny_model, *SMALL, "--premise", "A", "--chunks", "30")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.read(1)

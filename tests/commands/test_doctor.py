@@ -174,7 +174,7 @@ def test_a_home_that_cannot_be_written_is_a_note(
 def little(free: int, **parts: Any) -> Engine:
     """On a machine that has only so many bytes beside what this process holds."""
     here = machine.measure_device_memory("cpu")
-    return Engine(device_memory=lambda device: replace(here, free=free, held=here.libraries), **parts)
+    return Engine(device_memory=lambda device: replace(here, free=free, in_use=here.libraries), **parts)
 
 
 def only_just(model: Path, **parts: Any) -> Engine:
@@ -188,7 +188,7 @@ def test_what_cannot_fit_is_refused_before_a_session_begins(tiny_model: Path) ->
     first, second = done.stderr.splitlines()[-2:]
     assert done.exit_code == 2
     # How much hangs on what the tests before it have loaded into this process.
-    assert re.match(r"error: not enough memory: to train takes \d\.\d\d GB", first)
+    assert re.match(r"error: not enough memory on cpu: training needs about \d\.\d\d GB", first)
     assert second.startswith("hint: ") and list(Store().manifests()) == []
 
 
@@ -198,7 +198,7 @@ def test_a_session_keeps_its_settings_where_the_memory_has_become_too_little(tin
     name = only_session().name
     assert done.exit_code == 2 and "not enough memory" in done.stderr
     assert done.stderr.splitlines()[-1] == (
-        f"hint: nothing is lost: close other programs, then templora resume {name}"
+        f"hint: nothing is lost: close other programs, then: templora resume {name}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Flags made from the settings: each is there, says what its field says, and arrives."""
+"""Flags that are built from the fields of the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_SETTINGS = {
 
 
 def commands_of(app: typer.Typer, group: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
-    """All commands by what is typed for them."""
+    """All commands, by the words that a user types."""
     for info in app.registered_commands:
         assert info.callback is not None
         yield f"{group} {info.name or info.callback.__name__}".strip(), info.callback
@@ -32,19 +32,21 @@ def commands_of(app: typer.Typer, group: str = "") -> Iterator[tuple[str, Callab
 
 
 COMMANDS = dict(commands_of(app))
-TAKING = {name: flags for name, command in COMMANDS.items() if (flags := flags_of(command)) is not None}
-DECLARED = [(name, setting) for name, flags in TAKING.items() for setting in flags.settings]
+WITH_SETTINGS = {
+    name: flags for name, command in COMMANDS.items() if (flags := flags_of(command)) is not None
+}
+DECLARED = [(name, setting) for name, flags in WITH_SETTINGS.items() for setting in flags.settings]
 
 
 def parser_of(name: str) -> Any:
-    """What Typer has made of a command."""
+    """The parser that Typer builds for a command."""
     command: Any = typer.main.get_command(app)
     for part in name.split():
         command = command.commands[part]
     return command
 
 
-def another(setting: Setting) -> Any:
+def changed_value(setting: Setting) -> Any:
     """A value that is not the default."""
     default, limits = FIELDS[setting].default, FIELDS[setting].metadata
     if limits["choices"]:
@@ -53,8 +55,8 @@ def another(setting: Setting) -> Any:
         return not default
     if isinstance(default, str):
         return "another"
-    most = limits["at_most"]
-    return default + 1 if most is None or default + 1 <= most else most / 2
+    maximum = limits["at_most"]
+    return default + 1 if maximum is None or default + 1 <= maximum else maximum / 2
 
 
 def value_of(config: Config, setting: Setting) -> Any:
@@ -63,72 +65,81 @@ def value_of(config: Config, setting: Setting) -> Any:
 
 
 def task_of(setting: Setting) -> str:
-    """One in which the setting has an effect."""
+    """A task in which the setting has an effect."""
     return OWNERS.get(setting[0], ("novel",))[0]
 
 
-def typed(setting: Setting) -> list[str]:
-    """The flag with that value, as on the command line."""
-    value = another(setting)
+def arguments_for(setting: Setting) -> list[str]:
+    """The arguments that set a setting to `changed_value`."""
+    value = changed_value(setting)
     return [flag_name(setting), *([] if isinstance(value, bool) else [str(value)])]
 
 
-def test_the_commands_with_settings() -> None:
-    assert TAKING.keys() == {"write", "translate", "doctor", "eval ppl", "eval translate", "eval drift"}
-    assert all(flags.command == name for name, flags in TAKING.items())
+def test_these_commands_have_settings() -> None:
+    assert WITH_SETTINGS.keys() == {
+        "write",
+        "translate",
+        "doctor",
+        "eval ppl",
+        "eval translate",
+        "eval drift",
+    }
+    assert all(flags.command == name for name, flags in WITH_SETTINGS.items())
 
 
 @pytest.mark.parametrize(("name", "setting"), DECLARED, ids=lambda part: str(part))
-def test_every_flag_of_a_command_arrives(name: str, setting: Setting) -> None:
+def test_every_flag_of_a_command_sets_its_setting(name: str, setting: Setting) -> None:
     parser = parser_of(name)
     required = {"file": ["book.txt"], "target": ["--to", "en"], "files": ["a.txt"], "pairs": ["a.jsonl"]}
     needed = [text for option in parser.params if option.required for text in required[option.name]]
-    values = parser.make_context(name, [*needed, *typed(setting)]).params
-    given = TAKING[name].given(values)
-    assert value_of(given.resolve(), setting) == another(setting)
-    assert given.flags.keys() == {setting}, "nothing is taken as given that was not"
+    values = parser.make_context(name, [*needed, *arguments_for(setting)]).params
+    given = WITH_SETTINGS[name].given(values)
+    assert value_of(given.resolve(), setting) == changed_value(setting)
+    assert given.flags.keys() == {setting}, "no other setting is set"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_flag_of_a_setting_is_made_by_hand(name: str) -> None:
-    made = {flag_name(setting) for setting in TAKING[name].settings} if name in TAKING else set()
-    taken = {option for parameter in parser_of(name).params for option in parameter.opts}
-    by_hand = (taken & {flag_name(setting) for setting in FIELDS}) - made
+def test_every_flag_with_the_name_of_a_setting_is_generated(name: str) -> None:
+    generated = (
+        {flag_name(setting) for setting in WITH_SETTINGS[name].settings} if name in WITH_SETTINGS else set()
+    )
+    options = {option for parameter in parser_of(name).params for option in parameter.opts}
+    by_hand = (options & {flag_name(setting) for setting in FIELDS}) - generated
     assert {(name, option) for option in by_hand} <= NOT_SETTINGS
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_any_setting_can_be_a_flag(setting: Setting) -> None:
-    reached: list[GivenSettings] = []
+    received: list[GivenSettings] = []
 
     @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
     def command(before: str = "", *, settings: GivenSettings, after: bool = False) -> None:
         assert (before, after) == ("x", True)
-        reached.append(settings)
+        received.append(settings)
 
-    tiny = typer.Typer()
-    tiny.command()(command)
-    result = CliRunner().invoke(tiny, ["--before", "x", *typed(setting), "--after"])
+    program = typer.Typer()
+    program.command()(command)
+    result = CliRunner().invoke(program, ["--before", "x", *arguments_for(setting), "--after"])
     assert result.exit_code == 0, result.output
-    value = another(setting)
+    value = changed_value(setting)
     command("x", after=True, **{parameter_of(setting): True if isinstance(value, bool) else value})
     command("x", after=True, settings=[f"{dotted(setting)}={str(value).lower()}"])
     command(before="x", after=True)
-    *given, without = (value_of(settings.resolve(), setting) for settings in reached)
-    assert given == [value] * 3
-    assert without == FIELDS[setting].default != value
+    *changed, default = (value_of(settings.resolve(), setting) for settings in received)
+    assert changed == [value] * 3
+    assert default == FIELDS[setting].default != value
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
-def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> None:
+def test_a_flag_has_the_type_and_the_help_of_its_field(setting: Setting) -> None:
     @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
     def command(*, settings: GivenSettings) -> None:
         """Nothing."""
 
-    tiny = typer.Typer()
-    tiny.command()(command)
-    parser: Any = typer.main.get_command(tiny)
-    (option,) = (one for one in parser.params if one.name == parameter_of(setting))
+    program = typer.Typer()
+    program.command()(command)
+    parser: Any = typer.main.get_command(program)
+    (option,) = (parameter for parameter in parser.params if parameter.name == parameter_of(setting))
     help, default = FIELDS[setting].metadata["help"], FIELDS[setting].default
     if setting == ("train", "learn"):
         assert option.help == "Use only the base model."
@@ -138,23 +149,23 @@ def test_a_flag_has_the_type_and_the_words_of_its_field(setting: Setting) -> Non
     assert kind is bool or command.__annotations__[parameter_of(setting)].__origin__ == kind | None
 
 
-def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() -> None:
+def test_a_command_can_replace_help_and_set_follows_the_learning_flags() -> None:
     @takes_settings(
         *("model.name", "train.learn", "decode.top_k"),
         prefer="generated",
         task="novel",
         command="write",
-        help={"train.learn": "Plainly."},
+        help={"train.learn": "Write plainly."},
     )
     def command(first: int = 0, *, settings: GivenSettings, last: int = 0) -> None:
         """Nothing."""
 
-    tiny = typer.Typer()
-    tiny.command()(command)
-    parser: Any = typer.main.get_command(tiny)
+    program = typer.Typer()
+    program.command()(command)
+    parser: Any = typer.main.get_command(program)
     names = [option.name for option in parser.params]
     assert names[:6] == ["first", "model", "no_learn", "settings", "top_k", "last"]
-    assert parser.params[2].help == "Plainly."
+    assert parser.params[2].help == "Write plainly."
 
 
 @pytest.mark.parametrize(
@@ -168,7 +179,7 @@ def test_a_command_may_word_a_flag_itself_and_set_follows_those_of_learning() ->
         (["human.lr", "generated.lr"], "novel", "duplicate parameter name: 'lr'"),
     ],
 )
-def test_flags_that_cannot_be_declared(names: list[str], task: str, complaint: str) -> None:
+def test_invalid_flags_are_refused(names: list[str], task: str, complaint: str) -> None:
     def command(*, settings: GivenSettings) -> None:
         """Nothing."""
 

@@ -1,4 +1,4 @@
-"""Commands that only look at sessions, and errors that need no model, load nothing heavy."""
+"""Commands that only read sessions, and errors that need no model, load no heavy library."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ LIGHT = {
     "eval translate nowhere.json": 2,
     "glossary extract nowhere.txt": 2,
 }
-"""Each with its exit status."""
+"""Commands with their exit status."""
 
 
 @pytest.fixture(scope="module")
 def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder with a home in it, and the names of a finished novel and a finished translation."""
+    """A folder that contains a home, and the names of a finished novel and a finished translation."""
     folder = tmp_path_factory.mktemp("light")
     (folder / "book.txt").write_text("Der Turm steht am Meer.\n\nDas Meer ist still.\n", "utf-8")
     small = ("--model", tiny_model, "--chunk-tokens", "64")
@@ -83,13 +83,13 @@ def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         names = {"translation": next((folder / "home" / "sessions").iterdir()).name}
         novel = ("write", "--premise", "A storm.", "--chunks", "1", "--context-tokens", "64", "--quiet")
         assert templora(*novel, *small, engine=None).exit_code == 0
-        found = {path.name for path in (folder / "home" / "sessions").iterdir()}
-        names["novel"] = (found - {names["translation"]}).pop()
+        sessions = {path.name for path in (folder / "home" / "sessions").iterdir()}
+        names["novel"] = (sessions - {names["translation"]}).pop()
     return folder, names
 
 
 @pytest.mark.parametrize("command", LIGHT)
-def test_nothing_heavy_is_loaded(command: str, written: tuple[Path, dict[str, str]]) -> None:
+def test_no_heavy_library_is_loaded(command: str, written: tuple[Path, dict[str, str]]) -> None:
     folder, names = written
     environment = {
         **os.environ,
@@ -100,8 +100,8 @@ def test_nothing_heavy_is_loaded(command: str, written: tuple[Path, dict[str, st
         "PYTHONPATH": str(ROOT),
     }
     arguments = command.format(**names).split()
-    for left in ("book.md", "review.txt", f"{names['translation']}.txt"):
-        (folder / left).unlink(missing_ok=True)
+    for leftover in ("book.md", "review.txt", f"{names['translation']}.txt"):
+        (folder / leftover).unlink(missing_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         env=environment,

@@ -1,3 +1,5 @@
+"""`templora models`: list, pull and path."""
+
 from __future__ import annotations
 
 import json
@@ -11,25 +13,27 @@ from typer.testing import CliRunner
 from templora_cli.commands.models import app
 from templora_cli.engine.models import catalog
 from templora_cli.engine.models.catalog import ListedModel
-from templora_cli.engine.models.names import SUGGESTED
+from templora_cli.engine.models.model_names import SUGGESTED
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import templora
 
 ROOT = Path(__file__).parents[2]
-HERE = ListedModel("small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000)
-ABSENT = ListedModel("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
-OTHER = ListedModel("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
-OFFERED = ListedModel("org/y", "org/y", "chat", "MIT", "hub", None, 0, 16_400_000_000)
+DOWNLOADED = ListedModel(
+    "small", "Small", "chat", "Apache-2.0", "alias", "/models/small", 269_000_000, 90_000_000
+)
+MISSING = ListedModel("large-one", "Large", "base", "own terms", "alias", None, 0, 238_203_400)
+FROM_HUB = ListedModel("org/x", "org/x", "", "", "hub", "/hub/x", 1000, None)
+SUGGESTION = ListedModel("org/y", "org/y", "chat", "MIT", "hub", None, 0, 16_400_000_000)
 
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[ListedModel]:
-    models = [HERE, ABSENT, OTHER, OFFERED]
+    models = [DOWNLOADED, MISSING, FROM_HUB, SUGGESTION]
     monkeypatch.setattr(catalog, "listing", lambda: models)
     return models
 
 
-def test_list_is_a_table_with_one_model_a_line(listed: list[ListedModel]) -> None:
+def test_list_prints_a_line_for_each_model(listed: list[ListedModel]) -> None:
     done = CliRunner().invoke(app, ["list"])
     assert done.exit_code == 0 and done.stderr == ""
     assert [line.split("\t") for line in done.stdout.splitlines()] == [
@@ -41,7 +45,7 @@ def test_list_is_a_table_with_one_model_a_line(listed: list[ListedModel]) -> Non
     ]
 
 
-def test_list_as_json(listed: list[ListedModel]) -> None:
+def test_list_can_print_json(listed: list[ListedModel]) -> None:
     done = CliRunner().invoke(app, ["list", "--json"])
     first, second, third, _ = json.loads(done.stdout)
     assert first == {
@@ -57,18 +61,18 @@ def test_list_as_json(listed: list[ListedModel]) -> None:
     assert second["path"] is None and third["download_bytes"] is None
 
 
-def test_list_of_a_new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_new_machine_lists_the_models_to_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     done = CliRunner().invoke(app, ["list", "--json"])
     listed = {model["name"]: model for model in json.loads(done.stdout)}
-    assert list(listed) == [*catalog.ALIASES, *(one.name for one in SUGGESTED)]
+    assert list(listed) == [*catalog.ALIASES, *(model.name for model in SUGGESTED)]
     for model in listed.values():
         assert model["path"] is None and model["download_bytes"] > 0 and model["licence"], model["name"]
 
 
-def test_pull_prints_the_folder_and_tells_the_rest_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_prints_only_the_folder_on_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     def pull(name: str, report: catalog.Report) -> Path:
         report(f"downloading {name}")
         return Path("/models") / name
@@ -84,14 +88,14 @@ def test_path_prints_only_the_folder(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["pull", "path"])
-def test_errors_are_left_to_the_caller(command: str) -> None:
+def test_an_unknown_model_raises_an_error_with_a_suggestion(command: str) -> None:
     done = CliRunner().invoke(app, [command, "smollm2-134m"])
     assert isinstance(done.exception, TemploraError)
     assert done.exception.message == "unknown model 'smollm2-134m'; did you mean smollm2-135m?"
     assert done.exception.hint == "templora models pull smollm2-135m"
 
 
-def test_the_command_line_shows_an_error_with_its_hint() -> None:
+def test_a_missing_model_is_reported_with_a_hint() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "templora_cli", "models", "path", "smollm2-135m"],
         capture_output=True,
@@ -115,14 +119,14 @@ def test_list_loads_neither_torch_nor_transformers() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done
 
 
-def test_part_of_a_name_gives_the_command_that_gets_the_model() -> None:
+def test_part_of_a_name_is_completed_in_the_hint() -> None:
     for command in (
         ("models", "path", "Qwen3-8B"),
         ("write", "--premise", "A storm.", "--model", "Qwen3-8B"),
     ):
         done = templora(*command)
         error = done.exception if isinstance(done.exception, TemploraError) else None
-        told = done.stderr if error is None else f"error: {error.message}\nhint: {error.hint}\n"
-        assert told.endswith(
+        output = done.stderr if error is None else f"error: {error.message}\nhint: {error.hint}\n"
+        assert output.endswith(
             "error: model Qwen/Qwen3-8B is not on this machine\nhint: templora models pull Qwen/Qwen3-8B\n"
         )

@@ -1,4 +1,4 @@
-"""What stands in the way of a book on a machine, and that each comes with what to do about it."""
+"""Problems of a machine are reported, each with its remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def raises(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("probes", "told", "to_do"),
+    ("probes", "reason", "remedy"),
     [
         (Probes(platform="darwin"), "Apple GPUs are not supported", "choose a small model"),
         (
@@ -33,12 +33,12 @@ def raises(error: Exception) -> Any:
         (Probes(platform="linux", has_nvidia=lambda: True, cuda="13.0"), "torch (CUDA 13.0)", "driver"),
     ],
 )
-def test_why_there_is_no_gpu(probes: Probes, told: str, to_do: str) -> None:
+def test_the_reason_for_a_missing_gpu_is_reported(probes: Probes, reason: str, remedy: str) -> None:
     line = ": ".join(why_no_gpu(probes))
-    assert told in line and to_do in line and "\n" not in line
+    assert reason in line and remedy in line and "\n" not in line
 
 
-def test_a_gpu_without_bitsandbytes() -> None:
+def test_problems_of_bitsandbytes_are_reported() -> None:
     missing = why_not_quantized("cuda", Probes(bitsandbytes=raises(ImportError("no module"))))
     assert missing == (
         "bitsandbytes, which quantizes models, is missing: "
@@ -48,13 +48,13 @@ def test_a_gpu_without_bitsandbytes() -> None:
     assert broken is not None and broken.startswith("bitsandbytes cannot be loaded (libx.so: bad): ")
     for_cpu = Probes(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=False))
     assert why_not_quantized("cpu", for_cpu) is None
-    told = why_not_quantized("cuda", for_cpu)
-    assert told is not None and "no CUDA support" in told
-    whole = Probes(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
-    assert why_not_quantized("cuda", whole) is None
+    cpu_only = why_not_quantized("cuda", for_cpu)
+    assert cpu_only is not None and "no CUDA support" in cpu_only
+    working = Probes(bitsandbytes=lambda: SimpleNamespace(compiled_with_cuda=True))
+    assert why_not_quantized("cuda", working) is None
 
 
-def test_the_bitsandbytes_of_this_machine_is_found() -> None:
+def test_the_bitsandbytes_of_this_machine_works() -> None:
     assert why_not_quantized("cpu") is None
 
 
@@ -64,11 +64,11 @@ def notes(
     return list(on_disk(checkpoints, download, hub, Probes(free=lambda folder: free)))
 
 
-def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
+def test_a_nearly_full_disk_is_reported(own_home: Path) -> None:
     assert notes(17 * GB) == []
-    needed = "10.0 GB are free in /hub, and the model needs 16.0 GB"
-    model = f"{needed}: free some space, or set HF_HOME to another disk"
-    assert notes(10 * GB) == [model.replace("/hub", str(Path("/hub")))]
+    too_full = "10.0 GB are free in /hub, and the model needs 16.0 GB"
+    note = f"{too_full}: free some space, or set HF_HOME to another disk"
+    assert notes(10 * GB) == [note.replace("/hub", str(Path("/hub")))]
     first, second = notes(2 * GB)
     assert first == (
         f"2.0 GB are free in {own_home}, and a long book needs 3.0 GB: free some space, set "
@@ -78,7 +78,7 @@ def test_a_disk_that_is_nearly_full(own_home: Path) -> None:
     assert len(notes(2 * GB, download=0)) == 1, "the model is already downloaded"
 
 
-def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_cannot_be_written_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for name in ("TEMPLORA_HOME", "TEMPLORA_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "file" / "inside"))
@@ -87,12 +87,12 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert cache.endswith("set TEMPLORA_CACHE to another folder")
 
 
-def test_looking_makes_no_folder(tmp_path: Path) -> None:
+def test_the_check_of_a_folder_does_not_create_it(tmp_path: Path) -> None:
     assert why_not_written(tmp_path / "a" / "b") is None
     assert not (tmp_path / "a").exists() and list(tmp_path.glob("tmp*")) == []
 
 
 @pytest.mark.skipif(not Path("/proc/1").is_dir(), reason="needs a folder that nobody may write")
-def test_a_folder_of_the_system() -> None:
+def test_a_system_folder_cannot_be_written() -> None:
     assert why_not_written(Path("/proc/nothing")) is not None
     assert why_not_written(Path("/proc")) is not None

@@ -17,8 +17,8 @@ SILENCING = ("TRANSFORMERS_VERBOSITY", "TORCH_CPP_LOG_LEVEL", "PYTHONWARNINGS")
 
 
 def run(*arguments: str | Path, debug: str = "") -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with the libraries as loud as they are by default."""
-    # A command that another test ran in this process has silenced the libraries for its children, too.
+    """Run the command in a separate process, with the default verbosity of the libraries."""
+    # Commands that other tests ran in this process have silenced the libraries for child processes too.
     inherited = {name: value for name, value in os.environ.items() if name not in SILENCING}
     return subprocess.run(
         [sys.executable, "-m", "templora_cli", *map(str, arguments)],
@@ -29,7 +29,7 @@ def run(*arguments: str | Path, debug: str = "") -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("kind", ["mamba", "qwen3_next"])
-def test_nothing_but_our_own_lines_is_on_standard_error(kind: str, tmp_path: Path) -> None:
+def test_libraries_write_nothing_to_standard_error(kind: str, tmp_path: Path) -> None:
     linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 16}
     configs = {
         "mamba": KINDS["mamba"],
@@ -43,10 +43,12 @@ def test_nothing_but_our_own_lines_is_on_standard_error(kind: str, tmp_path: Pat
     }
     folder = tmp_path / kind
     save_tiny(folder, configs[kind]())
-    asked = ("write", "--model", folder, "--premise", "Rain.", "--chunks", "2", "-q", *SMALL)
-    done = run(*asked)
+    arguments = ("write", "--model", folder, "--premise", "Rain.", "--chunks", "2", "-q", *SMALL)
+    done = run(*arguments)
     assert done.returncode == 0 and done.stderr == "" and done.stdout
-    loud = run(*asked, debug="1")
-    assert loud.returncode == 0 and "[transformers]" in loud.stderr, "they do warn"
+    loud = run(*arguments, debug="1")
+    assert loud.returncode == 0 and "[transformers]" in loud.stderr, (
+        "without silencing, the libraries write warnings"
+    )
     planned = run("doctor", "--model", folder)
     assert planned.returncode == 0 and planned.stderr == ""

@@ -1,4 +1,4 @@
-"""Flags, `--set` and files to one configuration."""
+"""Flags, `--set` and files are merged into one configuration."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from templora_cli.config import TASK_OVERRIDES, Config
 from templora_cli.config_layers import from_dict, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
-from tests.commands.test_flags import TAKING, another, task_of, value_of
+from tests.commands.test_flags import WITH_SETTINGS, changed_value, task_of, value_of
 
 
-def given(
+def command_line(
     *assignments: str,
     flags: Mapping[Setting, Any] | None = None,
     task: str = "novel",
@@ -33,8 +33,8 @@ def given(
     return GivenSettings(flags or {}, assignments, task, prefer, "write")
 
 
-def test_without_anything_it_is_the_defaults() -> None:
-    assert given().resolve() == Config()
+def test_without_settings_the_defaults_are_used() -> None:
+    assert command_line().resolve() == Config()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
         ("lr=1", r"lr is in \[human\] and \[generated\]"),
     ],
 )
-def test_settings_that_cannot_be_meant(assignment: str, complaint: str) -> None:
+def test_unknown_and_ambiguous_settings_are_refused(assignment: str, complaint: str) -> None:
     with pytest.raises(TemploraError, match=complaint):
         settings_of([assignment], prefer="decode")
 
@@ -95,55 +95,55 @@ def test_settings_that_cannot_be_meant(assignment: str, complaint: str) -> None:
         ("model=x", "--set model=x: model is not a setting", "--set model.name=x"),
     ],
 )
-def test_a_mistake_names_the_setting_as_it_was_typed(assignment: str, message: str, hint: str) -> None:
+def test_an_error_names_the_setting_as_typed(assignment: str, message: str, hint: str) -> None:
     with pytest.raises(TemploraError) as caught:
-        given(assignment).resolve()
+        command_line(assignment).resolve()
     assert caught.value.message == message and hint in str(caught.value.hint)
 
 
-def test_a_file_of_settings_may_be_in_any_encoding() -> None:
+def test_a_settings_file_can_have_any_unicode_encoding() -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         Path("templora.toml").write_bytes('prompts = "é"\r\nseed = 3\r\n'.encode(encoding))
-        assert (given().resolve().seed, given().resolve().prompts) == (3, "é")
+        assert (command_line().resolve().seed, command_line().resolve().prompts) == (3, "é")
     Path("templora.toml").write_bytes(b"")
-    assert given().resolve() == Config()
+    assert command_line().resolve() == Config()
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_every_setting_can_be_set(setting: Setting) -> None:
-    value = another(setting)
+    value = changed_value(setting)
     assignment = f"{dotted(setting)}={str(value).lower()}"
-    config = given(assignment, task=task_of(setting)).resolve()
+    config = command_line(assignment, task=task_of(setting)).resolve()
     assert value_of(config, setting) == value != FIELDS[setting].default
 
 
-def test_set_wins_over_flags_and_flags_over_files() -> None:
+def test_set_overrides_flags_and_flags_override_files() -> None:
     Path("templora.toml").write_text("seed = 1\n[decode]\ntop_k = 1\n[generated]\nlr = 0.1\n")
-    config = given("top_k=3", flags={("decode", "top_k"): 2, ("", "seed"): 2}).resolve()
+    config = command_line("top_k=3", flags={("decode", "top_k"): 2, ("", "seed"): 2}).resolve()
     assert (config.decode.top_k, config.seed, config.generated.lr) == (3, 2, 0.1)
 
 
-def test_a_task_may_say_anew_which_table_is_meant() -> None:
-    settings = given("lr=0.1", prefer="human")
+def test_resolve_can_prefer_another_table() -> None:
+    settings = command_line("lr=0.1", prefer="human")
     assert settings.resolve().human.lr == 0.1
     assert settings.resolve(prefer="generated").generated.lr == 0.1
 
 
-def test_wrong_values_are_named_as_they_were_given() -> None:
+def test_invalid_values_are_reported_with_their_flags() -> None:
     flags = {("train", "learn"): 3, ("model", "name"): 4, ("decode", "chunk_tokens"): 0}
     with pytest.raises(TemploraError) as caught:
-        given("lr=2", "gate.colour=1", flags=flags).resolve()
-    for place in (
+        command_line("lr=2", "gate.colour=1", flags=flags).resolve()
+    for text in (
         "--no-learn = 3",
         "--model = 4",
         "--chunk-tokens = 0: must be at least 8",
         "--set lr=2: must be at most 1",
         "--set gate.colour=1: unknown",
     ):
-        assert place in caught.value.message
+        assert text in caught.value.message
 
 
-def test_the_users_file_lies_where_the_platform_has_such_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_file_is_in_the_config_folder_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEMPLORA_CONFIG")
     assert user_config_file().parts[-2:] == ("templora", "config.toml")
 
@@ -182,9 +182,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("task", "assignment", "reason", "hint"), REFUSED)
-def test_what_has_no_effect_is_refused(task: str, assignment: str, reason: str, hint: str | None) -> None:
+def test_settings_without_effect_are_refused(
+    task: str, assignment: str, reason: str, hint: str | None
+) -> None:
     with pytest.raises(TemploraError) as caught:
-        given(assignment, task=task).resolve()
+        command_line(assignment, task=task).resolve()
     assert caught.value.message == f"--set {assignment}: {reason}"
     assert hint in (caught.value.hint, None)
 
@@ -199,27 +201,27 @@ def test_what_has_no_effect_is_refused(task: str, assignment: str, reason: str, 
         ("drift", "decode.temperature=0.5"),
     ],
 )
-def test_what_has_an_effect_is_not(task: str, assignment: str) -> None:
+def test_settings_with_an_effect_are_accepted(task: str, assignment: str) -> None:
     prefer = "translation" if task == "translation" else "generated"
-    assert given(assignment, task=task, prefer=prefer).resolve() != resolve([], task)
+    assert command_line(assignment, task=task, prefer=prefer).resolve() != resolve([], task)
 
 
-def test_a_file_may_hold_what_is_for_other_tasks() -> None:
+def test_a_file_can_contain_settings_of_other_tasks() -> None:
     Path("templora.toml").write_text("[decode]\ntemperature = 0.5\n[translation]\ntemperature = 0.25\n")
-    assert given().resolve().decode.temperature == 0.5
-    assert given(task="translation").resolve().decode.temperature == 0.25
-    asked = given("temperature=0.75", task="translation", prefer="translation").resolve()
-    assert asked.decode.temperature == asked.translation.temperature == 0.75
+    assert command_line().resolve().decode.temperature == 0.5
+    assert command_line(task="translation").resolve().decode.temperature == 0.25
+    translation = command_line("temperature=0.75", task="translation", prefer="translation").resolve()
+    assert translation.decode.temperature == translation.translation.temperature == 0.75
 
 
-def test_the_tables_name_settings_that_there_are() -> None:
+def test_the_tables_of_exceptions_name_existing_settings() -> None:
     named = [setting for refused in WITHOUT_EFFECT.values() for setting in refused]
     named += [setting for pairs in TASK_OVERRIDES.values() for pair in pairs.items() for setting in pair]
     assert named and set(named) <= FIELDS.keys()
 
 
-@pytest.mark.parametrize("name", TAKING)
-def test_a_hint_names_the_command_that_was_typed(name: str) -> None:
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_a_hint_names_the_typed_command(name: str) -> None:
     Path("book.txt").write_text("A book.\n")
     Path("pairs.jsonl").write_text('{"source": "one", "target": "eins"}\n')
     needed = {
@@ -235,7 +237,7 @@ def test_a_hint_names_the_command_that_was_typed(name: str) -> None:
     assert result.stderr.endswith(f"{hint}\n") or str(getattr(result.exception, "hint", "")).endswith(hint)
 
 
-def test_a_session_that_was_edited_is_to_be_put_back() -> None:
+def test_invalid_settings_in_a_session_have_a_hint() -> None:
     with pytest.raises(TemploraError) as caught:
         from_dict({"train": {"rank": 0}}, "session.json")
     assert caught.value.hint == "restore the original session.json"
@@ -251,7 +253,7 @@ def test_a_session_that_was_edited_is_to_be_put_back() -> None:
         (["eval", "translate", "pairs.jsonl", "--from", "en", "--to", "de"], "temperature=0.5"),
     ],
 )
-def test_the_commands_refuse_it(command: Sequence[str], assignment: str) -> None:
+def test_commands_refuse_settings_without_effect(command: Sequence[str], assignment: str) -> None:
     Path("book.txt").write_text("A book.\n")
     Path("pairs.jsonl").write_text('{"source": "one", "target": "eins"}\n')
     result = templora(*command, "--set", assignment)

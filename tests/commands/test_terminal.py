@@ -1,4 +1,4 @@
-"""What commands print on a terminal: tables for its width, and nothing that it would obey."""
+"""Output of commands on a terminal: tables fit its width, and control characters are removed."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ NAMES = TEXTS.map(lambda text: "a" + "".join(c for c in text if c not in "/\x00"
 
 
 class Screen(io.StringIO):
-    """A terminal without colours, so that nothing that it is sent is a control of the tool's own."""
+    """A terminal without colours, so that the tool itself sends no control characters."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     for name in ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
@@ -67,8 +67,8 @@ def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next((home / "sessions").iterdir())
 
 
-def shown(*arguments: str) -> str:
-    """All that a command sends to a terminal."""
+def output_of(*arguments: str) -> str:
+    """The output of a command on a terminal."""
     screen = Screen()
     with redirect_stdout(screen), redirect_stderr(screen):
         try:
@@ -99,7 +99,7 @@ COMMANDS: dict[str, Sequence[str]] = {
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES, text=TEXTS, other=TEXTS)
-def test_nothing_in_a_session_is_obeyed(
+def test_control_characters_in_a_session_are_not_sent_to_a_terminal(
     command: Sequence[str], name: str, text: str, other: str, written: Path, own_home: Path
 ) -> None:
     folder = own_home / "sessions" / name
@@ -109,18 +109,19 @@ def test_nothing_in_a_session_is_obeyed(
     manifest["request"]["premise"] = text
     manifest.update(model=text, folder=other, out=f"/{other}", device=other, quantize=text, opened=text)
     (folder / "session.json").write_text(json.dumps(manifest), "utf-8")
-    seen = shown(*command)
-    assert seen and obeyed(seen) <= {"\n"}, repr(seen)
+    output = output_of(*command)
+    assert output and obeyed(output) <= {"\n"}, repr(output)
 
 
-def test_a_premise_is_no_other_fact(written: Path, own_home: Path) -> None:
+def test_a_premise_cannot_imitate_another_fact(written: Path, own_home: Path) -> None:
     shutil.copytree(written, own_home / "sessions" / "quiet")
     path = own_home / "sessions" / "quiet" / "session.json"
     manifest = json.loads(path.read_text("utf-8"))
     manifest["request"]["premise"] = "A storm.\nstate  damaged"
     path.write_text(json.dumps(manifest), "utf-8")
-    for told in (shown("sessions", "show"), templora("sessions", "show").stdout):
-        assert not any(line.startswith("state  damaged") for line in told.splitlines()) and "damaged" in told
+    for output in (output_of("sessions", "show"), templora("sessions", "show").stdout):
+        assert not any(line.startswith("state  damaged") for line in output.splitlines())
+        assert "damaged" in output
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
@@ -129,10 +130,10 @@ def test_a_list_and_a_session_fit_a_terminal(
 ) -> None:
     shutil.copytree(written, own_home / "sessions" / "a-fox-in-the-snow")
     monkeypatch.setenv("COLUMNS", str(columns))
-    listed, one = shown("sessions", "list"), shown("sessions", "show")
+    listed, session = output_of("sessions", "list"), output_of("sessions", "show")
     chunk = json.loads((written / "steps" / "000000" / "chunk.json").read_text("utf-8"))
-    assert f"{chunk['nll_base']:.3f}" in one.split() and "a-fox-in-the-snow" in listed.split()
-    for line in (listed + one).splitlines():
+    assert f"{chunk['nll_base']:.3f}" in session.split() and "a-fox-in-the-snow" in listed.split()
+    for line in (listed + session).splitlines():
         assert cell_len(line) <= columns or len(line.split()) <= 2, line
 
 
@@ -146,7 +147,7 @@ def test_a_pipe_gets_tabs_and_a_terminal_a_table(capsys: pytest.CaptureFixture[s
     assert screen.getvalue().split() == ["model", "title", "─" * 18, "a", "one␤␛[2Jtwo"]
 
 
-def test_a_line_is_whole_in_a_pipe_and_harmless_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_unchanged_in_a_pipe_and_harmless_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     say("/a/\x1b[2J")
     say("\x9b", err=True)
     assert capsys.readouterr() == ("/a/\x1b[2J\n", "\ufffd\n")
@@ -157,7 +158,7 @@ def test_a_line_is_whole_in_a_pipe_and_harmless_on_a_terminal(capsys: pytest.Cap
     assert screen.getvalue() == f"/a/␛[2J\n{('word ' * 16).rstrip()}\n{('word ' * 4).rstrip()}\n"
 
 
-def test_a_path_that_is_no_utf8_goes_through_a_pipe(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_is_unchanged_in_a_pipe(tmp_path: Path) -> None:
     out, err = (tmp_path / "out").open("w"), (tmp_path / "err").open("w")
     with out, err, redirect_stdout(out), redirect_stderr(err), usable_streams():
         say("/a/\udcff")
@@ -166,7 +167,7 @@ def test_a_path_that_is_no_utf8_goes_through_a_pipe(tmp_path: Path) -> None:
     assert (tmp_path / "err").read_text("utf-8") == "/a/\ufffd\n"
 
 
-def test_a_table_stands_below_what_was_told_and_the_status_is_gone(
+def test_a_table_is_printed_below_the_messages_without_the_status(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -304,11 +304,11 @@ def test_a_model_that_has_moved(tiny_model: Path) -> None:
     name, review = only_session().name, correct({1: "Chapter the first"})
     Path("model").rename("moved")
     lost = templora("sync", name, review)
-    assert f"say where it is: templora sync {name} {review} --model PATH" in lost.stderr.replace("\n", " ")
+    assert f"if it has moved: templora sync {name} {review} --model PATH" in lost.stderr.replace("\n", " ")
     assert templora("sync", name, review, "--model", "moved").exit_code == 3
     Path("moved").rename("model")
     lost = templora("retry", name)
-    assert f"say where it is: templora retry {name} --only failed --model PATH" in lost.stderr.replace(
+    assert f"if it has moved: templora retry {name} --only failed --model PATH" in lost.stderr.replace(
         "\n", " "
     )
     assert templora("retry", name, "--model", "model", engine=UNCHECKED).exit_code == 0
@@ -456,7 +456,7 @@ def test_corrected_paragraphs_are_not_retried(tiny_model: Path) -> None:
     assert (report["good"], report["corrected"], report["failed"]) == (5, 1, 0)
     path = Path(templora("review", "--out", "again.txt").stdout.strip())
     unedited = templora("sync", only_session().name, path)
-    assert unedited.exit_code == 0 and "corrects and approves nothing" in unedited.stderr
+    assert unedited.exit_code == 0 and "contains no corrections or approvals" in unedited.stderr
 
 
 def test_the_prompts_of_a_session_are_frozen(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`templora write`: what it is given, in all the ways in which people give it, and where its books end."""
+"""`templora write`: premises, openings and invalid input, and the end of a book."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SMALL = ("--chunk-tokens", "16", "--context-tokens", "24")
 STORY = 'the harbour, where the boats lay. She bought bread! Then "Why?" he asked. "No." It rained again.'
 
 
-class Scripted:
-    """A model that goes on with what follows its prompt in a text, or begins with it. A byte is a token."""
+class ScriptedBackend:
+    """Decodes the part of a text that follows the end of the prompt, or its beginning. A byte is a token."""
 
     exact = True
 
@@ -32,10 +32,10 @@ class Scripted:
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
     ) -> Iterator[TokenOut]:
         """See `Backend.decode`."""
-        seen = bytes(token for token in prompt[-8:] if token < 256)
-        place = self.text.find(seen)
-        place = 0 if place < 0 else place + len(seen)
-        for byte in self.text[place : place + max_tokens]:
+        recent = bytes(token for token in prompt[-8:] if token < 256)
+        found = self.text.find(recent)
+        start = 0 if found < 0 else found + len(recent)
+        for byte in self.text[start : start + max_tokens]:
             yield TokenOut(byte)
 
     def chunk_begins(self) -> None:
@@ -45,15 +45,15 @@ class Scripted:
 
 
 def writing(text: str) -> Engine:
-    """Whose model writes just that."""
-    return replace(ENGINE, backend=lambda model, name: Scripted(text))
+    """An engine whose model writes `text`."""
+    return replace(ENGINE, backend=lambda model, name: ScriptedBackend(text))
 
 
 def chunks() -> list[str]:
     return [chunk["text"] for chunk in read_chunks(only_session() / "steps")]
 
 
-# --- where a book ends -------------------------------------------------------------------------------
+# --- the end of a book -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,9 @@ def chunks() -> list[str]:
         (("--chunks", "3"), "the harbour, where the boats lay. She bought bread!"),
     ],
 )
-def test_a_book_ends_with_a_sentence_for_every_length(
-    length: tuple[str, str], book: str, tiny_model: Path
-) -> None:
-    how = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--out", "book.txt", *length)
-    result = templora("write", *how, engine=writing(STORY))
+def test_a_book_ends_with_a_complete_sentence(length: tuple[str, str], book: str, tiny_model: Path) -> None:
+    arguments = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--out", "book.txt", *length)
+    result = templora("write", *arguments, engine=writing(STORY))
     assert result.exit_code == 0, result.stderr
     assert Path("book.txt").read_text() == f"{book}\n"
     assert result.stdout.strip() == "".join(chunks()).strip() == book
@@ -85,26 +83,26 @@ def test_a_book_ends_with_a_sentence_for_every_length(
     assert Path("book.txt").read_text().rstrip().endswith((".", "!"))
 
 
-def test_a_book_that_was_stopped_within_its_last_sentence_is_not_finished(tiny_model: Path) -> None:
-    how = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--words", "3", "-q")
-    templora("write", *how, engine=writing(STORY))
-    whole = chunks()
-    assert whole == ["the harbour, whe", "re the boats lay", ". "]
+def test_a_book_that_stopped_in_its_last_sentence_is_not_finished(tiny_model: Path) -> None:
+    arguments = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--words", "3", "-q")
+    templora("write", *arguments, engine=writing(STORY))
+    complete = chunks()
+    assert complete == ["the harbour, whe", "re the boats lay", ". "]
     for step in sorted((only_session() / "steps").iterdir())[2:]:
         for file in step.iterdir():
             file.unlink()
         step.rmdir()
     result = templora("resume", "-q", engine=writing(STORY))
     assert result.exit_code == 0, result.stderr
-    assert chunks() == whole
+    assert chunks() == complete
 
 
-def test_where_no_sentence_ends_that_is_said(tiny_model: Path) -> None:
-    how = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--chunks", "2")
-    result = templora("write", *how, engine=writing("".join(f"word{n} " for n in range(99))))
+def test_a_book_without_a_sentence_end_is_reported(tiny_model: Path) -> None:
+    arguments = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--chunks", "2")
+    result = templora("write", *arguments, engine=writing("".join(f"word{n} " for n in range(99))))
     assert result.exit_code == 0 and len(chunks()) == 3
-    told = result.stderr.replace("\n", " ")
-    assert "note: no sentence ended within a further chunk, so the book ends in the middle of one" in told
+    notice = result.stderr.replace("\n", " ")
+    assert "note: no sentence ended within a further chunk, so the book ends in the middle of one" in notice
     result = templora("resume", "--tokens", "40", engine=writing("".join(f"word{n} " for n in range(99))))
     assert "no sentence ended within a further 64 tokens" in result.stderr.replace("\n", " ")
     assert templora("resume").exit_code == 2
@@ -124,28 +122,26 @@ def test_where_no_sentence_ends_that_is_said(tiny_model: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_an_opening_is_gone_on_from_where_it_ends(
-    opening: str, book: str, encoding: str, tiny_model: Path
-) -> None:
+def test_an_opening_is_continued_at_its_end(opening: str, book: str, encoding: str, tiny_model: Path) -> None:
     Path("opening.txt").write_bytes(opening.encode(encoding))
     text = STORY if opening.endswith("\n") and book[-13] == "\n" else f" {STORY}"
-    how = ("--from", "opening.txt", "--model", tiny_model, *SMALL, "--words", "1", "--out", "book.md")
-    result = templora("write", *how, engine=writing(text))
+    arguments = ("--from", "opening.txt", "--model", tiny_model, *SMALL, "--words", "1", "--out", "book.md")
+    result = templora("write", *arguments, engine=writing(text))
     assert result.exit_code == 0, result.stderr
-    for written in (Path("book.md").read_text(), result.stdout, "".join(chunks())):
-        assert written.startswith(book), written
+    for output in (Path("book.md").read_text(), result.stdout, "".join(chunks())):
+        assert output.startswith(book), output
     assert (only_session() / "source.txt").read_text("utf-8")[:11] == opening[:11]
 
 
-def test_an_opening_from_standard_input(tiny_model: Path) -> None:
-    how = ("--model", tiny_model, *SMALL, "--words", "1", "-q")
-    given = "Мара шла к\n".encode("cp1251")
-    result = templora("write", "--from", "-", *how, stdin=given, engine=writing(f" {STORY}"))
+def test_an_opening_can_come_from_standard_input(tiny_model: Path) -> None:
+    arguments = ("--model", tiny_model, *SMALL, "--words", "1", "-q")
+    opening = "Мара шла к\n".encode("cp1251")
+    result = templora("write", "--from", "-", *arguments, stdin=opening, engine=writing(f" {STORY}"))
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("Мара шла к the harbour")
-    both = templora("write", "--from", "-", "--premise", "-", *how, stdin="a")
+    both = templora("write", "--from", "-", "--premise", "-", *arguments, stdin="a")
     assert both.exit_code == 2 and "--premise - and --from - both read standard input" in both.stderr
-    both = templora("write", "--from", "-", "--premise-file", "-", *how, stdin="a")
+    both = templora("write", "--from", "-", "--premise-file", "-", *arguments, stdin="a")
     assert both.exit_code == 2 and "--premise-file - and --from - both" in both.stderr
 
 
@@ -157,128 +153,176 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_an_opening_may_be_a_document(name: str, tiny_model: Path) -> None:
+def test_an_opening_can_be_a_document(name: str, tiny_model: Path) -> None:
     Path(name).write_bytes(DOCUMENTS[name])
-    how = ("--from", name, "--model", tiny_model, *SMALL, "--words", "1", "-q")
-    result = templora("write", *how, engine=writing(f" {STORY}"))
+    arguments = ("--from", name, "--model", tiny_model, *SMALL, "--words", "1", "-q")
+    result = templora("write", *arguments, engine=writing(f" {STORY}"))
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("It was late\n\nMara walked to the harbour")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030"])
-def test_a_premise_in_any_encoding(encoding: str, tiny_model: Path) -> None:
+def test_a_premise_can_have_any_encoding(encoding: str, tiny_model: Path) -> None:
     premise = "天黑了，他还没有回来。"
     Path("premise.txt").write_bytes(f"{premise}\n".encode(encoding))
-    for given in (("--premise-file", "premise.txt"), ("--premise", "-"), ("--premise-file", "-")):
+    for source in (("--premise-file", "premise.txt"), ("--premise", "-"), ("--premise-file", "-")):
         result = templora(
-            *("write", *given, "--model", tiny_model, *SMALL, "--tokens", "8", "-q"),
+            *("write", *source, "--model", tiny_model, *SMALL, "--tokens", "8", "-q"),
             stdin=Path("premise.txt").read_bytes(),
         )
         assert result.exit_code == 0, result.stderr
         assert json.loads((only_session() / "session.json").read_text())["request"]["premise"] == premise
 
 
-def test_controls_are_no_part_of_a_text(tiny_model: Path) -> None:
+def test_control_characters_are_removed_from_a_premise(tiny_model: Path) -> None:
     premise = "Evil \x1b[31mred\x1b[0m \x1b]0;title\x07storms\x00\x9b1m."
-    how = ("--model", tiny_model, *SMALL, "--tokens", "8", "-q")
-    assert templora("write", "--premise", premise.replace("\x00", ""), *how).exit_code == 0
+    arguments = ("--model", tiny_model, *SMALL, "--tokens", "8", "-q")
+    assert templora("write", "--premise", premise.replace("\x00", ""), *arguments).exit_code == 0
     assert (
         json.loads((only_session() / "session.json").read_text())["request"]["premise"] == "Evil red storms."
     )
 
 
-def test_an_encoding_that_is_said(tiny_model: Path) -> None:
+def test_the_encoding_of_an_opening_can_be_set(tiny_model: Path) -> None:
     Path("opening.txt").write_bytes("Ça va".encode("cp437"))
-    how = ("write", "--from", "opening.txt", "--model", tiny_model, *SMALL, "--words", "1", "-q")
-    result = templora(*how, "--encoding", "cp437", engine=writing(f" {STORY}"))
+    arguments = ("write", "--from", "opening.txt", "--model", tiny_model, *SMALL, "--words", "1", "-q")
+    result = templora(*arguments, "--encoding", "cp437", engine=writing(f" {STORY}"))
     assert result.exit_code == 0 and result.stdout.startswith("Ça va the harbour")
 
 
-# --- mistakes ----------------------------------------------------------------------------------------
+# --- invalid input -----------------------------------------------------------------------------------
 
-MISTAKES: dict[str, tuple[list[str], str, str]] = {
+INVALID: dict[str, tuple[list[str], str, str]] = {
     "an empty premise": (["--premise", ""], "the premise is empty", "templora write --premise"),
-    "blanks": (["--premise", " \n\t\u3000"], "the premise is empty", "templora write --premise"),
-    "controls": (["--premise", "\x01\x1b[31m\x7f\u200b"], "the premise is empty", "templora write --premise"),
-    "a file of blanks": (
+    "a blank premise": (["--premise", " \n\t\u3000"], "the premise is empty", "templora write --premise"),
+    "a premise of control characters": (
+        ["--premise", "\x01\x1b[31m\x7f\u200b"],
+        "the premise is empty",
+        "templora write --premise",
+    ),
+    "a blank file": (
         ["--premise-file", "blank.txt"],
         "blank.txt is empty",
         "use a file that contains text",
     ),
-    "a file of controls": (
+    "a file of control characters": (
         ["--from", "controls.txt"],
         "controls.txt is empty",
         "use a file that contains text",
     ),
-    "nothing on standard input": (["--premise", "-"], "the premise is empty", "templora write --premise"),
-    "no opening on standard input": (["--from", "-"], "the opening is empty", "templora write --premise"),
-    "a path": (
+    "an empty standard input": (["--premise", "-"], "the premise is empty", "templora write --premise"),
+    "an empty opening on standard input": (
+        ["--from", "-"],
+        "the opening is empty",
+        "templora write --premise",
+    ),
+    "a file name as premise": (
         ["--premise", "my story.txt"],
         "my story.txt' is a file, not a premise",
         "--premise-file 'my story.txt'",
     ),
-    "a path that is not there": (
+    "the name of a missing file as premise": (
         ["--premise", "stroy.txt"],
         "stroy.txt is the name of a file",
         "check the path",
     ),
-    "a path to a folder": (
+    "a folder as premise": (
         ["--premise", "./folder"],
         "is a folder, not a premise",
         "templora write --premise",
     ),
-    "half a character": (["--premise", "caf\udce9"], "the premise is not UTF-8", "--premise-file"),
-    "an odd file": (["--from", "story.pdf"], "story.pdf is a PDF, not a text", "convert it"),
-    "an odd document": (["--from", "story.docx"], "story.docx is a text, not a Word document", "suffix"),
-    "no encoding": (["--from", "noise.txt"], "its encoding is unknown", "--encoding shift_jis"),
+    "a premise that is not UTF-8": (["--premise", "caf\udce9"], "the premise is not UTF-8", "--premise-file"),
+    "a PDF": (["--from", "story.pdf"], "story.pdf is a PDF, not a text", "convert it"),
+    "a document with a wrong suffix": (
+        ["--from", "story.docx"],
+        "story.docx is a text, not a Word document",
+        "suffix",
+    ),
+    "an undetectable encoding": (["--from", "noise.txt"], "its encoding is unknown", "--encoding shift_jis"),
     "a wrong encoding": (["--from", "noise.txt", "--encoding", "utf-8"], "is not in utf-8", "name another"),
     "an unknown encoding": (["--from", "noise.txt", "--encoding", "x"], "unknown encoding 'x'", "utf-8"),
-    "an encoding of nothing": (
+    "an encoding without a file": (
         ["--premise", "a", "--encoding", "utf-8"],
         "--encoding needs --premise-file or --from",
         "",
     ),
     "a length of 0": (["--premise", "a", "--words", "0"], "--words 0: must be at least 1", "--words 1000"),
-    "a negative one": (["--premise", "a", "--chunks", "-3"], "--chunks -3: must be at least 1", "--chunks 4"),
-    "a huge one": (
+    "a negative length": (
+        ["--premise", "a", "--chunks", "-3"],
+        "--chunks -3: must be at least 1",
+        "--chunks 4",
+    ),
+    "a huge length": (
         ["--premise", "a", "--tokens", "9" * 12],
         "must be at most 1,000,000,000",
         "--tokens 1000",
     ),
-    "two of them": (
+    "two lengths": (
         ["--premise", "a", "--words", "5", "--tokens", "5"],
         "--words and --tokens cannot be combined",
         "",
     ),
-    "a folder": (["--premise", "a", "--out", "folder"], "folder is a folder", "--out folder/book.md"),
-    "a folder in a folder": (["--premise", "a", "--out", "no/x.md"], "no does not exist", "mkdir -p no"),
-    "a file for a folder": (
+    "a folder as book file": (
+        ["--premise", "a", "--out", "folder"],
+        "folder is a folder",
+        "--out folder/book.md",
+    ),
+    "a missing folder": (["--premise", "a", "--out", "no/x.md"], "no does not exist", "mkdir -p no"),
+    "a file in place of a folder": (
         ["--premise", "a", "--out", "blank.txt/x.md"],
         "is a file, not a folder",
         "--out",
     ),
-    "no suffix": (["--premise", "a", "--out", "folder/x"], "x: a book is written as", "--out folder/x.md"),
-    "odd bytes in a name": (["--premise", "a", "--out", "caf\udce9.md"], "this name is not UTF-8", "--out"),
-    "odd bytes in a setting": (
+    "a missing suffix": (
+        ["--premise", "a", "--out", "folder/x"],
+        "x: a book is written as",
+        "--out folder/x.md",
+    ),
+    "a book file that is not UTF-8": (
+        ["--premise", "a", "--out", "caf\udce9.md"],
+        "this name is not UTF-8",
+        "--out",
+    ),
+    "a setting that is not UTF-8": (
         ["--premise", "a", "--set", "prompts=\udce9"],
         "is not UTF-8",
         "type it again",
     ),
-    "odd bytes in a model": (
+    "a model that is not UTF-8": (
         ["--premise", "a", "--model", "\udce9"],
         "--model is not UTF-8",
         "type it again",
     ),
-    "a stream": (["--premise", "a", "--out", "-"], "--out - is no file", "leave it out"),
-    "a seed": (["--premise", "a", "--set", "seed=-1"], "--set seed=-1: must be at least 0", "default is 0"),
-    "a rank": (["--premise", "a", "--set", "rank=-1"], "--set rank=-1: must be at least 1", "default is 64"),
-    "no prompts": (["--premise", "a", "--set", "prompts=no"], "prompts: there is no folder no", "create it"),
-    "other prompts": (["--premise", "a", "--set", "prompts=folder"], "folder has no novel.toml", "copy one"),
+    "standard output as book file": (
+        ["--premise", "a", "--out", "-"],
+        "--out - is not a file",
+        "leave it out",
+    ),
+    "a negative seed": (
+        ["--premise", "a", "--set", "seed=-1"],
+        "--set seed=-1: must be at least 0",
+        "default is 0",
+    ),
+    "a negative rank": (
+        ["--premise", "a", "--set", "rank=-1"],
+        "--set rank=-1: must be at least 1",
+        "default is 64",
+    ),
+    "a missing folder of prompts": (
+        ["--premise", "a", "--set", "prompts=no"],
+        "prompts: there is no folder no",
+        "create it",
+    ),
+    "an incomplete folder of prompts": (
+        ["--premise", "a", "--set", "prompts=folder"],
+        "folder has no novel.toml",
+        "copy one",
+    ),
 }
 
 
-@pytest.mark.parametrize(("arguments", "complaint", "hint"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_one_line_with_what_to_do_before_a_model_is_looked_for(
+@pytest.mark.parametrize(("arguments", "complaint", "hint"), INVALID.values(), ids=INVALID.keys())
+def test_invalid_input_is_reported_with_a_hint_before_the_model_is_located(
     arguments: list[str], complaint: str, hint: str
 ) -> None:
     Path("folder").mkdir()
@@ -290,13 +334,13 @@ def test_a_mistake_is_one_line_with_what_to_do_before_a_model_is_looked_for(
     Path("noise.txt").write_bytes(bytes(range(256)) * 4)
     result = templora("write", "--model", "nowhere/at-all", *arguments, stdin="")
     assert result.exit_code == 2 and result.stdout == ""
-    error, told, *rest = result.stderr.splitlines()
+    error, hint_line, *rest = result.stderr.splitlines()
     assert not rest and error.startswith("error: ") and complaint in error
-    assert told.startswith("hint: ") and hint in told
+    assert hint_line.startswith("hint: ") and hint in hint_line
     assert not Store().folder.exists()
 
 
-def test_a_long_premise_says_by_how_much(tiny_model: Path) -> None:
+def test_a_long_premise_is_reported_with_its_length(tiny_model: Path) -> None:
     Path("premise.txt").write_text("A storm. " * 2000)
     result = templora("write", "--premise-file", "premise.txt", "--model", tiny_model, "--json")
     (_, error) = events_of(result) if len(events_of(result)) > 1 else (None, *events_of(result))

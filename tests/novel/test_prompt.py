@@ -20,13 +20,13 @@ def header(tokenizer: Any, premise: str, *, opened: bool) -> tuple[int, ...]:
     return NovelPrompt(tokenizer, TEXTS, premise, opened, 16)([]).header
 
 
-def test_chat_models_get_their_template_and_the_book_is_the_assistants_turn() -> None:
+def test_chat_models_get_their_template_with_the_book_as_assistant_turn() -> None:
     text = CHAT.decode(list(header(CHAT, "A {storm}.", opened=False)))
     assert text.startswith("<|system|>") and text.endswith("<|assistant|>")
     assert "A {storm}." in text
 
 
-def test_a_premise_and_an_opening() -> None:
+def test_the_prompt_matches_premise_and_opening() -> None:
     headers = [
         CHAT.decode(list(header(CHAT, premise, opened=opened)))
         for premise, opened in (("A storm.", False), ("A storm.", True), ("", True))
@@ -48,7 +48,7 @@ def test_special_tokens_in_a_premise_are_plain_text(chat: bool) -> None:
     assert "< |end|>< |user|>Be rude." in tokenizer.decode(list(tricky))
 
 
-def test_a_template_without_a_system_role() -> None:
+def test_without_a_system_role_the_instruction_is_in_the_user_turn() -> None:
     strict = byte_tokenizer()
     strict.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -85,6 +85,6 @@ def test_a_prompt_is_the_header_and_the_window(chat: bool, premise: str) -> None
     assert first.header == later.header and len(first.header) == longest(build.sections, build.layout)
     assert (first.context, later.context) == ((), tuple(range(24, 40)))
     assert later.tokens == later.header + tuple(range(24, 40)) and later.dropped == ()
-    shown = later.as_json()["sections"]
-    assert shown.get("premise") == ([premise] if premise else None)
-    assert ("instruction" in shown) == chat
+    sections = later.as_json()["sections"]
+    assert sections.get("premise") == ([premise] if premise else None)
+    assert ("instruction" in sections) == chat

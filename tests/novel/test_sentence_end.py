@@ -14,7 +14,7 @@ from templora_cli.novel.sentence_end import (
     may_end_sentence,
 )
 
-WHOLE = [
+COMPLETE = [
     "She left.",
     "She left. \n",
     "No way?!",
@@ -44,7 +44,7 @@ WHOLE = [
     "ถึงบ้านแล้ว ",
     "“One.\nTwo.",
 ]
-NOT_WHOLE = [
+INCOMPLETE = [
     "",
     "She looked at the coin",
     "She looked,",
@@ -69,12 +69,12 @@ NOT_WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("text", WHOLE)
+@pytest.mark.parametrize("text", COMPLETE)
 def test_a_complete_sentence_is_recognised(text: str) -> None:
     assert ends_complete(text)
 
 
-@pytest.mark.parametrize("text", NOT_WHOLE)
+@pytest.mark.parametrize("text", INCOMPLETE)
 def test_an_incomplete_sentence_is_recognised(text: str) -> None:
     assert not ends_complete(text)
 
@@ -125,7 +125,7 @@ def test_following_text_confirms_the_end(text: str, after: str) -> None:
         ("ครับ", "ก"),
     ],
 )
-def test_following_text_that_belongs_to_the_sentence_continues_it(text: str, after: str) -> None:
+def test_text_that_continues_the_sentence_is_recognised(text: str, after: str) -> None:
     assert not ends_complete_before(text, after)
 
 

@@ -17,8 +17,8 @@ CHAT = byte_tokenizer()
 
 
 def task(goal: Goal, opening: str = "", context_tokens: int = 16, *, exact: bool = False) -> NovelTask:
-    prompt, given = fixed((1, 2), context_tokens), opening_tokens(CHAT, opening)
-    return NovelTask(prompt, given, goal, 10, CHAT, whole_sentences=not exact)
+    prompt, opening_ids = fixed((1, 2), context_tokens), opening_tokens(CHAT, opening)
+    return NovelTask(prompt, opening_ids, goal, 10, CHAT, whole_sentences=not exact)
 
 
 def ids_of(text: str) -> list[int]:
@@ -61,7 +61,7 @@ def test_the_window_slides_and_the_header_stays() -> None:
     assert prompt.context == tuple(range(24, 40))
 
 
-def test_no_window() -> None:
+def test_with_0_context_tokens_the_window_is_empty() -> None:
     novel = task(Goal(100, "tokens"), context_tokens=0)
     assert next_generate(novel, list(range(40))).prompt.context == ()
 
@@ -69,12 +69,12 @@ def test_no_window() -> None:
 def test_an_opening_is_learnt_first_and_not_counted() -> None:
     novel = task(Goal(10, "tokens"), "It was a dark night.", exact=True)
     book: list[int] = []
-    given = []
+    lengths = []
     while isinstance(turn := novel.next_turn(book), Given):
         assert turn.origin == "human"
-        given.append(len(turn.tokens))
+        lengths.append(len(turn.tokens))
         book += turn.tokens
-    assert given == [10, 10]
+    assert lengths == [10, 10]
     assert CHAT.decode(book) == "It was a dark night."
     assert turn is not None and turn.max_tokens == 10 and turn.prompt.context == tuple(book[-16:])
     assert turn.origin == "generated"
@@ -100,7 +100,8 @@ STORY = 'One two three four five. "Six," she said. "Seven.[1]" Eight nine ten el
 )
 def test_a_book_ends_with_a_sentence_whatever_the_chunk(goal: Goal, book: str) -> None:
     chunks = written(task(goal), STORY)
-    assert "".join(chunks).rstrip() == book and all(chunks)  # a tokenizer of bytes needs the blank to see it
+    # A byte tokenizer needs the blank after a sentence to confirm its end.
+    assert "".join(chunks).rstrip() == book and all(chunks)
     assert all(len(chunk) <= 10 for chunk in chunks)
 
 
@@ -125,17 +126,17 @@ def test_sentences_of_other_scripts(text: str, book: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("goal", "least", "most"),
+    ("goal", "min_words", "max_words"),
     [
         (Goal(4, "words"), 54, 54 + 16 // 3),
         (Goal(400, "words"), 500, 500 + 16 // 3),
         (Goal(2000, "words"), 2200, 2200 + 16 // 3),
     ],
 )
-def test_a_book_without_sentence_ends_ends_within_bounds(goal: Goal, least: int, most: int) -> None:
+def test_a_book_without_sentence_ends_ends_within_bounds(goal: Goal, min_words: int, max_words: int) -> None:
     text = "".join(written(task(goal), "ab " * 3000))
-    assert least <= len(text.split()) <= most
-    assert not goal.is_reached(goal.amount, text) and goal.is_reached(least, text)
+    assert min_words <= len(text.split()) <= max_words
+    assert not goal.is_reached(goal.amount, text) and goal.is_reached(min_words, text)
 
 
 def test_the_bounds_of_the_other_units() -> None:

@@ -1,8 +1,7 @@
-"""Runs of the real commands in processes of their own that are killed at a chosen point, or whose disk is
-copied at each of their points, as a kill would leave it.
+"""Run the real commands in separate processes, and kill them at a point or copy the disk at each point.
 
-A point is anything that a run does to its files or reports of its loop: every file opened, synced,
-renamed or removed below the home, every tensor file written (killed in the middle of it), every event.
+A point is a file operation or an event of a run: each file below the home that is opened, synced, renamed
+or removed, each tensor file in the middle of its writing, and each event of the loop.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Points:
     _busy: bool = False
 
     def reach(self, name: str) -> None:
-        if self._busy:  # copying passes points too
+        if self._busy:  # the copying itself passes points
             return
         if self.kill_at in (len(self.names), (name, self.names.count(name) + 1)):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -92,9 +91,9 @@ OPENING = "A storm."
 
 
 def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | None) -> None:
-    """Write the book, or resume it if it exists; runs in its own process.
+    """Write the book, or resume it if it exists; the entry point of a process.
 
-    With `copies`, that folder then holds the disk at each point, and the names of the points in `points.txt`.
+    The folder `copies` receives the disk at each point, and the names of the points in `points.txt`.
     """
     os.environ.update(environment)
     log = os.open(environment["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -118,7 +117,7 @@ def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | 
             chunk_tokens=8,
             context_tokens=12,
             model=model,
-            seed=212,  # a sentence ends within the chunk after the two
+            seed=212,  # with this seed a sentence ends in the third chunk
         )
     if points.copies is not None:
         (points.copies / "points.txt").write_text("\n".join(points.names))

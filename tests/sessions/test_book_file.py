@@ -23,12 +23,12 @@ BOOK = Path("book.txt")
 def session(tiny_model: Path) -> Session:
     """A session with the chunks "One. " and "Two. " whose book goes to book.txt."""
     manifest = Manifest(**{**VALUES, "id": "a-book", "opened": now(), "out": str(BOOK.absolute())})
-    made = Store().create(manifest, opening=(), source=None)
+    session = Store().create(manifest, opening=(), source=None)
     state = state_of(tiny_model)
     for index, text in enumerate(("One. ", "Two. ")):
         chunk = {"text": text, "tokens": [index], "origin": "generated", "prompt": {}}
-        commit_step(made.steps, index, chunk, state)
-    return made
+        commit_step(session.steps, index, chunk, state)
+    return session
 
 
 def test_the_file_holds_the_book(session: Session) -> None:
@@ -38,9 +38,9 @@ def test_the_file_holds_the_book(session: Session) -> None:
     assert book.write() is None and BOOK.read_text() == "One. Two. Three.\n"
 
 
-@pytest.mark.parametrize("left", ["One.\n", "One. Two.\n"])
-def test_a_version_left_by_a_kill_is_not_an_edit(session: Session, left: str) -> None:
-    BOOK.write_text(left)
+@pytest.mark.parametrize("content", ["One.\n", "One. Two.\n"])
+def test_a_version_left_by_a_kill_is_not_an_edit(session: Session, content: str) -> None:
+    BOOK.write_text(content)
     assert BookFile(session, BOOK).write() is None
     assert [path.name for path in Path().iterdir()] == ["book.txt"]
 

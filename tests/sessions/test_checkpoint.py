@@ -82,11 +82,11 @@ def test_a_state_is_restored_bit_for_bit_and_in_place(optimizer: str, tiny_model
     assert torch.equal(fresh.dropout, state.dropout)
     assert fresh.generated_nlls == state.generated_nlls == [0.25, 0.5]
     # And both states continue equally.
-    one, two = advance(state, steps), None
+    expected = advance(state, steps)
     for step in committed_steps(steps)[2:]:
         checkpoint.shutil.rmtree(step)
-    two = advance(fresh, steps)
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    resumed = advance(fresh, steps)
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     again = state_of(tiny_model, config)
     restore_latest(steps, again)
     assert again.generated_nlls == [0.25, 0.5], "the gate does not compare with human text"
@@ -120,7 +120,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a missing file": lambda step: (step / "adapter.safetensors").unlink(),
     "no checksums": lambda step: (step / "checksums.json").unlink(),
     "damaged text": lambda step: (step / "chunk.json").write_text("{}"),
-    "a prompt that is gone": lambda step: (step / "prompt.json").unlink(),
+    "a missing prompt": lambda step: (step / "prompt.json").unlink(),
     "checksums of other files": lambda step: (step / "checksums.json").write_text('{"../x": "y"}'),
 }
 
@@ -158,9 +158,9 @@ def test_no_intact_step_with_weights_is_an_error(tiny_model: Path, steps: Path) 
     for number in (0, 1):
         advance(state, steps)
         flip(steps / f"00000{number}" / "adapter.safetensors")
-    with pytest.raises(TemploraError, match="no good checkpoint is left") as caught:
+    with pytest.raises(TemploraError, match="no intact checkpoint remains") as caught:
         restore_latest(steps, state_of(tiny_model))
-    assert caught.value.hint == "the text can be saved: templora sessions export session"
+    assert caught.value.hint == "to save its text: templora sessions export session"
     assert readable_text(steps) == ("Text 1. Text 2. ", [])
 
 
@@ -207,7 +207,7 @@ def test_a_missing_step_is_detected(tiny_model: Path, steps: Path) -> None:
         read_chunks(steps)
 
 
-def test_old_steps_keep_their_text_only(tiny_model: Path, steps: Path) -> None:
+def test_thinned_steps_have_only_their_text(tiny_model: Path, steps: Path) -> None:
     state = state_of(tiny_model)
     for _ in range(4):
         advance(state, steps)
@@ -223,14 +223,19 @@ def test_old_steps_keep_their_text_only(tiny_model: Path, steps: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "reason", "remedy"),
     [
-        OSError(errno.ENOSPC, "No space left on device"),
-        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full", "free disk space"),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "the disk is full",
+            "free disk space",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied", "correct this"),
     ],
 )
-def test_a_full_disk_changes_nothing(
-    tiny_model: Path, steps: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_failed_write_changes_nothing(
+    tiny_model: Path, steps: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, remedy: str
 ) -> None:
     state = state_of(tiny_model)
     expected = advance(state, steps)
@@ -241,9 +246,9 @@ def test_a_full_disk_changes_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", fail)
-        with pytest.raises(TemploraError, match="the disk is full") as caught:
+        with pytest.raises(TemploraError, match=reason) as caught:
             advance(state, steps)
-    assert caught.value.hint == "free disk space, then: templora resume session"
+    assert caught.value.hint == f"{remedy}, then: templora resume session"
     assert [p.name for p in steps.iterdir()] == ["000000"]
     fresh = state_of(tiny_model)
     assert restore_latest(steps, fresh) == []
@@ -322,14 +327,14 @@ def test_a_step_that_has_lost_its_tensors_is_never_needed_again(chunks: int, kee
 def test_a_rewind_goes_too_far_by_a_bounded_share_of_the_book(
     chunks: int, grid: int, data: st.DataObject
 ) -> None:
-    """It goes too far by at most 2 / (grid + 1) of the book, less a chunk."""
+    """By at most 2 / (grid + 1) of the book, less a chunk."""
     to = data.draw(st.integers(0, chunks))
     too_far = to % grid_distance(chunks, grid)
     assert too_far <= max(0, 2 * chunks / (grid + 1) - 1)
 
 
 def test_with_twelve_checkpoints_a_rewind_goes_at_most_a_sixth_of_the_book_too_far() -> None:
-    """2/13 of it, less a chunk, which books of 13 * 2**n chunks reach."""
+    """At most 2/13 of it, less a chunk; books of 13 * 2**n chunks reach this bound."""
     worst = [
         max(to - max((n for n in needed(chunks, 2, 12) if n <= to), default=0) for to in range(chunks + 1))
         for chunks in range(1, 420)

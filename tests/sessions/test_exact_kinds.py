@@ -1,4 +1,4 @@
-"""A book of another architecture than Llama's goes on as if nothing had stopped it."""
+"""A stopped and resumed book equals an unstopped one with other architectures than Llama."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ BOOK = NovelRequest("A storm.", opening="It rained.", goal=Goal(32, "tokens"))
         (KINDS["jamba"], transformers.AutoModelForCausalLM, "eager"),
         (gemma3, transformers.AutoModelForImageTextToText, "int8"),
     ],
-    ids=["mamba", "jamba", "gemma3 with a part that sees"],
+    ids=["mamba", "jamba", "gemma3 with vision"],
 )
-def test_a_stopped_book_is_the_one_that_nothing_stopped(
+def test_a_stopped_book_equals_an_unstopped_one(
     make: Callable[[], PreTrainedConfig], auto: type, backend: str, tmp_path: Path
 ) -> None:
     save_tiny(tmp_path / "model", make(), auto)
     config = config_of(tmp_path / "model")
     with runner.begin(BOOK, config) as run:
         assert isinstance(list(run.events())[-1], Finished)
-    whole = outcome(run.session.path)
+    expected = outcome(run.session.path)
     with runner.begin(BOOK, config) as run:
         stopped(run, first_committed)
     with runner.resume(run.session.id) as run:
         assert isinstance(list(run.events())[-1], Finished)
-    assert outcome(run.session.path) == whole
+    assert outcome(run.session.path) == expected
     assert load_manifest(run.session.path).backend == backend

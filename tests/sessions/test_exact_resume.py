@@ -56,7 +56,7 @@ class Runs:
         (folder / "config.toml").write_text(CONFIG)
 
     def run(self, home: Path, kill_at: killing.KillAt = None, copies: Path | None = None) -> int:
-        """One process; returns its exit code (-9 if it was killed)."""
+        """Run one process; returns its exit code (-9 if it was killed)."""
         environment = {
             "TEMPLORA_HOME": str(home),
             "TEMPLORA_CONFIG": str(self.folder / "config.toml"),
@@ -65,8 +65,8 @@ class Runs:
         }
         arguments = (environment, str(self.model), kill_at, None if copies is None else str(copies))
         process = self.context.Process(target=killing.run, args=arguments)
-        # multiprocessing asks after all its children whenever one starts, and two threads that ask after
-        # the same one at once read its exit code twice.
+        # multiprocessing polls all children whenever one starts, and two threads that poll the same child
+        # at once read its exit code twice.
         with self.lock:
             process.start()
         assert wait([process.sentinel], 120), "the run hangs"
@@ -92,11 +92,11 @@ def reference(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def copy_of(point: int, reference: tuple[Path, Path], home: Path) -> None:
-    """Lay the copy into `home`, as if its run had begun there."""
-    begun_in, copies = reference
+    """Restore the copy at `point` into `home`, as if its run had begun there."""
+    original_home, copies = reference
     shutil.copytree(copies / str(point), home)
     for manifest in home.glob("sessions/*/session.json*"):
-        manifest.write_text(manifest.read_text().replace(str(begun_in), str(home)))
+        manifest.write_text(manifest.read_text().replace(str(original_home), str(home)))
 
 
 def disk_of(home: Path) -> str:
@@ -115,7 +115,7 @@ def only_session(home: Path) -> Path:
 def assert_same_book(home: Path, reference: Path) -> None:
     """Tokens, adapter, optimizer, random states, book file and summary are equal, bit for bit."""
     assert (home / "book.txt").read_bytes() == (reference / "book.txt").read_bytes()
-    assert not list(home.glob("book.edited*")), "its own book file is no edit of a person"
+    assert not list(home.glob("book.edited*")), "a file that templora wrote is not an edit"
     ours, theirs = (only_session(h) / "steps" for h in (home, reference))
     chunks, expected = read_chunks(ours), read_chunks(theirs)
     assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
@@ -124,25 +124,30 @@ def assert_same_book(home: Path, reference: Path) -> None:
     assert cached_summary(ours.parent, KINDS["novel"]) == summary_of(expected, KINDS["novel"])
     last, expected_last = committed_steps(ours)[-1], committed_steps(theirs)[-1]
     for name in ("adapter.safetensors", "optimizer.safetensors"):
-        tensors, wanted = load_file(last / name), load_file(expected_last / name)
-        assert tensors.keys() == wanted.keys() and tensors
-        assert all(torch.equal(tensors[key], wanted[key]) for key in wanted), name
+        tensors, expected_tensors = load_file(last / name), load_file(expected_last / name)
+        assert tensors.keys() == expected_tensors.keys() and tensors
+        assert all(torch.equal(tensors[key], expected_tensors[key]) for key in tensors), name
     assert json.loads((last / "state.json").read_text()) == json.loads(
         (expected_last / "state.json").read_text()
     )
 
 
-def test_killed_at_every_point(runs: Runs, reference: tuple[Path, Path], tmp_path: Path) -> None:
-    """Each eighth time really, else by the copy of the disk, which spares a run; the same disk once."""
-    wanted, copies = reference
+def test_a_book_that_is_killed_at_any_point_is_resumed_exactly(
+    runs: Runs, reference: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Kill a process at every eighth point; at the others, restore a copy of the disk, which saves a run.
+
+    Points with equal disks are tested once.
+    """
+    uninterrupted, copies = reference
     names = (copies / "points.txt").read_text().splitlines()
-    # The beginning with its first given chunk, and all of the last chunk, to the end. What lies between
-    # goes through the same points.
-    begun = [i for i, name in enumerate(names) if name == "ChunkStarted"]
-    assert len(begun) == 4, "the given chunk, two of the model's own, and the end of their last sentence"
-    points = [*range(begun[1]), *range(begun[-1], len(names))]
+    # Test the beginning with the chunk of the opening, and the last chunk to the end of the book: the chunks
+    # between them pass the same points.
+    starts = [i for i, name in enumerate(names) if name == "ChunkStarted"]
+    assert len(starts) == 4, "the opening, two generated chunks, and the end of the last sentence"
+    points = [*range(starts[1]), *range(starts[-1], len(names))]
     disks = {disk_of(copies / str(point)): point for point in reversed(points)}
-    tried = [point for point in points if point % 8 == 0 or point in disks.values()]
+    tested = [point for point in points if point % 8 == 0 or point in disks.values()]
 
     def kill_and_resume(point: int) -> None:
         home = tmp_path / f"killed-at-{point}"
@@ -153,12 +158,12 @@ def test_killed_at_every_point(runs: Runs, reference: tuple[Path, Path], tmp_pat
             assert runs.run(home, kill_at=point) == -signal.SIGKILL, f"point {point} was not reached"
         assert runs.run(home) == 0, f"resume failed after {names[point]}"
         try:
-            assert_same_book(home, wanted)
+            assert_same_book(home, uninterrupted)
         except AssertionError as error:
             raise AssertionError(f"killed at point {point}, {names[point]}: {error}") from error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(kill_and_resume, tried))
+        list(pool.map(kill_and_resume, tested))
     kinds = {names[point].split()[0] for point in points}
     assert {"open", "os.rename", "before", "in", "TextDecoded", "TrainStep", "ChunkLearnt"} <= kinds
     passed = {names[point] for point in points}
@@ -166,22 +171,22 @@ def test_killed_at_every_point(runs: Runs, reference: tuple[Path, Path], tmp_pat
     assert "os.rename .summary.json.tmp" in passed
 
 
-def test_a_process_that_is_killed_after_each_commit(
+def test_a_book_that_is_killed_after_each_commit_is_resumed_exactly(
     runs: Runs, reference: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    wanted, _ = reference
+    uninterrupted, _ = reference
     kills = 0
     while runs.run(tmp_path, kill_at=("ChunkStarted", 2)) != 0:
         kills += 1
         assert kills < 10, "no progress between the kills"
     assert kills == 3
-    assert_same_book(tmp_path, wanted)
+    assert_same_book(tmp_path, uninterrupted)
 
 
-def test_the_book_depends_on_what_is_restored(
+def test_chunks_depend_on_the_random_states_that_are_restored(
     runs: Runs, reference: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The comparison above would notice: dropout draws on, and each chunk has numbers of its own."""
+    """So the tests above detect a wrong state: dropout advances, and each chunk has other random numbers."""
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     assert runs.run(stopped, kill_at=("ChunkStarted", 4)) == -signal.SIGKILL
@@ -191,5 +196,6 @@ def test_the_book_depends_on_what_is_restored(
     )
     assert later["chunks"] == earlier["chunks"] + 1
     assert earlier["dropout"] != later["dropout"]
-    *_, one, other = read_chunks(only_session(reference[0]) / "steps")
-    assert one["origin"] == other["origin"] == "generated" and one["tokens"] != other["tokens"]
+    *_, last_but_one, last = read_chunks(only_session(reference[0]) / "steps")
+    assert last_but_one["origin"] == last["origin"] == "generated"
+    assert last_but_one["tokens"] != last["tokens"]

@@ -1,8 +1,8 @@
-"""The promise for `translate`, `sync` and `retry`: stopped anywhere and gone on with, the book is the same.
+"""The promise for `translate`, `sync` and `retry`: a stop at any point does not change the book.
 
-A kill leaves the disk as it is. So a run is watched and the disk is copied at each of its points; a later
-run then goes on from each of the copies. This spares the process of its own that every point takes in
-`test_exact_resume.py`. Ctrl-C, which leaves a command to tidy up behind itself, comes at each point in turn.
+A kill leaves the disk as it is. So one run is watched, and the disk is copied at each of its points; later
+runs continue from the copies. Unlike `test_exact_resume.py`, this needs no separate process for each point.
+Ctrl-C, which lets a command clean up, is raised at each point in turn.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from templora_cli.translation.checks import FailedCheck
 from templora_cli.translation.kind import Translation
 
 BOOK = "Eins.\n\nZwei ist schlecht.\n\nDrei ist gut.\n"
-"""Two chunks, in the first of which something fails."""
+"""Two chunks; a paragraph of the first one fails its check."""
 MORE = "\nVier ist gut.\n"
-"""A third one."""
+"""A third chunk."""
 CONFIG = """
 prompts = "{prompts}"
 [train]
@@ -75,12 +75,12 @@ Disk = tuple[tuple[str, bytes | None], ...]
 """Every file below a folder with its content, and every folder, with None."""
 
 
-def copied(folder: Path) -> Disk:
+def copy_of(folder: Path) -> Disk:
     paths = sorted(folder.rglob("*"))
     return tuple((str(p.relative_to(folder)), None if p.is_dir() else p.read_bytes()) for p in paths)
 
 
-def put_back(disk: Disk, folder: Path) -> None:
+def restore(disk: Disk, folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, content in disk:
@@ -95,22 +95,22 @@ CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
 
 @dataclass
 class Watch:
-    """Copies of the disk, each as a kill of the run at some point would have left it."""
+    """Copies of the disk, each as a kill of the run at some point would leave it."""
 
     folder: Path
     interrupt_at: int | None = None
-    """The number of the copy at which Ctrl-C comes."""
+    """The number of the copy at which Ctrl-C is raised."""
     copies: dict[Disk, str] = field(default_factory=dict)
-    """In order, each with the point at which it was taken: what came next there."""
+    """In order, each with its point, which is the operation that follows."""
     last: dict[str, Disk] = field(default_factory=dict)
-    """How the disk was when a point was passed, the last time where it was several times."""
+    """The disk at each point; for repeated points, the last time."""
     _busy: bool = False
 
     def reach(self, point: str) -> None:
         if self._busy:
             return
         self._busy = True  # copying opens files too
-        disk = copied(self.folder)
+        disk = copy_of(self.folder)
         self._busy = False
         self.last[point] = disk
         if disk not in self.copies:
@@ -120,7 +120,7 @@ class Watch:
 
 
 watching: list[Watch] = []
-"""The run that is watched; a list, since a hook for the interpreter's events stays for ever."""
+"""The watched run, if any. A list, because audit hooks cannot be removed."""
 
 
 def on_event(event: str, args: tuple[Any, ...]) -> None:
@@ -132,21 +132,21 @@ def on_event(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(on_event)
 
 
-class Place:
+class Workspace:
     """A home, a book and the commands that a user runs on them."""
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.model = folder, model
-        self.engine = Engine(Once(), Loud, kinds=kinds_with(bad))
+        self.engine = Engine(ModelCache(), ShoutingBackend, kinds=kinds_with(bad))
 
     def run(self, command: Callable[[], None]) -> int:
-        """Its exit status."""
+        """Run a command; returns its exit status."""
         try:
             with computing_with(self.engine):
                 command()
         except typer.Exit as end:
             return end.exit_code
-        except KeyboardInterrupt:  # before there is a view that says so
+        except KeyboardInterrupt:  # raised before the view exists
             return 130
         return 0
 
@@ -172,30 +172,30 @@ class Place:
             quiet=True,
         )
 
-    def begin(self, text: str) -> None:
-        """A translation that is finished."""
+    def finish(self, text: str) -> None:
+        """Translate `text` to its end."""
         (self.folder / "book.txt").write_text(text)
         assert self.run(self.translate) == SOME_FAILED
 
     def correct(self, numbers: dict[int, str]) -> None:
-        """Write what a person says of some paragraphs (from 1) to `corrected.txt`."""
+        """Write a review with corrections of some paragraphs, counted from 1, to `corrected.txt`."""
         review(out=Path("corrected.txt"))
         path = self.folder / "corrected.txt"
         rows = path.read_text().split("\n")
         for number, target in numbers.items():
-            place = next(i for i, row in enumerate(rows) if row.startswith(f"@{number} "))
-            rows[place + 2] = f"> {target}"
+            start = next(i for i, row in enumerate(rows) if row.startswith(f"@{number} "))
+            rows[start + 2] = f"> {target}"
         path.write_text("\n".join(rows))
 
-    def go_on(self) -> None:
-        """With a translation, whatever has stopped it."""
+    def continue_book(self) -> None:
+        """Resume the translation, or begin it if there is no session yet."""
         resume(quiet=True) if self.sessions() else self.translate()
 
     def sync(self) -> None:
         sync(file=Path("corrected.txt"), quiet=True)
 
     def retry(self) -> None:
-        """As often as `templora` says that something is to be finished first."""
+        """Retry; if the session is not finished, resume it instead."""
         try:
             retry(quiet=True)
         except TemploraError as error:
@@ -207,25 +207,27 @@ class Place:
         return [path.parent for path in self.folder.glob("home/sessions/*/session.json")]
 
     def outcome(self) -> dict[str, bytes | None]:
-        """All that a user finds at the end; what is left for later chunks to thin away apart."""
+        """All files that a user sees at the end, without those that thinning may delete later."""
         (session,) = self.sessions()
         *older, _ = committed_steps(session / "steps")
-        left = {str((step / name).relative_to(self.folder)) for step in older for name in THINNED}
-        left |= {str((session / name).relative_to(self.folder)) for name in ("lock", "out.sha256")}
-        begun = {path for path in self.folder.glob("home/sessions/*") if not (path / "session.json").exists()}
-        found = {}
-        for name, content in copied(self.folder):
+        ignored = {str((step / name).relative_to(self.folder)) for step in older for name in THINNED}
+        ignored |= {str((session / name).relative_to(self.folder)) for name in ("lock", "out.sha256")}
+        incomplete = {
+            path for path in self.folder.glob("home/sessions/*") if not (path / "session.json").exists()
+        }
+        files = {}
+        for name, content in copy_of(self.folder):
             path = self.folder / name
-            if name not in left and not begun.intersection((path, *path.parents)):
+            if name not in ignored and not incomplete.intersection((path, *path.parents)):
                 name = name.replace(session.name, "ID")
-                found[name] = content and content.replace(session.name.encode(), b"ID")
-                if path.name == "summary.json":  # its size on disk includes what is left
-                    found[name] = re.sub(rb'"disk": \d+', b'"disk": N', content or b"")
-        return found
+                files[name] = content and content.replace(session.name.encode(), b"ID")
+                if path.name == "summary.json":  # its size on disk includes the ignored files
+                    files[name] = re.sub(rb'"disk": \d+', b'"disk": N', content or b"")
+        return files
 
 
-class Once:
-    """Loads a model; the second time it is the same one, with its adapter as it began."""
+class ModelCache:
+    """Loads each model once; later calls return it with its initial adapter."""
 
     def __init__(self) -> None:
         self.loaded: dict[Path, tuple[LanguageModel, dict[str, torch.Tensor]]] = {}
@@ -233,20 +235,20 @@ class Once:
     def __call__(self, folder: Path, config: Config) -> LanguageModel:
         if folder not in self.loaded:
             model = ENGINE.load(folder, config)
-            began = {name: weight.detach().clone() for name, weight in model.adapter.items()}
-            self.loaded[folder] = model, began
-        model, began = self.loaded[folder]
+            initial = {name: weight.detach().clone() for name, weight in model.adapter.items()}
+            self.loaded[folder] = model, initial
+        model, initial = self.loaded[folder]
         with torch.no_grad():
             for name, weight in model.adapter.items():
-                weight.copy_(began[name])
+                weight.copy_(initial[name])
         return model
 
 
 TOKENIZER = byte_tokenizer()
 
 
-class Loud(EagerBackend):
-    """In place of the tiny model's noise: the source in capitals, and a token that is truly decoded."""
+class ShoutingBackend(EagerBackend):
+    """Decodes the source in capitals, then one token of the tiny model."""
 
     def __init__(self, model: LanguageModel, name: str) -> None:
         assert name == "eager"
@@ -255,8 +257,8 @@ class Loud(EagerBackend):
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
     ) -> Iterator[TokenOut]:
-        said = str(TOKENIZER.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
-        yield from map(TokenOut, said.encode())
+        source = str(TOKENIZER.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
+        yield from map(TokenOut, source.encode())
         yield from super().decode(prompt, sampler=sampler, max_tokens=1, stop=stop)
         yield TokenOut(TOKENIZER.eos_token_id)
 
@@ -275,7 +277,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def workspace(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     folder = tmp_path / "disk"
     folder.mkdir()
     (tmp_path / "prompts").mkdir()
@@ -285,95 +287,93 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TEMPLORA_HOME", str(folder / "home"))
     monkeypatch.setenv("TEMPLORA_DEBUG", "1")  # errors as exceptions
-    _still(monkeypatch)
-    _in_the_middle(monkeypatch)
-    return Place(folder, tiny)
+    _stop_clock(monkeypatch)
+    _add_points(monkeypatch)
+    return Workspace(folder, tiny)
 
 
-def _still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock stands still, so that two disks are equal where nothing else is different; none is waited
-    for.
-    """
+def _stop_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock, so that only real differences make disks unequal, and skip fsync, which is slow."""
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     for module in (prepare, runner):
         monkeypatch.setattr(module, "now", lambda: "2026-01-01T00:00:00+00:00")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
-def _in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Points that the interpreter does not tell of: tensors of which a half is written, and events."""
+def _add_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add points that audit hooks do not report: half-written tensor files, and events."""
     save_file, record = checkpoint.save_file, recorder.Recorder.record
 
-    def halved(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def save_in_halves(tensors: dict[str, torch.Tensor], path: Path) -> None:
         save_file(tensors, path)
         if watching:
-            whole = path.read_bytes()
-            os.truncate(path, len(whole) // 2)
+            content = path.read_bytes()
+            os.truncate(path, len(content) // 2)
             watching[0].reach(f"in the middle of {path.name}")
-            path.write_bytes(whole)
+            path.write_bytes(content)
 
-    def told(self: recorder.Recorder, event: Any) -> Any:
+    def watched_record(self: recorder.Recorder, event: Any) -> Any:
         if watching and not isinstance(event, TextDecoded):
             watching[0].reach(type(event).__name__)
         return record(self, event)
 
-    monkeypatch.setattr(checkpoint, "save_file", halved)
-    monkeypatch.setattr(recorder.Recorder, "record", told)
+    monkeypatch.setattr(checkpoint, "save_file", save_in_halves)
+    monkeypatch.setattr(recorder.Recorder, "record", watched_record)
 
 
-def stop_everywhere(place: Place, command: Callable[[], None], again: Callable[[], None]) -> Watch:
-    """Whatever a stop of `command` leaves, `again` makes of it what is there where nothing stops it."""
-    before = copied(place.folder)
-    watch = place.watched(command)
-    wanted = place.outcome()
+def stop_everywhere(workspace: Workspace, command: Callable[[], None], again: Callable[[], None]) -> Watch:
+    """Stop `command` at every point; `again` must then produce the outcome of an unstopped run."""
+    before = copy_of(workspace.folder)
+    watch = workspace.watched(command)
+    expected = workspace.outcome()
     stopped = dict(watch.copies)
     for number, point in enumerate([*watch.copies.values()][:-1]):
-        put_back(before, place.folder)
-        place.watched(command, interrupt_at=number)
-        stopped.setdefault(copied(place.folder), f"{point} (Ctrl-C)")
+        restore(before, workspace.folder)
+        workspace.watched(command, interrupt_at=number)
+        stopped.setdefault(copy_of(workspace.folder), f"{point} (Ctrl-C)")
     for disk, point in stopped.items():
-        put_back(disk, place.folder)
-        assert place.run(again) in (0, SOME_FAILED)
-        assert place.outcome() == wanted, f"stopped before {point}"
+        restore(disk, workspace.folder)
+        assert workspace.run(again) in (0, SOME_FAILED)
+        assert workspace.outcome() == expected, f"stopped before {point}"
     return watch
 
 
-def test_a_translation_that_is_stopped_anywhere(place: Place) -> None:
-    watch = stop_everywhere(place, place.translate, place.go_on)
+def test_a_translation_that_is_stopped_anywhere_is_resumed_exactly(workspace: Workspace) -> None:
+    watch = stop_everywhere(workspace, workspace.translate, workspace.continue_book)
     passed = watch.last.keys()
     assert {"ChunkStarted", "in the middle of optimizer.safetensors", "os.rename .000001.tmp"} <= passed
     assert {"os.rename .session.json.tmp", "os.rename .book (English).txt.tmp"} <= passed
     assert "os.rename .summary.json.tmp" in passed
 
 
-def test_a_sync_that_is_stopped_anywhere(place: Place) -> None:
-    place.begin(BOOK + MORE)
-    place.correct({3: "Three is good."})
-    was = place.outcome()
-    watch = stop_everywhere(place, place.sync, place.sync)
+def test_a_sync_that_is_stopped_anywhere_is_repeated_exactly(workspace: Workspace) -> None:
+    workspace.finish(BOOK + MORE)
+    workspace.correct({3: "Three is good."})
+    unsynced = workspace.outcome()
+    watch = stop_everywhere(workspace, workspace.sync, workspace.sync)
     passed = watch.last.keys()
     assert {"os.link adapter.safetensors", "os.rename steps", "os.rename steps.new"} <= passed
     assert {"os.remove summary.json", "os.rename .summary.json.tmp"} <= passed
-    now = place.outcome()
-    assert now != was
+    synced = workspace.outcome()
+    assert synced != unsynced
     for disk, point in watch.copies.items():
-        put_back(disk, place.folder)
-        place.run(place.go_on)
-        assert place.outcome() in (was, now), f"stopped before {point}"
+        restore(disk, workspace.folder)
+        workspace.run(workspace.continue_book)
+        assert workspace.outcome() in (unsynced, synced), f"stopped before {point}"
 
 
-def test_another_try_that_is_stopped_anywhere(place: Place) -> None:
-    place.begin(BOOK + MORE)
-    place.engine = replace(place.engine, kinds=kinds_with(lambda *_: []))
-    watch = stop_everywhere(place, place.retry, place.retry)
+def test_a_retry_that_is_stopped_anywhere_is_repeated_exactly(workspace: Workspace) -> None:
+    workspace.finish(BOOK + MORE)
+    workspace.engine = replace(workspace.engine, kinds=kinds_with(lambda *_: []))
+    watch = stop_everywhere(workspace, workspace.retry, workspace.retry)
     assert {"os.remove optimizer.safetensors", "os.rename .000003.tmp"} <= watch.last.keys()
 
 
-def test_a_document_whose_writing_is_killed_twice_is_no_edit_of_a_person(place: Place) -> None:
-    place.begin(BOOK)
-    place.correct({3: "Three is good."})
-    for command in (place.sync, place.go_on):
-        put_back(place.watched(command).last["open .book (English).txt.tmp"], place.folder)
-    place.run(place.go_on)
-    assert "Three is good." in (place.folder / "book (English).txt").read_text()
-    assert not list(place.folder.glob("*.edited-*"))
+def test_a_document_whose_writing_was_killed_twice_is_not_an_edit(workspace: Workspace) -> None:
+    workspace.finish(BOOK)
+    workspace.correct({3: "Three is good."})
+    for command in (workspace.sync, workspace.continue_book):
+        restore(workspace.watched(command).last["open .book (English).txt.tmp"], workspace.folder)
+    workspace.run(workspace.continue_book)
+    assert "Three is good." in (workspace.folder / "book (English).txt").read_text()
+    assert not list(workspace.folder.glob("*.edited-*"))

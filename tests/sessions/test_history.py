@@ -23,14 +23,14 @@ from tests.loop import CONFIG, Loop, adapter_of, same
 
 OPENING = "It was a dark night."
 """Two chunks."""
-OWN = 4
-"""Chunks of the model's own that follow."""
-LENGTH = 2 + OWN
+GENERATED = 4
+"""The number of generated chunks after the opening."""
+LENGTH = 2 + GENERATED
 
 
 @dataclass
 class Book:
-    """A novel on the disk with what made it; stands for a session too."""
+    """A novel on disk with its model and configuration, in the place of a `Session`."""
 
     path: Path
     model: Path
@@ -47,8 +47,8 @@ class Book:
         return read_chunks(self.steps)
 
     def loop(self) -> Loop:
-        """With a new model and a state that knows nothing yet; its backend has nothing to say."""
-        return Loop(self.model, 12 * OWN, opening=OPENING, config=self.config)
+        """A loop with a new model and an empty state; its backend is only used by `write`."""
+        return Loop(self.model, 12 * GENERATED, opening=OPENING, config=self.config)
 
     def write(self, backend: type[EagerBackend] = EagerBackend) -> Book:
         loop = self.loop()
@@ -56,7 +56,7 @@ class Book:
         return self._committed(loop)
 
     def replay(self, chunks: Sequence[dict[str, Any]]) -> Book:
-        """From the start, as if they had always been the book."""
+        """Learn `chunks` from the start, as if they had always been the book."""
         loop = self.loop()
         loop.task = Replay(loop.task, chunks)
         return self._committed(loop)
@@ -75,11 +75,11 @@ class Book:
         return relearn(self, loop.task, chunks, first, loop.model, loop.backend, self.config)  # type: ignore[arg-type]
 
     def learnt(self) -> tuple[object, ...]:
-        """Adapter, moments and dropout after its last chunk, bit for bit; text, prompts and scores."""
+        """Adapter, moments and dropout after the last chunk, bit for bit; text, prompts and scores."""
         last = committed_steps(self.steps)[-1]
         tensors = [(last / name).read_bytes() for name in ("adapter.safetensors", "optimizer.safetensors")]
         dropout = json.loads((last / "state.json").read_text())["dropout"]
-        said = (
+        names = (
             "origin",
             "tokens",
             "text",
@@ -90,76 +90,78 @@ class Book:
             "lr",
             "repetition",
         )
-        chunks = [[chunk[name] for name in said] for chunk in self.chunks]
+        chunks = [[chunk[name] for name in names] for chunk in self.chunks]
         prompts = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(self.steps)]
         return *tensors, dropout, chunks, prompts
 
 
 @pytest.fixture
 def book(tiny_model: Path, tmp_path: Path) -> Book:
-    """Sampled, after an opening, with dropout; checkpoints after its fourth and its last chunk."""
+    """A sampled book with an opening and dropout, and checkpoints after its fourth and its last chunk."""
     sparse = replace(CONFIG, session=SessionConfig(keep_checkpoints=1, grid_checkpoints=2))
-    made = Book(tmp_path / "book", tiny_model, sparse).write()
-    assert [chunk["origin"] for chunk in made.chunks] == ["human"] * 2 + ["generated"] * OWN
-    assert [len(list(step.glob("*.safetensors"))) for step in committed_steps(made.steps)] == [
+    written = Book(tmp_path / "book", tiny_model, sparse).write()
+    assert [chunk["origin"] for chunk in written.chunks] == ["human"] * 2 + ["generated"] * GENERATED
+    assert [len(list(step.glob("*.safetensors"))) for step in committed_steps(written.steps)] == [
         *[0, 0, 0, 2, 0, 2]
     ]
-    return made
+    return written
 
 
-@pytest.mark.parametrize(("first", "kept"), [(0, 0), (3, 0), (4, 4), (5, 4), (LENGTH, LENGTH)])
-def test_unchanged_chunks_are_learnt_again_bit_for_bit(book: Book, first: int, kept: int) -> None:
+@pytest.mark.parametrize(("first", "unchanged"), [(0, 0), (3, 0), (4, 4), (5, 4), (LENGTH, LENGTH)])
+def test_unchanged_chunks_are_learnt_again_bit_for_bit(book: Book, first: int, unchanged: int) -> None:
     before, chunks = book.learnt(), book.chunks
     events = list(book.relearn(chunks, first))
     slow = [event.message for event in events if isinstance(event, Working)]
-    in_all = LENGTH - kept
-    assert slow == [f"learning the book again, chunk {n + 1} of {in_all}" for n in range(in_all)]
+    relearnt = LENGTH - unchanged
+    assert slow == [f"learning the book again, chunk {n + 1} of {relearnt}" for n in range(relearnt)]
     assert [event for event in events if not isinstance(event, Working)] == [
-        RebuildStarted(book.id, kept, LENGTH - kept),
-        *[ChunkRelearnt(n, tuple(chunks[n]["train_losses"])) for n in range(kept, LENGTH)],
+        RebuildStarted(book.id, unchanged, relearnt),
+        *[ChunkRelearnt(n, tuple(chunks[n]["train_losses"])) for n in range(unchanged, LENGTH)],
     ]
     assert book.learnt() == before
 
 
-def otherwise(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """The chunk is what a person says."""
-    said = {**chunks[number], "origin": "human", "tokens": list(b"He stayed."), "rejection_reason": None}
-    return [*chunks[:number], said, *chunks[number + 1 :]]
+def corrected(chunks: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The chunks with one of them replaced by a human text."""
+    human = {**chunks[number], "origin": "human", "tokens": list(b"He stayed."), "rejection_reason": None}
+    return [*chunks[:number], human, *chunks[number + 1 :]]
 
 
 @pytest.mark.parametrize("number", [0, 2, 4, 5])
 def test_a_changed_chunk_is_learnt_like_an_original(book: Book, number: int, tmp_path: Path) -> None:
-    before, changed = book.learnt(), otherwise(book.chunks, number)
+    before, changed = book.learnt(), corrected(book.chunks, number)
     assert first_change(book.chunks, changed) == number
     list(book.relearn(changed, number))
-    always = replace(book, path=tmp_path / "always").replay(changed)
-    assert book.learnt() == always.learnt()
+    original = replace(book, path=tmp_path / "original").replay(changed)
+    assert book.learnt() == original.learnt()
     assert book.learnt()[0] != before[0]
-    assert book.chunks[number]["text"].endswith("He stayed."), "after a byte that it completes, perhaps"
+    assert book.chunks[number]["text"].endswith("He stayed."), (
+        "it may complete a character of the chunk before"
+    )
 
 
 def test_later_prompts_show_the_change(book: Book) -> None:
-    list(book.relearn(otherwise(book.chunks, 2), 2))
-    shown = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(book.steps)]
+    list(book.relearn(corrected(book.chunks, 2), 2))
+    prompts = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(book.steps)]
     tokens = [chunk["tokens"] for chunk in book.chunks]
     assert tokens[2] == list(b"He stayed.")
     for number in range(LENGTH):
         text = [token for chunk in tokens[:number] for token in chunk]
-        assert shown[number]["context"] == text[-20:]
+        assert prompts[number]["context"] == text[-20:]
 
 
-@pytest.mark.parametrize("left", [5, 4, 2, 0])
-def test_an_undone_chunk_leaves_no_trace(book: Book, left: int, tmp_path: Path) -> None:
-    shorter = book.chunks[:left]
-    assert first_change(book.chunks, shorter) == left
-    list(book.relearn(shorter, left))
-    assert len(book.chunks) == left
-    if left:
+@pytest.mark.parametrize("remaining", [5, 4, 2, 0])
+def test_an_undone_chunk_leaves_no_trace(book: Book, remaining: int, tmp_path: Path) -> None:
+    shorter = book.chunks[:remaining]
+    assert first_change(book.chunks, shorter) == remaining
+    list(book.relearn(shorter, remaining))
+    assert len(book.chunks) == remaining
+    if remaining:
         assert book.learnt() == replace(book, path=tmp_path / "never").replay(shorter).learnt()
 
 
 def test_a_book_continues_after_it_was_learnt_again(book: Book) -> None:
-    list(book.relearn(otherwise(book.chunks, 4), 4))
+    list(book.relearn(corrected(book.chunks, 4), 4))
     loop = book.loop()
     assert restore_latest(book.steps, loop.state) == []
     assert loop.state.chunks == LENGTH and len(loop.state.records) == LENGTH
@@ -168,7 +170,7 @@ def test_a_book_continues_after_it_was_learnt_again(book: Book) -> None:
 
 
 class Flattened(EagerBackend):
-    """Reports other logits than the model's, as one with an 8-bit copy of it does."""
+    """Reports other logits than the model, like a backend with an 8-bit copy of it."""
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
@@ -179,10 +181,10 @@ class Flattened(EagerBackend):
 
 
 def test_a_learnt_chunk_is_learnt_again_whatever_its_new_score(tiny_model: Path, tmp_path: Path) -> None:
-    """A chunk that was decoded has the score of its decoding; when it comes again there is another."""
+    """The score of a decoded chunk comes from its decoding; learning it again gives another score."""
 
-    def gains(made: Book) -> list[float]:
-        return [one.nll_base - (one.nll_adapter or 0) for one in made.scores[2:]]
+    def gains(book: Book) -> list[float]:
+        return [score.nll_base - (score.nll_adapter or 0) for score in book.scores[2:]]
 
     free = replace(CONFIG, gate=GateConfig(drift=100))
     decoded = Book(tmp_path / "free", tiny_model, free).write(Flattened)
@@ -232,19 +234,19 @@ def test_the_first_change_is_found_by_the_fields_that_are_learnt(change: dict[st
     assert first_change([], []) == 0
 
 
-@pytest.mark.parametrize(("first", "known"), [(6, 6), (5, 4), (4, 4), (3, 0), (0, 0)])
+@pytest.mark.parametrize(("first", "expected"), [(6, 6), (5, 4), (4, 4), (3, 0), (0, 0)])
 def test_learning_starts_at_the_newest_state_before_the_change(
-    book: Book, first: int, known: int, tmp_path: Path
+    book: Book, first: int, expected: int, tmp_path: Path
 ) -> None:
     loop = book.loop()
-    state, kept = state_before(first, book.steps, loop.model, book.config)
-    assert (kept, state.chunks, len(state.records)) == (known, known, known)
-    assert state.tokens == [token for chunk in book.chunks[:known] for token in chunk["tokens"]]
-    then = book.loop().state
-    if known:
+    state, unchanged = state_before(first, book.steps, loop.model, book.config)
+    assert (unchanged, state.chunks, len(state.records)) == (expected,) * 3
+    assert state.tokens == [token for chunk in book.chunks[:expected] for token in chunk["tokens"]]
+    restored = book.loop().state
+    if expected:
         steps = committed_steps(book.steps)
-        restore_step(book.steps, steps[known - 1], then)
-    assert same(adapter_of(state), adapter_of(then))
+        restore_step(book.steps, steps[expected - 1], restored)
+    assert same(adapter_of(state), adapter_of(restored))
 
 
 def test_a_damaged_checkpoint_is_skipped(book: Book) -> None:
@@ -262,11 +264,11 @@ Disk = dict[str, bytes | None]
 
 
 def disk_of(folder: Path) -> Disk:
-    found = sorted(folder.rglob("*"))
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+    paths = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-def put(disk: Disk, folder: Path) -> Path:
+def write_disk(disk: Disk, folder: Path) -> Path:
     folder.mkdir()
     for name, content in disk.items():
         if content is None:
@@ -278,7 +280,7 @@ def put(disk: Disk, folder: Path) -> Path:
 
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
 watching: list[tuple[Path, list[Disk]]] = []
-"""The folder that is watched and how it was before each change; a hook of the interpreter stays for ever."""
+"""The watched folder, and a copy of it before each change. A list, because audit hooks cannot be removed."""
 
 
 def on_event(event: str, args: tuple[Any, ...]) -> None:
@@ -293,7 +295,7 @@ sys.addaudithook(on_event)
 
 def test_a_kill_leaves_either_the_old_book_or_the_new_one(book: Book, tmp_path: Path) -> None:
     before, copies = disk_of(book.path), []
-    changed = otherwise(book.chunks, 4)
+    changed = corrected(book.chunks, 4)
     watching.append((book.path, copies))
     try:
         list(book.relearn(changed, 4))
@@ -302,19 +304,19 @@ def test_a_kill_leaves_either_the_old_book_or_the_new_one(book: Book, tmp_path: 
     after = disk_of(book.path)
     ends = []
     for number, disk in enumerate([*copies, after]):
-        folder = put(disk, tmp_path / str(number))
+        folder = write_disk(disk, tmp_path / str(number))
         finish_replacing_steps(folder)
         ends.append(disk_of(folder))
-        assert ends[-1] in (before, after), "the one or the other, and nothing beside it"
+        assert ends[-1] in (before, after), "either the old book or the new one, without leftovers"
     assert ends == [before] * ends.count(before) + [after] * ends.count(after)
-    assert sum("steps" not in disk for disk in copies) == 1, "it may come between the two renames"
+    assert sum("steps" not in disk for disk in copies) == 1, "one kill falls between the two renames"
     assert any("steps.new" in disk and "steps" in disk for disk in copies)
     assert any("steps.old" in disk and "steps" in disk for disk in copies)
 
 
-def test_a_failure_while_learning_changes_nothing(book: Book) -> None:
+def test_learning_that_is_stopped_changes_nothing(book: Book) -> None:
     before = disk_of(book.path)
-    learning = book.relearn(otherwise(book.chunks, 2), 2)
+    learning = book.relearn(corrected(book.chunks, 2), 2)
     for event in learning:
         if isinstance(event, ChunkRelearnt) and event.index == 3:
             break
@@ -322,5 +324,7 @@ def test_a_failure_while_learning_changes_nothing(book: Book) -> None:
     assert disk_of(book.steps) == {
         name.removeprefix("steps/"): content for name, content in before.items() if name.startswith("steps/")
     }
-    assert list(book.relearn(book.chunks, LENGTH)) == [RebuildStarted(book.id, LENGTH, 0)], "begun anew"
+    assert list(book.relearn(book.chunks, LENGTH)) == [RebuildStarted(book.id, LENGTH, 0)], (
+        "it starts from scratch"
+    )
     assert disk_of(book.path) == before

@@ -18,7 +18,7 @@ from templora_cli.sessions.store import Session, Store
 from tests.sessions.test_checkpoint import state_of
 from tests.sessions.test_store import create
 
-LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need special rights on Windows")
 
 
 def ids() -> list[str]:
@@ -69,12 +69,12 @@ def test_a_kill_leaves_no_half_session_and_the_next_one_cleans_up() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", KILLED], env=environment)
     assert done.returncode == 9
-    (left,) = Store().folder.glob(f"{REMOVED}*")
-    assert (left / "session.json").exists() and ids() == ["calm-0002"]
+    (leftover,) = Store().folder.glob(f"{REMOVED}*")
+    assert (leftover / "session.json").exists() and ids() == ["calm-0002"]
     with pytest.raises(TemploraError, match="no session is called"):
         Store().find("storm-0001")
     with pytest.raises(TemploraError, match="no session is called"):
-        Store().find(left.name)
+        Store().find(leftover.name)
     removed("calm-0002")
     assert list(Store().folder.iterdir()) == []
 
@@ -151,15 +151,15 @@ def test_renaming_is_refused_while_a_fork_is_in_use() -> None:
 @pytest.fixture
 def session(tiny_model: Path) -> Session:
     """A session with three checkpoints, the second of which lacks its tensors as old ones do."""
-    made = create("storm-0001")
+    session = create("storm-0001")
     state = state_of(tiny_model)
     for index in range(3):
         state.chunks = index + 1
         chunk = {"text": f"{index}", "tokens": [index], "origin": "generated", "prompt": {}, "nll_base": 2.0}
-        commit_step(made.steps, index, chunk, state)
+        commit_step(session.steps, index, chunk, state)
     for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
-        (made.steps / "000001" / name).unlink()
-    return made
+        (session.steps / "000001" / name).unlink()
+    return session
 
 
 def test_the_newest_checkpoint_stays_and_so_does_all_text(session: Session, tiny_model: Path) -> None:

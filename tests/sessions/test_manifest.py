@@ -23,10 +23,10 @@ BEGUN = Manifest(id="storm-1a2b", opened="2026-01-01", **VALUES)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """That of a session, with its manifest."""
-    made = tmp_path / BEGUN.id
-    made.mkdir()
-    BEGUN.save(made)
-    return made
+    folder = tmp_path / BEGUN.id
+    folder.mkdir()
+    BEGUN.save(folder)
+    return folder
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -61,8 +61,8 @@ def test_it_is_json_with_a_field_for_each_value(folder: Path) -> None:
 
 def test_a_newer_format_is_refused(folder: Path) -> None:
     change(folder, format=FORMAT + 1)
-    told = rf"written by a newer templora \(format {FORMAT + 1}; this one reads up to {FORMAT}\)"
-    with pytest.raises(TemploraError, match=told) as caught:
+    message = rf"written by a newer templora \(format {FORMAT + 1}; this one reads up to {FORMAT}\)"
+    with pytest.raises(TemploraError, match=message) as caught:
         load_manifest(folder)
     assert caught.value.hint == "pip install --upgrade templora"
 

@@ -110,7 +110,7 @@ def test_a_name_is_spelt_in_ascii_for_a_file_system_without_unicode(text: str, n
         OnOldDisk().require_free("灯塔")
 
 
-def test_the_file_system_is_asked_whether_it_supports_a_name(tmp_path: Path) -> None:
+def test_names_that_the_file_system_does_not_support_are_detected(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.accepts_name("storm") and not store.folder.exists(), "ASCII needs no trial"
     assert store.accepts_name("灯塔") and list(store.folder.iterdir()) == []

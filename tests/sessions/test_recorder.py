@@ -76,16 +76,22 @@ def commit(recorder: Recorder, state: WritingState, event: ChunkLearnt) -> list[
 def test_a_learnt_chunk_is_committed_and_reported_as_committed(tiny_model: Path) -> None:
     session, state = begun(), state_of(tiny_model)
     recorder = recorder_of(session, state)
-    (shown,) = commit(recorder, state, learnt(0, "He went. She stayed."))
+    (committed,) = commit(recorder, state, learnt(0, "He went. She stayed."))
     (chunk,) = read_chunks(session.steps)
-    said = chunk["index"], chunk["text"], chunk["words"], chunk["candidate"], chunk["train_losses"]
-    assert said == (0, "He went. She stayed.", 4, 1, [2.0, 1.5])
+    fields = chunk["index"], chunk["text"], chunk["words"], chunk["candidate"], chunk["train_losses"]
+    assert fields == (0, "He went. She stayed.", 4, 1, [2.0, 1.5])
     (step,) = committed_steps(session.steps)
     assert json.loads((step / "prompt.json").read_text()) == PROMPT and "prompt" not in chunk
-    assert isinstance(shown, ChunkCommitted)
-    assert (shown.index, shown.tokens, shown.words, shown.gain, shown.lr) == (0, 20, 4, 0.5, 1e-3)
-    assert (shown.total_tokens, shown.done) == (20, 20)
-    assert shown.step_bytes == sum(file.stat().st_size for file in step.iterdir())
+    assert isinstance(committed, ChunkCommitted)
+    assert (committed.index, committed.tokens, committed.words, committed.gain, committed.lr) == (
+        0,
+        20,
+        4,
+        0.5,
+        1e-3,
+    )
+    assert (committed.total_tokens, committed.done) == (20, 20)
+    assert committed.step_bytes == sum(file.stat().st_size for file in step.iterdir())
     fresh = state_of(tiny_model)
     assert restore_latest(session.steps, fresh) == [] and fresh.tokens == state.tokens
 
@@ -121,13 +127,15 @@ def test_the_time_before_an_event_counts_for_its_phase(tiny_model: Path) -> None
         time.sleep(pauses * PAUSE)
         recorder.record(event)
     time.sleep(PAUSE)
-    (shown,) = commit(recorder, state, learnt(0, "He went."))
+    (committed,) = commit(recorder, state, learnt(0, "He went."))
     took = time.perf_counter() - began
-    assert isinstance(shown, ChunkCommitted)
-    kept = read_chunks(session.steps)[0]["seconds"]
-    assert kept.keys() == {"decode", "score", "train"} and shown.seconds.keys() == {*kept, "commit"}
-    assert all(kept[phase] >= pauses * PAUSE for phase, pauses in (("decode", 4), ("score", 3), ("train", 7)))
-    assert sum(shown.seconds.values()) <= took - PAUSE + 0.01, "what came before the chunk is not counted"
+    assert isinstance(committed, ChunkCommitted)
+    saved = read_chunks(session.steps)[0]["seconds"]
+    assert saved.keys() == {"decode", "score", "train"} and committed.seconds.keys() == {*saved, "commit"}
+    assert all(
+        saved[phase] >= pauses * PAUSE for phase, pauses in (("decode", 4), ("score", 3), ("train", 7))
+    )
+    assert sum(committed.seconds.values()) <= took - PAUSE + 0.01, "what came before the chunk is not counted"
     recorder.record(ChunkStarted(1, "generated", 0, 8))
     recorder.record(ChunkScored(1, 2.0, 2.0, 0.0, None))
     commit(recorder, state, learnt(1, "She stayed."))
@@ -137,12 +145,12 @@ def test_the_time_before_an_event_counts_for_its_phase(tiny_model: Path) -> None
 def test_tokens_in_progress_are_the_tokens_that_a_stop_drops(tiny_model: Path) -> None:
     state = state_of(tiny_model)
     recorder = recorder_of(begun(), state)
-    told = []
+    counts = []
     for event in (ChunkStarted(0, "generated", 0, 8), TextDecoded(0, "H", 1), TextDecoded(0, "e", 2)):
         recorder.record(event)
-        told.append(recorder.tokens_in_progress)
+        counts.append(recorder.tokens_in_progress)
     commit(recorder, state, learnt(0, "He"))
-    assert [*told, recorder.tokens_in_progress] == [0, 1, 2, 0] and len(recorder.chunks) == 1
+    assert [*counts, recorder.tokens_in_progress] == [0, 1, 2, 0] and len(recorder.chunks) == 1
 
 
 def paragraphs(*numbers: int) -> dict[str, Any]:
@@ -170,16 +178,16 @@ def test_the_progress_of_a_book_in_its_unit(
         learnt(1, " He was un", record=paragraphs(2)),
         learnt(2, "fathomable", record=paragraphs(3, 4, 5)),
     ]
-    found = []
+    progress = []
     for event in events:
-        shown = commit(recorder, state, event)[-1]
-        assert isinstance(shown, ChunkCommitted) and shown.done == recorder.done
-        found.append(recorder.done)
+        committed = commit(recorder, state, event)[-1]
+        assert isinstance(committed, ChunkCommitted) and committed.done == recorder.done
+        progress.append(recorder.done)
         assert KINDS[task].done(read_chunks(session.steps), unit) == recorder.done
     again = state_of(tiny_model)
     restore_latest(session.steps, again)
     assert recorder_of(session, again).done == recorder.done, "also after a resume"
-    assert found == counts
+    assert progress == counts
 
 
 def test_the_book_file_is_updated_after_each_chunk_and_edits_are_reported_first(tiny_model: Path) -> None:
@@ -188,9 +196,9 @@ def test_the_book_file_is_updated_after_each_chunk_and_edits_are_reported_first(
     commit(recorder, state, learnt(0, "He went. "))
     assert Path("book.txt").read_text() == "He went.\n"
     Path("book.txt").write_text("Mine.")
-    notice, shown = commit(recorder, state, learnt(1, "She stayed."))
+    notice, committed = commit(recorder, state, learnt(1, "She stayed."))
     assert isinstance(notice, Notice) and "book.edited-1.txt" in notice.message
-    assert isinstance(shown, ChunkCommitted) and shown.index == 1
+    assert isinstance(committed, ChunkCommitted) and committed.index == 1
     assert Path("book.txt").read_text() == "He went. She stayed.\n"
 
 
@@ -200,5 +208,5 @@ def test_old_steps_are_thinned_as_the_settings_say(tiny_model: Path) -> None:
     recorder = recorder_of(session, state)
     for number in range(5):
         commit(recorder, state, learnt(number, "He went. "))
-    whole = [int(file.parent.name) for file in sorted(session.steps.glob("*/state.json"))]
-    assert whole == [3, 4], "the newest, and the fourth"
+    checkpoints = [int(file.parent.name) for file in sorted(session.steps.glob("*/state.json"))]
+    assert checkpoints == [3, 4], "the newest, and the fourth"

@@ -145,23 +145,26 @@ def test_damaged_input_files_are_refused() -> None:
         (session.path / "tokens.json").write_text("[3, 2]")
         with pytest.raises(TemploraError, match=r"tokens\.json is damaged") as caught:
             session.opening()
-        assert caught.value.hint == "the text can be saved: templora sessions export calm-0000"
+        assert caught.value.hint == "to save its text: templora sessions export calm-0000"
         (session.path / "source.txt").unlink()
         with pytest.raises(TemploraError, match=r"source\.txt is damaged"):
             session.source()
 
 
-def test_updates_are_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free disk space"), (errno.EACCES, "correct this")]
+)
+def test_updates_are_saved(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
 
     with create("storm-1a2b") as session:
         session.update(goal_amount=20)
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(TemploraError, match="No space left") as caught:
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(TemploraError, match=os.strerror(number)) as caught:
             session.update(goal_amount=30)
         assert session.manifest.goal_amount == 20
-    assert caught.value.hint == "free disk space, then: templora resume storm-1a2b"
+    assert caught.value.hint == f"{remedy}, then: templora resume storm-1a2b"
     assert load_manifest(session.path) == session.manifest
 
 
@@ -172,7 +175,7 @@ def test_a_measured_session_is_resumed_by_its_measuring_command() -> None:
         assert session.resume_command == "templora eval drift (with the same arguments)"
 
 
-# --- other steps in the place of those that are there -----------------------------------------------
+# --- replacing the steps ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("killed_before", ["steps", "steps.new", "steps.old", "summary.json", ""])

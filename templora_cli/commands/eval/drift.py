@@ -37,7 +37,7 @@ MEASURES = [
     command="eval drift",
 )
 def drift(
-    premise: Annotated[Optional[str], typer.Option(help="The subject of the books.")] = None,
+    premise: Annotated[Optional[str], typer.Option(help="Subject of the books.")] = None,
     premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
     tokens: Annotated[int, typer.Option(help="Length of each book, in tokens.")] = 8192,
     seeds: Annotated[

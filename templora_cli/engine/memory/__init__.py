@@ -1,1 +1,1 @@
-"""What a book takes of memory, and what the machine has."""
+"""The memory plan of a book, and the memory of the machine."""

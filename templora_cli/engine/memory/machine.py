@@ -1,4 +1,4 @@
-"""The machine that a book runs on: its device, and how much memory there is."""
+"""The device that a book runs on, and its free memory."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from templora_cli.engine.models.loading import device_of, dtype_of
 
 CGROUPS = Path("/sys/fs/cgroup")
 CUDA_CONTEXT = 600_000_000
-"""What a process takes of a GPU before its first tensor. A usual figure, not measured here."""
+"""Bytes of a GPU that a process takes before its first tensor. A typical figure, not measured here."""
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """The device that a book is to run on, and how much of it is free."""
+    """The device that runs a book, and its free memory in bytes."""
 
     device: str
     """"cpu" or "cuda"."""
     dtype: str
-    """What the model computes in there: "float32", "bfloat16" or "float16"."""
+    """The compute dtype of the model there: "float32", "bfloat16" or "float16"."""
     free: int
-    """Bytes that this process may still take."""
+    """Bytes that this process can still allocate."""
     total: int
-    held: int = 0
-    """Bytes that it holds already."""
+    in_use: int = 0
+    """Bytes that this process already uses."""
     libraries: int = 0
-    """Bytes that the libraries take there before a model is loaded; a GPU's are not in `free`."""
+    """Bytes that the libraries use before a model is loaded; for a GPU, `free` already excludes them."""
 
     @property
     def bytes_each(self) -> int:
-        """Of a number that the model computes with."""
+        """Bytes per number of the compute dtype."""
         return 4 if self.dtype == "float32" else 2
 
 
-def measure_device_memory(wanted: str, cgroups: Path = CGROUPS) -> DeviceMemory:
-    """What there is on the device that `[model] device` asks for; `cgroups` says what a container may use.
+def measure_device_memory(device_setting: str, cgroups: Path = CGROUPS) -> DeviceMemory:
+    """Measure the device that `[model] device` selects; `cgroups` holds the limits of a container.
 
-    Raises TemploraError where there is no such device.
+    Raises TemploraError if there is no such device.
     """
-    device = device_of(wanted)
+    device = device_of(device_setting)
     dtype = str(dtype_of(device)).removeprefix("torch.")
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return DeviceMemory("cuda", dtype, free, total, held=torch.cuda.memory_reserved(device))
+        return DeviceMemory("cuda", dtype, free, total, in_use=torch.cuda.memory_reserved(device))
     memory = psutil.virtual_memory()
     limit, used = _cgroup(cgroups)
     free = min(memory.available, max(0, limit - used))
@@ -56,31 +56,31 @@ def measure_device_memory(wanted: str, cgroups: Path = CGROUPS) -> DeviceMemory:
         dtype,
         free,
         min(memory.total, limit),
-        held=psutil.Process().memory_info().rss,
+        in_use=psutil.Process().memory_info().rss,
         libraries=_libraries(),
     )
 
 
 def imagined_device_memory(device: str, total: int) -> DeviceMemory:
-    """A device of `total` bytes that is otherwise idle, for plans of another machine."""
+    """An idle device with `total` bytes, for a plan of another machine."""
     if device == "cuda":
         return DeviceMemory("cuda", "bfloat16", max(0, total - CUDA_CONTEXT), total)
     libraries = _libraries()
     return DeviceMemory(
-        "cpu", "float32", max(0, total - libraries), total, held=libraries, libraries=libraries
+        "cpu", "float32", max(0, total - libraries), total, in_use=libraries, libraries=libraries
     )
 
 
 @cache
 def _libraries() -> int:
-    """What this process held when it was first asked: no model yet, but the libraries."""
+    """Bytes that this process used at the first call: the libraries, but no model yet."""
     return int(psutil.Process().memory_info().rss)
 
 
 def _cgroup(root: Path) -> tuple[int, int]:
-    """Bytes that the container may use, and uses; a limit above any memory where there is none.
+    """Memory limit and usage of the container in bytes; without a limit, more than any machine has.
 
-    Pages of files that the system would take back do not count.
+    The usage excludes cached pages of files, which the system reclaims when it needs memory.
     """
     unlimited = 1 << 62
     try:
@@ -88,5 +88,5 @@ def _cgroup(root: Path) -> tuple[int, int]:
         used = int((root / "memory.current").read_text())
         counts = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
         return (unlimited if limit == "max" else int(limit)), used - int(counts.get("inactive_file", 0))
-    except (OSError, ValueError):  # another system, or the first version of cgroups
+    except (OSError, ValueError):  # another system, or version 1 of cgroups
         return unlimited, 0

@@ -1,7 +1,6 @@
-"""What everything takes of memory that a book takes, by the phases in which it is there.
+"""Memory that a book uses, by part and by phase: arithmetic over the model's `Shape` and the settings.
 
-Arithmetic over a model's `Shape` and the settings. A phase takes what is held all the time and its own.
-docs/lab/memory.md has plans beside measured peaks. What was not measured stands here with what it rests on.
+docs/lab/memory.md compares plans with measured peaks. Figures that were not measured say what they rest on.
 """
 
 from __future__ import annotations
@@ -21,64 +20,68 @@ from templora_cli.engine.training.optimizers import OPTIMIZERS
 Phase = Literal["load", "decode", "score", "train"]
 PHASES: tuple[Phase, ...] = ("load", "decode", "score", "train")
 Parts = dict[str, dict[Phase, int]]
-"""Bytes of everything that takes memory, by the phases in which it is there."""
+"""Bytes by the name of a part, then by the phases in which it is allocated."""
 
-TOKENIZER = 10
-"""Bytes that a tokenizer takes in memory for each of its file: 11 and 10 of the embedded models."""
-LIBRARIES = 50_000_000
-"""What the libraries load later than at import, on a CPU."""
-HOLES, HOLES_OF_LAYER = 300_000_000, 2
-"""glibc's heap after a backward pass: bytes, and times the activations of a layer. Fitted to the runs of
-docs/lab/memory.md, not derived."""
-LOGITS_SCORED = 2
-"""float32 copies of the logits of a chunk whose likelihood is taken: themselves and their log-softmax."""
+TOKENIZER_FACTOR = 10
+"""Bytes of memory per byte of the tokenizer's file: 11 and 10 for the embedded models."""
+LAZY_LIBRARIES = 50_000_000
+"""Bytes that the libraries allocate after their import, on a CPU."""
+HEAP_BYTES, HEAP_LAYERS = 300_000_000, 2
+"""Fragmentation of glibc's heap after a backward pass: bytes, plus a multiple of the activations of a layer.
+Fitted to the runs of docs/lab/memory.md, not derived."""
+SCORED_LOGITS = 2
+"""float32 copies of a chunk's logits while its likelihood is computed: the logits and their log-softmax."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is planned: a model, how it is held and where, and how much it reads and learns at once."""
+    """The input of a plan: a model, how and where it is loaded, and the lengths of its sequences."""
 
     shape: Shape
     config: Config
     """With `gradient_checkpointing` on or off."""
     device_memory: DeviceMemory
     chunk: int
-    """Tokens of the longest one."""
+    """Tokens of the longest chunk."""
     header: int
-    """Tokens of the prompt beside the book's."""
+    """Tokens of the prompt before the book."""
     quantize: str
     """nf4, int8 or none."""
 
     @property
     def tokens(self) -> int:
-        """The longest sequence that is decoded."""
+        """Tokens of the longest sequence that is decoded."""
         return self.header + self.config.decode.context_tokens + self.chunk
 
     @property
     def adapter_bytes(self) -> int:
-        """Of the temporary adapter, and of anything as large."""
+        """Bytes of the temporary adapter; its gradients and each moment of the optimizer have as many."""
         return self.config.train.rank * sum(sum(linear) for linear in self.shape.linears) * FLOAT
 
 
 def parts_of(workload: Workload, backend: BackendKind) -> Parts:
-    """What the book takes."""
-    parts = {**_held(workload), **_decoding(workload, backend), **_forward(workload)}
+    """Memory of the book by part and phase."""
+    parts = {
+        **_permanent_parts(workload),
+        **_decoding_parts(workload, backend),
+        **_forward_parts(workload),
+    }
     if workload.config.train.learn:
-        for name, of_name in _training(workload).items():
-            parts[name] = {**parts.get(name, {}), **of_name}
+        for name, by_phase in _training_parts(workload).items():
+            parts[name] = {**parts.get(name, {}), **by_phase}
     return parts
 
 
 def _since(phase: Phase, size: int) -> dict[Phase, int]:
-    """From that phase on."""
+    """`size` in this phase and all later ones."""
     return dict.fromkeys(PHASES[PHASES.index(phase) :], size)
 
 
-def _held(workload: Workload) -> Parts:
-    """What is there all the time, whatever decodes."""
+def _permanent_parts(workload: Workload) -> Parts:
+    """Parts that stay allocated, with any backend."""
     shape, device_memory, parts = workload.shape, workload.device_memory, Parts()
     if device_memory.device == "cpu":
-        libraries = device_memory.libraries + LIBRARIES + TOKENIZER * shape.tokenizer_bytes
+        libraries = device_memory.libraries + LAZY_LIBRARIES + TOKENIZER_FACTOR * shape.tokenizer_bytes
         parts["libraries"] = _since("load", libraries)
     parts["base"] = _since("load", _base_bytes(shape, workload.quantize, device_memory.bytes_each))
     if workload.config.train.learn:
@@ -88,24 +91,22 @@ def _held(workload: Workload) -> Parts:
     return parts
 
 
-def _decoding(workload: Workload, backend: BackendKind) -> Parts:
-    """What decoding takes beside its forward passes."""
-    each, taken = (
-        workload.device_memory.bytes_each,
-        backend.memory(workload.shape, workload.tokens, workload.device_memory.bytes_each),
-    )
-    parts = {name: _since("decode", size) for name, size in taken.from_then_on.items()}
+def _decoding_parts(workload: Workload, backend: BackendKind) -> Parts:
+    """Parts of decoding, without its forward passes."""
+    each = workload.device_memory.bytes_each
+    memory = backend.memory(workload.shape, workload.tokens, each)
+    parts = {name: _since("decode", size) for name, size in memory.from_then_on.items()}
     if workload.quantize == "nf4":
         largest = max((rows * columns for rows, columns in workload.shape.quantized), default=0)
         parts["unpacked layer"] = _since("decode", largest * each)
-    return {**parts, **{name: {"decode": size} for name, size in taken.decoding.items()}}
+    return {**parts, **{name: {"decode": size} for name, size in memory.decoding.items()}}
 
 
-def _forward(workload: Workload) -> Parts:
-    """What forward passes without gradients take."""
+def _forward_parts(workload: Workload) -> Parts:
+    """Parts of forward passes without gradients."""
     shape, each = workload.shape, workload.device_memory.bytes_each
     fused = not (workload.config.train.learn and workload.quantize == "int8")
-    logits = logits_bytes(workload.chunk, shape.vocab_size, LOGITS_SCORED, sliced=shape.plain_head)
+    logits = logits_bytes(workload.chunk, shape.vocab_size, SCORED_LOGITS, sliced=shape.has_plain_head)
     return {
         "activations": {
             "decode": _forward_bytes(shape, workload.tokens - workload.chunk, each, fused),
@@ -115,35 +116,35 @@ def _forward(workload: Workload) -> Parts:
     }
 
 
-def _training(workload: Workload) -> Parts:
-    """What the dearer of both recipes takes, and what its backward passes leave."""
+def _training_parts(workload: Workload) -> Parts:
+    """Parts of training, for the recipe that needs more memory, and the fragmentation that it causes."""
     device_memory, adapter = workload.device_memory, workload.adapter_bytes
     recipes = (workload.config.human, workload.config.generated)
-    dearest = max((_step(workload, how) for how in recipes), key=sum)
-    longest = max(_trained_tokens(workload, how) for how in recipes)
-    layer = layer_bytes(workload, longest)
-    last = layer + _backward_bytes(workload, longest)
-    # They come as the activations go, and are whole beside the first layer's.
+    largest_step = max((_step_memory(workload, learning) for learning in recipes), key=sum)
+    max_tokens = max(_step_tokens(workload, learning) for learning in recipes)
+    layer = layer_bytes(workload, max_tokens)
+    first_layer = layer + _backward_bytes(workload, max_tokens)
+    # Gradients grow while activations are freed, and are complete in the backward pass of the first layer.
     scratch = (
         OPTIMIZERS[workload.config.train.optimizer].scratch * adapter if device_memory.device == "cuda" else 0
     )
     parts: Parts = {
-        "activations": {"train": dearest.activations},
-        "logits": {"train": dearest.logits},
-        "gradients": {"train": max(0, adapter + max(last, scratch) - sum(dearest))},
+        "activations": {"train": largest_step.activations},
+        "logits": {"train": largest_step.logits},
+        "gradients": {"train": max(0, adapter + max(first_layer, scratch) - sum(largest_step))},
     }
     if device_memory.device == "cpu":
-        # They are there from the first backward pass on.
-        parts["holes of the heap"] = _since("decode", HOLES + HOLES_OF_LAYER * layer)
+        # It stays from the first backward pass on, so also while the next chunk is decoded.
+        parts["heap fragmentation"] = _since("decode", HEAP_BYTES + HEAP_LAYERS * layer)
     return parts
 
 
 def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
-    """Those layers that can be are quantised, the rest is held in what is computed in."""
+    """Bytes of the base model: some layers are quantised, the others are in the compute dtype."""
     linear = sum(rows * columns for rows, columns in shape.quantized)
-    if quantize == "nf4":  # a scale of 8 bits for each 64 weights, and one of 32 for each 256 of those
-        few = linear + shape.packed_experts
-        return (shape.parameters - few) * each + few // 2 + few // 64 + FLOAT * few // (64 * 256)
+    if quantize == "nf4":  # an 8-bit scale per 64 weights, and a 32-bit scale per 256 of those scales
+        packed = linear + shape.packed_expert_weights
+        return (shape.parameters - packed) * each + packed // 2 + packed // 64 + FLOAT * packed // (64 * 256)
     if quantize == "int8":
         scales = FLOAT * sum(rows for rows, _ in shape.quantized)
         return (shape.parameters - linear) * each + linear + scales
@@ -151,46 +152,49 @@ def _base_bytes(shape: Shape, quantize: str, each: int) -> int:
 
 
 def _forward_bytes(shape: Shape, tokens: int, each: int, fused: bool) -> int:
-    """The most that is there at once in a forward pass without gradients: in the widest product.
+    """Peak of the activations in a forward pass without gradients: during the widest matrix product.
 
-    Its input, the stream beside it, what the first half of a gated MLP made, and the product; where an
-    adapter's layers are not `fused` also its part before and after scaling, and the sum.
+    Alive at that time: its input, the residual stream, the gate output of a gated MLP, and the product. If
+    the layers with an adapter are not `fused`, also the adapter's output before and after scaling, and the
+    sum.
     """
-    wide = 3 if fused else 5
-    mlp = 2 * shape.hidden_size + wide * shape.intermediate_size
-    attention = 2 * shape.hidden_size + wide * shape.num_heads * shape.head_dim
+    outputs = 3 if fused else 5
+    mlp = 2 * shape.hidden_size + outputs * shape.intermediate_size
+    attention = 2 * shape.hidden_size + outputs * shape.num_heads * shape.head_dim
     widest = max(mlp * each, attention * each, *_block_bytes(shape, each))
     return tokens * widest + _mask_bytes(shape, tokens, each)
 
 
 def _block_bytes(shape: Shape, each: int) -> tuple[int, int]:
-    """What a recurrent block and one of experts keep of a token for their backward passes.
+    """Bytes per token that a recurrent block and a block of experts save for their backward passes.
 
-    Without gradients not all of it is there at once; how much is was not measured.
+    Without gradients less is alive at once; how much less was not measured.
     """
-    recurrent, experts = (kept.numbers * each + kept.exact for kept in (shape.recurrent, shape.experts))
+    recurrent, experts = (
+        saved.numbers * each + saved.other_bytes for saved in (shape.recurrent, shape.experts)
+    )
     return recurrent, experts
 
 
 def _mask_bytes(shape: Shape, tokens: int, each: int) -> int:
-    """A window that is shorter than the text needs a mask: of bits, and as what is added to the scores."""
+    """Bytes of the mask of a window that is shorter than the text: booleans, and addends to the scores."""
     return tokens * tokens * (1 + each) if any(w and w < tokens for w in shape.windows) else 0
 
 
-def _trained_tokens(workload: Workload, how: LearningConfig) -> int:
-    """The longest sequence of a step."""
-    window = min(how.window_tokens or workload.chunk, workload.chunk)
-    seen = workload.config.decode.context_tokens + workload.chunk - window
-    return workload.header + min(how.context_tokens, seen) + window
+def _step_tokens(workload: Workload, learning: LearningConfig) -> int:
+    """Tokens of the longest sequence of a training step."""
+    window = min(learning.window_tokens or workload.chunk, workload.chunk)
+    preceding = workload.config.decode.context_tokens + workload.chunk - window
+    return workload.header + min(learning.context_tokens, preceding) + window
 
 
-def _step(workload: Workload, how: LearningConfig) -> StepMemory:
-    """The peak of a training step, which its objective knows."""
+def _step_memory(workload: Workload, learning: LearningConfig) -> StepMemory:
+    """Peak memory of a training step, computed by its objective."""
     shape, each = workload.shape, workload.device_memory.bytes_each
-    tokens = _trained_tokens(workload, how)
+    tokens = _step_tokens(workload, learning)
     layer, backward = layer_bytes(workload, tokens), _backward_bytes(workload, tokens)
     recurrent, experts = _block_bytes(shape, each)
-    blocks = shape.recurrent.layers * recurrent + shape.experts.layers * experts
+    blocks = shape.recurrent.blocks * recurrent + shape.experts.blocks * experts
     activations = shape.num_layers * layer + tokens * blocks
     layer += tokens * (recurrent + experts)
     if workload.config.train.gradient_checkpointing == "on":
@@ -198,48 +202,47 @@ def _step(workload: Workload, how: LearningConfig) -> StepMemory:
     sizes = StepSizes(
         header=workload.header,
         chunk=workload.chunk,
-        scored=min(how.window_tokens or workload.chunk, workload.chunk),
+        scored=min(learning.window_tokens or workload.chunk, workload.chunk),
         vocab_size=shape.vocab_size,
-        model_can_slice=shape.plain_head,
+        model_can_slice=shape.has_plain_head,
         activations=activations,
         backward=backward,
         forward=lambda tokens: _forward_bytes(shape, tokens, each, fused=True),
     )
-    return OBJECTIVES[how.objective].memory(sizes, how)
+    return OBJECTIVES[learning.objective].memory(sizes, learning)
 
 
 def _backward_bytes(workload: Workload, tokens: int) -> int:
-    """What a layer's backward pass makes beside what is kept for it."""
+    """Bytes that the backward pass of a layer allocates besides the saved activations."""
     shape, each = workload.shape, workload.device_memory.bytes_each
     return tokens * max(4 * shape.intermediate_size * each, *_block_bytes(shape, each))
 
 
 def layer_bytes(workload: Workload, tokens: int) -> int:
-    """What one layer of attention and an MLP keeps for its backward pass: the base is frozen, so only what
-    leads to the adapter.
+    """Bytes that one layer of attention and MLP saves for its backward pass.
 
-    A linear layer keeps its input for the adapter and one row of `rank` for its second matrix, and in 16
-    bits a copy of both matrices. With dropout it keeps which numbers of its input were left, a byte each.
+    The base is frozen, so only activations on the way to the adapter are saved. A linear layer saves its
+    input for the adapter, `rank` numbers per token for the adapter's second matrix, and in 16 bits a copy of
+    both matrices. With dropout it also saves which elements of its input remained, a byte each.
     """
     shape, config, device_memory = workload.shape, workload.config, workload.device_memory
-    each, hidden, wide = device_memory.bytes_each, shape.hidden_size, shape.intermediate_size
+    each, hidden = device_memory.bytes_each, shape.hidden_size
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    # On a CPU the keys and values of a group are copied for each of its heads.
+    # On a CPU, grouped-query attention copies keys and values for each query head.
     attention = 2 * queries + 2 * (queries if device_memory.device == "cpu" else keys)
     attention += (queries + keys) if shape.head_norms else 0
-    wide = (
-        wide * (shape.num_layers - shape.experts.layers) // shape.num_layers
-    )  # others have experts in its place
-    numbers = attention + 3 * wide  # gate, its activation, up
+    # The mean over all layers: those with experts have no MLP of their own.
+    mlp = shape.intermediate_size * (shape.num_layers - shape.experts.blocks) // shape.num_layers
+    numbers = attention + 3 * mlp  # gate, its activation, up
     numbers += config.train.rank * shape.linears_each
-    # Gemma's norms are not lean.
+    # Gemma's norms compute, and save, in float32.
     norms = shape.norms * hidden * (FLOAT if shape.model_type.startswith("gemma") else each)
-    inputs = (2 * hidden + wide) * each  # layers share them; the output of attention is counted
+    inputs = (2 * hidden + mlp) * each  # layers share them; the output of attention is counted above
     if config.train.dropout:
         inputs += shape.inputs
     matrices = sum(rows + columns for rows, columns in shape.linears) // shape.num_layers * config.train.rank
     copies = 0 if each == FLOAT else matrices * each
-    if config.model.quantize == "int8":  # nor are its layers: PEFT keeps their inputs in float32
+    if config.model.quantize == "int8":  # PEFT saves the inputs of such layers in float32
         inputs += shape.inputs * FLOAT
-    masked = _mask_bytes(shape, tokens, each) if device_memory.device == "cpu" else 0
-    return tokens * (numbers * each + norms + inputs) + masked + copies
+    mask = _mask_bytes(shape, tokens, each) if device_memory.device == "cpu" else 0
+    return tokens * (numbers * each + norms + inputs) + mask + copies

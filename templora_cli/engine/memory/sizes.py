@@ -1,4 +1,4 @@
-"""Models of usual sizes, for whoever asked for one that is too large: which of them would fit."""
+"""Models of common sizes, to suggest one that fits when the requested model is too large."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from templora_cli.engine.models.shape import Shape, shape_of
 
 @dataclass(frozen=True)
 class UsualSize:
-    """A model of that size that anybody may fetch."""
+    """A public model that represents its size."""
 
     name: str
     hidden: int
@@ -23,9 +23,9 @@ class UsualSize:
     heads: int
     tied: bool
 
-    @cache  # noqa: B019  (there are six)
+    @cache  # noqa: B019  (six instances, all of them global)
     def shape(self) -> Shape:
-        """Its sizes, from its configuration."""
+        """The shape of the model, from its configuration."""
         config = {
             "architectures": ["Qwen3ForCausalLM"],
             "model_type": "qwen3",
@@ -51,11 +51,11 @@ USUAL_SIZES = (
     UsualSize("Qwen/Qwen3-1.7B", 2048, 6_144, 28, 16, True),
     UsualSize("Qwen/Qwen3-0.6B", 1024, 3_072, 28, 16, True),
 )
-"""As published, the largest first."""
+"""Published sizes, largest first."""
 
 
 def largest_below(parameters: int, fits: Callable[[Shape], bool]) -> tuple[str, int] | None:
-    """The largest usual model with fewer parameters that `fits`: its name, and how many it has."""
+    """Name and parameters of the largest such model that `fits` and has fewer than `parameters`."""
     for size in USUAL_SIZES:
         shape = size.shape()
         if shape.parameters < parameters and fits(shape):

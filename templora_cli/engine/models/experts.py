@@ -1,7 +1,8 @@
-"""Experts in 4 bits: transformers holds all of a layer in one tensor, which bitsandbytes passes over.
+"""Mixture-of-experts layers in NF4.
 
-A model with many experts is little else. Each is packed by itself while the model is loaded, and unpacked
-when it is its turn, also for its backward pass: so never more than one is there unpacked.
+transformers holds all experts of a layer in one tensor, which bitsandbytes does not quantise, and experts are
+most of such a model. Each expert is packed separately while the model is loaded, and unpacked for its own
+forward and backward pass, so at most one is unpacked at a time.
 """
 
 from __future__ import annotations
@@ -23,47 +24,47 @@ from transformers.quantizers.quantizers_utils import get_module_from_name
 from templora_cli.engine.kernels.nf4 import BLOCK_SIZE, SCALE_BLOCK_SIZE
 from templora_cli.engine.models.measured import are_experts
 
-METHOD, METHOD_OF_MXFP4 = "nf4_with_experts", "nf4_experts_of_mxfp4"
-"""What transformers is told of these ways of quantising, and of computing."""
+METHOD, METHOD_FOR_MXFP4 = "nf4_with_experts", "nf4_experts_of_mxfp4"
+"""Names under which these quantisers and their forward pass are registered in transformers."""
 
 
 def can_be_packed(block: nn.Module) -> bool:
-    """Are these experts of a kind that `packed_experts` computes, and can NF4 hold them?"""
+    """Does `packed_experts_forward` support this block, and does it fit the block size of NF4?"""
     weights = [weight for weight in block.parameters(recurse=False) if weight.dim() == 3]
     return (
         are_experts(block)
-        and hasattr(block, "has_gate")  # set where transformers lets others compute them
+        and hasattr(block, "has_gate")  # set if transformers allows another forward pass
         and all(weight[0].numel() % BLOCK_SIZE == 0 for weight in weights)
     )
 
 
 def packed_weights(module: nn.Module) -> int:
-    """How many weights of a model are in experts that are packed."""
+    """Number of weights of a model in packed experts."""
     blocks: list[dict[str, Packed]] = [getattr(part, "in_nf4", {}) for part in module.modules()]
     return sum(packed.shape.numel() for block in blocks for packed in block.values())
 
 
 class Packed:
-    """Matrices [experts, a, b] in NF4. No module: transformers would fill its buffers anew after loading."""
+    """Matrices [experts, a, b] in NF4. Not a module: transformers would reset its buffers after loading."""
 
     def __init__(self, weights: Tensor) -> None:
         self.shape, self.dtype = weights.shape, weights.dtype
-        packed, states = zip(*map(self._packed, weights.unbind()), strict=True)
+        packed, states = zip(*map(self._quantize, weights.unbind()), strict=True)
         self.weights = torch.stack(packed)
         self.scales = torch.stack([state.absmax for state in states])
-        self.seconds = torch.stack([state.state2.absmax for state in states])
+        self.second_scales = torch.stack([state.state2.absmax for state in states])
         self.offsets = torch.stack([state.offset for state in states])
         self.code, self.second_code = states[0].code, states[0].state2.code
 
     @staticmethod
-    def _packed(weight: Tensor) -> tuple[Tensor, QuantState]:
+    def _quantize(weight: Tensor) -> tuple[Tensor, QuantState]:
         weight = weight.contiguous()
         return quantize_4bit(weight, blocksize=BLOCK_SIZE, quant_type="nf4", compress_statistics=True)  # type: ignore[no-any-return]
 
     def __getitem__(self, expert: int) -> Tensor:
         """The matrix of an expert, [a, b]."""
         second = QuantState(
-            self.seconds[expert], code=self.second_code, blocksize=SCALE_BLOCK_SIZE, dtype=torch.float32
+            self.second_scales[expert], code=self.second_code, blocksize=SCALE_BLOCK_SIZE, dtype=torch.float32
         )
         state = QuantState(
             self.scales[expert],
@@ -79,55 +80,53 @@ class Packed:
 
 
 class _Product(torch.autograd.Function):
-    """x [n, in] and the matrix of an expert, which does not learn; [n, out]."""
+    """Product [n, out] of x [n, in] and the frozen matrix of an expert."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, packed: Packed, expert: int, transposed: bool) -> Tensor:
-        ctx.of = packed, expert, transposed
+        ctx.arguments = packed, expert, transposed
         matrix = packed[expert].to(x.dtype)
         return x @ (matrix if transposed else matrix.T)
 
     @staticmethod
-    def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor, None, None, None]:
-        packed, expert, transposed = ctx.of
-        matrix = packed[expert].to(of_y.dtype)
-        return of_y @ (matrix.T if transposed else matrix), None, None, None
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None, None]:
+        packed, expert, transposed = ctx.arguments
+        matrix = packed[expert].to(grad_y.dtype)
+        return grad_y @ (matrix.T if transposed else matrix), None, None, None
 
 
-def packed_experts(block: Any, hidden: Tensor, chosen: Tensor, shares: Tensor) -> Tensor:
-    """What the experts of `block` make of `hidden` [n, hidden], each of those that are `chosen` [n, k] by its
-    share [n, k].
-    """
-    tokens, k = chosen.shape
-    order = torch.argsort(chosen.reshape(-1), stable=True)  # by experts
-    counts = torch.bincount(chosen.reshape(-1), minlength=block.num_experts).tolist()
-    parts = torch.split(hidden[order // k], counts)
-    made = [_expert(block, number, part) for number, part in enumerate(parts) if len(part)]
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    weighted = torch.cat(made)[back] * shares.reshape(-1, 1)
+def packed_experts_forward(block: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+    """Weighted sum [n, hidden] of the outputs of experts `top_k_index` [n, k] for `hidden` [n, hidden]."""
+    tokens, k = top_k_index.shape
+    order = torch.argsort(top_k_index.reshape(-1), stable=True)  # by expert
+    counts = torch.bincount(top_k_index.reshape(-1), minlength=block.num_experts).tolist()
+    inputs = torch.split(hidden[order // k], counts)
+    outputs = [_expert_forward(block, expert, x) for expert, x in enumerate(inputs) if len(x)]
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    weighted = torch.cat(outputs)[inverse] * top_k_weights.reshape(-1, 1)
     return weighted.view(tokens, k, -1).sum(1).to(hidden.dtype)
 
 
-def _expert(block: Any, number: int, x: Tensor) -> Tensor:
+def _expert_forward(block: Any, expert: int, x: Tensor) -> Tensor:
     """[n, hidden] -> [n, hidden]"""
     up = "gate_up_proj" if block.has_gate else "up_proj"
-    y = _product(block, up, number, x)
+    y = _product(block, up, expert, x)
     y = block._apply_gate(y) if block.has_gate else block.act_fn(y)
-    y = _product(block, "down_proj", number, y)
+    y = _product(block, "down_proj", expert, y)
     return block.post_expert_norm(y) if block.has_post_expert_norm else y
 
 
-def _product(block: Any, name: str, number: int, x: Tensor) -> Tensor:
-    y = _Product.apply(x, block.in_nf4[name], number, block.is_transposed)  # type: ignore[no-untyped-call]
+def _product(block: Any, name: str, expert: int, x: Tensor) -> Tensor:
+    y = _Product.apply(x, block.in_nf4[name], expert, block.is_transposed)  # type: ignore[no-untyped-call]
     if block.has_bias:
-        y = y + getattr(block, f"{name}_bias")[number]
+        y = y + getattr(block, f"{name}_bias")[expert]
     return y  # type: ignore[no-any-return]
 
 
 @register_quantization_config(METHOD)
 class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]
-    """bitsandbytes' NF4, and that of experts here."""
+    """NF4 of bitsandbytes for linear layers, and of this module for experts."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -136,7 +135,7 @@ class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]
 
 @register_quantizer(METHOD)
 class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
-    """Quantises linear layers as bitsandbytes does, and experts beside them."""
+    """Quantises linear layers as bitsandbytes does, and experts too."""
 
     def param_needs_quantization(self, model: Any, param_name: str, **settings: Any) -> bool:
         """See transformers' `HfQuantizer`."""
@@ -150,7 +149,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
 
     def _process_model_before_weight_loading(self, model: Any, device_map: Any, **settings: Any) -> None:
         super()._process_model_before_weight_loading(model, device_map, **settings)
-        _make_room(model)
+        _prepare_blocks(model)
 
 
 class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
@@ -164,18 +163,18 @@ class _Quantize(Bnb4bitQuantize):  # type: ignore[misc]
         return {name: _pack(model, name, value[0] if isinstance(value, list) else value)}
 
 
-@register_quantization_config(METHOD_OF_MXFP4)
+@register_quantization_config(METHOD_FOR_MXFP4)
 class RepackedConfig(Mxfp4Config):  # type: ignore[misc]
-    """Experts that come in MXFP4, in which none learns, as NF4."""
+    """Loads experts published in MXFP4, which cannot be trained, as NF4."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "dequantize": True})
-        self.quant_method = METHOD_OF_MXFP4
+        self.quant_method = METHOD_FOR_MXFP4
 
 
-@register_quantizer(METHOD_OF_MXFP4)
+@register_quantizer(METHOD_FOR_MXFP4)
 class RepackedQuantizer(Mxfp4HfQuantizer):  # type: ignore[misc]
-    """Unpacks experts as transformers does, and packs them again at once."""
+    """Unpacks experts as transformers does, and packs each tensor again at once."""
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
         """See transformers' `HfQuantizer`."""
@@ -190,7 +189,7 @@ class RepackedQuantizer(Mxfp4HfQuantizer):  # type: ignore[misc]
 
     def _process_model_before_weight_loading(self, model: Any, **settings: Any) -> None:
         super()._process_model_before_weight_loading(model, **settings)
-        _make_room(model)
+        _prepare_blocks(model)
 
 
 class _Repack(Mxfp4Dequantize):  # type: ignore[misc]
@@ -199,11 +198,11 @@ class _Repack(Mxfp4Dequantize):  # type: ignore[misc]
     ) -> Any:
         """See transformers' `ConversionOps`."""
         unpacked = super().convert(input_dict, model=model, full_layer_name=full_layer_name)
-        return {name: _pack(model, name, whole) for name, whole in unpacked.items()}
+        return {name: _pack(model, name, tensor) for name, tensor in unpacked.items()}
 
 
-def _make_room(model: nn.Module) -> None:
-    """Give all experts that can be packed a place for that."""
+def _prepare_blocks(model: nn.Module) -> None:
+    """Add an empty table of packed tensors to each block of experts that can be packed."""
     for block in filter(can_be_packed, model.modules()):
         block.in_nf4 = {}  # type: ignore[assignment]
 
@@ -213,13 +212,13 @@ def _is_expert(model: Any, name: str) -> bool:
     return hasattr(block, "in_nf4") and (weight in block.in_nf4 or getattr(block, weight).dim() == 3)
 
 
-def _pack(model: Any, name: str, whole: Tensor) -> Tensor:
-    """Pack the experts' weights of that name; what stands in their place."""
+def _pack(model: Any, name: str, tensor: Tensor) -> Tensor:
+    """Pack the experts' tensor of this name; returns an empty tensor to load in its stead."""
     block, weight = get_module_from_name(model, name)
-    block.in_nf4[weight] = Packed(whole)
+    block.in_nf4[weight] = Packed(tensor)
     block._is_hf_initialized = True
-    return torch.empty(0, dtype=whole.dtype, device=whole.device)
+    return torch.empty(0, dtype=tensor.dtype, device=tensor.device)
 
 
-for _method in (METHOD, METHOD_OF_MXFP4):
-    ALL_EXPERTS_FUNCTIONS.register(_method, packed_experts)
+for _method in (METHOD, METHOD_FOR_MXFP4):
+    ALL_EXPERTS_FUNCTIONS.register(_method, packed_experts_forward)

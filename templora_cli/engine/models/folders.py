@@ -1,7 +1,7 @@
-"""Model folders on the disk: what makes one whole, how to tell them apart, and the cache of them.
+"""Model folders on the disk: checking, identifying and caching them.
 
-A model folder holds config.json, safetensors and tokenizer files. The ones that templora makes lie in
-`<cache>/models/<key>/`; each is made once, beside its place, and moved there in one step.
+A model folder holds config.json, safetensors and tokenizer files. Folders that templora creates are in
+`<cache>/models/<key>/`; each is created once, under a temporary name, and then renamed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from templora_cli.errors import TemploraError
 
 Report = Callable[[str], None]
-"""Is told in a short line what is being done, where it can take a while."""
+"""Receives a short line about each step that can take a while."""
 
 MIB = 1 << 20
 
@@ -35,7 +35,7 @@ def cache_dir() -> Path:
 
 
 def models_dir() -> Path:
-    """Where the models of the cache lie. It need not exist."""
+    """The folder of the models in the cache. It need not exist."""
     return cache_dir() / "models"
 
 
@@ -43,44 +43,48 @@ PICKLED = ("*.bin", "*.pt", "*.pth")
 """Weights that templora does not load."""
 
 
-def checked(folder: Path, shown: str, again: str = "get the model again") -> Path:
+def checked(folder: Path, label: str, hint_if_incomplete: str = "download the model again") -> Path:
     """`folder`, if a model can be loaded from it.
 
-    Raises TemploraError that names the folder as `shown` and says what it lacks; `again` is how one gets the
-    model.
+    Otherwise raises TemploraError that calls the folder `label` and says what it lacks.
     """
     if not (folder / "config.json").is_file():
         ggufs = sorted(folder.glob("*.gguf"))
         hint = f"--model {ggufs[0]}" if ggufs else "templora models list"
-        raise TemploraError(f"{shown} has no config.json, so it is not a model folder", hint)
-    if missing := sorted(name for name in _shards(folder, shown) if not (folder / name).is_file()):
-        raise TemploraError(f"{shown} is not whole: {missing[0]} is missing", again)
+        raise TemploraError(f"{label} has no config.json, so it is not a model folder", hint)
+    if missing := sorted(name for name in _shards(folder, label) if not (folder / name).is_file()):
+        raise TemploraError(f"{label} is incomplete: {missing[0]} is missing", hint_if_incomplete)
     if not any(folder.glob("*.safetensors")):
-        why = "; templora does not load pickled ones" if has_weights(folder) else ""
+        reason = "; templora does not load pickled ones" if has_weights(folder) else ""
         raise TemploraError(
-            f"{shown} has no safetensors weights{why}", "templora models list shows models that work"
+            f"{label} has no safetensors weights{reason}", "templora models list shows models that work"
         )
     return folder
 
 
-def _shards(folder: Path, shown: str) -> set[str]:
+def _shards(folder: Path, label: str) -> set[str]:
     """The weight files that the index names; empty for a model in one file."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return set()
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TemploraError(f"{shown}: {index.name} is damaged", "get the model again") from error
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        # File names only: the index of a downloaded model must not refer to other folders.
+        is_valid = all(re.fullmatch(r"[\w.-]{1,255}", name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
+        raise TemploraError(f"{label}: {index.name} is damaged", "download the model again")
+    return names
 
 
 def has_weights(folder: Path) -> bool:
-    """Are there any, in whatever form?"""
-    return any(True for kind in ("*.safetensors", *PICKLED) for _ in folder.glob(kind))
+    """Does the folder hold weights in any format?"""
+    return any(True for pattern in ("*.safetensors", *PICKLED) for _ in folder.glob(pattern))
 
 
-def writes_chats(folder: Path) -> bool:
-    """Has the model in `folder` a chat template, so that it follows a premise?"""
+def has_chat_template(folder: Path) -> bool:
+    """Does the model in `folder` have a chat template, so that it can follow a premise?"""
     if (folder / "chat_template.jinja").is_file():
         return True
     try:
@@ -90,7 +94,7 @@ def writes_chats(folder: Path) -> bool:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a model can be loaded from `folder`."""
+    """Can a model be loaded from `folder`?"""
     try:
         checked(folder, "")
     except TemploraError:
@@ -99,21 +103,21 @@ def is_model(folder: Path) -> bool:
 
 
 def in_words(size: int) -> str:
-    """Bytes as a person reads them: 93 MB, 16.4 GB."""
+    """Bytes as text: 93 MB, 16.4 GB."""
     return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files that lie directly in `folder`."""
+    """Bytes of the files directly in `folder`."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def fingerprint(folder: Path) -> str:
-    """16 hex digits that tell one model folder from another, without reading all of its weights.
+    """16 hex digits that identify the model in a folder, without reading all of its weights.
 
-    Of config.json and tokenizer.json the content counts, but for the version of transformers that wrote
-    it; of each safetensors file its name, its size, and its first and last MiB. Raises TemploraError
-    where `folder` is no model folder.
+    They depend on the content of config.json and tokenizer.json, except for the version of transformers that
+    wrote them, and on the name, the size, and the first and last MiB of each safetensors file. Raises
+    TemploraError if `folder` is not a model folder.
     """
     checked(folder, str(folder))
     digest = hashlib.sha256()
@@ -127,7 +131,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def size_and_ends(path: Path) -> tuple[bytes, bytes, bytes]:
-    """The size of a file in decimal, its first MiB and its last one."""
+    """The size of a file as decimal digits, its first MiB and its last MiB."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(MIB)
@@ -136,17 +140,17 @@ def size_and_ends(path: Path) -> tuple[bytes, bytes, bytes]:
 
 
 def add_to(digest: hashlib._Hash, *fields: bytes) -> None:
-    """Feed `fields` to `digest` so that moving a byte from one to the next changes it."""
+    """Add `fields` to `digest`, with their lengths, so that the boundaries between fields count."""
     for content in fields:
         digest.update(len(content).to_bytes(8, "big"))
         digest.update(content)
 
 
-def made_once(key: str, make: Callable[[Path], Path], report: Report) -> Path:
-    """The folder models/`key`; where it is missing, `make(work)` fills a folder that is moved there.
+def create_once(key: str, create: Callable[[Path], Path], report: Report) -> Path:
+    """The folder models/`key`. If it is missing, the folder that `create(work)` returns is moved there.
 
-    Whoever comes second waits, and finds it. `key` is an alias or made of hex digits, never a name
-    that was typed in.
+    A second process waits for the first. `key` is an alias or consists of hex digits; it is never a name that
+    was typed.
     """
     target = models_dir() / key
     try:
@@ -155,15 +159,15 @@ def made_once(key: str, make: Callable[[Path], Path], report: Report) -> Path:
                 report(f"{key} is already on this machine")
                 return target
             with _work_folder(key) as work:
-                made = make(work)
-                _flush(made)
-                if target.exists():  # not a model any more: someone deleted from it
+                folder = create(work)
+                _flush(folder)
+                if target.exists():  # incomplete: someone deleted files from it
                     target.rename(work / "replaced")
-                made.rename(target)
+                folder.rename(target)
     except OSError as error:
         raise TemploraError(
             f"cannot write the model cache {models_dir()}: {error.strerror or error}",
-            "the environment variable TEMPLORA_CACHE names another folder",
+            "set the environment variable TEMPLORA_CACHE to another folder",
         ) from error
     return target
 
@@ -176,7 +180,7 @@ def _locked(key: str, report: Report) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        report(f"another templora is getting {key}; waiting for it")
+        report(f"waiting for another templora process that is downloading {key}")
         lock.acquire()
     try:
         yield
@@ -192,7 +196,7 @@ def _lock_path(key: str) -> Path:
 
 @contextmanager
 def _work_folder(key: str) -> Iterator[Path]:
-    """A new folder on the file system of the cache, gone afterwards. Needs the lock of `key`."""
+    """A temporary folder on the file system of the cache. The caller holds the lock of `key`."""
     models_dir().mkdir(parents=True, exist_ok=True)
     _sweep(key)
     work = Path(tempfile.mkdtemp(prefix=f".pull-{key}-", dir=models_dir()))
@@ -203,39 +207,39 @@ def _work_folder(key: str) -> Iterator[Path]:
 
 
 def _sweep(key: str) -> None:
-    """Remove the work folders that killed processes left: those whose lock nobody else holds."""
+    """Remove work folders of killed processes: those whose lock no other process holds."""
     from filelock import FileLock, Timeout
 
-    for left in models_dir().glob(".pull-*"):
-        owner = left.name[len(".pull-") :].rpartition("-")[0]
+    for folder in models_dir().glob(".pull-*"):
+        owner = folder.name[len(".pull-") :].rpartition("-")[0]
         if owner == key:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             continue
         try:
             with FileLock(_lock_path(owner), timeout=0):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         except Timeout:
             continue
 
 
 def _flush(folder: Path) -> None:
-    """Bring the files to the disk, so that a power cut does not leave empty ones under a good name."""
+    """Flush the files to the disk, so that a power cut leaves no empty files in a valid folder."""
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
 
-def record(folder: Path, **facts: Any) -> None:
-    """Say in the folder where it came from."""
+def write_record(folder: Path, **facts: Any) -> None:
+    """Record the origin of a model in its folder."""
     (folder / "templora.json").write_text(
         json.dumps({"format": 1, **facts}, indent=2) + "\n", encoding="utf-8"
     )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `record` said; empty where it said nothing."""
+    """The facts that `write_record` recorded; empty if there are none."""
     try:
-        read = json.loads((folder / "templora.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "templora.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return read if isinstance(read, dict) else {}
+    return record if isinstance(record, dict) else {}

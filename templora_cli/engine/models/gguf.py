@@ -1,8 +1,7 @@
-"""From one GGUF file to a model folder: float16 safetensors and tokenizer files.
+"""Convert a GGUF file to a model folder: float16 safetensors and tokenizer files.
 
-Loading a GGUF takes transformers tens of seconds every time, the converted folder a few. So each
-file is converted once, and everything else in templora only ever sees folders. Where the folders lie
-is the business of `catalog.py`.
+transformers takes tens of seconds to load a GGUF file, and a few to load the converted folder. So
+`catalog.py` converts each file once, and the rest of templora works with folders only.
 """
 
 from __future__ import annotations
@@ -25,22 +24,23 @@ from typing import Any
 from templora_cli.engine.models.folders import Report, in_words
 from templora_cli.errors import TemploraError
 
-ELSEWHERE = "make room there, or name another folder in the environment variable TEMPLORA_CACHE"
-CHILD = """
+DISK_HINT = "free disk space, or set the environment variable TEMPLORA_CACHE to another folder"
+PROGRAM = """
 import sys
 sys.path[:] = sys.argv[4:]
 from templora_cli.engine.models.gguf_process import convert_for_parent
 convert_for_parent(*sys.argv[1:4])
 """
-"""Modules are looked for where this process looks: the working folder is not to be trusted."""
+"""The program of the process, with the module path of this one: the working folder is not trusted."""
 
 
-def convert_apart(gguf: Path, folder: Path, *, report: Report, chat_template: bool = True) -> str:
-    """`convert_gguf` in a process of its own, with which goes the memory that it took.
+def convert_in_subprocess(gguf: Path, folder: Path, *, report: Report, chat_template: bool = True) -> str:
+    """Run `convert_gguf` in a separate process, whose exit frees all of its memory.
 
-    That process ends with this one. Raises TemploraError as `convert_gguf` does, and where it is killed.
+    That process exits with this one. Raises TemploraError as `convert_gguf` does, and if the process is
+    killed.
     """
-    command = [sys.executable, "-c", CHILD, str(gguf), str(folder), "chat" if chat_template else "base"]
+    command = [sys.executable, "-c", PROGRAM, str(gguf), str(folder), "chat" if chat_template else "base"]
     result: dict[str, Any] = {}
     with subprocess.Popen(
         [*command, *sys.path],
@@ -50,32 +50,32 @@ def convert_apart(gguf: Path, folder: Path, *, report: Report, chat_template: bo
     ) as process:
         try:
             for line in process.stdout or ():
-                result = _said(line) or result
+                result = _message(line) or result
                 if "doing" in result:
                     report(result["doing"])
         finally:
-            process.kill()  # it has ended, unless this process was interrupted
+            process.kill()  # it has already exited unless this process was interrupted
     if "error" in result:
         raise TemploraError(*result["error"])
     if "licence" not in result:
         raise TemploraError(
-            f"converting {gguf.name} was stopped from outside, perhaps for lack of memory",
-            "close other programs, or use the model's safetensors: --model takes their folder",
+            f"the conversion of {gguf.name} was killed, perhaps because memory ran out",
+            "close other programs, or use the safetensors version of the model: --model FOLDER",
         )
     return str(result["licence"])
 
 
-def _said(line: bytes) -> dict[str, Any] | None:
-    """A line of the other process, if it is one of its own and not one of a library."""
+def _message(line: bytes) -> dict[str, Any] | None:
+    """A message of the conversion process; None for a line that a library printed."""
     try:
-        read = json.loads(line)
+        message = json.loads(line)
     except ValueError:
         return None
-    return read if isinstance(read, dict) else None
+    return message if isinstance(message, dict) else None
 
 
-def _nobody(text: str) -> None:
-    """Nobody is told."""
+def _ignore(text: str) -> None:
+    """Discard the report."""
 
 
 def _free(folder: Path) -> int:
@@ -87,69 +87,73 @@ def convert_gguf(
     folder: Path,
     *,
     chat_template: bool = True,
-    report: Report = _nobody,
+    report: Report = _ignore,
     free: Callable[[Path], int] = _free,
 ) -> str:
     """Write `gguf` into `folder` as config.json, float16 model.safetensors and tokenizer files.
 
-    `chat_template=False` leaves the file's chat template out, so that the model is taken for one that
-    only continues text. Nothing is printed. What stands in `folder` after an error is to be thrown
-    away. Returns the licence that the file names, or "". Raises TemploraError where the file is damaged, its
-    architecture unknown to transformers, or the disk full.
+    `chat_template=False` omits the file's chat template, so that the model counts as a base model. Prints
+    nothing. Returns the licence that the file names, or "". Raises TemploraError if the file is damaged,
+    transformers does not support its architecture, or the disk is full; delete `folder` after an error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _silence():
+    with _quiet():
         try:
-            licence, size = _facts(gguf)
-            if size > (there := free(folder)):
-                told = f"{gguf.name} takes {in_words(size)} unpacked, and {in_words(there)} are free"
-                raise TemploraError(f"{told} in {folder.parent.parent}", ELSEWHERE)
+            licence, size = _licence_and_size(gguf)
+            if size > (available := free(folder)):
+                raise TemploraError(
+                    f"{gguf.name} needs {in_words(size)} unpacked, but {folder.parent.parent} has only "
+                    f"{in_words(available)} free",
+                    DISK_HINT,
+                )
             report(f"unpacking {gguf.name} to {in_words(size)}")
             model, tokenizer = _load(gguf, folder.parent)
         except TemploraError:
             raise
-        except Exception as error:  # damaged bytes come out as anything, from struct.error to MemoryError
+        except Exception as error:  # damaged files raise anything from struct.error to MemoryError
             raise _unreadable(gguf, error) from error
         if not chat_template:
             tokenizer.chat_template = None
         try:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            _drop_foreign_tokens(folder / "tokenizer.json", model.get_input_embeddings().num_embeddings)
-        except Exception as error:  # a full disk is an OSError or the SafetensorError that wraps it
+            _drop_tokens_without_embedding(
+                folder / "tokenizer.json", model.get_input_embeddings().num_embeddings
+            )
+        except Exception as error:  # a full disk raises OSError, or a SafetensorError that wraps it
             raise TemploraError(
                 f"cannot write {folder}: {_first_line(error)}",
-                ELSEWHERE,
+                DISK_HINT,
             ) from error
     return licence
 
 
-def _facts(gguf: Path) -> tuple[str, int]:
+def _licence_and_size(gguf: Path) -> tuple[str, int]:
     """The licence that the file names, and the bytes of its weights in float16."""
     from gguf import GGUFReader
 
     reader = GGUFReader(gguf)
     field = reader.get_field("general.license")
-    said = str(field.contents()) if field else ""
-    licence = said if re.fullmatch(r"[\w.+ -]{1,60}", said) else ""
+    value = str(field.contents()) if field else ""
+    licence = value if re.fullmatch(r"[\w.+ -]{1,60}", value) else ""
     return licence, 2 * sum(int(tensor.n_elements) for tensor in reader.tensors)
 
 
-def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
-    """Model (float16, on the CPU) and tokenizer of the file."""
+def _load(gguf: Path, work: Path) -> tuple[Any, Any]:
+    """Model (float16, on the CPU) and tokenizer of the file; `work` is for temporary files."""
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # transformers also reads what lies next to the file (an adapter_config.json would be applied, a
-    # tokenizer_config.json preferred), so it is shown the file in a folder of its own.
-    with tempfile.TemporaryDirectory(prefix="gguf-", dir=beside, ignore_cleanup_errors=True) as alone:
-        _link(gguf.resolve(), Path(alone) / "model.gguf")
-        tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf")
+    # transformers also reads other files in the folder (it would apply an adapter_config.json and prefer a
+    # tokenizer_config.json), so the file is linked into an empty folder.
+    with tempfile.TemporaryDirectory(prefix="gguf-", dir=work, ignore_cleanup_errors=True) as folder:
+        _link(gguf.resolve(), Path(folder) / "model.gguf")
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
         model, loading = AutoModelForCausalLM.from_pretrained(
-            alone,
+            folder,
             gguf_file="model.gguf",
-            # Weights that stay in their blocks (it tries to where it has kernels) cannot be saved.
+            # Where it has kernels, transformers leaves weights packed, and cannot save them.
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float16,
             output_loading_info=True,
@@ -160,31 +164,32 @@ def _load(gguf: Path, beside: Path) -> tuple[Any, Any]:
 
 
 def _check(model: Any, tokenizer: Any, missing: Collection[str], name: str) -> None:
-    """Refuse what transformers takes without a word: these make a model that writes nonsense."""
+    """Raise TemploraError for faults that transformers ignores, and that make a model write nonsense."""
     import torch
 
-    faults = [f"weight {key} is missing" for key in sorted(missing)]  # it would fill them at random
+    faults = [f"weight {key} is missing" for key in sorted(missing)]  # initialised at random
     faults += [
-        f"weight {key} holds values that are no float16 numbers"
+        f"weight {key} holds values that are not finite in float16"
         for key, weight in model.named_parameters()
         if not bool(torch.isfinite(weight).all())
     ]
     if tokenizer.vocab_size > model.get_input_embeddings().num_embeddings:
-        faults.append("the tokenizer has tokens that the model does not know")
+        faults.append("the tokenizer has tokens for which the model has no embedding")
     text = "The old cat sat on the mat."
     if tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True).strip() != text:
-        faults.append("the tokenizer does not give back the text that it was given")
+        faults.append("the tokenizer does not reproduce a text that it encodes")
     if faults:
-        more = f", and {len(faults) - 1} faults more" if len(faults) > 1 else ""
+        others = f", and {len(faults) - 1} more faults" if len(faults) > 1 else ""
         raise TemploraError(
-            f"cannot use {name}: {faults[0]}{more}", "use the model's safetensors: --model takes their folder"
+            f"cannot use {name}: {faults[0]}{others}",
+            "use the safetensors version of the model: --model FOLDER",
         )
 
 
 def _follow_bos(tokenizer: Any, gguf: Path, version: str) -> None:
-    """Let the tokenizer begin a text with its BOS token where the file says so.
+    """Make the tokenizer begin texts with its BOS token if the file says so.
 
-    transformers does that itself from 5.23 on, but 5.20 is the last `version` for Python 3.10.
+    transformers does that itself since 5.23, but 5.20 is the last `version` for Python 3.10.
     """
     major, minor = version.split(".")[:2]
     if (int(major), int(minor)) >= (5, 23):
@@ -193,44 +198,44 @@ def _follow_bos(tokenizer: Any, gguf: Path, version: str) -> None:
 
     reader = GGUFReader(gguf)
     flag, model = (reader.get_field(f"tokenizer.ggml.{key}") for key in ("add_bos_token", "model"))
-    # Sentencepiece vocabularies begin with it unless the file says otherwise, as in llama.cpp.
-    wanted = flag.contents() if flag else bool(model) and model.contents() == "llama"
-    if wanted and tokenizer.bos_token:
+    # As in llama.cpp, a SentencePiece vocabulary adds it by default.
+    adds_bos = flag.contents() if flag else bool(model) and model.contents() == "llama"
+    if adds_bos and tokenizer.bos_token:
         tokenizer.add_bos_token = True
 
 
-def _drop_foreign_tokens(file: Path, known: int) -> None:
-    """Take out of a saved tokenizer what the model, with its `known` tokens, has no embedding for.
+def _drop_tokens_without_embedding(file: Path, embeddings: int) -> None:
+    """Remove added tokens from a saved tokenizer whose ids are not below `embeddings`.
 
-    transformers adds GPT-2's <|endoftext|> to every byte-level vocabulary that has none.
+    transformers adds GPT-2's <|endoftext|> to every byte-level vocabulary that lacks it.
     """
     saved = json.loads(file.read_text(encoding="utf-8"))
-    kept = [token for token in saved["added_tokens"] if token["id"] < known]
-    if len(kept) < len(saved["added_tokens"]):
-        saved["added_tokens"] = kept
+    valid = [token for token in saved["added_tokens"] if token["id"] < embeddings]
+    if len(valid) < len(saved["added_tokens"]):
+        saved["added_tokens"] = valid
         file.write_text(json.dumps(saved, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def _link(source: Path, place: Path) -> None:
-    """Let `place` be `source`: a link where the system allows one to this user, else a copy."""
-    for make in (os.symlink, os.link):
+def _link(source: Path, target: Path) -> None:
+    """Link `target` to `source`, or copy it if this user cannot create links."""
+    for link in (os.symlink, os.link):
         try:
-            make(source, place)
+            link(source, target)
             return
         except OSError:
             continue
-    shutil.copyfile(source, place)
+    shutil.copyfile(source, target)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """No progress bars, log lines or warnings of the libraries inside."""
+def _quiet() -> Iterator[None]:
+    """Hide progress bars, log lines and warnings of the libraries."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its log goes to the stderr of when it was imported
+    logging.set_verbosity_error()  # it logs to the stderr of its import, so redirection does not reach it
     try:
-        # The GGUF reader draws a tqdm bar that no setting reaches, hence the redirection.
+        # No setting turns off the progress bar of the GGUF reader, hence the redirection.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
@@ -239,7 +244,7 @@ def _silence() -> Iterator[None]:
 
 
 def _unreadable(gguf: Path, error: Exception) -> TemploraError:
-    """What to tell of an error in reading; the error itself stays its cause, for --debug."""
+    """An error of one line for a failure to read the file."""
     if isinstance(error, MemoryError):
         reason = "there is not enough memory"
     elif isinstance(error, (struct.error, IndexError)) or "cannot reshape array" in str(error):
@@ -248,10 +253,10 @@ def _unreadable(gguf: Path, error: Exception) -> TemploraError:
         reason = re.sub(r"\S*model\.gguf", "it", _first_line(error))
     return TemploraError(
         f"cannot read {gguf.name}: {reason}",
-        "the file is damaged, or of an architecture that transformers does not read from GGUF",
+        "the file is damaged, or transformers does not support its architecture in GGUF",
     )
 
 
 def _first_line(error: Exception) -> str:
-    """The first line that the error has to say, or its kind."""
+    """The first line of the error's message, or its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""The program of the process in which `gguf.convert_apart` converts a model."""
+"""The program that `gguf.convert_in_subprocess` runs to convert a model."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from templora_cli.errors import TemploraError
 
 
 def convert_for_parent(gguf: str, folder: str, kind: str) -> None:
-    """Run `convert_gguf` and report to the parent in lines of JSON on standard output."""
+    """Run `convert_gguf`, and report to the parent process as JSON lines on standard output."""
 
-    def say(**facts: Any) -> None:
+    def send(**facts: Any) -> None:
         print(json.dumps(facts), flush=True)
 
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()  # returns when the parent ends, however it ends
+    def exit_with_parent() -> None:
+        sys.stdin.buffer.read()  # returns when the parent exits for whatever reason
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     try:
         chat = kind == "chat"
         licence = convert_gguf(
-            Path(gguf), Path(folder), chat_template=chat, report=lambda text: say(doing=text)
+            Path(gguf), Path(folder), chat_template=chat, report=lambda text: send(doing=text)
         )
-        say(licence=licence)
+        send(licence=licence)
     except TemploraError as error:
-        say(error=[error.message, error.hint])
+        send(error=[error.message, error.hint])

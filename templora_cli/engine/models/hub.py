@@ -1,7 +1,8 @@
-"""The Hugging Face Hub: what it says of a model, its configuration alone, all of it, and what is cached.
+"""Models of the Hugging Face Hub: their description, their configuration, downloads and the local cache.
 
-A model is fetched at one commit, which is noted, and stays at it until it is pulled again. The files lie in
-the cache of huggingface_hub. Importing this module is quick: that library is imported where it is needed.
+A model is downloaded at one commit, which is recorded, and stays at it until it is pulled again. The files
+are in the cache of huggingface_hub. To keep imports of this module fast, that library is imported inside
+functions.
 """
 
 from __future__ import annotations
@@ -23,35 +24,35 @@ from templora_cli.engine.models.folders import (
     in_words,
     is_model,
     read_record,
-    record,
+    write_record,
 )
 from templora_cli.errors import TemploraError
 
-FILES = ["*.safetensors", "*.json", "*.model", "*.tiktoken", "*.jinja", "*.txt", "LICENSE*", "README.md"]
-"""What a model needs to be loaded, and its licence; nothing that would have to be unpickled."""
-SKIPPED = ["original/*", "consolidated*", "onnx/*"]
+ALLOWED = ["*.safetensors", "*.json", "*.model", "*.tiktoken", "*.jinja", "*.txt", "LICENSE*", "README.md"]
+"""The files that are needed to load a model, and its licence; no file that would have to be unpickled."""
+IGNORED = ["original/*", "consolidated*", "onnx/*"]
 """A second copy of the weights in another layout, which some publishers add."""
-SECONDS = 10
-"""How long the Hub may take to answer."""
+TIMEOUT = 10
+"""Seconds to wait for an answer of the Hub."""
 
 
 def _info(name: str, api: Any = None) -> Any:
     from huggingface_hub import HfApi
 
-    return (api or HfApi()).model_info(name, files_metadata=True, timeout=SECONDS)
+    return (api or HfApi()).model_info(name, files_metadata=True, timeout=TIMEOUT)
 
 
-def _file(name: str, file: str, **how: Any) -> str:
+def _file(name: str, file: str, **options: Any) -> str:
     from huggingface_hub import hf_hub_download
 
-    path: str = hf_hub_download(name, file, **how)
+    path: str = hf_hub_download(name, file, **options)
     return path
 
 
-def _snapshot(name: str, **how: Any) -> str:
+def _snapshot(name: str, **options: Any) -> str:
     from huggingface_hub import snapshot_download
 
-    folder: str = snapshot_download(name, **how)
+    folder: str = snapshot_download(name, **options)
     return folder
 
 
@@ -59,15 +60,15 @@ def _search(words: str, api: Any = None) -> list[str]:
     from huggingface_hub import HfApi
 
     api = api or HfApi()
-    # Only this takes a time limit: without a network the search tries again for half a minute.
-    api.model_info("HuggingFaceTB/SmolLM2-135M-Instruct", timeout=SECONDS)
-    found = api.list_models(search=words, pipeline_tag="text-generation", sort="downloads", limit=5)
-    return [model.id for model in found]
+    # Fails fast: list_models has no timeout, and without a network it retries for half a minute.
+    api.model_info("HuggingFaceTB/SmolLM2-135M-Instruct", timeout=TIMEOUT)
+    models = api.list_models(search=words, pipeline_tag="text-generation", sort="downloads", limit=5)
+    return [model.id for model in models]
 
 
 @dataclass(frozen=True)
 class Hub:
-    """How the Hub is asked; tests put something else in its place."""
+    """Functions that access the Hub; tests replace them."""
 
     info: Callable[[str], Any] = _info
     """`huggingface_hub.HfApi.model_info`, with the sizes of the files."""
@@ -76,214 +77,221 @@ class Hub:
     snapshot: Callable[..., str] = _snapshot
     """`huggingface_hub.snapshot_download`."""
     search: Callable[[str], list[str]] = _search
-    """Ids of models with these words in their names, the most used first."""
+    """Ids of models with these words in their names, by number of downloads."""
     cache: Path | None = None
-    """The cache of huggingface_hub, where it is not its own."""
+    """The cache folder, if it is not the default of huggingface_hub."""
 
     @property
     def folder(self) -> Path:
-        """Where that cache lies."""
+        """The cache folder."""
         from huggingface_hub import constants
 
         return self.cache or Path(constants.HF_HUB_CACHE)
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the Hub says of a model."""
+class PublishedModel:
+    """A model as the Hub describes it."""
 
     name: str
-    """Its id, as the Hub writes it."""
+    """Its id, as the Hub spells it."""
     revision: str
-    """The commit that it is at, 40 hex digits."""
+    """Its current commit, 40 hex digits."""
     licence: str
-    """Empty where the page names none."""
+    """Empty if its page names none."""
     files: Mapping[str, int]
-    """Bytes of each of its files; 0 where the Hub does not say."""
+    """Bytes by file; 0 if the Hub does not report the size."""
 
     @property
-    def fetched(self) -> dict[str, int]:
-        """Those that `pull` fetches."""
-        return {file: size for file, size in self.files.items() if _is_fetched(file)}
+    def downloads(self) -> dict[str, int]:
+        """Bytes of the files that `pull` downloads."""
+        return {file: size for file, size in self.files.items() if _is_downloaded(file)}
 
     @property
     def download_bytes(self) -> int:
-        """What `pull` fetches."""
-        return sum(self.fetched.values())
+        """Size of the download."""
+        return sum(self.downloads.values())
 
 
-def _is_fetched(file: str) -> bool:
-    return any(fnmatch(file, one) for one in FILES) and not any(fnmatch(file, one) for one in SKIPPED)
+def _is_downloaded(file: str) -> bool:
+    return any(fnmatch(file, pattern) for pattern in ALLOWED) and not any(
+        fnmatch(file, pattern) for pattern in IGNORED
+    )
 
 
 def is_hub_id(name: str) -> bool:
-    """Can `name` be a Hugging Face id, `owner/model`? Nothing else may become part of a path."""
+    """Does `name` look like a Hugging Face id, `owner/model`? Only such names become part of a path."""
     part = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
     return bool(re.fullmatch(f"{part}/{part}", name)) and not re.search(r"\.\.|--", name)
 
 
-def published(name: str, hub: Hub, then: str = "") -> Published:
-    """Ask the Hub. Raises TemploraError where it cannot be reached or does not have the model.
+def published_model(name: str, hub: Hub, next_step: str = "") -> PublishedModel:
+    """Ask the Hub for the description of a model. Raises TemploraError if it has none or cannot be reached.
 
-    `then` is what to do when the network is there, where that is not to pull the model.
+    `next_step` is the hint for the time when the network works again; by default it is to pull the model.
     """
-    with _readable(name, then):
-        found = hub.info(name)
-    if not is_hub_id(str(found.id)) or not re.fullmatch(r"[0-9a-f]{40}", str(found.sha)):
-        raise TemploraError(f"the Hugging Face Hub answers in an unknown way for {name}", "try again later")
-    files = {str(file.rfilename): int(getattr(file, "size", None) or 0) for file in found.siblings or ()}
-    return Published(found.id, found.sha, _licence_of(found), files)
+    with _readable_errors(name, next_step):
+        info = hub.info(name)
+    if not is_hub_id(str(info.id)) or not re.fullmatch(r"[0-9a-f]{40}", str(info.sha)):
+        raise TemploraError(f"the Hugging Face Hub sent an unexpected answer for {name}", "try again later")
+    files = {str(file.rfilename): int(getattr(file, "size", None) or 0) for file in info.siblings or ()}
+    return PublishedModel(info.id, info.sha, _published_licence(info), files)
 
 
-def configuration(name: str, hub: Hub) -> tuple[Path, Published]:
-    """A folder with the config.json of a model that is not here, and what the Hub says of the model.
+def configuration(name: str, hub: Hub) -> tuple[Path, PublishedModel]:
+    """A folder with the config.json of a model that is not downloaded, and the model's description.
 
-    No weights are fetched. Raises TemploraError as `published` does, where the file cannot be had, and where
-    there are no weights that templora loads.
+    No weights are downloaded. Raises TemploraError as `published_model` does, and if the model has no
+    config.json or no safetensors weights.
     """
-    then = f"templora doctor --model {name}; without a network, --model FOLDER with its config.json in it"
-    offer = published(name, hub, then)
-    _require_weights(offer)
-    with _readable(offer.name, then):
-        config = hub.file(offer.name, "config.json", revision=offer.revision, cache_dir=hub.cache)
-    return Path(config).parent, offer
+    next_step = (
+        f"templora doctor --model {name}; without a network: --model FOLDER, a folder with its config.json"
+    )
+    model = published_model(name, hub, next_step)
+    _require_weights(model)
+    with _readable_errors(model.name, next_step):
+        config = hub.file(model.name, "config.json", revision=model.revision, cache_dir=hub.cache)
+    return Path(config).parent, model
 
 
 def pull(name: str, report: Report, hub: Hub) -> Path:
-    """Fetch a model as it is on the Hub now; its folder.
+    """Download the current version of a model; returns its folder.
 
-    Raises TemploraError where it cannot be had, has no weights that templora loads, or the disk is too small.
+    Raises TemploraError if the Hub does not provide it, it has no safetensors weights, or the disk is too
+    small.
     """
-    report(f"asking the Hugging Face Hub for {name}")
-    here = folder_of(name, hub)
+    report(f"looking up {name} on the Hugging Face Hub")
+    local = cached_folder(name, hub)
     try:
-        offer = published(name, hub)
+        model = published_model(name, hub)
     except TemploraError as error:
-        if here is None or not is_model(here):
+        if local is None or not is_model(local):
             raise
-        report(f"{name} is already on this machine; whether there is a newer one is not known: {error}")
-        return here
-    _require_weights(offer)
-    _require_room(offer, hub)
-    with _readable(offer.name):
+        report(f"{name} is already on this machine; could not check for a newer version: {error}")
+        return local
+    _require_weights(model)
+    _require_disk_space(model, hub)
+    with _readable_errors(model.name):
         snapshot = hub.snapshot(
-            offer.name,
-            revision=offer.revision,
-            allow_patterns=FILES,
-            ignore_patterns=SKIPPED,
+            model.name,
+            revision=model.revision,
+            allow_patterns=ALLOWED,
+            ignore_patterns=IGNORED,
             cache_dir=hub.cache,
         )
     folder = checked(Path(snapshot), name, f"templora models pull {name}")
-    if folder == here:
+    if folder == local:
         report(f"{name} is already on this machine")
-    _note(offer)
+    _record_pull(model)
     return folder
 
 
-def _require_weights(offer: Published) -> None:
-    if any(file.endswith(".safetensors") for file in offer.fetched):
+def _require_weights(model: PublishedModel) -> None:
+    if any(file.endswith(".safetensors") for file in model.downloads):
         return
-    if packed := sorted(file for file in offer.files if file.endswith(".gguf")):
+    if ggufs := sorted(file for file in model.files if file.endswith(".gguf")):
         raise TemploraError(
-            f"{offer.name} holds GGUF files, of which one is enough",
-            f"hf download {offer.name} {_middle(packed)} --local-dir . (or another of its files), then "
-            "--model with that file",
+            f"{model.name} has GGUF files instead of safetensors, and one of them is enough",
+            f"hf download {model.name} {_preferred_gguf(ggufs)} --local-dir . (or another of its files), "
+            "then use --model with that file",
         )
     raise TemploraError(
-        f"{offer.name} has no safetensors weights; templora does not load pickled ones",
+        f"{model.name} has no safetensors weights; templora does not load pickled ones",
         "templora models list shows models that work",
     )
 
 
-def _middle(files: list[str]) -> str:
-    """The one with 4 bits in its name, which most people take, else the first."""
+def _preferred_gguf(files: list[str]) -> str:
+    """The file in Q4_K_M, the most popular format; the first file if there is none."""
     return next((file for file in files if "q4_k_m" in file.lower()), files[0])
 
 
-def _require_room(offer: Published, hub: Hub) -> None:
-    there = hub.folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    snapshot = hub.folder / _cached_name(offer.name) / "snapshots" / offer.revision
-    lacking = sum(size for file, size in offer.fetched.items() if not (snapshot / file).exists())
-    if lacking > free:
+def _require_disk_space(model: PublishedModel, hub: Hub) -> None:
+    existing = hub.folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    snapshot = hub.folder / _cache_entry(model.name) / "snapshots" / model.revision
+    missing = sum(size for file, size in model.downloads.items() if not (snapshot / file).exists())
+    if missing > free:
         raise TemploraError(
-            f"{offer.name} takes {in_words(lacking)}, and {in_words(free)} are free in {hub.folder}",
-            "make room there, or name another folder in the environment variable HF_HOME",
+            f"{model.name} needs {in_words(missing)}, but {hub.folder} has only {in_words(free)} free",
+            "free disk space, or set the environment variable HF_HOME to another folder",
         )
 
 
-# --- what is here ------------------------------------------------------------------------------------
+# --- the local cache ---------------------------------------------------------------------------------
 
 
-def folder_of(name: str, hub: Hub) -> Path | None:
-    """The folder of a model in the cache, whole or not, or None: the commit that was pulled, else `main`."""
+def cached_folder(name: str, hub: Hub) -> Path | None:
+    """The cached folder of a model, perhaps incomplete: at the pulled commit, else at `main`, else None."""
     from huggingface_hub import try_to_load_from_cache
 
-    noted = str(read_record(_notes_of(name)).get("revision", ""))
-    for revision in ([noted] if re.fullmatch(r"[0-9a-f]{40}", noted) else []) + ["main"]:
+    pulled = str(read_record(_record_folder(name)).get("revision", ""))
+    for revision in ([pulled] if re.fullmatch(r"[0-9a-f]{40}", pulled) else []) + ["main"]:
         config = try_to_load_from_cache(name, "config.json", cache_dir=hub.cache, revision=revision)
         if isinstance(config, str):
             return Path(config).parent
     return None
 
 
-def any_configuration(name: str, hub: Hub) -> Path | None:
-    """The newest folder in the cache with a config.json of the model, whatever else is in it."""
-    found = (hub.folder / _cached_name(name) / "snapshots").glob("*/config.json")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+def newest_configuration(name: str, hub: Hub) -> Path | None:
+    """The newest cached folder with a config.json of the model, with or without weights."""
+    configs = (hub.folder / _cache_entry(name) / "snapshots").glob("*/config.json")
+    newest = max(configs, key=lambda path: path.stat().st_mtime, default=None)
     return None if newest is None else newest.parent
 
 
-def cached(hub: Hub) -> dict[str, Path]:
-    """The models of the cache that can be loaded, by their ids, and their folders."""
+def cached_models(hub: Hub) -> dict[str, Path]:
+    """Folders of the cached models that can be loaded, by id."""
     names = [path.name[len("models--") :].replace("--", "/") for path in hub.folder.glob("models--*--*")]
-    folders = {name: folder_of(name, hub) for name in sorted(names) if is_hub_id(name)}
+    folders = {name: cached_folder(name, hub) for name in sorted(names) if is_hub_id(name)}
     return {name: folder for name, folder in folders.items() if folder is not None and is_model(folder)}
 
 
 def licence_of(name: str, folder: Path) -> str:
-    """Of a model in the cache: as it was noted, else as the page beside it says; empty where none does."""
-    if noted := read_record(_notes_of(name)).get("licence"):
-        return str(noted)
+    """The licence of a cached model: as recorded, or as in its README.md; empty if neither names one."""
+    if recorded := read_record(_record_folder(name)).get("licence"):
+        return str(recorded)
     try:
         page = (folder / "README.md").read_text("utf-8", errors="replace")
     except OSError:
         return ""
-    front = re.match(r"---\r?\n(.*?)\r?\n---", page, re.DOTALL)
-    said = dict(re.findall(r"^(license(?:_name)?): *([\w.+-]+) *\r?$", front[1] if front else "", re.M))
-    return str(said.get("license_name") or said.get("license") or "")
+    front_matter = re.match(r"---\r?\n(.*?)\r?\n---", page, re.DOTALL)
+    fields = dict(
+        re.findall(r"^(license(?:_name)?): *([\w.+-]+) *\r?$", front_matter[1] if front_matter else "", re.M)
+    )
+    return str(fields.get("license_name") or fields.get("license") or "")
 
 
-def _licence_of(found: Any) -> str:
-    """From the tags of a model's page, or its name for a licence of its own."""
-    card = getattr(found, "card_data", None)
-    named = getattr(card, "license_name", None)
-    tags = [str(tag).partition(":")[2] for tag in found.tags or () if str(tag).startswith("license:")]
-    said = str(named or next(iter(tags), ""))
-    return said if re.fullmatch(r"[\w.+ -]{1,60}", said) else ""
+def _published_licence(info: Any) -> str:
+    """The licence in the tags of a model's page, or the name that the page gives to a custom licence."""
+    card = getattr(info, "card_data", None)
+    custom = getattr(card, "license_name", None)
+    tags = [str(tag).partition(":")[2] for tag in info.tags or () if str(tag).startswith("license:")]
+    licence = str(custom or next(iter(tags), ""))
+    return licence if re.fullmatch(r"[\w.+ -]{1,60}", licence) else ""
 
 
-def _note(offer: Published) -> None:
-    """What was pulled, so that another program that fetches a newer one does not change it."""
-    folder = _notes_of(offer.name)
+def _record_pull(model: PublishedModel) -> None:
+    """Record the commit: another program may download a newer one into the same cache."""
+    folder = _record_folder(model.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        record(folder, source=offer.name, revision=offer.revision, licence=offer.licence)
+        write_record(folder, source=model.name, revision=model.revision, licence=model.licence)
     except OSError as error:
         raise TemploraError(
             f"cannot write {folder}: {error.strerror or error}",
-            "the environment variable TEMPLORA_CACHE names another folder",
+            "set the environment variable TEMPLORA_CACHE to another folder",
         ) from error
 
 
-def _notes_of(name: str) -> Path:
-    """Needs a name that `is_hub_id`."""
+def _record_folder(name: str) -> Path:
+    """The folder of a model's record. The name must pass `is_hub_id`."""
     return cache_dir() / "hub" / name.replace("/", "--")
 
 
-def _cached_name(name: str) -> str:
+def _cache_entry(name: str) -> str:
     return f"models--{name.replace('/', '--')}"
 
 
@@ -291,24 +299,23 @@ def _cached_name(name: str) -> str:
 
 
 @contextmanager
-def _readable(name: str, then: str = "") -> Iterator[None]:
-    """Errors in one line, and no warnings of the library on the way to them; `then` as in `published`."""
+def _readable_errors(name: str, next_step: str = "") -> Iterator[None]:
+    """Raise errors as a TemploraError, and hide library warnings; `next_step` as in `published_model`."""
     from huggingface_hub.utils import logging as hub_logging
 
     verbosity = hub_logging.get_verbosity()
     hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
-    except Exception as error:  # several libraries' errors, of which only some have a common base
-        raise _hub_error(
-            name, error, then or f"templora models pull {name} (what has come is kept)"
-        ) from error
+    except Exception as error:  # errors of several libraries, without a common base class
+        pull_again = f"templora models pull {name} (it continues where it stopped)"
+        raise _hub_error(name, error, next_step or pull_again) from error
     finally:
         hub_logging.set_verbosity(verbosity)
 
 
 def is_missing(error: TemploraError) -> bool:
-    """Is it that the Hub does not have a model of that name?"""
+    """Was the error raised because the Hub has no model of that name?"""
     from huggingface_hub import errors
 
     cause = error.__cause__
@@ -316,34 +323,34 @@ def is_missing(error: TemploraError) -> bool:
 
 
 def search(words: str, hub: Hub) -> list[str]:
-    """Ids that the Hub finds; none where it cannot be asked."""
+    """Ids that the Hub's search returns; none if it cannot be reached."""
     try:
-        with _readable(words):
+        with _readable_errors(words):
             return [name for name in hub.search(words) if is_hub_id(name)]
     except TemploraError:
         return []
 
 
-def _hub_error(name: str, error: Exception, then: str) -> TemploraError:
+def _hub_error(name: str, error: Exception, next_step: str) -> TemploraError:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
         accept = f"accept it on https://huggingface.co/{name}, then: hf auth login"
-        return TemploraError(f"the licence of {name} has to be accepted before it is given out", accept)
+        return TemploraError(f"the licence of {name} must be accepted before the download", accept)
     if isinstance(error, errors.RepositoryNotFoundError):
         return TemploraError(
-            f"the Hugging Face Hub has no {name}, or it is private", "for a private one: hf auth login"
+            f"the Hugging Face Hub has no model {name}, or it is private", "for a private one: hf auth login"
         )
     if isinstance(error, errors.OfflineModeIsEnabled):
         return TemploraError("HF_HUB_OFFLINE is set, so nothing is downloaded", "unset HF_HUB_OFFLINE")
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return TemploraError(
-            f"{name} has no config.json, so it is no language model that templora can load",
+            f"{name} has no config.json, so templora cannot load it",
             "templora models list shows models that work",
         )
-    # What did not get as far as the Hub is an error of its HTTP library, httpx or its successor.
-    unreached = type(error).__module__.startswith("httpx")
-    if unreached or isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
-        return TemploraError("cannot reach the Hugging Face Hub", f"check the network, then: {then}")
+    # A request that does not reach the Hub raises an error of its HTTP library, httpx or its successor.
+    unreachable = type(error).__module__.startswith("httpx")
+    if unreachable or isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
+        return TemploraError("cannot reach the Hugging Face Hub", f"check the network, then: {next_step}")
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return TemploraError(f"cannot download {name}: {first_line}", then)
+    return TemploraError(f"cannot download {name}: {first_line}", next_step)

@@ -1,6 +1,6 @@
-"""Loading a model folder: precision, quantisation, the adapter on top, and the errors of all that.
+"""Load a model folder: precision, quantisation, adapter, and readable errors.
 
-Weights are read from safetensors only and no code of a model repository is run.
+Weights are read from safetensors only, and no code from model repositories is run.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ from templora_cli.engine.kernels.families import FAMILIES
 from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.engine.models.catalog import fingerprint
 from templora_cli.engine.models.experts import packed_weights
-from templora_cli.engine.models.language import HEAD, Language, language_of, renamed
-from templora_cli.engine.models.prequantized import format_of, held_as, shown
-from templora_cli.engine.models.quantizing import as_it_comes, experts_computed, quantization_of
+from templora_cli.engine.models.language import HEAD, LanguagePart, key_mapping, language_part_of
+from templora_cli.engine.models.prequantized import display_name, format_of, resolve_quantize
+from templora_cli.engine.models.quantizing import (
+    experts_implementation,
+    published_quantization,
+    quantization_of,
+)
 from templora_cli.engine.models.support import LIST, read_config, require_support
 from templora_cli.engine.models.thoughts import is_thought_tag
 from templora_cli.engine.training.forward import logits_at
@@ -38,29 +42,29 @@ from templora_cli.errors import TemploraError
 
 @dataclass
 class LanguageModel:
-    """A base model with its tokenizer and, where something is to be learnt, the temporary adapter."""
+    """A base model with its tokenizer and, if learning is on, the temporary adapter."""
 
     module: Any
-    """The transformers model, inside a PEFT model where there is an adapter."""
+    """The transformers model; with an adapter, the PEFT model that wraps it."""
     tokenizer: Any
     adapter: dict[str, nn.Parameter]
     """The LoRA matrices by their PEFT names, float32."""
     quantize: str
-    """How the base is held: "nf4", "int8" or "none"."""
+    """Quantisation of the base: "nf4", "int8" or "none"."""
     dtype: str
-    """What it computes in: "float32", "bfloat16" or "float16"."""
+    """The compute dtype: "float32", "bfloat16" or "float16"."""
     fingerprint: str
     parameters: int
-    """Of the base, however they are held."""
+    """Parameters of the base before any quantisation."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.module.device  # type: ignore[no-any-return]
 
     @property
     def banned_tokens(self) -> Sequence[int]:
-        """End of text, chat markers, tags of thoughts and other special tokens: prose holds none of them."""
+        """Tokens that never occur in prose: end of text, chat markers, reasoning tags and the like."""
         added = self.tokenizer.added_tokens_decoder.items()
         special = {i for i, token in added if token.special or is_thought_tag(token.content)}
         ends = self.module.generation_config.eos_token_id
@@ -68,39 +72,39 @@ class LanguageModel:
         return sorted(special.union(self.tokenizer.all_special_ids))
 
     def without_adapter(self) -> AbstractContextManager[object]:
-        """Inside it the plain base model answers."""
+        """A context in which the base model computes without the adapter."""
         disabled: AbstractContextManager[object] = nullcontext()
         return self.module.disable_adapter() if self.adapter else disabled
 
 
 def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) -> LanguageModel:
-    """Load the model in `folder`, put the adapter on it (unless `train.learn` is off), freeze the base.
+    """Load the model in `folder`, freeze it, and attach the adapter unless `train.learn` is off.
 
-    Of a model that sees or hears too only the language part is loaded, where transformers has a class for it.
-    The adapter starts as PEFT initialises LoRA (A random from `seed`, B zero, so that it changes nothing at
-    first) on `adapted_layers`. `gradient_checkpointing = "auto"` is off here: `planner.plan_or_refuse`
-    chooses it.
+    Of a multimodal model only the language part is loaded, if transformers has a class for it. The adapter on
+    `adapted_layers` starts as PEFT initialises LoRA: A random from `seed`, B zero, so that it has no effect
+    at first. `gradient_checkpointing = "auto"` means off here; `planner.plan_or_refuse` resolves it before.
 
-    Raises TemploraError: a model that cannot be written with, no such device, an allocation that failed,
-    damaged files. What cannot fit is refused before, by `planner.plan_or_refuse`.
+    Raises TemploraError if the model is not supported, the device does not exist, an allocation fails or
+    files are damaged. `planner.plan_or_refuse` has already refused models that do not fit.
     """
-    said = read_config(folder)
-    require_support(said, config.name)
+    values = read_config(folder)
+    require_support(values, config.name)
     device = device_of(config.device)
-    quantize = held_as(format_of(said, config.name), config.quantize, device.type, config.name)
+    published = format_of(values, config.name)
+    quantize = resolve_quantize(published, config.quantize, device.type, config.name)
     with quiet_libraries(), readable_errors(folder):
-        language = language_in(folder)
+        language = language_part_in(folder)
         enable_determinism(device, strictly=language.config.model_type in FAMILIES)
         tokenizer = _tokenizer(folder)
         module = _base(folder, language, quantize, device)
-        # It knows how many weights a byte of 4-bit ones holds.
+        # num_parameters counts packed linear layers correctly, but not packed experts.
         parameters = module.num_parameters() + packed_weights(module)
         module.requires_grad_(False)
         adapter: dict[str, nn.Parameter] = {}
         if train.learn:
             module, adapter = with_adapter(module, train, seed)
         if language.config.model_type not in FAMILIES:
-            _require_runs(module, f"{shown(config.name)} (architecture {language.config.model_type})")
+            _require_runs(module, f"{display_name(config.name)} (architecture {language.config.model_type})")
     module.eval()
     return LanguageModel(
         module,
@@ -113,56 +117,57 @@ def load(folder: Path, config: ModelConfig, train: TrainConfig, *, seed: int) ->
     )
 
 
-def language_in(folder: Path) -> Language:
-    """What of the model in `folder` is loaded. Raises TemploraError where none of it writes text."""
+def language_part_in(folder: Path) -> LanguagePart:
+    """The part of the model in `folder` to load. Raises TemploraError if none of it writes text."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    language = language_of(config)
+    language = language_part_of(config)
     if language is None:
-        raise TemploraError(f"{folder} (architecture {config.model_type}) is no model that writes text", LIST)
+        raise TemploraError(f"{folder} (architecture {config.model_type}) does not write text", LIST)
     return language
 
 
-def _base(folder: Path, language: Language, quantize: str, device: torch.device) -> Any:
-    """The transformers model in `folder`. Raises TemploraError where weights of it are missing or damaged."""
+def _base(folder: Path, language: LanguagePart, quantize: str, device: torch.device) -> Any:
+    """The transformers model in `folder`. Raises TemploraError if weights are missing or damaged."""
     weights = [name for file in sorted(folder.glob("*.safetensors")) for name in names_in(file)]
     config, dtype = language.config, dtype_of(device)
-    comes, quantization = getattr(config, "quantization_config", None), None
+    published, quantization = getattr(config, "quantization_config", None), None
     if language.may_tie and not any(HEAD in name for name in weights):
         config.tie_word_embeddings = True
-    names = renamed(made_empty(language), weights) if language.alone else {}
-    if comes and any(re.search(r"\.experts\.\d+\..*quant_state", name) for name in weights):
+    mapping = key_mapping(empty_model(language), weights) if language.is_extracted else {}
+    if published and any(re.search(r"\.experts\.\d+\..*quant_state", name) for name in weights):
         raise TemploraError(
-            f"the experts of the model in {folder} come in 4 bits, which transformers does not read",
-            "take the unquantised version of it",
+            f"the experts of the model in {folder} come in 4 bits, which transformers cannot load",
+            "use an unquantised version of it",
         )
-    if comes:
-        config.quantization_config = quantization = as_it_comes(comes, quantize, names, dtype)
+    if published:
+        quantization = published_quantization(published, quantize, mapping, dtype)
+        config.quantization_config = quantization
     elif quantize != "none":
-        quantization = quantization_of(made_empty(language), quantize, dtype)
+        quantization = quantization_of(empty_model(language), quantize, dtype)
     module, loading = language.auto.from_pretrained(
         folder,
         config=config,
         dtype=dtype,
         device_map={"": device},
-        quantization_config=None if comes else quantization,
-        key_mapping=names or None,
+        quantization_config=None if published else quantization,
+        key_mapping=mapping or None,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
-        **experts_computed(quantization),
+        **experts_implementation(quantization),
     )
-    if missing := sorted(loading["missing_keys"]):  # transformers fills them at random
+    if missing := sorted(loading["missing_keys"]):  # transformers would initialise them at random
         raise TemploraError(
-            f"the model in {folder} is not whole: weight {missing[0]} is missing", _pull_again(folder)
+            f"the model in {folder} is incomplete: weight {missing[0]} is missing", _download_again(folder)
         )
     return module
 
 
 def _require_runs(module: Any, name: str) -> None:
-    """Refuse a model of an architecture that is not known by heart, and does not compute a few tokens.
+    """Run a forward and a backward pass over a few tokens, for an architecture outside `FAMILIES`.
 
-    Raises TemploraError: rather now than in the middle of a chunk.
+    Raises TemploraError if that fails, rather than in the middle of a chunk.
     """
     try:
         module.eval()
@@ -176,19 +181,19 @@ def _require_runs(module: Any, name: str) -> None:
                 chunk_nll(module, [0], [1, 2]).mean().backward()  # type: ignore[no-untyped-call]
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # whatever its own code or a kernel raises
-        raise TemploraError(f"{name} cannot be written with: {_first_line(error)}", LIST) from error
+    except Exception as error:  # any error of the model code or of a kernel
+        raise TemploraError(f"{name} cannot be used: {_first_line(error)}", LIST) from error
     module.zero_grad()
 
 
-def made_empty(language: Language) -> Any:
-    """The transformers model without weights."""
+def empty_model(language: LanguagePart) -> Any:
+    """The transformers model on the meta device, without weights."""
     with torch.device("meta"):
         return language.auto.from_config(language.config, trust_remote_code=False)
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer alone of the model in `folder`. Raises TemploraError where it cannot be loaded."""
+    """The tokenizer alone of the model in `folder`. Raises TemploraError if it cannot be loaded."""
     with quiet_libraries(), readable_errors(folder):
         return _tokenizer(folder)
 
@@ -197,17 +202,17 @@ def _tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def device_of(wanted: str) -> torch.device:
-    """The device that `[model] device` asks for. Raises TemploraError where there is none."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+def device_of(setting: str) -> torch.device:
+    """The device that `[model] device` selects. Raises TemploraError if there is none."""
+    if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise TemploraError("there is no CUDA GPU that this torch can use", "--device cpu runs without")
+        raise TemploraError("there is no CUDA GPU that this torch can use", "use --device cpu")
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def dtype_of(device: torch.device) -> torch.dtype:
-    """float32 on the CPU: without bf16 units, bf16 products are hundreds of times slower there."""
+    """The compute dtype: float32 on a CPU, where bf16 without bf16 units is hundreds of times slower."""
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -216,32 +221,36 @@ def dtype_of(device: torch.device) -> torch.dtype:
 def names_in(file: Path) -> list[str]:
     """The names of the weights in a safetensors file.
 
-    Raises TemploraError where its header and its length do not go together.
+    Raises TemploraError if its header is not valid or does not match its length.
     """
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-        # An 8-byte length comes from the file: a damaged one must not ask for the whole memory.
+        # The size comes from the file: a damaged one must not allocate all memory.
         if size > 100_000_000 or size > file.stat().st_size:
-            raise TemploraError(f"{file} is damaged: it is no safetensors file", _pull_again(file.parent))
+            raise TemploraError(
+                f"{file} is not a safetensors file, or is damaged", _download_again(file.parent)
+            )
         try:
             tensors = {name: t for name, t in json.loads(stream.read(size)).items() if name != "__metadata__"}
             end = 8 + size + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
-            raise TemploraError(f"{file} is damaged: its header", _pull_again(file.parent)) from None
+            raise TemploraError(
+                f"{file} is damaged: its header is not valid", _download_again(file.parent)
+            ) from None
     if end != file.stat().st_size:
         raise TemploraError(
-            f"{file} is not whole: {file.stat().st_size:,} of {end:,} bytes", _pull_again(file.parent)
+            f"{file} is incomplete: {file.stat().st_size:,} of {end:,} bytes", _download_again(file.parent)
         )
     return list(tensors)
 
 
-def _pull_again(folder: Path) -> str:
-    return f"delete {folder} and get the model again (templora models list shows how)"
+def _download_again(folder: Path) -> str:
+    return f"delete {folder} and download the model again (see templora models list)"
 
 
 @contextmanager
 def out_of_memory_hint(advice: str) -> Iterator[None]:
-    """Turn an allocation that failed, on GPU or CPU, into a TemploraError with `advice` as its hint."""
+    """Raise a failed allocation, on GPU or CPU, as a TemploraError with `advice` as its hint."""
     try:
         yield
     except MemoryError as error:
@@ -249,20 +258,20 @@ def out_of_memory_hint(advice: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise TemploraError("not enough memory on the GPU", advice) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # how torch's CPU allocator says it
+        if "can't allocate memory" not in str(error):  # the message of torch's CPU allocator
             raise
         raise TemploraError("not enough memory", advice) from error
 
 
 @contextmanager
 def readable_errors(folder: Path) -> Iterator[None]:
-    """What transformers raises for a folder that it cannot load, in a line."""
+    """Raise errors of transformers for a folder as a TemploraError of one line."""
     try:
         with out_of_memory_hint("use --quantize nf4 or a smaller --model"):
             yield
     except TemploraError:
         raise
-    except Exception as error:  # a damaged folder comes out as anything, from TypeError to SafetensorError
+    except Exception as error:  # damaged files raise anything from TypeError to SafetensorError
         kind = _model_type(folder)
         raise TemploraError(
             f"the model in {folder} (architecture {kind}) cannot be loaded: {_first_line(error)}", LIST
@@ -284,7 +293,7 @@ def _model_type(folder: Path) -> str:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No progress bars or advice of the libraries on the user's screen, unless TEMPLORA_DEBUG is set."""
+    """Hide progress bars and warnings of the libraries, unless TEMPLORA_DEBUG is set."""
     if os.environ.get("TEMPLORA_DEBUG"):
         yield
         return

@@ -1,7 +1,7 @@
-"""What architectures keep that no formula here knows, measured on a model without weights, so in no memory.
+"""Cache and activation sizes of architectures without a formula, measured on a model on the meta device.
 
-Recurrent layers keep a state in the place of keys and values, and their scans keep far more for a backward
-pass than attention does; experts keep what was routed to them.
+Recurrent layers cache a state instead of keys and values, and their scans save far more activations for the
+backward pass than attention does. Experts save the inputs that were routed to them.
 """
 
 from __future__ import annotations
@@ -16,128 +16,129 @@ from torch import Tensor, nn
 
 from templora_cli.engine.training.forward import logits_at
 
-SHORT = (8, 16)
-"""Tokens that a cache is measured with: fewer than any window."""
-LONG = (256, 512)
-"""Tokens that a block is measured with: scans go in chunks of up to 256."""
+CACHE_TOKENS = (8, 16)
+"""Lengths for measuring a cache: shorter than any window."""
+BLOCK_TOKENS = (256, 512)
+"""Lengths for measuring a block: scans work in chunks of up to 256 tokens."""
 
 
 @dataclass(frozen=True)
-class Cache:
-    """What is kept of the tokens so far, in numbers."""
+class CacheSize:
+    """Size of a model's cache, in numbers."""
 
     each: tuple[int, ...]
-    """For each token, by layers."""
+    """Per token, by layer."""
     state: int
-    """However many tokens there are."""
+    """Independent of the number of tokens."""
 
 
 @dataclass(frozen=True)
-class MeasurementCache:
-    """What the blocks of a kind keep for their backward passes, beside what an adapter keeps."""
+class SavedActivations:
+    """Activations that blocks of one kind save for their backward passes, without those of an adapter."""
 
-    layers: int
-    """How many blocks there are."""
+    blocks: int
+    """Number of blocks of this kind."""
     numbers: int
-    """For each token, of those that are computed with."""
-    exact: int
-    """Bytes for each token of numbers that are always as precise."""
+    """Numbers per token and block in the compute dtype."""
+    other_bytes: int
+    """Bytes per token and block in other dtypes."""
 
 
-class _Enough(Exception):
-    """What was to be measured has been."""
+class _EndOfBlock(Exception):
+    """Ends the forward pass after the measured block."""
 
 
-def cache_of(module: Any) -> Cache | None:
-    """What an empty model keeps of the tokens so far; None where it cannot be run without weights."""
+def cache_size(module: Any) -> CacheSize | None:
+    """Size of the cache of a model on the meta device; None if it cannot run without weights."""
     try:
         with torch.no_grad():
-            sizes = [_sizes(logits_at(module, [0] * n, [n - 1], use_cache=True)[1]) for n in SHORT]
-    except Exception:  # some look at values
+            short, long = (
+                _layer_sizes(logits_at(module, [0] * n, [n - 1], use_cache=True)[1]) for n in CACHE_TOKENS
+            )
+    except Exception:  # the code of some models reads values
         return None
-    (few, some), gap = sizes, SHORT[1] - SHORT[0]
-    if len(few) != len(some):
+    if len(short) != len(long):
         return None
-    each = tuple((b - a) // gap for a, b in zip(few, some, strict=True))
-    return Cache(each, sum(few) - SHORT[0] * sum(each))
+    more_tokens = CACHE_TOKENS[1] - CACHE_TOKENS[0]
+    each = tuple((b - a) // more_tokens for a, b in zip(short, long, strict=True))
+    return CacheSize(each, sum(short) - CACHE_TOKENS[0] * sum(each))
 
 
-def recurrent_kept(module: Any) -> MeasurementCache | None:
-    """What the recurrent layers of an empty model keep; None where it has none, or none that can be run."""
-    return _kept(module, lambda block: any(isinstance(part, nn.Conv1d) for part in block.children()))
+def recurrent_activations(module: Any) -> SavedActivations | None:
+    """Saved activations of the recurrent layers of a model on the meta device; None if not measurable."""
+    return _measure(module, lambda block: any(isinstance(part, nn.Conv1d) for part in block.children()))
 
 
-def experts_kept(module: Any) -> MeasurementCache | None:
-    """What the experts of an empty model keep; None where it has none, or none that can be run."""
-    return _kept(module, are_experts)
+def expert_activations(module: Any) -> SavedActivations | None:
+    """Saved activations of the experts of a model on the meta device; None if not measurable."""
+    return _measure(module, are_experts)
 
 
 def are_experts(block: nn.Module) -> bool:
-    """Does the block hold the weights of many experts, each kind of them in one tensor?"""
+    """Does the block hold stacked weights of many experts?"""
     return sum(weight.dim() == 3 for weight in block.parameters(recurse=False)) > 1
 
 
-def _kept(module: Any, wanted: Callable[[nn.Module], bool]) -> MeasurementCache | None:
-    blocks = [block for block in module.modules() if wanted(block)]
+def _measure(module: Any, is_of_kind: Callable[[nn.Module], bool]) -> SavedActivations | None:
+    blocks = [block for block in module.modules() if is_of_kind(block)]
     if not blocks:
         return None
     try:
-        few, many = (_saved(module, blocks[0], tokens, use_cache=False) for tokens in LONG)
-    except Exception:  # masks look at values, where there is no cache
+        short, long = (_saved(module, blocks[0], tokens, use_cache=False) for tokens in BLOCK_TOKENS)
+    except Exception:  # without a cache, some masks read values
         try:
-            few, many = (_saved(module, blocks[0], tokens, use_cache=True) for tokens in LONG)
+            short, long = (_saved(module, blocks[0], tokens, use_cache=True) for tokens in BLOCK_TOKENS)
         except Exception:
             return None
-    gap = LONG[1] - LONG[0]
-    numbers, exact = (max(0, b - a) // gap for a, b in zip(few, many, strict=True))
-    return MeasurementCache(len(blocks), numbers, exact)
+    more_tokens = BLOCK_TOKENS[1] - BLOCK_TOKENS[0]
+    numbers, other_bytes = (max(0, b - a) // more_tokens for a, b in zip(short, long, strict=True))
+    return SavedActivations(len(blocks), numbers, other_bytes)
 
 
 def _saved(module: Any, block: nn.Module, tokens: int, *, use_cache: bool) -> tuple[int, int]:
-    """What autograd keeps of `block`: numbers that are computed with, and bytes of others."""
+    """What autograd saves in `block`: numbers in the compute dtype, and bytes in other dtypes."""
     weights = {weight.untyped_storage()._cdata for weight in module.parameters()}
-    found: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        place = tensor.untyped_storage()._cdata
-        if place not in weights:
-            found[place] = tensor  # whole, so that no other takes its place
+    def record(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in weights:
+            saved[storage] = tensor  # the reference keeps the id of the storage from being used again
         return tensor
 
-    with _until(block, keep), _one_that_learns(module):
+    _require_all_gradients(module)
+    with _until(block, record):
         logits_at(module, [0] * tokens, [tokens - 1], use_cache=use_cache)
-    sizes = [(tensor.untyped_storage().nbytes(), tensor.dtype == module.dtype) for tensor in found.values()]
-    numbers = sum(size for size, computed in sizes if computed) // module.dtype.itemsize
-    return numbers, sum(size for size, computed in sizes if not computed)
+    sizes = [(tensor.untyped_storage().nbytes(), tensor.dtype == module.dtype) for tensor in saved.values()]
+    numbers = sum(size for size, in_compute_dtype in sizes if in_compute_dtype) // module.dtype.itemsize
+    return numbers, sum(size for size, in_compute_dtype in sizes if not in_compute_dtype)
 
 
 @contextmanager
-def _until(block: nn.Module, keep: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Run to the end of `block`, and let `keep` see what autograd keeps of it."""
+def _until(block: nn.Module, record: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """End a forward pass after `block`, and pass the tensors that autograd saves in it to `record`."""
 
     def begin(*_: object) -> None:
-        inside.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
+        inside.enter_context(torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor))
 
     def end(*_: object) -> None:
-        raise _Enough
+        raise _EndOfBlock
 
-    with ExitStack() as inside, suppress(_Enough):
+    with ExitStack() as inside, suppress(_EndOfBlock):
         for hook in (block.register_forward_pre_hook(begin), block.register_forward_hook(end)):
             inside.callback(hook.remove)
         yield
 
 
-@contextmanager
-def _one_that_learns(module: Any) -> Iterator[None]:
-    """Let gradients flow through all of the model."""
+def _require_all_gradients(module: Any) -> None:
+    """Let gradients flow through all layers: they reach the embedding, and no other weights."""
     module.requires_grad_(False)
     module.get_input_embeddings().weight.requires_grad_(True)
-    yield
 
 
-def _sizes(kept: Any) -> list[int]:
-    """Numbers that each layer keeps."""
-    layers = getattr(kept, "layers", None) or kept or []
+def _layer_sizes(cache: Any) -> list[int]:
+    """Size of each layer's cache, in numbers."""
+    layers = getattr(cache, "layers", None) or cache or []
     return [
         sum(tensor.numel() for tensor in {id(t): t for t in _tensors(layer)}.values()) for layer in layers
     ]

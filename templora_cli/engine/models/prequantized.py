@@ -1,4 +1,4 @@
-"""Models whose weights come quantised: told from config.json alone, before any weights are read."""
+"""Models whose published weights are quantised, detected from config.json before any weights are read."""
 
 from __future__ import annotations
 
@@ -31,107 +31,107 @@ FORMATS = {
     "spqr": "SpQR",
     "vptq": "VPTQ",
 }
-"""What formats are called, by the `quant_method` of a configuration; others are called by that itself."""
-EIGHT, FOUR = "8 bits of bitsandbytes", "4 bits of bitsandbytes"
-HELD = {"fp8": ("none",), "mxfp4": ("nf4", "none")}
-"""How those are held that transformers unpacks while it loads; MXFP4 is packed again as NF4."""
+"""Names of formats by the `quant_method` of a configuration; other formats are called by their method."""
+INT8, NF4 = "8-bit bitsandbytes", "4-bit bitsandbytes"
+UNPACKED = {"fp8": ("none",), "mxfp4": ("nf4", "none")}
+"""Formats that transformers unpacks during loading, and the values of `quantize` that they can be loaded
+with. MXFP4 can be packed again as NF4."""
 REPUBLISHERS = (
     *("casperhansen", "intel", "lmstudio-community", "mlx-community", "modelcloud", "neuralmagic"),
     *("nm-testing", "nvidia", "redhatai", "solidrust", "thebloke", "turboderp", "unsloth"),
 )
-"""Owners on the Hugging Face Hub, in small letters, who quantise models of others."""
+"""Owners on the Hugging Face Hub who quantise models of others, in lower case."""
 _SUFFIX = re.compile(
     r"(?:[-_.](?:a?wq|gptq(?:model)?|auto-?round|bnb|mlx|hqq|aqlm|eetq|exl[23]|quanto|quanti[sz]ed|unsloth"
     r"|dynamic|static|block|marlin|sym|asym|nf4|fp[48]|mxfp[48]|nvfp4|u?int[2348]|w\d+a\d+|g\d+|gs\d+"
     r"|group\d+|\d(?:[._]\d+)?-?(?:bits?|bpw)))+$",
     re.IGNORECASE,
 )
-"""What the names of quantised models end in."""
+"""Ends of the names of quantised models."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """How the weights of a model come quantised."""
+class QuantizationFormat:
+    """The format in which a model's weights are published."""
 
     name: str
-    """As people call it."""
+    """Its usual name."""
     method: str
-    """As a configuration calls it."""
-    held: tuple[str, ...]
-    """How templora can hold such a model ("nf4", "int8", "none"); empty where it cannot use one."""
-    instead: str
-    """What to do where it cannot be used so."""
+    """The `quant_method` of the configuration."""
+    loadable_as: tuple[str, ...]
+    """Values of `quantize` ("nf4", "int8", "none") for loading it; empty if it is not supported."""
+    alternative: str
+    """A hint that names another model to use."""
 
 
-def format_of(config: Mapping[str, Any], name: str = "this model") -> Format | None:
-    """How the weights of the model called `name` come quantised, by the values of its config.json.
-
-    None where they do not.
-    """
-    said = _said(config)
-    if said is None:
+def format_of(config: Mapping[str, Any], name: str = "this model") -> QuantizationFormat | None:
+    """The format of the weights of model `name` with this config.json; None if they are not quantised."""
+    description = _description(config)
+    if description is None:
         return None
     original = original_of(config, name)
-    instead = f"take the original, such as {original}" if original else "take the unquantised version of it"
-    called = _name_of(said)
-    method = str(said.get("quant_method") or "").lower() if isinstance(said, Mapping) else ""
-    held = {EIGHT: ("int8",), FOUR: ("nf4",)}.get(called) or HELD.get(method, ())
-    return Format(called, method, held, instead)
+    alternative = f"use the original, such as {original}" if original else "use an unquantised version of it"
+    format_name = _name_of(description)
+    method = str(description.get("quant_method") or "").lower() if isinstance(description, Mapping) else ""
+    loadable_as = {INT8: ("int8",), NF4: ("nf4",)}.get(format_name) or UNPACKED.get(method, ())
+    return QuantizationFormat(format_name, method, loadable_as, alternative)
 
 
-def _name_of(said: object) -> str:
-    """What people call a format that a configuration describes so."""
-    if not isinstance(said, Mapping):
+def _name_of(description: object) -> str:
+    """The usual name of the format in this part of a configuration."""
+    if not isinstance(description, Mapping):
         return "an unnamed format"
-    method = str(said.get("quant_method") or "").lower()
-    if said.get("load_in_8bit"):
-        return EIGHT
-    if said.get("load_in_4bit") or method == "bitsandbytes":
-        return FOUR
+    method = str(description.get("quant_method") or "").lower()
+    if description.get("load_in_8bit"):
+        return INT8
+    if description.get("load_in_4bit") or method == "bitsandbytes":
+        return NF4
     if method:
-        return FORMATS.get(method, _plain(method))
-    bits = said.get("bits")
-    few = f"{bits}-bit " if isinstance(bits, int) else ""
-    return f"an unnamed {few}format, such as MLX's"
+        return FORMATS.get(method, _printable(method))
+    bits = description.get("bits")
+    width = f"{bits}-bit " if isinstance(bits, int) else ""
+    return f"an unnamed {width}format, such as MLX's"
 
 
 def original_of(config: Mapping[str, Any], name: str) -> str | None:
-    """The model that was quantised, where the configuration or the name of it tells that."""
+    """The model that was quantised, if the configuration or the name reveals it."""
     path = str(config.get("_name_or_path") or "")
     if re.fullmatch(r"[\w-]+/[\w.-]+", path) and path != name and not _SUFFIX.search(path):
         return path
     owner, _, last = name.rstrip("/").rpartition("/")
-    bare = _SUFFIX.sub("", last)
-    if not bare or bare == last:
+    base = _SUFFIX.sub("", last)
+    if not base or base == last:
         return None
-    theirs = not re.fullmatch(r"[\w-]+", owner) or owner.lower() in REPUBLISHERS
-    return bare if theirs else f"{owner}/{bare}"
+    has_other_owner = not re.fullmatch(r"[\w-]+", owner) or owner.lower() in REPUBLISHERS
+    return base if has_other_owner else f"{owner}/{base}"
 
 
-def held_as(comes: Format | None, quantize: str, device: str, name: str = "this model") -> str:
-    """How a model is held where `[model] quantize` says so: "nf4", "int8" or "none".
+def resolve_quantize(
+    published: QuantizationFormat | None, quantize: str, device: str, name: str = "this model"
+) -> str:
+    """The value of `[model] quantize` for a model, with "auto" resolved: "nf4", "int8" or "none".
 
-    Raises TemploraError where its weights come quantised, and cannot be held so.
+    Raises TemploraError if the model is published in a format that cannot be loaded so.
     """
-    usual = "nf4" if device == "cuda" else "none"
-    wanted = usual if quantize == "auto" else quantize
-    if comes is None or not comes.held or wanted in comes.held:
-        return wanted
+    default = "nf4" if device == "cuda" else "none"
+    requested = default if quantize == "auto" else quantize
+    if published is None or not published.loadable_as or requested in published.loadable_as:
+        return requested
     if quantize == "auto":
-        return comes.held[0]
+        return published.loadable_as[0]
     raise TemploraError(
-        f"{shown(name)} comes quantised as {comes.name} and cannot be held as {quantize}",
-        f"--quantize {comes.held[0]}, or {comes.instead}",
+        f"{display_name(name)} comes quantised as {published.name} and cannot be loaded as {quantize}",
+        f"--quantize {published.loadable_as[0]}, or {published.alternative}",
     )
 
 
-def shown(name: str) -> str:
-    """The name of a model without the folders that it lies in."""
+def display_name(name: str) -> str:
+    """The name of a model in messages: an id as it is, a path without its folders."""
     return name if re.fullmatch(r"[\w-]+/[\w.-]+", name) else PurePath(name).name or "this model"
 
 
-def _said(config: Mapping[str, Any]) -> object:
-    """What the configuration says of quantisation; None where it says nothing."""
+def _description(config: Mapping[str, Any]) -> object:
+    """The part of a configuration that describes the quantisation; None without one."""
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
     for key in ("quantization_config", "compression_config", "quantization"):
         for part in parts:
@@ -140,6 +140,6 @@ def _said(config: Mapping[str, Any]) -> object:
     return None
 
 
-def _plain(method: str) -> str:
-    """A name that a file gives, harmless on a terminal."""
-    return re.sub(r"[^\w./-]", "", method)[:40] or "a format of its own"
+def _printable(method: str) -> str:
+    """A name from a file, without characters that could control the terminal."""
+    return re.sub(r"[^\w./-]", "", method)[:40] or "an unnamed format"

@@ -1,4 +1,4 @@
-"""Which weights of a model are quantised while it is loaded, and how."""
+"""Choose the weights of a model that are quantised during loading, and configure it."""
 
 from __future__ import annotations
 
@@ -14,74 +14,77 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from templora_cli.engine.models.adapter import READ_DIRECTLY
-from templora_cli.engine.models.experts import METHOD, METHOD_OF_MXFP4, Nf4Config, can_be_packed
-from templora_cli.engine.models.prequantized import HELD
+from templora_cli.engine.models.experts import METHOD, METHOD_FOR_MXFP4, Nf4Config, can_be_packed
+from templora_cli.engine.models.prequantized import UNPACKED
 
 
 def quantized_layers(module: Any) -> dict[str, nn.Module]:
-    """The layers of a model, still unquantised, whose weights would be quantised, by their names.
+    """The layers of an unquantised model whose weights would be quantised, by name.
 
-    All linear ones but the output head and those that must stay as they are; none where the weights come in a
-    format that says of itself which they are.
+    These are all linear layers except the output head and those that need full precision. None if the weights
+    are published in one of the formats `UNPACKED`, which choose their layers themselves.
     """
-    said = getattr(module.config, "quantization_config", None)
-    if isinstance(said, Mapping) and said.get("quant_method") in HELD:
+    published = getattr(module.config, "quantization_config", None)
+    if isinstance(published, Mapping) and published.get("quant_method") in UNPACKED:
         return {}
-    kept = _left_alone(module)
+    skipped = _skipped_modules(module)
     return {
         name: layer
         for name, layer in module.named_modules()
-        if (type(layer) is nn.Linear or isinstance(layer, Conv1D)) and should_convert_module(name, kept)
+        if (type(layer) is nn.Linear or isinstance(layer, Conv1D)) and should_convert_module(name, skipped)
     }
 
 
 def quantization_of(module: Any, quantize: str, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """What quantises a model that is still empty as "nf4" or "int8", to compute in `dtype`."""
+    """The configuration that quantises a model as "nf4" or "int8"; `module` is it on the meta device."""
     if quantize == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_left_alone(module))
-    kind = Nf4Config if any(map(can_be_packed, module.modules())) else BitsAndBytesConfig
-    return kind(
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_skipped_modules(module))
+    config_class = Nf4Config if any(map(can_be_packed, module.modules())) else BitsAndBytesConfig
+    return config_class(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=_left_alone(module),
+        llm_int8_skip_modules=_skipped_modules(module),
     )
 
 
-def as_it_comes(said: Any, quantize: str, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
-    """What a configuration says of weights that come quantised, for a model that is held as `quantize` and
-    computes in `dtype`; `names` as in `language.renamed`.
+def published_quantization(
+    config: Any, quantize: str, mapping: Mapping[str, str], dtype: torch.dtype
+) -> dict[str, Any]:
+    """The `quantization_config` of weights that are published quantised, adapted to `quantize` and `dtype`.
+
+    `mapping` renames modules, as in `language.key_mapping`.
     """
-    made = dict(said if isinstance(said, Mapping) else said.to_dict())
-    method = made.get("quant_method")
-    if method in HELD:
+    values = dict(config if isinstance(config, Mapping) else config.to_dict())
+    method = values.get("quant_method")
+    if method in UNPACKED:
         repacked = method == "mxfp4" and quantize == "nf4"
-        return {**made, "dequantize": True, "quant_method": METHOD_OF_MXFP4 if repacked else method}
-    made["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
-    if kept := made.get("llm_int8_skip_modules"):
-        made["llm_int8_skip_modules"] = [_renamed(name, names) for name in kept]
-    return made
+        return {**values, "dequantize": True, "quant_method": METHOD_FOR_MXFP4 if repacked else method}
+    values["bnb_4bit_compute_dtype"] = str(dtype).removeprefix("torch.")
+    if skipped := values.get("llm_int8_skip_modules"):
+        values["llm_int8_skip_modules"] = [_rename(name, mapping) for name in skipped]
+    return values
 
 
-def experts_computed(quantization: Any) -> dict[str, str]:
-    """How transformers is told to compute experts that are quantised so, as settings of `from_pretrained`."""
+def experts_implementation(quantization: Any) -> dict[str, str]:
+    """The argument of `from_pretrained` that selects the forward pass of packed experts, if there are any."""
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     method = method or getattr(quantization, "quant_method", None)
-    return {"experts_implementation": method} if method in (METHOD, METHOD_OF_MXFP4) else {}
+    return {"experts_implementation": method} if method in (METHOD, METHOD_FOR_MXFP4) else {}
 
 
-def _left_alone(module: Any) -> list[str]:
-    """Names, or ends of names, of layers whose weights are not quantised."""
-    said = getattr(module.config, "quantization_config", None)
-    if isinstance(said, Mapping) and (kept := said.get("llm_int8_skip_modules")):
-        return list(kept)
+def _skipped_modules(module: Any) -> list[str]:
+    """Names, or ends of names, of modules that are not quantised."""
+    published = getattr(module.config, "quantization_config", None)
+    if isinstance(published, Mapping) and (skipped := published.get("llm_int8_skip_modules")):
+        return list(skipped)
     direct = READ_DIRECTLY.get(module.config.model_type, ())
     precise = getattr(module, "_keep_in_fp32_modules", None) or ()
     return sorted({*get_keys_to_not_convert(module), *precise, *direct})
 
 
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    for pattern, new in names.items():
-        name = re.sub(pattern, new, f"{name}.").removesuffix(".")
+def _rename(name: str, mapping: Mapping[str, str]) -> str:
+    for pattern, prefix in mapping.items():
+        name = re.sub(pattern, prefix, f"{name}.").removesuffix(".")
     return name

@@ -1,4 +1,4 @@
-"""What decides the memory that a model takes, read from its configuration: no weights are loaded."""
+"""Sizes of a model that determine its memory, computed from its configuration: no weights are loaded."""
 
 from __future__ import annotations
 
@@ -14,135 +14,134 @@ from transformers.pytorch_utils import Conv1D
 from templora_cli.engine.kernels.families import FAMILIES, has_plain_head
 from templora_cli.engine.models.adapter import adapted_layers
 from templora_cli.engine.models.experts import can_be_packed
-from templora_cli.engine.models.loading import language_in, made_empty, readable_errors
+from templora_cli.engine.models.loading import empty_model, language_part_in, readable_errors
 from templora_cli.engine.models.measured import (
-    Cache,
-    MeasurementCache,
+    CacheSize,
+    SavedActivations,
     are_experts,
-    cache_of,
-    experts_kept,
-    recurrent_kept,
+    cache_size,
+    expert_activations,
+    recurrent_activations,
 )
-from templora_cli.engine.models.prequantized import Format, format_of
+from templora_cli.engine.models.prequantized import QuantizationFormat, format_of
 from templora_cli.engine.models.quantizing import quantized_layers
 from templora_cli.engine.models.support import read_config, require_support
 
-NOTHING = MeasurementCache(0, 0, 0)
+NO_ACTIVATIONS = SavedActivations(0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's sizes, in numbers (not bytes) where nothing else is said."""
+    """Sizes of a model, in numbers rather than bytes unless stated otherwise."""
 
     model_type: str
     parameters: int
-    """Tied ones once."""
+    """Tied weights count once."""
     vocab_size: int
     hidden_size: int
     intermediate_size: int
-    """Width of the MLP."""
+    """Width of the MLP; the largest if it differs between layers."""
     num_layers: int
     num_heads: int
     num_kv_heads: int
-    """Heads of keys and values."""
     head_dim: int
     linears: tuple[tuple[int, int], ...]
-    """(out, in) of every layer that gets an adapter: the linear ones but the output head."""
+    """(out, in) of every layer that gets an adapter: see `adapter.adapted_layers`."""
     quantized: tuple[tuple[int, int], ...]
-    """(out, in) of every layer whose weights are in 4 or 8 bits where the model is quantised."""
+    """(out, in) of every layer that quantisation packs into 4 or 8 bits."""
     norms: int
-    """In each layer, over `hidden`."""
+    """Norms over `hidden_size` per layer."""
     head_norms: bool
-    """Are queries and keys normed?"""
+    """Are queries and keys normalised?"""
     windows: tuple[int | None, ...]
-    """How many tokens each layer sees; None for all of them."""
-    cache: Cache
-    """What it keeps of the tokens so far where transformers computes it."""
-    recurrent: MeasurementCache
-    """What its recurrent layers keep for their backward passes."""
-    experts: MeasurementCache
-    """What its experts do."""
+    """Attention window of each layer in tokens; None for full attention."""
+    cache: CacheSize
+    """Cache of the transformers implementation."""
+    recurrent: SavedActivations
+    """Activations that the recurrent layers save for their backward passes."""
+    experts: SavedActivations
+    """Activations that the experts save for their backward passes."""
     expert_weights: int
-    """How many weights its experts have, among `parameters`."""
-    packed_experts: int
-    """How many of them are in 4 bits where the model is."""
-    comes: Format | None
-    """How its weights come quantised."""
-    plain_head: bool
-    """Can the loss be taken in slices of the logits?"""
+    """Weights of all experts, included in `parameters`."""
+    packed_expert_weights: int
+    """Those of them that NF4 packs into 4 bits."""
+    quantization_format: QuantizationFormat | None
+    """Format of the published weights; None if they are not quantised."""
+    has_plain_head: bool
+    """Are the logits only a matrix product, so that the loss can be computed in slices?"""
     tokenizer_bytes: int
-    """Of its file."""
+    """Bytes of tokenizer.json; 0 if it is missing."""
     config: Any = field(repr=False, compare=False)
-    """transformers', which backends are chosen by."""
+    """The transformers configuration, which decides the backends."""
 
     @property
     def linears_each(self) -> int:
-        """Linear layers in each layer."""
+        """Linear layers with an adapter per layer of the model."""
         return round(len(self.linears) / self.num_layers)
 
     @property
     def inputs(self) -> int:
-        """Inputs of all linear layers of one layer."""
+        """Sum of the input widths of these linear layers, per layer of the model."""
         return sum(columns for _, columns in self.linears) // self.num_layers
 
 
 def shape_of(folder: Path, name: str | None = None) -> Shape:
-    """The shape of the model in `folder`, of which config.json is enough; `name` is what the user calls it.
+    """The shape of the model in `folder`; config.json is enough. `name` is the model as the user typed it.
 
-    Raises TemploraError where it cannot be written with.
+    Raises TemploraError if the model is not supported.
     """
-    said, name = read_config(folder), name or str(folder)
-    require_support(said, name)
+    values, name = read_config(folder), name or str(folder)
+    require_support(values, name)
     with readable_errors(folder):
-        language = language_in(folder)
-        shape = _shape(made_empty(language), language.config, folder)
-        return replace(shape, comes=format_of(said, name))
+        language = language_part_in(folder)
+        shape = _shape(empty_model(language), language.config, folder)
+        return replace(shape, quantization_format=format_of(values, name))
 
 
 def most_tokens(folder: Path) -> int | None:
-    """The longest sequence that the model in `folder` was made for, in tokens; None where it does not say."""
+    """The context length of the model in `folder`, in tokens; None if its configuration does not state it."""
     with readable_errors(folder):
         from transformers import AutoConfig
 
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        most: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return most
+        max_positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return max_positions
 
 
 def _shape(module: Any, config: Any, folder: Path) -> Shape:
     text = config.get_text_config()
-    hidden, heads = text.hidden_size, _said(text, "num_attention_heads") or 1
+    hidden, heads = text.hidden_size, _value(text, "num_attention_heads") or 1
     modules = dict(module.named_modules())
     norms = sum(
         _is_norm(norm) and sum(weight.numel() for weight in norm.parameters()) in (hidden, 2 * hidden)
         for norm in modules.values()
     )
     layers = text.num_hidden_layers
-    groups = _said(text, "num_key_value_heads") or heads
-    head_size = _said(text, "head_dim") or hidden // heads
+    kv_heads = _value(text, "num_key_value_heads") or heads
+    head_dim = _value(text, "head_dim") or hidden // heads
     tokenizer = folder / "tokenizer.json"
     shape = Shape(
         model_type=config.model_type,
         parameters=module.num_parameters(),
         vocab_size=text.vocab_size,
         hidden_size=hidden,
-        intermediate_size=_widest(_said(text, "intermediate_size")) or 4 * hidden,
+        intermediate_size=_max_size(_value(text, "intermediate_size")) or 4 * hidden,
         num_layers=layers,
         num_heads=heads,
-        num_kv_heads=groups,
-        head_dim=head_size,
-        linears=tuple(map(_size, adapted_layers(module).values())),
-        quantized=tuple(map(_size, quantized_layers(module).values())),
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        linears=tuple(map(_out_in, adapted_layers(module).values())),
+        quantized=tuple(map(_out_in, quantized_layers(module).values())),
         norms=norms // layers,
         head_norms=any(name.endswith("q_norm") for name in modules),
         windows=_windows(text),
-        cache=Cache((2 * groups * head_size,) * layers, 0),
-        recurrent=NOTHING,
-        experts=NOTHING,
-        expert_weights=sum(map(_weights, filter(are_experts, modules.values()))),
-        packed_experts=sum(map(_weights, filter(can_be_packed, modules.values()))),
-        comes=None,
-        plain_head=has_plain_head(config),
+        cache=CacheSize((2 * kv_heads * head_dim,) * layers, 0),
+        recurrent=NO_ACTIVATIONS,
+        experts=NO_ACTIVATIONS,
+        expert_weights=sum(map(_expert_weights, filter(are_experts, modules.values()))),
+        packed_expert_weights=sum(map(_expert_weights, filter(can_be_packed, modules.values()))),
+        quantization_format=None,
+        has_plain_head=has_plain_head(config),
         tokenizer_bytes=tokenizer.stat().st_size if tokenizer.is_file() else 0,
         config=config,
     )
@@ -150,36 +149,36 @@ def _shape(module: Any, config: Any, folder: Path) -> Shape:
 
 
 def _measured(shape: Shape, module: Any) -> Shape:
-    """With what is not known of an architecture, but can be measured of an empty model of it."""
+    """Replace the sizes that no formula gives by measurements on the model without weights."""
     return replace(
         shape,
-        cache=cache_of(module) or shape.cache,
-        recurrent=recurrent_kept(module) or NOTHING,
-        experts=experts_kept(module) or NOTHING,
+        cache=cache_size(module) or shape.cache,
+        recurrent=recurrent_activations(module) or NO_ACTIVATIONS,
+        experts=expert_activations(module) or NO_ACTIVATIONS,
     )
 
 
-def _said(text: Any, name: str) -> Any:
-    """What a configuration says; None where it says nothing, or another thing for each layer."""
+def _value(text: Any, name: str) -> Any:
+    """A value of a configuration; None if it has none, or one per layer."""
     try:
         return getattr(text, name, None)
-    except Exception:  # transformers' own, for what differs from layer to layer
+    except Exception:  # transformers raises its own for a value that differs between layers
         return None
 
 
-def _weights(block: nn.Module) -> int:
+def _expert_weights(block: nn.Module) -> int:
     return sum(weight.numel() for weight in block.parameters(recurse=False) if weight.dim() == 3)
 
 
-def _size(layer: Any) -> tuple[int, int]:
+def _out_in(layer: Any) -> tuple[int, int]:
     """(out, in)"""
-    if isinstance(layer, Conv1D):  # GPT-2's, which is a linear layer on its side
+    if isinstance(layer, Conv1D):  # GPT-2's linear layer, with a transposed weight
         return layer.weight.shape[1], layer.weight.shape[0]
     return layer.out_features, layer.in_features
 
 
-def _widest(sizes: int | Sequence[int] | None) -> int | None:
-    """Gemma 3n says it for each layer."""
+def _max_size(sizes: int | Sequence[int] | None) -> int | None:
+    """The maximum, if there is a size per layer, as in Gemma 3n."""
     return sizes if sizes is None or isinstance(sizes, int) else max(sizes)
 
 

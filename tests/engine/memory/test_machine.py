@@ -21,7 +21,7 @@ def container(tmp_path: Path) -> Path:
 def test_the_limit_of_a_container_is_used(container: Path) -> None:
     memory = measure_device_memory("cpu", container)
     assert (memory.device, memory.dtype, memory.free, memory.total) == ("cpu", "float32", 4500, 8000)
-    assert memory.held > 10**8 and memory.libraries > 10**8
+    assert memory.in_use > 10**8 and memory.libraries > 10**8
     (container / "memory.current").write_text("9999\n")
     assert measure_device_memory("cpu", container).free == 0
 
@@ -39,4 +39,4 @@ def test_without_a_limit_the_memory_of_the_machine_is_used(container: Path, tmp_
 def test_an_imagined_machine_is_idle() -> None:
     gpu, cpu = imagined_device_memory("cuda", 8 * 10**9), imagined_device_memory("cpu", 8 * 10**9)
     assert gpu.free == 8 * 10**9 - CUDA_CONTEXT and gpu.bytes_each == 2
-    assert cpu.free + cpu.held == 8 * 10**9 and cpu.bytes_each == 4
+    assert cpu.free + cpu.in_use == 8 * 10**9 and cpu.bytes_each == 4

@@ -39,7 +39,7 @@ from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
 from tests.engine.decoding.cpu.test_int8_decoder import CONFIGS
 
-CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
+CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, in_use=4 * 10**8, libraries=4 * 10**8)
 GPU = DeviceMemory("cuda", "bfloat16", 24 * 10**9, 24 * 10**9)
 HEADER = 128
 
@@ -320,8 +320,8 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     with pytest.raises(TemploraError) as caught:
         plan_or_refuse(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
-        f"not enough memory: to decode takes {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
-        f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB are there on cuda"
+        f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
+        f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
     )
     assert caught.value.hint == "add to the command: --set rank=16 --set alpha=16"
     assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak
@@ -417,9 +417,9 @@ def typed(config: Config, flags: str) -> Config:
 
 def test_where_no_setting_is_enough_smaller_models_are_named(seven: Shape) -> None:
     found = advice(seven, whole(), room_of(4 * 10**9), header=HEADER)
-    assert found.text == "a model of 1.7 billion parameters fits, such as --model Qwen/Qwen3-1.7B"
+    assert found.text == "a model with 1.7 billion parameters fits, such as --model Qwen/Qwen3-1.7B"
     found = advice(seven, whole(), room_of(3 * 10**9), header=HEADER)
-    assert found.text == "a model of 596 million parameters fits, such as --model Qwen/Qwen3-0.6B"
+    assert found.text == "a model with 596 million parameters fits, such as --model Qwen/Qwen3-0.6B"
 
 
 def test_a_book_that_does_not_learn_is_advised_last(seven: Shape) -> None:
@@ -428,8 +428,8 @@ def test_a_book_that_does_not_learn_is_advised_last(seven: Shape) -> None:
     found = advice(seven, short, safe(plan(seven, plain, room_of(0)).peak), header=HEADER)
     assert not found.learns and found.smaller is not None
     assert found.text == (
-        "a model of 4.0 billion parameters fits, such as --model Qwen/Qwen3-4B; "
-        "this one fits without learning: --no-learn"
+        "a model with 4.0 billion parameters fits, such as --model Qwen/Qwen3-4B; "
+        "this model fits without learning: --no-learn"
     )
 
 
@@ -445,5 +445,5 @@ def test_usual_sizes_are_those_that_their_names_say(size: UsualSize) -> None:
 
 
 def test_memory_that_the_process_holds_already_is_available(shape: Shape) -> None:
-    book_plan = plan(shape, whole(), replace(CPU, free=10**9, held=3 * 10**9))
+    book_plan = plan(shape, whole(), replace(CPU, free=10**9, in_use=3 * 10**9))
     assert book_plan.available == 4 * 10**9 and book_plan.peak < 2 * 10**9

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub without a network: what it has is written down here, and every question is noted."""
+"""A Hugging Face Hub in memory, which records every request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CONFIG = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"
 
 
 def refused(kind: type[Exception]) -> Exception:
-    """One of the library's errors; what their `__init__` wants differs between versions."""
+    """An error of huggingface_hub, made without `__init__`, whose arguments differ between versions."""
     return kind.__new__(kind)
 
 
 @dataclass
 class FakeHub:
-    """Models by their ids, each with its files; `failure` is what every question comes to."""
+    """A Hub with the files of models by their ids; with `failure`, every request raises it."""
 
     cache: Path
     models: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
@@ -34,23 +34,25 @@ class FakeHub:
     licence: str = "apache-2.0"
     failure: Exception | None = None
     gated: bool = False
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def hub(self) -> Hub:
         return Hub(self.info, self.file, self.snapshot, self.search, self.cache)
 
     def info(self, name: str) -> Any:
-        self._ask(f"info {name}")
-        known = {one.lower(): one for one in self.models}
-        if name.lower() not in known:
+        self._record(f"info {name}")
+        ids = {model_id.lower(): model_id for model_id in self.models}
+        if name.lower() not in ids:
             raise refused(errors.RepositoryNotFoundError)
-        found = known[name.lower()]
-        files = [SimpleNamespace(rfilename=file, size=len(data)) for file, data in self.models[found].items()]
+        model_id = ids[name.lower()]
+        files = [
+            SimpleNamespace(rfilename=file, size=len(data)) for file, data in self.models[model_id].items()
+        ]
         tags = ["text-generation", f"license:{self.licence}"]
-        return SimpleNamespace(id=found, sha=self.revision, siblings=files, tags=tags, card_data=None)
+        return SimpleNamespace(id=model_id, sha=self.revision, siblings=files, tags=tags, card_data=None)
 
     def file(self, name: str, file: str, *, revision: str, cache_dir: Path | None) -> str:
-        self._ask(f"file {name} {file}")
+        self._record(f"file {name} {file}")
         if self.gated:
             raise refused(errors.GatedRepoError)
         if file not in self.models[name]:
@@ -66,21 +68,21 @@ class FakeHub:
         ignore_patterns: list[str],
         cache_dir: Path | None,
     ) -> str:
-        self._ask(f"snapshot {name}")
+        self._record(f"snapshot {name}")
         patterns = {"allow_patterns": allow_patterns, "ignore_patterns": ignore_patterns}
         return str(self._fetch(name, list(filter_repo_objects(self.models[name], **patterns)), revision))
 
     def search(self, words: str) -> list[str]:
-        self._ask(f"search {words}")
+        self._record(f"search {words}")
         return [name for name in self.models if words.lower() in name.lower()]
 
-    def _ask(self, question: str) -> None:
-        self.asked.append(question)
+    def _record(self, request: str) -> None:
+        self.requests.append(request)
         if self.failure is not None:
             raise self.failure
 
     def _fetch(self, name: str, files: list[str], revision: str) -> Path:
-        """As huggingface_hub does it: of a commit no branch is noted."""
+        """Store the files like huggingface_hub, which records no branch for a commit."""
         folder = self.cache / f"models--{name.replace('/', '--')}" / "snapshots" / revision
         for file in files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def test_the_plan_counts_them_as_they_are_held(kind: str, quantize: str, tmp_pat
     module = loading.load(tmp_path, config, TrainConfig(learn=False), seed=0).module
     packed = [part for block in module.modules() for part in getattr(block, "in_nf4", {}).values()]
     held = sum(p.nbytes for p in module.parameters()) + sum(
-        tensor.nbytes for part in packed for tensor in (part.weights, part.scales, part.seconds)
+        tensor.nbytes for part in packed for tensor in (part.weights, part.scales, part.second_scales)
     )
     cpu = DeviceMemory("cpu", "float32", 10**9, 10**9)
     planned = plan(shape_of(tmp_path), Config(model=config), cpu, header=0).parts["base"]["load"]
@@ -93,7 +93,9 @@ def test_why_a_mixture_is_large_is_said(tmp_path: Path) -> None:
         plan_or_refuse(shape, Config(model=ModelConfig(quantize="int8")), small, header=0)
     save_tiny(tmp_path / "llama", KINDS["llama4_text"]())
     (note,) = plan(shape_of(tmp_path / "llama"), Config(), GPU, header=0).notes
-    assert note.endswith("stay in 16 bits with nf4, as transformers computes them in llama4_text")
+    assert note.endswith(
+        "stay in 16 bits with nf4, because templora cannot quantise experts of llama4_text models"
+    )
 
 
 def test_a_model_of_which_nothing_can_be_quantised(tmp_path: Path) -> None:

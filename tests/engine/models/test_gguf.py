@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tokenizers.normalizers import Lowercase
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from templora_cli.engine.models.gguf import _check, _follow_bos, convert_apart, convert_gguf
+from templora_cli.engine.models.gguf import _check, _follow_bos, convert_gguf, convert_in_subprocess
 from templora_cli.errors import TemploraError
 from tests.engine.models.tiny_gguf import END, write_tiny_gguf
 
@@ -128,13 +128,13 @@ def test_a_conversion_leaves_no_other_files(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_missing_weight_is_refused(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "holes.gguf", without=["blk.1.attn_k.weight", "blk.0.ffn_up.weight"])
-    with pytest.raises(TemploraError, match=r"holes\.gguf: .*mlp\.up_proj\.weight is missing.* 1 fault"):
+    with pytest.raises(TemploraError, match=r"holes\.gguf: .*mlp\.up_proj\.weight is missing.* 1 more fault"):
         convert_gguf(file, tmp_path / "out")
 
 
 def test_infinite_weights_are_refused(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "inf.gguf", broken=["blk.0.ffn_up.weight"])
-    with pytest.raises(TemploraError, match=r"up_proj\.weight holds values that are no float16 numbers"):
+    with pytest.raises(TemploraError, match=r"up_proj\.weight holds values that are not finite in float16"):
         convert_gguf(file, tmp_path / "out")
 
 
@@ -144,13 +144,13 @@ def test_a_tokenizer_that_loses_text_is_refused(tiny: Path, tmp_path: Path) -> N
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     _check(model, tokenizer, (), "tiny.gguf")
     tokenizer.backend_tokenizer.normalizer = Lowercase()
-    with pytest.raises(TemploraError, match="does not give back the text"):
+    with pytest.raises(TemploraError, match="does not reproduce a text"):
         _check(model, tokenizer, (), "tiny.gguf")
 
 
 def test_tokens_that_the_model_lacks_are_refused(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "short.gguf", embeddings=200)
-    with pytest.raises(TemploraError, match="tokens that the model does not know"):
+    with pytest.raises(TemploraError, match="tokens for which the model has no embedding"):
         convert_gguf(file, tmp_path / "out")
 
 
@@ -197,7 +197,9 @@ def test_a_full_disk_is_reported(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
-    with pytest.raises(TemploraError, match=r"tiny\.gguf takes 1 MB unpacked, and 1 MB are free") as caught:
+    with pytest.raises(
+        TemploraError, match=r"tiny\.gguf needs 1 MB unpacked, but .* has only 1 MB free"
+    ) as caught:
         convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 1000)
     assert "TEMPLORA_CACHE" in str(caught.value.hint)
     assert convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 10**6) == "mit"
@@ -221,11 +223,11 @@ def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None
         "import os, sys\n"
         "sys.path[0] = os.getcwd()\n"
         "from pathlib import Path\n"
-        "from templora_cli.engine.models.gguf import convert_apart\n"
+        "from templora_cli.engine.models.gguf import convert_in_subprocess\n"
         "os.chdir(sys.argv[1])\n"
         "said = []\n"
         "file, out = Path('tiny.gguf'), Path('out')\n"
-        "print(convert_apart(file, out, report=said.append, chat_template=False), *said)\n"
+        "print(convert_in_subprocess(file, out, report=said.append, chat_template=False), *said)\n"
         "assert not {'torch', 'transformers', 'gguf', 'numpy'} & sys.modules.keys()\n"
     )
     done = subprocess.run(
@@ -238,7 +240,7 @@ def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None
 def test_its_errors_are_those_of_the_conversion(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "new.gguf", architecture="plumbus")
     with pytest.raises(TemploraError, match=r"cannot read new\.gguf: .*plumbus") as caught:
-        convert_apart(file, tmp_path / "out", report=silent)
+        convert_in_subprocess(file, tmp_path / "out", report=silent)
     assert "architecture" in str(caught.value.hint)
 
 
@@ -287,7 +289,7 @@ def test_a_kill_leaves_no_process_and_no_half_model(kill: str, tmp_path: Path) -
         said = process.communicate(timeout=60)[0]
     assert has_ended(child)
     if kill == "the process itself":
-        assert "converting my.gguf was stopped from outside" in said
+        assert "the conversion of my.gguf was killed" in said
     assert ("interrupted" in said) == (kill == "Ctrl-C")
     left = [path.name for path in (tmp_path / "cache" / "models").iterdir()]
     assert len(left) == (kill == "this one") and all(name.startswith(".pull-") for name in left)

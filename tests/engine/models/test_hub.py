@@ -73,20 +73,18 @@ def test_what_is_typed_for_a_model_names_the_command_that_gets_it(
         catalog.resolve(name, silent, sources)
     assert caught.value.message == f"model {QWEN} is not on this machine"
     assert caught.value.hint == f"templora models pull {QWEN}"
-    assert fake.asked == []
+    assert fake.requests == []
     folder = catalog.pull(QWEN, silent, sources)
     said: list[str] = []
     assert catalog.resolve(name, said.append, sources) == folder, "and then the same command works"
-    assert said == [] or said == [f"{name} is taken for {QWEN}"]
+    assert said == [] or said == [f"using {QWEN} for {name}"]
 
 
 def test_a_part_of_a_name_is_told_with_what_it_is_taken_for(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.resolve("mistral 7b instruct", silent, sources)
     model = "mistralai/Mistral-7B-Instruct-v0.3"
-    assert caught.value.message == (
-        f"'mistral 7b instruct' is taken for {model}, which is not on this machine"
-    )
+    assert caught.value.message == (f"'mistral 7b instruct' means {model}, which is not on this machine")
     assert caught.value.hint == f"templora models pull {model}"
 
 
@@ -118,12 +116,12 @@ def test_an_id_that_the_hub_does_not_have(sources: Sources) -> None:
     with pytest.raises(TemploraError) as caught:
         catalog.pull("Qwen/Qwen3-8B-Instruct", silent, sources)
     assert caught.value.message == (
-        "the Hugging Face Hub has no Qwen/Qwen3-8B-Instruct, or it is private; "
+        "the Hugging Face Hub has no model Qwen/Qwen3-8B-Instruct, or it is private; "
         f"did you mean {QWEN} or Qwen/Qwen3-8B-Base?"
     )
     with pytest.raises(TemploraError) as caught:
         catalog.pull("no/such-model", silent, sources)
-    assert caught.value.message == "the Hugging Face Hub has no no/such-model, or it is private"
+    assert caught.value.message == "the Hugging Face Hub has no model no/such-model, or it is private"
 
 
 # --- the configuration alone -------------------------------------------------------------------------
@@ -136,8 +134,8 @@ def test_a_model_is_described_without_its_weights(name: str, sources: Sources, f
         assert (model.name, model.is_here) == (QWEN, False)
         assert sorted(path.name for path in model.folder.iterdir()) == ["config.json"]
         assert model.download_bytes == sum(map(len, FETCHED.values())) and model.tokenizer_bytes == 300
-    assert said == ([] if name == QWEN else [f"{name} is taken for {QWEN}"])
-    assert fake.asked == [f"info {QWEN}", f"file {QWEN} config.json"]
+    assert said == ([] if name == QWEN else [f"using {QWEN} for {name}"])
+    assert fake.requests == [f"info {QWEN}", f"file {QWEN} config.json"]
     with pytest.raises(TemploraError, match=f"^model {QWEN} is not on this machine"):
         catalog.resolve(QWEN, silent, sources)
     assert QWEN not in {model.name for model in catalog.listing(sources) if model.path}
@@ -152,10 +150,10 @@ def test_what_an_earlier_look_left_does_without_a_network(sources: Sources, fake
 
 def test_a_look_does_not_disturb_what_is_here(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
-    asked = list(fake.asked)
+    asked = list(fake.requests)
     with catalog.described(QWEN, silent, sources) as model:
         assert (model.folder, model.is_here) == (folder, True)
-    assert fake.asked == asked
+    assert fake.requests == asked
 
 
 @pytest.mark.parametrize("name", [QWEN, "Qwen3-8B"])
@@ -168,14 +166,14 @@ def test_a_description_without_a_network(name: str, fake: FakeHub) -> None:
     assert caught.value.message == "cannot reach the Hugging Face Hub"
     assert caught.value.hint == (
         f"check the network, then: templora doctor --model {QWEN}; "
-        "without a network, --model FOLDER with its config.json in it"
+        "without a network: --model FOLDER, a folder with its config.json"
     )
 
 
 def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
     fake.gated = True
     with (
-        pytest.raises(TemploraError, match=r"licence of .* has to be accepted"),
+        pytest.raises(TemploraError, match=r"licence of .* must be accepted"),
         catalog.described(QWEN, silent, Sources(hub=fake.hub())),
     ):
         pass
@@ -184,7 +182,7 @@ def test_a_gated_model_is_not_described(fake: FakeHub) -> None:
 def test_a_repository_without_a_configuration(tmp_path: Path) -> None:
     for files, message in (
         (["model.safetensors"], f"{QWEN} has no config.json"),
-        (["x.gguf"], f"{QWEN} holds GGUF files"),
+        (["x.gguf"], f"{QWEN} has GGUF files"),
         (["config.json", "pytorch_model.bin"], f"{QWEN} has no safetensors weights"),
     ):
         fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, CONFIG)})
@@ -193,13 +191,22 @@ def test_a_repository_without_a_configuration(tmp_path: Path) -> None:
         assert caught.value.message.startswith(message)
 
 
+def test_an_empty_name_is_not_the_working_folder(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TemploraError, match="unknown model ''"), catalog.described("", silent, sources):
+        pass
+
+
 def test_aliases_are_described_before_they_are_here(sources: Sources, fake: FakeHub) -> None:
     for name, alias in catalog.ALIASES.items():
         with catalog.described(name.upper(), silent, sources) as model:
             assert (model.folder / "config.json").is_file() and not model.is_here
             assert (model.name, model.download_bytes) == (name, alias.download_bytes)
             assert model.tokenizer_bytes == alias.tokenizer_bytes
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 class Signatures:
@@ -236,7 +243,7 @@ def test_pull_takes_no_pickles_and_no_second_copy(sources: Sources) -> None:
     assert taken == FETCHED
     said: list[str] = []
     assert catalog.pull(QWEN, said.append, sources) == folder
-    assert said == [f"asking the Hugging Face Hub for {QWEN}", f"{QWEN} is already on this machine"]
+    assert said == [f"looking up {QWEN} on the Hugging Face Hub", f"{QWEN} is already on this machine"]
 
 
 def test_a_model_stays_at_its_commit_until_it_is_pulled_again(sources: Sources, fake: FakeHub) -> None:
@@ -285,7 +292,7 @@ def test_what_another_program_fetched_is_found(sources: Sources, fake: FakeHub) 
     assert catalog.resolve("some/model", silent, sources) == folder
     assert catalog.resolve("model", silent, sources) == folder
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}')
-    with pytest.raises(TemploraError, match="some/model is not whole") as caught:
+    with pytest.raises(TemploraError, match="some/model is incomplete") as caught:
         catalog.resolve("some/model", silent, sources)
     assert caught.value.hint == "templora models pull some/model"
 
@@ -295,9 +302,9 @@ def test_what_another_program_fetched_is_found(sources: Sources, fake: FakeHub) 
     [
         (
             ["config.json", "x-Q8_0.gguf", "x-Q4_K_M.gguf"],
-            "holds GGUF files, of which one is enough",
-            f"hf download {QWEN} x-Q4_K_M.gguf --local-dir . (or another of its files), then --model with "
-            "that file",
+            "has GGUF files instead of safetensors",
+            f"hf download {QWEN} x-Q4_K_M.gguf --local-dir . (or another of its files), then use --model "
+            "with that file",
         ),
         (["config.json", "pytorch_model.bin"], "no safetensors weights; .* pickled", "templora models list"),
         (["README.md"], "no safetensors weights", "templora models list"),
@@ -309,7 +316,7 @@ def test_what_cannot_be_loaded_is_not_fetched(
     fake = FakeHub(tmp_path, {QWEN: dict.fromkeys(files, b"x")})
     with pytest.raises(TemploraError, match=message) as caught:
         catalog.pull(QWEN, silent, Sources(hub=fake.hub()))
-    assert str(caught.value.hint).startswith(hint) and fake.asked == [f"info {QWEN}"]
+    assert str(caught.value.hint).startswith(hint) and fake.requests == [f"info {QWEN}"]
 
 
 def test_a_disk_that_is_too_small_is_said_before(fake: FakeHub) -> None:
@@ -318,24 +325,22 @@ def test_a_disk_that_is_too_small_is_said_before(fake: FakeHub) -> None:
         found.siblings[3].size = 10**18
         return found
 
-    with pytest.raises(TemploraError, match=rf"{QWEN} takes 1,000,000,000\.0 GB, and .* are free") as caught:
+    with pytest.raises(TemploraError, match=rf"{QWEN} needs 1,000,000,000\.0 GB, but .* free") as caught:
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))
-    assert "HF_HOME" in str(caught.value.hint) and fake.asked == [f"info {QWEN}"]
+    assert "HF_HOME" in str(caught.value.hint) and fake.requests == [f"info {QWEN}"]
 
 
 def test_a_pull_without_a_network_of_what_is_here(sources: Sources, fake: FakeHub) -> None:
     folder = catalog.pull(QWEN, silent, sources)
     said: list[str] = []
     assert catalog.pull(QWEN, said.append, fails(ConnectionError, fake)) == folder
-    assert said[-1].startswith(
-        f"{QWEN} is already on this machine; whether there is a newer one is not known"
-    )
+    assert said[-1].startswith(f"{QWEN} is already on this machine; could not check for a newer version")
 
 
 @pytest.mark.parametrize(
     ("error", "message", "hint"),
     [
-        (errors.GatedRepoError, "licence of .* has to be accepted", "hf auth login"),
+        (errors.GatedRepoError, "licence of .* must be accepted", "hf auth login"),
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"),
         (errors.LocalEntryNotFoundError, "cannot reach the Hugging Face Hub", "network"),
         (ConnectionResetError, "cannot reach the Hugging Face Hub", "network"),
@@ -357,5 +362,5 @@ def test_an_answer_that_would_lead_elsewhere(changes: dict[str, Any], fake: Fake
         vars(found).update(changes)
         return found
 
-    with pytest.raises(TemploraError, match="answers in an unknown way"):
+    with pytest.raises(TemploraError, match="sent an unexpected answer"):
         catalog.pull(QWEN, silent, Sources(hub=replace(fake.hub(), info=info)))

@@ -1,4 +1,4 @@
-"""Architectures of other kinds than Llama's: they are written with, or refused by name."""
+"""Architectures unlike Llama: recurrent and hybrid models, mixtures of experts, models with vision."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def loaded(folder: Path, model: ModelConfig = CPU, train: TrainConfig = TRAIN) -
 
 
 def written(model: LanguageModel, config: Config = CONFIG) -> list[ChunkLearnt]:
-    """Two chunks."""
+    """Write and learn two chunks."""
     state = WritingState.begin(model, config)
     backend = EagerBackend(model.module)
     return learnt(list(write(novel(model.tokenizer, 24, "", config), model, backend, state, config)))
 
 
 def adapted(model: LanguageModel) -> set[str]:
-    """The last parts of the names of all layers that have an adapter."""
+    """The last parts of the names of the layers with an adapter."""
     modules = model.module.named_modules()
     return {name.rpartition(".")[2] for name, part in modules if isinstance(part, LoraLayer)}
 
 
-# --- recurrent and hybrid ones -----------------------------------------------------------------------
+# --- recurrent and hybrid models, mixtures of experts ------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,46 +56,48 @@ def test_two_chunks_are_written_and_learnt(kind: str, tmp_path: Path) -> None:
     chunks = written(model)
     assert len(chunks) == 2 and all(len(chunk.train_losses) == 2 for chunk in chunks)
     assert chunks[0].train_losses[1] < chunks[0].train_losses[0], "the adapter learns"
-    assert all(p.abs().sum() > 0 for name, p in model.adapter.items() if "lora_B" in name), "all of it"
+    assert all(p.abs().sum() > 0 for name, p in model.adapter.items() if "lora_B" in name), "in every layer"
     shape = shape_of(tmp_path)
     assert 4 * sum(map(sum, shape.linears)) == sum(p.numel() for p in model.adapter.values())
     assert shape.parameters == model.parameters
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_at_a_time_is_as_all_at_once(kind: str, tmp_path: Path) -> None:
+def test_decoding_with_a_cache_equals_a_single_pass(kind: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS[kind]())
     module = loaded(tmp_path, train=TrainConfig(learn=False)).module
     with torch.no_grad():
-        whole, _ = logits_at(module, TEXT, list(range(len(TEXT))))
-        said, cache = logits_at(module, TEXT[:20], [19], use_cache=True)
-        for place in range(20, len(TEXT)):
-            assert torch.allclose(said[-1], whole[place - 1], atol=1e-4)
-            if cache is None:  # it keeps nothing
-                said, _ = logits_at(module, TEXT[: place + 1], [place])
+        expected, _ = logits_at(module, TEXT, list(range(len(TEXT))))
+        logits, cache = logits_at(module, TEXT[:20], [19], use_cache=True)
+        for position in range(20, len(TEXT)):
+            assert torch.allclose(logits[-1], expected[position - 1], atol=1e-4)
+            if cache is None:  # this architecture has no cache
+                logits, _ = logits_at(module, TEXT[: position + 1], [position])
             else:
-                said, cache = logits_at(module, [TEXT[place]], [0], cache=cache, use_cache=True, start=place)
+                logits, cache = logits_at(
+                    module, [TEXT[position]], [0], cache=cache, use_cache=True, start=position
+                )
 
 
 @pytest.mark.parametrize("kind", ["mamba", "mamba2", "falcon_mamba"])
-def test_layers_that_kernels_read_past_get_no_adapter(kind: str, tmp_path: Path) -> None:
+def test_layers_that_kernels_bypass_get_no_adapter(kind: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS[kind]())
     assert adapted(loaded(tmp_path)) == {"in_proj"}
-    held = loaded(tmp_path, ModelConfig(device="cpu", quantize="nf4"))
-    layers = held.module.get_base_model().backbone.layers
+    quantised = loaded(tmp_path, ModelConfig(device="cpu", quantize="nf4"))
+    layers = quantised.module.get_base_model().backbone.layers
     assert type(layers[0].mixer.in_proj.base_layer).__name__ == "Linear4bit"
     assert type(layers[0].mixer.out_proj) is torch.nn.Linear, "nor are they quantised"
-    assert written(held)[1].train_losses
+    assert written(quantised)[1].train_losses
 
 
-def test_with_checkpointed_gradients_and_without_learning(tmp_path: Path) -> None:
+def test_a_hybrid_model_writes_with_checkpointing_and_without_learning(tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["jamba"]())
     on = TrainConfig(rank=4, alpha=4, gradient_checkpointing="on")
     assert written(loaded(tmp_path, train=on))[1].train_losses
     assert not written(loaded(tmp_path, train=TrainConfig(learn=False)))[1].train_losses
 
 
-def test_a_router_is_no_layer_for_an_adapter(tmp_path: Path) -> None:
+def test_a_router_gets_no_adapter(tmp_path: Path) -> None:
     save_tiny(tmp_path, KINDS["llama4_text"]())
     assert "router" not in adapted(loaded(tmp_path))
 
@@ -108,17 +110,17 @@ def test_experts_of_a_mixture_get_no_adapter(tmp_path: Path) -> None:
     assert any("shared_expert." in name for name in names)
 
 
-def test_an_architecture_that_does_not_compute_is_refused_before_a_book_begins(tmp_path: Path) -> None:
+def test_an_architecture_that_fails_to_compute_is_refused_when_loaded(tmp_path: Path) -> None:
     config = transformers.CpmAntConfig(
         vocab_size=264, hidden_size=32, num_attention_heads=4, dim_head=8, dim_ff=64, num_hidden_layers=2
     )
     save_tiny(tmp_path, config)
-    with pytest.raises(TemploraError, match=r"\(architecture cpmant\) cannot be written with: ") as caught:
+    with pytest.raises(TemploraError, match=r"\(architecture cpmant\) cannot be used: ") as caught:
         loaded(tmp_path)
     assert caught.value.hint and "\n" not in caught.value.message
 
 
-# --- those that see ----------------------------------------------------------------------------------
+# --- models with vision ------------------------------------------------------------------------------
 
 
 def logits_of(module: Any) -> torch.Tensor:
@@ -127,20 +129,20 @@ def logits_of(module: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new names", "names of the hub"])
-def test_of_gemma3_only_the_language_part_is_loaded(old: bool, tmp_path: Path) -> None:
+def test_only_the_language_part_of_gemma3_is_loaded(old: bool, tmp_path: Path) -> None:
     whole = save_tiny(tmp_path, gemma3(), transformers.AutoModelForImageTextToText)
     if not old:
         whole.save_pretrained(tmp_path, save_original_format=False)
     model = loaded(tmp_path)
     assert type(model.module.get_base_model()).__name__ == "Gemma3ForCausalLM"
-    assert backend_name(model, "auto") == "int8", "the fast one"
+    assert backend_name(model, "auto") == "int8", "the fast backend"
     with model.without_adapter():
         assert torch.equal(logits_of(model.module), logits_of(whole))
     assert model.parameters == shape_of(tmp_path).parameters < whole.num_parameters()
     assert len(model.adapter) == 3 * 7 * 2
 
 
-def test_a_head_of_its_own_is_told_from_the_weights(tmp_path: Path) -> None:
+def test_an_untied_head_is_detected_from_the_weights(tmp_path: Path) -> None:
     text = {**gemma3().text_config.to_dict(), "model_type": "mistral", "sliding_window": None}
     text = {key: text[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size", "head_dim")}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
@@ -158,7 +160,7 @@ def test_a_head_of_its_own_is_told_from_the_weights(tmp_path: Path) -> None:
             assert torch.allclose(logits_of(model.module), logits_of(whole), atol=1e-5)
 
 
-def test_where_there_is_no_class_for_the_language_part_the_adapter_is_on_it_alone(tmp_path: Path) -> None:
+def test_without_a_class_for_the_language_part_only_that_part_gets_an_adapter(tmp_path: Path) -> None:
     whole = save_tiny(tmp_path, qwen2_5_vl(), transformers.AutoModelForImageTextToText)
     model = loaded(tmp_path)
     names = [name for name, part in model.module.named_modules() if isinstance(part, LoraLayer)]

@@ -111,7 +111,7 @@ def test_an_unknown_architecture_is_refused(copy: Path) -> None:
 
 def test_an_architecture_of_another_kind_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
-    assert "architecture vit) is a model of pictures" in load_error(copy).message
+    assert "architecture vit) is an image model" in load_error(copy).message
 
 
 def test_code_in_the_model_folder_is_not_run(copy: Path) -> None:
@@ -142,7 +142,7 @@ def test_damaged_weights_are_refused(copy: Path, content: bytes) -> None:
 def test_truncated_weights_are_refused(copy: Path) -> None:
     file = copy / "model.safetensors"
     os.truncate(file, file.stat().st_size - 1000)
-    assert "is not whole" in load_error(copy).message
+    assert "is incomplete" in load_error(copy).message
 
 
 def test_a_missing_weight_is_refused(copy: Path) -> None:
@@ -174,4 +174,4 @@ def test_failed_allocations_become_an_error_with_advice() -> None:
 def test_a_missing_gpu_is_refused(tiny_model: Path) -> None:
     with pytest.raises(TemploraError, match="no CUDA GPU") as caught:
         loading.load(tiny_model, ModelConfig(device="cuda"), TRAIN, seed=0)
-    assert caught.value.hint == "--device cpu runs without"
+    assert caught.value.hint == "use --device cpu"

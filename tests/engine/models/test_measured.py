@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from templora_cli.config import Config, DecodeConfig
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
-from templora_cli.engine.models.measured import are_experts, cache_of, experts_kept, recurrent_kept
+from templora_cli.engine.models.measured import (
+    are_experts,
+    cache_size,
+    expert_activations,
+    recurrent_activations,
+)
 from templora_cli.engine.models.shape import shape_of
 from templora_cli.engine.training.forward import logits_at
 from tests.engine.models.tiny_kinds import KINDS, save_tiny
 
-CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, held=4 * 10**8, libraries=4 * 10**8)
+CPU = DeviceMemory("cpu", "float32", 20 * 10**9, 24 * 10**9, in_use=4 * 10**8, libraries=4 * 10**8)
 
 
 def tensors_of(cache: Any) -> list[Tensor]:
@@ -87,11 +92,11 @@ def test_what_blocks_keep_is_that_of_the_model(kind: str, tmp_path: Path) -> Non
     module = save_tiny(tmp_path, KINDS[kind]()).to(torch.bfloat16)
     shape = shape_of(tmp_path)
     found = shape.experts if kind in ("qwen3_moe", "gpt_oss") else shape.recurrent
-    assert found.layers == shape.num_layers
+    assert found.blocks == shape.num_layers
     wanted = are_experts if found is shape.experts else lambda b: hasattr(b, "conv1d")
     block = next(part for part in module.modules() if wanted(part))
     few, many = (kept_by(module, block, tokens) for tokens in (256, 512))
-    assert (many - few) / 256 == pytest.approx(2 * found.numbers + found.exact, rel=0.05)
+    assert (many - few) / 256 == pytest.approx(2 * found.numbers + found.other_bytes, rel=0.05)
 
 
 def test_what_cannot_be_run_without_weights_is_not_known() -> None:
@@ -101,4 +106,5 @@ def test_what_cannot_be_run_without_weights_is_not_known() -> None:
 
     looks = Looks()
     looks.weight = nn.Parameter(torch.empty(1, device="meta"))
-    assert cache_of(looks) is None and recurrent_kept(looks) is None and experts_kept(looks) is None
+    assert cache_size(looks) is None
+    assert recurrent_activations(looks) is None and expert_activations(looks) is None

@@ -1,4 +1,4 @@
-"""What people type for a model, and which one is meant."""
+"""Names of models as people type them, and the models that match."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.engine.models.names import PROPOSED, SUGGESTED, WELL_KNOWN, meant, the_one, without_address
+from templora_cli.engine.models.model_names import (
+    MAX_SUGGESTIONS,
+    SUGGESTED,
+    WELL_KNOWN,
+    suggestions,
+    unique_match,
+    without_address,
+)
 
 KNOWN = ["smollm2-135m", "gemma3-270m", *(one.name for one in WELL_KNOWN)]
 
@@ -29,7 +36,7 @@ KNOWN = ["smollm2-135m", "gemma3-270m", *(one.name for one in WELL_KNOWN)]
     ],
 )
 def test_a_name_that_only_one_model_can_have(typed: str, name: str) -> None:
-    assert the_one(typed, KNOWN) == name == meant(typed, KNOWN)[0]
+    assert unique_match(typed, KNOWN) == name == suggestions(typed, KNOWN)[0]
 
 
 @pytest.mark.parametrize(
@@ -48,28 +55,28 @@ def test_a_name_that_only_one_model_can_have(typed: str, name: str) -> None:
     ],
 )
 def test_a_name_of_several_or_none_is_not_taken_for_one(typed: str, names: list[str]) -> None:
-    assert meant(typed, KNOWN) == names
-    assert the_one(typed, KNOWN) is None
+    assert suggestions(typed, KNOWN) == names
+    assert unique_match(typed, KNOWN) is None
 
 
 @pytest.mark.parametrize("typed", ["gpt9", "", "8b", "..", "/nowhere", "x" * 5000, "no/such-model"])
 def test_what_means_nothing(typed: str) -> None:
-    assert meant(typed, KNOWN) == [] and the_one(typed, KNOWN) is None
+    assert suggestions(typed, KNOWN) == [] and unique_match(typed, KNOWN) is None
 
 
 @given(st.text(max_size=60))
 def test_any_text_means_a_few_known_names_or_none(typed: str) -> None:
-    found = meant(typed, KNOWN)
-    assert len(found) <= PROPOSED and set(found) <= set(KNOWN)
-    one = the_one(typed, KNOWN)
+    found = suggestions(typed, KNOWN)
+    assert len(found) <= MAX_SUGGESTIONS and set(found) <= set(KNOWN)
+    one = unique_match(typed, KNOWN)
     assert one is None or one in KNOWN
 
 
 def test_two_owners_of_one_name() -> None:
     known = ["other/Qwen3-8B", *KNOWN]
-    assert the_one("Qwen3-8B", known) is None
-    assert the_one("other/qwen3-8b", known) == "other/Qwen3-8B"
-    assert meant("Qwen3-8B", known)[:2] == ["other/Qwen3-8B", "Qwen/Qwen3-8B"]
+    assert unique_match("Qwen3-8B", known) is None
+    assert unique_match("other/qwen3-8b", known) == "other/Qwen3-8B"
+    assert suggestions("Qwen3-8B", known)[:2] == ["other/Qwen3-8B", "Qwen/Qwen3-8B"]
 
 
 @pytest.mark.parametrize("address", ["https://huggingface.co/", "huggingface.co/", "https://hf.co/", ""])

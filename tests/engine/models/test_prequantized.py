@@ -19,7 +19,7 @@ from templora_cli.config import Config, ModelConfig, TrainConfig
 from templora_cli.engine.memory.machine import DeviceMemory
 from templora_cli.engine.memory.planner import plan
 from templora_cli.engine.models import loading
-from templora_cli.engine.models.prequantized import format_of, held_as, original_of, shown
+from templora_cli.engine.models.prequantized import display_name, format_of, original_of, resolve_quantize
 from templora_cli.engine.models.shape import shape_of
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
@@ -66,7 +66,7 @@ def test_formats_in_which_nothing_learns_are_refused_with_what_to_take(
         assert caught.value.message == (
             f"Tiny-Instruct-AWQ comes quantised as {name}; templora cannot train an adapter on it"
         )
-        assert caught.value.hint == "take the original, such as Tiny-Instruct"
+        assert caught.value.hint == "use the original, such as Tiny-Instruct"
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_the_original_is_told_from_the_name(name: str, original: str | None) -> 
 
 
 def test_names_are_shown_without_folders() -> None:
-    assert shown("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B" and shown("/a/b/Model") == "Model"
-    assert shown("/") == "this model"
+    assert display_name("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B" and display_name("/a/b/Model") == "Model"
+    assert display_name("/") == "this model"
 
 
 @given(st.text() | st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers()))
@@ -106,8 +106,8 @@ def test_no_description_of_a_format_breaks_it(said: object) -> None:
 def test_a_model_that_is_not_quantised_is_held_as_is_asked() -> None:
     assert format_of({"quantization_config": None}) is None and format_of({}) is None
     for quantize in ("nf4", "int8", "none"):
-        assert held_as(None, quantize, "cuda") == quantize
-    assert held_as(None, "auto", "cuda") == "nf4" and held_as(None, "auto", "cpu") == "none"
+        assert resolve_quantize(None, quantize, "cuda") == quantize
+    assert resolve_quantize(None, "auto", "cuda") == "nf4" and resolve_quantize(None, "auto", "cpu") == "none"
 
 
 # --- those that are taken as they come ---------------------------------------------------------------
@@ -166,10 +166,10 @@ def test_what_bitsandbytes_has_packed_is_learnt_over(
     assert made.quantize == held and not made.notes
     for other in {"nf4", "int8", "none"} - {held}:
         asked = ModelConfig(device="cpu", quantize=other, name=str(folder))
-        with pytest.raises(TemploraError, match=f"cannot be held as {other}") as caught:
+        with pytest.raises(TemploraError, match=f"cannot be loaded as {other}") as caught:
             loading.load(folder, asked, TRAIN, seed=0)
-        assert caught.value.hint == f"--quantize {held}, or take the original, such as packed"
-        with pytest.raises(TemploraError, match=f"cannot be held as {other}"):
+        assert caught.value.hint == f"--quantize {held}, or use the original, such as packed"
+        with pytest.raises(TemploraError, match=f"cannot be loaded as {other}"):
             plan(shape_of(folder, str(folder)), Config(model=asked), GPU, header=128)
 
 

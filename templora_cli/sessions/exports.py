@@ -1,4 +1,4 @@
-"""Files to which a session is exported: they are overwritten only if nobody has changed them."""
+"""Exports of a session to files, which are overwritten only if nobody has changed them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from templora_cli.sessions.store import free_name, sha256_of
 FILE = "saved.sha256"
 """File in the session folder with the hash of each export, one per line."""
 MAX_HASHES = 200
-"""How many of the newest hashes are retained."""
+"""Maximum number of hashes in that file; the oldest are dropped."""
 
 
-def save_again(session: Path, target: Path, content: bytes, *, force: bool) -> Path | None:
+def save_export(session: Path, target: Path, content: bytes, *, force: bool) -> Path | None:
     """Write `content` to `target` if it is a new file or an unchanged earlier export of the session.
 
     With `force`, any other file is first moved aside, and its new name is returned. Raises TemploraError
