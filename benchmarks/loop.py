@@ -25,7 +25,7 @@ from templora_cli.engine.models.adapter import with_adapter
 from templora_cli.events import ChunkLearnt, ChunkScored, Origin, TextDecoded
 from templora_cli.learning import learning_config, windows
 from templora_cli.novel.task import Goal, NovelTask
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.reading import ReadingTask
 from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.steps import thin
@@ -79,7 +79,7 @@ class TemploraSide:
     def _task(self, prompt: Sequence[int], chunk: Sequence[int]) -> Task:
         # The first token of the prompt is the header, so that all sides have prompts of the same length.
         decode, text = self.config.decode, tuple(prompt[1:])
-        before = fixed(tuple(prompt[:1]), decode.context_tokens)
+        before = fixed_header(tuple(prompt[:1]), decode.context_tokens)
         if self.origin == "human":
             return ReadingTask(before, text + tuple(chunk), decode.chunk_tokens, self.model.tokenizer)
         goal = Goal(len(chunk), "tokens")

@@ -42,7 +42,7 @@ from templora_cli.learning import learn_chunk
 from templora_cli.ngrams import FourGrams
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.novel.task import Goal, NovelTask
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.prompt_files import load_prompts
 from templora_cli.reading import reading_tokens
 from templora_cli.state import WritingState
@@ -156,7 +156,7 @@ def measure_book(
     variant.prepare(model)
     state = WritingState.begin(model, config)
     recipe = variant.recipe(model)
-    prompt = fixed(book.header, config.decode.context_tokens)
+    prompt = fixed_header(book.header, config.decode.context_tokens)
     ends = TokenEnds.of(model.tokenizer, model.module.get_input_embeddings().num_embeddings)
     grams = FourGrams()
     held_out = {path: Probe.of(model, text, limit, config) for path, (text, limit) in probes.items()}

@@ -30,7 +30,7 @@ from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.events import TrainStep
 from templora_cli.learning import learn_chunk
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.reading import ReadingTask, reading_tokens
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Given
@@ -126,7 +126,7 @@ def base_nll(tokens: Tokens, header: Tokens, folder: Path, sizes: tuple[int, int
 
 def reading_task(tokens: Tokens, header: Tokens, model: loading.LanguageModel, config: Config) -> ReadingTask:
     """A task that reads `tokens` after `header`."""
-    before = fixed(header, config.decode.context_tokens)
+    before = fixed_header(header, config.decode.context_tokens)
     return ReadingTask(before, tokens, config.decode.chunk_tokens, model.tokenizer)
 
 

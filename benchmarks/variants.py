@@ -70,15 +70,15 @@ def with_head(model: loading.LanguageModel) -> None:
             model.adapter[f"lm_head.{name}"] = weight.requires_grad_(True)
 
 
-def hardest_windows(model: AdaptedModel, windows: list[Window]) -> list[Window]:
+def hardest_windows(model: AdaptedModel, candidates: list[Window]) -> list[Window]:
     """The half of the windows with the highest NLL, in their order."""
 
     def nll(window: Window) -> float:
         return chunk_nll(model.module, window.header + window.context, window.tokens).mean().item()
 
     with torch.no_grad():
-        selected = sorted(windows, key=nll, reverse=True)[: math.ceil(len(windows) / 2)]
-    return [window for window in windows if window in selected]
+        selected = sorted(candidates, key=nll, reverse=True)[: math.ceil(len(candidates) / 2)]
+    return [window for window in candidates if window in selected]
 
 
 def hardest_half(model: AdaptedModel) -> Recipe:

@@ -1,4 +1,4 @@
-"""Render the chat template of a model: the same text on any day, and without an open thought."""
+"""Render the chat template of a model: the same text on any day, with thinking turned off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from templora_cli.engine.models.thoughts import closing_of, is_thought_tag, open_tags
+from templora_cli.engine.models.reasoning_tags import closing_of, is_reasoning_tag, open_tags
 from templora_cli.errors import TemploraError
 
 TODAY = "26 Jul 2024"
@@ -22,17 +22,17 @@ Messages = Sequence[dict[str, str]]
 
 
 def render_chat(tokenizer: Any, messages: Messages, *, prompt: bool) -> str | None:
-    """The messages in the model's chat template; with `prompt` to where the words of its answer begin.
+    """The messages in the model's chat template; with `prompt`, up to where the assistant's answer begins.
 
-    None if the template refuses them: some have no system message. Raises TemploraError if it opens a thought
-    that cannot be closed.
+    None if the template refuses them: some have no system message. Raises TemploraError if it opens a
+    reasoning block that cannot be closed.
     """
     text = _rendered(tokenizer, messages, prompt=prompt)
     if text is None or not prompt:
         return text
-    asked = _rendered(tokenizer, [{"role": "user", "content": USER}], prompt=True) or ""
-    end = asked.rpartition(USER)[2]
-    return text.removesuffix(end) + _to_the_answer(tokenizer, end) if text.endswith(end) else text
+    user_only = _rendered(tokenizer, [{"role": "user", "content": USER}], prompt=True) or ""
+    end = user_only.rpartition(USER)[2]
+    return text.removesuffix(end) + _before_answer(tokenizer, end) if text.endswith(end) else text
 
 
 def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
@@ -50,9 +50,9 @@ def chat_ids(tokenizer: Any, system: str, user: str) -> tuple[int, ...]:
 
 
 def as_plain_words(tokenizer: Any, text: str) -> str:
-    """`text` with a space inside each special token and tag of a thought, so that none is read as one."""
+    """`text` with a space inside each special token and reasoning tag, so that none is read as one."""
     for token in tokenizer.added_tokens_decoder.values():
-        if (token.special or is_thought_tag(token.content)) and token.content in text:
+        if (token.special or is_reasoning_tag(token.content)) and token.content in text:
             text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
     return text
 
@@ -64,19 +64,19 @@ def first_token(tokenizer: Any) -> tuple[int, ...]:
     """
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
-        raise TemploraError("this model has no token for the beginning of a text", "give a --premise")
+        raise TemploraError("this tokenizer has no BOS or EOS token", "give a --premise")
     return (start,)
 
 
-def _rendered(tokenizer: Any, messages: Messages, *, prompt: bool, **told: Any) -> str | None:
-    """The messages in the chat template as it is, which is `told` this and that."""
+def _rendered(tokenizer: Any, messages: Messages, *, prompt: bool, **variables: Any) -> str | None:
+    """Render `messages`; `variables` override the defaults."""
     template = tokenizer.get_chat_template()
     if "strftime_now" in template:
         template = STOPPED_CLOCK + template
-    told = {"date_string": TODAY, **WITHOUT_THOUGHT, **told}
+    variables = {"date_string": TODAY, **WITHOUT_THOUGHT, **variables}
     try:
         return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
-            list(messages), chat_template=template, tokenize=False, add_generation_prompt=prompt, **told
+            list(messages), chat_template=template, tokenize=False, add_generation_prompt=prompt, **variables
         )
     except Exception as error:  # jinja's TemplateError: templates raise their own
         if type(error).__module__.split(".")[0] != "jinja2":
@@ -84,40 +84,41 @@ def _rendered(tokenizer: Any, messages: Messages, *, prompt: bool, **told: Any) 
         return None
 
 
-def _to_the_answer(tokenizer: Any, end: str) -> str:
-    """What follows a user's words, where the template puts `end` there and the model would go on.
+def _before_answer(tokenizer: Any, end: str) -> str:
+    """The text between a user message and the answer, with any reasoning block closed.
 
-    To the place of an answer without a thought in the template's own rendering of one, if that goes on from
-    there; else `end`, with the thought closed that it opens.
+    `end` is the generation prompt of the template. If the template puts more text before an answer in the
+    history of a chat, that text is used.
     """
-    said = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
-    begins = _between(_rendered(tokenizer, said, prompt=False), USER, ANSWER)
-    if begins is not None and begins.startswith(end) and begins[len(end) :].strip():
-        end = begins
+    history = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
+    between = _between(_rendered(tokenizer, history, prompt=False), USER, ANSWER)
+    if between is not None and between.startswith(end) and between[len(end) :].strip():
+        end = between
     tags = open_tags(end)
     return end + _closing(tokenizer, end, tags) if tags else end
 
 
 def _closing(tokenizer: Any, end: str, tags: Sequence[str]) -> str:
-    """What closes the thought that stands open at `end`, as the template itself does if it says how."""
+    """The text that closes the reasoning block open at `end`, from the template itself if it shows how."""
     answer = {"role": "assistant", "content": ANSWER}
     for key in ("reasoning_content", "reasoning", "thinking"):
-        said = [{"role": "user", "content": USER}, {**answer, key: THOUGHT}]
+        history = [{"role": "user", "content": USER}, {**answer, key: THOUGHT}]
         for may_think in (False, True):
-            text = _rendered(tokenizer, said, prompt=False, **dict.fromkeys(WITHOUT_THOUGHT, may_think))
+            text = _rendered(tokenizer, history, prompt=False, **dict.fromkeys(WITHOUT_THOUGHT, may_think))
             closing = _between(text, THOUGHT, ANSWER)
             if closing is not None and not open_tags(end + closing):
                 return closing
-    known = tokenizer.get_chat_template() + " ".join(tokenizer.get_added_vocab())
-    closings = [closing_of(tag, known) for tag in reversed(tags)]
+    vocabulary = tokenizer.get_chat_template() + " ".join(tokenizer.get_added_vocab())
+    closings = [closing_of(tag, vocabulary) for tag in reversed(tags)]
     if None in closings:
         raise TemploraError(
-            f"the chat template of this model opens a thought ({tags[-1]}) that nothing tells how to close",
+            f"the chat template of this model opens a reasoning block ({tags[-1]}) and does not show how to "
+            "close it",
             "choose another --model",
         )
     return ("\n" if end.endswith("\n") else "") + "".join(map(str, closings)) + "\n\n"
 
 
 def _between(text: str | None, before: str, after: str) -> str | None:
-    found = re.search(f"{before}(.*?){after}", text or "", re.DOTALL)
-    return found and found[1]
+    match = re.search(f"{before}(.*?){after}", text or "", re.DOTALL)
+    return match and match[1]

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, models, sessions
 from templora_cli.commands.doctor import doctor
+from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
+from templora_cli.interrupts import STOPPED, quit_on_ctrl_c, raise_on_ctrl_c
 from templora_cli.render.error_view import show_error
+
+
+class _Commands(HelpGroup):
+    """The commands. The error for one that belongs to a group, such as `export`, names the whole command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        groups = {name: getattr(command, "commands", {}) for name, command in self.commands.items()}
+        if args[0] not in groups and not ctx.resilient_parsing:
+            meant = [
+                f"templora {name} {shlex.join(args)}" for name, group in groups.items() if args[0] in group
+            ]
+            if meant:
+                raise TemploraError(f"there is no command {args[0]}", ", or ".join(meant))
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="templora",
@@ -37,6 +55,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
+use_help(app, _Commands)
 
 
 def _print_version(is_requested: bool) -> None:
@@ -61,13 +80,23 @@ def _root(
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 130 Ctrl-C."""
-    with usable_streams():
-        try:
-            app()
-        except BrokenPipeError:
-            sys.exit(1)
-        except (TemploraError, OSError) as error:
-            if debugging():
-                raise
-            show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
-            sys.exit(2)
+    raise_on_ctrl_c()
+    try:
+        with usable_streams():
+            _run_app()
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    finally:
+        quit_on_ctrl_c()  # libraries that clean up at the exit would show a traceback
+
+
+def _run_app() -> None:
+    try:
+        app()
+    except BrokenPipeError:
+        sys.exit(1)
+    except (TemploraError, OSError) as error:
+        if debugging():
+            raise
+        show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
+        sys.exit(2)

@@ -107,7 +107,10 @@ class DecodeConfig:
         0, "Sample from this many of the most likely tokens; 0 is off", at_least=0, at_most=MAX_TOKENS
     )
     repetition_penalty: float = option(
-        1.1, "Values above 1 make tokens of the window less likely; 1 is off", at_least=0.1, at_most=10
+        1.1,
+        "Values above 1 make tokens of the prompt and of the chunk so far less likely; 1 is off",
+        at_least=0.1,
+        at_most=10,
     )
     backend: str = option(
         "auto",
@@ -155,7 +158,10 @@ class GateConfig:
     enabled: bool = option(True, "Check generated chunks; off learns all of them")
     # In human books 99 % of chunks are below 0.09; the maximum is 0.28, a refrain (docs/lab/gate.md).
     repetition: float = option(
-        0.3, "Reject a chunk in which more than this share of 4-grams is repeated", above=0, at_most=1
+        0.3,
+        "Reject a chunk in which more than this share of 4-grams repeats earlier ones of the same chunk",
+        above=0,
+        at_most=1,
     )
     nll_range: float = option(
         1.0,
@@ -255,10 +261,17 @@ class TranslationConfig:
         0.0, "Sampling temperature; below 0.01 the most likely token is taken", at_least=0, at_most=10
     )
     retry_temperature: float = option(
-        0.7, "Sampling temperature after the first attempt has failed", at_least=0, at_most=10
+        0.7,
+        "Sampling temperature after the first attempt; the last one, sentence by sentence, uses "
+        "translation.temperature",
+        at_least=0,
+        at_most=10,
     )
     repetition_penalty: float = option(
-        1.0, "Values above 1 make tokens of the window less likely; 1 is off", at_least=0.1, at_most=10
+        1.0,
+        "Values above 1 make tokens of the prompt and of the chunk so far less likely; 1 is off",
+        at_least=0.1,
+        at_most=10,
     )
 
 
@@ -270,7 +283,7 @@ class SessionConfig:
         2, "Newest chunks for which adapter and optimizer stay on disk; text always does", at_least=1
     )
     grid_checkpoints: int = option(
-        12, "Older chunks, evenly spaced, for which they stay too; for rewinding", at_least=0
+        12, "Older chunks, evenly spaced, for which they stay too; templora sync starts from them", at_least=0
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 from templora_cli.config import RECIPES, TABLES, TASK_DEFAULTS, TASK_OVERRIDES, Config
@@ -16,6 +16,8 @@ from templora_cli.errors import TemploraError
 
 NOT_IN_RECIPES = ("learn", "gradient_checkpointing")
 """Settings of `[train]` that a recipe leaves unchanged."""
+TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+ALL_SETTINGS = "docs/configuration.md explains all settings"
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,26 @@ class Layer:
             return arguments.get((table, key), flag)
 
         def assignment(table: str, key: str, value: Any) -> str:
-            return arguments.get((table, key), f"{label(table, key)} = {value!r}")
+            return arguments.get((table, key), f"{label(table, key)} {value}")
 
         return Layer(values, label, assignment)
 
 
 @dataclass(frozen=True)
 class _Issue:
-    """An error in words, with the default of the setting if it has one."""
+    """An error in words, and the values that the setting can have."""
 
     text: str
-    default: Any = None
+    allowed: str = ""
 
 
-def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None) -> Config:
+def resolve(layers: list[Layer], task: str = "novel") -> Config:
     """Merge `layers` over the defaults of the task, in order, then apply `TASK_OVERRIDES`.
 
     A layer that names a recipe resets `[train]`, `[human]`, `[generated]`, `[gate]` and the size of the
     chunk to that recipe, so that `--recipe paper` gives the paper's values whatever the files say.
 
-    Raises TemploraError that lists every unknown key, wrong type and value out of range; `hint` is added to
-    its hint.
+    Raises TemploraError that lists every unknown key, wrong type and value out of range.
     """
     issues: list[_Issue] = []
     defaults = TASK_DEFAULTS.get(task, {})
@@ -85,7 +86,7 @@ def resolve(layers: list[Layer], task: str = "novel", *, hint: str | None = None
         for table, values in valid.items():
             merged[table].update(values)
     if issues:
-        raise _error_of(issues, hint)
+        raise _error_of(issues)
     tables = {name: make(**merged[name]) for name, make in TABLES.items()}
     for (table, key), (task_table, task_key) in TASK_OVERRIDES.get(task, {}).items():
         tables[table] = replace(tables[table], **{key: getattr(tables[task_table], task_key)})
@@ -105,17 +106,31 @@ def _apply_recipe(
     merged["decode"].update(recipe.get("decode", {}))
 
 
-def _error_of(issues: list[_Issue], hint: str | None) -> TemploraError:
+def _error_of(issues: list[_Issue]) -> TemploraError:
     if len(issues) > 1:
         message = f"{len(issues)} settings are wrong:" + "".join(f"\n  {issue.text}" for issue in issues)
         advice = "correct or remove them"
     else:
         (issue,) = issues
         message = issue.text
-        advice = "correct or remove it"
-        if issue.default not in (None, ""):
-            advice += f"; the default is {issue.default}"
-    return TemploraError(message, f"{advice}; {hint}" if hint else advice)
+        advice = issue.allowed or "correct or remove it"
+    return TemploraError(message, f"{advice}; {ALL_SETTINGS}")
+
+
+def allowed_values(field: Field[Any], expected: type) -> str:
+    """The values that a setting can have, and its default, in words."""
+    low, above, high = (field.metadata[name] for name in ("at_least", "above", "at_most"))
+    words = TYPES[expected]
+    if field.metadata["choices"]:
+        words = f"one of {', '.join(field.metadata['choices'])}"
+    elif low is not None:
+        words += f", {low} or more" if high is None else f" from {low} to {high}"
+    elif above is not None:
+        words += f" above {above}{'' if high is None else f', at most {high}'}"
+    default = field.default
+    if isinstance(default, bool):
+        default = str(default).lower()
+    return f"{field.name} is {words}" + ("" if default in (None, "") else f"; the default is {default}")
 
 
 def settings(values: Mapping[str, Any], task: str = "novel") -> Config:
@@ -156,21 +171,23 @@ def _check(
     by_name = {f.name: f for f in fields(owner) if "help" in f.metadata}
     if key not in by_name:
         names = sorted([*by_name, *(TABLES if owner is Config else ())])
-        message = f"{layer.label(table, key)}: unknown setting; possible are {', '.join(names)}"
-        issues.append(_Issue(message))
+        homes = [
+            f"[{name}]" for name, other in TABLES.items() if key in {field.name for field in fields(other)}
+        ]
+        remedy = f"it belongs in {' or '.join(homes)}" if homes else f"possible are {', '.join(names)}"
+        issues.append(_Issue(f"{layer.label(table, key)}: unknown setting; {remedy}"))
         return
-    assignment, default = layer.assignment(table, key, value), by_name[key].default
-    expected = get_type_hints(owner)[key]
+    assignment, expected = layer.assignment(table, key, value), get_type_hints(owner)[key]
+    allowed = allowed_values(by_name[key], expected)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     choices = by_name[key].metadata["choices"] or ()
     if isinstance(value, bool) and "on" in choices:
         value = "on" if value else "off"
     if type(value) is not expected and not choices:
-        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[expected]
-        issues.append(_Issue(f"{assignment}: must be {kind}", default))
+        issues.append(_Issue(f"{assignment}: must be {TYPES[expected]}", allowed))
     elif problem := _range_error(value, by_name[key].metadata):
-        issues.append(_Issue(f"{assignment}: {problem}", default))
+        issues.append(_Issue(f"{assignment}: {problem}", allowed))
     else:
         valid[key] = value
 

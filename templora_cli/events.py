@@ -17,9 +17,25 @@ Unit = str
 """The unit of a book's length: "tokens", "words", "chunks", "paragraphs", or another of a task kind."""
 
 
-def in_words(amount: int, unit: Unit) -> str:
-    """A length for people: "1 chunk", "2,000 words"."""
-    return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
+def in_words(amount: int, unit: Unit, *, new: bool = False) -> str:
+    """A length for people: "1 chunk", "2,000 words"; with `new`, "2,000 new words"."""
+    return f"{amount:,} {'new ' if new else ''}{unit.removesuffix('s') if amount == 1 else unit}"
+
+
+def progress_in_words(done: int, goal: int, unit: Unit, *, new: bool = False, retries: int = 0) -> str:
+    """The progress towards a goal for people: "307 of 300 new words".
+
+    With `new` an opening does not count. `retries` of the goal are made once more, after all the others.
+    """
+    whole = goal - retries
+    if retries and whole <= done < goal:
+        return f"{whole:,} of {in_words(whole, unit)}, {goal - done:,} to retry"
+    return f"{min(done, whole) if retries else done:,} of {in_words(whole, unit, new=new)}"
+
+
+def words_with_opening(words: int, unit: Unit) -> str:
+    """The length of a book with its opening, beside its progress in `unit`: "471 with your opening"."""
+    return f"{words:,} {'' if unit == 'words' else 'words '}with your opening"
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,10 @@ class SessionOpened(Event):
     """Tokens of the human opening, 0 without one. They are learnt, and do not count towards the goal."""
     done: int
     """Progress towards `goal`, in `unit`."""
+    retries: int
+    """How many of `goal` are paragraphs that are translated once more (`templora retry`)."""
+    languages: tuple[str, ...]
+    """Names of the source and target language of a translation; empty for other kinds of task."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,8 @@ class Notice(Event):
     """Information for the user that does not stop the run."""
 
     message: str
+    important: bool = False
+    """Whether it is shown with --quiet too, e.g. because a file of the user was renamed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,16 @@ class Working(Event):
     """
 
     message: str
+
+
+@dataclass(frozen=True)
+class TextBefore(Event):
+    """The end of the book that the run continues, for people who read on.
+
+    Internal: `--json` does not print it.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -145,7 +177,7 @@ class ChunkScored(Event):
     index: int
     nll_base: float
     nll_adapter: float | None
-    """NLL under base + adapter; None with `--no-learn`."""
+    """NLL under base + adapter; None with `--no-learn` and for a chunk without tokens."""
     repetition: float
     """Share of the chunk's 4-grams that occur before it in the window, or earlier in the chunk."""
     rejection_reason: str | None
@@ -154,19 +186,22 @@ class ChunkScored(Event):
 
 @dataclass(frozen=True)
 class TrainStep(Event):
-    """One pass of training over the chunk."""
+    """One pass of training over the chunk, or over a part of it with its own learning settings."""
 
     index: int
     epoch: int
     epochs: int
     loss: float
-    """Mean training loss in nats/token, with dropout; the loss of each window is taken before its step."""
+    """Mean training loss of the steps taken, nats/token, with dropout; the loss is that before each step."""
     lr: float
 
 
 @dataclass(frozen=True)
 class ChunkLearnt(Event):
-    """The chunk is learnt and the state is complete: text, adapter, optimizer, random generators.
+    """The turn is done and the state is complete: text, adapter, optimizer, random generators.
+
+    It also comes for a chunk that the gate rejected, and with `--no-learn`. If nothing was learnt,
+    `train_losses` is empty and `lr` is None.
 
     Internal: the loop is suspended here while `sessions/` commits the step. `--json` prints `ChunkCommitted`
     instead.
@@ -182,6 +217,7 @@ class ChunkLearnt(Event):
     rejection_reason: str | None
     train_losses: tuple[float, ...]
     lr: float | None
+    """Learning rate of the last pass; with corrections, a chunk has passes at different rates."""
     record: Any
     """Data that the task stores with the chunk, a JSON value."""
     candidate: int
@@ -206,6 +242,8 @@ class ChunkCommitted(Event):
     gain: float | None
     """`nll_base - nll_adapter` in nats/token; above 0 if the adapter predicted the chunk better.
 
+    None with `--no-learn` and for a chunk without tokens.
+
     A generated chunk was sampled from base + adapter and favours the adapter by construction: its gain shows
     how far the adapter has moved from the base. On human text the gain shows how much the adapter helps.
     """
@@ -215,6 +253,7 @@ class ChunkCommitted(Event):
     train_losses: tuple[float, ...]
     """Mean loss of each pass, in order; empty if nothing was learnt."""
     lr: float | None
+    """Learning rate of the last pass; None if nothing was learnt."""
     seconds: dict[str, float]
     """Wall-clock seconds of each phase: decode, score, train, commit."""
     total_tokens: int

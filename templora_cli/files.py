@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,29 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with a home folder in place of `~` or `~name` at its beginning; if there is none, unchanged.
+
+    Shells replace it themselves, but not in quotes, after `--flag=` or in a settings file.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises an error for a wrong name)
+
+
+def unused_name(path: Path) -> Path:
+    """The path if no file has this name, else a `numbered_name`."""
+    return numbered_name(path) if path.exists() else path
+
+
+def numbered_name(path: Path) -> Path:
+    """The path with a number at the end of its name, such as book-2.md, that no file has."""
+    number, stem = 2, path.stem
+    if match := re.fullmatch(r"(.+)-(\d{1,3})", stem):
+        stem, number = match[1], int(match[2]) + 1
+    while (name := path.with_name(f"{stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return name
+
+
 def bytes_below(folder: str | Path) -> int:
     """Bytes of all files below `folder`. Links are not followed; temporary files are not counted."""
     total = 0
@@ -39,12 +63,14 @@ def bytes_below(folder: str | Path) -> int:
     return total
 
 
-def size_of(number: int) -> str:
-    """A number of bytes as people are told it: "448 MB"."""
-    for unit, power in (("GB", 9), ("MB", 6)):
-        if number >= 10**power:
-            return f"{number / 10**power:{'.1f' if unit == 'GB' else '.0f'}} {unit}"
-    return f"{number / 1000:.0f} kB"
+def format_bytes(size: int) -> str:
+    """A number of bytes as text: 16.4 GB, 448 MB, 12 kB, 0 bytes."""
+    if size >= 10**9:
+        return f"{size / 1e9:,.1f} GB"
+    for unit, power in (("MB", 6), ("kB", 3)):
+        if size >= 10**power:
+            return f"{size / 10**power:.0f} {unit}"
+    return f"{size} bytes"
 
 
 def sync_folder(folder: Path) -> None:

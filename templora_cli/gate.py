@@ -11,9 +11,9 @@ from templora_cli.config import Config
 from templora_cli.ngrams import repetition
 from templora_cli.turn import Chunk, Given, Turn
 
-MEMORY = 8
+RECENT_CHUNKS = 8
 """The gate compares the NLL of a chunk with that of this many generated chunks before it."""
-NEEDS = 3
+MIN_RECENT_CHUNKS = 3
 """Generated chunks that it needs before it compares."""
 
 
@@ -34,16 +34,22 @@ def rejection_reason_of(
     if not chunk.text.strip():
         return "it is empty"
     if not math.isfinite(nll_base):
-        return "its NLL under the base is NaN or infinite"
+        return "the model cannot tell how likely it is (its NLL is NaN or infinite)"
     written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
     if (repeated := repetition([], written)) > gate.repetition:
-        return f"it loops: {repeated:.0%} of its 4-grams are repeated"
-    recent = [nll for nll in generated_nlls[-MEMORY:] if math.isfinite(nll)]
-    if len(recent) < NEEDS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
+        return f"it loops: it repeats {repeated:.0%} of its own phrases"
+    recent = [nll for nll in generated_nlls[-RECENT_CHUNKS:] if math.isfinite(nll)]
+    if len(recent) < MIN_RECENT_CHUNKS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
         return None  # the mean of a few tokens is too noisy
     if abs(nll_base - (usual := median(recent))) > gate.nll_range:
-        return f"its NLL under the base is {nll_base:.2f} nats/token, while recent chunks have {usual:.2f}"
+        return _unusual(nll_base, usual)
     return None
+
+
+def _unusual(nll: float, usual: float) -> str:
+    far, may = ("more", "be repeating itself") if nll < usual else ("less", "be garbled")
+    figures = f"{nll:.2f} against {usual:.2f} nats a token"
+    return f"the model expects this chunk far {far} than recent ones ({figures}): it may {may}"
 
 
 def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
@@ -56,7 +62,7 @@ def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Confi
         return None
     if (gain := base - adapter) <= config.gate.drift:
         return None
-    return f"the adapter has moved {gain:.2f} nats/token away from the base"
+    return f"learning has moved the model too far from where it began ({gain:.2f} nats a token)"
 
 
 def _judged(turn: Turn) -> bool:

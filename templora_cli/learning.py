@@ -27,8 +27,8 @@ def windows(
 ) -> list[Window]:
     """Split the chunk into windows of `window_tokens`, each with its context; 0 makes one window.
 
-    `book` is the text before the chunk. A window also gets `extra_context_tokens` of it, for objectives that
-    read more than training shows.
+    `book` is the text before the chunk. A window also gets `extra_context_tokens` of it, for objectives whose
+    teacher sees more of the book than the student.
     """
     size = learning.window_tokens or len(chunk.tokens)
     longer = window(book, extra_context_tokens)
@@ -89,38 +89,45 @@ def learn_chunk(
     *,
     rejection_reason: str | None = None,
     recipe: Recipe = RECIPE,
-) -> Generator[Event, None, list[float]]:
-    """Learn a chunk that is not yet in `state`. Returns the mean loss of each pass."""
-    losses: list[float] = []
+) -> Generator[Event, None, list[TrainStep]]:
+    """Learn a chunk that is not yet in `state`. Returns the passes; none if the adapter did not change."""
+    passes: list[TrainStep] = []
     if state.optimizer is None:
-        return losses
+        return passes
     for example, learning in training_examples(turn, chunk, config, rejection_reason):
         rate = recipe.rate(state.chunks, learning, config.train)
         objective = recipe.objectives[learning.objective]
         extra = objective.extra_context_tokens(learning)
-        windows = recipe.windows(turn, example, state.tokens, learning, extra)
-        steps = [objective.loss(window, model, learning) for window in windows]
-        useful = [step for step in steps if step is not None]
-        losses += yield from _passes(useful, learning.epochs, rate, model, state)
-    return losses
+        chunk_windows = recipe.windows(turn, example, state.tokens, learning, extra)
+        losses = [objective.loss(each, model, learning) for each in chunk_windows]
+        useful = [loss for loss in losses if loss is not None]
+        passes += yield from _take_passes(useful, learning.epochs, rate, model, state)
+    return passes
 
 
-def _passes(
-    steps: Sequence[Loss], epochs: int, rate: float, model: AdaptedModel, state: WritingState
-) -> Generator[Event, None, list[float]]:
-    """Take `epochs` passes over `steps`. Returns the mean loss of each pass."""
-    losses: list[float] = []
+def _take_passes(
+    losses: Sequence[Loss], epochs: int, rate: float, model: AdaptedModel, state: WritingState
+) -> Generator[Event, None, list[TrainStep]]:
+    """Take `epochs` passes, each with a step per loss, up to the first in which a step is skipped.
+
+    Returns the passes that took at least one step.
+    """
+    passes: list[TrainStep] = []
     assert state.optimizer is not None
     state.optimizer.param_groups[0]["lr"] = rate
-    for epoch in range(1, epochs + 1 if steps else 1):
-        step_losses = [train_step(loss, model, state) for loss in steps]
-        if not all(map(math.isfinite, step_losses)):
-            skipped = f"pass {epoch} of {epochs}" + (" and later passes" if epoch < epochs else "")
-            yield Notice(f"chunk {state.chunks + 1}: {skipped} skipped because of NaN or infinite gradients")
+    for epoch in range(1, epochs + 1 if losses else 1):
+        step_losses = [train_step(loss, model, state) for loss in losses]
+        finite = [loss for loss in step_losses if math.isfinite(loss)]
+        if finite:
+            mean = math.fsum(finite) / len(finite)
+            passes.append(TrainStep(state.chunks, epoch, epochs, mean, rate))
+            yield passes[-1]
+        if skipped := len(losses) - len(finite):
+            steps = f"{skipped} of {len(losses)} steps of pass {epoch}"
+            steps += " and all later passes" if epoch < epochs else ""
+            yield Notice(f"chunk {state.chunks + 1}: {steps} skipped because of NaN or infinite gradients")
             break
-        losses.append(math.fsum(step_losses) / len(step_losses))
-        yield TrainStep(state.chunks, epoch, epochs, losses[-1], rate)
-    return losses
+    return passes
 
 
 def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -> float:
@@ -144,11 +151,11 @@ def _dropout_random(state: WritingState, device: torch.device) -> Iterator[None]
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         if on_cuda:
-            torch.cuda.set_rng_state(state.dropout, device)
+            torch.cuda.set_rng_state(state.dropout_rng_state, device)
         else:
-            torch.set_rng_state(state.dropout)
+            torch.set_rng_state(state.dropout_rng_state)
         yield
-        state.dropout = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+        state.dropout_rng_state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
 
 
 def _finite_gradients(state: WritingState) -> bool:

@@ -21,6 +21,7 @@ from templora_cli.task_kinds import KINDS
 if TYPE_CHECKING:
     from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.memory.machine import DeviceMemory
+    from templora_cli.engine.memory.planner import Plan
     from templora_cli.engine.models.loading import LanguageModel
 
 Notify = Callable[[Event], None]
@@ -164,6 +165,32 @@ def _has_same_result(one: Manifest, other: Manifest) -> bool:
     return all(compared(one, name) == compared(other, name) for name in (*BOOK_FIELDS, *RUNTIME_FIELDS))
 
 
+def _require_not_of_other(new: NewSession, name: str) -> None:
+    """Raise TemploraError if a session of another book has the `name`, before a model is loaded.
+
+    Whether a session of the same book has the same settings too is known only with the model.
+    """
+    store = Store()
+    for existing in store.manifests():
+        if (
+            not isinstance(existing, TemploraError)
+            and existing.id == name
+            and _is_of_same_book(existing, new)
+        ):
+            return
+    store.require_free(name)
+
+
+def _is_of_same_book(manifest: Manifest, new: NewSession) -> bool:
+    config = new.config.as_dict()
+    source = None if new.source is None else sha256_of(new.source)
+    return (
+        (manifest.task, manifest.request, manifest.source_sha256) == (new.kind, dict(new.request), source)
+        and (manifest.goal_amount, manifest.goal_unit) == new.goal
+        and all(manifest.config.get(table) == config[table] for table in ("seed", "decode", "translation"))
+    )
+
+
 def with_model(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The values of a configuration, with the model name replaced."""
     return {**config, "model": {**config["model"], "name": name}}
@@ -185,17 +212,19 @@ def prepare(
     *,
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
+    name: str | None = None,
 ) -> Prepared:
     """Load the model that `config` names and prepare the session of `request`; see `runner.begin`.
 
-    Raises TemploraError if the session does not fit into memory or the model's window.
+    Raises TemploraError if the session does not fit into memory or the model's window, or if another book
+    has the `name`.
     """
     if not isinstance(config, Config):
         config = settings(config, request.kind)
     if request.kind not in engine.kinds:
         raise ValueError(f"{request.kind} is not a kind of task of this engine")
-    for name in engine.kinds[request.kind].prompts:
-        load_prompts(name, config.prompts)  # reports mistakes before a model is downloaded
+    for prompts in engine.kinds[request.kind].prompts:
+        load_prompts(prompts, config.prompts)  # reports mistakes before a model is downloaded
     notify(Working(f"loading {config.model.name}"))
     from templora_cli.engine.models.loading import load_tokenizer
     from templora_cli.engine.models.shape import most_tokens
@@ -204,9 +233,17 @@ def prepare(
     folder = find_model(config, notify)
     require_support(read_config(folder), config.model.name)
     new = request.new_session(load_tokenizer(folder), config)
+    if name is not None:
+        _require_not_of_other(new, name)
     require_window(most_tokens(folder), new)
     model, config = load_fitting(
-        new.config, folder, new.longest_chunk, new.header_tokens, new.hint, notify, engine
+        new.config,
+        folder,
+        chunk=new.longest_chunk,
+        header=new.header_tokens,
+        hint=new.hint,
+        notify=notify,
+        engine=engine,
     )
     new = replace(new, config=config)
     for notice in new.notices:
@@ -217,20 +254,33 @@ def prepare(
 def load_fitting(
     config: Config,
     folder: Path,
+    *,
     chunk: int,
     header: int,
     hint: str | None,
     notify: Notify,
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
-    """The model, and the settings with the values that depend on model and memory filled in."""
-    from templora_cli.engine.decoding.backends import backend_row
-    from templora_cli.engine.memory.planner import gigabytes, plan_or_refuse
+    """The model, and the settings with the values that depend on model and memory filled in.
+
+    `chunk` and `header` are numbers of tokens. Raises TemploraError if the book does not fit into memory;
+    `hint` replaces the advice on settings.
+    """
+    from templora_cli.engine.memory.planner import plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
 
     device_memory = engine.device_memory(config.model.device)
     shape = shape_of(folder, config.model.name)
     plan = plan_or_refuse(shape, config, device_memory, header=header, chunk=chunk, hint=hint)
+    _report_plan(plan, notify)
+    model = engine.load(folder, plan.config)
+    _compile_kernels(plan.backend, notify)
+    return model, with_learning_rates(plan.config, model.parameters)
+
+
+def _report_plan(plan: Plan, notify: Notify) -> None:
+    from templora_cli.engine.memory.planner import gigabytes
+
     for note in plan.notes:
         notify(Notice(note))
     if plan.is_tight:
@@ -238,12 +288,16 @@ def load_fitting(
         notify(
             Notice(f"memory is tight: about {needed} of {available} available; for details: templora doctor")
         )
-        notify(Working(f"loading {config.model.name}"))
-    model = engine.load(folder, plan.config)
-    if compile_kernels := backend_row(plan.backend).preparation():
+        notify(Working(f"loading {plan.config.model.name}"))
+
+
+def _compile_kernels(backend: str, notify: Notify) -> None:
+    """Compile the kernels of a backend, if this machine does not have them yet."""
+    from templora_cli.engine.decoding.backends import backend_kind_named
+
+    if compile_kernels := backend_kind_named(backend).preparation():
         notify(Working("compiling for this CPU (once, about 30 seconds)"))
         compile_kernels()
-    return model, with_learning_rates(plan.config, model.parameters)
 
 
 def require_window(max_tokens: int | None, new: NewSession) -> None:

@@ -21,7 +21,7 @@ class Section:
     """A part of the prompt other than the book."""
 
     name: str
-    """One plain word, such as "instruction", "plan", "ledger" or "glossary"."""
+    """One plain word: "instruction", "premise" or "glossary"."""
     items: tuple[str, ...]
     """Its content, the most important item first. Items that do not fit are dropped from the end."""
     budget: int | None = None
@@ -70,7 +70,7 @@ class Prompt:
         }
 
 
-def build(
+def build_prompt(
     sections: Sequence[Section], layout: Layout, context: tuple[int, ...], *, max_tokens: int | None = None
 ) -> Prompt:
     """Build the prompt, shortening sections to their budgets and to `max_tokens` for the whole header.
@@ -102,7 +102,8 @@ def build(
         names = " and ".join(name for name, shown in items.items() if shown) or "header"
         raise TemploraError(
             f"{names}: {len(header):,} tokens, {excess:,} above the limit of {max_tokens:,}",
-            f"shorten the longest part until {max_tokens:,} are left, or take a --model that reads more",
+            f"shorten the longest part until {max_tokens:,} are left, or use a --model with a larger context "
+            "window",
         )
     shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])
     dropped = tuple(
@@ -118,10 +119,10 @@ def _priority(section: Section) -> int:
     return section.priority
 
 
-def longest(sections: Sequence[Section], layout: Layout) -> int:
+def max_header_tokens(sections: Sequence[Section], layout: Layout) -> int:
     """Tokens of a header whose sections fill their budgets, for the planner and the window check."""
-    fixed = {section.name: section.items if section.budget is None else () for section in sections}
-    return len(layout(fixed)) + sum(section.budget or 0 for section in sections)
+    unlimited = {section.name: section.items if section.budget is None else () for section in sections}
+    return len(layout(unlimited)) + sum(section.budget or 0 for section in sections)
 
 
 def window(book: Sequence[int], tokens: int) -> tuple[int, ...]:
@@ -129,6 +130,6 @@ def window(book: Sequence[int], tokens: int) -> tuple[int, ...]:
     return tuple(book[max(0, len(book) - tokens) :])
 
 
-def fixed(header: tuple[int, ...], context_tokens: int) -> Callable[[Sequence[int]], Prompt]:
+def fixed_header(header: tuple[int, ...], context_tokens: int) -> Callable[[Sequence[int]], Prompt]:
     """A prompt builder with the same header for every chunk."""
     return lambda book: Prompt(header, window(book, context_tokens))

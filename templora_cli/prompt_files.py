@@ -12,6 +12,7 @@ import tomli
 
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded
 
 PACKAGED = resources.files("templora_cli.prompts")
 OPTIONAL = frozenset(("source_language", "target_language"))
@@ -44,8 +45,8 @@ def load_prompts(name: str, folder: str) -> PromptFile:
     file = PACKAGED / f"{name}.toml"
     packaged = file.read_bytes()
     packaged_texts = _parse(packaged, f"{name}.toml")
-    custom = Path(folder) / f"{name}.toml"
-    if not folder or not _is_in(folder, custom):
+    custom = expanded(folder) / f"{name}.toml"
+    if not folder or not _is_in(custom.parent, custom):
         return PromptFile(name, packaged_texts, hashlib.sha256(packaged).hexdigest())
     content = custom.read_bytes()
     texts = _parse(content, str(custom))
@@ -57,12 +58,12 @@ def load_prompts(name: str, folder: str) -> PromptFile:
     return PromptFile(name, texts, hashlib.sha256(content).hexdigest())
 
 
-def _is_in(folder: str, file: Path) -> bool:
+def _is_in(folder: Path, file: Path) -> bool:
     """Is the file in the folder? Raises TemploraError if the folder has no prompt file at all."""
-    if not Path(folder).is_dir():
+    if not folder.is_dir():
         raise TemploraError(f"prompts: there is no folder {folder}", "create it, or leave the setting out")
     names = sorted(entry.name for entry in PACKAGED.iterdir() if entry.name.endswith(".toml"))
-    if not any((Path(folder) / name).is_file() for name in names):
+    if not any((folder / name).is_file() for name in names):
         raise TemploraError(f"prompts: {folder} has no {' and no '.join(names)}", f"copy one from {PACKAGED}")
     return file.is_file()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from templora_cli.config import MIN_CHUNK, Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Unit
-from templora_cli.prompt import Prompt, fixed
+from templora_cli.prompt import Prompt, fixed_header
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
@@ -101,7 +101,7 @@ class Reading(TaskKind):
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> ReadingTask:
         """See `TaskKind.task`."""
-        prompt = fixed(tuple(session.manifest.request["header"]), config.decode.context_tokens)
+        prompt = fixed_header(tuple(session.manifest.request["header"]), config.decode.context_tokens)
         return ReadingTask(prompt, session.opening(), config.decode.chunk_tokens, model.tokenizer)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:

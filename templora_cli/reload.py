@@ -54,20 +54,27 @@ def _model_folder(previous: Path, config: Config, name: str | None, notify: Noti
 
 
 def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageModel:
-    """Load the model with the device and quantization of the session, whatever `auto` would choose now.
+    """Load the model with the device and quantisation of the session, whatever `auto` would choose now.
 
     Raises TemploraError if it cannot be loaded.
     """
     manifest, config = session.manifest, _original_config(session)
     hint = f"nothing is lost: close other programs, then: {session.resume_command}"
-    sizes = manifest.longest_chunk, manifest.header_tokens
-    model, _ = load_fitting(config, Path(manifest.folder), *sizes, hint, notify, engine)
+    model, _ = load_fitting(
+        config,
+        Path(manifest.folder),
+        chunk=manifest.longest_chunk,
+        header=manifest.header_tokens,
+        hint=hint,
+        notify=notify,
+        engine=engine,
+    )
     _notify_of_changes(manifest, model, notify)
     return model
 
 
 def _original_config(session: Session) -> Config:
-    """The settings of a session with its device and quantization.
+    """The settings of a session with its device and quantisation.
 
     Gradient checkpointing may change with the free memory, because it does not change the gradients.
     """

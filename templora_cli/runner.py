@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +22,9 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     Working,
-    in_words,
+    words_with_opening,
 )
 from templora_cli.prepare import ENGINE, Engine, Notify, ignore_events, prepare
 from templora_cli.reload import locate_model, reload_model
@@ -31,14 +33,16 @@ from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.names import checked_name
 from templora_cli.sessions.new import Request
 from templora_cli.sessions.steps import (
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
+    folder_is_gone,
     read_chunks,
     readable_chunks,
     readable_text,
 )
 from templora_cli.sessions.store import Session, Store, finish_replacing_steps, now
 from templora_cli.sessions.summary import refresh_summary
+from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
 AfterChunk = Callable[[int, "WritingState"], None]
 Length = tuple[int, Literal["words", "tokens", "chunks"]]
 
+TEXT_BEFORE = 2000
+"""Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -80,7 +86,7 @@ class Run:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The values of the committed chunks. Raises StepDamaged."""
+        """The values of the committed chunks. Raises StepDamagedError."""
         return read_chunks(self.session.steps)
 
     @property
@@ -125,9 +131,12 @@ class Run:
         backend.adapter_changed()
         if not backend.exact:
             notices.append(NOT_EXACT)
-        yield self._opened(recorder)
+        yield (opened := self._opened(recorder))
         yield from map(Notice, notices)
         yield from recorder.write_book()
+        is_prose = self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens
+        if is_prose and not self.kind.finished(self.session.manifest, recorder.chunks):
+            yield TextBefore(self.text[-TEXT_BEFORE:])
 
         def measure(index: int) -> Iterator[Event]:
             if after_chunk is not None:
@@ -180,10 +189,15 @@ class Run:
         if book is not None:
             book.replace(self.text)
             if notice := book.write():
-                yield Notice(notice)
+                yield Notice(notice, important=True)
 
     def interrupted(self) -> Interrupted:
-        """The event of a stopped run: committed chunks, dropped tokens and the command to resume."""
+        """The event of a stopped run: committed chunks, dropped tokens and the command to resume.
+
+        Raises TemploraError if the folder of the session is gone.
+        """
+        if not self.session.is_in_place:
+            raise folder_is_gone(self.session.path)
         chunks, recorder = len(committed_steps(self.session.steps)), self._recorder
         # A stop may come after a step is committed, but before the recorder counts it.
         dropped = recorder.tokens_in_progress if recorder and len(recorder.chunks) == chunks else 0
@@ -223,6 +237,8 @@ class Run:
             tokens=len(recorder.state.tokens),
             opening_tokens=self.kind.opening_tokens(self.session),
             done=recorder.done,
+            retries=self.kind.retries(manifest),
+            languages=self.kind.languages(manifest),
         )
 
 
@@ -245,7 +261,7 @@ def begin(
         name = checked_name(name, "--name {}")
         if not resume_same:
             Store().require_free(name)  # fail before the model is loaded
-    prepared = prepare(request, config, notify=notify, engine=engine)
+    prepared = prepare(request, config, notify=notify, engine=engine, name=name)
     session = prepared.create(resume_same=resume_same, name=name)
     if name not in (None, session.id):
         renaming = f"to rename it: templora sessions rename {session.id} {name}"
@@ -275,11 +291,16 @@ def resume(
         kind = engine.kind(session.manifest)
         if out is not None:
             kind.check_out(session.manifest, out)
-            session.update(out=str(out.absolute()))
-        _require_resumable(session, kind, more, notify)
+        file = {} if out is None else {"out": str(out.absolute())}
+        _require_resumable(session, kind, more)
+        if more is None and kind.can_be_extended and _is_finished(session, kind):
+            session.update(**file)  # the text of a finished book goes to its new file
+            _update_files(session, kind, notify)
+            raise _finished_error(session, kind)
         run = reopen(session, model=model, notify=notify, engine=engine)
+        # Only now, and all at once: a stop while the model is loaded changes nothing.
         goal = {} if more is None else _extended_goal(session, kind, *more)
-        session.update(opened=now(), **goal)
+        session.update(opened=now(), **file, **goal)
         return run
     except BaseException:
         session.lock.release()
@@ -301,34 +322,52 @@ def reopen(
     """
     notify(Working(f"loading {model or session.manifest.model}"))
     location = locate_model(session, model, command or session.resume_command, notify)
-    if any(getattr(session.manifest, name) != value for name, value in location.items()):
-        session.update(**location)
+    before = session.manifest
+    session.manifest = replace(before, **location)  # saved when the model is loaded
     _use_threads(session.manifest)
-    return Run(session, reload_model(session, notify, engine), engine)
+    loaded = reload_model(session, notify, engine)
+    if session.manifest != before:
+        session.update(**location)
+    return Run(session, loaded, engine)
 
 
-def _require_resumable(session: Session, kind: TaskKind, more: Length | None, notify: Notify) -> None:
-    """Raise TemploraError if the session cannot be resumed, or not with `more`."""
-    manifest, command = session.manifest, session.resume_command
-    if manifest.measured_by:  # otherwise its next chunks would not be measured
+def _require_resumable(session: Session, kind: TaskKind, more: Length | None) -> None:
+    """Raise TemploraError if the session cannot be resumed here, or not with `more`."""
+    command = session.resume_command
+    if session.manifest.measured_by:  # otherwise its next chunks would not be measured
         raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
         raise TemploraError(f"{session.id} cannot be made longer", f"leave out the length: {command}")
-    if more is None and kind.can_be_extended and _is_finished(session, kind):
-        # A kill after the last commit may have left the summary and the file of `--out` one chunk behind.
-        refresh_summary(session.path, read_chunks(session.steps), kind)
-        if (book := kind.book_file(session)) and (notice := book.write()):
-            notify(Notice(notice))
-        raise TemploraError(
-            f"{session.id} is finished ({in_words(manifest.goal_amount, manifest.goal_unit)})",
-            f"to extend it: {command} --chunks 4",
-        )
+
+
+def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:
+    """Write the summary and the file of `--out` again: a kill may have left them a chunk behind the steps."""
+    refresh_summary(session.path, read_chunks(session.steps), kind)
+    if (book := kind.book_file(session)) and (notice := book.write()):
+        notify(Notice(notice, important=True))
+
+
+def _finished_error(session: Session, kind: TaskKind) -> TemploraError:
+    return TemploraError(
+        f"{session.id} is finished: {_length(session, kind)}",
+        f"to extend it: {session.resume_command} --chunks 4",
+    )
+
+
+def _length(session: Session, kind: TaskKind) -> str:
+    """The length of a finished book for people."""
+    manifest, chunks = session.manifest, read_chunks(session.steps)
+    progress = kind.progress(manifest, kind.done(chunks, manifest.goal_unit))
+    if not kind.has_opening(manifest):
+        return progress
+    words = count_words("".join(chunk["text"] for chunk in chunks))
+    return f"{progress}, {words_with_opening(words, manifest.goal_unit)}"
 
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:
     try:
         return kind.finished(session.manifest, read_chunks(session.steps))
-    except StepDamaged:
+    except StepDamagedError:
         return False  # restoring reports the damage and returns to an intact step
 
 

@@ -19,7 +19,7 @@ class WritingState:
     """The whole content of a checkpoint."""
 
     tokens: list[int]
-    """The book as token ids. They are never made from its text again, which could give other tokens."""
+    """The book as token ids. It is never re-encoded from the text, which could give other tokens."""
     chunks: int
     adapter: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer | None
@@ -27,7 +27,7 @@ class WritingState:
     seed: int
     take: int
     """How many times the book was rewound. Chunks that are written again get new random numbers."""
-    dropout: Tensor
+    dropout_rng_state: Tensor
     """State of the random generator for dropout on the model's device, uint8."""
     generated_nlls: list[float] = field(default_factory=list)
     """NLL of each generated chunk under the base, nats/token, for the gate."""
@@ -43,8 +43,8 @@ class WritingState:
             make = OPTIMIZERS[config.train.optimizer].make
             optimizer = make(model.adapter.values(), config.train.weight_decay)
         # Never the same stream as the sampler's, whatever the seed.
-        dropout = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
-        return cls([], 0, model.adapter, optimizer, config.seed, take, dropout)
+        dropout_rng_state = torch.Generator(device).manual_seed(config.seed ^ 0x5DEECE66D).get_state()
+        return cls([], 0, model.adapter, optimizer, config.seed, take, dropout_rng_state)
 
     def generator(self, candidate: int, device: torch.device) -> torch.Generator:
         """The random generator of a candidate for the next chunk. It does not depend on earlier draws."""

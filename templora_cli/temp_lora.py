@@ -34,7 +34,7 @@ from templora_cli.events import (
     TextDecoded,
 )
 from templora_cli.gate import drift_reason_of, rejection_reason_of
-from templora_cli.learning import RECIPE, Recipe, learn_chunk, learning_config
+from templora_cli.learning import RECIPE, Recipe, learn_chunk
 from templora_cli.ngrams import repetition
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
@@ -70,7 +70,7 @@ def write(
         yield ChunkStarted(index, turn.origin, len(prompt.context), turn.max_tokens)
         for cut in prompt.dropped:
             yield SectionCut(index, cut.section, cut.shown, cut.items)
-        backend.chunk_begins()
+        backend.reset()
 
         candidates = yield from propose(task, turn, model, backend, state, config)
         best = choose(candidates)
@@ -79,17 +79,16 @@ def write(
         repeated = repetition(prompt.context, chunk.tokens)
         yield ChunkScored(index, *score, repeated, rejection_reason)
 
-        losses = yield from learn_chunk(
+        passes = yield from learn_chunk(
             turn, chunk, model, state, config, rejection_reason=rejection_reason, recipe=recipe
         )
-        if losses:
+        if passes:
             backend.adapter_changed()
         state.tokens += chunk.tokens
         state.records.append(chunk.record)
         state.chunks += 1
         if turn.origin == "generated":
             state.generated_nlls.append(best.nll_base)
-        lr = recipe.rate(index, learning_config(turn.origin, config), config.train) if losses else None
         yield ChunkLearnt(
             index,
             turn.origin,
@@ -98,8 +97,8 @@ def write(
             *score,
             repetition=repeated,
             rejection_reason=rejection_reason,
-            train_losses=tuple(losses),
-            lr=lr,
+            train_losses=tuple(step.loss for step in passes),
+            lr=passes[-1].lr if passes else None,
             record=chunk.record,
             candidate=best.number,
             prompt=prompt.as_json(),
@@ -118,7 +117,7 @@ def propose(
             yield ChunkRejected(state.chunks, str(candidates[-1].rejection_reason))
         generator = state.generator(number, model.device)
         chunk = yield from make_chunk(task, turn, model, backend, state, config, generator=generator)
-        backend.decoding_ends()
+        backend.free_cache()
         base, adapter = score_chunk(turn.prompt, chunk, model)
         rejection_reason = rejection_reason_of(turn, chunk, base, state.generated_nlls, config)
         candidates.append(Candidate(number, chunk, base, adapter, rejection_reason))
@@ -151,7 +150,7 @@ def make_chunk(
         )
     if isinstance(turn, Compose):
         decode = decode_with(turn.prompt, model, backend, generator, config)
-        return (yield from turn.writer(state.chunks, decode))
+        return (yield from turn.composer(state.chunks, decode))
     sampler = sampler_for(config.decode, generator, model.banned_tokens)
     return (yield from decode_chunk(turn, state.chunks, task.text_stream(state.tokens), backend, sampler))
 
@@ -188,13 +187,13 @@ def decode_with(
     """The `Decode` function for a `Compose` turn: after `prompt`, with random numbers from `generator`."""
 
     def decode(
-        after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+        after: Sequence[int], *, max_tokens: int, stop_tokens: Collection[int], temperature: float
     ) -> Iterator[int]:
         drawn = replace(config.decode, temperature=temperature)
-        sampler = sampler_for(drawn, generator, set(model.banned_tokens).difference(ends))
+        sampler = sampler_for(drawn, generator, set(model.banned_tokens).difference(stop_tokens))
 
         def ended(tokens: Sequence[int]) -> bool:
-            return bool(tokens) and tokens[-1] in ends
+            return bool(tokens) and tokens[-1] in stop_tokens
 
         tokens = backend.decode((*prompt.tokens, *after), sampler=sampler, max_tokens=max_tokens, stop=ended)
         return (token.id for token in tokens)

@@ -9,7 +9,7 @@ from typing import Any
 Decode = Callable[[Sequence[int]], str]
 """Decodes a sequence of token ids to text."""
 
-_MEMORY = 8
+_LOOKBACK_TOKENS = 8
 """Earlier tokens that the text of a token can depend on (a leading space, bytes of one character)."""
 
 _REPLACEMENT = "\ufffd"
@@ -58,7 +58,7 @@ class TextStream:
         self._decode = decode
         self._ids: list[int] = []
         self._returned = 0  # tokens of _ids whose text was returned
-        tail = 4 * _MEMORY
+        tail = 4 * _LOOKBACK_TOKENS
         while tail < len(past) and not decode(past[-tail:]).strip(_REPLACEMENT):
             tail *= 2  # incomplete bytes only: the stream has held them back since an earlier token
         for token in past[-tail:]:
@@ -71,6 +71,6 @@ class TextStream:
         if now.endswith(_REPLACEMENT):
             return ""
         text = now[len(self._decode(self._ids[: self._returned])) :]
-        del self._ids[:-_MEMORY]
+        del self._ids[:-_LOOKBACK_TOKENS]
         self._returned = len(self._ids)
         return text

@@ -47,12 +47,12 @@ class Decode(Protocol):
     """Decoding for a `Compose` turn, with base + adapter and the random generator of the candidate."""
 
     def __call__(
-        self, after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+        self, after: Sequence[int], *, max_tokens: int, stop_tokens: Collection[int], temperature: float
     ) -> Iterator[int]:
-        """Yield the tokens that follow the prompt and `after`, up to and including the first of `ends`."""
+        """Yield the tokens after the prompt and `after`, up to and including the first of `stop_tokens`."""
 
 
-Writer = Callable[[int, Decode], Generator[Event, None, Chunk]]
+Composer = Callable[[int, Decode], Generator[Event, None, Chunk]]
 """Composes the chunk with this number, from 0."""
 
 
@@ -85,20 +85,20 @@ class Generate:
     max_tokens: int
     """The length of the chunk, at least 1."""
     complete: Callable[[Sequence[int]], int | None] = lambda chunk: None
-    """Of tokens that have come so far, how many are the complete chunk where it ends before `max_tokens`;
-    None while it goes on. What comes after them has shown that it ended, and is dropped: it has no text yet.
+    """Given the tokens so far, returns the length at which the chunk ends, or None to go on. Tokens past that
+    length, needed only to recognise the end, are dropped.
     """
     origin: Origin = "generated"
 
 
 @dataclass(frozen=True)
 class Compose:
-    """A chunk that `writer` builds from parts, each decoded after the same prompt."""
+    """A chunk that `composer` builds from parts, each decoded after the same prompt."""
 
     prompt: Prompt
     max_tokens: int
     """The expected length."""
-    writer: Writer
+    composer: Composer
     origin: Origin = "generated"
 
 

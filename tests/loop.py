@@ -10,14 +10,14 @@ from typing import TypeVar
 import torch
 
 from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, Event, TextDecoded
 from templora_cli.learning import RECIPE, Recipe
 from templora_cli.novel.prompt import opening_tokens
 from templora_cli.novel.task import Goal, NovelTask
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.turn import Task, Turn
@@ -44,7 +44,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.queue: list[list[int]] = []
         self.prompts: list[Sequence[int]] = []
-        self.changes = self.beginnings = self.ends = 0
+        self.changes = self.resets = self.cache_frees = 0
 
     def enqueue(self, *chunks: str) -> FakeBackend:
         self.queue += [list(chunk.encode()) for chunk in chunks]
@@ -52,16 +52,16 @@ class FakeBackend:
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         self.prompts.append(prompt)
         for token in self.queue.pop(0)[:max_tokens]:
-            yield TokenOut(token)
+            yield DecodedToken(token)
 
-    def chunk_begins(self) -> None:
-        self.beginnings += 1
+    def reset(self) -> None:
+        self.resets += 1
 
-    def decoding_ends(self) -> None:
-        self.ends += 1
+    def free_cache(self) -> None:
+        self.cache_frees += 1
 
     def adapter_changed(self) -> None:
         self.changes += 1
@@ -100,7 +100,7 @@ class Loop:
 
 def novel(tokenizer: object, goal: int, opening: str = "", config: Config = CONFIG) -> NovelTask:
     """A task with a header of three tokens and a goal in tokens."""
-    prompt = fixed(HEADER, config.decode.context_tokens)
+    prompt = fixed_header(HEADER, config.decode.context_tokens)
     tokens = opening_tokens(tokenizer, opening)
     size = config.decode.chunk_tokens
     return NovelTask(prompt, tokens, Goal(goal, "tokens"), size, tokenizer, whole_sentences=False)

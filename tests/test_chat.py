@@ -127,6 +127,6 @@ def test_human_text_does_not_open_a_thought() -> None:
 
 
 def test_a_thought_with_an_unknown_end_is_refused() -> None:
-    with pytest.raises(TemploraError, match=r"opens a thought \(<\|ponder_think\|>\)") as caught:
+    with pytest.raises(TemploraError, match=r"opens a reasoning block \(<\|ponder_think\|>\)") as caught:
         rendered(chatml(PLAIN, "<|ponder_think|>"))
     assert caught.value.hint == "choose another --model"

@@ -97,8 +97,8 @@ def test_all_errors_are_reported_together_with_their_sources() -> None:
         "templora.toml: [generated] lr = 'fast': must be a number",
         "templora.toml: colour: unknown",
         "templora.toml: model: must be a table of settings",
-        "--chunk-tokens = 0: must be at least 8",
-        "--no-learn = 1: must be true or false",
+        "--chunk-tokens 0: must be at least 8",
+        "--no-learn 1: must be true or false",
     ):
         assert line in message, line
 

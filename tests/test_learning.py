@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from templora_cli.engine.training.objective import Loss, Window
 from templora_cli.events import ChunkScored, Event, Notice, TrainStep
 from templora_cli.learning import Recipe, learn_chunk, learning_rate, training_examples, windows
 from templora_cli.prompt import Prompt
-from templora_cli.turn import Chunk, ChunkPart, Generate, Given
-from tests.loop import CONFIG, HEADER, WHOLE, Loop, adapter_of, kinds, learnt, passes_over, same
+from templora_cli.turn import Chunk, ChunkPart, Compose, Generate, Given
+from tests.loop import CONFIG, HEADER, WHOLE, Loop, Turns, adapter_of, kinds, learnt, passes_over, same
 
 TURN = Generate(Prompt((1,), (2, 3)), 12)
+NAN_NOTICE = "chunk 2: {} skipped because of NaN or infinite gradients"
 
 
 def test_training_sees_at_most_its_own_context(tiny_model: Path) -> None:
@@ -43,10 +45,65 @@ def test_a_pass_with_nan_gradients_does_not_change_the_adapter(tiny_model: Path)
             hook = parameter.register_hook(lambda gradient: gradient * float("nan"))
             before = adapter_of(loop.state)
     hook.remove()
-    assert any(isinstance(e, Notice) and "chunk 2: pass 1 of 2" in e.message for e in events)
+    assert Notice(NAN_NOTICE.format("1 of 1 steps of pass 1 and all later passes")) in events
     assert learnt(events)[1].train_losses == () and learnt(events)[1].lr is None
     assert same(adapter_of(loop.state), before)
     assert all(p.grad is None for p in loop.model.adapter.values())
+
+
+@pytest.mark.parametrize(
+    ("bad_step", "skipped"),
+    [(2, "1 of 3 steps of pass 1 and all later passes"), (5, "1 of 3 steps of pass 2")],
+)
+def test_steps_before_and_after_a_nan_are_taken_and_reported(
+    bad_step: int, skipped: str, tiny_model: Path
+) -> None:
+    loop = Loop(tiny_model, 24, config=replace(CONFIG, generated=replace(WHOLE, window_tokens=5)))
+    loop.backend.enqueue("Hello there.", "More of it..")
+    parameter = next(p for n, p in loop.model.adapter.items() if "lora_B" in n)
+    before: dict[str, torch.Tensor] = {}
+    optimizer_steps: list[int] = []
+    gradients: list[torch.Tensor] = []
+    events: list[Event] = []
+    assert loop.state.optimizer is not None
+    loop.state.optimizer.register_step_post_hook(lambda *_: optimizer_steps.append(len(gradients)))
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        gradients.append(gradient)
+        return gradient * float("nan") if len(gradients) == bad_step else gradient
+
+    for event in loop.stream():
+        events.append(event)
+        if isinstance(event, ChunkScored) and event.index == 1:
+            optimizer_steps.clear()
+            hook = parameter.register_hook(spoil)
+            before = adapter_of(loop.state)
+    hook.remove()
+    passes = [e for e in events if isinstance(e, TrainStep) and e.index == 1]
+    last = learnt(events)[1]
+    assert Notice(NAN_NOTICE.format(skipped)) in events
+    taken = [step for step in range(1, 4 if bad_step == 2 else 7) if step != bad_step]
+    assert optimizer_steps == taken and len(gradients) == (3 if bad_step == 2 else 6)
+    assert last.train_losses == tuple(e.loss for e in passes) and all(map(math.isfinite, last.train_losses))
+    assert len(passes) == (1 if bad_step == 2 else 2) and last.lr == 1e-2
+    assert not same(adapter_of(loop.state), before)
+    assert loop.backend.changes == 2, "the adapter changed"
+
+
+def test_the_rate_of_a_chunk_with_corrections_is_that_of_its_last_pass(tiny_model: Path) -> None:
+    train = replace(CONFIG.train, warmup_chunks=0)
+    human, generated = LearningConfig(lr=1e-3, epochs=1), LearningConfig(lr=2e-3, epochs=1)
+    config = replace(CONFIG, train=train, human=human, generated=generated)
+    loop = Loop(tiny_model, 12, config=config)
+    prompt = loop.next_turn().prompt
+
+    def composer(index, decode):  # type: ignore[no-untyped-def]
+        yield from ()
+        return replace(MIXED, text="abcd")
+
+    loop.task = Turns(Compose(prompt, 4, composer), like=loop.task)
+    (chunk,) = learnt(loop.run())
+    assert len(chunk.train_losses) == 4 and chunk.lr == 1e-3
 
 
 def test_the_random_generator_of_the_process_is_not_used(tiny_model: Path) -> None:
@@ -64,9 +121,9 @@ def test_the_random_generator_of_the_process_is_not_used(tiny_model: Path) -> No
 def test_dropout_advances_its_random_state(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     loop.backend.enqueue("Hello there.")
-    before = loop.state.dropout.clone()
+    before = loop.state.dropout_rng_state.clone()
     loop.run()
-    assert not torch.equal(loop.state.dropout, before)
+    assert not torch.equal(loop.state.dropout_rng_state, before)
 
 
 def test_the_rate_warms_up_and_is_never_0() -> None:

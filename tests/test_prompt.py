@@ -9,7 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
-from templora_cli.prompt import Dropped, Layout, Prompt, Section, build, fixed, longest, window
+from templora_cli.prompt import (
+    Dropped,
+    Layout,
+    Prompt,
+    Section,
+    build_prompt,
+    fixed_header,
+    max_header_tokens,
+    window,
+)
 
 BEGIN, NAMED = 1000, 1001
 
@@ -53,7 +62,7 @@ def test_the_first_items_that_fit_are_included_and_the_rest_is_reported(
     requested: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(requested, layout, (7, 8), max_tokens=max_tokens)
+        prompt = build_prompt(requested, layout, (7, 8), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
     items = items_of(prompt)
@@ -70,7 +79,7 @@ def test_the_first_items_that_fit_are_included_and_the_rest_is_reported(
 
 @given(sections(with_priorities=False))
 def test_each_section_fills_its_budget(requested: list[Section]) -> None:
-    prompt = build(requested, layout, ())
+    prompt = build_prompt(requested, layout, ())
     items = items_of(prompt)
     for section in requested:
         included = items.get(section.name, ())
@@ -88,16 +97,16 @@ def test_each_section_fills_its_budget(requested: list[Section]) -> None:
 def test_sections_are_cut_in_order_of_priority_and_no_more_than_needed(
     requested: list[Section], max_tokens: int
 ) -> None:
-    alone = items_of(build(requested, layout, ()))
+    alone = items_of(build_prompt(requested, layout, ()))
     required = {
         section.name: alone.get(section.name, ()) if section.priority is None else () for section in requested
     }
     if len(layout(required)) > max_tokens:
         message = f": {len(layout(required))} tokens, .* above the limit of {max_tokens}$"
         with pytest.raises(TemploraError, match=message):
-            build(requested, layout, (), max_tokens=max_tokens)
+            build_prompt(requested, layout, (), max_tokens=max_tokens)
         return
-    prompt = build(requested, layout, (), max_tokens=max_tokens)
+    prompt = build_prompt(requested, layout, (), max_tokens=max_tokens)
     assert len(prompt.header) <= max_tokens
     items = items_of(prompt)
     order = sorted(
@@ -123,31 +132,31 @@ def test_no_header_is_longer_than_the_planned_maximum(
     layout: Layout, requested: list[Section], max_tokens: int | None
 ) -> None:
     try:
-        prompt = build(requested, layout, (), max_tokens=max_tokens)
+        prompt = build_prompt(requested, layout, (), max_tokens=max_tokens)
     except TemploraError:
         assume(False)
-    assert len(prompt.header) <= longest(requested, layout)
+    assert len(prompt.header) <= max_header_tokens(requested, layout)
 
 
 def test_the_planned_maximum_is_not_much_too_high() -> None:
     requested = [Section("plan", ("a", "b"), budget=30), Section("premise", ("A storm.",))]
-    assert longest(requested, layout) == len(layout({"premise": ("A storm.",)})) + 30
-    assert longest([], layout) == 1
+    assert max_header_tokens(requested, layout) == len(layout({"premise": ("A storm.",)})) + 30
+    assert max_header_tokens([], layout) == 1
 
 
 def test_required_sections_that_do_not_fit_are_refused() -> None:
     requested = [Section("premise", ("A long storm.",)), Section("plan", ("Rain.",), 100, 1)]
     needed = len(layout({"premise": ("A long storm.",)}))
-    assert build(requested, layout, (), max_tokens=needed).dropped == (Dropped("plan", 0, 1),)
+    assert build_prompt(requested, layout, (), max_tokens=needed).dropped == (Dropped("plan", 0, 1),)
     with pytest.raises(TemploraError) as caught:
-        build(requested, layout, (), max_tokens=needed - 1)
+        build_prompt(requested, layout, (), max_tokens=needed - 1)
     assert caught.value.message == f"premise: {needed} tokens, 1 above the limit of {needed - 1}"
     assert f"until {needed - 1} are left" in str(caught.value.hint)
 
 
 def test_a_prompt_is_committed_with_its_sections_and_cuts() -> None:
     requested = [Section("plan", ("He goes.", "She stays.", "It rains."), 18), Section("note", (), 10)]
-    prompt = build(requested, layout, (7, 8))
+    prompt = build_prompt(requested, layout, (7, 8))
     assert prompt.as_json() == {
         "header": list(layout({"plan": ("He goes.",)})),
         "context": [7, 8],
@@ -160,4 +169,4 @@ def test_a_prompt_is_committed_with_its_sections_and_cuts() -> None:
 def test_the_window_is_the_end_of_the_book(book: list[int], tokens: int) -> None:
     context = window(book, tokens)
     assert len(context) == min(tokens, len(book)) and list(context) == book[len(book) - len(context) :]
-    assert fixed((1, 2), tokens)(book) == Prompt((1, 2), context)
+    assert fixed_header((1, 2), tokens)(book) == Prompt((1, 2), context)

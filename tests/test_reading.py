@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.prompt import fixed
+from templora_cli.prompt import fixed_header
 from templora_cli.reading import ReadingRequest, ReadingTask, reading_tokens
 
 TOKENIZER = byte_tokenizer()
@@ -18,7 +18,7 @@ TOKENIZER = byte_tokenizer()
 @given(st.integers(1, 200), st.integers(8, 40), st.integers(0, 60))
 def test_the_whole_text_is_read_once(length: int, chunk: int, context: int) -> None:
     text = tuple(range(length))
-    task = ReadingTask(fixed((300,), context), text, chunk, TOKENIZER)
+    task = ReadingTask(fixed_header((300,), context), text, chunk, TOKENIZER)
     book: list[int] = []
     while (turn := task.next_turn(book)) is not None:
         assert turn.prompt.header == (300,) and turn.max_tokens == len(turn.tokens) <= chunk

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from templora_cli.render import terminal_view
 from templora_cli.render.error_view import error_lines, show_error
 from templora_cli.render.escapes import harmless
 from templora_cli.render.json_view import JsonView
+from templora_cli.render.line_breaker import ProseLines
 from templora_cli.render.progress import Progress
-from templora_cli.render.prose import ProseLines
 from templora_cli.render.terminal_view import TerminalView
 from templora_cli.render.view import View
 
@@ -102,7 +102,7 @@ def opened(**changes: object) -> events.SessionOpened:
         "session": "quiet-harbour", "path": "/sessions/quiet-harbour", "resume_command": COMMAND,
         "model": "smollm2-135m", "quantize": "none", "device": "cpu", "dtype": "float32", "recipe": "paper",
         "learn": True, "chunk_tokens": 100, "context_tokens": 512, "goal": 450, "unit": "tokens",
-        "chunks": 0, "tokens": 0, "opening_tokens": 0, "done": 0, **changes,
+        "chunks": 0, "tokens": 0, "opening_tokens": 0, "done": 0, "retries": 0, "languages": (), **changes,
     }  # fmt: skip
     return events.SessionOpened(**values)  # type: ignore[arg-type]
 
@@ -217,8 +217,8 @@ def test_finished_lines_stay_above_the_line_in_progress(window: dict[str, int]) 
         view.show(STARTED)
         show_texts(view, ["Tide came", " in.\nThe la", "mp"])
         view.show(events.ChunkScored(0, 2.5, 2.46, 0.0, None))
-        assert terminal.screen()[3:6] == ["Tide came in.", "The lamp", ""]
-    assert terminal.screen()[3:] == ["Tide came in.", "The lamp"]
+        assert terminal.screen()[4:7] == ["Tide came in.", "The lamp", ""]
+    assert terminal.screen()[4:] == ["Tide came in.", "The lamp"]
 
 
 def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) -> None:
@@ -232,7 +232,7 @@ def test_a_narrowed_window_has_no_remains_of_the_status(window: dict[str, int]) 
         view.show(events.Notice("narrow"))
     screen = "\n".join(terminal.screen(100, at, 40))
     assert "note: narrow" in screen
-    assert re.findall("chunk|━|──|memory|starting", screen.split("tokens\n", 1)[1]) == []
+    assert re.findall("chunk|━|──|memory|starting", screen.split("450 tokens\n", 1)[1]) == []
     assert screen.count("word") == 25
 
 
@@ -287,6 +287,43 @@ def test_status_counts_a_goal_in_chunks() -> None:
     assert now.current_progress == 0.5
 
 
+def test_an_opening_that_is_learnt_is_counted_in_parts(window: dict[str, int]) -> None:
+    part = events.ChunkStarted(1, "human", 0, 100)
+    scored = events.ChunkScored(1, 2.5, 2.46, 0.0, None)
+    first = committed(0, origin="human", total_tokens=100, done=0)
+    asked = {"opening_tokens": 250, "goal": 300, "unit": "words"}
+    block = status(first, part, **asked).splitlines()
+    assert block[:2] == ["━" * 8 + "─" * 16 + "  your opening, part 2 of 3", "reading your opening"]
+    assert "learning your opening" in status(first, part, scored, **asked)
+    after = [first, *(committed(i, origin="human", total_tokens=250, done=0) for i in (1, 2)), STARTED]
+    assert "chunk 4 · 0 of 300 new words\nwriting" in status(*after, **asked)
+    assert "reading your opening" not in status(part), "a text that is only read"
+    window["columns"] = 40
+    assert status(part, **asked).splitlines()[0] == "─" * 13 + "  your opening, part 1 of 3"
+
+
+def test_completing_the_last_sentence_has_no_estimate() -> None:
+    written = events.TextDecoded(1, "a " * 310, 20)
+    late = status(committed(done=0), committed(1, done=30), STARTED, written, unit="words", goal=300)
+    assert "300 of 300 words\nfinishing the sentence" in late and "left" not in late
+    again = status(committed(done=310), STARTED, unit="words", goal=300)
+    assert "\nfinishing the sentence" in again and "left" not in again
+    early = status(committed(done=20), STARTED, events.TextDecoded(1, "a ", 20), unit="words", goal=300)
+    assert "\nwriting · " in early and "left" in early
+
+
+def test_only_the_retried_paragraphs_are_counted() -> None:
+    retry = {"unit": "paragraphs", "goal": 6, "retries": 1, "chunks": 2, "tokens": 200}
+    assert "0 of 1 paragraph\n" in status(STARTED, done=5, **retry)
+    assert "5 of 5 paragraphs\n" in status(done=6, **retry)
+    stderr = io.StringIO()
+    with TerminalView(io.StringIO(), stderr) as view:
+        view.show(opened(done=5, **retry))
+        view.show(opened(done=6, **retry))
+    first, second = stderr.getvalue().splitlines()
+    assert "translates 1 paragraph once more" in first and "goal 5 paragraphs" in second
+
+
 def test_status_shows_the_present_phase() -> None:
     written = events.TextDecoded(0, "Tide", 100)
     scored = events.ChunkScored(0, 2.5, 2.46, 0.0, None)
@@ -310,7 +347,7 @@ def test_status_shows_loss_gain_and_repetition() -> None:
     scored = status(
         STARTED, events.ChunkScored(0, 2.5, 2.53, 0.125, None), events.TrainStep(0, 1, 2, 2.6, 5e-5)
     )
-    assert scored.splitlines()[2] == "loss 2.600 · gain -0.030 nats/token · repetition 12.5% · "
+    assert scored.splitlines()[2] == "loss 2.600 · gain -0.030 nats/token · 12.5% of phrases seen before · "
     assert "gain +0.000" in status(STARTED, events.ChunkScored(0, 2.5, 2.50001, 0.1, None))
     assert "gain" not in status(STARTED, events.ChunkScored(0, 2.5, None, 0.1, None))
 
@@ -439,19 +476,87 @@ def test_a_terminal_shows_header_prose_and_end() -> None:
             view.show(event)
     assert terminal.screen() == [
         "session quiet-harbour",
-        "smollm2-135m (float32) on cpu · recipe paper · window 512 + chunk 100 tokens · goal 450 tokens",
+        "smollm2-135m (float32) on cpu · learns the book (recipe paper)",
+        "chunks of 100 tokens, with the last 512 in view · goal 450 tokens",
         "",
         "The lamp",
         "",
         "burned on",
         "",
         "finished: 310 words, 450 tokens, 4 chunks",
-        "mean gain over the last chunks: +0.040 nats/token",
         "written to /home/me/harbour.txt",
         "448 MB on disk; to free some: templora sessions shrink quiet-harbour",
         "To continue:",
         COMMAND,
     ]
+
+
+def test_the_start_names_the_languages_and_breaks_between_facts(window: dict[str, int]) -> None:
+    for columns in (40, 80, 120):
+        window["columns"] = columns
+        terminal = Terminal()
+        with TerminalView(terminal, terminal) as view:
+            view.show(opened(languages=("English", "French"), unit="paragraphs", goal=5))
+            rows = terminal.screen(columns)
+        facts = rows[1 : rows.index("")]
+        assert facts[0].startswith("English → French")
+        assert not any(row.startswith("·") or row.endswith("·") for row in facts)
+        assert all(len(row) <= columns for row in facts)
+        assert " ".join(facts).count("goal 5 paragraphs") == 1
+
+
+def test_the_length_with_an_opening_is_told_in_full() -> None:
+    stderr = io.StringIO()
+    with TerminalView(io.StringIO(), stderr) as view:
+        view.show(opened(opening_tokens=100, unit="words", goal=300))
+        view.show(committed(done=307, total_tokens=450))
+        view.show(replace(FINISHED, words=471))
+    lines = stderr.getvalue().splitlines()
+    assert "goal 300 new words" in lines[0]
+    told = "finished: 307 of 300 new words, 471 with your opening, in all 450 tokens, 4 chunks"
+    assert told in lines
+
+
+def test_nothing_is_said_of_no_dropped_tokens() -> None:
+    for chunks, dropped, line in (
+        (1, 0, "stopped: 1 chunk is saved"),
+        (2, 1, "stopped: 2 chunks are saved; 1 token of the unfinished one is dropped"),
+    ):
+        stderr = io.StringIO()
+        with TerminalView(io.StringIO(), stderr) as view:
+            view.show(replace(INTERRUPTED, chunks=chunks, dropped_tokens=dropped))
+        assert stderr.getvalue().splitlines()[0] == line
+
+
+BEFORE = events.TextBefore("Not this.\n\n" + "word " * 150 + "\n\nMara went to")
+SHOWN = [
+    *("│ " + ("word " * 19).rstrip() for _ in range(2)),
+    "│ " + ("word " * 17).rstrip(),
+    "│",
+    "│ Mara went to",
+]
+
+
+def test_a_continued_book_begins_with_its_last_lines() -> None:
+    for terminal, stderr in ((shared := Terminal(), shared), (Terminal(), io.StringIO())):
+        with TerminalView(terminal, stderr) as view:
+            view.show(opened(chunks=1, tokens=100))
+            view.show(BEFORE)
+            show_texts(view, [" the", " sea."])
+        rows = terminal.screen()
+        assert rows[-7:] == ["the book so far ends:", *SHOWN, "", "the sea."][-7:]
+        assert "the book so far ends:" in rows and "Not this." not in "".join(rows)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_pipe_and_a_quiet_terminal_get_only_new_text(quiet: bool) -> None:
+    stdout = Terminal() if quiet else io.StringIO()
+    with TerminalView(stdout, Terminal(), quiet=quiet) as view:
+        view.show(opened(chunks=1, tokens=100))
+        view.show(BEFORE)
+        show_texts(view, [" the sea."])
+        view.show(committed(1, text=" the sea."))
+    assert stdout.getvalue().rstrip("\n") == " the sea."
 
 
 def test_chunks_that_were_not_learnt_are_reported_at_the_end() -> None:
@@ -460,10 +565,11 @@ def test_chunks_that_were_not_learnt_are_reported_at_the_end() -> None:
         terminal = Terminal()
         with TerminalView(io.StringIO(), terminal) as view:
             view.show(opened(learn=learn))
-            view.show(events.Finished("harbour", 12, 450, 310, None, None, 9_000_000, marked))
-        return terminal.screen(140)[4:]
+            view.show(events.Finished("harbour", 12, 450, 1, None, None, 9_000_000, marked))
+        rows = terminal.screen(140)
+        return rows[next(i for i, row in enumerate(rows) if row.startswith("finished")) :]
 
-    assert last_lines() == ["finished: 310 words, 450 tokens, 12 chunks"]
+    assert last_lines() == ["finished: 1 word, 450 tokens, 12 chunks"]
     assert last_lines(3)[1:] == ["1 of 12 chunks was not learnt: chunk 4 (it loops)"]
     two = "2 of 12 chunks were not learnt: chunk 4 (it loops), chunk 9 (it loops)"
     assert last_lines(3, 8)[1:] == [two]
@@ -486,13 +592,13 @@ def test_a_log_file_has_one_line_per_event() -> None:
     lines = stderr.getvalue().splitlines()
     assert re.sub(r"memory [0-9.]+ GB$", "memory", lines.pop(1)) == (
         "chunk 2 of 5 · 100 tokens · 10.0 tokens/s · loss 2.600, 2.500 · gain +0.040 nats/token · "
-        "repetition 3.1% · decode 10.0 s, train 14.5 s · memory"
+        "3.1% of phrases seen before · decode 10.0 s, train 14.5 s · memory"
     )
     assert lines == [
-        "session quiet-harbour · smollm2-135m (nf4, float32) on cpu · recipe paper · "
-        "window 512 + chunk 100 tokens · goal 450 tokens · so far: 1 chunk, 100 tokens",
+        "session quiet-harbour · smollm2-135m (nf4, float32) on cpu · learns the book (recipe paper) · "
+        "chunks of 100 tokens, with the last 512 in view · goal 450 tokens · so far: 1 chunk, 100 tokens",
         "note: one ␛[2J",
-        "stopped: 17 tokens of the unfinished chunk dropped, 3 committed chunks safe",
+        "stopped: 3 chunks are saved; 17 tokens of the unfinished one are dropped",
         "To continue:",
         COMMAND,
     ]
@@ -540,7 +646,7 @@ def test_a_terminal_shows_the_end_of_the_opening() -> None:
             view.show(opened(opening_tokens=200))
             view.show(committed(0, origin="human", text="Not this.", total_tokens=100))
             view.show(committed(1, origin="human", text=opening, total_tokens=200))
-            show_texts(view, [" the sea." if opening.strip() == opening else "the sea."])
+            show_texts(view, [" the sea."])
             view.show(committed(2, text=" the sea."))
         rows = [row for row in terminal.screen() if row]
         assert rows[-len(shown) :] == shown
@@ -605,13 +711,13 @@ def test_a_second_candidate_begins_on_a_new_line() -> None:
         view.show(opened())
         view.show(STARTED)
         show_texts(view, ["The tide", " the tide"])
-        view.show(events.ChunkRejected(0, "it loops: 81% of its 4-grams are repeated"))
+        view.show(events.ChunkRejected(0, "it loops: it repeats 81% of its own phrases"))
         show_texts(view, ["The lamp"])
         view.close()
     screen = [row for row in terminal.screen() if row.strip()]
     assert screen[-3:] == [
         "The tide the tide",
-        "chunk 1 of 5 is rejected and written again: it loops: 81% of its 4-grams are repeated",
+        "chunk 1 of 5 is rejected and written again: it loops: it repeats 81% of its own phrases",
         "The lamp",
     ]
 
@@ -647,6 +753,15 @@ def test_the_command_is_on_one_line_of_its_own(event: events.Event, window: dict
     assert COMMAND in lines
 
 
+def test_a_command_in_a_note_is_not_broken(window: dict[str, int]) -> None:
+    window["columns"] = 40
+    terminal, command = Terminal(), "templora sessions rename harbour quiet-harbour-in-the-north"
+    with TerminalView(terminal, terminal) as view:
+        view.show(events.Notice(f"the session goes on under its name; to rename it: {command}"))
+    lines = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.getvalue()).split("\n")
+    assert lines[:3] == ["note: the session goes on under its", "name; to rename it:", command]
+
+
 def test_the_terminal_is_restored_after_an_exception() -> None:
     terminal, streams = Terminal(), (sys.stdout, sys.stderr)
     view = TerminalView(terminal, terminal)
@@ -661,7 +776,7 @@ def test_the_terminal_is_restored_after_an_exception() -> None:
         raise KeyboardInterrupt
     assert (sys.stdout, sys.stderr) == streams
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
-    assert terminal.screen()[3:] == ["note: x", "Tide came"]
+    assert terminal.screen()[4:] == ["note: x", "Tide came"]
     written = terminal.getvalue()
     assert "chunk 1" in written[:drawn] and "chunk 1" not in written[drawn:]
     view.close()
@@ -673,8 +788,8 @@ def test_output_of_libraries_is_shown_above_the_status() -> None:
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         print("a warning", file=sys.stderr)
-        assert terminal.screen()[3:5] == ["a warning", ""]
-    assert terminal.screen()[3:] == ["a warning"]
+        assert terminal.screen()[4:6] == ["a warning", ""]
+    assert terminal.screen()[4:] == ["a warning"]
 
 
 def test_an_encoding_that_lacks_characters_does_not_stop_the_book() -> None:
@@ -685,7 +800,7 @@ def test_an_encoding_that_lacks_characters_does_not_stop_the_book() -> None:
         view.show(committed(text="a灯"))
         view.show(FINISHED)
     assert bytes_out.getvalue() == b"a?"
-    assert b"(float32) on cpu | recipe paper |" in bytes_err.getvalue()
+    assert b"(float32) on cpu | learns the book (recipe paper) |" in bytes_err.getvalue()
 
 
 class ClosedPipe(io.StringIO):
@@ -771,7 +886,7 @@ def test_an_error_removes_the_status() -> None:
     with TerminalView(terminal, terminal) as view:
         view.show(opened())
         view.fail(TemploraError("the disk is full", "free some space"))
-    assert terminal.screen()[3:] == ["error: the disk is full", "hint: free some space"]
+    assert terminal.screen()[4:] == ["error: the disk is full", "hint: free some space"]
 
 
 # --json
@@ -804,6 +919,6 @@ def test_the_page_documents_exactly_the_events_and_their_fields() -> None:
         assert section.startswith(f"`{example['event']}`\n")
         documented[example["event"]] = names
     assert documented.pop("error") == ["message", "hint"]
-    shown = set(events.Event.__subclasses__()) - {events.ChunkLearnt, events.Working}
+    shown = set(events.Event.__subclasses__()) - {events.ChunkLearnt, events.Working, events.TextBefore}
     snake = {re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in shown}
     assert documented == {name: [field.name for field in fields(kind)] for name, kind in snake.items()}

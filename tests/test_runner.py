@@ -27,7 +27,7 @@ from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
 from templora_cli.documents.registry import read_document
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import (
@@ -39,6 +39,7 @@ from templora_cli.events import (
     Interrupted,
     Notice,
     SessionOpened,
+    TextBefore,
     TextDecoded,
     TrainStep,
     TranslationFinished,
@@ -495,6 +496,20 @@ def test_without_an_id_the_last_session_is_resumed(config: Config) -> None:
         assert run.session.id == sessions[0], "it was opened last"
 
 
+def test_a_resumed_book_begins_with_the_end_of_its_text(config: Config) -> None:
+    def texts_before(run: Run, index: int) -> list[Event]:
+        events = stopped(run, lambda event: isinstance(event, ChunkCommitted) and event.index == index)
+        return [event for event in events if isinstance(event, TextBefore)]
+
+    with runner.begin(BOOK, config) as run:
+        assert texts_before(run, 0) == []
+    with runner.resume(run.session.id) as run:
+        assert texts_before(run, 2) == [], "the opening goes on"
+    with runner.resume(run.session.id) as run:
+        text = run.text
+        assert text and texts_before(run, 3) == [TextBefore(text[-2000:])]
+
+
 def test_resume_same_continues_an_equal_session(config: Config) -> None:
     with runner.begin(BOOK, config, resume_same=True) as run:
         stopped(run, first_committed)
@@ -546,7 +561,7 @@ def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None
         list(run.events())
     name = run.session.id
     error = refusal()
-    assert error.message == f"{name} is finished (48 tokens)"
+    assert error.message == f"{name} is finished: 48 of 48 new tokens, 7 words with your opening"
     assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)
@@ -642,6 +657,21 @@ def test_a_session_gets_the_requested_name(config: Config) -> None:
         runner.begin(replace(BOOK, premise="A fog."), config, name="port", resume_same=True)
 
 
+def test_a_taken_name_is_refused_before_the_model_is_loaded(config: Config) -> None:
+    def load(folder: Path, config: Config) -> LanguageModel:
+        raise AssertionError("loaded")
+
+    with runner.begin(BOOK, config, name="harbour"):
+        pass
+    engine = replace(ENGINE, load=load)
+    others = (replace(BOOK, premise="A calm."), config), (BOOK, replace(config, seed=config.seed + 1))
+    for request, settings in others:
+        with pytest.raises(TemploraError, match="a session called harbour already exists"):
+            runner.begin(request, settings, engine=engine, resume_same=True, name="harbour")
+    with runner.begin(BOOK, config, resume_same=True, name="harbour") as run:
+        assert run.session.id == "harbour"
+
+
 def test_resuming_without_sessions_is_refused() -> None:
     with pytest.raises(TemploraError, match="there is no session"):
         runner.resume()
@@ -688,7 +718,7 @@ class RecordingBackend(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         self.prompts.append(list(prompt))
         if len(self.prompts) == self.fails_at:
             raise MemoryError
@@ -789,7 +819,7 @@ def test_the_runner_can_be_imported_without_torch_or_terminal_libraries() -> Non
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-TERMINAL_CODE = {"commands", "render", "cli.py", "__main__.py"}
+TERMINAL_CODE = {"commands", "render", "cli.py", "interrupts.py", "__main__.py"}
 PROGRAMS = {"gguf_process.py"}
 """Files that run in separate processes."""
 FILES = [

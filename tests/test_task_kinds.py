@@ -21,7 +21,7 @@ from templora_cli.events import ChunkCommitted, ChunkStarted, Event, Notice, Ses
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import Engine, prepare
-from templora_cli.prompt import Prompt, fixed
+from templora_cli.prompt import Prompt, fixed_header
 from templora_cli.reading import ReadingRequest
 from templora_cli.sessions.kind import Export, TaskKind
 from templora_cli.sessions.manifest import Manifest, load_manifest
@@ -205,7 +205,7 @@ class Verses(TaskKind):
     units = ("verses",)  # type: ignore[assignment]
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> VerseTask:
-        prompt = fixed((10,), config.decode.context_tokens)
+        prompt = fixed_header((10,), config.decode.context_tokens)
         verses = session.manifest.request["verses"]
         return VerseTask(prompt, session.opening(), verses, model.tokenizer)
 
@@ -268,7 +268,7 @@ def test_commands_support_a_custom_kind(config: Config) -> None:
         stopped(run, first_committed)
     name = run.session.id
     (row,) = json.loads(templora("sessions", "list", "--json", engine=POEMS).stdout)
-    assert (row["session"], row["state"], row["chunks"], row["tokens"]) == (name, "1/3 verses", 1, 17)
+    assert (row["session"], row["state"], row["chunks"], row["tokens"]) == (name, "1 of 3 verses", 1, 17)
     resumed = templora("resume", engine=POEMS)
     assert resumed.exit_code == 0, resumed.stderr
     assert "goal 3 verses" in resumed.stderr and "note: 3 verses are written" in resumed.stderr

@@ -37,7 +37,8 @@ def test_a_turn_decodes_scores_and_trains(tiny_model: Path) -> None:
     texts = ["".join(e.text for e in events if isinstance(e, TextDecoded) and e.index == i) for i in (0, 1)]
     assert texts == [e.text for e in learnt(events)]
     assert (
-        loop.backend.changes == loop.backend.beginnings == loop.backend.ends == 2 and loop.state.chunks == 2
+        loop.backend.changes == loop.backend.resets == loop.backend.cache_frees == 2
+        and loop.state.chunks == 2
     )
     assert loop.state.tokens == [t for e in learnt(events) for t in e.tokens]
 
@@ -181,7 +182,7 @@ def test_without_learning_only_the_base_is_scored(tiny_model: Path) -> None:
     (chunk,) = learnt(events)
     assert chunk.nll_base > 0 and chunk.nll_adapter is None and chunk.train_losses == ()
     assert chunk.lr is None and loop.backend.changes == 0
-    assert loop.backend.beginnings == loop.state.chunks, "the backend still resets for each chunk"
+    assert loop.backend.resets == loop.state.chunks, "the backend still resets for each chunk"
 
 
 def test_chunk_started_has_the_lengths_of_context_and_chunk(tiny_model: Path) -> None:
@@ -223,14 +224,14 @@ def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Pat
     (chunk,) = learnt(loop.run())
     assert (chunk.text, chunk.rejection_reason, chunk.candidate) == ("Hello there.", None, passing)
     assert chunk.train_losses and loop.state.tokens == list(b"Hello there.")
-    assert len(loop.backend.prompts) == loop.backend.ends == passing + 1 and loop.backend.beginnings == 1
+    assert len(loop.backend.prompts) == loop.backend.cache_frees == passing + 1 and loop.backend.resets == 1
 
 
 def test_each_rejected_candidate_is_reported(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12, config=gated(candidates=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
     reasons, candidates = proposed(loop)
-    assert reasons == ["it loops: 78% of its 4-grams are repeated", "it is empty"]
+    assert reasons == ["it loops: it repeats 78% of its own phrases", "it is empty"]
     assert [candidate.rejection_reason for candidate in candidates] == [*reasons, None]
     assert [candidate.number for candidate in candidates] == [0, 1, 2]
     assert choose(candidates) is candidates[2]
@@ -281,13 +282,13 @@ def test_a_composed_chunk_is_not_written_again(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 12)
     written = []
 
-    def writer(index, decode):  # type: ignore[no-untyped-def]
+    def composer(index, decode):  # type: ignore[no-untyped-def]
         yield from ()
-        tokens = tuple(decode((9,), max_tokens=12, ends=(), temperature=1.0))
+        tokens = tuple(decode((9,), max_tokens=12, stop_tokens=(), temperature=1.0))
         written.append(index)
         return Chunk(tokens, "ab" * 6)
 
-    loop.task = Turns(Compose(loop.next_turn().prompt, 12, writer), like=loop.task)
+    loop.task = Turns(Compose(loop.next_turn().prompt, 12, composer), like=loop.task)
     loop.backend.enqueue("abababababab", "never used. ")
     events = loop.run()
     assert written == [0] and not any(isinstance(e, ChunkRejected) for e in events)

@@ -7,15 +7,18 @@ import re
 import shlex
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from templora_cli.commands.terminal import say
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded, numbered_name, unused_name
 
 if TYPE_CHECKING:
     from templora_cli.runner import Length
 
+Notify = Callable[[str], None]
 MAX_LENGTH = 1_000_000_000
 """An upper limit for lengths, larger than any book."""
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
@@ -55,8 +58,7 @@ def check_out(path: Path) -> Path:
     """The absolute path for `--out`. Raises TemploraError if a book cannot be written there."""
     from templora_cli.documents.registry import check_book_suffix
 
-    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
-        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(path / 'book.md'))}")
+    check_no_folder(path, "book.md")
     if str(path) == "-":
         raise TemploraError(
             "--out - is not a file, and the prose goes to standard output anyway", "leave it out"
@@ -65,11 +67,21 @@ def check_out(path: Path) -> Path:
     return check_writable(path)
 
 
+def check_no_folder(path: Path, name: str) -> None:
+    """Raise TemploraError if `path` is a folder; `name` is a possible file in it, for the hint."""
+    if os.path.isdir(path):  # noqa: PTH112  (False for names that no file can have)
+        free = unused_name(path / name)
+        raise TemploraError(f"{path} is a folder", f"--out {shlex.quote(str(free))}")
+
+
 def check_writable(path: Path) -> Path:
     """The absolute path of a new file. Raises TemploraError if the file exists or cannot be written."""
     absolute = checked_path(path)
     if path.exists():
-        raise TemploraError(f"{path} exists, and templora does not overwrite it", "choose another --out")
+        raise TemploraError(
+            f"{path} exists, and templora does not overwrite it",
+            f"--out {shlex.quote(str(numbered_name(path)))}",
+        )
     return absolute
 
 
@@ -85,6 +97,8 @@ def checked_path(path: Path) -> Path:
             if folder.exists():
                 raise TemploraError(f"{folder} is a file, not a folder", "choose another --out")
             hint = f"mkdir -p {shlex.quote(str(path.parent))}"
+            if str(path).startswith("~"):  # who deletes a folder called ~ may delete the home folder
+                hint = f"write the path without {path.parts[0]}, which is not the home folder of a user"
             raise TemploraError(f"the folder {folder} does not exist", hint)
         path.exists()
         # A book is first written under this name, which is longer than its own.
@@ -119,10 +133,16 @@ def save(session: Path, target: Path, content: str | bytes, *, force: bool) -> P
 
 
 def read_texts(
-    premise: str | None, premise_file: Path | None, opening: Path | None, encoding: str | None = None
+    premise: str | None,
+    premise_file: Path | None,
+    opening: Path | None,
+    encoding: str | None = None,
+    *,
+    notify: Notify | None = None,
 ) -> tuple[str, str | None]:
     """Premise ("" without one) and opening of a book; "-" is standard input.
 
+    `notify` is told of a guessed encoding.
     Raises TemploraError: neither, both from standard input, and as `read_premise` does.
     """
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
@@ -132,42 +152,52 @@ def read_texts(
         )
     if encoding is not None and premise != "-" and premise_file is None and opening is None:
         raise TemploraError("--encoding needs --premise-file or --from", "leave it out")
-    text = read_premise(premise, premise_file, required=opening is None, encoding=encoding)
-    return text, None if opening is None else _text_of(opening, "the opening", encoding)
+    text = read_premise(premise, premise_file, required=opening is None, encoding=encoding, notify=notify)
+    return text, None if opening is None else _text_of(opening, "the opening", encoding, notify)
 
 
 def read_premise(
-    premise: str | None, file: Path | None, *, required: bool, encoding: str | None = None
+    premise: str | None,
+    file: Path | None,
+    *,
+    required: bool,
+    encoding: str | None = None,
+    notify: Notify | None = None,
+    command: str = "write",
 ) -> str:
     """The premise from the flag, standard input ("-") or a file; "" if there is none and none is `required`.
+
+    `command` is named in hints.
 
     Raises TemploraError: both flags, none, an empty premise, a file name as premise, a file without text, a
     wrong or unknown encoding.
     """
     if premise is not None and file is not None:
         raise TemploraError("--premise and --premise-file cannot be combined", "use one of them")
+    example = f'templora {command} --premise "A lighthouse keeper..."'
     if premise is None and file is None:
         if required:
-            raise TemploraError("a premise is missing", EXAMPLE)
+            instead = ", or templora write --from FILE to continue a text" if command == "write" else ""
+            raise TemploraError("a premise is missing", f"{example}{instead}")
         return ""
     if file is not None or premise == "-":
-        return _text_of(file or Path("-"), "the premise", encoding).strip()
+        return _text_of(file or Path("-"), "the premise", encoding, notify, example).strip()
     assert premise is not None
-    _check_is_no_file(premise)
+    _check_is_no_file(premise, example)
     try:
         premise.encode("utf-8")
     except UnicodeEncodeError:  # arguments that are not UTF-8 contain surrogates
         raise TemploraError("the premise is not UTF-8", "put it into a file: --premise-file FILE") from None
-    return _with_words(premise, "the premise", EXAMPLE).strip()
+    return _with_words(premise, "the premise", example).strip()
 
 
-def _check_is_no_file(premise: str) -> None:
+def _check_is_no_file(premise: str, example: str) -> None:
     """Raise TemploraError if the premise is the name of a file or folder."""
-    name = shlex.quote(premise)
-    if os.path.isfile(premise):  # noqa: PTH113  (False for names that no file can have)
+    name, path = shlex.quote(premise), expanded(premise)
+    if os.path.isfile(path):  # noqa: PTH113  (False for names that no file can have)
         raise TemploraError(f"--premise {name} is a file, not a premise", f"--premise-file {name}")
-    if os.path.isdir(premise) and {"/", os.sep} & set(premise):  # noqa: PTH112
-        raise TemploraError(f"--premise {name} is a folder, not a premise", EXAMPLE)
+    if os.path.isdir(path) and {"/", os.sep} & set(premise):  # noqa: PTH112
+        raise TemploraError(f"--premise {name} is a folder, not a premise", example)
     if _FILE_NAME.fullmatch(premise.strip()):
         raise TemploraError(
             f"--premise {name} is the name of a file that does not exist",
@@ -175,21 +205,26 @@ def _check_is_no_file(premise: str) -> None:
         )
 
 
-def _text_of(path: Path, label: str, encoding: str | None) -> str:
+def _text_of(
+    path: Path, label: str, encoding: str | None, notify: Notify | None, example: str = EXAMPLE
+) -> str:
     """The text of a file of any format, or of standard input, without control characters.
 
-    `label` names the text of standard input in error messages.
+    `label` names the text of standard input in error messages, and `example` is the hint if it is empty.
     """
     from templora_cli.documents.prose import read_prose
     from templora_cli.documents.text_input import checked_text
 
     if str(path) != "-":
-        text = read_prose(path, encoding, flag="--encoding")
+        text = read_prose(path, encoding, flag="--encoding", notify=notify)
         return _with_words(text, str(path), "use a file that contains text")
     if sys.stdin is None:
         raise TemploraError("standard input is closed", "use a file")
-    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding")
-    return _with_words(text, label, EXAMPLE)
+    if sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        say(f"type {label}, then press {end}", err=True)
+    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding", notify=notify)
+    return _with_words(text, label, example)
 
 
 def _with_words(text: str, label: str, hint: str) -> str:

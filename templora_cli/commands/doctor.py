@@ -15,8 +15,16 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import flags
 from templora_cli.commands.settings import GivenSettings, flag_name, settings_of
-from templora_cli.commands.terminal import print_facts, print_json, print_table, say
+from templora_cli.commands.terminal import (
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    say_command,
+    working,
+)
 from templora_cli.errors import TemploraError
+from templora_cli.files import format_bytes
 
 if TYPE_CHECKING:
     from templora_cli.config import Config
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from templora_cli.engine.models.catalog import Described
     from templora_cli.engine.models.shape import Shape
 
+STEPS = ("load", "write", "score", "learn")
+"""The phases of a plan as heads of the table."""
 UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 BYTES_PER_ENTRY = 100
 """Size of a tokenizer file per entry of the vocabulary: 72 to 134 bytes in SmolLM2, Qwen3,
@@ -36,7 +46,6 @@ Llama 3 and Gemma 3."""
     *("decode.chunk_tokens", "decode.context_tokens"),
     prefer="generated",
     task="novel",
-    command="doctor",
 )
 def doctor(
     *,
@@ -55,7 +64,26 @@ def doctor(
     """
     config = settings.resolve()
     size = None if memory is None else bytes_of(memory)
+    with working("looking at this machine and the model"):
+        estimate, facts, tips = _examine(settings, config, size)
+    if json:
+        print_json({**facts, **_figures(estimate), **tips})
+        return
+    say(_verdict(estimate))
+    if tips["advice"] is not None:
+        say_command(f"hint: {tips['advice']}")
+    say()
+    print_facts(facts)
+    say()
+    _print_parts(estimate)
+    say()
+    _print_tips(tips)
 
+
+def _examine(
+    settings: GivenSettings, config: Config, size: int | None
+) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """The plan, the facts about machine and model, and advice, commands and notes."""
     from templora_cli.engine.memory.planner import USUAL_HEADER, advice, plan
     from templora_cli.engine.models import catalog
 
@@ -65,37 +93,29 @@ def doctor(
     estimate = plan(shape, config, device_memory, header=USUAL_HEADER)
     safe = estimate.fits and not estimate.is_tight
     suggestion = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
-    write = _command(settings, model, suggestion, is_imagined=size is not None)
+    too_long = _too_long(estimate.config, model)
+    shorter = too_long.hint if too_long and too_long.hint and too_long.hint.startswith("--") else ""
+    write = _command(settings, model, suggestion, shorter, is_imagined=size is not None)
     pull = f"templora models pull {model.name}" if write and model.download_bytes is not None else None
     notes = list(_notes(estimate, model, is_imagined=size is not None))
+    if too_long is not None:
+        notes.insert(0, f"{too_long.message}: {too_long.hint}")
     tips = {
         "advice": suggestion and suggestion.text,
         "commands": {"get": pull, "write": write},
         "notes": notes,
     }
-    facts = {
-        **_machine(device_memory, is_imagined=size is not None),
-        **_choices(estimate, model, shape.parameters),
-    }
-    if json:
-        print_json({**facts, **_figures(estimate), **tips})
-        return
-    print_facts(facts)
-    say()
-    _print_parts(estimate)
-    say(_verdict(estimate))
-    _print_tips(tips)
+    machine = _machine(estimate, is_imagined=size is not None)
+    return estimate, {**machine, **_choices(estimate, model, shape.parameters)}, tips
 
 
 def _print_tips(tips: Mapping[str, Any]) -> None:
-    if tips["advice"] is not None:
-        say(f"hint: {tips['advice']}")
     for label, command in zip(
         ("To download it:", "To write with it:"), tips["commands"].values(), strict=True
     ):
         if command is not None:
             say(label)
-            say(command)  # on a line of its own, so that it can be copied
+            say_command(command)
     for note in tips["notes"]:
         say(f"note: {note}")
 
@@ -161,13 +181,39 @@ def _notes(estimate: Plan, model: Described, *, is_imagined: bool) -> Iterator[s
     yield from obstacles.on_disk(count * each, download, catalog.SOURCES.hub.folder)
 
 
+def _too_long(config: Config, model: Described) -> TemploraError | None:
+    """The error with which `write` refuses settings that exceed the model's window; None if they fit."""
+    from templora_cli.engine.memory.planner import USUAL_HEADER
+    from templora_cli.engine.models.shape import most_tokens
+    from templora_cli.prepare import require_window
+    from templora_cli.sessions.new import NewSession
+
+    book = NewSession("novel", config, named_after="", goal=(1, "chunks"), header_tokens=USUAL_HEADER)
+    try:
+        require_window(most_tokens(model.folder), book)
+    except TemploraError as error:
+        return error
+    return None
+
+
 def _command(
-    settings: GivenSettings, model: Described, suggestion: Advice | None, *, is_imagined: bool
+    settings: GivenSettings,
+    model: Described,
+    suggestion: Advice | None,
+    shorter: str,
+    *,
+    is_imagined: bool,
 ) -> str | None:
-    """The `write` command that fits with a margin for errors of the plan; None if nothing fits."""
+    """The `write` command that fits with a margin for errors of the plan; None if nothing fits.
+
+    `shorter` are flags for a shorter window or chunk, if the model needs them.
+    """
     if suggestion is not None and not (suggestion.changes and suggestion.learns):
         return None
     changed = {("model", "name"), *(suggestion.changes if suggestion else ())}
+    changed |= {
+        ("decode", key) for key in ("context_tokens", "chunk_tokens") if flag_name(("decode", key)) in shorter
+    }
     if is_imagined:
         changed.add(("model", "device"))
     words = ["templora", "write", "--premise-file", "premise.txt", "--model", model.name]
@@ -177,23 +223,25 @@ def _command(
     for assignment in settings.assignments:
         if not changed & settings_of([assignment], prefer=settings.prefer).keys():
             words += ["--set", assignment]
-    return f"{shlex.join(words)}{f' {suggestion.flags}' if suggestion else ''}"
+    parts = [shlex.join(words), suggestion.flags if suggestion else "", shorter]
+    return " ".join(part for part in parts if part)
 
 
-def _machine(device_memory: DeviceMemory, *, is_imagined: bool) -> dict[str, Any]:
+def _machine(estimate: Plan, *, is_imagined: bool) -> dict[str, Any]:
     import torch
 
+    device_memory = estimate.device_memory
     name = platform.machine() if device_memory.device == "cpu" else "a GPU"
     if device_memory.device == "cuda" and not is_imagined:
         name = torch.cuda.get_device_name()
     libraries = ("torch", "transformers", "peft", "bitsandbytes", "numba")
     versions = [f"{library} {_version(library)}" for library in libraries]
     cores = {"cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads in use"}
-    usable = "can be used" if is_imagined else "are free"
+    total, usable = f"{device_memory.total / 1e9:.2f} GB", f"{estimate.available / 1e9:.2f} GB"
     return {
         "device": f"{device_memory.device} ({name}), {device_memory.dtype}",
         **({} if is_imagined else cores),
-        "memory": f"{device_memory.total / 1e9:.1f} GB, of which {device_memory.free / 1e9:.1f} GB {usable}",
+        "memory": total if usable == total else f"{total}, of which {usable} can be used",
         "versions": ", ".join([f"templora {__version__}", f"Python {platform.python_version()}", *versions]),
     }
 
@@ -221,13 +269,12 @@ def _choices(estimate: Plan, model: Described, parameters: int) -> dict[str, Any
 
 
 def _download_note(model: Described) -> str:
-    from templora_cli.engine.models.folders import in_words
 
     if model.is_here:
         return ""
     if model.download_bytes is None:
         return "; its weights are missing"
-    return f"; not downloaded ({in_words(model.download_bytes)})"
+    return f"; not downloaded ({format_bytes(model.download_bytes)})"
 
 
 def _disk(estimate: Plan) -> str:
@@ -235,7 +282,8 @@ def _disk(estimate: Plan) -> str:
     count, each = _checkpoints(estimate)
     if not each:
         return "text only, as nothing is learnt"
-    return f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    most = f"{count * each / 1e9:.1f} GB at most for a long book: {count} checkpoints of {each / 1e9:.2f} GB"
+    return f"{most}; templora sessions shrink leaves one" if count > 1 else most
 
 
 def _checkpoints(estimate: Plan) -> tuple[int, int]:
@@ -260,14 +308,17 @@ def _figures(estimate: Plan) -> dict[str, Any]:
 
 
 def _print_parts(estimate: Plan) -> None:
-    from templora_cli.engine.memory.parts import PHASES
+    from templora_cli.engine.memory.parts import IN_WORDS, PHASES
 
     def cells(sizes: list[int]) -> list[str]:
         return [f"{size / 1e9:.2f}" if size else "-" for size in sizes]
 
-    rows = [[name, *cells([part.get(phase, 0) for phase in PHASES])] for name, part in estimate.parts.items()]
+    rows = [
+        [IN_WORDS.get(name, name), *cells([part.get(phase, 0) for phase in PHASES])]
+        for name, part in estimate.parts.items()
+    ]
     rows.append(["total", *cells([estimate.phase(phase) for phase in PHASES])])
-    print_table(["GB", *PHASES], rows, texts=("GB",))
+    print_table(["GB to", *STEPS], rows, texts=("GB to",))
 
 
 def _verdict(estimate: Plan) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import (
     FIELDS,
     GivenSettings,
@@ -23,7 +24,9 @@ from templora_cli.config import TABLES, Config
 
 TableAsJson = Annotated[bool, typer.Option("--json", help="Print tables as JSON.")]
 TableAsCsv = Annotated[bool, typer.Option("--csv", help="Print tables as CSV.")]
-Plot = Annotated[Optional[Path], typer.Option(help="Plot the curves to a .png or .svg file.")]
+Plot = Annotated[
+    Optional[Path], typer.Option(help="Plot the curves to a .png or .svg file.", callback=expand_home)
+]
 SessionName = Annotated[
     Optional[str], typer.Option(help="Id of the session (default: from words of the text).")
 ]
@@ -62,7 +65,6 @@ class SettingFlags:
     settings: tuple[Setting, ...]
     prefer: str
     task: str
-    command: str
     help: Mapping[str, str]
     """Help texts that replace those of the fields, by the name of the setting."""
 
@@ -83,7 +85,7 @@ class SettingFlags:
                 flags[setting] = not FIELDS[setting].default
             elif value is not None and value is not False:
                 flags[setting] = value
-        return GivenSettings(flags, values["settings"] or [], self.task, self.prefer, self.command)
+        return GivenSettings(flags, values["settings"] or [], self.task, self.prefer)
 
     def _parameter(self, setting: Setting, kind: Any) -> inspect.Parameter:
         table, key = setting
@@ -105,14 +107,14 @@ class SettingFlags:
 
 
 def takes_settings(
-    *names: str, prefer: str, task: str, command: str, help: Mapping[str, str] | None = None
+    *names: str, prefer: str, task: str, help: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of the named settings ("decode.top_p", "seed") and `--set`.
 
     They replace the parameter `settings` of the command, which receives them as one `GivenSettings`. The
     decorated function has a parameter for each flag, with its name without leading dashes (`no_learn`), and
-    `settings` for the list of `--set`. `prefer`, `task` and `command` are those of `GivenSettings`; `help`
-    replaces help texts of fields, by the name of the setting.
+    `settings` for the list of `--set`. `prefer` and `task` are those of `GivenSettings`; `help` replaces
+    help texts of fields, by the name of the setting.
 
     Raises ValueError: a name that is not a setting, or a setting without effect in the task.
     """
@@ -122,7 +124,7 @@ def takes_settings(
             raise ValueError(f"{dotted(setting)} is not a setting")
         if reason := without_effect(setting, task, ""):
             raise ValueError(f"a flag for {dotted(setting)}: {reason[0]}")
-    flags = SettingFlags(settings, prefer, task, command, help or {})
+    flags = SettingFlags(settings, prefer, task, help or {})
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)

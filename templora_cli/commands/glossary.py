@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import say
 from templora_cli.errors import TemploraError
 
@@ -20,15 +21,19 @@ def _group() -> None:
 
 @app.command()
 def extract(
-    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
+    file: Annotated[
+        Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.", callback=expand_home)
+    ],
     source: Annotated[
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
     ] = "auto",
     out: Annotated[
-        Optional[Path], typer.Option(help="The .csv file to write (default: FILE.terms.csv).")
+        Optional[Path],
+        typer.Option(help="The .csv file to write (default: FILE.terms.csv).", callback=expand_home),
     ] = None,
     known: Annotated[
-        Optional[Path], typer.Option(help="A glossary whose terms are not proposed again.")
+        Optional[Path],
+        typer.Option(help="A glossary whose terms are not proposed again.", callback=expand_home),
     ] = None,
     limit: Annotated[int, typer.Option(help="Maximum number of terms.")] = 100,
     encoding: Annotated[
@@ -37,7 +42,7 @@ def extract(
     ] = None,
 ) -> None:
     """Propose frequent names and terms of a book. You fill in their translations."""
-    from templora_cli.commands.arguments import check_writable
+    from templora_cli.commands.arguments import check_no_folder, check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
@@ -46,7 +51,7 @@ def extract(
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
-    document = read_document(file, encoding=encoding)
+    document = read_document(file, encoding=encoding, notify=lambda notice: say(f"note: {notice}", err=True))
     language = source_language(document, source)
     existing = Glossary(()) if known is None else read_glossary(known, [language.code])
     texts = [paragraph.text for paragraph in document.paragraphs]
@@ -57,6 +62,7 @@ def extract(
             "write a .csv with the header source,target by hand",
         )
     target = out or file.with_name(f"{file.stem}.terms.csv")
+    check_no_folder(target, f"{file.stem}.terms.csv")
     if target.suffix.lower() != ".csv":
         raise TemploraError(f"{target.name}: proposals are written as .csv", f"--out {target.stem}.csv")
     path = check_writable(target)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from templora_cli.commands.terminal import confirm, engine_in_use, say
-from templora_cli.files import bytes_below, size_of
+from templora_cli.files import bytes_below, format_bytes
 
 Sessions = Annotated[list[str], typer.Argument(help="Ids of sessions, or their first letters.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -21,10 +21,11 @@ def remove(sessions: Sessions, yes: Yes = False) -> None:
     from templora_cli.sessions.store import Store
 
     folders = _folders(sessions)
+    housekeeping.require_closed(folders)
     sizes = [bytes_below(folder) for folder in folders]
     if yes or _is_confirmed("rm", "delete permanently?", folders, sizes, "in total"):
         for name, freed in housekeeping.remove(Store(), folders):
-            say(f"{name} deleted, {size_of(freed)} freed")
+            say(f"{name} deleted, {format_bytes(freed)} freed")
 
 
 def shrink(sessions: Sessions, yes: Yes = False) -> None:
@@ -35,13 +36,16 @@ def shrink(sessions: Sessions, yes: Yes = False) -> None:
     translation from its beginning.
     """
     from templora_cli.sessions.housekeeping import older_checkpoints
+    from templora_cli.sessions.store import lock_session
 
     folders = _folders(sessions)
+    for folder in folders:
+        lock_session(folder).release()  # reports a session in use before the question
     sizes = [sum(file.stat().st_size for file in older_checkpoints(folder / "steps")) for folder in folders]
     question = "delete them? If the newest checkpoint is damaged later, no older one can replace it"
     if yes or _is_confirmed("shrink", question, folders, sizes, "in older checkpoints"):
         for folder in folders:
-            say(f"{folder.name} shrunk, {size_of(_shrunk(folder.name))} freed")
+            say(f"{folder.name} shrunk, {format_bytes(_shrunk(folder.name))} freed")
 
 
 def rename(
@@ -73,7 +77,7 @@ def _is_confirmed(
 ) -> bool:
     """Whether the user confirms, after a list of the sessions and sizes."""
     for folder, size in zip(folders, sizes, strict=True):
-        say(f"{folder.name}: {size_of(size)} {what}", err=True)
+        say(f"{folder.name}: {format_bytes(size)} {what}", err=True)
     if confirm(question, f"templora sessions {command} {' '.join(folder.name for folder in folders)} --yes"):
         return True
     say("nothing was deleted", err=True)

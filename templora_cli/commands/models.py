@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from templora_cli.commands.terminal import print_json, print_table, say
+from templora_cli.files import format_bytes
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.catalog import ListedModel
@@ -59,8 +60,7 @@ def _report(text: str) -> None:
 
 
 def _row(model: ListedModel) -> list[str]:
-    from templora_cli.engine.models.folders import in_words
 
     sizes = (model.bytes, None) if model.path is not None else (None, model.download_bytes)
-    shown = ["-" if size is None else in_words(size) for size in sizes]
+    shown = ["-" if size is None else format_bytes(size) for size in sizes]
     return [model.name, model.kind or "-", model.licence or "-", *shown]

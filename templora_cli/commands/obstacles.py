@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from templora_cli.engine.models.folders import cache_dir, in_words
+from templora_cli.engine.models.folders import cache_dir
+from templora_cli.files import format_bytes
 from templora_cli.sessions.store import home
 
 GET_TORCH = "https://pytorch.org/get-started/locally shows the command that installs torch with CUDA"
@@ -69,12 +70,12 @@ def why_no_gpu(probes: Probes = PROBES) -> tuple[str, str]:
 
 
 def why_not_quantized(device: str, probes: Probes = PROBES) -> str | None:
-    """Why quantization is impossible on a device, with the remedy; None if it is possible."""
+    """Why quantisation is impossible on a device, with the remedy; None if it is possible."""
     remedy = "pip install --upgrade bitsandbytes, or use --quantize none"
     try:
         library = probes.bitsandbytes()
     except ImportError:
-        return f"bitsandbytes, which quantizes models, is missing: {remedy}"
+        return f"bitsandbytes, which quantises models, is missing: {remedy}"
     except Exception as error:  # its compiled part raises various errors
         first = next(iter(str(error).splitlines()), type(error).__name__)
         return f"bitsandbytes cannot be loaded ({first}): {remedy}"
@@ -93,14 +94,15 @@ def on_disk(checkpoints: int, download: int, hub: Path, probes: Probes = PROBES)
         yield f"{sessions} cannot be written ({reason}): set TEMPLORA_HOME to another folder"
     elif (free := probes.free(_existing_folder(sessions))) < checkpoints:
         yield (
-            f"{in_words(free)} are free in {sessions}, and a long book needs {in_words(checkpoints)}: "
-            "free some space, set TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
+            f"{format_bytes(free)} are free in {sessions}, and a long book needs "
+            f"{format_bytes(checkpoints)}: free some space, "
+            "set TEMPLORA_HOME to another disk, or use --set grid_checkpoints=2"
         )
     if reason := why_not_written(cache):
         yield f"{cache} cannot be written ({reason}): set TEMPLORA_CACHE to another folder"
     if download and (free := probes.free(_existing_folder(hub))) < download:
         yield (
-            f"{in_words(free)} are free in {hub}, and the model needs {in_words(download)}: "
+            f"{format_bytes(free)} are free in {hub}, and the model needs {format_bytes(download)}: "
             "free some space, or set HF_HOME to another disk"
         )
 

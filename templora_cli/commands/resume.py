@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from templora_cli.commands.arguments import check_writable, length_of
+from templora_cli.commands.arguments import check_no_folder, check_writable, length_of
 from templora_cli.commands.eval import report_reading
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
@@ -34,7 +35,9 @@ def resume(
         Optional[str],
         typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
     ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Write the book to this file from now on.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Write the book to this file from now on.", callback=expand_home)
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
     ] = False,
@@ -46,6 +49,8 @@ def resume(
     """
     with open_view(json=json, quiet=quiet) as (view, stop):
         more = length_of(words, tokens, chunks)
+        if out is not None:
+            check_no_folder(out, "book.md")
         file = None if out is None else check_writable(out)
 
         from templora_cli import runner

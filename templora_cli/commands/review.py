@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import threading
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from templora_cli.commands.arguments import save
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.editor import find_editor
+from templora_cli.commands.paths import expand_home
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
+from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 
 if TYPE_CHECKING:
     from templora_cli.render.view import View
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from templora_cli.translation.translated_book import TranslatedBook
 
 Reference = Annotated[
-    Optional[str], typer.Argument(help="Id of a session, or its first letters (default: the last one).")
+    Optional[str],
+    typer.Argument(help="Id of a session, or its first letters (default: the last translation)."),
 ]
 Which = Annotated[
     Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those in one state.")
@@ -45,9 +48,10 @@ def review(
     session: Reference = None,
     only: Which = "all",
     out: Annotated[
-        Optional[Path], typer.Option(help="The file to write (default: SESSION.review.txt).")
+        Optional[Path],
+        typer.Option(help="The file to write (default: SESSION.review.txt).", callback=expand_home),
     ] = None,
-    edit: Annotated[bool, typer.Option("--edit", help="Open the file in $EDITOR, then sync.")] = False,
+    edit: Annotated[bool, typer.Option("--edit", help="Open the file in your editor, then sync.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an edited file; the edited version is renamed.")
     ] = False,
@@ -56,8 +60,10 @@ def review(
 
     An earlier file is written again if it was not edited.
     """
+    from templora_cli.sessions.store import now
     from templora_cli.translation.corrections import review_text
 
+    editor = find_editor() if edit else []
     with _opened(session) as (book, translated):
         report = translated.report
         paragraphs = [paragraph for paragraph in report.paragraphs if only in ("all", paragraph.state)]
@@ -66,22 +72,21 @@ def review(
             raise TemploraError(f"{book.id} has no {kind} paragraphs yet", f"templora resume {book.id}")
         target = out or Path(f"{book.id}.review.txt")
         path = save(book.path, target, review_text(paragraphs, book.id), force=force)
-    if edit:
-        sync_command = _sync_command(book, path)
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-        if not editor:
-            raise TemploraError("$EDITOR is not set", f"edit {path}, then: {sync_command}")
+        book.update(opened=now())
+    if editor:
         try:
-            subprocess.run([*shlex.split(editor), str(path)], check=True)
+            subprocess.run([*editor, str(path)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise TemploraError(f"{editor} failed: {error}", sync_command) from None
+            sync_command = _sync_command(book, path)
+            raise TemploraError(f"{shlex.join(editor)} failed: {error}", sync_command) from None
         sync(book.id, path)
 
 
 def sync(
     session: Reference = None,
     file: Annotated[
-        Optional[Path], typer.Argument(help="The edited file (default: SESSION.review.txt).")
+        Optional[Path],
+        typer.Argument(help="The edited file (default: SESSION.review.txt).", callback=expand_home),
     ] = None,
     model: Model = None,
     json: AsJson = False,
@@ -94,6 +99,7 @@ def sync(
     resume`.
     """
     from templora_cli.documents.text_input import read_text
+    from templora_cli.sessions.store import now
     from templora_cli.translation.corrections import read_corrections
     from templora_cli.translation.task import apply_corrections
 
@@ -103,7 +109,7 @@ def sync(
         path = file or _review_file(book.id, former_ids)
         sync_command = _sync_command(book, path)
         paragraphs = {paragraph.paragraph: paragraph for paragraph in translated.report.paragraphs}
-        text = read_text(path)
+        text = read_text(path, notify=noting(view))
         corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
             view.show(Notice(f"{path} contains no corrections or approvals"))
@@ -115,6 +121,7 @@ def sync(
             view.show(Notice(notice))
         engine = engine_in_use()
         run = runner.reopen(book, model=model, command=sync_command, notify=view.show, engine=engine)
+        book.update(opened=now())
         records = apply_corrections(translated.records, corrections)
         chunks = [{**chunk, "record": record} for chunk, record in zip(run.chunks, records, strict=True)]
         try:
@@ -128,8 +135,9 @@ def sync(
             for last in run.end() if finished else ():
                 view.show(last)
         except KeyboardInterrupt:
+            ignore_ctrl_c()
             _report_interrupt(book, records, sync_command, view)
-            raise
+            raise typer.Exit(STOPPED) from None
         exit_if_some_failed(last)
 
 
@@ -178,6 +186,8 @@ def retry(
     quiet: Quiet = False,
 ) -> None:
     """Translate paragraphs again with the adapter that has learnt the whole book."""
+    from templora_cli.sessions.store import now
+
     with open_view(json=json, quiet=quiet, prose=False) as (view, stop), _opened(session) as opened:
         book, translated = opened
         if not translated.finished:
@@ -194,15 +204,19 @@ def retry(
         run = runner.reopen(book, model=model, command=command, notify=view.show, engine=engine)
         request = book.manifest.request
         request = {**request, "retries": [*request["retries"], *retries]}
-        book.update(request=request, goal_amount=book.manifest.goal_amount + len(retries))
+        goal = book.manifest.goal_amount + len(retries)
+        book.update(opened=now(), request=request, goal_amount=goal)
         exit_if_some_failed(follow(run, run.events(stop), view, stop))
 
 
 @contextmanager
 def _opened(reference: str | None) -> Iterator[tuple[Session, TranslatedBook]]:
-    """Open the session. Raises TemploraError if it is not a translation."""
+    """Open the session, by default the last translation. Raises TemploraError if it is not a translation."""
     from templora_cli.sessions.store import Store
     from templora_cli.translation.kind import require_translation
 
-    with Store().open(reference) as book:
+    store = Store()
+    if reference is None and (reference := store.last("translation")) is None:
+        raise TemploraError(f"there is no translation in {store.folder}", "templora translate FILE --to en")
+    with store.open(reference) as book:
         yield book, require_translation(book)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from templora_cli.commands import housekeeping
-from templora_cli.commands.arguments import save
+from templora_cli.commands.arguments import check_no_folder, save
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
 from templora_cli.errors import TemploraError
-from templora_cli.files import bytes_below, size_of
+from templora_cli.events import words_with_opening
+from templora_cli.files import bytes_below, format_bytes
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
-    from templora_cli.sessions.kind import Export
+    from templora_cli.sessions.kind import Export, TaskKind
     from templora_cli.sessions.manifest import Manifest
+    from templora_cli.sessions.summary import Summary
 
 app = typer.Typer(help="List, show, export, rename and remove sessions.", no_args_is_help=True)
 Reference = Annotated[
@@ -26,7 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_sessions(json: AsJson = False) -> None:
-    """List all sessions: id, state, length, model, gain, date and size."""
+    """List all sessions: id, kind, state, length, model, gain, date and size."""
     from templora_cli.sessions.store import Store
 
     store = Store()
@@ -42,11 +47,13 @@ def list_sessions(json: AsJson = False) -> None:
     if not rows:
         say('no sessions yet; to begin one: templora write --premise "..."', err=True)
         return
+    heads = ["words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"]
     print_table(
-        ["session", "state", "words", "tokens", "chunks", "model", "gain", "last opened (UTC)", "disk"],
+        ["session", "kind", "state", *heads],
         [
             [
                 row["session"],
+                row["kind"],
                 row["state"],
                 f"{row['words']}",
                 f"{row['tokens']}",
@@ -54,18 +61,20 @@ def list_sessions(json: AsJson = False) -> None:
                 row["model"],
                 "-" if row["gain"] is None else f"{row['gain']:+.3f}",
                 row["opened"][:16].replace("T", " "),
-                size_of(row["disk_bytes"]),
+                format_bytes(row["disk_bytes"]),
             ]
             for row in rows
         ],
         texts=("model",),
+        optional=("kind",),
     )
     _print_disk_use(store.folder, sum(row["disk_bytes"] for row in rows))
 
 
 def _print_disk_use(folder: Path, used: int) -> None:
-    say(f"{size_of(used)} in {folder}", err=True)
-    say("to free some: templora sessions shrink SESSION, or templora sessions rm SESSION", err=True)
+    say(f"{format_bytes(used)} in {folder}", err=True)
+    say("to free some: templora sessions shrink SESSION", err=True)
+    say("to remove one: templora sessions rm SESSION", err=True)
 
 
 @app.command()
@@ -91,27 +100,29 @@ def show(session: Reference = None, json: AsJson = False) -> None:
         print_json({**header, "config": manifest.config, "not_learnt": unlearnt, "steps": figures})
         return
     disk = _disk_use(path, summary.pop("disk_bytes"))
+    if kind and kind.has_opening(manifest):
+        summary["words"] = words_with_opening(summary["words"], "words")
     print_facts({**summary, "disk": disk, "path": str(path), **facts})
     say()
     print_table(
-        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "repetition", "seconds"],
+        ["chunk", "origin", "tokens", "loss", "NLL base", "NLL adapter", "gain", "seen before", "seconds"],
         rows,
     )
     if unlearnt:
         label = "not learnt" if summary["learn"] else "marked by the gate"
-        say(f"{label}: {len(unlearnt)} of {len(chunks)} chunks")
+        say(f"{label}: {len(unlearnt)} of {count_of(len(chunks), 'chunk')}")
         for chunk in unlearnt:
             say(f"  chunk {chunk['index'] + 1}: {chunk['rejection_reason']}")
 
 
 def _chunks_of(folder: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The chunks of a session, and each as a row of the table. Raises TemploraError if one is damaged."""
-    from templora_cli.sessions.steps import StepDamaged, read_chunks
+    from templora_cli.sessions.steps import StepDamagedError, read_chunks
 
     try:
         chunks = read_chunks(folder / "steps")
         return chunks, [_chunk_row(chunk) for chunk in chunks]
-    except StepDamaged as damage:
+    except StepDamagedError as damage:
         raise TemploraError(f"session {folder.name}: {damage}", f"templora resume {folder.name}") from None
     except MALFORMED:
         raise TemploraError(
@@ -126,8 +137,8 @@ def _disk_use(folder: Path, used: int) -> str:
 
     older = sum(file.stat().st_size for file in older_checkpoints(folder / "steps"))
     command = f"templora sessions shrink {folder.name}"
-    hint = f", {size_of(older)} of it in older checkpoints; to delete them: {command}" if older else ""
-    return f"{size_of(used)}{hint}"
+    hint = f", {format_bytes(older)} of it in older checkpoints; to delete them: {command}" if older else ""
+    return f"{format_bytes(used)}{hint}"
 
 
 @app.command()
@@ -143,7 +154,10 @@ def export(
     session: Reference = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="File to write: .md or .txt, or - for standard output (default: SESSION.md)."),
+        typer.Option(
+            help="File to write: .md or .txt, or - for standard output (default: SESSION.md).",
+            callback=expand_home,
+        ),
     ] = None,
     force: Annotated[
         bool,
@@ -172,6 +186,7 @@ def export(
         say(text.strip())
         return
     target = out or Path(f"{folder.name}.md")
+    check_no_folder(target, f"{folder.name}.md")
     check_book_suffix(target)
     save(folder, target, render_book(book_of_prose(text), target), force=force)
 
@@ -191,6 +206,7 @@ def _document_export(folder: Path) -> Export | None:
 def _export(folder: Path, document: Export, out: Path | None, *, force: bool) -> None:
     """Save the document with the translation so far."""
     target = out or Path(f"{folder.name}{document.suffix}")
+    check_no_folder(target, f"{folder.name}{document.suffix}")
     if target.suffix.lower() != document.suffix:
         raise TemploraError(
             f"{target.name}: {folder.name} is exported as {document.suffix}",
@@ -210,21 +226,22 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
 def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The summary of a session for lists."""
-    from templora_cli.sessions.steps import StepDamaged
+    from templora_cli.sessions.steps import StepDamagedError
     from templora_cli.sessions.summary import Summary, cached_summary, read_summary
 
-    summary, kinds = Summary(0, 0, 0, None, {}), engine_in_use().kinds
+    summary, kinds = Summary(0, 0, 0, None, {}, complete=False), engine_in_use().kinds
     if manifest.task not in kinds:
         state = "unknown"
     else:
         try:
             summary = cached_summary(folder) or read_summary(folder, kinds[manifest.task])
-            state = _state(summary.done.get(manifest.goal_unit, 0), manifest)
-        except (StepDamaged, OSError, *MALFORMED):
+            state = _state(summary, manifest, kinds[manifest.task])
+        except (StepDamagedError, OSError, *MALFORMED):
             state = "damaged"
     train = manifest.config.get("train")
     return {
         "session": manifest.id,
+        "kind": manifest.task,
         "state": state,
         "words": summary.words,
         "tokens": summary.tokens,
@@ -241,21 +258,23 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _state(reached: int, manifest: Manifest) -> str:
-    goal = manifest.goal_amount
-    return "finished" if reached >= goal else f"{reached}/{goal} {manifest.goal_unit}"
+def _state(summary: Summary, manifest: Manifest, kind: TaskKind) -> str:
+    done = summary.done.get(manifest.goal_unit, 0)
+    is_finished = kind.reached(manifest, done, complete=summary.complete)
+    return "finished" if is_finished else kind.progress(manifest, done)
 
 
 def _chunk_row(chunk: dict[str, Any]) -> list[str]:
-    adapter = chunk["nll_adapter"]
+    base, adapter = chunk["nll_base"], chunk["nll_adapter"]
+    base = base if math.isfinite(base) else None  # a chunk without tokens
     return [
         f"{chunk['index'] + 1}",
         chunk["origin"],
         f"{len(chunk['tokens'])}",
         " ".join(f"{loss:.3f}" for loss in chunk["train_losses"]) or "-",
-        f"{chunk['nll_base']:.3f}",
+        "-" if base is None else f"{base:.3f}",
         "-" if adapter is None else f"{adapter:.3f}",
-        "-" if adapter is None else f"{chunk['nll_base'] - adapter:+.3f}",
+        "-" if adapter is None or base is None else f"{base - adapter:+.3f}",
         f"{chunk['repetition']:.3f}",
         f"{sum(chunk['seconds'].values()):.1f}",
     ]

@@ -16,6 +16,7 @@ from templora_cli.config import TABLES, TASK_OVERRIDES, Config, DecodeConfig
 from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded
 
 PROJECT_FILE = "templora.toml"
 
@@ -66,8 +67,6 @@ class GivenSettings:
     task: str
     prefer: str
     """The table of `KEY` if several tables have it."""
-    command: str
-    """The command as typed, such as "eval ppl"."""
 
     def resolve(self, *, prefer: str | None = None) -> Config:
         """The configuration of the task from both files, the flags and `--set`; later ones win.
@@ -86,8 +85,7 @@ class GivenSettings:
         for (table, key), value in settings.items():
             _check_utf_8(value, typed.get((table, key), names.get((table, key), key)))
             (values.setdefault(table, {}) if table else values)[key] = value
-        hint = f"templora {self.command} --help lists the settings and their ranges"
-        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task, hint=hint)
+        return resolve([*config_files(), Layer.of_flags(values, names, typed)], self.task)
 
 
 def dotted(setting: Setting) -> str:
@@ -138,7 +136,7 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
     elif not table and len(owners) > 1:
         reason = f"{key} is in {' and '.join(f'[{owner}]' for owner in owners)}"
     elif not key or (not table and not owners):
-        reason = f"{key or name} is not a setting"
+        reason = f"{key or name} is not a setting" if name else "the name of the setting is missing"
     if reason is not None:
         raise TemploraError(f"--set {assignment}: {reason}", _suggestion(table, key, owners, text))
     setting = table or owners[0], key
@@ -190,7 +188,7 @@ def config_files() -> list[Layer]:
 def user_config_file() -> Path:
     """`TEMPLORA_CONFIG`, or `config.toml` in the platform's folder for a user's settings."""
     named = os.environ.get("TEMPLORA_CONFIG")
-    return Path(named) if named else user_config_path("templora", appauthor=False) / "config.toml"
+    return expanded(named) if named else user_config_path("templora", appauthor=False) / "config.toml"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

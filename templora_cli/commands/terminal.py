@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.events import Event, Interrupted
+from templora_cli.events import Event, Interrupted, Notice, Working
+from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import as_json, harmless, one_line
 from templora_cli.render.json_view import JsonView
@@ -32,12 +33,21 @@ if TYPE_CHECKING:
     from templora_cli.runner import Run
 
 
+UNCHANGED = "stopped before anything was changed; type the same command again"
+"""The message of Ctrl-C while the model of an existing session is loaded."""
+REPEATABLE = "stopped; to continue, type the same command again"
+"""The message of Ctrl-C between the sessions of an evaluation."""
+
+
 @contextmanager
-def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[View, threading.Event]]:
+def open_view(
+    *, json: bool, quiet: bool, prose: bool = True, stopped: str = UNCHANGED
+) -> Iterator[tuple[View, threading.Event]]:
     """The view for the flags, with or without `prose` on standard output, and the event that Ctrl-C sets.
 
     Ctrl-C also raises KeyboardInterrupt. Python drops that exception while an object is finalised; then the
-    run checks the event. Errors inside are shown by the view; they and Ctrl-C set the exit status.
+    run checks the event. Errors inside are shown by the view; they and Ctrl-C set the exit status. `stopped`
+    is shown if Ctrl-C comes before the run, which has its own message.
     """
     stop = threading.Event()
 
@@ -54,12 +64,17 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[
     with JsonView(sys.stdout) if json else on_screen as view:
         try:
             yield view, stop
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+        except typer.Exit:
+            raise
         except BrokenPipeError:
             raise typer.Exit(1) from None
-        except (TemploraError, OSError) as error:
-            if debugging():
+        except (KeyboardInterrupt, Exception) as error:
+            # A library that is being imported may answer Ctrl-C with an error of its own.
+            if isinstance(error, KeyboardInterrupt) or stop.is_set():
+                ignore_ctrl_c()
+                view.show(Notice(stopped))
+                raise typer.Exit(STOPPED) from None
+            if debugging() or not isinstance(error, (TemploraError, OSError)):
                 raise
             failure = of_os_error(error) if isinstance(error, OSError) else error
             try:
@@ -67,6 +82,11 @@ def open_view(*, json: bool, quiet: bool, prose: bool = True) -> Iterator[tuple[
             except OSError:  # the stream for events may be the one that failed
                 show_error(sys.stderr, failure)
             raise typer.Exit(2) from None
+
+
+def noting(view: View) -> Callable[[str], None]:
+    """A function that shows a text as a notice."""
+    return lambda text: view.show(Notice(text))
 
 
 def follow(run: Run, events: Generator[Event, None, None], view: View, stop: threading.Event) -> Event | None:
@@ -82,16 +102,20 @@ def follow(run: Run, events: Generator[Event, None, None], view: View, stop: thr
                 view.show(event)
                 last = event
     except (KeyboardInterrupt, BrokenPipeError) as error:
+        ignore_ctrl_c()
         with suppress(BrokenPipeError):
-            view.show(run.interrupted())
-        raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
+            try:
+                view.show(run.interrupted())
+            except TemploraError as gone:
+                view.fail(gone)
+        raise typer.Exit(STOPPED if isinstance(error, KeyboardInterrupt) else 1) from None
     except OSError as error:
         stopped = run.interrupted()
         assurance = f"All committed chunks are safe ({stopped.chunks:,})"
         hint = f"correct this, then run: {stopped.resume_command}"
         raise of_os_error(error, assurance=assurance, hint=hint) from error
     if isinstance(last, Interrupted):
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
     return last
 
 
@@ -165,7 +189,10 @@ def confirm(question: str, hint: str) -> bool:
     """Ask for confirmation. Raises TemploraError with `hint` if standard input is not a terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise TemploraError("cannot ask for confirmation, because standard input is not a terminal", hint)
-    return typer.confirm(question, err=True)
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-C or the end of the input
+        raise typer.Exit(STOPPED) from None
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -174,6 +201,19 @@ def say(text: str = "", *, err: bool = False) -> None:
     if stream.isatty():
         text = "\n".join(screen_lines(text, terminal_width(stream)))
     print(harmless(text) if err else text, file=stream, flush=True)  # typer.echo removes escape codes
+
+
+def say_command(text: str) -> None:
+    """Print a command, or a line that contains one: never broken, so that it can be copied."""
+    print(harmless(text), flush=True)
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """Show on a terminal, on standard error, that a slow step is in progress."""
+    with TerminalView(sys.stdout, sys.stderr) as view:
+        view.show(Working(message))
+        yield
 
 
 def print_json(value: Any) -> None:
@@ -188,10 +228,17 @@ def print_facts(facts: Mapping[str, Any]) -> None:
         typer.echo(line)
 
 
-def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[str] = ()) -> None:
+def print_table(
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    texts: Collection[str] = (),
+    optional: Collection[str] = (),
+) -> None:
     """Print a table: fitted to the width of a terminal, tab-separated in a pipe.
 
     `texts` are the columns whose cells can be broken over several lines; numbers and ids never are.
+    `optional` columns are shown if they fit.
     """
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
@@ -199,4 +246,5 @@ def print_table(columns: list[str], rows: list[list[str]], *, texts: Collection[
         return
     width = terminal_width(sys.stdout)
     # Without a height rich assumes 80 columns for a dumb terminal.
-    Console(width=width, height=25).print(layout_table(columns, rows, width, texts=texts), crop=False)
+    table = layout_table(columns, rows, width, texts=texts, optional=optional)
+    Console(width=width, height=25).print(table, crop=False)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_writable
+from templora_cli.commands.arguments import check_no_folder, check_writable
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, print_facts
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view, print_facts
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Working
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
@@ -37,22 +39,27 @@ SAMPLE_PARAGRAPHS = 200
     *("decode.chunk_tokens", "seed"),
     prefer="translation",
     task="translation",
-    command="translate",
 )
 def translate(
-    file: Annotated[Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.")],
+    file: Annotated[
+        Path, typer.Argument(help="The book: .txt, .md, .html, .epub or .docx.", callback=expand_home)
+    ],
     target: Annotated[str, typer.Option("--to", help="Language of the translation, as code or name.")],
     source: Annotated[
         str, typer.Option("--from", help="Language of the file, as code or name; auto detects it.")
     ] = "auto",
     out: Annotated[
-        Optional[Path], typer.Option(help="The translated file (default: FILE (Language), beside FILE).")
+        Optional[Path],
+        typer.Option(
+            help="The translated file (default: FILE (Language), beside FILE).", callback=expand_home
+        ),
     ] = None,
     bilingual: Annotated[
         bool, typer.Option("--bilingual", help="Write each paragraph in both languages, source first.")
     ] = False,
     glossary: Annotated[
-        Optional[Path], typer.Option(help="Terms and their translations: .csv, .json or .toml.")
+        Optional[Path],
+        typer.Option(help="Terms and their translations: .csv, .json or .toml.", callback=expand_home),
     ] = None,
     encoding: Annotated[
         Optional[str],
@@ -80,10 +87,13 @@ def translate(
     """
     from templora_cli.documents.registry import read_document
 
-    with open_view(json=json, quiet=quiet, prose=False) as (view, stop):
+    stopped = "stopped before the translation began; type the same command again"
+    with open_view(json=json, quiet=quiet, prose=False, stopped=stopped) as (view, stop):
         config = settings.resolve()
-        document = read_document(file, encoding=encoding)
+        document = read_document(file, encoding=encoding, notify=noting(view))
         languages = _languages(document, source, target)
+        if notice := _other_language_notice(document, languages[0], source):
+            view.show(Notice(notice))
         first, last = _paragraph_range(document, start, end, limit)
         terms = _read_glossary(glossary, languages, view)
         translated = None if estimate else _output_path(file, out, languages[1])
@@ -126,13 +136,14 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
     with out_of_memory_hint(advice):
         result = estimate(task, model, engine.backend(model, config.decode.backend), config)
     view.close()
+    trial = count_of(result.trial_paragraphs, "paragraph")
     hours, minutes = divmod(math.ceil(result.seconds / 60), 60)
     print_facts(
         {
             "paragraphs": f"{result.paragraphs:,}",
             "source tokens": f"{result.source_tokens:,}",
             "target tokens": f"about {result.target_tokens:,}",
-            "time": f"about {hours} h {minutes:02} min, from a trial of {result.trial_paragraphs} paragraphs",
+            "time": f"about {hours} h {minutes:02} min, from a trial of {trial}",
             "memory": f"{result.peak_bytes / 1e9:.1f} GB in the trial",
         }
     )
@@ -149,14 +160,28 @@ def _languages(document: Document, source: str, target: str) -> tuple[Language, 
     return languages
 
 
+def _other_language_notice(document: Document, given: Language, source: str) -> str | None:
+    """A notice if the file seems to be in another language than the one that was `given`."""
+    from templora_cli.translation.languages import detect_language, same_language
+
+    detected = None if source == "auto" else detect_language(_sample(document))
+    if detected is None or same_language(given.base, detected.base):
+        return None
+    seems = f"the file seems to be in {detected.name}, not in {given.name} as --from says"
+    return f"{seems}; if so, use --from {detected.code}"
+
+
+def _sample(document: Document) -> str:
+    return "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE_PARAGRAPHS])
+
+
 def source_language(document: Document, source: str) -> Language:
     """The language with the code or name `source`, or the language of the document if that is "auto"."""
     from templora_cli.translation.languages import detect_language, language
 
     if source != "auto":
         return language(source)
-    sample = "\n".join(paragraph.text for paragraph in document.paragraphs[:SAMPLE_PARAGRAPHS])
-    if (detected := detect_language(sample)) is None:
+    if (detected := detect_language(_sample(document))) is None:
         raise TemploraError("the language of the file cannot be detected", "name it, for example --from zh")
     return detected
 
@@ -168,7 +193,9 @@ def _paragraph_range(
     chapters = document.chapters
     for name, number in (("--start", start), ("--end", end)):
         if number is not None and not 1 <= number <= len(chapters):
-            raise TemploraError(f"{name} {number}: the book has {len(chapters)} chapters", f"{name} 1")
+            raise TemploraError(
+                f"{name} {number}: the book has {count_of(len(chapters), 'chapter')}", f"{name} 1"
+            )
     if start is not None and end is not None and end < start:
         raise TemploraError(f"--end {end} is before --start {start}", f"--start {end} --end {start}")
     if limit is not None and limit < 1:
@@ -192,7 +219,9 @@ def _read_glossary(path: Path | None, languages: Sequence[Language], view: View)
 
 def _output_path(file: Path, out: Path | None, target: Language) -> Path:
     """The file of the translation. Raises TemploraError if it exists or cannot be written."""
-    path = out or file.with_name(f"{file.stem} ({target.name}){file.suffix}")
+    usual = f"{file.stem} ({target.name}){file.suffix}"
+    path = out or file.with_name(usual)
+    check_no_folder(path, usual)
     if path.suffix.lower() != file.suffix.lower():
         raise TemploraError(
             f"{path.name}: a translation has the format of its source, {file.suffix}",

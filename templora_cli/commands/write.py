@@ -9,8 +9,9 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_out, length_of, read_texts
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 
 DEFAULT_CHUNKS = 4
 
@@ -21,7 +22,6 @@ DEFAULT_CHUNKS = 4
     *("decode.top_k", "decode.repetition_penalty", "seed"),
     prefer="generated",
     task="novel",
-    command="write",
     help={"train.learn": "Write with the base model alone, for comparison."},
 )
 def write(
@@ -30,7 +30,8 @@ def write(
         typer.Option(help="Subject of the book; - reads it from standard input.", rich_help_panel="Book"),
     ] = None,
     premise_file: Annotated[
-        Optional[Path], typer.Option(help="File with the premise.", rich_help_panel="Book")
+        Optional[Path],
+        typer.Option(help="File with the premise.", rich_help_panel="Book", callback=expand_home),
     ] = None,
     from_file: Annotated[
         Optional[Path],
@@ -38,6 +39,7 @@ def write(
             "--from",
             help="Text to learn and continue: .txt, .md, .html, .epub or .docx; - reads standard input.",
             rich_help_panel="Book",
+            callback=expand_home,
         ),
     ] = None,
     encoding: Annotated[
@@ -59,7 +61,11 @@ def write(
     ] = None,
     out: Annotated[
         Optional[Path],
-        typer.Option(help="Book file (.md or .txt), updated after every chunk.", rich_help_panel="Book"),
+        typer.Option(
+            help="Book file (.md or .txt), updated after every chunk.",
+            rich_help_panel="Book",
+            callback=expand_home,
+        ),
     ] = None,
     name: Annotated[
         Optional[str],
@@ -78,10 +84,11 @@ def write(
     output, everything else to standard error; a file or pipe also gets the opening of --from. You can stop at
     any time with Ctrl-C. To continue, run `templora resume`.
     """
-    with open_view(json=json, quiet=quiet) as (view, stop):
+    stopped = "stopped before the book began; type the same command again"
+    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         config = settings.resolve()
         amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
-        text, opening = read_texts(premise, premise_file, from_file, encoding)
+        text, opening = read_texts(premise, premise_file, from_file, encoding, notify=noting(view))
         book = check_out(out) if out else None
 
         from templora_cli import runner

@@ -27,7 +27,7 @@ class AlignedPair:
 
 @dataclass(frozen=True)
 class AlignedText:
-    """A text and its translation, as runs of consecutive pairs that are learned together."""
+    """A text and its translation, as runs of consecutive pairs that are learnt together."""
 
     runs: tuple[tuple[AlignedPair, ...], ...]
     languages: tuple[str, str] | None

@@ -16,6 +16,21 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE_CHARS = 20_000
+_NAMES = {
+    "cp932": "Shift_JIS",
+    "euc_jp": "EUC-JP",
+    "mac_roman": "Mac-Roman",
+    "iso8859_2": "ISO-8859-2",
+    "iso8859_5": "ISO-8859-5",
+    "cp949": "EUC-KR",
+    "gb18030": "GB18030",
+    "big5": "Big5",
+    "koi8_r": "KOI8-R",
+    "utf-16-le": "UTF-16-LE",
+    "utf-16-be": "UTF-16-BE",
+    **{f"cp125{number}": f"Windows-125{number}" for number in range(9)},
+}
+"""Encodings by their usual names, all of which can be given to --encoding."""
 SAVE = "save the file as UTF-8"
 
 _COMMON_ENCODINGS: dict[str, tuple[str, ...]] = {
@@ -71,6 +86,33 @@ def _script_score(frequent: str, first: str, last: str) -> Callable[[str], float
 
 
 _CYRILLIC = _alphabet_score("оеаинтсрвл", "кмдпуяыьгзбчйхжшюцщэфёъіїєґўј“”‘’„–—…«»№")
+_THAI = "".join(map(chr, [*range(0x0E01, 0x0E3B), *range(0x0E40, 0x0E5A)])) + "“”‘’–—…"
+_WESTERN = tuple(
+    map(
+        _latin_score,
+        (
+            "éèêàçîôûâëïùœæ",  # French, and loanwords in English
+            "äöüßé",  # German
+            "ñáéíóúü¿¡",  # Spanish
+            "èàòìùéî",  # Italian
+            "ãõçáéíóúâêôàü",  # Portuguese
+            "åäöæøé",  # Swedish, Danish, Norwegian, Finnish
+            "áéíóúýþæöð",  # Icelandic
+        ),
+    )
+)
+_CENTRAL_EUROPEAN = tuple(
+    map(
+        _latin_score,
+        (
+            "ąćęłńóśźż",  # Polish
+            "áčďéěíňóřšťúůýžäľĺôŕ",  # Czech, Slovak
+            "áéíóöőúüű",  # Hungarian
+            "ăâîşţ",  # Romanian
+            "čćđšž",  # Croatian, Slovene
+        ),
+    )
+)
 _CANDIDATES: tuple[tuple[str, Callable[[str], float]], ...] = (
     # the first of two with equal scores is chosen
     ("gb18030", _script_score(_SIMPLIFIED, "一", "龥")),
@@ -78,27 +120,26 @@ _CANDIDATES: tuple[tuple[str, Callable[[str], float]], ...] = (
     ("cp932", _script_score(_JAPANESE, "一", "龥")),
     ("euc_jp", _script_score(_JAPANESE, "一", "龥")),
     ("cp949", _script_score(_KOREAN, "가", "힣")),
-    ("cp1252", _latin_score("éèêàçîôûâëïùœæ")),  # French, and loanwords in English
-    ("cp1252", _latin_score("äöüßé")),  # German
-    ("cp1252", _latin_score("ñáéíóúü¿¡")),  # Spanish
-    ("cp1252", _latin_score("èàòìùéî")),  # Italian
-    ("cp1252", _latin_score("ãõçáéíóúâêôàü")),  # Portuguese
-    ("cp1252", _latin_score("åäöæøé")),  # Swedish, Danish, Norwegian, Finnish
-    ("cp1252", _latin_score("áéíóúýþæöð")),  # Icelandic
-    ("cp1250", _latin_score("ąćęłńóśźż")),  # Polish
-    ("cp1250", _latin_score("áčďéěíňóřšťúůýžäľĺôŕ")),  # Czech, Slovak
-    ("cp1250", _latin_score("áéíóöőúüű")),  # Hungarian
-    ("cp1250", _latin_score("ăâîşţ")),  # Romanian
-    ("cp1250", _latin_score("čćđšž")),  # Croatian, Slovene
+    *(("cp1252", score) for score in _WESTERN),
+    *(("cp1250", score) for score in _CENTRAL_EUROPEAN),
     ("cp1254", _latin_score("çğıöşüâîûİ")),  # Turkish
     ("cp1251", _CYRILLIC),
     ("koi8_r", _CYRILLIC),
     ("cp1253", _alphabet_score("αοιετσνηυρπ", "βγδζθκλμξςφχψωάέήίόύώϊϋΐΰ“”‘’–—…«»")),
     ("cp1255", _alphabet_score("יוהלאברמתש", "גדזחטךכםןנסעףפץצק“”‘’–—…")),
-    ("cp1256", _script_score("ابتثجحخدذرزسشصضطظعغفقكلمنهويىةأإءئآؤپچژگ،؟؛", "ء", "ي")),
+    ("cp1256", _alphabet_score("اليمنورتبهدع", "ثجحخذزسشصضطظغفقكىةأإءئآؤپچژگک،؟؛“”‘’–—…«»\u200c\u200f")),
+    ("cp874", _alphabet_score("านรอกเงมยลวดทตสะ", _THAI)),
+    *(("iso8859_2", score) for score in _CENTRAL_EUROPEAN),
+    *(("mac_roman", score) for score in _WESTERN),
+    *((encoding, _CYRILLIC) for encoding in ("cp866", "iso8859_5")),
 )
+_RARE = {"cp874", "mac_roman", "cp866", "iso8859_5"}
+_MIN_ADVANTAGE = 0.2
+"""How much better than a common encoding a rare one must fit."""
 _MIXED_SCRIPTS = re.compile(r"[A-Za-z][^\W\d_a-zA-Z\u00c0-\u024f]|[^\W\d_a-zA-Z\u00c0-\u024f][A-Za-z]")
 """A word that mixes Latin and other letters."""
+_CAPITALS = "".join(filter(str.isupper, map(chr, range(0xC0, 0x250))))
+_CAPITAL_IN_WORD = re.compile(rf"(?<=[а-яё])[А-ЯЁ]|(?<=[a-zß-öø-ÿ])[{_CAPITALS}]")
 _ACCENTS = re.compile(r"[\u00c0-\u024f]{3,}")
 """Three letters with accents in a row: no Latin alphabet has that."""
 _NO_VOWEL = re.compile(r"(?<!\w)(?:[бвгджзйклмнпрстфхцчшщ]{3,}|[βγδζθκλμνξπρσςτφχψ]{3,})(?!\w)")
@@ -126,27 +167,45 @@ def decode(
     for mark, marked_encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return _decode_marked(content[len(mark) :], name, marked_encoding)
+    guess = guessed_encoding(content, name, languages=languages, flag=flag)
+    return content.decode(guess or "utf-8")
+
+
+def guessed_encoding(
+    content: bytes, name: str, *, languages: Sequence[str] = (), flag: str | None = "--encoding"
+) -> str | None:
+    """The encoding that `decode` detects; None for UTF-8 or a byte order mark, which leave no doubt.
+
+    Raises TemploraError if no encoding fits.
+    """
+    if any(content.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
+        return None
     try:
         if b"\0" not in content and b"\x1b$" not in content:
-            return content.decode("utf-8")
+            content.decode("utf-8")
+            return None
     except UnicodeDecodeError as error:
         _check_for_broken_utf_8(content, name, error.start)
     common = [encoding for code in languages for encoding in _common_encodings(code)]
-    text = (
-        _decode_utf_16(content)
-        or _decode_iso_2022(content)
-        or _decode_by_score(
-            content, [row for encoding in common for row in _CANDIDATES if row[0] == encoding]
-        )
-        or _decode_by_score(content, _CANDIDATES)
-        or _decode_by_normalizer(content)
+    guess = (
+        _utf_16_without_mark(content)
+        or _iso_2022(content)
+        or _best_by_score(content, [row for encoding in common for row in _CANDIDATES if row[0] == encoding])
+        or _best_by_score(content, _CANDIDATES)
+        or _best_by_normalizer(content)
     )
-    if text is None or "\0" in text:
+    if guess is None:
         raise TemploraError(
             f"{name} is not text, or its encoding is unknown",
             f"name the encoding ({flag} shift_jis), or {SAVE}" if flag else SAVE,
         )
-    return text
+    return guess
+
+
+def notice_of_guess(encoding: str, name: str, flag: str | None = "--encoding") -> str:
+    """A notice that a file is read in a guessed encoding, and what to do if the guess is wrong."""
+    remedy = f"name the right one: {flag} NAME" if flag else SAVE
+    return f"reading {name} as {_NAMES.get(encoding, encoding)}; if that is wrong, {remedy}"
 
 
 def _check_for_broken_utf_8(content: bytes, name: str, first: int) -> None:
@@ -194,21 +253,27 @@ def _decode_or_none(content: bytes, encoding: str) -> str | None:
         return None
 
 
-def _decode_utf_16(content: bytes) -> str | None:
+def _utf_16_without_mark(content: bytes) -> str | None:
     """UTF-16 without a mark: one byte of each pair is often zero, at least in blanks and line breaks."""
     if len(content) % 2 or not content:
         return None
     zeros = content[0::2].count(0), content[1::2].count(0)
     if max(zeros) == 0 or min(zeros) * 10 > max(zeros):
         return None
-    return _decode_or_none(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
+    return _if_possible(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
 
 
-def _decode_iso_2022(content: bytes) -> str | None:
+def _iso_2022(content: bytes) -> str | None:
     """The encodings of old Japanese and Korean mail: ASCII with escape sequences."""
     if b"\x1b$" not in content or not content.isascii():
         return None
-    return _decode_or_none(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
+    return _if_possible(content, "iso2022_kr" if b"\x1b$)C" in content else "iso2022_jp_2")
+
+
+def _if_possible(content: bytes, encoding: str) -> str | None:
+    """The encoding, if it fits and leaves no null characters."""
+    text = _decode_or_none(content, encoding)
+    return encoding if text and "\0" not in text else None
 
 
 def _common_encodings(code: str) -> tuple[str, ...]:
@@ -218,8 +283,8 @@ def _common_encodings(code: str) -> tuple[str, ...]:
     return next((_COMMON_ENCODINGS[code] for code in codes if code in _COMMON_ENCODINGS), ())
 
 
-def _decode_by_score(content: bytes, candidates: Iterable[tuple[str, Callable[[str], float]]]) -> str | None:
-    """The text in the encoding with the best score, if that is above 0.29."""
+def _best_by_score(content: bytes, candidates: Iterable[tuple[str, Callable[[str], float]]]) -> str | None:
+    """The encoding whose text has the best score, if that is above 0.29."""
     if b"\0" in content:
         return None
     best: tuple[float, str] | None = None
@@ -228,8 +293,9 @@ def _decode_by_score(content: bytes, candidates: Iterable[tuple[str, Callable[[s
         if text is None:
             continue
         score = _mean_score(text[:_SAMPLE_CHARS], score_of)
+        score -= _MIN_ADVANTAGE if encoding in _RARE else 0
         if best is None or score > best[0] + 1e-9:
-            best = score, text
+            best = score, encoding
     return best[1] if best is not None and best[0] > 0.29 else None
 
 
@@ -238,14 +304,14 @@ def _mean_score(text: str, score_of: Callable[[str], float]) -> float:
     foreign = [char for char in text if char > "\x7f" and char not in "\u3000\xa0"]
     if not foreign:
         return 0.0
-    faults = len(re.findall(r"(?<=[а-яё])[А-ЯЁ]", text)) + sum(char < "\xa0" for char in foreign)
+    faults = len(_CAPITAL_IN_WORD.findall(text)) + sum(char < "\xa0" for char in foreign)
     faults += 2 * len(_MIXED_SCRIPTS.findall(text))
     faults += sum(map(len, _ACCENTS.findall(text) + _NO_VOWEL.findall(text)))
     return (sum(map(score_of, foreign)) - faults) / len(foreign)
 
 
-def _decode_by_normalizer(content: bytes) -> str | None:
+def _best_by_normalizer(content: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     best = from_bytes(content).best()
-    return str(best) if best is not None else None
+    return None if best is None else _if_possible(content, best.encoding)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from templora_cli.documents.book import Book
 from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES, Document
+from templora_cli.documents.encoding import guessed_encoding, notice_of_guess
 from templora_cli.documents.signature import check_not_empty, check_text, check_word, check_zip
+from templora_cli.documents.text_input import unreadable
 from templora_cli.errors import TemploraError
 
 Read = Callable[[bytes, str, str, str | None], Document]
@@ -36,6 +38,8 @@ class FileFormat:
     """Whether the file is one text. Then the user may name its encoding, and the limit on texts holds for it.
     Readers of other formats handle both."""
     check: Check | None = None
+    declared: Callable[[bytes], str | None] | None = None
+    """Returns the encoding that a text itself states, if the format has a place for it."""
     write: Write | None = None
 
 
@@ -81,10 +85,16 @@ def _write_md(book: Book) -> bytes:
     return write_markdown(book)
 
 
+def _declared_html(content: bytes) -> str | None:
+    from templora_cli.documents.readers.html import declared_encoding
+
+    return declared_encoding(content)
+
+
 FORMATS = (
     FileFormat((".txt",), _read_txt, is_text=True, check=check_text, write=_write_txt),
     FileFormat((".md",), _read_md, is_text=True, check=check_text, write=_write_md),
-    FileFormat((".html", ".htm"), _read_html, is_text=True, check=check_text),
+    FileFormat((".html", ".htm"), _read_html, is_text=True, check=check_text, declared=_declared_html),
     FileFormat((".epub",), _read_epub, is_text=False, check=partial(check_zip, expected="an EPUB")),
     FileFormat((".docx",), _read_docx, is_text=False, check=check_word),
 )
@@ -96,21 +106,20 @@ def read_document(
     encoding: str | None = None,
     formats: Sequence[FileFormat] = FORMATS,
     max_bytes: int = MAX_BYTES,
+    notify: Callable[[str], None] | None = None,
 ) -> Document:
     """Read a file of one of the `formats`.
 
-    `encoding` is that of a text file; without it, the encoding is detected.
+    `encoding` is that of a text file; without it, the encoding is detected, and `notify` is told of a guess.
     Raises TemploraError: missing, unreadable, too large, and all that `parse_document` raises.
     """
     try:
         if path.stat().st_size > max_bytes:
             raise TemploraError(f"{path} is over {max_bytes >> 20} MB", _SPLIT)
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise TemploraError(f"there is no file {path}", "check the path") from None
     except OSError as error:
-        raise TemploraError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    return parse_document(content, path.suffix, str(path), encoding=encoding, formats=formats)
+        raise unreadable(path, error) from None
+    return parse_document(content, path.suffix, str(path), encoding=encoding, formats=formats, notify=notify)
 
 
 def parse_document(
@@ -121,6 +130,7 @@ def parse_document(
     encoding: str | None = None,
     formats: Sequence[FileFormat] = FORMATS,
     max_text_bytes: int = MAX_TEXT_BYTES,
+    notify: Callable[[str], None] | None = None,
 ) -> Document:
     """The document in the bytes of a file; `suffix` is its format, `name` names the file in errors.
 
@@ -145,10 +155,22 @@ def parse_document(
         file_format.check(content, suffix, name)
     if file_format.is_text and len(content) > max_text_bytes:
         raise TemploraError(f"{name} is over {max_text_bytes >> 20} MB of text", _SPLIT)
+    if encoding is None and notify is not None:
+        encoding = _guess(content, name, file_format, notify)
     document = file_format.read(content, suffix, name, encoding)
     if not document.paragraphs:
         raise TemploraError(f"{name} has no words in it", "use a file that contains text")
     return document
+
+
+def _guess(content: bytes, name: str, file_format: FileFormat, notify: Callable[[str], None]) -> str | None:
+    """The encoding of a text that does not state it, after telling `notify`; None if there is no doubt."""
+    if not file_format.is_text or (file_format.declared and file_format.declared(content)):
+        return None
+    guess = guessed_encoding(content, name)
+    if guess is not None:
+        notify(notice_of_guess(guess, name))
+    return guess
 
 
 def render_book(book: Book, path: Path, *, formats: Sequence[FileFormat] = FORMATS) -> bytes:

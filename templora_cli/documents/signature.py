@@ -27,6 +27,7 @@ _SIGNATURES = {
     b"ITSF": "a CHM file",
 }
 _MOBI = b"BOOKMOBI"
+_TEXTS = (".txt", ".md", ".html", ".htm")
 
 
 def check_not_empty(content: bytes, name: str) -> None:
@@ -39,7 +40,7 @@ def check_text(content: bytes, suffix: str, name: str) -> None:
     """Raise TemploraError if `content` is clearly not text."""
     detected = _detect_format(content)
     if detected not in (None, "an HTML page", "a text"):
-        expected = f"a text ({suffix})" if suffix else "a text"
+        expected = f"a text ({suffix})" if suffix in _TEXTS else "a text"
         raise TemploraError(f"{name} is {detected}, not {expected}", _hint(detected))
 
 
@@ -77,4 +78,7 @@ def _detect_format(content: bytes) -> str | None:
 def _hint(detected: str | None) -> str:
     if detected == "an HTML page":
         return "download the file again (the site sent a web page instead), or rename it to .html"
-    return "rename the file to the suffix of its real format, or convert it"
+    if detected == "a text":
+        return "rename it to .txt or .md"
+    convert = "convert it to .txt, .epub or .docx, for example with Calibre or LibreOffice"
+    return f"rename it to .docx or .epub if it is such a file, or {convert}" if detected == _ZIP else convert

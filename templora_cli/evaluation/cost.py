@@ -81,7 +81,7 @@ def decode_trial(
     sampler = sampler_for(config, torch.Generator(model.device).manual_seed(0), model.banned_tokens)
     if not model.adapter:  # the backend's preparation is then needed once per book, not once per chunk
         list(backend.decode(prompt[:2], sampler=sampler, max_tokens=2, stop=lambda chunk: False))
-        backend.chunk_begins()
+        backend.reset()
     times = [time.perf_counter()]
     tokens = backend.decode(prompt, sampler=sampler, max_tokens=DECODE_TRIAL_TOKENS, stop=lambda chunk: False)
     for _ in tokens:

@@ -63,7 +63,7 @@ class TranslationProbe:
         self.model, self.backend, self.format, self.runs = model, backend, pair_format, runs
         self.context_pairs = context_pairs
         self.from_output, self.translate = from_output, translate
-        self.ends = {*pair_format.ends, *banned} if translate else set()
+        self.stop_tokens = {*pair_format.stop_tokens, *banned} if translate else set()
         self.sides = SIDES if model.adapter else SIDES[:1]
 
     def measure(self, index: int, earlier: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class TranslationProbe:
         sampler = sampler_for(GREEDY, torch.Generator(self.model.device), banned=())
 
         def has_ended(tokens: Sequence[int]) -> bool:
-            return bool(tokens) and tokens[-1] in self.ends
+            return bool(tokens) and tokens[-1] in self.stop_tokens
 
         tokens = self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=has_ended)
         return self.format.target_text([token.id for token in tokens])

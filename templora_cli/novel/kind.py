@@ -16,7 +16,7 @@ from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
-from templora_cli.prompt import Section, longest
+from templora_cli.prompt import Section, max_header_tokens
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
@@ -63,7 +63,7 @@ class NovelRequest:
             config,
             named_after=self.premise or str(opening),
             goal=(self.goal.amount, self.goal.unit),
-            header_tokens=longest(prompt.sections, prompt.layout),
+            header_tokens=max_header_tokens(prompt.sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
             request={"premise": self.premise, "opened": self.opening is not None},
             prompts=(texts,),
@@ -109,15 +109,17 @@ class Novel(TaskKind):
         """See `TaskKind.done`."""
         return sum(map(self.counts, chunks)) if unit == "chunks" else super().done(chunks, unit)
 
-    def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """See `TaskKind.finished`: the sentence that reaches the goal is completed first."""
-        if not self.whole_sentences:
-            return super().finished(manifest, chunks)
-        return _goal(manifest).is_reached(self.done(chunks, manifest.goal_unit), _text(chunks))
+    def complete(self, chunks: Sequence[Values]) -> bool:
+        """See `TaskKind.complete`: the sentence that reaches the goal is completed first."""
+        return not self.whole_sentences or ends_complete(_text(chunks))
+
+    def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
+        """See `TaskKind.reached`."""
+        return _goal(manifest).is_reached(done, complete=complete)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`."""
-        if self.whole_sentences and not ends_complete(_text(chunks)):
+        if not self.complete(chunks):
             overrun, unit = _goal(session.manifest).max_overrun, session.manifest.goal_unit
             excess = "chunk" if overrun == 1 else f"{overrun:,} {unit}"
             yield Notice(
@@ -128,6 +130,10 @@ class Novel(TaskKind):
     def opening_tokens(self, session: Session) -> int:
         """See `TaskKind.opening_tokens`."""
         return len(session.opening())
+
+    def has_opening(self, manifest: Manifest) -> bool:
+        """See `TaskKind.has_opening`."""
+        return bool(manifest.request.get("opened"))
 
     def check_out(self, manifest: Manifest, out: Path) -> None:
         """See `TaskKind.check_out`."""

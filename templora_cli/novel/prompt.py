@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from templora_cli.chat import as_plain_words, chat_ids, first_token
-from templora_cli.prompt import Prompt, Section, build, window
+from templora_cli.prompt import Prompt, Section, build_prompt, window
 from templora_cli.prompt_files import PromptFile
 
 
@@ -24,7 +24,7 @@ class NovelPrompt:
 
     def __call__(self, book: Sequence[int]) -> Prompt:
         """The prompt of the chunk that follows `book`."""
-        return build(self.sections, self.layout, window(book, self.context_tokens))
+        return build_prompt(self.sections, self.layout, window(book, self.context_tokens))
 
     @property
     def sections(self) -> tuple[Section, ...]:

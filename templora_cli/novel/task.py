@@ -42,9 +42,9 @@ class Goal:
         minimum, maximum = _MAX_OVERRUN[self.unit]
         return max(minimum, min(self.amount // 4, maximum))
 
-    def is_reached(self, done: int, text: str) -> bool:
-        """Is a book of length `done` that ends with `text` finished? Its last sentence must be complete."""
-        return done >= self.amount + self.max_overrun or (done >= self.amount and ends_complete(text))
+    def is_reached(self, done: int, *, complete: bool) -> bool:
+        """Is a book of length `done` finished? Its last sentence must be `complete`, within bounds."""
+        return done >= self.amount + (0 if complete else self.max_overrun)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class NovelTask:
             return given_turn(self.prompt, book, self.opening, self.chunk_tokens)
         done = self._done(book[len(self.opening) :], records)
         remaining, recent = self.goal.amount - done, self._recent_text(book)
-        if remaining <= 0 and (not self.whole_sentences or self.goal.is_reached(done, recent)):
+        if self.goal.is_reached(done, complete=not self.whole_sentences or ends_complete(recent)):
             return None
         overrun = self.goal.max_overrun if self.whole_sentences else 0
         max_tokens = self.chunk_tokens

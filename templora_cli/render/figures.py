@@ -17,6 +17,14 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def seen_before(share: float) -> str:
+    """The share of a chunk's 4-grams that occur before: "44.3% of phrases seen before".
+
+    The gate has a measure of its own, which looks at the chunk alone.
+    """
+    return f"{share:.1%} of phrases seen before"
+
+
 def speed_of(tokens_per_second: float) -> str:
     """The speed of decoding: "12.3 tokens/s"."""
     return f"{tokens_per_second:.1f} tokens/s"

@@ -19,7 +19,7 @@ class JsonView(View):
 
     def show(self, event: events.Event) -> None:
         """Print the event, unless it is internal."""
-        if not isinstance(event, (events.ChunkLearnt, events.Working)):
+        if not isinstance(event, (events.ChunkLearnt, events.Working, events.TextBefore)):
             self._write(event.as_json())
 
     def fail(self, error: TemploraError) -> None:

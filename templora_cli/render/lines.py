@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,6 +13,9 @@ from rich.console import Console
 
 from templora_cli.render.escapes import harmless
 
+_COMMAND = re.compile(r"(?:(?<=: )|\A)templora [a-z].*\Z")
+BETWEEN = " · "
+"""The mark between facts in a line."""
 MIN_VALUE_CELLS = 24
 """Values narrower than this are printed below their names instead of beside them."""
 
@@ -46,14 +50,36 @@ def fact_lines(facts: Mapping[str, Any], width: int | None) -> Iterator[str]:
         yield from screen_lines(text, width, first, hanging=hanging)
 
 
+def command_in(text: str) -> re.Match[str] | None:
+    """The command at the end of a message, as in "to rename it: templora sessions rename old new"."""
+    return _COMMAND.search(text)
+
+
 def screen_lines(text: str, width: int | None, indent: str = "", *, hanging: str = "") -> Iterator[str]:
-    """`text`, made harmless, in lines for a screen; a path is never broken, so that it can be copied."""
+    """`text`, made harmless, in lines for a screen; paths and commands are not broken, to be copied."""
     for part in harmless(text).split("\n"):
-        if width is None or Path(part).is_absolute():
+        is_path = Path(part).is_absolute() and ", " not in part  # no list that begins with a path
+        if width is None or is_path or cell_len(indent + part) <= width:
             yield (indent + part).rstrip()
+        elif command := command_in(part):
+            before = part[: command.start()]
+            if before:
+                yield from wrapped(before.rstrip(), width, indent, hanging=hanging)
+            yield f"{hanging[:2] if before else indent}{command[0]}"
         else:
             yield from wrapped(part, width, indent, hanging=hanging, breakable=not part.isascii())
         indent = hanging
+
+
+def fact_rows(text: str, width: int) -> str:
+    """`text` with its facts ("one · two") in rows: no row begins or ends with the mark between them."""
+    rows: list[str] = []
+    for fact in text.split(BETWEEN):
+        if rows and cell_len(rows[-1] + BETWEEN + fact) <= width:
+            rows[-1] += BETWEEN + fact
+        else:
+            rows.append(fact)
+    return "\n".join(rows)
 
 
 def wrapped(

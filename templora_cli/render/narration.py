@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import fmean
 
 from templora_cli import events
-from templora_cli.files import size_of
-from templora_cli.render.figures import count_of, in_nats, memory_in_use, speed_of
-from templora_cli.render.progress import Progress
+from templora_cli.files import format_bytes
+from templora_cli.render.figures import count_of, in_nats, memory_in_use, seen_before, speed_of
+from templora_cli.render.progress import Progress, already_done
 
 Line = tuple[str, str]
 """A text and its style."""
@@ -61,13 +60,21 @@ class Narrator:
 def _session_facts(event: events.SessionOpened) -> str:
     quantized = "" if event.quantize == "none" else f"{event.quantize}, "
     facts = (
+        " → ".join(event.languages),
         f"{event.model} ({quantized}{event.dtype}) on {event.device}",
-        f"recipe {event.recipe}" if event.learn else "not learning",
-        f"window {event.context_tokens:,} + chunk {event.chunk_tokens:,} tokens",
-        f"goal {events.in_words(event.goal, event.unit)}",
+        f"learns the book (recipe {event.recipe})" if event.learn else "not learning",
+        f"chunks of {event.chunk_tokens:,} tokens, with the last {event.context_tokens:,} in view",
+        _goal_of(event),
         f"so far: {count_of(event.chunks, 'chunk')}, {event.tokens:,} tokens" if event.chunks else "",
     )
     return " · ".join(fact for fact in facts if fact)
+
+
+def _goal_of(event: events.SessionOpened) -> str:
+    before = already_done(event)
+    if event.retries and event.done < event.goal:
+        return f"translates {events.in_words(event.goal - before, event.unit)} once more"
+    return f"goal {events.in_words(event.goal - before, event.unit, new=bool(event.opening_tokens))}"
 
 
 def _warnings(
@@ -79,12 +86,9 @@ def _warnings(
             cut = (
                 f"the {event.section} was shortened to fit the prompt: {event.shown} of {event.items} entries"
             )
-            yield f"{progress.chunk_name(event.index)}: {cut}", "warn"
+            yield f"{name}: {cut}", "warn"
         case events.ChunkRejected():
-            yield (
-                f"{name} is rejected and written again: {event.rejection_reason}",
-                "warn",
-            )
+            yield f"{name} is rejected and written again: {event.rejection_reason}", "warn"
         case events.ChunkScored() if event.rejection_reason:
             yield f"{name} is not learnt: {event.rejection_reason}", "warn"
 
@@ -92,16 +96,21 @@ def _warnings(
 def _chunk_line(event: events.ChunkCommitted, progress: Progress) -> str:
     is_generated, speed = event.origin == "generated", progress.tok_per_s
     facts = (
-        progress.chunk_name(event.index) + ("" if is_generated else " (human)"),
+        progress.chunk_name(event.index) + ("" if is_generated else _author(event, progress)),
         f"{event.tokens:,} tokens",
         speed_of(speed) if is_generated and speed is not None else "",
         f"loss {', '.join(f'{loss:.3f}' for loss in event.train_losses)}" if event.train_losses else "",
         "" if event.gain is None else f"gain {in_nats(event.gain)}",
-        f"repetition {event.repetition:.1%}",
+        seen_before(event.repetition),
         ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in event.seconds.items()),
         memory_in_use(),
     )
     return " · ".join(fact for fact in facts if fact)
+
+
+def _author(event: events.ChunkCommitted, progress: Progress) -> str:
+    opened = progress.opened
+    return " (your opening)" if opened and event.total_tokens <= opened.opening_tokens else " (human)"
 
 
 def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[Line]:
@@ -113,11 +122,13 @@ def _paragraph_lines(event: events.ParagraphTranslated, live: bool) -> Iterator[
 
 
 def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line]:
-    counts = f"{event.words:,} words, {event.tokens:,} tokens, {count_of(event.chunks, 'chunk')}"
-    yield f"finished: {counts}", "good"
-    if progress.gains:
-        gain = fmean(gain for _, gain in progress.gains)
-        yield f"mean gain over the last chunks: {in_nats(gain)}", "message"
+    words, tokens = count_of(event.words, "word"), count_of(event.tokens, "token")
+    size = f"{tokens}, {count_of(event.chunks, 'chunk')}"
+    if (opened := progress.opened) and opened.opening_tokens:
+        done = events.progress_in_words(progress.done, opened.goal, opened.unit, new=True)
+        words = f"{done}, {events.words_with_opening(event.words, opened.unit)}"
+        size = f"in all {size}"
+    yield f"finished: {words}, {size}", "good"
     if progress.warning:
         yield progress.warning, "warn"
     yield from _unlearnt_lines(event, learns=progress.opened is None or progress.opened.learn)
@@ -125,7 +136,7 @@ def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line
         yield f"written to {event.out}", "path"
     if event.disk_bytes >= MIN_DISK_BYTES and event.chunks > 1:
         command = f"templora sessions shrink {event.session}"
-        yield f"{size_of(event.disk_bytes)} on disk; to free some: {command}", "path"
+        yield f"{format_bytes(event.disk_bytes)} on disk; to free some: {command}", "path"
     if event.resume_command:
         yield from [("To continue:", "message"), (event.resume_command, "command")]
 
@@ -163,6 +174,9 @@ def _synced_lines(event: events.Synced) -> Iterator[Line]:
 
 
 def _interrupted_lines(event: events.Interrupted) -> Iterator[Line]:
-    dropped = f"{count_of(event.dropped_tokens, 'token')} of the unfinished chunk dropped"
-    yield f"stopped: {dropped}, {count_of(event.chunks, 'committed chunk')} safe", "warn"
+    were = "is" if event.chunks == 1 else "are"
+    dropped = count_of(event.dropped_tokens, "token")
+    drop = "is" if event.dropped_tokens == 1 else "are"
+    rest = f"; {dropped} of the unfinished one {drop} dropped" if event.dropped_tokens else ""
+    yield f"stopped: {count_of(event.chunks, 'chunk')} {were} saved{rest}", "warn"
     yield from [("To continue:", "message"), (event.resume_command, "command")]

@@ -11,8 +11,17 @@ from statistics import fmean
 from templora_cli import events
 from templora_cli.render.figures import in_nats
 
+COMPLETING = "finishing the sentence"
+
 RECENT = 3
 """Number of latest chunks over which the gain is averaged."""
+
+
+def already_done(opened: events.SessionOpened) -> int:
+    """The part of the goal that people do not count: of a retry all that came before it."""
+    if not opened.retries:
+        return 0
+    return opened.done if opened.done < opened.goal else opened.retries
 
 
 @dataclass
@@ -81,14 +90,17 @@ class Progress:
 
     def _beginning(self, event: events.ChunkStarted) -> str:
         if event.origin == "human":
-            return "reading"
-        return "translating" if self._has_unit("paragraphs") else "writing"
+            return "reading your opening" if self.opening_part else "reading"
+        if self._has_unit("paragraphs"):
+            return "translating"
+        return COMPLETING if self.is_complete else "writing"
 
     def _has_unit(self, unit: str) -> bool:
         return self.opened is not None and self.opened.unit == unit
 
     def _learning(self, epoch: int) -> str:
-        return f"learning, pass {epoch} of {self.epochs}" if self.epochs else "learning"
+        learning = "learning your opening" if self.opening_part else "learning"
+        return f"{learning}, pass {epoch} of {self.epochs}" if self.epochs else learning
 
     def _decoded(self, event: events.TextDecoded) -> None:
         now = self.clock()
@@ -100,6 +112,8 @@ class Progress:
         self.chunk_words += sum(char.isspace() for char in event.text)
         if self.chunk and event.tokens >= self.chunk.max_tokens and not self._has_unit("paragraphs"):
             self.doing = "scoring"
+        elif self.doing == "writing" and self.is_complete:
+            self.doing = COMPLETING
 
     def _committed(self, event: events.ChunkCommitted) -> None:
         if event.done > self.done:
@@ -113,8 +127,19 @@ class Progress:
             self.gains.append((event.origin, event.gain))
         self.committed, self.done, self.tokens = event.index + 1, event.done, event.total_tokens
         self.chunk, self.chunk_tokens, self.chunk_words, self.chunk_paragraphs = None, 0, 0, 0
-        is_complete = self.opened is not None and self.done >= self.opened.goal
-        self.doing = "finishing" if is_complete else "starting the next chunk"
+        self.doing = "finishing" if self.is_complete else "starting the next chunk"
+
+    @property
+    def is_complete(self) -> bool:
+        """Is the goal reached? The last sentence may be unfinished."""
+        return self.opened is not None and self.current_progress >= self.opened.goal
+
+    @property
+    def opening_part(self) -> tuple[int, int] | None:
+        """The part of a person's opening that is read or learnt, from 1, and their number; None after it."""
+        if self.opened is None or self.tokens >= self.opened.opening_tokens:
+            return None
+        return self.committed + 1, math.ceil(self.opened.opening_tokens / self.opened.chunk_tokens)
 
     @property
     def total_chunks(self) -> int | None:
@@ -144,8 +169,11 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time by the pace of this run's finished chunks, with training; None before the first."""
-        if not (self.paces and self.opened):
+        """Remaining time by the pace of this run's finished chunks, with training.
+
+        None before the first, and from the goal on: nobody knows where the last sentence ends.
+        """
+        if not (self.paces and self.opened) or self.is_complete:
             return None
         pace = sum(seconds for seconds, _ in self.paces) / sum(done for _, done in self.paces)
         elapsed = self.clock() - self.committed_at
@@ -158,5 +186,7 @@ class Progress:
         means = [fmean(gains) for gains in (human, [gain for _, gain in self.gains]) if gains]
         if len(self.gains) < RECENT or min(means) >= 0:
             return None
-        gain = in_nats(min(means))
-        return f"the adapter is not helping: the mean gain of the last {RECENT} chunks is {gain}"
+        return (
+            f"learning is not helping: with it the model expects the last {RECENT} chunks less than without "
+            f"(gain {in_nats(min(means))})"
+        )

@@ -12,11 +12,11 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from templora_cli import events
-from templora_cli.render.figures import in_nats, memory_in_use, speed_of, time_left
-from templora_cli.render.progress import Progress
+from templora_cli.render.figures import in_nats, memory_in_use, seen_before, speed_of, time_left
+from templora_cli.render.progress import Progress, already_done
 from templora_cli.render.styles import SPINNER
 
-BAR_COLUMNS = 24
+BAR_COLUMNS, MIN_BAR_COLUMNS = 24, 8
 SPINNER_SECONDS = 0.1
 
 
@@ -49,23 +49,29 @@ class LiveRegion(Live):
 
 def status_rows(progress: Progress, gpu_bytes: int, columns: int) -> list[Text]:
     """The status as rows; facts that do not fit beside each other stand below each other."""
-    rows = [_goal_facts(progress), _activity_facts(progress), _measured_facts(progress, gpu_bytes)]
+    rows = [_goal_facts(progress, columns), _activity_facts(progress), _measured_facts(progress, gpu_bytes)]
     if progress.warning is not None:
         rows.append([Text(progress.warning, "warn")])
     return [row for facts in rows for row in _flow(facts, columns)]
 
 
-def _goal_facts(progress: Progress) -> list[Text]:
+def _goal_facts(progress: Progress, columns: int) -> list[Text]:
     opened = progress.opened
     assert opened is not None
-    done = min(progress.current_progress, opened.goal)
-    full = int(BAR_COLUMNS * done / max(1, opened.goal))
-    bar = ("━" * full, "bar"), ("─" * (BAR_COLUMNS - full), "faint")
+    if (part := progress.opening_part) is not None:
+        return [_bar(part[0] - 1, part[1], f"your opening, part {part[0]} of {part[1]}", columns)]
+    before = already_done(opened)
+    done, goal = min(progress.current_progress, opened.goal) - before, opened.goal - before
     name = progress.chunk_name(progress.committed - (progress.done >= opened.goal))
-    return [
-        Text.assemble(*bar, "  ", name),
-        Text(f"{int(done):,} of {events.in_words(opened.goal, opened.unit)}"),
-    ]
+    of_goal = events.in_words(goal, opened.unit, new=bool(opened.opening_tokens))
+    return [_bar(done, goal, name, columns), Text(f"{int(done):,} of {of_goal}")]
+
+
+def _bar(done: float, goal: int, name: str, columns: int) -> Text:
+    """A bar and a name beside it; the bar is shorter where both would not fit."""
+    size = max(MIN_BAR_COLUMNS, min(BAR_COLUMNS, columns - len(name) - 2))
+    full = int(size * done / max(1, goal))
+    return Text.assemble(("━" * full, "bar"), ("─" * (size - full), "faint"), "  ", name)
 
 
 def _activity_facts(progress: Progress) -> list[Text]:
@@ -86,7 +92,7 @@ def _measured_facts(progress: Progress, gpu_bytes: int) -> list[Text]:
         style = "good" if gain > 0 else "warn" if gain < 0 else ""
         facts.append(Text(f"gain {in_nats(gain)}", style))
     if progress.repetition is not None:
-        facts.append(Text(f"repetition {progress.repetition:.1%}"))
+        facts.append(Text(seen_before(progress.repetition)))
     gpu = f", GPU {gpu_bytes / 1e9:.1f} GB" if gpu_bytes else ""
     return [*facts, Text(f"{memory_in_use()}{gpu}")]
 

@@ -18,12 +18,18 @@ WRAPPED_STYLES = {
     "good": "green",
     "warn": "yellow",
 }
-UNWRAPPED_STYLES = {"command": "bold cyan", "path": "none", "error": "bold red", "hint": "dim"}
+UNWRAPPED_STYLES = {
+    "before": "dim",
+    "command": "bold cyan",
+    "path": "none",
+    "error": "bold red",
+    "hint": "dim",
+}
 """Styles of lines that people copy from the screen: these are never broken."""
 THEME = Theme({**WRAPPED_STYLES, **UNWRAPPED_STYLES})
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_AS_ASCII = str.maketrans("·━─" + SPINNER, "|#-" + "-\\|/-\\|/-\\")
+_AS_ASCII = str.maketrans("·━─│→" + SPINNER, "|#-|>" + "-\\|/-\\|/-\\")
 
 
 def console_on(stderr: TextIO) -> Console:

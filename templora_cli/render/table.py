@@ -26,18 +26,29 @@ BETWEEN_FACTS = 3
 
 
 def layout_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, texts: Collection[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    texts: Collection[str] = (),
+    optional: Collection[str] = (),
 ) -> RenderableType:
     """The table or blocks, for a console that does not crop; only a single wide number can exceed `width`.
 
     `texts` are the heads of columns whose cells can be broken over several lines. If the columns do not fit,
-    those without any value are left out.
+    those without any value are left out; if that is not enough, `optional` ones too.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = _widths(columns, cells, width, texts)
     if widths is None:
         columns, cells = _without_empty(columns, cells)
         widths = _widths(columns, cells, width, texts)
+    if widths is None and optional:
+        fewer, fewer_cells = _columns_at(
+            [i for i, head in enumerate(columns) if head not in optional], columns, cells
+        )
+        if (widths := _widths(fewer, fewer_cells, width, texts)) is not None:
+            columns, cells = fewer, fewer_cells
     is_number = [
         head not in texts and all(row[number][:1] in "+-0123456789" for row in cells)
         for number, head in enumerate(columns)
@@ -50,6 +61,12 @@ def layout_table(
 def _without_empty(columns: Sequence[str], cells: list[list[str]]) -> tuple[Sequence[str], list[list[str]]]:
     """Only the first column and those with values."""
     used = [i for i in range(len(columns)) if not i or any(row[i] not in ("", "-") for row in cells)]
+    return _columns_at(used, columns, cells)
+
+
+def _columns_at(
+    used: Sequence[int], columns: Sequence[str], cells: list[list[str]]
+) -> tuple[Sequence[str], list[list[str]]]:
     return [columns[i] for i in used], [[row[i] for i in used] for row in cells]
 
 

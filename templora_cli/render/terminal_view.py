@@ -18,20 +18,23 @@ from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import harmless
+from templora_cli.render.line_breaker import ProseLines, last_lines
+from templora_cli.render.lines import command_in, fact_rows, screen_lines
 from templora_cli.render.narration import Narrator
 from templora_cli.render.progress import Progress
-from templora_cli.render.prose import ProseLines
 from templora_cli.render.status_block import LiveRegion, status_rows
 from templora_cli.render.streams import have_same_destination, is_terminal, is_utf, replacing_errors
 from templora_cli.render.styles import UNWRAPPED_STYLES, console_on, printable
 from templora_cli.render.view import View
 
 PROSE_COLUMNS = 100
+BEFORE_LABEL, BEFORE_MARK = "the book so far ends:", "│ "
 REFRESH_SECONDS = 0.1
 
 
 class TerminalView(View):
-    """Prose on `stdout`, everything else on `stderr`; with `quiet`, only errors on `stderr`.
+    """Prose on `stdout`, everything else on `stderr`; with `quiet`, only errors and important notices
+    on `stderr`.
 
     `gpu_bytes` returns the GPU memory in use, 0 without a GPU.
     """
@@ -53,7 +56,7 @@ class TerminalView(View):
         self._shares_screen = self._is_live and self._has_screen
         self._clock, self._progress, self._prose = clock, Progress(clock), ProseLines()
         self._narrator = Narrator(self._is_live)
-        self._is_mid_line = False
+        self._is_mid_line = self._is_after_break = False
         self._region: LiveRegion | None = None
         self._spinner: Status | None = None
         self._block_columns = self._block_height = 0
@@ -69,13 +72,22 @@ class TerminalView(View):
             self._show_prose(event)
             if isinstance(event, (events.Finished, events.TranslationFinished, events.Interrupted)):
                 self.close()
-            if not self._quiet:
+            if not self._quiet or (isinstance(event, events.Notice) and event.important):
                 for text, style in self._narrator.lines(event, self._progress):
-                    self._print(printable(text, self._stderr), style)
+                    is_whole = style in UNWRAPPED_STYLES and not command_in(text)
+                    rows = text if is_whole else self._in_rows(text)
+                    self._print(printable(rows, self._stderr), style)
             if isinstance(event, events.SessionOpened) and self._is_live and self._region is None:
                 self._start_region()
             if self._region and not isinstance(event, events.TextDecoded):
                 self._region.refresh()
+
+    def _in_rows(self, text: str) -> str:
+        """The facts of a message in rows that fit on a terminal."""
+        if not self._console.is_terminal:
+            return text
+        width = self._console.width
+        return "\n".join(screen_lines(text, width)) if command_in(text) else fact_rows(text, width)
 
     def fail(self, error: TemploraError) -> None:
         """Show the error below the text on the screen."""
@@ -111,13 +123,31 @@ class TerminalView(View):
             self._spinner = None
 
     def _show_prose(self, event: events.Event) -> None:
-        if isinstance(event, events.TextDecoded) and self._has_screen:
-            self._write(harmless(event.text))
+        if isinstance(event, events.TextBefore):
+            if self._has_screen and not self._quiet:
+                self._show_before(event.text)
+        elif isinstance(event, events.TextDecoded) and self._has_screen:
+            text = event.text.lstrip() if self._is_after_break else event.text
+            self._is_after_break = self._is_after_break and not text
+            self._write(harmless(text))
         elif isinstance(event, events.ChunkCommitted) and self._is_prose(event):
             # A file or pipe gets only committed text, no rejected chunks.
-            self._write(self._unfinished_opening(event) if self._has_screen else event.text)
+            text = self._unfinished_opening(event) if self._has_screen else event.text
+            self._is_after_break = event.origin == "human" and not text
+            self._write(text)
         elif isinstance(event, events.ChunkRejected):
             self._end_prose_line()  # the next candidate does not continue the rejected one
+
+    def _show_before(self, text: str) -> None:
+        """The last lines of the book that goes on, each with a mark; prose on a terminal only."""
+        columns = min(PROSE_COLUMNS, self._console.width - 1) - len(BEFORE_MARK)
+        for line in [BEFORE_LABEL, *(BEFORE_MARK + line for line in last_lines(harmless(text), columns)), ""]:
+            line = printable(line.rstrip(), self._stdout)
+            if self._shares_screen:
+                self._print(line, "before")
+            else:
+                self._stdout.write(f"{line}\n")
+        self._is_after_break = True
 
     def _is_prose(self, event: events.ChunkCommitted) -> bool:
         """Whether the chunk belongs to a book or its opening; not to a translation or a text that is read."""
@@ -168,6 +198,7 @@ class TerminalView(View):
     def _print(self, text: str, style: str) -> None:
         self._begin_line()
         is_unwrapped = style in UNWRAPPED_STYLES or not self._console.is_terminal
+        is_unwrapped = is_unwrapped or command_in(text.rpartition("\n")[2]) is not None
         self._console.print(Text(text, style), soft_wrap=is_unwrapped)
 
     def _start_region(self) -> None:

@@ -24,7 +24,7 @@ from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import sync_folder
 from templora_cli.sessions.steps import (
     TENSORS,
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
     read_chunks,
     sha256_of_file,
@@ -72,7 +72,7 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
     for step in reversed(committed_steps(steps)):
         try:
             restore_step(steps, step, state)
-        except (StepDamaged, OSError, ValueError, SafetensorError) as error:
+        except (StepDamagedError, OSError, ValueError, SafetensorError) as error:
             damaged.append((step, str(error)))
             continue
         return [_set_aside(step, reason) for step, reason in damaged]
@@ -88,8 +88,10 @@ def restore_latest(steps: Path, state: WritingState) -> list[str]:
 
 
 def restore_step(steps: Path, step: Path, state: WritingState) -> None:
-    """Load a step that has its weights into `state`, in place. Raises StepDamaged, OSError, ValueError or
-    SafetensorError if it is damaged; then `state` is unchanged.
+    """Load a step that has its weights into `state`, in place.
+
+    Raises StepDamagedError, OSError, ValueError or SafetensorError if it is damaged. Then `state` is
+    unchanged.
     """
     verify_step(step)
     chunks = read_chunks(steps, upto=step)
@@ -111,7 +113,7 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
     values = {
         "chunks": state.chunks,
         "tokens": len(state.tokens),
-        "dropout": _to_base64(state.dropout),
+        "dropout": _to_base64(state.dropout_rng_state),
     }
     (folder / "state.json").write_text(json.dumps(values), "utf-8")
     checksums = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())}
@@ -148,7 +150,7 @@ def _restore(
                     # A copy: load_file maps the file into memory, and the file will be deleted by `thin`.
                     state.optimizer.state[parameter][key] = saved.to(device, copy=True)
     state.chunks = values["chunks"]
-    state.dropout = _from_base64(values["dropout"])
+    state.dropout_rng_state = _from_base64(values["dropout"])
 
 
 def _set_aside(step: Path, reason: str) -> str:
@@ -156,7 +158,7 @@ def _set_aside(step: Path, reason: str) -> str:
     shutil.rmtree(aside, ignore_errors=True)
     step.replace(aside)
     sync_folder(step.parent)
-    return f"{reason}; continuing from the state before it, which is intact. The step is saved as {aside}"
+    return f"{reason}; its chunk will be made again, and the step is saved as {aside}"
 
 
 def _disk_error(error: Exception, steps: Path, is_rebuild: bool) -> TemploraError:

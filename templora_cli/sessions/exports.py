@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from templora_cli.errors import TemploraError
-from templora_cli.files import write_atomically
+from templora_cli.files import numbered_name, unused_name, write_atomically
 from templora_cli.sessions.store import free_name, sha256_of
 
 FILE = "saved.sha256"
@@ -23,12 +24,14 @@ def save_export(session: Path, target: Path, content: bytes, *, force: bool) -> 
     """
     aside, hashes = None, _saved_hashes(session)
     if target.is_dir():
-        raise TemploraError(f"{target} is a folder", f"--out {target / session.name}{target.suffix or '.md'}")
+        name = unused_name(target / f"{session.name}{target.suffix or '.md'}")
+        raise TemploraError(f"{target} is a folder", f"--out {shlex.quote(str(name))}")
     if target.exists() and sha256_of(before := target.read_bytes()) not in hashes and before != content:
         if not force:
+            other = shlex.quote(str(numbered_name(target)))
             raise TemploraError(
                 f"{target} already exists, and it was changed or is not from session {session.name}",
-                f"--force renames it to {free_name(target).name}; or choose another --out",
+                f"--force renames it to {free_name(target).name}; or --out {other}",
             )
         aside = free_name(target)
         target.replace(aside)

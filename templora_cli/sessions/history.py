@@ -21,7 +21,7 @@ from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
 from templora_cli.sessions.checkpoint import commit_step, restore_step
-from templora_cli.sessions.steps import StepDamaged, committed_steps, thin
+from templora_cli.sessions.steps import StepDamagedError, committed_steps, folder_is_gone, thin
 from templora_cli.sessions.store import Session, replace_steps
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
@@ -93,6 +93,8 @@ def relearn(
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
+            if not steps.is_dir():
+                raise folder_is_gone(session.path)
             commit_step(new, event.index, chunk, state, is_rebuild=True)
             thin(new, **asdict(config.session))
             since = time.perf_counter()
@@ -112,7 +114,7 @@ def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -
     for step in reversed(committed_steps(steps)[:first]):
         try:
             restore_step(steps, step, state)
-        except (StepDamaged, OSError, ValueError, SafetensorError):
+        except (StepDamagedError, OSError, ValueError, SafetensorError):
             continue  # thinned: it has only its text
         return state, state.chunks
     return state, 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import bytes_below, sync_folder
-from templora_cli.sessions.steps import THINNED, StepDamaged, committed_steps, read_chunks, verify_step
+from templora_cli.sessions.steps import THINNED, StepDamagedError, committed_steps, read_chunks, verify_step
 from templora_cli.sessions.store import Session, Store, lock_session
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def _lock_of_folder(session: Path) -> FileLock:
             f"to remove it from the list: rm {session}",
         )
     return lock_session(session)
+
+
+def require_closed(sessions: Sequence[Path]) -> None:
+    """Raise TemploraError if one of the sessions is open in another process or is a link."""
+    for session in sessions:
+        _lock_of_folder(session).release()
 
 
 def rename(store: Store, session: Session, name: str) -> None:
@@ -99,7 +105,7 @@ def shrink(session: Session) -> int:
         read_chunks(session.steps)
         for newest in steps[-1:]:
             verify_step(newest)
-    except StepDamaged as damage:
+    except StepDamagedError as damage:
         raise TemploraError(
             f"session {session.id}: {damage}, so its older checkpoints are needed", session.resume_command
         ) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Finished, Unit, Unlearnt
+from templora_cli.events import Event, Finished, Unit, Unlearnt, progress_in_words
 from templora_cli.files import bytes_below
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.manifest import Manifest
@@ -65,8 +65,16 @@ class TaskKind(ABC):
         return sum(len(chunk["tokens"]) for chunk in counted)
 
     def finished(self, manifest: Manifest, chunks: Sequence[Values]) -> bool:
-        """Have the chunks reached the goal of the session?"""
-        return self.done(chunks, manifest.goal_unit) >= manifest.goal_amount
+        """Have the chunks reached the goal of the session, and can the book end there?"""
+        return self.reached(manifest, self.done(chunks, manifest.goal_unit), complete=self.complete(chunks))
+
+    def complete(self, chunks: Sequence[Values]) -> bool:
+        """Can the book end with the last chunk, e.g. because its last sentence is complete?"""
+        return True
+
+    def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
+        """Is a book finished that has this progress towards its goal, and can or cannot end there?"""
+        return done >= manifest.goal_amount
 
     def notices(self, session: Session) -> list[str]:
         """Notices for the user before a session is resumed."""
@@ -75,6 +83,23 @@ class TaskKind(ABC):
     def opening_tokens(self, session: Session) -> int:
         """The number of tokens of the human opening, which do not count for the goal."""
         return 0
+
+    def retries(self, manifest: Manifest) -> int:
+        """How much of the goal is text that is made once more."""
+        return 0
+
+    def has_opening(self, manifest: Manifest) -> bool:
+        """Did a person write the beginning of the book? It does not count for the goal."""
+        return False
+
+    def progress(self, manifest: Manifest, done: int) -> str:
+        """The progress towards the goal for people."""
+        new, retries = self.has_opening(manifest), self.retries(manifest)
+        return progress_in_words(done, manifest.goal_amount, manifest.goal_unit, new=new, retries=retries)
+
+    def languages(self, manifest: Manifest) -> tuple[str, ...]:
+        """The names of the source and target language of a translation."""
+        return ()
 
     def check_out(self, manifest: Manifest, out: Path) -> None:
         """Raise TemploraError if sessions of this kind cannot be written to such a file."""

@@ -17,7 +17,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of `session.json`. Only `opened`, the goal and `request` (by a retry) change later."""
+    """The contents of `session.json`.
+
+    Only these change later: `opened`; the goal; `id` and `former_ids` (a new name); `model`, `folder` and the
+    model name in `config` (a model that has moved); `request` (a retry); `out`.
+    """
 
     format: int
     id: str

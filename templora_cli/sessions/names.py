@@ -22,6 +22,8 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 RULE = "a name has lower-case letters and digits of any script, with - or _ between them"
 _INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)}
 """Invisible letters and marks, which nobody could type."""
+_AS_TYPED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"), ("i\u0307", "i"))
+"""What NFKC and lower case make of a Thai vowel, a Lao vowel and the Turkish İ, and what people type."""
 _UNSPACED = (
     *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x30FF), (0x3400, 0x9FFF)),
     *((0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
@@ -70,6 +72,8 @@ def checked_name(name: str, hint: str) -> str:
 def _slug(text: str) -> str:
     """The words of a text in lower case, joined by single - or _ instead of all other characters."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    for decomposed, typed in _AS_TYPED:
+        text = text.replace(decomposed, typed)
     characters: list[str] = []
     for character in text:
         in_word = bool(characters) and characters[-1] not in "-_"

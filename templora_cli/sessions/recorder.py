@@ -22,7 +22,7 @@ from templora_cli.events import (
 )
 from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.kind import TaskKind
-from templora_cli.sessions.steps import read_chunks, thin
+from templora_cli.sessions.steps import folder_is_gone, read_chunks, thin
 from templora_cli.sessions.store import Session
 from templora_cli.sessions.summary import cache_summary, refresh_summary
 from templora_cli.state import WritingState
@@ -62,7 +62,7 @@ class Recorder:
     def write_book(self) -> list[Event]:
         """Update the book file, if there is one; returns notices for the user."""
         notice = self.book.write() if self.book else None
-        return [] if notice is None else [Notice(notice)]
+        return [] if notice is None else [Notice(notice, important=True)]
 
     def record(self, event: Event) -> list[Event]:
         """Process an event of the loop; returns the events to pass on in its place."""
@@ -83,6 +83,8 @@ class Recorder:
     def _commit(self, event: ChunkLearnt) -> list[Event]:
         if not self.session.lock.is_locked:  # another process may have opened it
             raise TemploraError(f"session {self.session.id} was closed", self.session.resume_command)
+        if not self.session.is_in_place:
+            raise folder_is_gone(self.session.path)
         began = time.perf_counter()
         values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}
         size = commit_step(self.session.steps, event.index, values, self.state)

@@ -19,42 +19,52 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from templora_cli.errors import TemploraError
+
 TENSORS = ("adapter.safetensors", "optimizer.safetensors")
 THINNED = (*TENSORS, "state.json")
 
 
-class StepDamaged(Exception):
+class StepDamagedError(Exception):
     """A step with files that are missing or do not match their checksums."""
 
 
+def folder_is_gone(session: Path) -> TemploraError:
+    """The error if the folder of an open session is no longer there."""
+    return TemploraError(
+        f"{session} was deleted, moved or replaced while session {session.name} was open",
+        f"if it was moved, move it back, then: templora resume {session.name}",
+    )
+
+
 def verify_step(step: Path) -> None:
-    """Check every file of a step that has its weights. Raises StepDamaged."""
+    """Check every file of a step that has its weights. Raises StepDamagedError."""
     for name, expected in checksums_of(step).items():
         if not (step / name).is_file():
-            raise StepDamaged(f"step {step.name}: {name} is missing")
+            raise StepDamagedError(f"step {step.name}: {name} is missing")
         if sha256_of_file(step / name) != expected:
-            raise StepDamaged(f"step {step.name}: {name} does not match its checksum")
+            raise StepDamagedError(f"step {step.name}: {name} does not match its checksum")
 
 
 def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]]:
-    """The `chunk.json` of every step in order, each checked. Raises StepDamaged."""
+    """The `chunk.json` of every step in order, each checked. Raises StepDamagedError."""
     folders = committed_steps(steps)
     if upto is not None:
         folders = folders[: folders.index(upto) + 1]
     chunks = []
     for index, step in enumerate(folders):
         if step.name != step_name(index):
-            raise StepDamaged(f"step {step_name(index)} is missing")
+            raise StepDamagedError(f"step {step_name(index)} is missing")
         _verify_chunk(step)
         if (chunk := _readable(step)) is None:
-            raise StepDamaged(f"step {step.name}: chunk.json is not a chunk")
+            raise StepDamagedError(f"step {step.name}: chunk.json is not a chunk")
         chunks.append(chunk)
     return chunks
 
 
 def _verify_chunk(step: Path) -> None:
     if sha256_of_file(step / "chunk.json") != checksums_of(step)["chunk.json"]:
-        raise StepDamaged(f"step {step.name}: chunk.json does not match its checksum")
+        raise StepDamagedError(f"step {step.name}: chunk.json does not match its checksum")
 
 
 def readable_text(steps: Path) -> tuple[str, list[str]]:
@@ -70,7 +80,7 @@ def readable_text(steps: Path) -> tuple[str, list[str]]:
         texts.append(chunk["text"])
         try:
             _verify_chunk(step)
-        except StepDamaged as damage:
+        except StepDamagedError as damage:
             problems.append(str(damage))
     return "".join(texts), problems
 
@@ -144,24 +154,26 @@ def step_name(index: int) -> str:
 
 
 def checksums_of(step: Path) -> dict[str, str]:
-    """The SHA-256 of each file of a step, stored at its commit. Raises StepDamaged."""
+    """The SHA-256 of each file of a step, stored at its commit. Raises StepDamagedError."""
     try:
         sums = json.loads((step / "checksums.json").read_text("utf-8"))
     except (OSError, ValueError):
-        raise StepDamaged(f"step {step.name}: checksums.json is missing or damaged") from None
+        raise StepDamagedError(f"step {step.name}: checksums.json is missing or damaged") from None
     allowed = {"chunk.json", "prompt.json", *THINNED}
     if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
-        raise StepDamaged(f"step {step.name}: checksums.json is damaged")
+        raise StepDamagedError(f"step {step.name}: checksums.json is damaged")
     return sums
 
 
 def sha256_of_file(file: Path) -> str:
-    """The SHA-256 of a file of a step, in hexadecimal. Raises StepDamaged if it cannot be read."""
+    """The SHA-256 of a file of a step, in hexadecimal. Raises StepDamagedError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise StepDamaged(f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}") from None
+        raise StepDamagedError(
+            f"step {file.parent.name}: {file.name} cannot be read: {error.strerror}"
+        ) from None
     return digest.hexdigest()

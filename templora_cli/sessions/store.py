@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
 from templora_cli.errors import TemploraError, is_disk_full, of_os_error
-from templora_cli.files import sync_folder, write_atomically
+from templora_cli.files import expanded, sync_folder, write_atomically
 from templora_cli.sessions.manifest import Manifest, load_manifest
 from templora_cli.sessions.names import fold_name, name_from_text
 
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 def home() -> Path:
     """`TEMPLORA_HOME`, or the platform's folder for a user's data."""
-    return Path(os.environ.get("TEMPLORA_HOME") or user_data_path("templora", appauthor=False)).absolute()
+    named = os.environ.get("TEMPLORA_HOME")
+    return expanded(named or user_data_path("templora", appauthor=False)).absolute()
 
 
 @dataclass
@@ -53,6 +57,15 @@ class Session:
         if self.manifest.measured_by:
             return f"{self.manifest.measured_by} (with the same arguments)"
         return f"templora resume {self.id}"
+
+    @property
+    def is_in_place(self) -> bool:
+        """Is the folder still there, and not that of a newer session with the same name?"""
+        if not self.steps.is_dir():
+            return False
+        with suppress(TemploraError):  # a damaged manifest is reported when it is needed
+            return load_manifest(self.path).created == self.manifest.created
+        return True
 
     def update(self, **changes: Any) -> None:
         """Change fields of the manifest and save it. Raises TemploraError if the disk refuses it."""
@@ -156,13 +169,17 @@ class Store:
         manifest = replace(manifest, tokens_sha256=sha256_of(tokens))
         try:
             (path / "steps").mkdir(parents=True)
-            lock = lock_session(path)
-            write_atomically(path / "tokens.json", tokens)
-            if source is not None:
-                write_atomically(path / f"source{suffix}", source)
-            manifest.save(path)
-            for folder in (self.folder, *self.folder.parents[:2]):
-                sync_folder(folder)
+            try:
+                lock = lock_session(path)
+                write_atomically(path / "tokens.json", tokens)
+                if source is not None:
+                    write_atomically(path / f"source{suffix}", source)
+                manifest.save(path)
+                for folder in (self.folder, *self.folder.parents[:2]):
+                    sync_folder(folder)
+            except BaseException:  # Ctrl-C: its name must be free for the next try
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         except OSError as error:
             raise TemploraError(
                 f"cannot create a session in {self.folder}: {error.strerror}",
@@ -183,7 +200,7 @@ class Store:
 
     def find(self, reference: str | None) -> Path:
         """The folder of the session with this id or unique beginning of an id; None is the last session."""
-        if reference is None and (last := self._last()) is not None:
+        if reference is None and (last := self.last()) is not None:
             return self.folder / last
         ids = sorted(path.name for path in self._folders())
         if not ids:
@@ -193,7 +210,9 @@ class Store:
         if len(matches) == 1 and reference:
             return self.folder / matches[0]
         if not matches:
-            raise TemploraError(f"no session is called {reference}", "templora sessions list")
+            near = _nearest(reference, ids)
+            meant = f"did you mean {near}? To list all: " if near else ""
+            raise TemploraError(f"no session is called {reference}", f"{meant}templora sessions list")
         listed = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
         raise TemploraError(
             f"{reference or 'an empty name'} matches several sessions: {listed}",
@@ -212,12 +231,13 @@ class Store:
         yield from sorted(manifests, key=lambda m: m.opened, reverse=True)
         yield from errors
 
-    def _last(self) -> str | None:
-        """The id of the session that was opened last; None if there is none."""
+    def last(self, task: str | None = None) -> str | None:
+        """The id of the session, of this `task` if given, that was opened last; None if there is none."""
         for manifest in self.manifests():
             if isinstance(manifest, TemploraError):
                 raise manifest
-            return manifest.id
+            if task in (None, manifest.task):
+                return manifest.id
         return None
 
     def _folders(self) -> list[Path]:
@@ -234,6 +254,17 @@ def _matching(reference: str, ids: Sequence[str]) -> list[str]:
     target = fold_name(reference)
     same = [name for name in ids if fold_name(name) == target]
     return same or [name for name in ids if fold_name(name).startswith(target)]
+
+
+def _nearest(reference: str, ids: Sequence[str]) -> str | None:
+    """The id that is spelt most like `reference`, which may lack the random digits or be its beginning."""
+    typed, spellings = fold_name(reference), dict[str, str]()
+    for name in ids:
+        folded = fold_name(name)
+        for spelling in (folded[: len(typed)], re.sub(r"-[0-9a-f]{4}$", "", folded), folded):
+            spellings[spelling] = name
+    matches = get_close_matches(typed, spellings, n=1)
+    return spellings[matches[0]] if matches else None
 
 
 def now() -> str:
@@ -277,7 +308,9 @@ def free_name(path: Path) -> Path:
 
 
 def lock_session(path: Path) -> FileLock:
-    """Lock the session at `path` for writing. Raises TemploraError if another process has locked it."""
+    """Lock the session at `path` for writing. Raises TemploraError if another process has locked it, or the
+    disk refuses it.
+    """
     # The operating system drops the lock when the process ends, however it ends.
     from filelock import FileLock, Timeout  # listing sessions needs no lock
 
@@ -288,5 +321,9 @@ def lock_session(path: Path) -> FileLock:
         raise TemploraError(
             f"session {path.name} is being written by another process",
             "wait for it, or stop it (Ctrl-C loses only the chunk in progress)",
+        ) from None
+    except OSError as error:
+        raise TemploraError(
+            f"session {path.name} cannot be locked for writing: {error.strerror}", f"make {path} writable"
         ) from None
     return lock

@@ -29,6 +29,8 @@ class Summary:
     """The mean gain of the chunks, nats/token; None if nothing was learnt."""
     done: dict[str, int]
     """The progress towards a goal, by unit."""
+    complete: bool
+    """Whether the book can end here, see `TaskKind.complete`."""
     disk: int | None = field(default=None, compare=False)
     """Bytes of the session when the summary was cached; None if it is not cached."""
 
@@ -43,13 +45,14 @@ def summary_of(chunks: Sequence[Values], kind: TaskKind) -> Summary:
         words=count_words("".join(chunk["text"] for chunk in chunks)),
         gain=gain if gain is not None and math.isfinite(gain) else None,
         done={unit: kind.done(chunks, unit) for unit in kind.units},
+        complete=kind.complete(chunks),
     )
 
 
 def read_summary(session: Path, kind: TaskKind) -> Summary:
     """The cached summary if it is valid, else a new one, which is not cached.
 
-    Raises StepDamaged if the chunks cannot be read.
+    Raises StepDamagedError if the chunks cannot be read.
     """
     cached = cached_summary(session, kind)
     return summary_of(read_chunks(session / "steps"), kind) if cached is None else cached
@@ -82,6 +85,7 @@ def cached_summary(session: Path, kind: TaskKind | None = None) -> Summary | Non
         if cached.disk is not None:
             counts.append(cached.disk)
         is_valid = all(type(count) is int for count in counts) and isinstance(cached.gain, float | None)
+        is_valid = is_valid and type(cached.complete) is bool
         has_units = kind is None or cached.done.keys() == set(kind.units)
         if is_valid and has_units and size == _bytes_of_chunks(session):
             return cached

@@ -40,8 +40,8 @@ def read_glossary(path: Path, languages: Sequence[str] = ()) -> Glossary:
     if entries is None:
         raise TemploraError(f"{path}: a glossary is a .csv, .json or .toml", f"it must be {FORMS}")
     terms: dict[str, tuple[Term, str]] = {}
-    notices = []
-    for location, entry in entries(path, read_text(path, languages=languages)):
+    notices: list[str] = []
+    for location, entry in entries(path, read_text(path, languages=languages, notify=notices.append)):
         term = _term(location, entry)
         first = terms.get(term.source)
         if not term.target:

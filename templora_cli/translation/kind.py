@@ -25,6 +25,7 @@ from templora_cli.translation.terminology import Glossary
 from templora_cli.translation.translated_book import (
     REQUEST_KEYS,
     TranslatedBook,
+    languages_of,
     paragraphs_sha256,
     selected_paragraphs,
 )
@@ -153,6 +154,14 @@ class Translation(TaskKind):
                 f"--out {out.stem}{suffix}",
             )
 
+    def retries(self, manifest: Manifest) -> int:
+        """See `TaskKind.retries`: paragraphs of `templora retry`."""
+        return len(manifest.request.get("retries", []))
+
+    def languages(self, manifest: Manifest) -> tuple[str, ...]:
+        """See `TaskKind.languages`."""
+        return tuple(language.name for language in languages_of(manifest.request))
+
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
         return sum(len(chunk["record"]["paragraphs"]) for chunk in chunks)
@@ -171,7 +180,7 @@ class Translation(TaskKind):
         book = TranslatedBook(session.path, session.manifest)
         yield Working("writing the document")
         if notice := book.write():
-            yield Notice(notice)
+            yield Notice(notice, important=True)
         yield TranslationFinished(
             session=session.id,
             paragraphs=book.report.total,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,9 @@ SAMPLE_CHARACTERS = 4000
 
 
 _WITHOUT_SPACES = ("zh", "cmn", "yue", "wuu", "lzh", "ja", "th", "lo", "km", "my", "bo", "dz")
+
+_NO_LANGUAGES = (None, "und", "mul", "mis")
+"""Codes for texts in an undetermined language, in several, or in one without a code."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,54 @@ class Language:
 
 
 def language(text: str) -> Language:
-    """The language with the code or name `text`; the name may be in any language.
+    """The language with the code or name `text`; the name may be in any language of the identifier.
 
-    Raises TemploraError if there is none.
+    Raises TemploraError if there is none, with the nearest name.
     """
     import langcodes  # takes 0.05 s, which light commands avoid
 
     tag = None
     if langcodes.tag_is_valid(text):
         tag = langcodes.get(text)
-        tag = tag if tag.is_valid() else None
+        is_one = tag.is_valid() and tag.language not in _NO_LANGUAGES and tag.display_name()[:7] != "Unknown"
+        tag = tag if is_one else None
+    tag = tag or _named(text)
     if tag is None:
-        try:
-            tag = langcodes.find(text)
-        except LookupError:
-            raise TemploraError(
-                f"{text!r} is not a language", "give a code or a name, such as zh or Chinese"
-            ) from None
+        near = _nearest_name(text)
+        meant = f"; did you mean {near}?" if near else ""
+        example = language(near) if near else Language("zh", "Chinese")
+        raise TemploraError(
+            f"{text!r} is not a language{meant}",
+            f"languages are given by name or BCP 47 code: {example.name} or {example.code}",
+        )
     return Language(tag.to_tag(), tag.display_name())
+
+
+def _named(name: str) -> Any:
+    """The tag of the language with this name in English, in itself or in a language of the identifier.
+
+    Names in other languages are not taken: they look like misspelt English ("frensh" in Tok Pisin).
+    """
+    import langcodes
+
+    try:
+        tag = langcodes.find(name)
+    except LookupError:
+        return None
+    for code in ("en", tag.language, *_identified()):
+        try:
+            return langcodes.find(name, code)
+        except (LookupError, OSError):  # OSError: no names in that language
+            continue
+    return None
+
+
+def _nearest_name(text: str) -> str | None:
+    """The English name of a language of the identifier that `text` may stand for."""
+    import langcodes
+
+    names = {name.lower(): name for code in _identified() for name in [langcodes.get(code).display_name()]}
+    return next((names[near] for near in get_close_matches(text.lower(), names, 1)), None)
 
 
 def detect_language(text: str) -> Language | None:
@@ -113,6 +147,11 @@ def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def _identified() -> list[str]:
+    """The codes of the languages that the identifier knows."""
+    return [code for code in map(str, _identifier().nb_classes) if code != "zxx"]  # zxx: no language
 
 
 def same_language(code: str, other: str) -> bool:

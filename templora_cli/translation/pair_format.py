@@ -62,7 +62,7 @@ class PairFormat:
         return self.source_tokens(pair.source), target, [True] * len(target)
 
     @cached_property
-    def ends(self) -> frozenset[int]:
+    def stop_tokens(self) -> frozenset[int]:
         """Tokens that end a translation, besides the end-of-text tokens."""
         size = len(self.tokenizer)
         return frozenset(i for i in range(size) if "\n" in self.tokenizer.decode([i]))
@@ -124,17 +124,17 @@ class ChatPairFormat(PairFormat):
         """See `PairFormat.training_example`; the beginning of the next user message is not learnt."""
         source, target, _ = super().training_example(pair)
         text_tokens = len(self._ids(pair.target))
-        end = next(index for index in range(text_tokens, len(target)) if target[index] in self.ends)
+        end = next(index for index in range(text_tokens, len(target)) if target[index] in self.stop_tokens)
         return source, target, [index <= end for index in range(len(target))]
 
     def target_text(self, tokens: Sequence[int]) -> str:
         """See `PairFormat.target_text`; all lines are joined."""
-        end = next((index for index, token in enumerate(tokens) if token in self.ends), len(tokens))
+        end = next((index for index, token in enumerate(tokens) if token in self.stop_tokens), len(tokens))
         return _one_line(decode(self.tokenizer, tokens[:end]))
 
     @cached_property
-    def ends(self) -> frozenset[int]:
-        """See `PairFormat.ends`."""
+    def stop_tokens(self) -> frozenset[int]:
+        """See `PairFormat.stop_tokens`."""
         after = self._template_ids(self.after_target)
         special = [token for token in after if token in self.tokenizer.added_tokens_decoder]
         return frozenset((special or after)[:1])

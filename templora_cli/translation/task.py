@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.events import Event, Origin, ParagraphTranslated, TextDecoded
-from templora_cli.prompt import Prompt, Section, build
+from templora_cli.prompt import Prompt, Section, build_prompt
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.checks import FailedCheck, run_checks
 from templora_cli.translation.corrections import Correction
@@ -19,7 +19,7 @@ from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import split_text
 from templora_cli.translation.pair_format import PairFormat, Tokens
 from templora_cli.translation.terminology import Glossary, Term
-from templora_cli.turn import Chunk, ChunkPart, Compose, Decode, Writer
+from templora_cli.turn import Chunk, ChunkPart, Compose, Composer, Decode
 
 EXPECTED_RATIO = 1.5
 """Expected tokens of a translation per token of its source, which decides how many paragraphs a chunk has."""
@@ -111,7 +111,7 @@ class TranslationTask:
     glossary: Glossary
     decode: DecodeConfig
     config: TranslationConfig
-    stops: frozenset[int]
+    stop_tokens: frozenset[int]
     """Tokens that end a translation, besides those of the format."""
     numbers: Mapping[int, str] = field(default_factory=dict)
     """Numbers of paragraphs for people, by index; by default the index + 1."""
@@ -137,14 +137,14 @@ class TranslationTask:
         record = chunk["record"]
         return self._turn(begin, begin + len(record["paragraphs"]), records, partial(self._repeat, record))
 
-    def _turn(self, begin: int, end: int, records: Sequence[Any], writer: Writer) -> Compose:
+    def _turn(self, begin: int, end: int, records: Sequence[Any], composer: Composer) -> Compose:
         paragraphs = self.paragraphs[begin:end]
         first = paragraphs[0][0]
         context: Tokens = ()
         if not _is_translated(first, records):  # retried paragraphs are far apart and share no context
             context = self.format.pair_tokens(self._context_pairs(first, records))
         prompt = self.prompt("\n".join(text for _, text in paragraphs), context)
-        return Compose(prompt, sum(map(self._expected_tokens, range(begin, end))), writer)
+        return Compose(prompt, sum(map(self._expected_tokens, range(begin, end))), composer)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
@@ -164,7 +164,7 @@ class TranslationTask:
         def layout(items: Mapping[str, Sequence[str]]) -> Tokens:
             return self.format.header_with([terms[item] for item in items.get("glossary", ())])
 
-        return build([Section("glossary", tuple(terms), self.glossary_budget)], layout, context)
+        return build_prompt([Section("glossary", tuple(terms), self.glossary_budget)], layout, context)
 
     @property
     def glossary_budget(self) -> int:
@@ -324,12 +324,12 @@ class TranslationTask:
         source_tokens = self.format.source_tokens(source)
         after = self._last_pairs([*context, *done]) + source_tokens
         max_tokens = MAX_RATIO * len(source_tokens) + EXTRA_TARGET_TOKENS
-        ends = self.format.ends | self.stops
+        stop_tokens = self.format.stop_tokens | self.stop_tokens
         tokens: list[int] = []
-        for token in decode(after, max_tokens=max_tokens, ends=ends, temperature=temperature):
+        for token in decode(after, max_tokens=max_tokens, stop_tokens=stop_tokens, temperature=temperature):
             tokens.append(token)
             yield counter.count()
-        has_ended = bool(tokens) and tokens[-1] in ends
+        has_ended = bool(tokens) and tokens[-1] in stop_tokens
         return self._with_spaces_around_tags(self.format.target_text(tokens)), has_ended
 
     def _last_pairs(self, pairs: Sequence[AlignedPair]) -> Tokens:

@@ -14,7 +14,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.book_file import unwritable
 from templora_cli.sessions.manifest import Manifest
-from templora_cli.sessions.steps import StepDamaged, read_chunks, readable_chunks
+from templora_cli.sessions.steps import StepDamagedError, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
 from templora_cli.translation.corrections import find_repeated_mistakes
 from templora_cli.translation.languages import Language, language
@@ -100,7 +100,7 @@ class TranslatedBook:
         """The record of each chunk. Raises TemploraError if a chunk is damaged."""
         try:
             return [chunk["record"] for chunk in read_chunks(self.folder / "steps")]
-        except StepDamaged as damage:
+        except StepDamagedError as damage:
             name = self.folder.name
             raise TemploraError(
                 f"session {name}: {damage}", f"to repair it: templora resume {name}"

@@ -24,7 +24,7 @@ from templora_cli.cli import app
 from templora_cli.commands.terminal import computing_with
 from templora_cli.config import Config
 from templora_cli.engine.decoding import runtime
-from templora_cli.engine.decoding.protocols import Backend, Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import Backend, DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.novel.kind import Novel
 from templora_cli.prepare import ENGINE, Engine
@@ -351,12 +351,12 @@ def test_an_interrupt_that_python_drops_is_not_lost(tiny_model: Path) -> None:
 
         def __init__(self, backend: Backend) -> None:
             self.backend, self.exact = backend, backend.exact
-            self.chunk_begins, self.decoding_ends = backend.chunk_begins, backend.decoding_ends
+            self.reset, self.free_cache = backend.reset, backend.free_cache
             self.adapter_changed = backend.adapter_changed
 
         def decode(
             self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-        ) -> Iterator[TokenOut]:
+        ) -> Iterator[DecodedToken]:
             for token in self.backend.decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
                 decoded.append(token.id)
                 if len(decoded) == 20:
@@ -392,7 +392,21 @@ def test_an_unfinished_book_is_listed_with_its_progress(tiny_model: Path) -> Non
     write(tiny_model, "--chunks", "2")
     shutil.rmtree(committed_steps(only_session() / "steps")[-1])
     (row,) = json.loads(templora("sessions", "list", "--json").stdout)
-    assert row["state"] == "1/2 chunks"
+    assert row["state"] == "1 of 2 chunks"
+
+
+def test_the_length_of_a_book_with_an_opening_is_the_same_everywhere(tiny_model: Path) -> None:
+    Path("opening.txt").write_text("The keeper went up the stairs. " * 3)
+    done = write(tiny_model, "--from", "opening.txt", "--chunks", "2")
+    shown = json.loads(templora("sessions", "show", "--json").stdout)
+    length = f"2 of 2 new chunks, {shown['words']:,} words with your opening"
+    assert f"finished: {length}, in all " in done.stderr
+    assert f"is finished: {length}\n" in message_of(templora("resume"))
+    assert f"{shown['words']} with your opening" in templora("sessions", "show").stdout
+    for _ in range(2):
+        shutil.rmtree(committed_steps(only_session() / "steps")[-1])
+    (row,) = json.loads(templora("sessions", "list", "--json").stdout)
+    assert row["state"] in ("0 of 2 new chunks", "1 of 2 new chunks")
 
 
 def test_a_book_is_exported_as_markdown_text_or_to_standard_output(tiny_model: Path) -> None:
@@ -490,7 +504,7 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
         "--premise and --premise-file cannot be combined",
     ),
     "a missing file": (["--premise-file", "nowhere.txt"], "there is no file nowhere.txt"),
-    "a folder": (["--from", "."], "cannot be read"),
+    "a folder": (["--from", "."], "is a folder"),
     "a binary file": (["--from", "binary.txt"], "is a program, not a text"),
     "an empty opening": (["--from", "empty.txt"], "is empty"),
     "an unknown model": (["--premise", "a", "--model", "smolm2-135m"], "unknown model 'smolm2-135m'"),
@@ -508,10 +522,10 @@ BAD_WRITES: dict[str, tuple[list[str], str]] = {
     "a length of 0": (["--premise", "a", "--tokens", "0"], "--tokens 0: must be at least 1"),
     "a chunk that is too small": (
         ["--premise", "a", "--chunk-tokens", "2"],
-        "--chunk-tokens = 2: must be at least 8",
+        "--chunk-tokens 2: must be at least 8",
     ),
-    "a probability above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p = 1.5: must be at most 1"),
-    "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe = 'hot': must be one of"),
+    "a probability above 1": (["--premise", "a", "--top-p", "1.5"], "--top-p 1.5: must be at most 1"),
+    "an unknown recipe": (["--premise", "a", "--recipe", "hot"], "--recipe hot: must be one of"),
     "a format without a writer": (
         ["--premise", "a", "--out", "book.pdf"],
         "a book is written as .md or .txt",

@@ -41,10 +41,15 @@ def test_it_shows_the_machine_the_parts_and_the_choice(tiny_model: Path) -> None
     for name in ("device", "cores", "memory", "versions", "model", "quantize", "backend", "disk"):
         assert any(line.startswith(f"{name} ") for line in lines), name
     assert "gradient_checkpointing off" in lines and "chunk_tokens           64" in lines
-    assert "GB\tload\tdecode\tscore\ttrain" in lines
+    (disk,) = (line for line in lines if line.startswith("disk "))
+    assert "at most for a long book" in disk and disk.endswith("; templora sessions shrink leaves one")
+    head = lines.index("GB to\tload\twrite\tscore\tlearn")
     assert next(line for line in lines if line.startswith("gradients")).split("\t")[1:4] == ["-"] * 3
     assert lines[-2].startswith("note: ") or lines[-1].startswith("note: "), "there is no GPU here"
-    assert any(line.startswith("it fits: it needs about ") for line in lines)
+    assert lines[0].startswith("it fits: it needs about "), "the verdict is above the table"
+    names = [line.split("\t")[0] for line in lines[head + 1 :]]
+    assert {"the model", "logits: scores of all next words", "gaps between blocks of memory"} <= {*names}
+    assert not {"base", "heap fragmentation", "logits"} & {*names}
     command = f"templora write --premise-file premise.txt --model {tiny_model} --chunk-tokens 64"
     assert lines[lines.index("To write with it:") + 1] == command and "To download it:" not in lines
 
@@ -60,7 +65,9 @@ def test_json_has_the_bytes(tiny_model: Path) -> None:
 
 
 def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
-    LlamaConfig().save_pretrained(tmp_path / "seven")  # Llama-2 7B; no weights are needed
+    LlamaConfig(max_position_embeddings=4096).save_pretrained(
+        tmp_path / "seven"
+    )  # Llama-2 7B; no weights are needed
     card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64", "--set", "train.alpha=64")
     told = figures(*card, "--memory", "8GB")
     flags = "--set rank=16 --set alpha=16"
@@ -79,13 +86,37 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     assert large["fits"] and large["gradient_checkpointing"] == "off"
     done = templora("doctor", *card, "--memory", "8GB")
     lines = done.stdout.splitlines()
-    assert lines[-4:-1] == [f"hint: add to the command: {flags}", "To write with it:", command]
+    assert lines[0].startswith("it does not fit: ") and lines[1] == f"hint: add to the command: {flags}"
+    assert lines[-3:-1] == ["To write with it:", command]
     assert lines[-1].startswith("note: planned from config.json alone")
     assert not any(line.startswith("cores") for line in lines), "those of another machine are not known"
 
 
+def test_a_window_that_write_would_refuse_is_mentioned(tmp_path: Path) -> None:
+    LlamaConfig(max_position_embeddings=1024).save_pretrained(tmp_path / "short")
+    told = figures(
+        "--model", tmp_path / "short", "--chunk-tokens", "256", "--device", "cuda", "--memory", "80GB"
+    )
+    assert told["notes"][0].startswith("this model reads at most 1024 tokens; header 128 + context 2048")
+    assert told["commands"]["write"].endswith("short --chunk-tokens 256 --context-tokens 640")
+    words = told["commands"]["write"].split()[5:]
+    assert not any("reads at most" in note for note in figures("--model", *words)["notes"])
+    both = figures(
+        "--model", tmp_path / "short", "--context-tokens", "900", "--device", "cuda", "--memory", "80GB"
+    )
+    assert both["commands"]["write"].count("--context-tokens") == 1
+
+
+@pytest.mark.parametrize("size", [(), ("--memory", "8GB"), ("--device", "cuda", "--memory", "8GB")])
+def test_the_memory_of_the_machine_is_that_of_the_verdict(size: tuple[str, ...], tiny_model: Path) -> None:
+    lines = templora("doctor", "--model", tiny_model, *size).stdout.splitlines()
+    available = lines[0].partition(" of ")[2].partition(" available")[0]
+    (memory,) = (line for line in lines if line.startswith("memory "))
+    assert memory.removesuffix(" can be used").endswith(f" {available}")
+
+
 def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
-    LlamaConfig().save_pretrained(tmp_path / "seven")
+    LlamaConfig(max_position_embeddings=4096).save_pretrained(tmp_path / "seven")
     card = ("--model", tmp_path / "seven", "--device", "cuda")
     peak = figures(*card, "--memory", "80GB", "--set", "gradient_checkpointing=on")["peak_bytes"]
     tight = (*card, "--memory", f"{(peak * 1.05 + machine.CUDA_CONTEXT) / 1e9:.3f}GB")
@@ -100,7 +131,7 @@ def test_what_only_just_fits_is_advised_about(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_too_large_has_no_command(tmp_path: Path) -> None:
-    LlamaConfig().save_pretrained(tmp_path / "seven")
+    LlamaConfig(max_position_embeddings=4096).save_pretrained(tmp_path / "seven")
     told = figures("--model", tmp_path / "seven", "--device", "cuda", "--memory", "4GB")
     assert told["commands"]["write"] is None and "--model Qwen/Qwen3-" in told["advice"]
 

@@ -84,7 +84,6 @@ def test_these_commands_have_settings() -> None:
         "eval translate",
         "eval drift",
     }
-    assert all(flags.command == name for name, flags in WITH_SETTINGS.items())
 
 
 @pytest.mark.parametrize(("name", "setting"), DECLARED, ids=lambda part: str(part))
@@ -112,7 +111,7 @@ def test_every_flag_with_the_name_of_a_setting_is_generated(name: str) -> None:
 def test_any_setting_can_be_a_flag(setting: Setting) -> None:
     received: list[GivenSettings] = []
 
-    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
     def command(before: str = "", *, settings: GivenSettings, after: bool = False) -> None:
         assert (before, after) == ("x", True)
         received.append(settings)
@@ -132,7 +131,7 @@ def test_any_setting_can_be_a_flag(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_a_flag_has_the_type_and_the_help_of_its_field(setting: Setting) -> None:
-    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting), command="write")
+    @takes_settings(dotted(setting), prefer="generated", task=task_of(setting))
     def command(*, settings: GivenSettings) -> None:
         """Nothing."""
 
@@ -154,7 +153,6 @@ def test_a_command_can_replace_help_and_set_follows_the_learning_flags() -> None
         *("model.name", "train.learn", "decode.top_k"),
         prefer="generated",
         task="novel",
-        command="write",
         help={"train.learn": "Write plainly."},
     )
     def command(first: int = 0, *, settings: GivenSettings, last: int = 0) -> None:
@@ -184,4 +182,4 @@ def test_invalid_flags_are_refused(names: list[str], task: str, complaint: str) 
         """Nothing."""
 
     with pytest.raises(ValueError, match=complaint):
-        takes_settings(*names, prefer="generated", task=task, command="write")(command)
+        takes_settings(*names, prefer="generated", task=task)(command)

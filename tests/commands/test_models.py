@@ -40,7 +40,7 @@ def test_list_prints_a_line_for_each_model(listed: list[ListedModel]) -> None:
         ["model", "kind", "licence", "disk", "download"],
         ["small", "chat", "Apache-2.0", "269 MB", "-"],
         ["large-one", "base", "own terms", "-", "238 MB"],
-        ["org/x", "-", "-", "1 MB", "-"],
+        ["org/x", "-", "-", "1 kB", "-"],
         ["org/y", "chat", "MIT", "-", "16.4 GB"],
     ]
 

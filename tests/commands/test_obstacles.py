@@ -41,7 +41,7 @@ def test_the_reason_for_a_missing_gpu_is_reported(probes: Probes, reason: str, r
 def test_problems_of_bitsandbytes_are_reported() -> None:
     missing = why_not_quantized("cuda", Probes(bitsandbytes=raises(ImportError("no module"))))
     assert missing == (
-        "bitsandbytes, which quantizes models, is missing: "
+        "bitsandbytes, which quantises models, is missing: "
         "pip install --upgrade bitsandbytes, or use --quantize none"
     )
     broken = why_not_quantized("cpu", Probes(bitsandbytes=raises(OSError("libx.so: bad\nat line 3"))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from filelock import FileLock
 from typer.testing import Result
 
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.files import bytes_below
+from templora_cli.novel.kind import Novel
 from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
+from templora_cli.sessions.summary import cache_summary
 from tests.commands.test_cli import EXACT, events_of, message_of, only_session, templora, write
 from tests.sessions.test_store import create
 from tests.sessions.test_summary import append_chunks, chunk
@@ -167,6 +170,17 @@ def test_a_list_shows_the_disk_use(tiny_model: Path) -> None:
     assert "templora sessions shrink storm" in templora("sessions", "show", "storm").stdout
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_book_killed_before_its_last_sentence_ended_is_not_finished(cached: bool) -> None:
+    for name, text in (("half", "He looked at the"), ("whole", "He looked up. ")):
+        with create(name) as session:
+            append_chunks(session.path, [chunk(text)])
+            if cached:
+                cache_summary(session.path, read_chunks(session.steps), Novel())
+    rows = json.loads(templora("sessions", "list", "--json", engine=None).stdout)
+    assert {row["session"]: row["state"] for row in rows} == {"half": "16 of 10 tokens", "whole": "finished"}
+
+
 def test_a_shrunk_book_is_extended_exactly(tiny_model: Path) -> None:
     write(tiny_model, "--chunks", "4", "--name", "uninterrupted", "-q")
     write(tiny_model, "--chunks", "3", "--name", "storm", "-q")
@@ -235,7 +249,10 @@ def test_an_export_is_overwritten_but_an_edited_one_is_not(tiny_model: Path) -> 
     Path("book.txt").write_text("my own words\n")
     refused = templora("sessions", "export", "--out", "book.txt")
     assert "it was changed or is not from session storm" in message_of(refused)
-    assert hint_of(refused) == "--force renames it to book.edited-1.txt; or choose another --out"
+    assert (
+        hint_of(refused)
+        == f"--force renames it to book.edited-1.txt; or --out {Path('book-2.txt').absolute()}"
+    )
     assert Path("book.txt").read_text() == "my own words\n"
     forced = templora("sessions", "export", "--out", "book.txt", "--force")
     assert forced.exit_code == 0 and "book.edited-1.txt" in forced.stderr
@@ -261,8 +278,8 @@ class Looping(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
-        yield from [TokenOut(ord("a"))] * max_tokens
+    ) -> Iterator[DecodedToken]:
+        yield from [DecodedToken(ord("a"))] * max_tokens
 
 
 def test_unlearnt_chunks_are_shown(tiny_model: Path) -> None:
@@ -359,6 +376,82 @@ def test_an_unknown_id_is_reported_with_a_hint(command: str) -> None:
     assert message_of(result) == "no session is called calm" and hint_of(result) == "templora sessions list"
 
 
+@pytest.mark.parametrize("command", ["sessions show", "sessions rm", "resume", "review", "sync", "retry"])
+@pytest.mark.parametrize(
+    ("name", "typed"), [("ferry", "fery"), ("lighthouse-keeper-3fa2", "lighthuose-keeper"), ("ferry", "fre")]
+)
+def test_a_mistyped_id_is_corrected(name: str, typed: str, command: str) -> None:
+    create_session(name)
+    create_session("zzz-0001")
+    result = templora(*command.split(), typed)
+    assert f"no session is called {typed}" in message_of(result)
+    assert hint_of(result) == f"did you mean {name}? To list all: templora sessions list"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("export ferry --out 'a b.md'", "templora sessions export ferry --out 'a b.md'"),
+        ("rm ferry", "templora sessions rm ferry"),
+        ("list", "templora sessions list, or templora models list"),
+        ("pull x", "templora models pull x"),
+    ],
+)
+def test_a_command_without_its_group_is_completed(typed: str, hint: str) -> None:
+    result = templora(*shlex.split(typed))
+    assert str(result.exception) == f"there is no command {shlex.split(typed)[0]}"
+    assert hint_of(result) == hint
+
+
+def test_a_command_that_does_not_exist_is_an_error() -> None:
+    assert "No such command" in templora("exprot").stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("command", ["rm", "shrink"])
+def test_a_session_in_use_is_refused_before_the_question(command: str) -> None:
+    session = create("storm-0001")
+    terminal, stdin = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "templora_cli", "sessions", command, "storm"],
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(terminal)
+    os.close(stdin)
+    session.lock.release()
+    assert done.returncode == 2 and "is being written by another process" in done.stderr
+    assert "[y/N]" not in done.stderr
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["at the next commit", "by Ctrl-C"])
+def test_a_session_that_is_deleted_while_it_is_written_ends_with_an_error(
+    stop: bool, tiny_model: Path
+) -> None:
+    class Deleting(EagerBackend):
+        def reset(self) -> None:
+            if committed_steps(Store().folder / "storm" / "steps"):
+                shutil.rmtree(Store().folder / "storm")
+                if stop:
+                    raise KeyboardInterrupt
+
+    engine = replace(EXACT, backend=lambda model, name: Deleting(model.module))
+    result = write(tiny_model, "--chunks", "3", "--name", "storm", engine=engine)
+    assert result.exit_code == (130 if stop else 2)
+    assert "storm was deleted, moved or replaced while" in message_of(result).replace("\n", " ")
+    assert "templora resume storm" in hint_of(result) and not list(Store().folder.iterdir())
+
+
+def test_the_kind_of_a_session_is_listed() -> None:
+    rewrite(create_session("storm-0001") / "session.json", task="translation")
+    create_session("calm-0002")
+    lines = [line.split("\t")[:2] for line in templora("sessions", "list").stdout.splitlines()]
+    assert lines[0] == ["session", "kind"]
+    assert sorted(lines[1:]) == [["calm-0002", "novel"], ["storm-0001", "translation"]]
+
+
 def test_an_incomplete_step_does_not_hide_other_sessions() -> None:
     commit_incomplete_chunk(create_session("storm-0001"))
     create_session("calm-0002")
@@ -366,3 +459,29 @@ def test_an_incomplete_step_does_not_hide_other_sessions() -> None:
         row["session"]: row["state"] for row in json.loads(templora("sessions", "list", "--json").stdout)
     }
     assert states == {"storm-0001": "damaged", "calm-0002": "finished"}
+
+
+@pytest.mark.parametrize("folder", ["/", ".", ".."])
+def test_a_folder_is_no_file_for_a_book(folder: str) -> None:
+    with create("storm") as session:
+        append_chunks(session.path, [chunk()])
+    for command in (("sessions", "export", "storm"), ("resume", "storm")):
+        refused = templora(*command, "--out", folder)
+        assert refused.exit_code and f"{folder} is a folder" in message_of(refused)
+
+
+def test_a_chunk_without_tokens_has_no_likelihood() -> None:
+    empty = {**chunk(adapter=None), "index": 0, "tokens": [], "nll_base": float("nan"), "repetition": 0.0}
+    with create("storm") as session:
+        append_chunks(session.path, [{**empty, "train_losses": [], "seconds": {}}])
+    shown = templora("sessions", "show", "storm")
+    assert "nan" not in shown.stdout and shown.stdout.splitlines()[-1].split("\t")[3:7] == ["-"] * 4
+
+
+def test_an_edited_book_is_set_aside_audibly(tiny_model: Path) -> None:
+    write(tiny_model, "--chunks", "1", "--name", "storm", "--out", "storm.md", "-q")
+    for number, more in enumerate((["--chunks", "1"], []), 1):  # the second finds the book finished
+        Path("storm.md").write_text("mine")
+        resumed = templora("resume", "storm", "-q", *more)
+        notice = "note: storm.md was edited: your version is saved as"
+        assert notice in resumed.stderr and f"storm.edited-{number}.md" in resumed.stderr

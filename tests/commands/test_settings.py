@@ -18,7 +18,7 @@ from templora_cli.commands.settings import (
     user_config_file,
 )
 from templora_cli.config import TASK_OVERRIDES, Config
-from templora_cli.config_layers import from_dict, resolve
+from templora_cli.config_layers import ALL_SETTINGS, from_dict, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
 from tests.commands.test_flags import WITH_SETTINGS, changed_value, task_of, value_of
@@ -30,7 +30,7 @@ def command_line(
     task: str = "novel",
     prefer: str = "generated",
 ) -> GivenSettings:
-    return GivenSettings(flags or {}, assignments, task, prefer, "write")
+    return GivenSettings(flags or {}, assignments, task, prefer)
 
 
 def test_without_settings_the_defaults_are_used() -> None:
@@ -64,7 +64,7 @@ def test_settings_are_read_as_in_a_file(assignment: str, setting: tuple[Any, Any
     [
         ("speed=3", "speed is not a setting"),
         ("lr", "lr has no value"),
-        ("=3", "is not a setting"),
+        ("=3", "the name of the setting is missing"),
         ("generated.=3", "is not a setting"),
         ("model=3", "model is not a setting"),
         ("seed.x=3", r"there is no table \[seed\]"),
@@ -79,10 +79,24 @@ def test_unknown_and_ambiguous_settings_are_refused(assignment: str, complaint: 
 @pytest.mark.parametrize(
     ("assignment", "message", "hint"),
     [
-        ("rank=-1", "--set rank=-1: must be at least 1", "correct or remove it; the default is 64"),
+        (
+            "rank=-1",
+            "--set rank=-1: must be at least 1",
+            "rank is a whole number from 1 to 4096; the default is 64",
+        ),
         ("train.rank = x", "--set train.rank = x: must be a whole number", "the default is 64"),
-        ("seed=-5", "--set seed=-5: must be at least 0", "the default is 0"),
-        ("recipe=hot", "--set recipe=hot: must be one of paper, default", "the default is default"),
+        ("seed=-5", "--set seed=-5: must be at least 0", "seed is a whole number from 0 to"),
+        (
+            "recipe=hot",
+            "--set recipe=hot: must be one of paper, default",
+            "is one of paper, default; the default",
+        ),
+        (
+            "top_p=2",
+            "--set top_p=2: must be at most 1",
+            "top_p is a number above 0, at most 1",
+        ),
+        ("learn=2", "--set learn=2: must be true or false", "learn is true or false; the default is true"),
         ("rnak=8", "--set rnak=8: rnak is not a setting", "--set rank=8"),
         ("training.rank=8", "--set training.rank=8: there is no table [training]", "--set train.rank=8"),
         ("context_token", "--set context_token: context_token is not a setting", "=VALUE"),
@@ -134,13 +148,28 @@ def test_invalid_values_are_reported_with_their_flags() -> None:
     with pytest.raises(TemploraError) as caught:
         command_line("lr=2", "gate.colour=1", flags=flags).resolve()
     for text in (
-        "--no-learn = 3",
-        "--model = 4",
-        "--chunk-tokens = 0: must be at least 8",
+        "--no-learn 3:",
+        "--model 4:",
+        "--chunk-tokens 0: must be at least 8",
         "--set lr=2: must be at most 1",
         "--set gate.colour=1: unknown",
     ):
         assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("top_p = 0.5", "templora.toml: top_p: unknown setting; it belongs in [decode]"),
+        ("lr = 1", "templora.toml: lr: unknown setting; it belongs in [human] or [generated]"),
+        ("[train]\nname = 'x'", "templora.toml: [train] name: unknown setting; it belongs in [model]"),
+    ],
+)
+def test_a_setting_in_a_wrong_table_is_told_the_right_one(content: str, message: str) -> None:
+    Path("templora.toml").write_text(content)
+    with pytest.raises(TemploraError) as caught:
+        command_line().resolve()
+    assert caught.value.message == message
 
 
 def test_the_users_file_is_in_the_config_folder_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +250,7 @@ def test_the_tables_of_exceptions_name_existing_settings() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
-def test_a_hint_names_the_typed_command(name: str) -> None:
+def test_a_hint_gives_the_range_of_the_setting(name: str) -> None:
     Path("book.txt").write_text("A book.\n")
     Path("pairs.jsonl").write_text('{"source": "one", "target": "eins"}\n')
     needed = {
@@ -232,7 +261,7 @@ def test_a_hint_names_the_typed_command(name: str) -> None:
         "eval translate": "pairs.jsonl --from en --to de",
     }
     result = templora(*name.split(), *needed.get(name, "").split(), "--set", "rank=0")
-    hint = f"; templora {name} --help lists the settings and their ranges"
+    hint = "rank is a whole number from 1 to 4096; the default is 64; " + ALL_SETTINGS
     assert "--set rank=0: must be at least 1" in message_of(result)
     assert result.stderr.endswith(f"{hint}\n") or str(getattr(result.exception, "hint", "")).endswith(hint)
 

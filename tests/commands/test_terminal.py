@@ -134,7 +134,23 @@ def test_a_list_and_a_session_fit_a_terminal(
     chunk = json.loads((written / "steps" / "000000" / "chunk.json").read_text("utf-8"))
     assert f"{chunk['nll_base']:.3f}" in session.split() and "a-fox-in-the-snow" in listed.split()
     for line in (listed + session).splitlines():
-        assert cell_len(line) <= columns or len(line.split()) <= 2, line
+        is_command = line.strip().startswith("templora ")
+        assert cell_len(line) <= columns or len(line.split()) <= 2 or is_command, line
+
+
+def test_the_command_that_doctor_proposes_is_not_broken(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = output_of("doctor", "--model", str(tiny_model)).splitlines()
+    command = lines[lines.index("To write with it:") + 1]
+    assert command == f"templora write --premise-file premise.txt --model {tiny_model}"
+
+
+def test_doctor_shows_at_once_that_it_works(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = output_of("doctor", "--model", str(tiny_model))
+    assert shown.index("looking at this machine and the model") < shown.index("it fits")
 
 
 def test_a_pipe_gets_tabs_and_a_terminal_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,3 +198,17 @@ def test_a_table_is_printed_below_the_messages_without_the_status(
     assert sum(row.startswith("session eval-") for row in rows) == 2
     assert [row.split()[0] for row in rows[-4:]] == ["one.txt"] * 2 + ["two.txt"] * 2
     assert not any(" chunk 1" in row or "memory" in row for row in rows)
+
+
+def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "templora write --premise-file premise.txt --model Qwen/Qwen3-8B"
+    with redirect_stdout(Screen()) as screen:
+        say(command)
+        say(f"Now you can write with it, if you like: {command}")
+    lines = screen.getvalue().splitlines()
+    assert lines[0] == command and lines[-1].strip() == command and len(lines) > 2

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from typer.testing import Result
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli import runner
+from templora_cli.config import Config
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.events import ChunkRelearnt, Event, RebuildStarted, Working
 from templora_cli.prepare import Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
-from templora_cli.sessions.store import Session, Store
+from templora_cli.sessions.store import Session, Store, now
 from templora_cli.task_kinds import KINDS
 from templora_cli.translation import translated_book
 from templora_cli.translation.checks import FailedCheck
@@ -31,6 +33,7 @@ from templora_cli.translation.kind import Translation
 from templora_cli.translation.task import best_translations
 from tests.commands import test_cli
 from tests.commands.test_cli import events_of, message_of, only_session
+from tests.sessions.test_store import create
 
 BOOK = "Chapter 1\n\nEins ist gut.\n\nZwei ist gut.\n\nChapter 2\n\nDrei ist schlecht.\n\nVier ist gut.\n"
 PROMPTS = """
@@ -69,15 +72,15 @@ class Loud(EagerBackend):
         super().__init__(model.module)
         self.chunks = 0
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         self.chunks += 1
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         text = text_of(prompt).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
         for token in [*text.encode(), sampler.draw(prompt, LETTERS), TOKENIZER.eos_token_id][:max_tokens]:
-            yield TokenOut(token)
+            yield DecodedToken(token)
 
 
 class Stopped(Loud):
@@ -85,7 +88,7 @@ class Stopped(Loud):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         for token in super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
             if self.chunks == 2 and token.id == TOKENIZER.eos_token_id:
                 raise KeyboardInterrupt
@@ -181,6 +184,15 @@ def test_chapters_and_limits(tiny_model: Path) -> None:
     assert sorted(targets()) == [0, 1]
 
 
+def test_a_file_in_another_language_than_the_given_one_is_told(tiny_model: Path) -> None:
+    Path("book.txt").write_text("The old man set the lamp on the sill and waited for his son all night.\n")
+    result = translate(tiny_model, "--from", "klingon")
+    notice = "the file seems to be in English, not in Klingon as --from says; if so, use --from en"
+    assert f"note: {notice}" in result.stderr.splitlines()
+    assert "Klingon → English · " in result.stderr
+    assert "seems to be" not in translate(tiny_model, "--from", "auto", "--to", "fr").stderr
+
+
 def test_a_bilingual_file(tiny_model: Path) -> None:
     translate(tiny_model, "--bilingual", "--limit", "2")
     text = Path("book (English).txt").read_text()
@@ -271,7 +283,7 @@ def test_relearning_an_unchanged_book_gives_the_same_adapter(tiny_model: Path) -
 
 def test_corrections_are_in_the_prompts_of_later_chunks(tiny_model: Path) -> None:
     class Watched(Loud):
-        def decode(self, prompt: Sequence[int], **options: Any) -> Iterator[TokenOut]:
+        def decode(self, prompt: Sequence[int], **options: Any) -> Iterator[DecodedToken]:
             prompts.append(text_of(prompt))
             return super().decode(prompt, **options)
 
@@ -292,11 +304,49 @@ def test_failed_paragraphs_are_retried(tiny_model: Path) -> None:
     assert templora("retry").exit_code == 3, "still bad"
     result = templora("retry", engine=UNCHECKED)
     assert result.exit_code == 0, result.output
+    assert "German → English · " in result.stderr and "translates 1 paragraph once more" in result.stderr
+    assert "8 paragraphs" not in result.stderr and "of 8" not in result.stderr
     report = json.loads((only_session() / "report.json").read_text())
     assert (report["good"], report["retried"], report["failed"]) == (5, 1, 0)
     assert report["done"] == report["total"] == 6
     result = templora("retry")
     assert result.exit_code == 2 and "has no failed paragraphs" in message_of(result)
+
+
+def test_bare_commands_take_the_translation_that_was_worked_on_last(tiny_model: Path) -> None:
+    novel = ("--model", tiny_model, "--chunk-tokens", "16", "--context-tokens", "24", "--chunks", "1")
+    for name in ("first", "second"):
+        translate(tiny_model, "--name", name, "--out", f"{name}.txt", "--seed", str(len(name)))
+    test_cli.templora("write", "--premise", "A", *novel, "--name", "tale")
+    assert Path(templora("review").stdout.strip()).name == "second.review.txt"
+    assert Store().last() == "second"
+    assert templora("review", "first").exit_code == 0 and Store().last() == "first"
+    assert templora("retry", "second").exit_code == 3 and Store().last() == "second"
+    templora("review", "first")
+    review = correct({1: "Chapter the first"})
+    assert review.name == "first.review.txt"
+    with Store().open("second") as session:
+        session.update(opened=now())
+    assert templora("sync", "first", review).exit_code == 3 and Store().last() == "first"
+
+
+@pytest.mark.parametrize("command", ["review", "sync", "retry"])
+def test_without_a_translation_there_is_a_hint(command: str) -> None:
+    create("novel-0001").lock.release()
+    result = templora(command)
+    assert "there is no translation in" in message_of(result)
+    assert "templora translate FILE --to en" in (str(getattr(result.exception, "hint", "")) + result.stderr)
+
+
+def test_a_missing_editor_is_reported_before_the_review_is_written(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate(tiny_model)
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    monkeypatch.delenv("VISUAL", raising=False)
+    result = templora("review", "--edit")
+    assert "there is no command no-such-editor" in message_of(result)
+    assert not list(Path().glob("*.review.txt"))
 
 
 def test_a_model_that_has_moved(tiny_model: Path) -> None:
@@ -371,6 +421,7 @@ def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
         (("--to", "de"), "source and target are both German"),
         (("--to", "nowherish"), "'nowherish' is not a language"),
         (("--start", "9"), "--start 9: the book has 2 chapters"),
+        (("--to", "frensh"), "'frensh' is not a language; did you mean French?"),
         (("--start", "2", "--end", "1"), "--end 1 is before --start 2"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
         (("--out", "book.epub"), "a translation has the format of its source, .txt"),
@@ -381,6 +432,11 @@ def test_an_estimate_writes_nothing(tiny_model: Path) -> None:
 def test_bad_arguments_are_errors(tiny_model: Path, arguments: tuple[str, ...], message: str) -> None:
     result = translate(tiny_model, *arguments)
     assert result.exit_code == 2 and message in message_of(result), result.output
+
+
+def test_a_book_of_one_chapter_is_called_so(tiny_model: Path) -> None:
+    Path("book.txt").write_text("Eins ist gut.\n\nZwei ist gut.\n")
+    assert "--start 9: the book has 1 chapter\n" in message_of(translate(tiny_model, "--start", "9"))
 
 
 def test_an_existing_file_is_not_overwritten(tiny_model: Path) -> None:
@@ -549,8 +605,8 @@ def test_ctrl_c_while_the_document_is_written(tiny_model: Path) -> None:
 
 def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path) -> None:
     class StoppedInTheSecond(Loud):
-        def chunk_begins(self) -> None:
-            super().chunk_begins()
+        def reset(self) -> None:
+            super().reset()
             if self.chunks == 2:
                 assert list(Store().folder.glob("*/steps.new/000000")), "the first is learnt again"
                 raise KeyboardInterrupt
@@ -565,6 +621,46 @@ def test_a_sync_that_is_stopped_changes_nothing(tiny_model: Path) -> None:
     assert templora("sync", session.name, path).exit_code == 3
     assert not (session / "steps.new").exists() and not (session / "steps.old").exists()
     assert records()[0][1]["target"] == "One is well."
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("translate", "stopped before the translation began"),
+        ("resume", "stopped before anything was changed"),
+        ("sync", "stopped before anything was changed"),
+        ("retry", "stopped before anything was changed"),
+    ],
+)
+def test_ctrl_c_while_the_model_loads_changes_nothing(command: str, message: str, tiny_model: Path) -> None:
+    def press_ctrl_c(folder: Path, config: Config) -> LanguageModel:
+        raise KeyboardInterrupt
+
+    engine = replace(LOUD, load=press_ctrl_c)
+    if command == "translate":
+        result = translate(tiny_model, engine=engine)
+        assert not Store().folder.exists()
+    else:
+        translate(tiny_model)
+        arguments = [correct({2: "One is well."})] if command == "sync" else []
+        before = (only_session() / "session.json").read_bytes()
+        result = templora(command, only_session().name, *arguments, engine=engine)
+        assert (only_session() / "session.json").read_bytes() == before
+    assert result.exit_code == 130
+    assert f"{message}; type the same command again" in result.stderr
+
+
+def test_a_session_that_is_deleted_during_a_sync_ends_with_an_error(tiny_model: Path) -> None:
+    class Deleting(Loud):
+        def adapter_changed(self) -> None:
+            shutil.rmtree(only_session(), ignore_errors=True)
+
+    translate(tiny_model, "--name", "storm")
+    path = correct({2: "One is well."})
+    deleting = with_translation(Translation(check=reject_schlecht), Deleting)
+    result = templora("sync", "storm", path, engine=deleting)
+    assert result.exit_code == 2 and "was deleted, moved or replaced while" in result.stderr
+    assert not list(Store().folder.iterdir())
 
 
 stopping_at: list[str] = []
@@ -601,3 +697,14 @@ def test_a_manifest_with_an_incomplete_request(tiny_model: Path) -> None:
     for command in ("review", "resume", "sync"):
         result = templora(command)
         assert result.exit_code != 0 and "lacks terms" in message_of(result)
+
+
+def test_a_guessed_encoding_is_announced(tiny_model: Path) -> None:
+    Path("book.txt").write_bytes("Der König ging über die Straße.".encode("cp1252"))
+    notice = "reading book.txt as Windows-1252; if that is wrong, name the right one: --encoding NAME"
+    Path("terms.csv").write_bytes("source,target\nKönig,king\n".encode("cp1252"))
+    done = translate(tiny_model, "--glossary", "terms.csv").stderr.replace("\n", " ")
+    assert notice in done and "reading terms.csv as Windows-1252; if that is wrong, save the file as" in done
+    Path("book.txt").write_bytes("Der König ging über die Straße. Der König schlief.".encode("cp1252"))
+    proposed = templora("glossary", "extract", "book.txt", "--from", "de")
+    assert f"note: {notice}" in proposed.stderr

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import read_chunks
 from templora_cli.sessions.store import Store
@@ -30,18 +33,18 @@ class ScriptedBackend:
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         """See `Backend.decode`."""
         recent = bytes(token for token in prompt[-8:] if token < 256)
         found = self.text.find(recent)
         start = 0 if found < 0 else found + len(recent)
         for byte in self.text[start : start + max_tokens]:
-            yield TokenOut(byte)
+            yield DecodedToken(byte)
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         """See `Backend`."""
 
-    decoding_ends = adapter_changed = chunk_begins
+    free_cache = adapter_changed = reset
 
 
 def writing(text: str) -> Engine:
@@ -190,6 +193,16 @@ def test_the_encoding_of_an_opening_can_be_set(tiny_model: Path) -> None:
     assert result.exit_code == 0 and result.stdout.startswith("Ça va the harbour")
 
 
+@pytest.mark.parametrize("how", ["--from", "--premise-file"])
+def test_a_guessed_encoding_is_announced(how: str, tiny_model: Path) -> None:
+    Path("text.txt").write_bytes("He was naïve, and the café was closed".encode("cp1252"))
+    arguments = ("write", how, "text.txt", "--model", tiny_model, *SMALL, "--words", "1")
+    result = templora(*arguments, engine=writing(f" {STORY}"))
+    notice = "note: reading text.txt as Windows-1252; if that is wrong, name the right one: --encoding NAME"
+    assert result.exit_code == 0 and notice in result.stderr.splitlines()
+    assert "Windows" not in templora(*arguments, "--encoding", "cp1252", engine=writing(f" {STORY}")).stderr
+
+
 # --- invalid input -----------------------------------------------------------------------------------
 
 INVALID: dict[str, tuple[list[str], str, str]] = {
@@ -236,7 +249,7 @@ INVALID: dict[str, tuple[list[str], str, str]] = {
     "a document with a wrong suffix": (
         ["--from", "story.docx"],
         "story.docx is a text, not a Word document",
-        "suffix",
+        "rename it to .txt",
     ),
     "an undetectable encoding": (["--from", "noise.txt"], "its encoding is unknown", "--encoding shift_jis"),
     "a wrong encoding": (["--from", "noise.txt", "--encoding", "utf-8"], "is not in utf-8", "name another"),
@@ -346,3 +359,40 @@ def test_a_long_premise_is_reported_with_its_length(tiny_model: Path) -> None:
     (_, error) = events_of(result) if len(events_of(result)) > 1 else (None, *events_of(result))
     assert error["event"] == "error" and error["message"].startswith("the premise has 17999 tokens, ")
     assert error["hint"].startswith("shorten it to about ") and "--from" in error["hint"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a terminal")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("write", "--premise", "-"), "the premise"),
+        (("write", "--premise-file", "-"), "the premise"),
+        (("write", "--from", "-"), "the opening"),
+        (("eval", "drift", "--premise", "-"), "the premise"),
+    ],
+)
+def test_a_terminal_is_asked_for_a_text(arguments: Sequence[str], text: str) -> None:
+    keyboard, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "templora_cli", *arguments],
+        stdin=terminal,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"type {text}, then press Ctrl-D\n"
+    os.write(keyboard, b"\x04")
+    assert f"{text} is empty" in process.communicate(timeout=60)[1]
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def test_the_hint_for_a_missing_premise_is_for_the_command() -> None:
+    assert templora("write").stderr.splitlines()[1] == (
+        'hint: templora write --premise "A lighthouse keeper...", '
+        "or templora write --from FILE to continue a text"
+    )
+    assert templora("eval", "drift").stderr.splitlines()[1] == (
+        'hint: templora eval drift --premise "A lighthouse keeper..."'
+    )

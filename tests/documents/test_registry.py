@@ -67,6 +67,38 @@ def test_unreadable_files_are_refused(suffix: str, content: bytes, message: str)
     assert "\n" not in caught.value.message + caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "notice"),
+    [
+        (
+            "a.txt",
+            "Он вошёл в комнату.".encode("cp1251"),
+            "as Windows-1251; if that is wrong, name the right",
+        ),
+        ("a.md", "天黑了，他还没有回来。".encode("gb18030"), "as GB18030; if that is wrong, name the right"),
+        (
+            "a.html",
+            "<p>Он вошёл в комнату.</p>".encode("koi8_r"),
+            "as KOI8-R; if that is wrong, name the right",
+        ),
+        ("a.html", '<meta charset="koi8-r"><p>Он вошёл.</p>'.encode("koi8_r"), None),
+        ("a.txt", "Он вошёл в комнату.".encode(), None),
+        ("a.txt", "Он вошёл в комнату.".encode("utf-16"), None),
+    ],
+)
+def test_a_guessed_encoding_is_announced(
+    name: str, content: bytes, notice: str | None, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    (tmp_path / name).write_bytes(content)
+    document = read_document(tmp_path / name, notify=told.append)
+    assert texts(document)[0].startswith(("Он вошёл", "天黑了"))
+    assert told == [] if notice is None else notice in told[0] and told[0].endswith("one: --encoding NAME")
+    told.clear()
+    read_document(tmp_path / name, encoding="latin-1", notify=told.append)
+    assert told == []
+
+
 def test_files_are_read_in_their_encoding(tmp_path: Path) -> None:
     file = tmp_path / "Book.TXT"
     file.write_bytes("Привет, мир".encode("cp1251"))
@@ -76,7 +108,7 @@ def test_files_are_read_in_their_encoding(tmp_path: Path) -> None:
         read_document(file, encoding="utf-8")
     with pytest.raises(TemploraError, match="there is no file"):
         read_document(tmp_path / "none.txt")
-    with pytest.raises(TemploraError, match="cannot be read"):
+    with pytest.raises(TemploraError, match="is a folder"):
         read_document(tmp_path)
     with pytest.raises(TemploraError, match="an encoding is only for text files"):
         read_document(FIXTURES / "pandoc-3.epub", encoding="utf-8")

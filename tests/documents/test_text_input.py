@@ -54,8 +54,26 @@ def test_files_that_are_no_text(tmp_path: Path, content: bytes, complaint: str) 
     assert caught.value.hint
 
 
+def test_a_guessed_encoding_is_announced(tmp_path: Path) -> None:
+    told: list[str] = []
+    file = tmp_path / "a.txt"
+    for content, notice in (
+        ("The café was closed.".encode("cp1252"), "Windows-1252; if that is wrong, save the file as UTF-8"),
+        ("The cafe was closed.".encode("utf-16-le"), "UTF-16-LE; if that is wrong, save the file as UTF-8"),
+    ):
+        file.write_bytes(content)
+        read_text(file, notify=told.append)
+        assert told.pop() == f"reading {file} as {notice}"
+    for content in ("The café was closed.".encode(), "The café was closed.".encode("utf-16")):
+        file.write_bytes(content)
+        read_text(file, notify=told.append)
+    file.write_bytes("The café was closed.".encode("cp1252"))
+    read_text(file, "latin-1", notify=told.append)
+    assert told == []
+
+
 def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(TemploraError, match="there is no file"):
         read_text(tmp_path / "a.txt")
-    with pytest.raises(TemploraError, match="cannot be read"):
+    with pytest.raises(TemploraError, match="is a folder"):
         read_text(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.errors import TemploraError
 from templora_cli.novel.prompt import NovelPrompt
-from templora_cli.prompt import longest
+from templora_cli.prompt import max_header_tokens
 from templora_cli.prompt_files import load_prompts
 
 CHAT = byte_tokenizer()
@@ -72,7 +72,7 @@ def test_a_header_is_never_empty() -> None:
 def test_a_tokenizer_without_a_first_token_is_refused() -> None:
     mute = byte_tokenizer(chat=False)
     mute.bos_token = mute.eos_token = None
-    with pytest.raises(TemploraError, match="has no token for the beginning of a text") as caught:
+    with pytest.raises(TemploraError, match="has no BOS or EOS token") as caught:
         header(mute, "", opened=True)
     assert caught.value.hint == "give a --premise"
 
@@ -82,7 +82,9 @@ def test_a_tokenizer_without_a_first_token_is_refused() -> None:
 def test_a_prompt_is_the_header_and_the_window(chat: bool, premise: str) -> None:
     build = NovelPrompt(byte_tokenizer(chat=chat), TEXTS, premise, True, 16)
     first, later = build([]), build(list(range(40)))
-    assert first.header == later.header and len(first.header) == longest(build.sections, build.layout)
+    assert first.header == later.header and len(first.header) == max_header_tokens(
+        build.sections, build.layout
+    )
     assert (first.context, later.context) == ((), tuple(range(24, 40)))
     assert later.tokens == later.header + tuple(range(24, 40)) and later.dropped == ()
     sections = later.as_json()["sections"]

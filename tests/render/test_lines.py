@@ -11,6 +11,14 @@ from templora_cli.render.lines import fact_lines, screen_lines, wrapped
 TEXT = st.text(st.sampled_from("abc  12.,灯é\u202e\x1b"), max_size=120)
 
 
+def test_a_command_is_not_broken() -> None:
+    command = "templora sessions rename harbour quiet-harbour-in-the-north"
+    message = f"session harbour has the same settings and is continued; to rename it: {command}"
+    assert list(screen_lines(message, 40))[-2:] == ["and is continued; to rename it:", command]
+    assert list(screen_lines(command, 40)) == [command]
+    assert list(screen_lines("it is to be templora or another", 20)) == ["it is to be templora", "or another"]
+
+
 @given(TEXT, st.integers(20, 200), st.integers(0, 8), st.integers(0, 8), st.booleans())
 def test_words_are_whole_and_lines_fit(
     text: str, width: int, indent: int, hanging: int, breakable: bool
@@ -52,6 +60,15 @@ def test_a_path_is_whole() -> None:
     path = "/home/me/a folder with spaces/a book with a long name.txt"
     assert list(screen_lines(path, 20)) == [path]
     assert list(fact_lines({"path": path}, 40)) == [f"path       {path}"]
+
+
+def test_a_list_that_begins_with_a_path_is_broken() -> None:
+    model = {"model": "/models/tiny, 0.1 million parameters; its weights are missing"}
+    assert list(fact_lines(model, 40)) == [
+        "model      /models/tiny, 0.1 million",
+        "           parameters; its weights are",
+        "           missing",
+    ]
 
 
 def test_a_text_without_spaces_is_broken() -> None:

@@ -49,6 +49,24 @@ def test_figures_are_whole_and_lines_fit(data: st.DataObject, columns: int, numb
         assert cell_len(line) <= width or len(line.split()) == 1, line
 
 
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (21, ["session", "kind", "words"]),
+        (20, ["session", "words"]),
+        (14, ["session", "words"]),
+        (13, ["storm"]),
+    ],
+)
+def test_an_optional_column_is_shown_if_it_fits_and_in_blocks(width: int, heads: list[str]) -> None:
+    file = io.StringIO()
+    table = layout_table(["session", "kind", "words"], [["storm", "novel", "5"]], width, optional=("kind",))
+    Console(file=file, width=width).print(table, crop=False)
+    lines = file.getvalue().splitlines()
+    assert lines[0].split() == heads
+    assert any("novel" in line for line in lines) == (width in (21, 13))
+
+
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.integers(20, 200))
 def test_nothing_of_a_text_is_lost(cells: list[str], width: int) -> None:
     told = shown(["model"], [[cell] for cell in cells], width)

@@ -21,7 +21,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
 from templora_cli.sessions.checkpoint import commit_step, restore_latest
 from templora_cli.sessions.steps import (
-    StepDamaged,
+    StepDamagedError,
     committed_steps,
     grid_distance,
     read_chunks,
@@ -49,7 +49,7 @@ def advance(state: WritingState, steps: Path) -> dict[str, torch.Tensor]:
     for parameter in state.adapter.values():
         parameter.grad = torch.full_like(parameter, 0.1 * (state.chunks + 1))
     state.optimizer.step()
-    state.dropout = torch.Generator().manual_seed(state.chunks).get_state()
+    state.dropout_rng_state = torch.Generator().manual_seed(state.chunks).get_state()
     tokens = [state.chunks * 10 + i for i in range(3)]
     state.tokens += tokens
     state.chunks += 1
@@ -79,7 +79,7 @@ def test_a_state_is_restored_bit_for_bit_and_in_place(optimizer: str, tiny_model
         assert parameter.data_ptr() == addresses[name], "captured graphs stay valid"
         for key, value in state.optimizer.state[state.adapter[name]].items():
             assert torch.equal(fresh.optimizer.state[parameter][key], value)
-    assert torch.equal(fresh.dropout, state.dropout)
+    assert torch.equal(fresh.dropout_rng_state, state.dropout_rng_state)
     assert fresh.generated_nlls == state.generated_nlls == [0.25, 0.5]
     # And both states continue equally.
     expected = advance(state, steps)
@@ -145,12 +145,25 @@ def test_a_damaged_step_falls_back_to_the_one_before(
     damage(steps / "000001")
     fresh = state_of(tiny_model)
     (notice,) = restore_latest(steps, fresh)
-    assert "000001" in notice and "continuing from the state before it" in notice
+    assert "000001" in notice and "its chunk will be made again" in notice
     assert fresh.chunks == 1 and fresh.tokens == [0, 1, 2]
     assert all(torch.equal(p, expected[name]) for name, p in fresh.adapter.items())
     assert (steps / "000001.damaged").is_dir(), "the damaged step is saved"
     advance(fresh, steps)
     assert [p.name for p in committed_steps(steps)] == ["000000", "000001"]
+
+
+def test_several_damaged_steps_are_set_aside(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model)
+    for _ in range(3):
+        advance(state, steps)
+    for name in ("000001", "000002"):
+        flip(steps / name / "adapter.safetensors")
+    fresh = state_of(tiny_model)
+    notices = restore_latest(steps, fresh)
+    assert [name in notice for name, notice in zip(("000002", "000001"), notices, strict=True)] == [True] * 2
+    assert not any("intact" in notice for notice in notices), "the step before 000002 is damaged too"
+    assert fresh.chunks == 1 and [step.name for step in committed_steps(steps)] == ["000000"]
 
 
 def test_no_intact_step_with_weights_is_an_error(tiny_model: Path, steps: Path) -> None:
@@ -203,7 +216,7 @@ def test_a_missing_step_is_detected(tiny_model: Path, steps: Path) -> None:
     for _ in range(3):
         advance(state, steps)
     checkpoint.shutil.rmtree(steps / "000001")
-    with pytest.raises(StepDamaged, match="step 000001 is missing"):
+    with pytest.raises(StepDamagedError, match="step 000001 is missing"):
         read_chunks(steps)
 
 
@@ -217,7 +230,7 @@ def test_thinned_steps_have_only_their_text(tiny_model: Path, steps: Path) -> No
     assert all("adapter.safetensors" in names for names in files[2:])
     assert readable_text(steps) == ("Text 1. Text 2. Text 3. Text 4. ", [])
     verify_step(steps / "000003")
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         verify_step(steps / "000001")
     assert restore_latest(steps, state_of(tiny_model)) == []
 
@@ -289,7 +302,7 @@ def test_the_prompt_of_each_chunk_is_retained_after_thinning(tiny_model: Path, s
         assert prompt["sections"] == {"premise": ["A storm."]}
         assert "prompt" not in json.loads((step / "chunk.json").read_text()), "it is not read with the book"
     flip(steps / "000002" / "prompt.json")
-    with pytest.raises(StepDamaged, match=r"prompt\.json does not match"):
+    with pytest.raises(StepDamagedError, match=r"prompt\.json does not match"):
         verify_step(steps / "000002")
 
 

@@ -29,7 +29,7 @@ from templora_cli.commands.terminal import computing_with
 from templora_cli.commands.translate import SOME_FAILED, translate
 from templora_cli.config import Config
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
@@ -223,6 +223,8 @@ class Workspace:
                 files[name] = content and content.replace(session.name.encode(), b"ID")
                 if path.name == "summary.json":  # its size on disk includes the ignored files
                     files[name] = re.sub(rb'"disk": \d+', b'"disk": N', content or b"")
+                if path.name == "session.json":  # when the user worked on it last
+                    files[name] = re.sub(rb'"opened": "[^"]*"', b'"opened": "T"', files[name] or b"")
         return files
 
 
@@ -256,11 +258,11 @@ class ShoutingBackend(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         source = str(TOKENIZER.decode(list(prompt))).rsplit("<|user|>", 1)[1].split("<|end|>")[0].upper()
-        yield from map(TokenOut, source.encode())
+        yield from map(DecodedToken, source.encode())
         yield from super().decode(prompt, sampler=sampler, max_tokens=1, stop=stop)
-        yield TokenOut(TOKENIZER.eos_token_id)
+        yield DecodedToken(TOKENIZER.eos_token_id)
 
 
 def bad(source: str, *_: Any) -> list[FailedCheck]:

@@ -13,7 +13,7 @@ import pytest
 
 from templora_cli.config import Config, GateConfig, SessionConfig
 from templora_cli.engine.decoding.eager import EagerBackend
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted, Working
 from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.history import Replay, first_change, relearn, state_before
@@ -174,10 +174,10 @@ class Flattened(EagerBackend):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         for token in super().decode(prompt, sampler=sampler, max_tokens=max_tokens, stop=stop):
             assert token.logits is not None
-            yield TokenOut(token.id, token.logits * 0.5)
+            yield DecodedToken(token.id, token.logits * 0.5)
 
 
 def test_a_learnt_chunk_is_learnt_again_whatever_its_new_score(tiny_model: Path, tmp_path: Path) -> None:

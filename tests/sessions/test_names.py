@@ -80,6 +80,9 @@ def test_a_session_of_any_text_is_found_by_its_id(own_home: Path, text: str) -> 
         ("E\u0301tienne s'en va", "étienne"),
         ("ＦＵＬＬ ｗｉｄｔｈ", "full-width"),
         ("../../etc/passwd", "passwd"),
+        ("ยามค่ำคืน", "ยามค่ำ"),
+        ("ນ້ຳ", "ນ້ຳ"),
+        ("İstanbul'da bir gece", "istanbul-gece"),
         ("con", "con"),
         ("\u3164\u115f", "book"),
         ("!!!", "book"),
@@ -119,7 +122,7 @@ def test_names_that_the_file_system_does_not_support_are_detected(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["harbour", "my-book_2", "灯塔", "e\u0301te\u0301", "2024", "a" * MAX_BYTES, "con-1"]
+    "name", ["harbour", "my-book_2", "灯塔", "e\u0301te\u0301", "2024", "a" * MAX_BYTES, "con-1", "น้ำ", "ນ້ຳ"]
 )
 def test_valid_names_are_accepted(name: str) -> None:
     assert checked_name(name, "{}") == unicodedata.normalize("NFC", name)

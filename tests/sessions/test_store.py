@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,25 @@ def test_the_last_session_is_the_last_opened() -> None:
     with Store().open("old-0001") as session:
         session.update(opened="2026-01-03")
     assert Store().find(None).name == "old-0001"
+
+
+def test_a_session_that_was_deleted_or_replaced_is_not_in_place() -> None:
+    session = create("storm")
+    assert session.is_in_place
+    shutil.rmtree(session.path)
+    assert not session.is_in_place
+    newer = create("storm")
+    newer.update(created="2026-02-02")
+    assert newer.is_in_place and not session.is_in_place
+    (newer.path / "session.json").write_text("{")
+    assert newer.is_in_place
+
+
+def test_the_last_session_of_a_kind() -> None:
+    create("old-0001", "2026-01-01").update(task="translation")
+    create("new-0002", "2026-01-02")
+    store = Store()
+    assert (store.last(), store.last("translation"), store.last("ppl")) == ("new-0002", "old-0001", None)
 
 
 def test_a_home_without_sessions_is_reported() -> None:
@@ -215,3 +235,13 @@ def test_ids_are_easy_to_type_and_unique() -> None:
     assert store.new_id("灯台の話").startswith("灯台の話-")
     assert store.new_id("../../etc/passwd").startswith("passwd-")
     assert len({store.new_id("a storm") for _ in range(50)}) > 40
+
+
+def test_a_session_that_cannot_be_locked_is_named() -> None:
+    with create("storm-1a2b") as session:
+        path = session.path
+    (path / "lock").unlink(missing_ok=True)
+    (path / "lock").mkdir()
+    with pytest.raises(TemploraError, match="storm-1a2b cannot be locked for writing: ") as caught:
+        Store().open("storm")
+    assert caught.value.hint == f"make {path} writable"

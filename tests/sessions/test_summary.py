@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from templora_cli.novel.kind import Novel
 from templora_cli.reading import Reading
 from templora_cli.sessions.kind import TaskKind
-from templora_cli.sessions.steps import StepDamaged, committed_steps, read_chunks, step_name
+from templora_cli.sessions.steps import StepDamagedError, committed_steps, read_chunks, step_name
 from templora_cli.sessions.summary import (
     FILE,
     cache_summary,
@@ -95,7 +95,7 @@ def test_the_totals_of_a_book() -> None:
 
 
 DONE = {"tokens": 9, "words": 2, "chunks": 1}
-GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE}
+GOOD = {"chunks": 1, "tokens": 9, "words": 2, "gain": 0.5, "done": DONE, "complete": True}
 DAMAGES = {
     "is empty": "",
     "breaks off": '{"chunks": 1',
@@ -111,6 +111,7 @@ DAMAGES = {
     "has a text for the progress": json.dumps(
         {**GOOD, "bytes": "SIZE", "done": {"tokens": "", "words": 2, "chunks": 1}}
     ),
+    "does not say whether the book can end": json.dumps({**GOOD, "bytes": "SIZE", "complete": None}),
     "has other units": json.dumps({**GOOD, "bytes": "SIZE", "done": {"paragraphs": 1}}),
 }
 
@@ -159,10 +160,10 @@ def test_a_damaged_chunk_is_detected(tmp_path: Path) -> None:
     cache_summary(tmp_path, [chunk()], Novel())
     file = tmp_path / "steps" / "000000" / "chunk.json"
     file.write_text("{")
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         read_summary(tmp_path, Novel())
     file.unlink()
-    with pytest.raises(StepDamaged):
+    with pytest.raises(StepDamagedError):
         read_summary(tmp_path, Novel())
 
 
@@ -193,7 +194,7 @@ def test_a_list_of_many_sessions_reads_no_chunk() -> None:
             cache_summary(session.path, book, Novel())
     rows, opened = listed()
     assert [row["words"] for row in rows] == [3 * number for number in range(11, -1, -1)]
-    assert {row["state"] for row in rows} == {"6/10 tokens"} | {"finished"} and opened == []
+    assert {row["state"] for row in rows} == {"6 of 10 tokens"} | {"finished"} and opened == []
     (session.path / FILE).unlink()
     again, opened = listed()
     assert again == rows and len(opened) > 0 and all(session.id in path for path in opened)

@@ -27,10 +27,37 @@ def test_a_language_by_code_or_name(text: str, code: str, name: str) -> None:
     assert result.base == code.split("-")[0]
 
 
-@pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en"])
+@pytest.mark.parametrize("text", ["", "xx", "qqqq", "../en", "qqq", "und", "mul"])
 def test_an_unknown_language_is_an_error(text: str) -> None:
     with pytest.raises(TemploraError, match="is not a language"):
         language(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("frensh", "French or fr"),
+        ("inglish", "English or en"),
+        ("germna", "German or de"),
+        ("Dutsch", "Dutch or nl"),
+        ("franch", "French or fr"),
+        ("spainish", "Spanish or es"),
+        ("portugese", "Portuguese or pt"),
+    ],
+)
+def test_a_misspelt_language_is_an_error_with_the_nearest_name(text: str, meant: str) -> None:
+    with pytest.raises(TemploraError) as caught:
+        language(text)
+    assert caught.value.message == f"{text!r} is not a language; did you mean {meant.split()[0]}?"
+    assert caught.value.hint == f"languages are given by name or BCP 47 code: {meant}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("italien", "it"), ("anglais", "en"), ("немецкий", "de"), ("英语", "en"), ("Klingon", "tlh")],
+)
+def test_names_of_common_languages_are_known_in_other_languages(text: str, code: str) -> None:
+    assert language(text).code == code
 
 
 @pytest.mark.parametrize(

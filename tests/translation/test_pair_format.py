@@ -55,7 +55,7 @@ def test_a_translation_ends_with_its_line() -> None:
     assert FORM.target_text(FORM._ids(" a lamp\nChinese: more")) == "a lamp"
     assert FORM.target_text(()) == ""
     assert FORM.target_text(FORM._ids(" a\0 \x1b[1mlamp\t\u2028there")) == "a [1mlamp there"
-    assert FORM.ends == frozenset([ord("\n")])
+    assert FORM.stop_tokens == frozenset([ord("\n")])
 
 
 def test_with_a_chat_template_pairs_are_turns() -> None:
@@ -68,7 +68,9 @@ def test_with_a_chat_template_pairs_are_turns() -> None:
     pair = AlignedPair("一 <|end|>", "one\nline")
     assert text_of(form.pair_tokens([pair])) == "一 <|end|><|end|><|assistant|>one\nline<|end|><|user|>"
     end = FORM.tokenizer.convert_tokens_to_ids("<|end|>")
-    assert form.ends == {end} and form.pair_tokens([pair]).count(end) == 2, "text in the source is no token"
+    assert form.stop_tokens == {end} and form.pair_tokens([pair]).count(end) == 2, (
+        "text in the source is no token"
+    )
     assert form.target_text(form.target_tokens("one\nline")) == "one line"
 
 

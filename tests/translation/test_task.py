@@ -54,11 +54,11 @@ class Translator:
         self.prompts: list[str] = []
 
     def __call__(
-        self, after: Sequence[int], *, max_tokens: int, ends: Collection[int], temperature: float
+        self, after: Sequence[int], *, max_tokens: int, stop_tokens: Collection[int], temperature: float
     ) -> Iterator[int]:
         self.prompts.append(text_of(after))
         source = self.prompts[-1].rsplit("German: ", 1)[1].split("\n")[0]
-        return iter([*f" {self.translate(source, temperature)}".encode(), *ends][:max_tokens])
+        return iter([*f" {self.translate(source, temperature)}".encode(), *stop_tokens][:max_tokens])
 
 
 def text_of(tokens: Sequence[int]) -> str:
@@ -68,7 +68,7 @@ def text_of(tokens: Sequence[int]) -> str:
 def write(turn: Compose | None, translator: Translator) -> tuple[Chunk, list[ParagraphTranslated]]:
     assert turn is not None
     events = []
-    writing = turn.writer(0, translator)
+    writing = turn.composer(0, translator)
     try:
         while True:
             events.append(next(writing))

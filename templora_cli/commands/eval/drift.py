@@ -12,8 +12,9 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import read_premise
 from templora_cli.commands.eval.tables import form_of, print_rows
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
+from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, noting, open_view, say
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 
@@ -34,17 +35,19 @@ MEASURES = [
     *("decode.chunk_tokens", "decode.context_tokens"),
     prefer="generated",
     task="drift",
-    command="eval drift",
 )
 def drift(
     premise: Annotated[Optional[str], typer.Option(help="Subject of the books.")] = None,
-    premise_file: Annotated[Optional[Path], typer.Option(help="File with the premise.")] = None,
+    premise_file: Annotated[
+        Optional[Path], typer.Option(help="File with the premise.", callback=expand_home)
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Length of each book, in tokens.")] = 8192,
     seeds: Annotated[
         int, typer.Option(help="Number of books with learning, and without, from seeds 0, 1, ...")
     ] = 3,
     probe: Annotated[
-        Optional[Path], typer.Option(help="Human text that is never learnt, scored after each chunk.")
+        Optional[Path],
+        typer.Option(help="Human text that is never learnt, scored after each chunk.", callback=expand_home),
     ] = None,
     probe_tokens: Annotated[int, typer.Option(help="Number of tokens of the probe to score.")] = 2048,
     step: Annotated[int, typer.Option(help="Range of depth of a row of the table, in tokens.")] = 2048,
@@ -63,15 +66,15 @@ def drift(
     from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.plots import check_plot, plot_drift
 
-    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
+    with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if plot is not None:
             check_plot(plot)
-        for name, value in (("--tokens", tokens), ("--seeds", seeds), ("--step", step)):
+        for name, value, usual in (("--tokens", tokens, 8192), ("--seeds", seeds, 3), ("--step", step, 2048)):
             if value < 1:
-                raise TemploraError(f"{name} {value}: must be at least 1", "templora eval drift --help")
-        text = read_premise(premise, premise_file, required=True)
-        probe_text = None if probe is None else read_text(probe)
+                raise TemploraError(f"{name} {value}: must be at least 1", f"{name} {usual}")
+        text = read_premise(premise, premise_file, required=True, notify=noting(view), command="eval drift")
+        probe_text = None if probe is None else read_text(probe, notify=noting(view))
         config = settings.resolve()
 
         from templora_cli.evaluation.drift_measures import by_depth

@@ -11,8 +11,9 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view, say
+from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, noting, open_view, say
 from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
@@ -50,10 +51,11 @@ COST_COLUMNS = {
     *("decode.chunk_tokens", "decode.context_tokens", "seed"),
     prefer="human",
     task="ppl",
-    command="eval ppl",
 )
 def ppl(
-    files: Annotated[list[Path], typer.Argument(help="Text files; each is a separate book.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Text files; each is a separate book.", callback=expand_home)
+    ],
     limit_tokens: Annotated[
         Optional[int], typer.Option(help="Maximum number of tokens to read of each file.")
     ] = None,
@@ -89,7 +91,7 @@ def ppl(
     from templora_cli.evaluation.perplexity import row, scores_of
     from templora_cli.evaluation.plots import check_plot, plot_perplexity
 
-    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
+    with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
         if csv and against:
             raise TemploraError("--csv prints one table, but --against needs two", "use --json")
@@ -99,7 +101,7 @@ def ppl(
             raise TemploraError(f"--name {name}: there would be several sessions", "leave out --name")
         config = settings.resolve()
         ways = _ways(config, against or [])
-        texts = {path: read_text(path) for path in files}
+        texts = {path: read_text(path, notify=noting(view)) for path in files}
         if limit_tokens is not None and limit_tokens < 1:
             raise TemploraError(f"--limit-tokens {limit_tokens}: must be at least 1", "--limit-tokens 20000")
         books: dict[str, list[Score]] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
+import os
+import shlex
 import shutil
 import threading
 from collections.abc import Sequence
@@ -14,10 +16,12 @@ import typer
 
 from templora_cli.commands import flags
 from templora_cli.commands.eval.tables import Form, form_of, print_rows
+from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, open_view
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
+from templora_cli.files import numbered_name
 
 if TYPE_CHECKING:
     from templora_cli.documents.aligned_text import AlignedText
@@ -50,12 +54,14 @@ COLUMNS = {
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn", "seed"),
     prefer="human",
     task="pairs",
-    command="eval translate",
 )
 def translate(
     pairs: Annotated[
         Path,
-        typer.Argument(help="Aligned paragraphs: GuoFeng's JSON, or JSON lines with source and target."),
+        typer.Argument(
+            help="Aligned paragraphs: GuoFeng's JSON, or JSON lines with source and target.",
+            callback=expand_home,
+        ),
     ],
     source: Annotated[
         Optional[str], typer.Option("--from", help="Language of the source, as code or name.")
@@ -85,7 +91,8 @@ def translate(
         typer.Option(metavar="COMMAND", help="Also compute COMET with this comet-score program."),
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="File (.jsonl) for all paragraphs with their translations.")
+        Optional[Path],
+        typer.Option(help="File (.jsonl) for all paragraphs with their translations.", callback=expand_home),
     ] = None,
     name: flags.SessionName = None,
     *,
@@ -102,8 +109,9 @@ def translate(
     """
     from templora_cli.documents.aligned_text import read_aligned
 
-    with open_view(json=False, quiet=quiet, prose=False) as (view, stop):
+    with open_view(json=False, quiet=quiet, prose=False, stopped=REPEATABLE) as (view, stop):
         form = form_of(as_json=json, as_csv=csv)
+        comet = comet and os.path.expanduser(comet)  # noqa: PTH111  (a Path would lose the ./ of a program here)
         _check(context_pairs, limit_tokens, run_pairs, step, learn_from, score_only, comet, out)
         codes = _language_codes(source, target)
         text = read_aligned(pairs, run_pairs=run_pairs, languages=codes)
@@ -154,9 +162,7 @@ def _check(
     values["--limit-tokens"] = (1 if limit_tokens is None else limit_tokens, 1)
     for name, (value, minimum) in values.items():
         if value < minimum:
-            raise TemploraError(
-                f"{name} {value}: must be at least {minimum}", "templora eval translate --help"
-            )
+            raise TemploraError(f"{name} {value}: must be at least {minimum}", f"{name} {minimum}")
     if score_only and learn_from == "output":
         raise TemploraError(
             "--score-only cannot be combined with --learn-from output: it translates nothing",
@@ -172,7 +178,9 @@ def _check(
             f"--out {out}: must be a .jsonl file in an existing folder", "--out translations.jsonl"
         )
     if out is not None and out.exists():
-        raise TemploraError(f"{out} exists and is not overwritten", "choose another --out")
+        raise TemploraError(
+            f"{out} exists and is not overwritten", f"--out {shlex.quote(str(numbered_name(out)))}"
+        )
     if comet is not None and shutil.which(comet) is None:
         raise TemploraError(f"COMET: there is no command {comet}", COMET_HINT)
 

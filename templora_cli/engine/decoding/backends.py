@@ -141,11 +141,11 @@ class EagerKind(BackendKind):
         if len(windows) != len(cache.each):
             windows = (None,) * len(cache.each)
         # A layer with a window caches only its window.
-        numbers = sum(
+        elements = sum(
             min(tokens, window or tokens) * per_token
             for window, per_token in zip(windows, cache.each, strict=True)
         )
-        return DecodingMemory({"cache": numbers * bytes_each + cache.state * FLOAT32_BYTES})
+        return DecodingMemory({"cache": elements * bytes_each + cache.state * FLOAT32_BYTES})
 
     def make(self, module: nn.Module) -> Backend:
         """See `BackendKind.make`."""
@@ -158,7 +158,7 @@ BACKENDS: tuple[BackendKind, ...] = (Int8Kind(), GraphKind(), EagerKind())
 """In order of speed, the fastest first."""
 
 
-def backend_row(name: str) -> BackendKind:
+def backend_kind_named(name: str) -> BackendKind:
     """The kind of backend with that name. Raises TemploraError if there is none."""
     for kind in BACKENDS:
         if kind.name == name:
@@ -182,7 +182,7 @@ def choose_backend(config: Any, device: str, quantize: str, requested: str) -> B
     """
     if requested == "auto":
         return supported_backends(config, device, quantize)[0]
-    kind = backend_row(requested)
+    kind = backend_kind_named(requested)
     if reason := kind.unsupported_reason(config, device, quantize):
         raise TemploraError(reason, 'set [decode] backend = "auto" to use a backend that can')
     return kind

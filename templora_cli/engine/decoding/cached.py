@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 
 
 class CachedDecoder(Protocol):
@@ -47,7 +47,7 @@ class CachedBackend:
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         """See `Backend.decode`."""
         self.module.eval()
         ids = list(prompt)
@@ -60,7 +60,7 @@ class CachedBackend:
                 logits = self._logits(ids, num_cached)
             num_cached = len(ids)
             ids.append(sampler.draw(ids, logits))
-            yield TokenOut(ids[-1], logits)
+            yield DecodedToken(ids[-1], logits)
 
     def _logits(self, ids: list[int], num_cached: int) -> Tensor:
         """The logits [V] that follow `ids`. The first `num_cached` of them are in the decoder's cache."""
@@ -68,12 +68,12 @@ class CachedBackend:
         self._cached_ids = ids.copy()
         return self.decoder.logits_after(ids[num_cached:])
 
-    def chunk_begins(self) -> None:
-        """See `Backend.chunk_begins`."""
+    def reset(self) -> None:
+        """See `Backend.reset`."""
         self.adapter_changed()  # a session that is resumed here has no copies either
 
-    def decoding_ends(self) -> None:
-        """See `Backend.decoding_ends`."""
+    def free_cache(self) -> None:
+        """See `Backend.free_cache`."""
         self.decoder.release()
         self._cached_ids = []
 

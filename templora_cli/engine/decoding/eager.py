@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from templora_cli.engine.decoding.protocols import Sampler, Stop, TokenOut
+from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.determinism import is_deterministic
 from templora_cli.engine.training.forward import logits_at
 
@@ -21,7 +21,7 @@ class EagerBackend:
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         """See `Backend.decode`."""
         self.module.eval()
         ids, num_read, cache = list(prompt), 0, None
@@ -34,12 +34,12 @@ class EagerBackend:
                 )
             num_read = 0 if cache is None else len(ids)
             ids.append(sampler.draw(ids, logits[-1]))
-            yield TokenOut(ids[-1], logits[-1])
+            yield DecodedToken(ids[-1], logits[-1])
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         """Do nothing: the cache is rebuilt for each prompt."""
 
-    def decoding_ends(self) -> None:
+    def free_cache(self) -> None:
         """Do nothing: the cache was freed with the last token."""
 
     def adapter_changed(self) -> None:

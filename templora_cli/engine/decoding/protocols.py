@@ -12,7 +12,7 @@ BLOCK = 256
 """Positions by which key-value buffers grow. Each time they do, a CUDA graph is captured again."""
 
 
-class TokenOut(NamedTuple):
+class DecodedToken(NamedTuple):
     """One decoded token."""
 
     id: int
@@ -39,17 +39,17 @@ class Backend(Protocol):
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
-    ) -> Iterator[TokenOut]:
+    ) -> Iterator[DecodedToken]:
         """Yield tokens that follow `prompt`, at most `max_tokens`, until `stop` returns true.
 
         Calls the sampler exactly once per yielded token and never ahead of need: the random draws must not
         depend on how a backend schedules its work.
         """
 
-    def chunk_begins(self) -> None:
+    def reset(self) -> None:
         """Drop all state of earlier decoding: a session that is resumed here does not have it."""
 
-    def decoding_ends(self) -> None:
+    def free_cache(self) -> None:
         """Free the memory for decoding: nothing is decoded until a chunk begins or is retried."""
 
     def adapter_changed(self) -> None:

@@ -22,6 +22,19 @@ PHASES: tuple[Phase, ...] = ("load", "decode", "score", "train")
 Parts = dict[str, dict[Phase, int]]
 """Bytes by the name of a part, then by the phases in which it is allocated."""
 
+IN_WORDS = {
+    "base": "the model",
+    "adapter": "adapter: what is learnt",
+    "optimizer": "optimizer: state of learning",
+    "cache": "cache: the text in view",
+    "8-bit copy": "8-bit copy of the model, for writing",
+    "gradients": "gradients: steps of learning",
+    "activations": "activations: values on the way",
+    "logits": "logits: scores of all next words",
+    "unpacked layer": "one layer, unpacked from 4 bits",
+    "heap fragmentation": "gaps between blocks of memory",
+}
+"""Names of parts for people who do not know the terms, where the name of the part is such a term."""
 TOKENIZER_FACTOR = 10
 """Bytes of memory per byte of the tokenizer's file: 11 and 10 for the embedded models."""
 LAZY_LIBRARIES = 50_000_000
@@ -171,7 +184,7 @@ def _block_bytes(shape: Shape, each: int) -> tuple[int, int]:
     Without gradients less is alive at once; how much less was not measured.
     """
     recurrent, experts = (
-        saved.numbers * each + saved.other_bytes for saved in (shape.recurrent, shape.experts)
+        saved.elements * each + saved.other_bytes for saved in (shape.recurrent, shape.experts)
     )
     return recurrent, experts
 
@@ -222,7 +235,7 @@ def layer_bytes(workload: Workload, tokens: int) -> int:
     """Bytes that one layer of attention and MLP saves for its backward pass.
 
     The base is frozen, so only activations on the way to the adapter are saved. A linear layer saves its
-    input for the adapter, `rank` numbers per token for the adapter's second matrix, and in 16 bits a copy of
+    input for the adapter, `rank` elements per token for the adapter's second matrix, and in 16 bits a copy of
     both matrices. With dropout it also saves which elements of its input remained, a byte each.
     """
     shape, config, device_memory = workload.shape, workload.config, workload.device_memory
@@ -233,8 +246,8 @@ def layer_bytes(workload: Workload, tokens: int) -> int:
     attention += (queries + keys) if shape.head_norms else 0
     # The mean over all layers: those with experts have no MLP of their own.
     mlp = shape.intermediate_size * (shape.num_layers - shape.experts.blocks) // shape.num_layers
-    numbers = attention + 3 * mlp  # gate, its activation, up
-    numbers += config.train.rank * shape.linears_each
+    elements = attention + 3 * mlp  # gate, its activation, up
+    elements += config.train.rank * shape.linears_each
     # Gemma's norms compute, and save, in float32.
     norms = shape.norms * hidden * (FLOAT if shape.model_type.startswith("gemma") else each)
     inputs = (2 * hidden + mlp) * each  # layers share them; the output of attention is counted above
@@ -242,7 +255,7 @@ def layer_bytes(workload: Workload, tokens: int) -> int:
         inputs += shape.inputs
     matrices = sum(rows + columns for rows, columns in shape.linears) // shape.num_layers * config.train.rank
     copies = 0 if each == FLOAT else matrices * each
-    if config.model.quantize == "int8":  # PEFT saves the inputs of such layers in float32
+    if workload.quantize == "int8":  # PEFT saves the inputs of such layers in float32
         inputs += shape.inputs * FLOAT
     mask = _mask_bytes(shape, tokens, each) if device_memory.device == "cpu" else 0
-    return tokens * (numbers * each + norms + inputs) + mask + copies
+    return tokens * (elements * each + norms + inputs) + mask + copies

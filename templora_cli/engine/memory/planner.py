@@ -13,7 +13,7 @@ from typing import Any
 from templora_cli.config import Config, DecodeConfig, TrainConfig
 from templora_cli.engine.decoding.backends import supported_backends
 from templora_cli.engine.memory.machine import DeviceMemory
-from templora_cli.engine.memory.parts import PHASES, Parts, Phase, Workload, parts_of
+from templora_cli.engine.memory.parts import IN_WORDS, PHASES, Parts, Phase, Workload, parts_of
 from templora_cli.engine.memory.sizes import largest_below
 from templora_cli.engine.models.prequantized import resolve_quantize
 from templora_cli.engine.models.shape import Shape
@@ -107,13 +107,19 @@ def plan_or_refuse(
         return estimate
     largest = max(PHASES, key=estimate.phase)
     parts = sorted(((part.get(largest, 0), name) for name, part in estimate.parts.items()), reverse=True)
-    largest_parts = ", ".join(f"{name} {gigabytes(size)}" for size, name in parts[:3])
+    largest_parts = ", ".join(f"{_in_words(name)} {gigabytes(size)}" for size, name in parts[:3])
     raise TemploraError(
         f"not enough memory on {device_memory.device}: {ACTIVITIES[largest]} needs about "
         f"{gigabytes(estimate.phase(largest))} ({largest_parts}), and {gigabytes(estimate.available)} is "
         "available" + "".join(f"; {note}" for note in estimate.notes),
         hint or advice(shape, config, device_memory, header=header, chunk=chunk).text,
     )
+
+
+def _in_words(part: str) -> str:
+    """The plain name of a part, without the term that it explains in a table."""
+    name = IN_WORDS.get(part, part)
+    return name.partition(": ")[2] or name
 
 
 def gigabytes(size: int) -> str:

@@ -28,13 +28,13 @@ from templora_cli.engine.models.folders import (
     add_to,
     checked,
     create_once,
+    folder_bytes,
     has_chat_template,
     has_weights,
     is_model,
     models_dir,
     read_record,
     size_and_ends,
-    size_of,
     write_record,
 )
 from templora_cli.engine.models.folders import cache_dir as cache_dir
@@ -196,7 +196,7 @@ def _listed_alias(alias: Alias) -> ListedModel:
         alias.licence,
         source="alias",
         path=str(folder) if is_downloaded else None,
-        bytes=size_of(folder) if is_downloaded else 0,
+        bytes=folder_bytes(folder) if is_downloaded else 0,
         download_bytes=alias.download_bytes,
     )
 
@@ -209,7 +209,7 @@ def _listed_ggufs() -> list[ListedModel]:
             file = str(record.get("source", folder.name))
             name = file if Path(file).is_file() else str(folder)
             kind, licence = _kind_of(folder), str(record.get("licence", ""))
-            size = size_of(folder)
+            size = folder_bytes(folder)
             models.append(ListedModel(name, Path(file).stem, kind, licence, "gguf", str(folder), size, None))
     return models
 
@@ -218,7 +218,7 @@ def _listed_hub(hub: Hub) -> list[ListedModel]:
     models = []
     for name, folder in hub_models.cached_models(hub).items():
         licence = hub_models.licence_of(name, folder)
-        size = size_of(folder)
+        size = folder_bytes(folder)
         models.append(ListedModel(name, name, _kind_of(folder), licence, "hub", str(folder), size, None))
     return models
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from templora_cli.errors import TemploraError
+from templora_cli.files import expanded
 
 Report = Callable[[str], None]
 """Receives a short line about each step that can take a while."""
@@ -28,7 +29,7 @@ MIB = 1 << 20
 def cache_dir() -> Path:
     """`TEMPLORA_CACHE`, or the platform's cache folder for templora. It need not exist."""
     if named := os.environ.get("TEMPLORA_CACHE"):
-        return Path(named).expanduser().absolute()
+        return expanded(named).absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("templora")
@@ -102,12 +103,7 @@ def is_model(folder: Path) -> bool:
     return True
 
 
-def in_words(size: int) -> str:
-    """Bytes as text: 93 MB, 16.4 GB."""
-    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{max(1, round(size / 1e6))} MB"
-
-
-def size_of(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
     """Bytes of the files directly in `folder`."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 

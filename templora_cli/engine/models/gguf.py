@@ -21,8 +21,9 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from templora_cli.engine.models.folders import Report, in_words
+from templora_cli.engine.models.folders import Report
 from templora_cli.errors import TemploraError
+from templora_cli.files import format_bytes
 
 DISK_HINT = "free disk space, or set the environment variable TEMPLORA_CACHE to another folder"
 PROGRAM = """
@@ -102,11 +103,11 @@ def convert_gguf(
             licence, size = _licence_and_size(gguf)
             if size > (available := free(folder)):
                 raise TemploraError(
-                    f"{gguf.name} needs {in_words(size)} unpacked, but {folder.parent.parent} has only "
-                    f"{in_words(available)} free",
+                    f"{gguf.name} needs {format_bytes(size)} unpacked, but {folder.parent.parent} has only "
+                    f"{format_bytes(available)} free",
                     DISK_HINT,
                 )
-            report(f"unpacking {gguf.name} to {in_words(size)}")
+            report(f"unpacking {gguf.name} to {format_bytes(size)}")
             model, tokenizer = _load(gguf, folder.parent)
         except TemploraError:
             raise

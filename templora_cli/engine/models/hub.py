@@ -21,12 +21,12 @@ from templora_cli.engine.models.folders import (
     Report,
     cache_dir,
     checked,
-    in_words,
     is_model,
     read_record,
     write_record,
 )
 from templora_cli.errors import TemploraError
+from templora_cli.files import format_bytes
 
 ALLOWED = ["*.safetensors", "*.json", "*.model", "*.tiktoken", "*.jinja", "*.txt", "LICENSE*", "README.md"]
 """The files that are needed to load a model, and its licence; no file that would have to be unpickled."""
@@ -215,7 +215,8 @@ def _require_disk_space(model: PublishedModel, hub: Hub) -> None:
     missing = sum(size for file, size in model.downloads.items() if not (snapshot / file).exists())
     if missing > free:
         raise TemploraError(
-            f"{model.name} needs {in_words(missing)}, but {hub.folder} has only {in_words(free)} free",
+            f"{model.name} needs {format_bytes(missing)}, but {hub.folder} has only "
+            f"{format_bytes(free)} free",
             "free disk space, or set the environment variable HF_HOME to another folder",
         )
 

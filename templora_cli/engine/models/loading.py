@@ -33,8 +33,8 @@ from templora_cli.engine.models.quantizing import (
     published_quantization,
     quantization_of,
 )
+from templora_cli.engine.models.reasoning_tags import is_reasoning_tag
 from templora_cli.engine.models.support import LIST, read_config, require_support
-from templora_cli.engine.models.thoughts import is_thought_tag
 from templora_cli.engine.training.forward import logits_at
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
@@ -66,7 +66,7 @@ class LanguageModel:
     def banned_tokens(self) -> Sequence[int]:
         """Tokens that never occur in prose: end of text, chat markers, reasoning tags and the like."""
         added = self.tokenizer.added_tokens_decoder.items()
-        special = {i for i, token in added if token.special or is_thought_tag(token.content)}
+        special = {i for i, token in added if token.special or is_reasoning_tag(token.content)}
         ends = self.module.generation_config.eos_token_id
         special.update([ends] if isinstance(ends, int) else ends or [])
         return sorted(special.union(self.tokenizer.all_special_ids))

@@ -24,7 +24,7 @@ BLOCK_TOKENS = (256, 512)
 
 @dataclass(frozen=True)
 class CacheSize:
-    """Size of a model's cache, in numbers."""
+    """Size of a model's cache, in elements."""
 
     each: tuple[int, ...]
     """Per token, by layer."""
@@ -38,8 +38,8 @@ class SavedActivations:
 
     blocks: int
     """Number of blocks of this kind."""
-    numbers: int
-    """Numbers per token and block in the compute dtype."""
+    elements: int
+    """Elements per token and block in the compute dtype."""
     other_bytes: int
     """Bytes per token and block in other dtypes."""
 
@@ -91,12 +91,12 @@ def _measure(module: Any, is_of_kind: Callable[[nn.Module], bool]) -> SavedActiv
         except Exception:
             return None
     more_tokens = BLOCK_TOKENS[1] - BLOCK_TOKENS[0]
-    numbers, other_bytes = (max(0, b - a) // more_tokens for a, b in zip(short, long, strict=True))
-    return SavedActivations(len(blocks), numbers, other_bytes)
+    elements, other_bytes = (max(0, b - a) // more_tokens for a, b in zip(short, long, strict=True))
+    return SavedActivations(len(blocks), elements, other_bytes)
 
 
 def _saved(module: Any, block: nn.Module, tokens: int, *, use_cache: bool) -> tuple[int, int]:
-    """What autograd saves in `block`: numbers in the compute dtype, and bytes in other dtypes."""
+    """The sizes that autograd saves in `block`: elements in the compute dtype, and bytes in other dtypes."""
     weights = {weight.untyped_storage()._cdata for weight in module.parameters()}
     saved: dict[int, Tensor] = {}
 
@@ -110,8 +110,8 @@ def _saved(module: Any, block: nn.Module, tokens: int, *, use_cache: bool) -> tu
     with _until(block, record):
         logits_at(module, [0] * tokens, [tokens - 1], use_cache=use_cache)
     sizes = [(tensor.untyped_storage().nbytes(), tensor.dtype == module.dtype) for tensor in saved.values()]
-    numbers = sum(size for size, in_compute_dtype in sizes if in_compute_dtype) // module.dtype.itemsize
-    return numbers, sum(size for size, in_compute_dtype in sizes if not in_compute_dtype)
+    elements = sum(size for size, in_compute_dtype in sizes if in_compute_dtype) // module.dtype.itemsize
+    return elements, sum(size for size, in_compute_dtype in sizes if not in_compute_dtype)
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def _require_all_gradients(module: Any) -> None:
 
 
 def _layer_sizes(cache: Any) -> list[int]:
-    """Size of each layer's cache, in numbers."""
+    """Size of each layer's cache, in elements."""
     layers = getattr(cache, "layers", None) or cache or []
     return [
         sum(tensor.numel() for tensor in {id(t): t for t in _tensors(layer)}.values()) for layer in layers

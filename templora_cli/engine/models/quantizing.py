@@ -21,8 +21,8 @@ from templora_cli.engine.models.prequantized import UNPACKED
 def quantized_layers(module: Any) -> dict[str, nn.Module]:
     """The layers of an unquantised model whose weights would be quantised, by name.
 
-    These are all linear layers except the output head and those that need full precision. None if the weights
-    are published in one of the formats `UNPACKED`, which choose their layers themselves.
+    These are all linear layers except the output head and those that need full precision. Empty if the
+    weights are published in one of the formats `UNPACKED`, which choose their layers themselves.
     """
     published = getattr(module.config, "quantization_config", None)
     if isinstance(published, Mapping) and published.get("quant_method") in UNPACKED:

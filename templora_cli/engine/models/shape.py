@@ -32,7 +32,7 @@ NO_ACTIVATIONS = SavedActivations(0, 0, 0)
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model, in numbers rather than bytes unless stated otherwise."""
+    """Sizes of a model, in elements rather than bytes unless stated otherwise."""
 
     model_type: str
     parameters: int

@@ -12,7 +12,7 @@ import pytest
 from transformers import GPT2Config, LlamaConfig
 
 from templora_cli.config import DecodeConfig, ModelConfig, TrainConfig
-from templora_cli.engine.decoding.backends import BACKENDS, backend_row, choose_backend
+from templora_cli.engine.decoding.backends import BACKENDS, backend_kind_named, choose_backend
 from templora_cli.engine.decoding.cpu.int8_backend import Int8Backend
 from templora_cli.engine.decoding.cuda.graph_backend import GraphBackend
 from templora_cli.engine.decoding.eager import EagerBackend
@@ -69,7 +69,7 @@ def test_an_unsupported_backend_is_refused_with_its_reason(
 
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(TemploraError, match="unknown backend fpga; the backends are int8, graph, eager"):
-        backend_row("fpga")
+        backend_kind_named("fpga")
 
 
 def test_each_row_creates_its_backend(tiny_model: Path) -> None:

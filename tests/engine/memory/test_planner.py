@@ -33,6 +33,7 @@ from templora_cli.engine.memory.parts import PHASES, Workload, layer_bytes
 from templora_cli.engine.memory.planner import MARGIN, Plan, advice, plan_or_refuse
 from templora_cli.engine.memory.sizes import USUAL_SIZES, UsualSize
 from templora_cli.engine.models import loading
+from templora_cli.engine.models.prequantized import format_of
 from templora_cli.engine.models.shape import Shape, shape_of
 from templora_cli.engine.training.fused_lora import fuse_lora_layers
 from templora_cli.engine.training.loss import chunk_nll
@@ -252,6 +253,17 @@ def test_only_layers_that_are_not_fused_have_activations_of_the_adapter(seven: S
     assert scored("int8", learn=True) > scored("int8", learn=False)
 
 
+def test_a_model_published_in_8_bits_trains_with_float32_inputs(seven: Shape) -> None:
+    """`auto` resolves to int8 for such a model, and is planned as if the user had set it."""
+    published = replace(seven, quantization_format=format_of({"quantization_config": {"load_in_8bit": True}}))
+    config = asked(gradient_checkpointing="off")
+    auto, int8 = (
+        plan(published, replace(config, model=ModelConfig(quantize=quantize)), GPU)
+        for quantize in ("auto", "int8")
+    )
+    assert auto.quantize == "int8" and auto.parts == int8.parts
+
+
 def test_the_recipe_with_the_longer_window_counts(seven: Shape) -> None:
     short = LearningConfig(context_tokens=0, window_tokens=64)
     long = LearningConfig(context_tokens=2048, window_tokens=0)
@@ -320,8 +332,8 @@ def test_what_cannot_fit_is_refused_with_figures_and_what_would_help(seven: Shap
     with pytest.raises(TemploraError) as caught:
         plan_or_refuse(seven, whole(), room_of(peak - 1), header=HEADER)
     assert caught.value.message == (
-        f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (base 3.87 GB, cache 1.74 GB, "
-        f"optimizer 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
+        f"not enough memory on cuda: decoding needs about {peak / 1e9:.2f} GB (the model 3.87 GB, "
+        f"the text in view 1.74 GB, state of learning 1.28 GB), and {(peak - 1) / 1e9:.2f} GB is available"
     )
     assert caught.value.hint == "add to the command: --set rank=16 --set alpha=16"
     assert plan_or_refuse(seven, whole(), room_of(peak), header=HEADER).peak == peak

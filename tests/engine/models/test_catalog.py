@@ -513,7 +513,7 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, cache: Path) -> None:
     folder = catalog.resolve(str(file), said.append)
     assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
     assert folder.parent == cache / "models" and folder.name.startswith("gguf-")
-    assert said == ["converting my.gguf; this is done once", "unpacking my.gguf to 1 MB"]
+    assert said == ["converting my.gguf; this is done once", "unpacking my.gguf to 70 kB"]
     moved = file.rename(tmp_path / "moved.gguf")
     assert catalog.resolve(str(moved), said.append) == folder and len(said) == 2
     assert models_left(cache) == [folder.name]

@@ -198,7 +198,7 @@ def test_a_full_disk_is_reported(tiny: Path, tmp_path: Path) -> None:
 def test_a_disk_that_is_too_small_is_said_before(tmp_path: Path) -> None:
     file = write_tiny_gguf(tmp_path / "tiny.gguf", licence="mit")
     with pytest.raises(
-        TemploraError, match=r"tiny\.gguf needs 1 MB unpacked, but .* has only 1 MB free"
+        TemploraError, match=r"tiny\.gguf needs 70 kB unpacked, but .* has only 1 kB free"
     ) as caught:
         convert_gguf(file, tmp_path / "work" / "out", free=lambda folder: 1000)
     assert "TEMPLORA_CACHE" in str(caught.value.hint)
@@ -233,7 +233,7 @@ def test_a_process_of_its_own_leaves_nothing_in_this_one(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
     )
-    assert (done.stdout, done.stderr) == ("mit unpacking tiny.gguf to 1 MB\n", "")
+    assert (done.stdout, done.stderr) == ("mit unpacking tiny.gguf to 70 kB\n", "")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
 
 

@@ -96,7 +96,7 @@ def test_what_blocks_keep_is_that_of_the_model(kind: str, tmp_path: Path) -> Non
     wanted = are_experts if found is shape.experts else lambda b: hasattr(b, "conv1d")
     block = next(part for part in module.modules() if wanted(part))
     few, many = (kept_by(module, block, tokens) for tokens in (256, 512))
-    assert (many - few) / 256 == pytest.approx(2 * found.numbers + found.other_bytes, rel=0.05)
+    assert (many - few) / 256 == pytest.approx(2 * found.elements + found.other_bytes, rel=0.05)
 
 
 def test_what_cannot_be_run_without_weights_is_not_known() -> None:

@@ -88,7 +88,7 @@ def test_a_chunk_does_not_depend_on_earlier_chunks(model: LanguageModel) -> None
     fresh, used = RecordingSampler(), RecordingSampler()
     backend = Int8Backend(model.module)
     decoded_tokens(backend, [*PROMPT, 65, 66])
-    backend.chunk_begins()
+    backend.reset()
     for decoder, sampler in ((backend, used), (Int8Backend(model.module), fresh)):
         list(decoder.decode(PROMPT, sampler=sampler, max_tokens=5, stop=lambda _: False))
     assert all(torch.equal(*pair) for pair in zip(fresh.logits, used.logits, strict=True))
@@ -140,6 +140,6 @@ def test_the_cache_is_allocated_at_once_and_freed(model: LanguageModel) -> None:
     next(stream)
     assert backend.decoder._keys.shape[-1] >= len(PROMPT) + 2 * BLOCK
     tokens = decoded_tokens(backend)
-    backend.decoding_ends()
+    backend.free_cache()
     assert backend.decoder._keys.numel() == backend.decoder._values.numel() == 0
     assert decoded_tokens(backend) == tokens

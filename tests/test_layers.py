@@ -14,9 +14,10 @@ PACKAGE = ROOT / "templora_cli"
 
 TORCH = {"torch", "numpy"}
 TABLE: dict[str, set[str]] = {
-    # A module or package, and the libraries that it may import besides the standard library. A line may
-    # import from the lines above it and from itself.
+    # A layer (a module or package), and the libraries that it may import besides the standard library. A line
+    # may import from the lines above it and from itself.
     "errors": set(),
+    "interrupts": set(),
     "events": set(),
     "config": set(),
     "config_layers": set(),
@@ -49,7 +50,7 @@ TABLE: dict[str, set[str]] = {
     "engine.models.gguf": {"torch", "transformers", "gguf"},
     "engine.models.catalog": {"transformers", "huggingface_hub"},
     "engine.models.prequantized": set(),
-    "engine.models.thoughts": set(),
+    "engine.models.reasoning_tags": set(),
     "engine.models.language": {"transformers"},
     "engine.models.support": {"transformers"},
     "engine.models.adapter": {"torch", "transformers", "peft", "bitsandbytes"},

@@ -18,7 +18,7 @@ _ENDS = {"START": "END", "start": "end", "BEGIN": "END", "begin": "end", "PREFIX
 _ENDS |= {"prefix": "suffix", "OPEN": "CLOSE", "open": "close"}
 
 
-def is_thought_tag(text: str) -> bool:
+def is_reasoning_tag(text: str) -> bool:
     """Is this token a tag that opens or closes reasoning?"""
     return _TAG.fullmatch(text) is not None and re.search(_WORD, text, re.IGNORECASE) is not None
 

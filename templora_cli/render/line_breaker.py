@@ -23,6 +23,16 @@ class ProseLines:
         return lines
 
 
+def last_lines(text: str, columns: int, count: int = 5) -> list[str]:
+    """The last `count` lines of a text on a screen, without blank lines around them."""
+    lines = ProseLines()
+    rows = [*lines.feed(text.strip(), columns), (lines.rest, "")]
+    first = max(0, len(rows) - count)
+    while not rows[first][0].strip() and first < len(rows) - 1:
+        first += 1
+    return [line.rstrip() for line, _ in rows[first:]]
+
+
 SPACES = " \u3000"
 NEVER_FIRST = frozenset("、。，．！？：；・…—～」』）】》〉〕”’ー々,.!?:;)]}'\"%\u200d\ufe0f")
 NEVER_LAST = frozenset("「『（【《〈〔“‘([{\u200d")

@@ -1,0 +1,40 @@
+"""The text editor of the user."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from templora_cli.errors import TemploraError
+
+USUAL: dict[str, Sequence[list[str]]] = {"win32": (["notepad"],), "darwin": (["open", "-W", "-t"],)}
+"""The editor that every machine with such a system has. `open` waits (-W) until the editor is closed."""
+OTHERS = (["nano"], ["vim"], ["vi"])
+
+
+def find_editor(
+    environment: Mapping[str, str] = os.environ,
+    platform: str = sys.platform,
+    which: Callable[[str], str | None] = shutil.which,
+) -> list[str]:
+    """The command of $VISUAL or $EDITOR, else of an editor that is installed; a file name follows it.
+
+    Raises TemploraError if there is none, or if the one that is named is not installed.
+    """
+    name = next((name for name in ("VISUAL", "EDITOR") if environment.get(name, "").strip()), None)
+    if name is None:
+        editors: Sequence[list[str]] = (*USUAL.get(platform, ()), *OTHERS)
+        for editor in editors:
+            if which(editor[0]):
+                return editor
+        raise TemploraError("no text editor was found", "name yours: export EDITOR=...")
+    try:
+        command = shlex.split(environment[name], posix=platform != "win32")
+    except ValueError:  # an open quote
+        command = [environment[name]]
+    if which(command[0].strip('"')) is None:
+        raise TemploraError(f"${name}: there is no command {command[0]}", f"export {name}=nano")
+    return [part.strip('"') for part in command] if platform == "win32" else command
