@@ -31,11 +31,11 @@ from torch import Tensor
 from benchmarks.generated_text import config_of
 from benchmarks.paired_variants import VARIANTS
 from benchmarks.premises import PREMISES
-from templora_cli.config import Config, with_learning_rates
+from templora_cli.config import Config, DecodeConfig, with_learning_rates
 from templora_cli.documents.text_input import read_text
 from templora_cli.engine.decoding.choose import backend_for
 from templora_cli.engine.models import catalog, loading
-from templora_cli.engine.training.loss import chunk_logits
+from templora_cli.engine.training.loss import chunk_logits, chunk_nll
 from templora_cli.evaluation.drift_measures import LiveMeasures
 from templora_cli.events import ChunkLearnt
 from templora_cli.learning import learn_chunk
@@ -160,7 +160,6 @@ def measure_book(
     ends = TokenEnds.of(model.tokenizer, model.module.get_input_embeddings().num_embeddings)
     grams = FourGrams()
     held_out = {path: Probe.of(model, text, limit, config) for path, (text, limit) in probes.items()}
-    recall = LiveMeasures(model, book.header, ((), ()), config.decode)
     chunks: list[dict[str, Any]] = []
     for start in range(0, len(book.tokens), sizes[0]):
         turn = Given(prompt(state.tokens), book.tokens[start : start + sizes[0]], "generated")
@@ -177,11 +176,24 @@ def measure_book(
         for token in turn.tokens:
             grams.add(token)
         state.chunks += 1
-        values["recall"] = recall(state)["recall_adapter"]
+        values["recall"] = recall(model, book.header, state.tokens, config.decode)
         if state.chunks % PROBE_EVERY == 0 or len(state.tokens) == len(book.tokens):
             values["probes"] = {path: probe.nll(model) for path, probe in held_out.items()}
         chunks.append(values)
     return {"recipe": name, "book": book.number, "chunks": chunks, "config": config.as_dict()}
+
+
+@torch.no_grad()
+def recall(
+    model: loading.LanguageModel, header: Sequence[int], book: Sequence[int], config: DecodeConfig
+) -> float | None:
+    """Mean NLL in nats/token of the passage that `LiveMeasures` recalls; None in a book that is too short."""
+    end = len(book) - config.context_tokens - LiveMeasures.RECALL_AFTER
+    start = end - config.chunk_tokens
+    if start < 0:
+        return None
+    prompt = [*header, *book[max(0, start - config.context_tokens // 4) : start]]
+    return chunk_nll(model.module, prompt, book[start:end]).mean().item()
 
 
 @torch.no_grad()
