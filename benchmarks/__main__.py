@@ -101,7 +101,7 @@ def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
 
     from templora_cli.documents.text_input import read_text
     from templora_cli.engine.models import catalog
-    from templora_cli.gate import repetition
+    from templora_cli.ngrams import repetition
 
     tokenizer = AutoTokenizer.from_pretrained(catalog.resolve(model, print))
     print(f"# {model}\nbook\tchunk\tchunks\tmedian\t99 %\tmax")

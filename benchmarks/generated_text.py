@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from templora_cli.commands.settings import settings_of
-from templora_cli.config import LearningConfig, with_learning_rates
+from templora_cli.config import Config, LearningConfig, with_learning_rates
 from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import read_text
 from templora_cli.engine.decoding.choose import backend_for
@@ -151,11 +151,7 @@ def write_book(
     `sizes` are the tokens of a chunk and of the context; `probe` is a text and how many of its tokens to use.
     """
     variant = VARIANTS[name]
-    values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
-    fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
-    for (table, key), value in settings_of([*variant.settings, *fixed], prefer="generated").items():
-        values.setdefault(table, {})[key] = value
-    config = resolve([Layer.of_file("generated", {**values.pop(""), **values})])
+    config = config_of(variant.settings, seed, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
     config = with_learning_rates(config, model.parameters)
     prompts = load_prompts("novel", config.prompts)
@@ -189,6 +185,15 @@ def write_book(
         "seconds": time.perf_counter() - start,
         "config": config.as_dict(),
     }
+
+
+def config_of(settings: Iterable[str], seed: int, sizes: tuple[int, int], model_name: str) -> Config:
+    """The configuration of a recipe; `sizes` are the tokens of a chunk and of the context."""
+    values: dict[str, dict[str, Any]] = {"": {"seed": seed}, "model": {"name": model_name}}
+    fixed = ["gradient_checkpointing=off", f"chunk_tokens={sizes[0]}", f"decode.context_tokens={sizes[1]}"]
+    for (table, key), value in settings_of([*settings, *fixed], prefer="generated").items():
+        values.setdefault(table, {})[key] = value
+    return resolve([Layer.of_file("generated", {**values.pop(""), **values})])
 
 
 @app.command()

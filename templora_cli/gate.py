@@ -8,6 +8,7 @@ from itertools import compress
 from statistics import median
 
 from templora_cli.config import Config
+from templora_cli.ngrams import repetition
 from templora_cli.turn import Chunk, Given, Turn
 
 RECENT_CHUNKS = 8
@@ -66,16 +67,3 @@ def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Confi
 
 def _judged(turn: Turn) -> bool:
     return isinstance(turn, Given) and turn.judged
-
-
-def repetition(window: Sequence[int], chunk: Sequence[int], n: int = 4) -> float:
-    """Share (0 to 1) of the chunk's n-grams that occur before it in the window, or earlier in the chunk."""
-    text = [*window, *chunk]
-    grams = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
-    ending_in_chunk = grams[max(0, len(window) - n + 1) :]
-    seen = set(grams[: len(grams) - len(ending_in_chunk)])
-    repeated = 0
-    for gram in ending_in_chunk:
-        repeated += gram in seen
-        seen.add(gram)
-    return repeated / len(ending_in_chunk) if ending_in_chunk else 0.0

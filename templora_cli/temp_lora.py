@@ -33,8 +33,9 @@ from templora_cli.events import (
     SectionCut,
     TextDecoded,
 )
-from templora_cli.gate import drift_reason_of, rejection_reason_of, repetition
+from templora_cli.gate import drift_reason_of, rejection_reason_of
 from templora_cli.learning import RECIPE, Recipe, learn_chunk
+from templora_cli.ngrams import repetition
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Task, Turn

@@ -1,4 +1,4 @@
-"""The gate: which generated chunks are learnt, and how repetition is measured."""
+"""The gate: which generated chunks are learnt."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from templora_cli.config import GateConfig
 from templora_cli.events import ChunkLearnt, ChunkRejected
-from templora_cli.gate import drift_reason_of, rejection_reason_of, repetition
+from templora_cli.gate import drift_reason_of, rejection_reason_of
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, Generate, Given
 from tests.loop import CONFIG, Loop, adapter_of, learnt, same
@@ -143,31 +141,3 @@ def test_a_judged_chunk_is_not_judged_again(rejection_reason: str | None) -> Non
         drift_reason_of(fresh, (9.0, 1.0), CONFIG)
         == "learning has moved the model too far from where it began (8.00 nats a token)"
     )
-
-
-@pytest.mark.parametrize(
-    ("window", "chunk", "share"),
-    [
-        ([], [], 0.0),
-        ([], [1, 2, 3], 0.0),
-        ([], [1, 2, 3, 4], 0.0),
-        ([1, 2, 3, 4], [1, 2, 3, 4], 1 / 4),
-        ([], [1] * 10, 6 / 7),
-        ([5, 6, 7, 8, 9], [6, 7, 8, 9], 1 / 4),
-    ],
-)
-def test_repetition_is_the_share_of_repeated_4_grams(
-    window: list[int], chunk: list[int], share: float
-) -> None:
-    assert repetition(window, chunk) == pytest.approx(share)
-
-
-@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 3), max_size=40))
-def test_repetition_matches_a_simple_count_over_the_chunk(window: list[int], chunk: list[int]) -> None:
-    share = repetition(window, chunk)
-    assert 0 <= share <= 1
-    text = window + chunk
-    ends = [i for i in range(len(text)) if i >= len(window) and i >= 3]
-    earlier = [tuple(text[i - 3 : i + 1]) for i in range(3, len(text))]
-    repeated = sum(tuple(text[i - 3 : i + 1]) in earlier[: i - 3] for i in ends)
-    assert share == pytest.approx(repeated / len(ends) if ends else 0.0)

@@ -76,6 +76,7 @@ TABLE: dict[str, set[str]] = {
     "chat": set(),
     "prompt": set(),
     "prompt_files": {"tomli"},
+    "ngrams": set(),
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},

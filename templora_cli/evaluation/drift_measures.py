@@ -20,7 +20,7 @@ import torch
 from templora_cli.config import DecodeConfig
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
-from templora_cli.gate import repetition
+from templora_cli.ngrams import repetition
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 

@@ -1,0 +1,28 @@
+"""Premises of the books that are written for measurements."""
+
+PREMISES = (
+    "A lighthouse keeper finds a letter in a bottle, written in his own hand.",
+    "Two sisters inherit a bookshop, and a debt that nobody told them about.",
+    "A retired judge walks across the country to apologise to a man he sent to prison.",
+    "The last clockmaker of a drowned town repairs the tower clock every spring.",
+    "A young doctor arrives on an island where nobody has been ill for forty years.",
+    "A translator finds out that the author she translates has been dead for a year.",
+    "Three brothers bring their father's boat home up a river in flood.",
+    "A schoolteacher keeps a list of every lie that she has told, and loses it.",
+    "A caravan of musicians is stuck at a border that closed overnight.",
+    "An old widow answers the letters that still come for her husband.",
+    "A cartographer is asked to draw a map of a country that does not exist.",
+    "The cook of a besieged castle must serve a feast for an enemy envoy.",
+    "A boy who cannot swim is made keeper of the ferry.",
+    "A detective is hired by the woman whom everybody believes he has murdered.",
+    "Two astronomers on opposite sides of a war watch the same comet.",
+    "A village votes on whether to wake the giant under the hill.",
+    "A violin maker's apprentice steals the wood of a sacred tree.",
+    "A mother and her daughter drive a snowplough through one long night.",
+    "The night clerk of a hotel discovers that room nine has never had a guest.",
+    "A botanist returns to the valley where she left her brother behind.",
+    "A thief is locked in a museum with the guard who once let him go.",
+    "The youngest monk must carry the bell down from the mountain.",
+    "An actor forgets who he is, and plays every role but his own.",
+    "A beekeeper follows her swarm into a forest that is on no map.",
+)
