@@ -114,6 +114,7 @@ def sync(
         content = path.read_bytes()
         corrections = read_corrections(text, paragraphs, book.id, str(path), former_ids=former_ids)
         if not corrections:
+            may_be_replaced(book.path, content)
             view.show(Notice(f"{path} contains no corrections or approvals"))
             return
 

@@ -211,7 +211,9 @@ class Workspace:
         (session,) = self.sessions()
         *older, _ = committed_steps(session / "steps")
         ignored = {str((step / name).relative_to(self.folder)) for step in older for name in THINNED}
-        ignored |= {str((session / name).relative_to(self.folder)) for name in ("lock", "out.sha256")}
+        # Without a hash in saved.sha256 the next review asks for --force, but nothing is lost.
+        names = ("lock", "out.sha256", "saved.sha256", ".saved.sha256.tmp")
+        ignored |= {str((session / name).relative_to(self.folder)) for name in names}
         incomplete = {
             path for path in self.folder.glob("home/sessions/*") if not (path / "session.json").exists()
         }
