@@ -391,6 +391,9 @@ def test_a_review_whose_corrections_are_in_the_book_is_written_again(tiny_model:
     assert templora("sync", name).exit_code == 3
     assert templora("review", name).exit_code == 0 and not list(Path().glob("*.edited-*"))
     assert "> Chapter the first" in review.read_text()
+    review.write_text(review.read_text() + "\n")
+    assert "contains no corrections" in templora("sync", name).stderr.replace("\n", " ")
+    assert templora("review", name).exit_code == 0, "it has nothing that the book has not"
     correct({1: "Chapter one"})
     assert "was changed" in message_of(templora("review", name)), "these corrections are in no book"
 
