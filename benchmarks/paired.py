@@ -4,11 +4,14 @@
     python -m benchmarks.paired write-books --first 0 --books 8 --out books.jsonl
     python -m benchmarks.paired run books.jsonl --recipe off --recipe default --probe BOOK.txt
     python -m benchmarks.paired table paired.jsonl
+    python -m benchmarks.paired write-books --recipe default --first 8 --books 12 --out free.jsonl
+    python -m benchmarks.paired repeats free.jsonl
 
 Books that are written freely differ more between seeds than between recipes. So the books are written once,
 without learning. Each recipe then learns them chunk by chunk, and before it learns a chunk its predictions
-for that chunk are compared with those of the base, which is the recipe `off`. Both files get one line of
-JSON per book. A command that is started again goes on after the last line.
+for that chunk are compared with those of the base, which is the recipe `off`. The best recipes then write
+books of their own. All files get one line of JSON per book. A command that is started again goes on after the
+last line.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ import re
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from random import Random
+from statistics import fmean, median, stdev
 from typing import Annotated, Any
 
 import torch
@@ -29,7 +33,7 @@ import typer
 from torch import Tensor
 
 from benchmarks.generated_text import config_of
-from benchmarks.paired_variants import VARIANTS
+from benchmarks.paired_variants import VARIANTS, PairedVariant
 from benchmarks.premises import PREMISES
 from templora_cli.config import Config, DecodeConfig, with_learning_rates
 from templora_cli.documents.text_input import read_text
@@ -39,7 +43,7 @@ from templora_cli.engine.training.loss import chunk_logits, chunk_nll
 from templora_cli.evaluation.drift_measures import LiveMeasures
 from templora_cli.events import ChunkLearnt
 from templora_cli.learning import learn_chunk
-from templora_cli.ngrams import FourGrams
+from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.prompt import fixed_header
@@ -52,8 +56,6 @@ from templora_cli.turn import Chunk, Given
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
-PROBE_EVERY = 4
-"""The held-out human texts are scored after every fourth chunk, and after the last."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"[.!?…][\"”’')\]]*\s*$")
 MAX_BOOKS_WITH_WORD = 2
@@ -74,19 +76,23 @@ class Book:
 def write_books(
     first: Annotated[int, typer.Option(help="Number of the first book; it chooses premise and seed.")] = 0,
     books: int = 8,
+    recipe: str = "off",
     tokens: int = 8192,
     chunk_tokens: int = 512,
     context_tokens: int = 512,
     model: str = "smollm2-135m",
     out: Path = Path("books.jsonl"),
 ) -> None:
-    """Write books without learning, and append a line of JSON for each to `out`."""
-    written = {line["book"] for line in lines_of(out)}
+    """Write books, by default without learning, and append a line of JSON for each to `out`."""
+    variant = variant_of(recipe)
+    written = {(line["recipe"], line["book"]) for line in lines_of(out)}
     for number in range(first, first + books):
-        if number in written:
+        if (recipe, number) in written:
             continue
-        config = config_of(("learn=false",), number, (chunk_tokens, context_tokens), model)
+        config = config_of(variant.settings, number, (chunk_tokens, context_tokens), model)
         loaded = loading.load(catalog.resolve(model, print), config.model, config.train, seed=number)
+        config = with_learning_rates(config, loaded.parameters)
+        variant.prepare(loaded)
         prompts = load_prompts("novel", config.prompts)
         premise = PREMISES[number % len(PREMISES)]
         prompt = NovelPrompt(loaded.tokenizer, prompts, premise, False, context_tokens)
@@ -94,20 +100,44 @@ def write_books(
         task = NovelTask(prompt, (), goal, chunk_tokens, loaded.tokenizer, whole_sentences=False)
         backend = backend_for(loaded, config.decode.backend)
         state = WritingState.begin(loaded, config)
-        begin = time.perf_counter()
-        chunks = [e for e in write(task, loaded, backend, state, config) if isinstance(e, ChunkLearnt)]
+        seconds: Counter[str] = Counter()
+        chunks: list[ChunkLearnt] = []
+        began = time.perf_counter()
+        for event in write(task, loaded, backend, state, config, recipe=variant.recipe(loaded)):
+            now = time.perf_counter()
+            seconds[type(event).__name__] += now - began
+            began = now
+            if isinstance(event, ChunkLearnt):
+                chunks.append(event)
         append(
             out,
             {
+                "recipe": recipe,
                 "book": number,
                 "premise": premise,
                 "header": list(prompt(()).header),
                 "tokens": state.tokens,
                 "text": "".join(chunk.text for chunk in chunks),
-                "seconds": time.perf_counter() - begin,
+                "chunks": [
+                    {
+                        key: value
+                        for key, value in asdict(chunk).items()
+                        if key not in ("tokens", "text", "prompt")
+                    }
+                    for chunk in chunks
+                ],
+                "decoding": seconds["TextDecoded"],
+                "learning": seconds["TrainStep"] + seconds["ChunkLearnt"],
             },
         )
-        typer.echo(f"book {number}: {len(state.tokens)} tokens")
+        typer.echo(f"{recipe}, book {number}: {len(state.tokens)} tokens")
+
+
+def variant_of(recipe: str) -> PairedVariant:
+    """The recipe with this name."""
+    if recipe not in VARIANTS:
+        raise typer.BadParameter(f"unknown recipe {recipe}; choose from {', '.join(VARIANTS)}")
+    return VARIANTS[recipe]
 
 
 @app.command()
@@ -121,13 +151,16 @@ def run(
     model: str = "smollm2-135m",
     probe: Annotated[list[Path], typer.Option(help="Human text that is never learnt.")] = [],  # noqa: B006
     probe_tokens: int = 1024,
+    tokens: Annotated[int, typer.Option(help="How much of each book is used.")] = 8192,
+    bf16: Annotated[bool, typer.Option(help="Matrix products in bfloat16, for a first look.")] = False,
     out: Path = Path("paired.jsonl"),
 ) -> None:
     """Learn each book with each recipe, and append a line of JSON for each to `out`."""
-    if unknown := set(recipe) - VARIANTS.keys():
-        message = f"unknown recipe {', '.join(sorted(unknown))}; choose from {', '.join(VARIANTS)}"
-        raise typer.BadParameter(message)
-    available = [book_of(line) for line in lines_of(books)]
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if bf16 else "ieee"  # type: ignore[attr-defined]
+    for name in recipe:
+        variant_of(name)
+    available = [book_of(line) for line in lines_of(books) if line["recipe"] == "off"]
+    available = [replace(book, tokens=book.tokens[:tokens]) for book in available]
     rare = rare_words(available)
     measured = {(line["recipe"], line["book"]) for line in lines_of(out)}
     for name in recipe or VARIANTS:
@@ -149,7 +182,7 @@ def measure_book(
     probes: Mapping[str, tuple[str, int]],
 ) -> dict[str, Any]:
     """Learn `book` with recipe `name`. Returns the measures of each chunk, taken before it is learnt."""
-    variant = VARIANTS[name]
+    variant = variant_of(name)
     config = config_of(variant.settings, book.number, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=0)
     config = with_learning_rates(config, model.parameters)
@@ -177,7 +210,7 @@ def measure_book(
             grams.add(token)
         state.chunks += 1
         values["recall"] = recall(model, book.header, state.tokens, config.decode)
-        if state.chunks % PROBE_EVERY == 0 or len(state.tokens) == len(book.tokens):
+        if len(state.tokens) == len(book.tokens):
             values["probes"] = {path: probe.nll(model) for path, probe in held_out.items()}
         chunks.append(values)
     return {"recipe": name, "book": book.number, "chunks": chunks, "config": config.as_dict()}
@@ -362,6 +395,37 @@ def differences(line: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, f
         "probes": fmean(harm) if harm else None,
         "seconds": fmean(a["seconds"] for a, _ in later),
     }
+
+
+@app.command()
+def repeats(files: list[Path]) -> None:
+    """Print one row per recipe: how much its freely written books repeat themselves, against `off`."""
+    lines = [line for file in files for line in lines_of(file)]
+    shares: dict[str, dict[int, float]] = {}
+    for line in lines:
+        shares.setdefault(line["recipe"], {})[line["book"]] = repetition([], line["tokens"])
+    print(
+        "| recipe | books | 4-grams repeated in the book | median | times `off` | learning, times decoding |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, books in shares.items():
+        same = sorted(books.keys() & shares.get("off", {}).keys())
+        base, own = ([by[number] for number in same] for by in (shares.get("off", {}), books))
+        times = [line["learning"] / line["decoding"] for line in lines if line["recipe"] == name]
+        cells = [name, str(len(books)), interval(list(books.values())), f"{median(books.values()):.3f}"]
+        cells += [ratio_interval(own, base), f"{median(times):.2f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
+def ratio_interval(own: Sequence[float], base: Sequence[float], draws: int = 10_000) -> str:
+    """The ratio of two means over the same books, with a bootstrap interval of 95 % over the books."""
+    if not base or not sum(base):
+        return ""
+    random = Random(0)
+    picks = [random.choices(range(len(base)), k=len(base)) for _ in range(draws)]
+    drawn = sorted(sum(own[i] for i in pick) / (sum(base[i] for i in pick) or math.nan) for pick in picks)
+    low, high = drawn[int(0.025 * draws)], drawn[int(0.975 * draws)]
+    return f"{sum(own) / sum(base):.2f} ({low:.2f} to {high:.2f})"
 
 
 T_95 = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)

@@ -61,7 +61,7 @@ class BandNll(NegativeLogLikelihood):
 
         def loss() -> Tensor:
             nlls = chunk_nll(model.module, prompt, tokens, mask)
-            learnt = (nlls > -math.log(self.below)) & (nlls < -math.log(self.above))
+            learnt = (nlls > -math.log(self.below)) & (nlls < -math.log(max(self.above, 1e-30)))
             learnt = learnt.detach() | torch.tensor(marks or [False] * len(nlls))
             return (nlls * learnt).sum() / learnt.sum().clamp(min=1)
 
@@ -117,6 +117,8 @@ class WithReplay(NegativeLogLikelihood):
     samples: int = 4
     tokens: int = 256
     weight: float = 1.0
+    top: int = 0
+    """How many of the base's tokens are compared, the rest as one; 0 for all."""
     replayed: list[tuple[tuple[int, ...], tuple[int, ...], Tensor]] = field(default_factory=list)
     turn: int = 0
 
@@ -131,7 +133,10 @@ class WithReplay(NegativeLogLikelihood):
 
         def both() -> Tensor:
             student = chunk_logits(model.module, prompt, tokens)
-            return loss() + self.weight * kl_divergence(base, student).mean()
+            if not self.top:
+                return loss() + self.weight * kl_divergence(base, student).mean()
+            logs, ids = base.topk(self.top, -1)
+            return loss() + self.weight * divergence_of_top(logs, ids, student).mean()
 
         return both
 
@@ -216,12 +221,8 @@ class FromOpenings(NegativeLogLikelihood):
         first = len(header) + self.opening_tokens - 1
 
         def loss() -> Tensor:
-            student = model.module(input_ids=ids_in).logits[:, first:-1].float().log_softmax(-1)
-            theirs, mine = logs.exp(), student.gather(-1, ids)
-            rest = (1 - theirs.sum(-1)).clamp(min=1e-6)
-            my_rest = (1 - mine.exp().sum(-1)).clamp(min=1e-6)
-            divergence = (theirs * (logs - mine)).sum(-1) + rest * (rest.log() - my_rest.log())
-            return divergence.mean()
+            student = model.module(input_ids=ids_in).logits[:, first:-1].float()
+            return divergence_of_top(logs, ids, student).mean()
 
         return loss
 
@@ -234,6 +235,14 @@ class FromOpenings(NegativeLogLikelihood):
         if not choices:
             return []
         return [choices[k * len(choices) // self.openings] for k in range(self.openings)]
+
+
+def divergence_of_top(logs: Tensor, ids: Tensor, student: Tensor) -> Tensor:
+    """KL(teacher || student) over the teacher's likeliest tokens [..., top] and all others as one."""
+    theirs, mine = logs.exp(), student.log_softmax(-1).gather(-1, ids)
+    rest = (1 - theirs.sum(-1)).clamp(min=1e-6)
+    my_rest = (1 - mine.exp().sum(-1)).clamp(min=1e-6)
+    return (theirs * (logs - mine)).sum(-1) + rest * (rest.log() - my_rest.log())
 
 
 def decay(share: float) -> Callable[[loading.LanguageModel, dict[str, Tensor]], None]:
@@ -260,6 +269,16 @@ def masked(model: loading.LanguageModel) -> Recipe:
     return Recipe(objectives={"nll": BandNll()}, windows=new_tokens(model))
 
 
+def uncertain(model: loading.LanguageModel) -> Recipe:
+    """Only new 4-grams, only probabilities up to 0.9; names always."""
+    return Recipe(objectives={"nll": BandNll(above=0.0)}, windows=new_tokens(model))
+
+
+def uncertain_and_replayed(model: loading.LanguageModel) -> Recipe:
+    """The same, with replay of the base."""
+    return Recipe(objectives={"nll": WithReplay(BandNll(above=0.0))}, windows=new_tokens(model))
+
+
 def grams_only(model: loading.LanguageModel) -> Recipe:
     """Only new 4-grams, and names."""
     return Recipe(windows=new_tokens(model))
@@ -268,6 +287,11 @@ def grams_only(model: loading.LanguageModel) -> Recipe:
 def replayed(model: loading.LanguageModel) -> Recipe:
     """The NLL, with replay of the base."""
     return Recipe(objectives={"nll": WithReplay(NegativeLogLikelihood())})
+
+
+def replayed_top(model: loading.LanguageModel) -> Recipe:
+    """The NLL, with replay of 16 shorter samples of the base, of which the likeliest tokens are stored."""
+    return Recipe(objectives={"nll": WithReplay(NegativeLogLikelihood(), samples=16, tokens=128, top=64)})
 
 
 def masked_and_replayed(model: loading.LanguageModel) -> Recipe:
@@ -292,7 +316,7 @@ def rate(lr: str) -> tuple[str, ...]:
     return (f"generated.lr={lr}", "generated.context_tokens=0")
 
 
-RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "5e-4")
+RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "3e-4", "5e-4")
 WHOLE = ("generated.window_tokens=0", "generated.context_tokens=0")
 
 VARIANTS: dict[str, PairedVariant] = {
@@ -300,7 +324,22 @@ VARIANTS: dict[str, PairedVariant] = {
     "default": PairedVariant(),
     **{f"nll {lr}": PairedVariant(rate(lr)) for lr in RATES},
     **{f"mask {lr}": PairedVariant(rate(lr), masked) for lr in RATES},
+    **{f"uncertain {lr}": PairedVariant(rate(lr), uncertain) for lr in RATES},
+    **{f"uncertain and replay {lr}": PairedVariant(rate(lr), uncertain_and_replayed) for lr in RATES},
+    **{
+        f"uncertain, down_proj {lr}": PairedVariant(rate(lr), uncertain, train_only("down_proj"))
+        for lr in RATES
+    },
+    **{f"replay, down_proj {lr}": PairedVariant(rate(lr), replayed, train_only("down_proj")) for lr in RATES},
+    **{f"replay, decay 0.1 {lr}": PairedVariant(rate(lr), replayed, after_chunk=decay(0.1)) for lr in RATES},
+    **{f"replay, average {lr}": PairedVariant(rate(lr), replayed, after_chunk=average) for lr in RATES},
+    **{f"replay, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8"), replayed) for lr in RATES},
+    **{f"nll, down_proj {lr}": PairedVariant(rate(lr), prepare=train_only("down_proj")) for lr in RATES},
+    **{f"nll, decay 0.1 {lr}": PairedVariant(rate(lr), after_chunk=decay(0.1)) for lr in RATES},
+    **{f"nll, average {lr}": PairedVariant(rate(lr), after_chunk=average) for lr in RATES},
+    **{f"nll, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8")) for lr in RATES},
     **{f"4-grams {lr}": PairedVariant(rate(lr), grams_only) for lr in RATES},
+    **{f"replay 16 {lr}": PairedVariant(rate(lr), replayed_top) for lr in RATES},
     **{f"replay {lr}": PairedVariant(rate(lr), replayed) for lr in RATES},
     **{f"mask and replay {lr}": PairedVariant(rate(lr), masked_and_replayed) for lr in RATES},
     **{f"mask and human text {lr}": PairedVariant(rate(lr), with_human_text("1684.txt")) for lr in RATES},

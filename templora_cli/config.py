@@ -179,6 +179,20 @@ class GateConfig:
         above=0,
         at_most=100,
     )
+    # Where these limits come from: docs/lab/gate.md.
+    completion: float = option(
+        1.5,
+        "Do not learn prose if learning makes tokens that complete a 4-gram of the book likelier by more "
+        "than this factor",
+        at_least=1,
+        at_most=100,
+    )
+    entropy: float = option(
+        0.1,
+        "Do not learn prose if learning lowers the entropy of the predictions by more than this share",
+        above=0,
+        at_most=1,
+    )
 
 
 OBJECTIVES = ("nll", "distill")

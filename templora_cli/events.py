@@ -172,16 +172,24 @@ class ChunkRejected(Event):
 
 @dataclass(frozen=True)
 class ChunkScored(Event):
-    """Scores of the finished chunk before it is learnt. NLLs are in nats/token."""
+    """Scores of the finished chunk before it is learnt. NLLs and entropies are in nats/token.
+
+    Those of base + adapter are None with `--no-learn` and for a chunk without tokens.
+    """
 
     index: int
     nll_base: float
     nll_adapter: float | None
-    """NLL under base + adapter; None with `--no-learn` and for a chunk without tokens."""
     repetition: float
     """Share of the chunk's 4-grams that occur before it in the window, or earlier in the chunk."""
     rejection_reason: str | None
     """Why the chunk is not learnt; None if it is."""
+    entropy_base: float | None = None
+    """Mean entropy of the predictions of the base; None for a chunk without tokens."""
+    entropy_adapter: float | None = None
+    completion_base: float | None = None
+    """Mean probability (0 to 1) of tokens that would complete a 4-gram of the book, under the base."""
+    completion_adapter: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +232,10 @@ class ChunkLearnt(Event):
     """Number of the chosen candidate, from 0."""
     prompt: dict[str, Any]
     """The exact prompt (`Prompt.as_json`)."""
+    entropy_base: float | None = None
+    entropy_adapter: float | None = None
+    completion_base: float | None = None
+    completion_adapter: float | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,10 @@ class ChunkCommitted(Event):
     """Progress towards the goal, in its unit."""
     step_bytes: int
     """Size of the committed step on disk, in bytes."""
+    entropy_base: float | None = None
+    entropy_adapter: float | None = None
+    completion_base: float | None = None
+    completion_adapter: float | None = None
 
 
 @dataclass(frozen=True)

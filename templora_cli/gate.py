@@ -9,12 +9,14 @@ from statistics import median
 
 from templora_cli.config import Config
 from templora_cli.ngrams import repetition
-from templora_cli.turn import Chunk, Given, Turn
+from templora_cli.turn import Chunk, Generate, Given, Predictions, Turn
 
 RECENT_CHUNKS = 8
 """The gate compares the NLL of a chunk with that of this many generated chunks before it."""
 MIN_RECENT_CHUNKS = 3
 """Generated chunks that it needs before it compares."""
+MIN_COMPLETION = 0.01
+"""A base that completes 4-grams with a lower probability counts as this one: a few tokens would decide."""
 
 
 def rejection_reason_of(
@@ -52,17 +54,28 @@ def _unusual(nll: float, usual: float) -> str:
     return f"the model expects this chunk far {far} than recent ones ({figures}): it may {may}"
 
 
-def drift_reason_of(turn: Turn, score: tuple[float, float | None], config: Config) -> str | None:
-    """Why the adapter is too far from the base to learn this chunk, in words; None if it is not.
+def harm_reason_of(
+    turn: Turn, base: Predictions | None, adapter: Predictions | None, config: Config
+) -> str | None:
+    """Why the adapter has come too far from the base to learn this chunk, in words; None if it has not.
 
-    A second attempt would not help: the adapter would be the same.
+    Both predict the same tokens, so the comparison does not depend on what the chunk is about. A second
+    attempt would not help: the adapter would be the same. While nothing is learnt the adapter does not change
+    either, so its harm stays within about the limits.
     """
-    base, adapter = score
-    if turn.origin == "human" or not config.gate.enabled or _judged(turn) or adapter is None:
+    gate = config.gate
+    if turn.origin == "human" or not gate.enabled or _judged(turn) or base is None or adapter is None:
         return None
-    if (gain := base - adapter) <= config.gate.drift:
-        return None
-    return f"learning has moved the model too far from where it began ({gain:.2f} nats a token)"
+    if (gain := base.nll - adapter.nll) > gate.drift:
+        return f"learning has moved the model too far from where it began ({gain:.2f} nats a token)"
+    if not isinstance(turn, Generate):
+        return None  # a translation has the same words for the same things
+    if adapter.completion > gate.completion * max(base.completion, MIN_COMPLETION):
+        times = adapter.completion / max(base.completion, MIN_COMPLETION)
+        return f"learning makes the model repeat the book ({times:.1f} times as likely as without)"
+    if (fallen := 1 - adapter.entropy / base.entropy) > gate.entropy:
+        return f"learning narrows the model's choice of words too far (by {fallen:.0%})"
+    return None
 
 
 def _judged(turn: Turn) -> bool:

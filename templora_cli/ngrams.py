@@ -27,8 +27,7 @@ class FourGrams:
         self.before = before
         self._next: dict[tuple[int, ...], set[int]] = {}
         self._last: tuple[int, ...] = before._last if before else ()
-        for token in tokens:
-            self.add(token)
+        self.extend(tokens)
 
     def extended(self) -> FourGrams:
         """A book that begins with this one. The two share their memory."""
@@ -39,6 +38,11 @@ class FourGrams:
         if len(self._last) == N - 1:
             self._next.setdefault(self._last, set()).add(token)
         self._last = (*self._last, token)[-(N - 1) :]
+
+    def extend(self, tokens: Iterable[int]) -> None:
+        """Append tokens to the book."""
+        for token in tokens:
+            self.add(token)
 
     def completions(self) -> set[int]:
         """The tokens that would complete a 4-gram of the book if they came next."""

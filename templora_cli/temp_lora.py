@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from templora_cli.config import Config
 from templora_cli.engine.decoding.protocols import Backend, Sampler
 from templora_cli.engine.decoding.sampling import GREEDY_BELOW, sampler_for
 from templora_cli.engine.training.adapted_model import AdaptedModel
-from templora_cli.engine.training.loss import chunk_nll, token_nll
+from templora_cli.engine.training.predictions import chunk_predictions, token_prediction
 from templora_cli.events import (
     ChunkLearnt,
     ChunkRejected,
@@ -33,12 +34,12 @@ from templora_cli.events import (
     SectionCut,
     TextDecoded,
 )
-from templora_cli.gate import drift_reason_of, rejection_reason_of
+from templora_cli.gate import harm_reason_of, rejection_reason_of
 from templora_cli.learning import RECIPE, Recipe, learn_chunk
-from templora_cli.ngrams import repetition
+from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
-from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Task, Turn
+from templora_cli.turn import Chunk, Compose, Decode, Generate, Given, Predictions, Task, Turn
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Candidate:
 
     number: int
     chunk: Chunk
-    nll_base: float
-    """Mean NLL under the base, nats/token."""
-    nll_adapter: float | None
-    """Mean NLL under base + adapter before the chunk is learnt; None without learning."""
+    base: Predictions | None
+    """Those of the base; None for a chunk without tokens."""
+    adapter: Predictions | None
+    """Those of base + adapter before the chunk is learnt; None without learning."""
     rejection_reason: str | None
     """Why the gate rejects it, in words; None if it passes."""
 
@@ -65,6 +66,7 @@ def write(
     recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, None]:
     """Write from `state` to the end of the book: the whole algorithm (paper, section 3.2, Algorithm 1)."""
+    four_grams = FourGrams(state.tokens)
     while (turn := task.next_turn(state.tokens, state.records)) is not None:
         index, prompt = state.chunks, turn.prompt
         yield ChunkStarted(index, turn.origin, len(prompt.context), turn.max_tokens)
@@ -72,12 +74,13 @@ def write(
             yield SectionCut(index, cut.section, cut.shown, cut.items)
         backend.reset()
 
-        candidates = yield from propose(task, turn, model, backend, state, config)
+        candidates = yield from propose(task, turn, model, backend, state, config, four_grams)
         best = choose(candidates)
-        chunk, score = best.chunk, (best.nll_base, best.nll_adapter)
-        rejection_reason = best.rejection_reason or drift_reason_of(turn, score, config)
+        chunk = best.chunk
+        rejection_reason = best.rejection_reason or harm_reason_of(turn, best.base, best.adapter, config)
+        scores = scores_of(best)
         repeated = repetition(prompt.context, chunk.tokens)
-        yield ChunkScored(index, *score, repeated, rejection_reason)
+        yield ChunkScored(index, **scores, repetition=repeated, rejection_reason=rejection_reason)
 
         passes = yield from learn_chunk(
             turn, chunk, model, state, config, rejection_reason=rejection_reason, recipe=recipe
@@ -87,14 +90,15 @@ def write(
         state.tokens += chunk.tokens
         state.records.append(chunk.record)
         state.chunks += 1
+        four_grams.extend(chunk.tokens)
         if turn.origin == "generated":
-            state.generated_nlls.append(best.nll_base)
+            state.generated_nlls.append(scores["nll_base"])
         yield ChunkLearnt(
             index,
             turn.origin,
             chunk.tokens,
             chunk.text,
-            *score,
+            **scores,
             repetition=repeated,
             rejection_reason=rejection_reason,
             train_losses=tuple(step.loss for step in passes),
@@ -106,7 +110,13 @@ def write(
 
 
 def propose(
-    task: Task, turn: Turn, model: AdaptedModel, backend: Backend, state: WritingState, config: Config
+    task: Task,
+    turn: Turn,
+    model: AdaptedModel,
+    backend: Backend,
+    state: WritingState,
+    config: Config,
+    four_grams: FourGrams,
 ) -> Generator[Event, None, list[Candidate]]:
     """Make candidates for the chunk, each with its own random numbers, until one passes the gate."""
     candidates: list[Candidate] = []
@@ -116,10 +126,13 @@ def propose(
         if candidates:
             yield ChunkRejected(state.chunks, str(candidates[-1].rejection_reason))
         generator = state.generator(number, model.device)
-        chunk = yield from make_chunk(task, turn, model, backend, state, config, generator=generator)
+        chunk = yield from make_chunk(
+            task, turn, model, backend, state, config, four_grams, generator=generator
+        )
         backend.free_cache()
-        base, adapter = score_chunk(turn.prompt, chunk, model)
-        rejection_reason = rejection_reason_of(turn, chunk, base, state.generated_nlls, config)
+        base, adapter = score_chunk(turn.prompt, chunk, model, four_grams)
+        nll = base.nll if base else math.nan
+        rejection_reason = rejection_reason_of(turn, chunk, nll, state.generated_nlls, config)
         candidates.append(Candidate(number, chunk, base, adapter, rejection_reason))
         if rejection_reason is None:
             break
@@ -138,6 +151,7 @@ def make_chunk(
     backend: Backend,
     state: WritingState,
     config: Config,
+    four_grams: FourGrams,
     *,
     generator: torch.Generator,
 ) -> Generator[Event, None, Chunk]:
@@ -152,16 +166,23 @@ def make_chunk(
         decode = decode_with(turn.prompt, model, backend, generator, config)
         return (yield from turn.composer(state.chunks, decode))
     sampler = sampler_for(config.decode, generator, model.banned_tokens)
-    return (yield from decode_chunk(turn, state.chunks, task.text_stream(state.tokens), backend, sampler))
+    to_text = task.text_stream(state.tokens)
+    return (yield from decode_chunk(turn, state.chunks, to_text, backend, sampler, four_grams))
 
 
 def decode_chunk(
-    turn: Generate, index: int, to_text: Callable[[int], str], backend: Backend, sampler: Sampler
+    turn: Generate,
+    index: int,
+    to_text: Callable[[int], str],
+    backend: Backend,
+    sampler: Sampler,
+    four_grams: FourGrams,
 ) -> Generator[Event, None, Chunk]:
     """Decode a chunk of prose token by token."""
     chunk: list[int] = []
     pieces: list[str] = []
-    nlls: list[Tensor] = []
+    predictions: list[Tensor] = []
+    four_grams = four_grams.extended()
     tokens = backend.decode(
         turn.prompt.tokens, sampler=sampler, max_tokens=turn.max_tokens, stop=lambda chunk: False
     )
@@ -169,16 +190,18 @@ def decode_chunk(
         chunk.append(token.id)
         end = turn.complete(chunk)
         if end is not None and end < len(chunk):
-            del chunk[end:], pieces[end:], nlls[end:]
+            del chunk[end:], pieces[end:], predictions[end:]
             break
         pieces.append(to_text(token.id))
         if token.logits is not None:
-            nlls.append(token_nll(token.logits, token.id))
+            predictions.append(token_prediction(token.logits, token.id, four_grams.completions()))
+        four_grams.add(token.id)
         yield TextDecoded(index, pieces[-1], len(chunk))
         if end is not None:
             break
-    values = torch.stack(nlls).tolist() if nlls else ()  # one wait for the GPU, not one per token
-    return Chunk(tuple(chunk), "".join(pieces), nlls=tuple(values))
+    # One wait for the GPU, not one per token.
+    means = _means(torch.stack(predictions)) if predictions else None
+    return Chunk(tuple(chunk), "".join(pieces), predictions=means)
 
 
 def decode_with(
@@ -201,22 +224,42 @@ def decode_with(
     return decode
 
 
-def score_chunk(prompt: Prompt, chunk: Chunk, model: AdaptedModel) -> tuple[float, float | None]:
-    """Mean NLL of the chunk before it is learnt, nats/token: under the base, and under base + adapter.
+def score_chunk(
+    prompt: Prompt, chunk: Chunk, model: AdaptedModel, four_grams: FourGrams
+) -> tuple[Predictions | None, Predictions | None]:
+    """The predictions for a chunk before it is learnt: those of the base, and those of base + adapter.
 
-    Their difference shows how much the adapter helps. NaN for a chunk without tokens. A chunk that was
-    decoded token by token has its NLLs under base + adapter already and needs no second pass.
+    The difference of their NLLs shows how much the adapter helps. None for a chunk without tokens, and for an
+    adapter that does not exist. A chunk that was decoded token by token has the predictions of base + adapter
+    already and needs no second pass.
     """
     model.module.eval()
+    completions = four_grams.completions_of(chunk.tokens)
 
-    def nll() -> float:
-        return chunk_nll(model.module, prompt.tokens, chunk.tokens, chunk.loss_mask).mean().item()
+    def predict() -> Predictions:
+        return _means(
+            chunk_predictions(model.module, prompt.tokens, chunk.tokens, completions, chunk.loss_mask)
+        )
 
-    with torch.no_grad():
-        if not chunk.tokens:
-            return math.nan, None
-        if not model.adapter:
-            return nll(), None
-        with model.without_adapter():
-            base = nll()
-        return base, math.fsum(chunk.nlls) / len(chunk.nlls) if chunk.nlls else nll()
+    if not chunk.tokens:
+        return None, None
+    if not model.adapter:
+        return predict(), None
+    with model.without_adapter():
+        base = predict()
+    return base, chunk.predictions or predict()
+
+
+def scores_of(candidate: Candidate) -> dict[str, Any]:
+    """The predictions for a candidate as fields of `ChunkScored` and `ChunkLearnt`."""
+    scores: dict[str, Any] = {}
+    for of, predictions in (("base", candidate.base), ("adapter", candidate.adapter)):
+        nll = math.nan if of == "base" else None  # of a chunk without tokens
+        values = predictions or (nll, None, None)
+        scores |= {f"{name}_{of}": value for name, value in zip(Predictions._fields, values, strict=True)}
+    return scores
+
+
+def _means(predictions: Tensor) -> Predictions:
+    """The means of predictions [n, 3] (`engine/training/predictions.py`)."""
+    return Predictions(*predictions.mean(0).tolist())

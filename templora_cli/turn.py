@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from templora_cli.events import Event, Origin
 from templora_cli.prompt import Prompt
@@ -25,6 +25,17 @@ class ChunkPart:
     """How many times the configured number of passes is taken over the part."""
 
 
+class Predictions(NamedTuple):
+    """How a model predicts a chunk: means over its scored tokens."""
+
+    nll: float
+    """Negative log-likelihood, nats/token."""
+    entropy: float
+    """Entropy of the predictions, nats. It falls as the model becomes surer of what it writes."""
+    completion: float
+    """Probability (0 to 1) that the model gives to tokens that would complete a 4-gram of the book."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """The text of one turn: the unit that is scored, learnt and committed."""
@@ -39,8 +50,8 @@ class Chunk:
     """Data of the task that is stored with the chunk, a JSON value."""
     rejection_reason: str | None = None
     """Why the task itself rejects the chunk for learning, in words."""
-    nlls: tuple[float, ...] = ()
-    """NLL of each token under base + adapter when it was decoded, nats; empty if unknown."""
+    predictions: Predictions | None = None
+    """Those of base + adapter while the chunk was decoded; None if they are unknown."""
 
 
 class Decode(Protocol):

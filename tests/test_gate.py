@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from templora_cli.config import GateConfig
+from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.events import ChunkLearnt, ChunkRejected
-from templora_cli.gate import drift_reason_of, rejection_reason_of
+from templora_cli.gate import harm_reason_of, rejection_reason_of
 from templora_cli.prompt import Prompt
-from templora_cli.turn import Chunk, Generate, Given
-from tests.loop import CONFIG, Loop, adapter_of, learnt, same
+from templora_cli.turn import Chunk, Compose, Generate, Given, Predictions
+from tests.loop import CONFIG, HEADER, Loop, adapter_of, learnt, same
 
 TURN = Generate(Prompt((1, 2, 3), ()), 12)
 HELLO = Chunk(tuple(b"Hello there."), "Hello there.")
@@ -136,8 +138,55 @@ def test_a_judged_chunk_is_not_judged_again(rejection_reason: str | None) -> Non
     again = replace(fresh, judged=True)
     assert rejection_reason_of(again, looping, math.nan, [2.0] * 9, CONFIG) == rejection_reason
     assert rejection_reason_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
-    assert drift_reason_of(again, (9.0, 1.0), CONFIG) is None
+    far = Predictions(9.0, 3.0, 0.0), Predictions(1.0, 3.0, 0.0)
+    assert harm_reason_of(again, *far, CONFIG) is None
     assert (
-        drift_reason_of(fresh, (9.0, 1.0), CONFIG)
+        harm_reason_of(fresh, *far, CONFIG)
         == "learning has moved the model too far from where it began (8.00 nats a token)"
     )
+
+
+REPEATS = "learning makes the model repeat the book (3.0 times as likely as without)"
+DULL = "learning narrows the model's choice of words too far (by 20%)"
+
+
+@pytest.mark.parametrize(
+    ("base", "adapter", "reason"),
+    [
+        ((3.0, 3.0, 0.02), (3.0, 3.0, 0.029), None),
+        ((3.0, 3.0, 0.02), (3.0, 3.0, 0.06), REPEATS),
+        ((3.0, 3.0, 0.001), (3.0, 3.0, 0.014), None),
+        ((3.0, 3.0, 0.001), (3.0, 3.0, 0.03), REPEATS),
+        ((3.0, 3.0, 0.02), (3.0, 2.75, 0.02), None),
+        ((3.0, 3.0, 0.02), (3.0, 2.4, 0.02), DULL),
+        ((3.0, 2.0, 0.06), (3.0, 3.0, 0.02), None),
+    ],
+)
+def test_an_adapter_that_repeats_the_book_or_is_too_sure_learns_nothing(
+    base: tuple[float, ...], adapter: tuple[float, ...], reason: str | None
+) -> None:
+    predictions = Predictions(*base), Predictions(*adapter)
+    assert harm_reason_of(TURN, *predictions, CONFIG) == reason
+    off = replace(CONFIG, gate=GateConfig(enabled=False))
+    human = Given(TURN.prompt, HELLO.tokens)
+    composed = Compose(TURN.prompt, 12, lambda index, decode: iter(()))  # type: ignore[arg-type, return-value]
+    for turn, config in ((TURN, off), (human, CONFIG), (composed, CONFIG)):
+        assert harm_reason_of(turn, *predictions, config) is None
+
+
+def test_without_an_adapter_there_is_no_harm() -> None:
+    assert harm_reason_of(TURN, Predictions(3.0, 3.0, 0.1), None, CONFIG) is None
+    assert harm_reason_of(TURN, None, None, CONFIG) is None
+
+
+def test_what_repeats_is_measured_against_the_whole_book(tiny_model: Path) -> None:
+    """The window has 20 tokens; the 4-grams of the opening are known after 36."""
+    opening, config = "Hello there.", replace(CONFIG, gate=GateConfig(completion=100, drift=100))
+    loop = Loop(tiny_model, 36, opening=opening, config=config)
+    loop.backend.enqueue("abcdefghijkl", "mnopqrstuvwx", "Hello there.")
+    *_, new, again = learnt(loop.run())
+    with torch.no_grad(), loop.model.without_adapter():
+        book = list(b"Hello there.abcdefghijklmnopqrstuvwx")
+        nlls = chunk_nll(loop.model.module, (*HEADER, *book[-20:]), again.tokens)
+    assert new.completion_base == 0.0
+    assert again.completion_base == pytest.approx(nlls[3:].neg().exp().sum().item() / 12, rel=1e-4)

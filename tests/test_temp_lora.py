@@ -20,6 +20,7 @@ from templora_cli.events import (
     TextDecoded,
     TrainStep,
 )
+from templora_cli.ngrams import FourGrams
 from templora_cli.prompt import Dropped, Prompt, Section
 from templora_cli.temp_lora import Candidate, choose, make_chunk, propose, score_chunk
 from templora_cli.turn import Chunk, Compose, Generate, Given
@@ -92,7 +93,7 @@ def test_scores_are_taken_before_training(tiny_model: Path) -> None:
             chunk = list(b"More of it..")
             with torch.no_grad():
                 now = chunk_nll(loop.model.module, loop.backend.prompts[-1], chunk).mean().item()
-            assert event.nll_adapter == now
+            assert event.nll_adapter == pytest.approx(now, rel=1e-6)
             return
     raise AssertionError("no second chunk")
 
@@ -107,7 +108,9 @@ def test_the_adapter_score_comes_from_decoding(tiny_model: Path) -> None:
     assert isinstance(turn, Generate)
     backend = EagerBackend(loop.model.module)
     generator = loop.state.generator(0, loop.model.device)
-    stream = make_chunk(loop.task, turn, loop.model, backend, loop.state, loop.config, generator=generator)
+    stream = make_chunk(
+        loop.task, turn, loop.model, backend, loop.state, loop.config, FourGrams(), generator=generator
+    )
     _, chunk = drained(stream)
     with torch.no_grad():
         expected = chunk_nll(loop.model.module, HEADER, chunk.tokens).mean().item()
@@ -115,8 +118,9 @@ def test_the_adapter_score_comes_from_decoding(tiny_model: Path) -> None:
             base = chunk_nll(loop.model.module, HEADER, chunk.tokens).mean().item()
     assert len(chunk.tokens) == 12 and abs(base - expected) > 0.01
     with passes_over(loop.model) as passes:
-        score = score_chunk(turn.prompt, chunk, loop.model)
-    assert score == pytest.approx((base, expected), abs=1e-4)
+        scores = score_chunk(turn.prompt, chunk, loop.model, FourGrams())
+    assert [each.nll for each in scores if each] == pytest.approx([base, expected], abs=1e-4)
+    assert scores[1] is chunk.predictions
     assert len(passes) == 1
 
 
@@ -136,14 +140,15 @@ def test_tokens_that_show_the_end_of_a_chunk_are_not_part_of_it(
     chunks: list[Chunk] = []
     for one in (turn, replace(asked, max_tokens=keeps)):
         backend, generator = EagerBackend(loop.model.module), loop.state.generator(0, loop.model.device)
-        made = make_chunk(loop.task, one, loop.model, backend, loop.state, loop.config, generator=generator)
+        made = make_chunk(
+            loop.task, one, loop.model, backend, loop.state, loop.config, FourGrams(), generator=generator
+        )
         events, chunk = drained(made)
         assert len(events) == max(keeps, shown_by - 1 if one is turn else 0)
         chunks.append(chunk)
     cut, whole = chunks
-    assert (cut.tokens, cut.text, cut.nlls) == (whole.tokens, whole.text, whole.nlls) and len(
-        cut.nlls
-    ) == keeps
+    assert len(cut.tokens) == keeps and cut.predictions is not None
+    assert cut == whole
 
 
 def test_the_loss_covers_only_the_chunk(tiny_model: Path) -> None:
@@ -201,13 +206,14 @@ def test_only_the_tokens_in_the_mask_are_scored(tiny_model: Path) -> None:
     chunk = Chunk(tuple(b"Hello there."), "", (False,) * 6 + (True,) * 6)
     with torch.no_grad():
         expected = chunk_nll(loop.model.module, HEADER, chunk.tokens)[6:].mean().item()
-    assert score_chunk(loop.next_turn().prompt, chunk, loop.model)[0] == pytest.approx(expected)
+    base, _ = score_chunk(loop.next_turn().prompt, chunk, loop.model, FourGrams())
+    assert base is not None and base.nll == pytest.approx(expected)
 
 
 def proposed(loop: Loop) -> tuple[list[str], list[Candidate]]:
     """The reported rejection reasons, and all candidates."""
     turn = loop.next_turn()
-    stream = propose(loop.task, turn, loop.model, loop.backend, loop.state, loop.config)
+    stream = propose(loop.task, turn, loop.model, loop.backend, loop.state, loop.config, FourGrams())
     events, candidates = drained(stream)
     return [e.rejection_reason for e in events if isinstance(e, ChunkRejected)], candidates
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, kl_div
 from templora_cli.engine.training.forward import frozen_head, hidden_at, logits_at
 
 Mask = Sequence[bool]
+Item = TypeVar("Item")
 
 SLICE = 1 << 24
 """Logits that exist at once: 64 MB in float32."""
@@ -34,7 +35,7 @@ def chunk_nll(
     `mask` [len(chunk)] says which tokens are scored; empty for all. At most `at_once` logits exist at a time
     if the model allows slices. The prompt is context and has no labels (paper, section 3.2).
     """
-    ids, positions, targets = _loss_targets(module, prompt, chunk, mask)
+    ids, positions, targets = loss_targets(module, prompt, chunk, mask)
     if not positions:
         return torch.empty(0)
     head = frozen_head(module)
@@ -55,13 +56,13 @@ def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int],
 
     `scored_tokens` returns the targets in the same order. The prompt must have at least one token.
     """
-    ids, positions, _ = _loss_targets(module, prompt, chunk, mask)
+    ids, positions, _ = loss_targets(module, prompt, chunk, mask)
     return logits_at(module, ids, positions)[0].float()
 
 
-def scored_tokens(chunk: Sequence[int], mask: Mask = ()) -> list[int]:
-    """The tokens of `chunk` that `mask` selects; all of them where it is empty."""
-    return [token for i, token in enumerate(chunk) if not mask or mask[i]]
+def scored_tokens(chunk: Sequence[Item], mask: Mask = ()) -> list[Item]:
+    """The items of `chunk` that `mask` selects, one for each token; all of them where it is empty."""
+    return [item for i, item in enumerate(chunk) if not mask or mask[i]]
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def logits_bytes(scored: int, vocab_size: int, copies: int, *, sliced: bool) -> 
     return copies * scored * vocab_size * FLOAT
 
 
-def _loss_targets(
+def loss_targets(
     module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask
 ) -> tuple[list[int], list[int], Tensor]:
     """The input ids, the positions in them that predict the scored tokens, and those tokens."""
