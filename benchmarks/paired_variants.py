@@ -313,11 +313,11 @@ def from_openings(model: loading.LanguageModel) -> Recipe:
 
 def rate(lr: str) -> tuple[str, ...]:
     """The learning rate, in windows of 256 tokens without context."""
-    return (f"generated.lr={lr}", "generated.context_tokens=0")
+    return (f"generated.lr={lr}", "generated.context_tokens=0", "generated.replay_samples=0")
 
 
 RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "3e-4", "5e-4")
-WHOLE = ("generated.window_tokens=0", "generated.context_tokens=0")
+WHOLE = ("generated.window_tokens=0", "generated.context_tokens=0", "generated.replay_samples=0")
 
 VARIANTS: dict[str, PairedVariant] = {
     "off": PairedVariant(("learn=false",)),
@@ -339,6 +339,14 @@ VARIANTS: dict[str, PairedVariant] = {
     **{f"nll, average {lr}": PairedVariant(rate(lr), after_chunk=average) for lr in RATES},
     **{f"nll, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8")) for lr in RATES},
     **{f"4-grams {lr}": PairedVariant(rate(lr), grams_only) for lr in RATES},
+    **{f"kept {lr}": PairedVariant((f"generated.lr={lr}", "generated.replay_samples=16")) for lr in RATES},
+    **{
+        f"kept {lr}, {samples} samples": PairedVariant(
+            (f"generated.lr={lr}", f"generated.replay_samples={samples}")
+        )
+        for lr in RATES
+        for samples in (4, 8, 32)
+    },
     **{f"replay 16 {lr}": PairedVariant(rate(lr), replayed_top) for lr in RATES},
     **{f"replay {lr}": PairedVariant(rate(lr), replayed) for lr in RATES},
     **{f"mask and replay {lr}": PairedVariant(rate(lr), masked_and_replayed) for lr in RATES},
@@ -358,6 +366,7 @@ VARIANTS: dict[str, PairedVariant] = {
                 "generated.teacher_context_tokens=1024",
                 "generated.context_tokens=512",
                 "generated.window_tokens=0",
+                "generated.replay_samples=0",
             )
         )
         for lr in ("5e-5", "2e-4")

@@ -16,7 +16,8 @@ from templora_cli.config import Config, LearningConfig, TrainConfig
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.objective import Loss, Objective, Window
 from templora_cli.engine.training.objectives import OBJECTIVES
-from templora_cli.events import Event, Notice, Origin, TrainStep
+from templora_cli.engine.training.replay import SAMPLE_TOKENS, Samples, draw_samples
+from templora_cli.events import Event, Notice, Origin, TrainStep, Working
 from templora_cli.prompt import window
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Turn
@@ -100,49 +101,86 @@ def learn_chunk(
         extra = objective.extra_context_tokens(learning)
         chunk_windows = recipe.windows(turn, example, state.tokens, learning, extra)
         losses = [objective.loss(each, model, learning) for each in chunk_windows]
-        useful = [loss for loss in losses if loss is not None]
-        passes += yield from _take_passes(useful, learning.epochs, rate, model, state)
+        steps: list[tuple[Loss, ...]] = [(loss,) for loss in losses if loss is not None]
+        if steps and learning.replay_samples:
+            samples = yield from _samples(turn.prompt.header, chunk_windows, model, state, learning, config)
+            first = state.chunks * len(steps)  # each step has another sample, over all chunks
+            steps = [(*step, samples.divergence(first + i, model)) for i, step in enumerate(steps)]
+        taken = yield from _take_passes(steps, learning.epochs, rate, model, state)
+        if taken and not learning.replay_samples and state.samples:
+            state.samples = state.samples.unpredicted()
+        passes += taken
     return passes
 
 
+def _samples(
+    header: tuple[int, ...],
+    chunk_windows: Sequence[Window],
+    model: AdaptedModel,
+    state: WritingState,
+    learning: LearningConfig,
+    config: Config,
+) -> Generator[Event, None, Samples]:
+    """The samples in `state`, with predictions; both are made if they are missing."""
+    if state.samples is None:
+        yield Working("sampling the model, to keep how it writes")
+        longest = max(len(each.tokens) for each in chunk_windows)
+        length = min(SAMPLE_TOKENS, longest)
+        # As much as the cache for decoding, which is free now, held at once.
+        held = config.decode.context_tokens + config.decode.chunk_tokens
+        at_once = min(learning.replay_samples, max(1, held // (len(header) + length)))
+        number, seed = learning.replay_samples, state.seed_of("samples")
+        state.samples = draw_samples(model, header, number, length, seed=seed, at_once=at_once)
+    if state.samples.ids is None:
+        state.samples = state.samples.predicted(model)
+    return state.samples
+
+
 def _take_passes(
-    losses: Sequence[Loss], epochs: int, rate: float, model: AdaptedModel, state: WritingState
+    steps: Sequence[Sequence[Loss]], epochs: int, rate: float, model: AdaptedModel, state: WritingState
 ) -> Generator[Event, None, list[TrainStep]]:
-    """Take `epochs` passes, each with a step per loss, up to the first in which a step is skipped.
+    """Take `epochs` passes over the steps, up to the first in which a step is skipped.
 
     Returns the passes that took at least one step.
     """
     passes: list[TrainStep] = []
     assert state.optimizer is not None
     state.optimizer.param_groups[0]["lr"] = rate
-    for epoch in range(1, epochs + 1 if losses else 1):
-        step_losses = [train_step(loss, model, state) for loss in losses]
+    for epoch in range(1, epochs + 1 if steps else 1):
+        step_losses = [train_step(losses, model, state) for losses in steps]
         finite = [loss for loss in step_losses if math.isfinite(loss)]
         if finite:
             mean = math.fsum(finite) / len(finite)
             passes.append(TrainStep(state.chunks, epoch, epochs, mean, rate))
             yield passes[-1]
-        if skipped := len(losses) - len(finite):
-            steps = f"{skipped} of {len(losses)} steps of pass {epoch}"
-            steps += " and all later passes" if epoch < epochs else ""
-            yield Notice(f"chunk {state.chunks + 1}: {steps} skipped because of NaN or infinite gradients")
+        if skipped := len(steps) - len(finite):
+            which = f"{skipped} of {len(steps)} steps of pass {epoch}"
+            which += " and all later passes" if epoch < epochs else ""
+            yield Notice(f"chunk {state.chunks + 1}: {which} skipped because of NaN or infinite gradients")
             break
     return passes
 
 
-def train_step(loss_of_window: Loss, model: AdaptedModel, state: WritingState) -> float:
-    """One optimizer step. Returns the loss before it, or NaN if the loss or a gradient is not finite."""
+def train_step(losses: Sequence[Loss], model: AdaptedModel, state: WritingState) -> float:
+    """One optimizer step on the sum of `losses`. Returns the first, that of the chunk, before the step.
+
+    Each is differentiated before the next is computed, so that memory holds one of them. NaN if a loss or a
+    gradient is not finite: then the step is skipped.
+    """
     assert state.optimizer is not None
     model.module.train()
+    values = []
     with _dropout_random(state, model.device):
-        loss = loss_of_window()
-        loss.backward()  # type: ignore[no-untyped-call]
+        for loss_of in losses:
+            loss = loss_of()
+            loss.backward()  # type: ignore[no-untyped-call]
+            values.append(loss.item())
     model.module.eval()
-    finite = math.isfinite(loss.item()) and _finite_gradients(state)
+    finite = all(map(math.isfinite, values)) and _finite_gradients(state)
     if finite:  # one bad step would turn the whole adapter into NaN
         state.optimizer.step()
     state.optimizer.zero_grad()
-    return loss.item() if finite else math.nan
+    return values[0] if finite else math.nan
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from templora_cli.config import Config
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.optimizers import OPTIMIZERS
+from templora_cli.engine.training.replay import Samples
 
 
 @dataclass
@@ -33,6 +34,8 @@ class WritingState:
     """NLL of each generated chunk under the base, nats/token, for the gate."""
     records: list[Any] = field(default_factory=list)
     """What the task stored with each chunk, a JSON value each."""
+    samples: Samples | None = None
+    """Samples of the model from before it learnt its own text; None until it does, or without replay."""
 
     @classmethod
     def begin(cls, model: AdaptedModel, config: Config, *, take: int = 0) -> WritingState:
@@ -48,6 +51,10 @@ class WritingState:
 
     def generator(self, candidate: int, device: torch.device) -> torch.Generator:
         """The random generator of a candidate for the next chunk. It does not depend on earlier draws."""
-        key = f"{self.seed} {self.chunks} {self.take} {candidate}"
-        number = int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1
-        return torch.Generator(device).manual_seed(number)
+        seed = self.seed_of(self.chunks, self.take, candidate)
+        return torch.Generator(device).manual_seed(seed)
+
+    def seed_of(self, *purpose: int | str) -> int:
+        """The seed of the random numbers for a purpose; the seed of the book alone decides the rest."""
+        key = " ".join(map(str, (self.seed, *purpose)))
+        return int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1

@@ -26,6 +26,7 @@ from templora_cli.config import (
     GENERATED_LR_SHARE,
     MAX_TOKENS,
     RECIPES,
+    REPLAYED_LR_SHARE,
     TABLES,
     TASK_DEFAULTS,
     Config,
@@ -131,10 +132,15 @@ def rates() -> str:
     """The learning rates of AdamW that are chosen for a rate of 0."""
     by_size = {size: learning_rate_for(int(size * 1e9), "adamw") for size in BILLIONS}
     rows = [
-        (f"{size} billion", f"{rate:g}", f"{float(f'{GENERATED_LR_SHARE * rate:.1e}'):g}")
+        (
+            f"{size} billion",
+            f"{rate:g}",
+            *(f"{float(f'{share * rate:.1e}'):g}" for share in (REPLAYED_LR_SHARE, GENERATED_LR_SHARE)),
+        )
         for size, rate in by_size.items()
     ]
-    return table(("parameters of the model", "a person's text", "the model's own text"), *rows)
+    own = ("the model's own prose", "its own translations")
+    return table(("parameters of the model", "a person's text", *own), *rows)
 
 
 def generated_parts(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]]:

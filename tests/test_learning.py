@@ -13,7 +13,8 @@ from templora_cli.config import LearningConfig, TrainConfig, TranslationConfig
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.objective import Loss, Window
-from templora_cli.events import ChunkScored, Event, Notice, TrainStep
+from templora_cli.engine.training.replay import draw_samples
+from templora_cli.events import ChunkLearnt, ChunkScored, Event, Notice, TrainStep, Working
 from templora_cli.learning import Recipe, learn_chunk, learning_rate, training_examples, windows
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, ChunkPart, Compose, Generate, Given
@@ -281,3 +282,92 @@ def test_an_experiment_can_replace_objective_windows_and_rate(tiny_model: Path) 
     assert texts == [b"there.", b"Hello ", b"f it..", b"More o"]
     assert steps == [0.25] * 3, "a window without a loss takes no step"
     assert [chunk.lr for chunk in chunks] == [0.25, 0.25]
+
+
+REPLAYED = replace(CONFIG, generated=replace(WHOLE, replay_samples=3, window_tokens=6, epochs=1))
+
+
+def test_samples_are_drawn_before_the_first_own_chunk_is_learnt(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 24, opening="It was a dar", config=REPLAYED)
+    loop.backend.enqueue("Hello there.", "More of it..")
+    adapters, samples, working = [adapter_of(loop.state)], [], []
+    for event in loop.stream():
+        if isinstance(event, Working):
+            working.append(loop.state.chunks)
+        if isinstance(event, ChunkLearnt):
+            adapters.append(adapter_of(loop.state))
+            samples.append(loop.state.samples)
+    assert working == [1] and samples[0] is None, "human text needs none"
+    assert samples[1] is samples[2] and samples[1] is not None
+    assert samples[1].tokens.shape == (3, 6) and samples[1].prompt == HEADER
+    with torch.no_grad():
+        for name, weight in loop.state.adapter.items():
+            weight.copy_(adapters[1][name])
+    again = samples[1].predicted(loop.model)
+    assert torch.equal(again.ids, samples[1].ids) and torch.equal(again.logs, samples[1].logs), (
+        "the predictions are those of the model that has read the opening"
+    )
+
+
+def test_each_step_keeps_the_predictions_for_another_sample(tiny_model: Path) -> None:
+    loop = Loop(tiny_model, 36, config=REPLAYED)
+    loop.backend.enqueue("Hello there.", "More of it..", "And more....")
+    with passes_over(loop.model) as passes:
+        loop.run()
+    assert loop.state.samples is not None
+    ends = [tuple(ids[-5:]) for with_gradients, ids in passes if with_gradients]
+    replayed = [ends.index(tuple(tokens[:5])) for tokens in loop.state.samples.tokens.tolist()]
+    assert replayed == [1, 3, 5], "each after a window of the chunk"
+
+
+class NoLoss(RecordingObjective):
+    """An objective without a gradient: only replay moves the adapter."""
+
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss | None:
+        return lambda: sum((0 * weight).sum() for weight in model.adapter.values())
+
+
+def test_replay_leads_the_model_back_to_what_it_predicted(tiny_model: Path) -> None:
+    config = replace(REPLAYED, generated=replace(REPLAYED.generated, objective="none"))
+    loop = Loop(tiny_model, 12, config=config)
+    loop.state.samples = draw_samples(loop.model, HEADER, 3, 6, seed=0, at_once=3).predicted(loop.model)
+    with torch.no_grad():
+        for weight in loop.state.adapter.values():
+            weight.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
+
+    def divergence() -> float:
+        assert loop.state.samples is not None
+        with torch.no_grad():
+            return sum(loop.state.samples.divergence(i, loop.model)().item() for i in range(3))
+
+    before, chunk = divergence(), Chunk(tuple(b"Hello there."), "Hello there.")
+    for loop.state.chunks in range(6):
+        events = list(
+            learn_chunk(TURN, chunk, loop.model, loop.state, config, recipe=Recipe({"none": NoLoss()}))
+        )
+        assert [event.loss for event in events if isinstance(event, TrainStep)] == [0], "that of the chunk"
+    assert divergence() < 0.8 * before, (before, divergence())
+
+
+def test_human_text_may_change_what_is_kept(tiny_model: Path) -> None:
+    turns = [
+        Given(Prompt(HEADER, ()), tuple(b"Hello there."), origin)
+        for origin in ("generated", "human", "generated")
+    ]
+    loop = Loop(tiny_model, 36, config=REPLAYED)
+    loop.task = Turns(*turns, like=loop.task)
+    samples = [loop.state.samples for event in loop.stream() if isinstance(event, ChunkLearnt)]
+    first, human, last = samples
+    assert first and human and last and human.ids is None
+    assert torch.equal(first.tokens, last.tokens)
+    assert first.logs is not None and last.logs is not None and not torch.equal(first.logs, last.logs)
+
+
+def test_nothing_is_sampled_for_a_chunk_without_a_loss(tiny_model: Path) -> None:
+    generated = replace(REPLAYED.generated, objective="recording", window_tokens=0)
+    config = replace(REPLAYED, generated=generated)
+    recipe = Recipe({"recording": RecordingObjective(skip=ord("H"))})
+    loop = Loop(tiny_model, 12, config=config, recipe=recipe)
+    loop.backend.enqueue("Hello there.")
+    loop.run()
+    assert loop.state.samples is None

@@ -17,13 +17,14 @@ from templora_cli.engine.models import loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.nll import NegativeLogLikelihood
 from templora_cli.engine.training.objective import Window
+from templora_cli.ngrams import repetition
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, Given
 
 SIZES = ("--chunk-tokens", "32", "--context-tokens", "32")
 RECIPES = (
-    *("nll 5e-4", "mask 5e-4", "replay 5e-4", "mask and replay 5e-4"),
-    *("mask, down_proj 5e-4", "mask, average 5e-4", "mask, decay 0.1 5e-4"),
+    *("nll 5e-4", "mask 5e-4", "replay 5e-4", "mask and replay 5e-4", "kept 5e-4"),
+    *("nll, down_proj 5e-4", "nll, average 5e-4", "nll, decay 0.1 5e-4", "nll, rank 8 5e-4"),
     "openings 5e-4, 3 passes",
 )
 
@@ -57,6 +58,27 @@ def test_recipes_differ_from_the_base_and_from_each_other(tiny_model: Path, book
     assert 0 not in found and len(set(found)) == len(RECIPES)
     assert all(name in paired_table() for name in RECIPES)
     assert measure(tiny_model, "off") == lines, "lines that are there are not computed again"
+
+
+def test_books_that_are_written_with_a_recipe_are_compared(tiny_model: Path, books: Path) -> None:
+    off = json.loads(books.read_text())
+    write = ("write-books", "--books", "1", "--tokens", "160", "--model", str(tiny_model), *SIZES)
+    invoke(*write, "--recipe", "kept 5e-4")
+    invoke(*write, "--recipe", "kept 5e-4")
+    first, kept = map(json.loads, books.read_text().splitlines())
+    assert first == off and kept["recipe"] == "kept 5e-4" and kept["tokens"] != off["tokens"]
+    assert off["learning"] < kept["learning"] and kept["decoding"] > 0
+    assert all(chunk["train_losses"] or chunk["rejection_reason"] for chunk in kept["chunks"])
+    rows = invoke("repeats", "books.jsonl").splitlines()
+    shares = [repetition([], line["tokens"]) for line in (off, kept)]
+    assert rows[2].startswith(f"| off | 1 | {shares[0]:.3f} |")
+    assert rows[3].startswith(f"| kept 5e-4 | 1 | {shares[1]:.3f} |")
+
+
+def test_the_ratio_of_two_means_has_an_interval_over_books() -> None:
+    assert paired.ratio_interval([0.2, 0.4], [0.1, 0.2]) == "2.00 (2.00 to 2.00)"
+    assert paired.ratio_interval([0.1, 0.4], [0.1, 0.1]) == "2.50 (1.00 to 4.00)"
+    assert paired.ratio_interval([0.1], [0.0]) == ""
 
 
 def paired_table() -> str:

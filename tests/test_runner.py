@@ -52,6 +52,7 @@ from templora_cli.runner import Run
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from templora_cli.sessions.summary import cached_summary, summary_of
+from templora_cli.text import count_words
 from templora_cli.translation.kind import TranslationRequest
 from templora_cli.translation.languages import language
 
@@ -559,9 +560,10 @@ def refusal(session: str | None = None, more: runner.Length | None = None) -> Te
 def test_a_finished_book_is_not_resumed_without_a_length(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         list(run.events())
+        words = count_words("".join(chunk["text"] for chunk in run.chunks))
     name = run.session.id
     error = refusal()
-    assert error.message == f"{name} is finished: 48 of 48 new tokens, 7 words with your opening"
+    assert error.message == f"{name} is finished: 48 of 48 new tokens, {words} words with your opening"
     assert error.hint == f"to extend it: templora resume {name} --chunks 4"
     shutil.rmtree(committed_steps(run.session.steps)[-1])
     go_on_here(name)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from templora_cli.engine.training.optimizers import COUNTERS, MOMENTS
+from templora_cli.engine.training.replay import Samples
 from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import sync_folder
 from templora_cli.sessions.steps import (
@@ -95,9 +96,11 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     """
     verify_step(step)
     chunks = read_chunks(steps, upto=step)
-    tensors = [load_file(step / name) for name in TENSORS if (step / name).exists()]
+    adapter, moments, samples = (load_file(step / name) if (step / name).exists() else {} for name in TENSORS)
     values = json.loads((step / "state.json").read_text("utf-8"))
-    _restore(state, values, *(tensors or ({}, {})))
+    saved = _samples_from(samples)
+    _restore(state, values, adapter, moments)
+    state.samples = saved
     state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
     state.records[:] = [chunk.get("record") for chunk in chunks]
     state.generated_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "generated"]
@@ -110,6 +113,8 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
     if state.optimizer is not None:
         save_file(dict(state.adapter), folder / "adapter.safetensors")
         save_file(dict(_moments(state)), folder / "optimizer.safetensors")
+    if state.samples is not None:
+        save_file(_samples_as_tensors(state.samples), folder / "samples.safetensors")
     values = {
         "chunks": state.chunks,
         "tokens": len(state.tokens),
@@ -129,6 +134,28 @@ def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in state.adapter.items():
         for key, value in state.optimizer.state[parameter].items():
             yield f"{name}.{key}", value
+
+
+def _samples_as_tensors(samples: Samples) -> dict[str, Tensor]:
+    tensors = {"prompt": torch.tensor(samples.prompt), "tokens": samples.tokens.contiguous()}
+    if samples.ids is not None and samples.logs is not None:
+        tensors |= {"ids": samples.ids, "logs": samples.logs}
+    return tensors
+
+
+def _samples_from(tensors: dict[str, Tensor]) -> Samples | None:
+    """The samples of a step; None if it has none. Raises ValueError if they do not fit together."""
+    if not tensors:
+        return None
+    if not {"prompt", "tokens"} <= tensors.keys() or ("ids" in tensors) != ("logs" in tensors):
+        raise ValueError("its samples are incomplete")
+    # Copies: load_file maps the file into memory, and the file will be deleted by `thin`.
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    tokens, ids, logs = kept["tokens"], kept.get("ids"), kept.get("logs")
+    shapes = [tensor.shape for tensor in (ids, logs) if tensor is not None]
+    if tokens.dim() != 2 or any(len(shape) != 3 or shape[:2] != tokens.shape for shape in shapes):
+        raise ValueError("its samples have another shape")
+    return Samples(tuple(kept["prompt"].tolist()), tokens, ids, logs)
 
 
 def _restore(

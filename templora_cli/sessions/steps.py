@@ -21,7 +21,7 @@ from typing import Any
 
 from templora_cli.errors import TemploraError
 
-TENSORS = ("adapter.safetensors", "optimizer.safetensors")
+TENSORS = ("adapter.safetensors", "optimizer.safetensors", "samples.safetensors")
 THINNED = (*TENSORS, "state.json")
 
 

@@ -14,18 +14,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from templora_cli.config import Config, TrainConfig
 from templora_cli.engine.models import loading
+from templora_cli.engine.training.replay import Samples
 from templora_cli.errors import TemploraError
 from templora_cli.sessions import checkpoint
-from templora_cli.sessions.checkpoint import commit_step, restore_latest
+from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.steps import (
     StepDamagedError,
     committed_steps,
     grid_distance,
     read_chunks,
     readable_text,
+    sha256_of_file,
     thin,
     verify_step,
 )
@@ -90,6 +93,49 @@ def test_a_state_is_restored_bit_for_bit_and_in_place(optimizer: str, tiny_model
     again = state_of(tiny_model, config)
     restore_latest(steps, again)
     assert again.generated_nlls == [0.25, 0.5], "the gate does not compare with human text"
+
+
+def test_samples_are_restored_with_the_step_that_has_them(tiny_model: Path, steps: Path) -> None:
+    state = state_of(tiny_model, CONFIG)
+    advance(state, steps)
+    bare = Samples((1, 2), torch.tensor([[3, 4, 5], [6, 7, 8]]))
+    whole = replace(bare, ids=torch.ones(2, 3, 4, dtype=torch.int32), logs=torch.rand(2, 3, 4))
+    for samples in (bare, whole):
+        state.samples = samples
+        advance(state, steps)
+    fresh = state_of(tiny_model, CONFIG)
+    for step, expected in zip(committed_steps(steps), (None, bare, whole), strict=True):
+        restore_step(steps, step, fresh)
+        restored = fresh.samples
+        assert (restored is None) == (expected is None)
+        if restored is None or expected is None:
+            continue
+        assert restored.prompt == expected.prompt and torch.equal(restored.tokens, expected.tokens)
+        for found, saved in ((restored.ids, expected.ids), (restored.logs, expected.logs)):
+            assert (found is None and saved is None) or torch.equal(found, saved)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"tokens": torch.ones(2, 3)},
+        {"prompt": torch.ones(2), "tokens": torch.ones(3)},
+        {"prompt": torch.ones(2), "tokens": torch.ones(2, 3), "ids": torch.ones(2, 3, 4)},
+        {"prompt": torch.ones(2), "tokens": torch.ones(2, 3), "ids": torch.ones(2, 4), "logs": torch.ones(2)},
+    ],
+)
+def test_samples_that_do_not_fit_together_are_damage(
+    tensors: dict[str, torch.Tensor], tiny_model: Path, steps: Path
+) -> None:
+    state = state_of(tiny_model, CONFIG)
+    advance(state, steps)
+    step = steps / "000000"
+    save_file(tensors, step / "samples.safetensors")
+    sums = json.loads((step / "checksums.json").read_text())
+    sums["samples.safetensors"] = sha256_of_file(step / "samples.safetensors")
+    (step / "checksums.json").write_text(json.dumps(sums))
+    with pytest.raises(ValueError, match="its samples"):
+        restore_step(steps, step, state_of(tiny_model, CONFIG))
 
 
 def test_nothing_to_restore(tiny_model: Path, steps: Path) -> None:

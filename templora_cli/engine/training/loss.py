@@ -70,6 +70,38 @@ def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)
 
 
+def top_divergence(
+    module: nn.Module,
+    prompt: Sequence[int],
+    chunk: Sequence[int],
+    ids: Tensor,
+    logs: Tensor,
+    *,
+    at_once: int = SLICE,
+) -> Tensor:
+    """KL(teacher || model) of each token's prediction, in nats: float32, [len(chunk)].
+
+    Of the teacher its likeliest tokens `ids` [len(chunk), top] and their log-probabilities `logs` are known;
+    all other tokens count as one. `at_once` is that of `chunk_nll`.
+    """
+    inputs, positions, _ = loss_targets(module, prompt, chunk, ())
+    device = next(module.parameters()).device
+    ids, logs = ids.long().to(device), logs.to(device)
+    head = frozen_head(module)
+    if head is None:
+        return _top_divergence(logits_at(module, inputs, positions)[0], ids, logs)
+    hidden = hidden_at(module, inputs, positions)
+    rows = max(1, at_once // len(head.weight))
+    return _SlicedDivergence.apply(hidden, head.weight, head.bias, ids, logs, rows)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _top_divergence(logits: Tensor, ids: Tensor, logs: Tensor) -> Tensor:
+    """`top_divergence` from logits [n, V]; [n]."""
+    mine = logits.float().log_softmax(-1).gather(-1, ids)
+    rest, my_rest = ((1 - some.exp().sum(-1)).clamp(min=1e-6) for some in (logs, mine))
+    return (logs.exp() * (logs - mine)).sum(-1) + rest * (rest.log() - my_rest.log())
+
+
 def logits_bytes(scored: int, vocab_size: int, copies: int, *, sliced: bool) -> int:
     """Bytes of the logits that a loss over `scored` tokens holds at once: `copies` in float32, or a slice."""
     if sliced:
@@ -116,3 +148,30 @@ class _SlicedNll(torch.autograd.Function):
     def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * of_nll[:, None]).to(gradient.dtype), None, None, None, None
+
+
+class _SlicedDivergence(torch.autograd.Function):
+    """`_top_divergence` after a frozen output head, slice by slice, as `_SlicedNll` is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, logs: Tensor, rows: int
+    ) -> Tensor:
+        values: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for start in range(0, len(hidden), rows):
+            some = hidden[start : start + rows].detach().requires_grad_(ctx.needs_input_grad[0])
+            with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+                logits = nn.functional.linear(some, weight, bias)
+                value = _top_divergence(logits, ids[start : start + rows], logs[start : start + rows])
+                if ctx.needs_input_grad[0]:
+                    gradients += torch.autograd.grad(value.sum(), some)
+            values.append(value.detach())
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * of_value[:, None]).to(gradient.dtype), None, None, None, None, None
