@@ -171,18 +171,17 @@ class GateConfig:
         at_most=100,
     )
     candidates: int = option(2, "Maximum number of candidates for a chunk", at_least=1, at_most=100)
-    # Learning generated text makes more of the same likely, and so on. A budget limits that, as in
-    # arXiv 2510.16089. Coherent books reached 0.66, an incoherent one 0.79 and more
-    # (docs/lab/gate.md).
+    # Learning generated text makes more of the same likely, and so on. Where these limits come from:
+    # docs/lab/gate.md.
     drift: float = option(
         0.75,
-        "Do not learn a chunk if the adapter's NLL is lower than the base's by more than this, nats/token",
+        "Do not learn a translated chunk if the adapter's NLL is lower than the base's by more than this, "
+        "nats/token",
         above=0,
         at_most=100,
     )
-    # Where these limits come from: docs/lab/gate.md.
     completion: float = option(
-        1.5,
+        1.2,
         "Do not learn prose if learning makes tokens that complete a 4-gram of the book likelier by more "
         "than this factor",
         at_least=1,

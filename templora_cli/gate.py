@@ -66,10 +66,10 @@ def harm_reason_of(
     gate = config.gate
     if turn.origin == "human" or not gate.enabled or _judged(turn) or base is None or adapter is None:
         return None
-    if (gain := base.nll - adapter.nll) > gate.drift:
+    if not isinstance(turn, Generate):  # a translation should have the same words for the same things
+        if (gain := base.nll - adapter.nll) <= gate.drift:
+            return None
         return f"learning has moved the model too far from where it began ({gain:.2f} nats a token)"
-    if not isinstance(turn, Generate):
-        return None  # a translation has the same words for the same things
     if adapter.completion > gate.completion * max(base.completion, MIN_COMPLETION):
         times = adapter.completion / max(base.completion, MIN_COMPLETION)
         return f"learning makes the model repeat the book ({times:.1f} times as likely as without)"

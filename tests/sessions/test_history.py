@@ -183,15 +183,17 @@ class Flattened(EagerBackend):
 def test_a_learnt_chunk_is_learnt_again_whatever_its_new_score(tiny_model: Path, tmp_path: Path) -> None:
     """The score of a decoded chunk comes from its decoding; learning it again gives another score."""
 
-    def gains(book: Book) -> list[float]:
-        return [score.nll_base - (score.nll_adapter or 0) for score in book.scores[2:]]
+    def falls(book: Book) -> list[float]:
+        """By how much learning has lowered the entropy of each chunk's predictions."""
+        scores = [(score.entropy_base, score.entropy_adapter) for score in book.scores[2:]]
+        return [1 - adapter / base for base, adapter in scores if base and adapter]
 
-    free = replace(CONFIG, gate=GateConfig(drift=100))
+    free = replace(CONFIG, gate=GateConfig(entropy=1, completion=100))
     decoded = Book(tmp_path / "free", tiny_model, free).write(Flattened)
-    read = gains(replace(decoded, path=tmp_path / "read", scores=[]).replay(decoded.chunks))
-    between = (max(gains(decoded)) + max(read)) / 2
-    assert max(gains(decoded)) < between < max(read)
-    close = replace(CONFIG, gate=GateConfig(drift=between))
+    read = falls(replace(decoded, path=tmp_path / "read", scores=[]).replay(decoded.chunks))
+    between = max(read) / 2
+    assert max(falls(decoded)) < 0 < between
+    close = replace(CONFIG, gate=GateConfig(entropy=between, completion=100))
     book = Book(tmp_path / "book", tiny_model, close).write(Flattened)
     before = book.learnt()
     assert all(chunk["train_losses"] for chunk in book.chunks)
