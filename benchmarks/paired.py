@@ -42,6 +42,7 @@ from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_logits, chunk_nll
 from templora_cli.evaluation.drift_measures import LiveMeasures
 from templora_cli.events import ChunkLearnt
+from templora_cli.gate import MIN_COMPLETION
 from templora_cli.learning import learn_chunk
 from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.novel.prompt import NovelPrompt
@@ -395,6 +396,30 @@ def differences(line: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, f
         "probes": fmean(harm) if harm else None,
         "seconds": fmean(a["seconds"] for a, _ in later),
     }
+
+
+@app.command()
+def limits(files: list[Path]) -> None:
+    """Print for each recipe what the gate would see of single chunks: median, 90th percentile and maximum.
+
+    The ratio of 4-gram completions (`gate.completion`), and by how much entropy falls (`gate.entropy`).
+    """
+    lines = [line for file in files for line in lines_of(file)]
+    base = {line["book"]: line["chunks"] for line in lines if line["recipe"] == "off"}
+    print("| recipe | chunks | 4-gram completions, times the base's | entropy falls by |")
+    print("| --- | --- | --- | --- |")
+    for name in dict.fromkeys(line["recipe"] for line in lines if line["recipe"] != "off"):
+        pairs = [
+            pair
+            for line in lines
+            if line["recipe"] == name and line["book"] in base
+            for pair in zip(line["chunks"][1:], base[line["book"]][1:], strict=True)
+        ]
+        ratios = sorted(own["completion"] / max(off["completion"], MIN_COMPLETION) for own, off in pairs)
+        falls = sorted(1 - own["entropy"] / off["entropy"] for own, off in pairs)
+        places = (len(pairs) // 2, int(0.9 * len(pairs)), len(pairs) - 1)
+        cells = [", ".join(f"{ratios[i]:.2f}" for i in places), ", ".join(f"{falls[i]:.1%}" for i in places)]
+        print(f"| {name} | {len(pairs)} | {' | '.join(cells)} |")
 
 
 @app.command()

@@ -57,6 +57,11 @@ def test_recipes_differ_from_the_base_and_from_each_other(tiny_model: Path, book
     found = [paired.differences(line, base)["entropy"] for line in lines[1:]]
     assert 0 not in found and len(set(found)) == len(RECIPES)
     assert all(name in paired_table() for name in RECIPES)
+    rows = invoke("limits", "paired.jsonl").splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {name}" for name in RECIPES]
+    assert all(row.split(" | ")[1] == "4" for row in rows[2:]), (
+        "all chunks but the first, of which the base knows nothing"
+    )
     assert measure(tiny_model, "off") == lines, "lines that are there are not computed again"
 
 
