@@ -98,7 +98,13 @@ def windows_and_first_chunk(
     return windows(turn, chunk, book, learning, extra_context_tokens) + replayed
 
 
-WHOLE_CHUNKS = ("generated.epochs=2", "generated.window_tokens=0", "generated.context_tokens=2048")
+NO_REPLAY = "generated.replay_samples=0"
+WHOLE_CHUNKS = (
+    NO_REPLAY,
+    "generated.epochs=2",
+    "generated.window_tokens=0",
+    "generated.context_tokens=2048",
+)
 """Whole chunks after the whole context, in two passes, as in the paper."""
 DISTILL = ("generated.objective=distill", "generated.lr=2e-4", *WHOLE_CHUNKS)
 NO_PENALTY = "decode.repetition_penalty=1.0"
@@ -114,10 +120,12 @@ VARIANTS: dict[str, WritingVariant] = {
     "nll 2e-5": WritingVariant(("generated.lr=2e-5", *WHOLE_CHUNKS)),
     # The windows of human text at other rates: as many steps as above, at half the cost or less.
     **{
-        f"nll {lr}, windows": WritingVariant((f"generated.lr={lr}", "generated.context_tokens=256"))
+        f"nll {lr}, windows": WritingVariant(
+            (NO_REPLAY, f"generated.lr={lr}", "generated.context_tokens=256")
+        )
         for lr in ("1e-5", "2e-5", "4e-5")
     },
-    "nll 2e-5, no context": WritingVariant(("generated.lr=2e-5", "generated.context_tokens=0")),
+    "nll 2e-5, no context": WritingVariant((NO_REPLAY, "generated.lr=2e-5", "generated.context_tokens=0")),
     "nll 5e-5, first chunk replayed": WritingVariant(
         ("generated.lr=5e-5", *WHOLE_CHUNKS), Recipe(windows=windows_and_first_chunk)
     ),

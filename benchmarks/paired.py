@@ -163,14 +163,17 @@ def run(
     available = [book_of(line) for line in lines_of(books) if line["recipe"] == "off"]
     available = [replace(book, tokens=book.tokens[:tokens]) for book in available]
     rare = rare_words(available)
-    measured = {(line["recipe"], line["book"]) for line in lines_of(out)}
+    measured = {(line["recipe"], line["book"], line["tokens"], line["bf16"]) for line in lines_of(out)}
     for name in recipe or VARIANTS:
         for book in available:
-            if not first <= book.number < first + count or (name, book.number) in measured:
+            if not first <= book.number < first + count:
+                continue
+            if (name, book.number, len(book.tokens), bf16) in measured:
                 continue
             sizes = (chunk_tokens, context_tokens)
             probes = {path.name: (read_text(path), probe_tokens) for path in probe}
-            append(out, measure_book(name, book, rare, sizes, model, probes))
+            values = measure_book(name, book, rare, sizes, model, probes)
+            append(out, {**values, "tokens": len(book.tokens), "bf16": bf16})
             typer.echo(f"{name}, book {book.number}")
 
 
@@ -189,6 +192,7 @@ def measure_book(
     config = with_learning_rates(config, model.parameters)
     variant.prepare(model)
     state = WritingState.begin(model, config)
+    backend = backend_for(model, config.decode.backend)
     recipe = variant.recipe(model)
     prompt = fixed_header(book.header, config.decode.context_tokens)
     ends = TokenEnds.of(model.tokenizer, model.module.get_input_embeddings().num_embeddings)
@@ -202,7 +206,7 @@ def measure_book(
         values = predictions(model, turn, completions, ends, words)
         begin = time.perf_counter()
         before = {name: weight.detach().clone() for name, weight in model.adapter.items()}
-        list(learn_chunk(turn, Chunk(turn.tokens, ""), model, state, config, recipe=recipe))
+        list(learn_chunk(turn, Chunk(turn.tokens, ""), model, backend, state, config, recipe=recipe))
         if variant.after_chunk:
             variant.after_chunk(model, before)
         values["seconds"] = time.perf_counter() - begin

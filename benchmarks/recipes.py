@@ -26,6 +26,7 @@ from templora_cli.commands.settings import settings_of
 from templora_cli.config import Config, with_learning_rates
 from templora_cli.config_layers import Layer, resolve
 from templora_cli.documents.text_input import read_text
+from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.models import catalog, loading
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.events import TrainStep
@@ -76,8 +77,10 @@ def _read(
     seconds = 0.0
     recipe = variant.recipe(model)
 
+    backend = EagerBackend(model.module)  # it would draw samples, for recipes that need them
+
     def learn(turn: Given) -> list[TrainStep]:
-        events = learn_chunk(turn, Chunk(turn.tokens, ""), model, state, config, recipe=recipe)
+        events = learn_chunk(turn, Chunk(turn.tokens, ""), model, backend, state, config, recipe=recipe)
         return [event for event in events if isinstance(event, TrainStep)]
 
     while (turn := task.next_turn(state.tokens)) is not None:

@@ -70,11 +70,13 @@ def harm_reason_of(
         if (gain := base.nll - adapter.nll) <= gate.drift:
             return None
         return f"learning has moved the model too far from where it began ({gain:.2f} nats a token)"
-    if adapter.completion > gate.completion * max(base.completion, MIN_COMPLETION):
-        times = adapter.completion / max(base.completion, MIN_COMPLETION)
-        return f"learning makes the model repeat the book ({times:.1f} times as likely as without)"
-    if (fallen := 1 - adapter.entropy / base.entropy) > gate.entropy:
-        return f"learning narrows the model's choice of words too far (by {fallen:.0%})"
+    # In this form a NaN is refused too.
+    if not adapter.completion <= gate.completion * max(base.completion, MIN_COMPLETION):
+        figures = f"{adapter.completion:.1%} of its words in place of {base.completion:.1%}"
+        return f"learning makes the model repeat the book ({figures})"
+    if not adapter.entropy >= (1 - gate.entropy) * base.entropy:
+        figures = f"an entropy of {adapter.entropy:.2f} in place of {base.entropy:.2f} nats"
+        return f"learning narrows the model's choice of words too far ({figures})"
     return None
 
 

@@ -12,15 +12,20 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from templora_cli.config import Config, LearningConfig, TrainConfig
+from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
+from templora_cli.engine.decoding.protocols import Backend
+from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.objective import Loss, Objective, Window
 from templora_cli.engine.training.objectives import OBJECTIVES
-from templora_cli.engine.training.replay import SAMPLE_TOKENS, Samples, draw_samples
+from templora_cli.engine.training.replay import SAMPLE_TOKENS, Samples
 from templora_cli.events import Event, Notice, Origin, TrainStep, Working
 from templora_cli.prompt import window
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Turn
+
+UNCHANGED = DecodeConfig(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
+"""Sampling from the distribution of the model itself."""
 
 
 def windows(
@@ -85,13 +90,17 @@ def learn_chunk(
     turn: Turn,
     chunk: Chunk,
     model: AdaptedModel,
+    backend: Backend,
     state: WritingState,
     config: Config,
     *,
     rejection_reason: str | None = None,
     recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, list[TrainStep]]:
-    """Learn a chunk that is not yet in `state`. Returns the passes; none if the adapter did not change."""
+    """Learn a chunk that is not yet in `state`. Returns the passes; none if the adapter did not change.
+
+    `backend` draws the samples for replay, once per book.
+    """
     passes: list[TrainStep] = []
     if state.optimizer is None:
         return passes
@@ -103,8 +112,9 @@ def learn_chunk(
         losses = [objective.loss(each, model, learning) for each in chunk_windows]
         steps: list[tuple[Loss, ...]] = [(loss,) for loss in losses if loss is not None]
         if steps and learning.replay_samples:
-            samples = yield from _samples(turn.prompt.header, chunk_windows, model, state, learning, config)
-            first = state.chunks * len(steps)  # each step has another sample, over all chunks
+            header, longest = turn.prompt.header, max(len(each.tokens) for each in chunk_windows)
+            samples = yield from _samples(header, longest, model, backend, state, learning)
+            first = state.chunks * len(steps)  # the next chunk goes on with the next samples
             steps = [(*step, samples.divergence(first + i, model)) for i, step in enumerate(steps)]
         taken = yield from _take_passes(steps, learning.epochs, rate, model, state)
         if taken and not learning.replay_samples and state.samples:
@@ -115,22 +125,27 @@ def learn_chunk(
 
 def _samples(
     header: tuple[int, ...],
-    chunk_windows: Sequence[Window],
+    longest: int,
     model: AdaptedModel,
+    backend: Backend,
     state: WritingState,
     learning: LearningConfig,
-    config: Config,
 ) -> Generator[Event, None, Samples]:
-    """The samples in `state`, with predictions; both are made if they are missing."""
+    """The samples in `state`, with predictions; both are made if they are missing.
+
+    A sample has at most `longest` tokens, those of a training window.
+    """
     if state.samples is None:
         yield Working("sampling the model, to keep how it writes")
-        longest = max(len(each.tokens) for each in chunk_windows)
+        generator = torch.Generator(model.device).manual_seed(state.seed_of("samples"))
+        sampler = sampler_for(UNCHANGED, generator, model.banned_tokens)
         length = min(SAMPLE_TOKENS, longest)
-        # As much as the cache for decoding, which is free now, held at once.
-        held = config.decode.context_tokens + config.decode.chunk_tokens
-        at_once = min(learning.replay_samples, max(1, held // (len(header) + length)))
-        number, seed = learning.replay_samples, state.seed_of("samples")
-        state.samples = draw_samples(model, header, number, length, seed=seed, at_once=at_once)
+        drawn = []
+        for _ in range(learning.replay_samples):
+            tokens = backend.decode(header, sampler=sampler, max_tokens=length, stop=lambda tokens: False)
+            drawn.append([token.id for token in tokens])
+        backend.free_cache()
+        state.samples = Samples(header, torch.tensor(drawn))
     if state.samples.ids is None:
         state.samples = state.samples.predicted(model)
     return state.samples

@@ -83,7 +83,7 @@ def write(
         yield ChunkScored(index, **scores, repetition=repeated, rejection_reason=rejection_reason)
 
         passes = yield from learn_chunk(
-            turn, chunk, model, state, config, rejection_reason=rejection_reason, recipe=recipe
+            turn, chunk, model, backend, state, config, rejection_reason=rejection_reason, recipe=recipe
         )
         if passes:
             backend.adapter_changed()
@@ -199,7 +199,7 @@ def decode_chunk(
         yield TextDecoded(index, pieces[-1], len(chunk))
         if end is not None:
             break
-    # One wait for the GPU, not one per token.
+    # They stay on the GPU until here: one wait, not one per token.
     means = _means(torch.stack(predictions)) if predictions else None
     return Chunk(tuple(chunk), "".join(pieces), predictions=means)
 

@@ -88,7 +88,7 @@ def test_prose_is_not_learnt_after_too_much_drift(tiny_model: Path) -> None:
     events = loop.run()
     first, second, _ = learnt(events)
     assert first.rejection_reason is None and first.train_losses, "B is zero at first"
-    assert second.rejection_reason == "learning narrows the model's choice of words too far (by 0%)"
+    assert "narrows the model's choice of words" in (second.rejection_reason or "")
     assert not second.train_losses and not any(isinstance(e, ChunkRejected) for e in events)
     opening = Loop(tiny_model, 12, opening="Hello there." * 3, config=CONFIG)
     opening.backend.enqueue("Hello there.")
@@ -142,17 +142,17 @@ def test_a_judged_chunk_is_not_judged_again(rejection_reason: str | None) -> Non
     )
 
 
-REPEATS = "learning makes the model repeat the book (3.0 times as likely as without)"
-DULL = "learning narrows the model's choice of words too far (by 20%)"
+REPEATS = "learning makes the model repeat the book ({} of its words in place of {})"
+DULL = "learning narrows the model's choice of words too far (an entropy of 2.40 in place of 3.00 nats)"
 
 
 @pytest.mark.parametrize(
     ("base", "adapter", "reason"),
     [
         ((3.0, 3.0, 0.02), (3.0, 3.0, 0.023), None),
-        ((3.0, 3.0, 0.02), (3.0, 3.0, 0.06), REPEATS),
+        ((3.0, 3.0, 0.02), (3.0, 3.0, 0.06), REPEATS.format("6.0%", "2.0%")),
         ((3.0, 3.0, 0.001), (3.0, 3.0, 0.011), None),
-        ((3.0, 3.0, 0.001), (3.0, 3.0, 0.03), REPEATS),
+        ((3.0, 3.0, 0.001), (3.0, 3.0, 0.03), REPEATS.format("3.0%", "0.1%")),
         ((3.0, 3.0, 0.02), (3.0, 2.75, 0.02), None),
         ((3.0, 3.0, 0.02), (3.0, 2.4, 0.02), DULL),
     ],

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from templora_cli.config import LearningConfig, TrainConfig, TranslationConfig
+from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.engine.training.objective import Loss, Window
-from templora_cli.engine.training.replay import draw_samples
+from templora_cli.engine.training.replay import Samples
 from templora_cli.events import ChunkLearnt, ChunkScored, Event, Notice, TrainStep, Working
 from templora_cli.learning import Recipe, learn_chunk, learning_rate, training_examples, windows
 from templora_cli.prompt import Prompt
@@ -170,7 +171,7 @@ def test_training_needs_no_terminal_and_no_disk(tiny_model: Path) -> None:
     """`learn_chunk` needs only a model, a turn and a state."""
     loop = Loop(tiny_model, 12)
     chunk = Chunk((72, 73, 74), "")
-    steps = list(learn_chunk(loop.next_turn(), chunk, loop.model, loop.state, CONFIG))
+    steps = list(learn_chunk(loop.next_turn(), chunk, loop.model, loop.backend, loop.state, CONFIG))
     assert [step.epoch for step in steps if isinstance(step, TrainStep)] == [1, 2]
 
 
@@ -181,7 +182,7 @@ def test_only_the_tokens_in_the_mask_are_learnt(tiny_model: Path) -> None:
     with torch.no_grad():
         expected = chunk_nll(loop.model.module, HEADER, chunk.tokens)[6:].mean().item()
     config = replace(CONFIG, train=replace(CONFIG.train, dropout=0.0))
-    (first, *_) = learn_chunk(turn, chunk, loop.model, loop.state, config)
+    (first, *_) = learn_chunk(turn, chunk, loop.model, loop.backend, loop.state, config)
     assert isinstance(first, TrainStep) and first.loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -240,7 +241,7 @@ def test_corrections_are_learnt_last_with_their_own_rate(tiny_model: Path) -> No
         translation=TranslationConfig(correction_weight=7),
     )
     loop = Loop(tiny_model, 12, config=config)
-    events = list(learn_chunk(TURN, MIXED, loop.model, loop.state, config))
+    events = list(learn_chunk(TURN, MIXED, loop.model, loop.backend, loop.state, config))
     steps = [(e.epoch, e.epochs, e.lr) for e in events if isinstance(e, TrainStep)]
     assert steps == [(1, 2, 2e-3), (2, 2, 2e-3), (1, 3, 1e-3), (2, 3, 1e-3), (3, 3, 1e-3)]
 
@@ -285,11 +286,12 @@ def test_an_experiment_can_replace_objective_windows_and_rate(tiny_model: Path) 
 
 
 REPLAYED = replace(CONFIG, generated=replace(WHOLE, replay_samples=3, window_tokens=6, epochs=1))
+SAMPLES = ("sample", "anothe", "third.")
 
 
 def test_samples_are_drawn_before_the_first_own_chunk_is_learnt(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 24, opening="It was a dar", config=REPLAYED)
-    loop.backend.enqueue("Hello there.", "More of it..")
+    loop.backend.enqueue("Hello there.", *SAMPLES, "More of it..")
     adapters, samples, working = [adapter_of(loop.state)], [], []
     for event in loop.stream():
         if isinstance(event, Working):
@@ -299,7 +301,9 @@ def test_samples_are_drawn_before_the_first_own_chunk_is_learnt(tiny_model: Path
             samples.append(loop.state.samples)
     assert working == [1] and samples[0] is None, "human text needs none"
     assert samples[1] is samples[2] and samples[1] is not None
-    assert samples[1].tokens.shape == (3, 6) and samples[1].prompt == HEADER
+    assert [bytes(tokens).decode() for tokens in samples[1].tokens.tolist()] == list(SAMPLES)
+    assert samples[1].prompt == HEADER and loop.backend.prompts[1:4] == [HEADER] * 3
+    assert loop.backend.cache_frees == 4, "for each chunk, for the opening, and after the samples"
     with torch.no_grad():
         for name, weight in loop.state.adapter.items():
             weight.copy_(adapters[1][name])
@@ -311,7 +315,7 @@ def test_samples_are_drawn_before_the_first_own_chunk_is_learnt(tiny_model: Path
 
 def test_each_step_keeps_the_predictions_for_another_sample(tiny_model: Path) -> None:
     loop = Loop(tiny_model, 36, config=REPLAYED)
-    loop.backend.enqueue("Hello there.", "More of it..", "And more....")
+    loop.backend.enqueue("Hello there.", *SAMPLES, "More of it..", "And more....")
     with passes_over(loop.model) as passes:
         loop.run()
     assert loop.state.samples is not None
@@ -330,7 +334,9 @@ class NoLoss(RecordingObjective):
 def test_replay_leads_the_model_back_to_what_it_predicted(tiny_model: Path) -> None:
     config = replace(REPLAYED, generated=replace(REPLAYED.generated, objective="none"))
     loop = Loop(tiny_model, 12, config=config)
-    loop.state.samples = draw_samples(loop.model, HEADER, 3, 6, seed=0, at_once=3).predicted(loop.model)
+    loop.state.samples = Samples(HEADER, torch.tensor([list(s.encode()) for s in SAMPLES])).predicted(
+        loop.model
+    )
     with torch.no_grad():
         for weight in loop.state.adapter.values():
             weight.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
@@ -343,7 +349,9 @@ def test_replay_leads_the_model_back_to_what_it_predicted(tiny_model: Path) -> N
     before, chunk = divergence(), Chunk(tuple(b"Hello there."), "Hello there.")
     for loop.state.chunks in range(6):
         events = list(
-            learn_chunk(TURN, chunk, loop.model, loop.state, config, recipe=Recipe({"none": NoLoss()}))
+            learn_chunk(
+                TURN, chunk, loop.model, loop.backend, loop.state, config, recipe=Recipe({"none": NoLoss()})
+            )
         )
         assert [event.loss for event in events if isinstance(event, TrainStep)] == [0], "that of the chunk"
     assert divergence() < 0.8 * before, (before, divergence())
@@ -355,6 +363,7 @@ def test_human_text_may_change_what_is_kept(tiny_model: Path) -> None:
         for origin in ("generated", "human", "generated")
     ]
     loop = Loop(tiny_model, 36, config=REPLAYED)
+    loop.backend.enqueue(*SAMPLES)
     loop.task = Turns(*turns, like=loop.task)
     samples = [loop.state.samples for event in loop.stream() if isinstance(event, ChunkLearnt)]
     first, human, last = samples
@@ -371,3 +380,20 @@ def test_nothing_is_sampled_for_a_chunk_without_a_loss(tiny_model: Path) -> None
     loop.backend.enqueue("Hello there.")
     loop.run()
     assert loop.state.samples is None
+
+
+def test_samples_depend_on_the_seed_of_the_book_alone(tiny_model: Path) -> None:
+    """So that a book which is learnt again after a rewind has the same."""
+    drawn = []
+    for seed, take, chunks in ((3, 0, 0), (3, 1, 2), (4, 0, 0)):
+        loop = Loop(tiny_model, 12, config=replace(REPLAYED, seed=3))
+        loop.state.seed, loop.state.take, loop.state.chunks = seed, take, chunks
+        backend = EagerBackend(loop.model.module)
+        chunk, before = Chunk(tuple(b"Hello there."), "Hello there."), torch.get_rng_state()
+        list(learn_chunk(TURN, chunk, loop.model, backend, loop.state, REPLAYED))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert loop.state.samples is not None and loop.state.samples.tokens.shape == (3, 6)
+        assert not set(loop.state.samples.tokens.flatten().tolist()) & set(loop.model.banned_tokens)
+        drawn.append(loop.state.samples.tokens)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert len({tuple(tokens) for tokens in drawn[0].tolist()}) == 3

@@ -147,15 +147,21 @@ def _samples_from(tensors: dict[str, Tensor]) -> Samples | None:
     """The samples of a step; None if it has none. Raises ValueError if they do not fit together."""
     if not tensors:
         return None
-    if not {"prompt", "tokens"} <= tensors.keys() or ("ids" in tensors) != ("logs" in tensors):
-        raise ValueError("its samples are incomplete")
     # Copies: load_file maps the file into memory, and the file will be deleted by `thin`.
     kept = {name: tensor.clone() for name, tensor in tensors.items()}
-    tokens, ids, logs = kept["tokens"], kept.get("ids"), kept.get("logs")
-    shapes = [tensor.shape for tensor in (ids, logs) if tensor is not None]
-    if tokens.dim() != 2 or any(len(shape) != 3 or shape[:2] != tokens.shape for shape in shapes):
-        raise ValueError("its samples have another shape")
-    return Samples(tuple(kept["prompt"].tolist()), tokens, ids, logs)
+    prompt, tokens = kept.get("prompt"), kept.get("tokens")
+    ids, logs = kept.get("ids"), kept.get("logs")
+    whole = (prompt, tokens) if ids is None and logs is None else (prompt, tokens, ids)
+    if any(some is None or some.is_floating_point() or not some.numel() or some.min() < 0 for some in whole):
+        raise ValueError("its samples are damaged")
+    assert prompt is not None and tokens is not None
+    if prompt.dim() != 1 or tokens.dim() != 2:
+        raise ValueError("its samples are damaged")
+    if ids is not None and (logs is None or ids.dim() != 3 or ids.shape[:2] != tokens.shape):
+        raise ValueError("its samples are damaged")
+    if ids is not None and logs is not None and (logs.shape != ids.shape or not logs.is_floating_point()):
+        raise ValueError("its samples are damaged")
+    return Samples(tuple(prompt.tolist()), tokens, ids, logs)
 
 
 def _restore(

@@ -115,13 +115,31 @@ def test_samples_are_restored_with_the_step_that_has_them(tiny_model: Path, step
             assert (found is None and saved is None) or torch.equal(found, saved)
 
 
+WHOLE = {
+    "prompt": torch.tensor([1, 2]),
+    "tokens": torch.ones(2, 3, dtype=torch.int64),
+    "ids": torch.ones(2, 3, 4, dtype=torch.int32),
+    "logs": torch.ones(2, 3, 4),
+}
+
+
 @pytest.mark.parametrize(
     "tensors",
     [
-        {"tokens": torch.ones(2, 3)},
-        {"prompt": torch.ones(2), "tokens": torch.ones(3)},
-        {"prompt": torch.ones(2), "tokens": torch.ones(2, 3), "ids": torch.ones(2, 3, 4)},
-        {"prompt": torch.ones(2), "tokens": torch.ones(2, 3), "ids": torch.ones(2, 4), "logs": torch.ones(2)},
+        {"tokens": WHOLE["tokens"]},
+        {"prompt": WHOLE["prompt"]},
+        {name: tensor for name, tensor in WHOLE.items() if name != "logs"},
+        {name: tensor for name, tensor in WHOLE.items() if name != "ids"},
+        {**WHOLE, "prompt": torch.tensor(3)},
+        {**WHOLE, "prompt": torch.ones(2)},
+        {**WHOLE, "prompt": torch.zeros(0, dtype=torch.int64)},
+        {**WHOLE, "tokens": torch.ones(3, dtype=torch.int64)},
+        {**WHOLE, "tokens": torch.ones(2, 3)},
+        {**WHOLE, "tokens": torch.ones(0, 3, dtype=torch.int64)},
+        {**WHOLE, "ids": torch.full((2, 3, 4), -1, dtype=torch.int32)},
+        {**WHOLE, "ids": torch.ones(2, 4, dtype=torch.int32)},
+        {**WHOLE, "logs": torch.ones(2, 3, 5)},
+        {**WHOLE, "logs": torch.ones(2, 3, 4, dtype=torch.int32)},
     ],
 )
 def test_samples_that_do_not_fit_together_are_damage(

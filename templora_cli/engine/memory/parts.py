@@ -5,7 +5,7 @@ docs/lab/memory.md compares plans with measured peaks. Figures that were not mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from templora_cli.config import Config, LearningConfig
@@ -16,6 +16,7 @@ from templora_cli.engine.training.loss import FLOAT, logits_bytes
 from templora_cli.engine.training.objective import StepMemory, StepSizes
 from templora_cli.engine.training.objectives import OBJECTIVES
 from templora_cli.engine.training.optimizers import OPTIMIZERS
+from templora_cli.engine.training.replay import SAMPLE_TOKENS, step_memory
 
 Phase = Literal["load", "decode", "score", "train"]
 PHASES: tuple[Phase, ...] = ("load", "decode", "score", "train")
@@ -137,6 +138,7 @@ def _training_parts(workload: Workload) -> Parts:
     max_tokens = max(_step_tokens(workload, learning) for learning in recipes)
     layer = layer_bytes(workload, max_tokens)
     first_layer = layer + _backward_bytes(workload, max_tokens)
+    replays = max((_replay_bytes(workload, learning) for learning in recipes), default=0)
     # Gradients grow while activations are freed, and are complete in the backward pass of the first layer.
     scratch = (
         OPTIMIZERS[workload.config.train.optimizer].scratch * adapter if device_memory.device == "cuda" else 0
@@ -144,7 +146,7 @@ def _training_parts(workload: Workload) -> Parts:
     parts: Parts = {
         "activations": {"train": largest_step.activations},
         "logits": {"train": largest_step.logits},
-        "gradients": {"train": max(0, adapter + max(first_layer, scratch) - sum(largest_step))},
+        "gradients": {"train": max(0, adapter + max(first_layer, scratch, replays) - sum(largest_step))},
     }
     if device_memory.device == "cpu":
         # It stays from the first backward pass on, so also while the next chunk is decoded.
@@ -203,6 +205,21 @@ def _step_tokens(workload: Workload, learning: LearningConfig) -> int:
 
 def _step_memory(workload: Workload, learning: LearningConfig) -> StepMemory:
     """Peak memory of a training step, computed by its objective."""
+    sizes = _step_sizes(workload, learning)
+    return OBJECTIVES[learning.objective].memory(sizes, learning)
+
+
+def _replay_bytes(workload: Workload, learning: LearningConfig) -> int:
+    """Bytes of the second part of a training step with replay, when all gradients of the adapter exist."""
+    if not learning.replay_samples:
+        return 0
+    window = min(SAMPLE_TOKENS, learning.window_tokens or workload.chunk)
+    sample = replace(learning, window_tokens=window, context_tokens=0)
+    return sum(step_memory(_step_sizes(workload, sample)))
+
+
+def _step_sizes(workload: Workload, learning: LearningConfig) -> StepSizes:
+    """The sizes of a training step."""
     shape, each = workload.shape, workload.device_memory.bytes_each
     tokens = _step_tokens(workload, learning)
     layer, backward = layer_bytes(workload, tokens), _backward_bytes(workload, tokens)
@@ -212,7 +229,7 @@ def _step_memory(workload: Workload, learning: LearningConfig) -> StepMemory:
     layer += tokens * (recurrent + experts)
     if workload.config.train.gradient_checkpointing == "on":
         activations, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
-    sizes = StepSizes(
+    return StepSizes(
         header=workload.header,
         chunk=workload.chunk,
         scored=min(learning.window_tokens or workload.chunk, workload.chunk),
@@ -222,7 +239,6 @@ def _step_memory(workload: Workload, learning: LearningConfig) -> StepMemory:
         backward=backward,
         forward=lambda tokens: _forward_bytes(shape, tokens, each, fused=True),
     )
-    return OBJECTIVES[learning.objective].memory(sizes, learning)
 
 
 def _backward_bytes(workload: Workload, tokens: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -46,11 +46,6 @@ def chunk_nll(
     return _SlicedNll.apply(hidden, head.weight, head.bias, targets, rows)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def token_nll(logits: Tensor, token: int) -> Tensor:
-    """Negative log-likelihood of a token under the logits [V] of its position, in nats; a scalar tensor."""
-    return -logits.float().log_softmax(-1)[token]
-
-
 def chunk_logits(module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = ()) -> Tensor:
     """The teacher-forced logits of each scored token of `chunk`: float32, [scored, V].
 
@@ -68,6 +63,40 @@ def scored_tokens(chunk: Sequence[Item], mask: Mask = ()) -> list[Item]:
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of each row, in nats, from log-probabilities and logits [n, V]; [n]."""
     return kl_div(student.log_softmax(-1), teacher, reduction="none", log_target=True).sum(-1)
+
+
+def logit_slices(
+    module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], mask: Mask = (), *, at_once: int = SLICE
+) -> Iterator[tuple[slice, Tensor]]:
+    """The logits of `chunk_logits`, some rows [rows, V] at a time, each with its place. Without gradients.
+
+    Those who read them make a copy or two, so half of `at_once` logits exist at a time.
+    """
+    ids, positions, _ = loss_targets(module, prompt, chunk, mask)
+    if not positions:
+        return
+    head = frozen_head(module)
+    outputs = logits_at(module, ids, positions)[0] if head is None else hidden_at(module, ids, positions)
+    rows = max(1, at_once // 2 // (outputs.shape[1] if head is None else len(head.weight)))
+    for start in range(0, len(positions), rows):
+        place = slice(start, start + rows)
+        some = outputs[place]
+        yield place, (some if head is None else nn.functional.linear(some, head.weight, head.bias)).float()
+
+
+def top_predictions(
+    module: nn.Module, prompt: Sequence[int], chunk: Sequence[int], top: int
+) -> tuple[Tensor, Tensor]:
+    """The `top` likeliest tokens at each place of `chunk` and their log-probabilities: int32 and float32, on
+    the CPU, [len(chunk), top].
+    """
+    ids, logs = [], []
+    with torch.no_grad():
+        for _, logits in logit_slices(module, prompt, chunk):
+            log, token = logits.log_softmax(-1).topk(min(top, logits.shape[1]), -1)
+            logs.append(log.cpu())
+            ids.append(token.int().cpu())
+    return torch.cat(ids), torch.cat(logs)
 
 
 def top_divergence(
@@ -91,7 +120,7 @@ def top_divergence(
     if head is None:
         return _top_divergence(logits_at(module, inputs, positions)[0], ids, logs)
     hidden = hidden_at(module, inputs, positions)
-    rows = max(1, at_once // len(head.weight))
+    rows = max(1, at_once // 2 // len(head.weight))  # their gradients are as large
     return _SlicedDivergence.apply(hidden, head.weight, head.bias, ids, logs, rows)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from templora_cli.engine.training.forward import frozen_head, hidden_at, logits_at
-from templora_cli.engine.training.loss import SLICE, Mask, loss_targets, scored_tokens
+from templora_cli.engine.training.loss import SLICE, Mask, logit_slices, scored_tokens
 
 COLUMNS = ("nll", "entropy", "completion")
 """What is known of each prediction: the negative log-likelihood of the token, in nats; the entropy of the
@@ -22,10 +21,13 @@ def token_prediction(logits: Tensor, token: int, completions: Collection[int]) -
 
     `completions` has the tokens that would complete a 4-gram of the book there.
     """
-    return _predictions(logits[None], torch.tensor([token], device=logits.device), [completions])[0]
+    logs = logits.float().log_softmax(-1)
+    shares = logs.exp()
+    completing = shares[list(completions)].sum() if completions else torch.zeros_like(shares[0])
+    # A token with a probability of 0 counts as 0 times a finite number.
+    return torch.stack([-logs[token], -(shares @ logs.clamp_(min=-1e4)), completing])
 
 
-@torch.no_grad()
 def chunk_predictions(
     module: nn.Module,
     prompt: Sequence[int],
@@ -40,30 +42,10 @@ def chunk_predictions(
     `completions` [len(chunk)] is that of `token_prediction` for each token, `mask` and `at_once` are those of
     `chunk_nll`.
     """
-    ids, positions, targets = loss_targets(module, prompt, chunk, mask)
-    if not positions:
-        return torch.empty(0, 3)
-    head = frozen_head(module)
-    outputs = logits_at(module, ids, positions)[0] if head is None else hidden_at(module, ids, positions)
-    known = scored_tokens(completions, mask)
-    rows = max(1, at_once // (outputs.shape[1] if head is None else len(head.weight)))
-    parts = []
-    for start in range(0, len(positions), rows):
-        some = outputs[start : start + rows]
-        logits = some if head is None else nn.functional.linear(some, head.weight, head.bias)
-        parts.append(_predictions(logits, targets[start : start + rows], known[start : start + rows]))
-    return torch.cat(parts)
-
-
-def _predictions(logits: Tensor, targets: Tensor, completions: Sequence[Collection[int]]) -> Tensor:
-    """The `COLUMNS` of rows of logits [n, V] with their targets [n]; [n, 3]."""
-    logs = logits.float().log_softmax(-1)
-    nlls = -logs.gather(1, targets[:, None])[:, 0]
-    shares = logs.exp_()
-    rows = [row for row, tokens in enumerate(completions) for _ in tokens]
-    tokens = [token for known in completions for token in known]
-    completing = torch.zeros_like(nlls)
-    if tokens:
-        index = torch.tensor([rows, tokens], device=logits.device)
-        completing.index_add_(0, index[0], shares[index[0], index[1]])
-    return torch.stack([nlls, torch.special.entr(shares).sum(-1), completing], 1)
+    tokens, known = scored_tokens(chunk, mask), scored_tokens(completions, mask)
+    rows = [torch.empty(0, 3)]
+    with torch.no_grad():
+        for place, logits in logit_slices(module, prompt, chunk, mask, at_once=at_once):
+            some = zip(logits, tokens[place], known[place], strict=True)
+            rows.append(torch.stack([token_prediction(*each) for each in some]).cpu())
+    return torch.cat(rows)

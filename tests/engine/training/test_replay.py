@@ -11,8 +11,14 @@ from torch import nn
 from templora_cli.config import ModelConfig, TrainConfig
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.forward import frozen_head
-from templora_cli.engine.training.loss import _top_divergence, chunk_logits, kl_divergence, top_divergence
-from templora_cli.engine.training.replay import draw_samples
+from templora_cli.engine.training.loss import (
+    _top_divergence,
+    chunk_logits,
+    kl_divergence,
+    top_divergence,
+    top_predictions,
+)
+from templora_cli.engine.training.replay import Samples
 
 PROMPT, CHUNK = [5, 9, 20, 33, 40], [7, 8, 9, 7]
 
@@ -29,30 +35,26 @@ def moved(model: loading.LanguageModel) -> None:
             weight.normal_(std=0.2, generator=torch.Generator().manual_seed(0))
 
 
-def test_samples_depend_on_the_seed_and_leave_the_generator_of_the_process(
-    model: loading.LanguageModel,
-) -> None:
-    before = torch.get_rng_state()
-    first, same, other = (draw_samples(model, PROMPT, 3, 6, seed=seed, at_once=2) for seed in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert first.tokens.shape == (3, 6) and first.prompt == tuple(PROMPT) and first.ids is None
-    assert torch.equal(first.tokens, same.tokens) and not torch.equal(first.tokens, other.tokens)
-    assert len({tuple(tokens) for tokens in first.tokens.tolist()}) == 3
-
-
-def test_banned_tokens_are_not_drawn(model: loading.LanguageModel) -> None:
-    drawn = draw_samples(model, PROMPT, 16, 32, seed=0, at_once=16).tokens
-    assert model.banned_tokens and not set(drawn.flatten().tolist()) & set(model.banned_tokens)
-
-
 def test_a_model_that_has_not_changed_does_not_diverge(model: loading.LanguageModel) -> None:
-    samples = draw_samples(model, PROMPT, 2, 6, seed=0, at_once=2).predicted(model)
+    samples = Samples(tuple(PROMPT), torch.tensor([[7, 8, 9, 7], [4, 3, 2, 1]])).predicted(model)
+    assert samples.ids is not None and samples.ids.dtype == torch.int32 and samples.ids.shape == (2, 4, 64)
     assert [samples.divergence(i, model)().item() for i in (0, 1, 2)] == pytest.approx([0, 0, 0], abs=1e-6)
     moved(model)
     values = [samples.divergence(i, model)().item() for i in (0, 1, 2)]
     assert min(values) > 0.01 and values[0] == values[2] != values[1]
     assert samples.predicted(model).divergence(0, model)().item() == pytest.approx(0, abs=1e-6)
     assert samples.unpredicted().ids is None
+
+
+@pytest.mark.parametrize("sliced", [True, False])
+def test_the_likeliest_tokens_in_slices(model: loading.LanguageModel, sliced: bool) -> None:
+    with torch.no_grad():
+        logs, ids = chunk_logits(model.module, PROMPT, CHUNK).log_softmax(-1).topk(5, -1)
+    if not sliced:
+        odd_head(model.module)
+    found_ids, found_logs = top_predictions(model.module, PROMPT, CHUNK, 5)
+    assert torch.equal(found_ids.long(), ids)
+    torch.testing.assert_close(found_logs, logs)
 
 
 def odd_head(module: nn.Module) -> None:
