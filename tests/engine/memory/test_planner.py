@@ -274,6 +274,19 @@ def test_the_recipe_with_the_longer_window_counts(seven: Shape) -> None:
     assert peaks[0] == peaks[1] == peaks[2] > peaks[3]
 
 
+def test_replay_counts_where_its_step_is_the_peak(seven: Shape) -> None:
+    """Its samples are computed when all gradients exist, so a long header can make it the larger half."""
+
+    def train(optimizer: str, samples: int, header: int) -> int:
+        settings = TrainConfig(gradient_checkpointing="on", optimizer=optimizer)
+        config = Config(train=settings, generated=GeneratedConfig(replay_samples=samples))
+        return plan(seven, config, GPU, header=header).phase("train")
+
+    assert train("muon", 16, 1500) > train("muon", 0, 1500)
+    assert train("muon", 16, 1500) == train("muon", 1, 1500), "one sample at a time"
+    assert train("adamw", 16, HEADER) == train("adamw", 0, HEADER), "a step of AdamW takes more"
+
+
 def test_the_cache_of_a_sliding_layer_is_limited_to_its_window(tmp_path: Path) -> None:
     CONFIGS["gemma3"]().save_pretrained(tmp_path)
     shape = shape_of(tmp_path)
