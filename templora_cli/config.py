@@ -16,9 +16,9 @@ MEASURED_PARAMETERS, MEASURED_LR = 1.35e8, {"adamw": 5e-4, "muon": 2e-3}
 """Parameters of SmolLM2-135M, and its best rates for human text (docs/lab/given-text-recipe.md)."""
 PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1); for Muon, the rate with equal steps."""
-GENERATED_LR_SHARE, REPLAYED_LR_SHARE = 0.04, 0.2
-"""The learning rate for generated text, as a share of that for human text: without and with replay. Measured
-with AdamW at 0.135 billion parameters (docs/lab/own-text.md) and assumed elsewhere.
+GENERATED_LR_SHARE = 0.04
+"""The learning rate for generated text, as a share of that for human text. Measured with AdamW at 0.135
+billion parameters (docs/lab/own-text.md) and assumed elsewhere.
 """
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
@@ -35,7 +35,6 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 2,
             "context_tokens": 2048,
             "window_tokens": 0,
-            "replay_samples": 0,
         },
         "gate": {"enabled": False},
     },
@@ -251,9 +250,9 @@ class HumanConfig(LearningConfig):
 class GeneratedConfig(LearningConfig):
     """`[generated]`: how text that the model wrote is learnt.
 
-    Such text carries the biases of sampling, so an `lr` of 0 chooses `REPLAYED_LR_SHARE` of the rate for
-    human text, or `GENERATED_LR_SHARE` without replay. Prose is learnt without context: half the work, and
-    almost as much is remembered (docs/lab/own-text.md).
+    Such text carries the biases of sampling, so an `lr` of 0 chooses `GENERATED_LR_SHARE` of the rate for
+    human text. Prose is learnt without context: half the work, and almost as much is remembered
+    (docs/lab/own-text.md).
     """
 
     context_tokens: int = option(
@@ -261,13 +260,6 @@ class GeneratedConfig(LearningConfig):
         "Tokens of context before a training window; 256 for translations, because the sources are in it",
         at_least=0,
         at_most=MAX_TOKENS,
-    )
-    replay_samples: int = option(
-        16,
-        "Samples of the model whose predictions learning must leave as they are; 0 for none, as in "
-        "translations",
-        at_least=0,
-        at_most=1024,
     )
 
 
@@ -346,8 +338,8 @@ TABLES: dict[str, type] = {
 }
 
 TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "translation": {"generated": {"context_tokens": 256, "replay_samples": 0}},
-    "pairs": {"generated": {"context_tokens": 256, "replay_samples": 0}},
+    "translation": {"generated": {"context_tokens": 256}},
+    "pairs": {"generated": {"context_tokens": 256}},
 }
 """Defaults that are different for a task."""
 
@@ -366,8 +358,7 @@ def with_learning_rates(config: Config, parameters: int) -> Config:
     """Replace each learning rate of 0 by the default for a base with this number of parameters."""
     lr = learning_rate_for(parameters, config.train.optimizer)
     human, generated = config.human, config.generated
-    share = REPLAYED_LR_SHARE if generated.replay_samples else GENERATED_LR_SHARE
-    generated_lr = float(f"{share * lr:.1e}")
+    generated_lr = float(f"{GENERATED_LR_SHARE * lr:.1e}")
     return replace(
         config,
         human=replace(human, lr=human.lr or lr),

@@ -26,7 +26,6 @@ from templora_cli.config import (
     GENERATED_LR_SHARE,
     MAX_TOKENS,
     RECIPES,
-    REPLAYED_LR_SHARE,
     TABLES,
     TASK_DEFAULTS,
     Config,
@@ -135,12 +134,11 @@ def rates() -> str:
         (
             f"{size} billion",
             f"{rate:g}",
-            *(f"{float(f'{share * rate:.1e}'):g}" for share in (REPLAYED_LR_SHARE, GENERATED_LR_SHARE)),
+            f"{float(f'{GENERATED_LR_SHARE * rate:.1e}'):g}",
         )
         for size, rate in by_size.items()
     ]
-    own = ("the model's own prose", "its own translations")
-    return table(("parameters of the model", "a person's text", *own), *rows)
+    return table(("parameters of the model", "a person's text", "the model's own text"), *rows)
 
 
 def generated_parts(help_of: Callable[[str], str] = help_of) -> dict[str, Callable[[], str]]:

@@ -11,7 +11,6 @@ from templora_cli.config import (
     OPTIMIZERS,
     PAPER_LR,
     PAPER_PARAMETERS,
-    REPLAYED_LR_SHARE,
     learning_rate_for,
     with_learning_rates,
 )
@@ -28,7 +27,7 @@ def test_a_rate_of_0_is_chosen_by_the_size_of_the_model() -> None:
     config = settings({"human": {"lr": 3e-3}, "generated": {"lr": 0}})
     chosen = with_learning_rates(config, 10**9)
     assert chosen.human.lr == 3e-3
-    plain = with_learning_rates(settings({"generated": {"replay_samples": 0}}), 10**9)
-    for some, share in ((chosen, REPLAYED_LR_SHARE), (plain, GENERATED_LR_SHARE)):
-        assert some.generated.lr == pytest.approx(share * learning_rate_for(10**9, "adamw"), rel=0.05)
-    assert with_learning_rates(config, int(MEASURED_PARAMETERS)).generated.lr == 1e-4
+    assert chosen.generated.lr == pytest.approx(
+        GENERATED_LR_SHARE * learning_rate_for(10**9, "adamw"), rel=0.05
+    )
+    assert with_learning_rates(config, int(MEASURED_PARAMETERS)).generated.lr == 2e-5

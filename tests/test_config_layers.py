@@ -57,7 +57,7 @@ def test_a_recipe_flag_overrides_all_files() -> None:
 def test_translations_are_learnt_with_their_sources_as_context(task: str) -> None:
     assert resolve([]).generated.context_tokens == 0
     translation = resolve([], task)
-    assert translation.generated == replace(resolve([]).generated, context_tokens=256, replay_samples=0)
+    assert translation.generated == replace(resolve([]).generated, context_tokens=256)
     named = flags({"train": {"recipe": "default"}})
     assert resolve([named], task) == translation
     assert resolve([flags({"train": {"recipe": "paper"}})], task).generated.context_tokens == 2048
