@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from benchmarks.variants import train_only
 from templora_cli.config import DecodeConfig, LearningConfig
@@ -64,6 +65,40 @@ class BandNll(NegativeLogLikelihood):
             learnt = (nlls > -math.log(self.below)) & (nlls < -math.log(max(self.above, 1e-30)))
             learnt = learnt.detach() | torch.tensor(marks or [False] * len(nlls))
             return (nlls * learnt).sum() / learnt.sum().clamp(min=1)
+
+        return loss
+
+
+@dataclass(frozen=True)
+class SampledNll(NegativeLogLikelihood):
+    """The NLL under the distribution of the samples: after repetition penalty and temperature.
+
+    Text that is drawn at 0.8 is surer of itself than the model, and a model that learns it becomes surer too.
+    Under the distribution of the samples the expected gradient is 0: only the chunk itself is learnt.
+    """
+
+    context: int = 512
+    """Tokens before the chunk that the penalty was applied to."""
+
+    def extra_context_tokens(self, learning: LearningConfig) -> int:
+        """See `Objective.extra_context_tokens`."""
+        return self.context
+
+    def loss(self, window: Window, model: AdaptedModel, learning: LearningConfig) -> Loss:
+        """See `Objective.loss`."""
+        prompt, tokens, config = window.header + window.context, window.tokens, DecodeConfig()
+        earlier = list(window.header + window.longer_context)
+
+        def loss() -> Tensor:
+            logits = chunk_logits(model.module, prompt, tokens)
+            seen = torch.zeros(logits.shape, dtype=torch.bool)
+            seen[:, earlier] = True
+            for place, token in enumerate(tokens[:-1]):
+                seen[place + 1 :, token] = True
+            strength = config.repetition_penalty
+            penalised = torch.where(logits > 0, logits / strength, logits * strength)
+            scores = torch.where(seen, penalised, logits) / config.temperature
+            return cross_entropy(scores, torch.tensor(list(tokens)))
 
         return loss
 
@@ -264,6 +299,11 @@ def average(model: loading.LanguageModel, before: dict[str, Tensor]) -> None:
             weight.lerp_(before[name], 0.5)
 
 
+def as_sampled(model: loading.LanguageModel) -> Recipe:
+    """The NLL under the distribution of the samples."""
+    return Recipe(objectives={"nll": SampledNll()})
+
+
 def masked(model: loading.LanguageModel) -> Recipe:
     """Only new 4-grams, only probabilities within the band; names always."""
     return Recipe(objectives={"nll": BandNll()}, windows=new_tokens(model))
@@ -339,6 +379,13 @@ VARIANTS: dict[str, PairedVariant] = {
     **{f"nll, average {lr}": PairedVariant(rate(lr), after_chunk=average) for lr in RATES},
     **{f"nll, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8")) for lr in RATES},
     **{f"4-grams {lr}": PairedVariant(rate(lr), grams_only) for lr in RATES},
+    **{f"sampled {lr}": PairedVariant(rate(lr), as_sampled) for lr in RATES},
+    **{
+        f"sampled, kept {lr}": PairedVariant(
+            (f"generated.lr={lr}", "generated.replay_samples=16"), as_sampled
+        )
+        for lr in RATES
+    },
     **{f"kept {lr}": PairedVariant((f"generated.lr={lr}", "generated.replay_samples=16")) for lr in RATES},
     **{
         f"kept {lr}, {samples} samples": PairedVariant(

@@ -23,7 +23,7 @@ from templora_cli.turn import Chunk, Given
 
 SIZES = ("--chunk-tokens", "32", "--context-tokens", "32")
 RECIPES = (
-    *("nll 5e-4", "mask 5e-4", "replay 5e-4", "mask and replay 5e-4", "kept 5e-4"),
+    *("nll 5e-4", "mask 5e-4", "replay 5e-4", "mask and replay 5e-4", "kept 5e-4", "sampled 5e-4"),
     *("nll, down_proj 5e-4", "nll, average 5e-4", "nll, decay 0.1 5e-4", "nll, rank 8 5e-4"),
     "openings 5e-4, 3 passes",
 )
