@@ -20,7 +20,7 @@ import json
 import math
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,7 +101,7 @@ def write_books(
         task = NovelTask(prompt, (), goal, chunk_tokens, loaded.tokenizer, whole_sentences=False)
         backend = backend_for(loaded, config.decode.backend)
         state = WritingState.begin(loaded, config)
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = defaultdict(float)
         chunks: list[ChunkLearnt] = []
         began = time.perf_counter()
         for event in write(task, loaded, backend, state, config, recipe=variant.recipe(loaded)):
@@ -374,7 +374,9 @@ def table(
             for line in lines
             if line["recipe"] == name and line["book"] in base
         ]
-        cells = [interval([row[column] for row in rows if row[column] is not None]) for column in COLUMNS]
+        cells = [
+            interval([value for row in rows if (value := row[column]) is not None]) for column in COLUMNS
+        ]
         print(f"| {name} | {len(rows)} | {' | '.join(cells)} |")
 
 

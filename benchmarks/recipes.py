@@ -151,9 +151,11 @@ def grid(
     model: str = "smollm2-135m",
     only: Annotated[list[str], typer.Option(help="Recipes to run. Default: all.")] = [],  # noqa: B006
     settings: Annotated[list[str], typer.Option("--set", help="A setting for every recipe.")] = [],  # noqa: B006
+    bf16: Annotated[bool, typer.Option(help="Matrix products in bfloat16.")] = False,
     out: Path = Path("grid.jsonl"),
 ) -> None:
     """Run recipes on a book, and append a line of JSON for each to `out`."""
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if bf16 else "ieee"  # type: ignore[attr-defined]
     if unknown := set(only) - VARIANTS.keys():
         message = f"unknown recipe {', '.join(sorted(unknown))}; choose from {', '.join(VARIANTS)}"
         raise typer.BadParameter(message)
@@ -164,7 +166,7 @@ def grid(
     tokens = tokens[:limit_tokens]
     sizes = (chunk_tokens, context_tokens)
     facts = {"book": book.name, "model": model, "chunk": chunk_tokens, "context": context_tokens}
-    facts["tokens"] = len(tokens)
+    facts |= {"tokens": len(tokens), "bf16": bf16}
     base = saved_base_nll(out, facts) or base_nll(tokens, header, folder, sizes)
     for name in only or VARIANTS:
         result = {**facts, "base": base, **run(name, tokens, header, folder, sizes, settings)}
