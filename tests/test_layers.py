@@ -77,6 +77,7 @@ TABLE: dict[str, set[str]] = {
     "prompt": set(),
     "prompt_files": {"tomli"},
     "ngrams": set(),
+    "memory": set(),
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},
