@@ -15,8 +15,8 @@ from difflib import SequenceMatcher
 from itertools import islice
 
 from templora_cli.errors import TemploraError
+from templora_cli.name_hints import HAN
 from templora_cli.scripts import CHARACTERS, UNSPACED, without_tags
-from templora_cli.translation.name_hints import HAN
 from templora_cli.translation.report import ParagraphReport
 
 _TITLE = re.compile(r"# (\S+): to correct a translation, .*")
