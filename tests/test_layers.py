@@ -81,6 +81,7 @@ TABLE: dict[str, set[str]] = {
     "prompt": set(),
     "prompt_files": {"tomli"},
     "ngrams": set(),
+    "memory": {"tomli", "tomlkit"},
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},
