@@ -15,8 +15,8 @@ from templora_cli.novel.chapters import PlannedTask
 from templora_cli.novel.opening import normalized_opening
 from templora_cli.novel.plan import Plan, plan_text
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
-from templora_cli.novel.shown import Shown, check_note, novel_prompt, shown_in
 from templora_cli.novel.sentence_end import ends_complete
+from templora_cli.novel.shown import Shown, check_note, novel_prompt, shown_in
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
 from templora_cli.prompt import Section, max_header_tokens
@@ -191,7 +191,7 @@ class PlannedNovel(Novel):
     can_be_extended = False
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
-        """See `TaskKind.task`. Raises TemploraError if the plan is damaged or a written chapter was changed."""
+        """See `TaskKind.task`. Raises TemploraError if a written chapter was changed in the plan."""
         prompt = self._prompt(session, model, config)
         assert prompt.plan is not None
         check_written(session, prompt.plan)
@@ -237,7 +237,7 @@ def check_written(session: Session, plan: Plan) -> None:
         index, title = record["chapter"], record["title"]
         if index >= len(plan.chapters) or plan.chapters[index].title != title:
             raise TemploraError(
-                f"{session.plan_path}: chapter {index + 1}, {title}, is written already and was changed or moved",
+                f"{session.plan_path}: chapter {index + 1}, {title}, is written and cannot be changed or moved",
                 f"put it back: templora plan {session.id} --edit",
             )
 

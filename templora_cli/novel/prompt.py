@@ -38,7 +38,7 @@ class Memory:
     ledger: Callable[[str, str], Sequence[str]] | None = None
     """Lines of the ledger, the most important first."""
     recall: Callable[[Sequence[int], Sequence[Span], str], Sequence[str]] | None = None
-    """Passages of the book that have left the window, the best first. It also gets the chapters' beginnings."""
+    """Passages of the book that have left the window, the best first. It also gets the chapters."""
 
 
 @dataclass(frozen=True)

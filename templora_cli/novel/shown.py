@@ -1,4 +1,4 @@
-"""What the model is shown beside the book: premise, plan, ledger, recalled passages and note, from a session."""
+"""What the model is shown beside the book: plan, ledger, recalled passages and note, from a session."""
 
 from __future__ import annotations
 
