@@ -23,6 +23,7 @@ TABLE: dict[str, set[str]] = {
     "config_layers": set(),
     "files": set(),
     "text": set(),
+    "scripts": {"langcodes"},
     "documents.inline": set(),
     "documents.markup": set(),
     "documents.encoding": {"charset_normalizer"},

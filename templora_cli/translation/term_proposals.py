@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from templora_cli.scripts import UNSPACED, scripts_of, without_tags
 from templora_cli.translation.languages import Language
 from templora_cli.translation.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, Hints
-from templora_cli.translation.scripts import UNSPACED, scripts_of, without_tags
 from templora_cli.translation.terminology import Glossary
 
 EXAMPLE_CHARACTERS = 80
