@@ -7,9 +7,13 @@ sees tokens. Limits and rates: docs/lab/prose-checks.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from templora_cli.novel import letters, marks, shape, talk
+from templora_cli.novel.marks import Match
+from templora_cli.novel.passage import Passage
 
 Kind = Literal[
     "assistant",
@@ -22,6 +26,8 @@ Kind = Literal[
     "characters",
     "lines",
     "names",
+    "capitals",
+    "sameness",
     "spacing",
     "after the end",
 ]
@@ -56,4 +62,43 @@ def first_fault(
     (ISO 15924, see `templora_cli.scripts`) of the book's language and ledger; None takes those of `before`.
     `headings` allows chapter headings without mark-up ("Chapter 5"); `check_end` looks for text after "The End".
     """
-    return None
+    passage = Passage.of(text, before)
+    faults = [
+        Fault(kind, f"{reason}: {passage.excerpt(start)}", passage.cut_before(start))
+        for kind, (start, reason) in _first_matches(passage, scripts, headings=headings, check_end=check_end)
+    ]
+    return min(faults, key=lambda fault: fault.start, default=None)
+
+
+_DETECTORS: dict[Kind, Callable[[Passage], Iterator[Match]]] = {
+    "thoughts": marks.thoughts,
+    "assistant": talk.assistant_talk,
+    "note": talk.notes,
+    "markup": marks.markup,
+    "list": marks.lists,
+    "characters": letters.repeated_characters,
+    "spacing": letters.missing_spaces,
+    "names": shape.names,
+    "capitals": shape.capitals,
+    "lines": shape.one_line_paragraphs,
+    "sameness": shape.same_beginnings,
+}
+"""Detectors that need no more than the passage. Of two faults in one paragraph the first in the table is named."""
+
+
+def _first_matches(
+    passage: Passage, scripts: Collection[str] | None, *, headings: bool, check_end: bool
+) -> Iterator[tuple[Kind, tuple[int, str]]]:
+    """The first match of each kind that reaches into the new text."""
+    found: list[tuple[Kind, Iterator[Match]]] = [
+        ("script", letters.foreign_scripts(passage, scripts)),
+        *((kind, find(passage)) for kind, find in _DETECTORS.items()),
+    ]
+    if not headings:
+        found.append(("heading", marks.headings(passage)))
+    if check_end:
+        found.append(("after the end", marks.after_end(passage)))
+    for kind, matches in found:
+        new = [(start, reason) for start, end, reason in matches if end > passage.offset]
+        if new:
+            yield kind, min(new)
