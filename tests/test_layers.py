@@ -84,7 +84,7 @@ TABLE: dict[str, set[str]] = {
     "temp_lora": {"torch"},
     "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
     "reading": set(),
-    "novel": set(),
+    "novel": {"markdown_it"},
     "translation": {"tomli", "langcodes", "py3langid"},
     "task_kinds": set(),
     "evaluation": {"torch", "matplotlib", "sacrebleu", "psutil"},
