@@ -90,7 +90,7 @@ TABLE: dict[str, set[str]] = {
     "temp_lora": set(),
     "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
     "reading": set(),
-    "novel": set(),
+    "novel": {"markdown_it"},
     "translation": {"tomli"},
     "task_kinds": set(),
     "evaluation": {"torch", "matplotlib", "sacrebleu", "psutil"},
