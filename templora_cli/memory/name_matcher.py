@@ -34,7 +34,10 @@ _TYPOGRAPHY = str.maketrans(
     }
 )
 _BLANKS = re.compile(r"\s+")
-_UNSPACED_CHARACTERS = "".join(CHARACTERS[script] for script in sorted(UNSPACED))
+_UNSPACED_CHARACTERS = (
+    "".join(CHARACTERS[script] for script in sorted(UNSPACED))
+    + "\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Lao, Tibetan, Burmese, Khmer
+)
 _HANGUL = CHARACTERS["Hang"]
 _UNSPACED = re.compile(f"[{_UNSPACED_CHARACTERS}]")
 _FIRST = re.compile(rf"[{_UNSPACED_CHARACTERS}{_HANGUL}]|[^\W_{_UNSPACED_CHARACTERS}{_HANGUL}]+")
