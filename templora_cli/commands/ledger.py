@@ -77,23 +77,22 @@ def show(
         say(f"to write it: {target.command('edit')}", err=True)
         return
     if ledger.entries:
-        columns = ["name", "kind", "also", "gender", "speech", "notes", "always", "avoid"]
-        print_table(columns, list(map(_row, ledger.entries)), texts=set(columns) - {"kind", "always"})
+        print_table(["name", "entry"], list(map(_row, ledger.entries)), texts=("name", "entry"))
     if ledger.avoid:
         say(f"words to avoid: {', '.join(ledger.avoid)}")
 
 
 def _row(entry: Entry) -> list[str]:
-    texts = (entry.gender, entry.speech, entry.notes)
-    always, avoid = "yes" if entry.always else "-", ", ".join(entry.avoid)
-    return [
-        entry.name,
-        entry.kind,
-        ", ".join(entry.aliases) or "-",
-        *(text or "-" for text in texts),
-        always,
-        avoid or "-",
-    ]
+    """The name, and the facts of the entry as one text."""
+    facts = {
+        "also": ", ".join(entry.aliases),
+        "speech": entry.speech,
+        "avoid": ", ".join(entry.avoid),
+        "notes": entry.notes,
+    }
+    named = [f"{name}: {fact}" for name, fact in facts.items() if fact]
+    always = ["in every prompt"] if entry.always else []
+    return [entry.name, "; ".join([*filter(None, (entry.kind, entry.gender)), *always, *named])]
 
 
 @app.command()

@@ -51,12 +51,15 @@ def _is_abbreviation(proposal: Proposal, paragraphs: Sequence[str]) -> bool:
 
 
 def _sentence_with(name: str, paragraphs: Sequence[str]) -> str:
-    """The first sentence with the name; "" if there is none."""
-    for paragraph in paragraphs:
-        if name in paragraph:
-            for sentence in map(str.strip, sentences(paragraph)):
-                if (offset := sentence.find(name)) >= 0:
-                    return _around(sentence, offset, offset + len(name))
+    """The first sentence with the name as a word, or else within one; "" if there is none."""
+    word = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])")
+    for pattern in (word, re.compile(re.escape(name))):
+        for paragraph in paragraphs:
+            if name in paragraph and (match := pattern.search(paragraph)):
+                for sentence in map(str.strip, sentences(paragraph)):
+                    if in_sentence := pattern.search(sentence):
+                        return _around(sentence, *in_sentence.span())
+                return _around(paragraph, *match.span())  # "Mr. Pym" looks like two sentences
     return ""
 
 

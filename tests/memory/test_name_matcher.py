@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from templora_cli.memory.name_matcher import NameMatcher, fold, name_key, normalise
@@ -148,6 +148,7 @@ TEXTS = st.lists(st.one_of(LETTERS, st.sampled_from([" ", "'", "’t", "-", ".",
 
 @settings(max_examples=400)
 @given(NAMES, TEXTS.map("".join))
+@example(["A", "A A"], "A")
 def test_occurrences_are_those_of_the_definition(names: list[str], text: str) -> None:
     found = list(NameMatcher((name, index) for index, name in enumerate(names)).occurrences(text))
     assert found == naive_occurrences(text, names)
