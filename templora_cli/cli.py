@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from templora_cli import __version__
-from templora_cli.commands import eval, glossary, models, sessions
+from templora_cli.commands import eval, glossary, ledger, models, sessions
 from templora_cli.commands.doctor import doctor
 from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.resume import resume
@@ -55,6 +55,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
+app.add_typer(ledger.app, name="ledger")
 use_help(app, _Commands)
 
 

@@ -64,6 +64,12 @@ LIGHT = {
     "eval drift": 2,
     "eval translate nowhere.json": 2,
     "glossary extract nowhere.txt": 2,
+    "ledger {novel}": 0,
+    "ledger {novel} check": 0,
+    "ledger {novel} add person Mira": 0,
+    "ledger {novel} add person Mira Voss": 2,
+    "ledger {novel} propose": 0,
+    "ledger nosuch edit": 2,
 }
 """Commands with their exit status."""
 
