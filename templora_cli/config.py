@@ -112,6 +112,22 @@ class DecodeConfig:
         at_least=0.1,
         at_most=10,
     )
+    candidates: int = option(
+        1, "Continuations to write for each chunk; the best one stays", at_least=1, at_most=100
+    )
+    plan_tokens: int = option(
+        256, "Tokens of the plan in the prompt of a chunk", at_least=0, at_most=MAX_TOKENS
+    )
+    ledger_tokens: int = option(
+        384, "Tokens of the ledger in the prompt of a chunk", at_least=0, at_most=MAX_TOKENS
+    )
+    recall: bool = option(True, "Show earlier passages of the book that matter for the next chunk")
+    recall_tokens: int = option(
+        512, "Tokens of recalled passages in the prompt of a chunk", at_least=0, at_most=MAX_TOKENS
+    )
+    note_tokens: int = option(
+        64, "Tokens of the author's note in the prompt of a chunk", at_least=0, at_most=MAX_TOKENS
+    )
     backend: str = option(
         "auto",
         "Decoding backend: int8 (8-bit copy of the model, on a CPU), graph (CUDA graph, on a GPU), "
@@ -150,9 +166,8 @@ class TrainConfig:
 class GateConfig:
     """`[gate]`: which generated chunks are not learnt. Human text always passes.
 
-    A rejected chunk is written again with other random numbers. If all candidates are rejected, the last one
-    stays in the book, marked, and is not learnt: learning one loop makes the next more likely (arXiv
-    2404.02305).
+    Rejected prose is cut after its last good paragraph and written on with other random numbers. If no
+    attempt passes, the run stops. Learning one loop would make the next more likely (arXiv 2404.02305).
     """
 
     enabled: bool = option(True, "Check generated chunks; off learns all of them")
@@ -169,7 +184,11 @@ class GateConfig:
         above=0,
         at_most=100,
     )
-    candidates: int = option(2, "Maximum number of candidates for a chunk", at_least=1, at_most=100)
+    prose: bool = option(
+        True, "Reject prose that is no prose: assistant talk, lists, mark-up, notes, other scripts"
+    )
+    attempts: int = option(5, "Maximum number of times that a chunk is written", at_least=1, at_most=100)
+    stop: bool = option(True, "Stop if no attempt passes; off keeps the last one in the book, marked")
     # Learning generated text makes more of the same likely, and so on. Where these limits come from:
     # docs/lab/gate.md.
     drift: float = option(

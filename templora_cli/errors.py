@@ -17,6 +17,14 @@ class TemploraError(Exception):
         self.hint = hint
 
 
+class StuckError(TemploraError):
+    """The gate rejected every attempt to write the next chunk, so the book cannot go on by itself."""
+
+    def __init__(self, chunk: int, reason: str, attempts: int) -> None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"chunk {chunk + 1} was written {times} and cannot stay: {reason}")
+
+
 def is_disk_full(error: Exception) -> bool:
     """Does an error mean that the disk or the quota is full?"""
     # safetensors reports the operating system's error as text only.

@@ -9,7 +9,7 @@ from statistics import median
 
 from templora_cli.config import Config
 from templora_cli.ngrams import repetition
-from templora_cli.turn import Chunk, Generate, Given, Predictions, Turn
+from templora_cli.turn import Chunk, Fault, Generate, Given, Predictions, Turn
 
 RECENT_CHUNKS = 8
 """The gate compares the NLL of a chunk with that of this many generated chunks before it."""
@@ -19,10 +19,10 @@ MIN_COMPLETION = 0.01
 """A base that completes 4-grams with a lower probability counts as this one: a few tokens would decide."""
 
 
-def rejection_reason_of(
+def fault_of(
     turn: Turn, chunk: Chunk, nll_base: float, generated_nlls: Sequence[float], config: Config
-) -> str | None:
-    """Why a generated chunk must not be learnt, in words; None if it may be.
+) -> Fault | None:
+    """Why a chunk must not be learnt, and prose must not be in the book; None if it may be.
 
     A loop has a low NLL under the base and garbled text a high one, so the gate rejects a chunk whose NLL is
     far from the median of recent chunks (`generated_nlls`, nats/token). Rejected chunks count towards that
@@ -32,20 +32,28 @@ def rejection_reason_of(
     if turn.origin == "human":
         return None
     if chunk.rejection_reason or not gate.enabled or _judged(turn):
-        return chunk.rejection_reason
+        return None if chunk.rejection_reason is None else Fault(chunk.rejection_reason)
     if not chunk.text.strip():
-        return "it is empty"
+        return Fault("it is empty")
     if not math.isfinite(nll_base):
-        return "the model cannot tell how likely it is (its NLL is NaN or infinite)"
+        return Fault("the model cannot tell how likely it is (its NLL is NaN or infinite)")
     written = list(compress(chunk.tokens, chunk.loss_mask)) if chunk.loss_mask else chunk.tokens
+    if isinstance(turn, Generate) and gate.prose and (fault := turn.fault(chunk.tokens[len(turn.opening) :])):
+        return fault
     if (repeated := repetition([], written)) > gate.repetition:
-        return f"it loops: it repeats {repeated:.0%} of its own phrases"
-    recent = [nll for nll in generated_nlls[-RECENT_CHUNKS:] if math.isfinite(nll)]
-    if len(recent) < MIN_RECENT_CHUNKS or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
+        return Fault(f"it loops: it repeats {repeated:.0%} of its own phrases")
+    usual = usual_nll(generated_nlls)
+    if usual is None or 4 * len(chunk.tokens) < config.decode.chunk_tokens:
         return None  # the mean of a few tokens is too noisy
-    if abs(nll_base - (usual := median(recent))) > gate.nll_range:
-        return _unusual(nll_base, usual)
+    if abs(nll_base - usual) > gate.nll_range:
+        return Fault(_unusual(nll_base, usual))
     return None
+
+
+def usual_nll(generated_nlls: Sequence[float]) -> float | None:
+    """The median NLL of recent chunks, nats/token; None if they are too few."""
+    recent = [nll for nll in generated_nlls[-RECENT_CHUNKS:] if math.isfinite(nll)]
+    return median(recent) if len(recent) >= MIN_RECENT_CHUNKS else None
 
 
 def _unusual(nll: float, usual: float) -> str:

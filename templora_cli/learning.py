@@ -44,7 +44,7 @@ def windows(
         before = chunk.tokens[:start]
         if not chunk.loss_mask or any(mask):
             context = window(turn.prompt.context + before, learning.context_tokens)
-            examples.append(Window(turn.prompt.header, context, longer + before, tokens, mask))
+            examples.append(Window(turn.prompt.training_header, context, longer + before, tokens, mask))
     return examples
 
 
@@ -112,7 +112,7 @@ def learn_chunk(
         losses = [objective.loss(each, model, learning) for each in chunk_windows]
         steps: list[tuple[Loss, ...]] = [(loss,) for loss in losses if loss is not None]
         if steps and learning.replay_samples:
-            header, longest = turn.prompt.header, max(len(each.tokens) for each in chunk_windows)
+            header, longest = turn.prompt.training_header, max(len(each.tokens) for each in chunk_windows)
             samples = yield from _samples(header, longest, model, backend, state, learning)
             first = state.chunks * len(steps)  # the next chunk goes on with the next samples
             steps = [(*step, samples.divergence(first + i, model)) for i, step in enumerate(steps)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from templora_cli.errors import TemploraError
@@ -29,6 +29,10 @@ class Section:
     priority: int | None = None
     """If all sections together do not fit, the section with the lowest priority is shortened first; None
     never is.
+    """
+    passing: bool = False
+    """Does it change from chunk to chunk? Then training does not see it: a step would take three times as
+    long, and the model would learn to need it.
     """
 
 
@@ -54,11 +58,18 @@ class Prompt:
     sections: tuple[Section, ...] = ()
     """The sections with the items that fit, as text."""
     dropped: tuple[Dropped, ...] = ()
+    lasting: tuple[int, ...] | None = None
+    """The header without passing sections; None if there are none."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """Header and window."""
         return self.header + self.context
+
+    @property
+    def training_header(self) -> tuple[int, ...]:
+        """The header that training sees."""
+        return self.header if self.lasting is None else self.lasting
 
     def as_json(self) -> dict[str, Any]:
         """The prompt as a JSON object, as it is committed with its chunk."""
@@ -105,13 +116,15 @@ def build_prompt(
             f"shorten the longest part until {max_tokens:,} are left, or use a --model with a larger context "
             "window",
         )
-    shown = tuple(Section(s.name, items[s.name], s.budget, s.priority) for s in sections if items[s.name])
+    shown = tuple(replace(section, items=items[section.name]) for section in sections if items[section.name])
     dropped = tuple(
         Dropped(s.name, len(items[s.name]), len(s.items))
         for s in sections
         if len(items[s.name]) < len(s.items)
     )
-    return Prompt(header, context, shown, dropped)
+    passing = [section.name for section in shown if section.passing]
+    lasting = layout({**items, **dict.fromkeys(passing, ())}) if passing else None
+    return Prompt(header, context, shown, dropped, lasting)
 
 
 def _priority(section: Section) -> int:

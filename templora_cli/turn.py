@@ -88,17 +88,40 @@ class Given:
         return len(self.tokens)
 
 
+class Fault(NamedTuple):
+    """Why a decoded chunk must not be in the book."""
+
+    reason: str
+    """In words."""
+    good: int = 0
+    """How many of its tokens, after the opening, come before the fault and may stay."""
+
+
 @dataclass(frozen=True)
 class Generate:
     """A chunk of prose that the model decodes."""
 
     prompt: Prompt
     max_tokens: int
-    """The length of the chunk, at least 1."""
-    complete: Callable[[Sequence[int]], int | None] = lambda chunk: None
-    """Given the tokens so far, returns the length at which the chunk ends, or None to go on. Tokens past that
-    length, needed only to recognise the end, are dropped.
+    """The length of the chunk without its opening, at least 1."""
+    complete: Callable[[Sequence[int]], int | None] = lambda tokens: None
+    """Given the tokens so far, without the opening, returns the length at which the chunk ends, or None to go
+    on. Tokens past that length, needed only to recognise the end, are dropped.
     """
+    opening: tuple[int, ...] = ()
+    """Tokens that begin the chunk, such as a heading. They are neither scored nor learnt."""
+    end_tokens: frozenset[int] = frozenset()
+    """Tokens that end the chunk and are not part of it."""
+    may_end: Callable[[Sequence[int]], bool] = lambda tokens: False
+    """May one of `end_tokens` be drawn after these tokens?"""
+    fault: Callable[[Sequence[int]], Fault | None] = lambda tokens: None
+    """Looks for a reason why these tokens, without the opening, must not be in the book."""
+    restart: Callable[[int, Sequence[int]], tuple[int, ...]] = lambda attempt, good: ()
+    """Tokens with which attempt number `attempt`, from 1, goes on after the good tokens of the one before.
+    They are not learnt.
+    """
+    record: Callable[[Sequence[int]], Any] = lambda tokens: None
+    """The data to store with a chunk of these tokens."""
     origin: Origin = "generated"
 
 

@@ -45,6 +45,7 @@ from templora_cli.events import (
     TranslationFinished,
     Working,
 )
+from templora_cli.languages import language
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine
@@ -54,7 +55,6 @@ from templora_cli.sessions.store import Store
 from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.text import count_words
 from templora_cli.translation.kind import TranslationRequest
-from templora_cli.translation.languages import language
 
 ROOT = Path(__file__).parents[1]
 BOOK = NovelRequest("A storm.", opening="It rained and rained.", goal=Goal(48, "tokens"), kind="drift")

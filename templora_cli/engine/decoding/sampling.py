@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from templora_cli.config import DecodeConfig
 from templora_cli.engine.decoding.processors import PROCESSORS
 from templora_cli.engine.decoding.processors.candidates import DeviceCandidates, HostCandidates
 from templora_cli.engine.decoding.processors.processor import Processor, ScoreProcessor, TokenFilter
+from templora_cli.engine.decoding.protocols import Sampler
 from templora_cli.errors import TemploraError
 
 GREEDY_BELOW = 0.01
@@ -172,3 +173,17 @@ class HostSampler(BaseSampler):
         """
         answers = (each.covers_result(count, probability, NEAR_NATS) for each in self.filters)
         return next((answer for answer in answers if answer is not None), False)
+
+
+class EndingSampler:
+    """Draws with one sampler, and with another where the text may end; that one does not ban the end.
+
+    Both must have the same generator.
+    """
+
+    def __init__(self, sampler: Sampler, with_end: Sampler, may_end: Callable[[Sequence[int]], bool]) -> None:
+        self.sampler, self.with_end, self.may_end = sampler, with_end, may_end
+
+    def draw(self, ids: Sequence[int], logits: Tensor) -> int:
+        """See `BaseSampler.draw`."""
+        return (self.with_end if self.may_end(ids) else self.sampler).draw(ids, logits)
