@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from templora_cli.errors import TemploraError
 from templora_cli.novel import plan_headings as headings
 from templora_cli.novel.passage import Passage
 from templora_cli.novel.plan import PlannedChapter
-from templora_cli.novel.plan_markdown import plain_text, read_blocks
+from templora_cli.novel.plan_markdown import clean, plain_text, read_blocks
 from templora_cli.novel.sentence_end import ends_sentence
 from templora_cli.novel.talk import assistant_talk
 from templora_cli.text import sentences
@@ -31,8 +32,7 @@ class Unusable(Exception):
 
 def title_of(answer: str) -> str:
     """The title of a book from an answer. Raises Unusable."""
-    lines = _lines(answer)
-    return _checked_title(_title(lines[0]))
+    return _checked_title(_title(_lines(answer.split("\n"))[0]))
 
 
 def chapter_of(answer: str, number: int) -> PlannedChapter:
@@ -40,30 +40,53 @@ def chapter_of(answer: str, number: int) -> PlannedChapter:
 
     What follows is ignored from a heading of the next chapter on.
     """
-    first, *rest = _lines(answer)
+    first, *rest = _lines(_before_next_chapter(answer.split("\n"), number))
     title = _title(first)
     if not rest or len(title) > MAX_TITLE_CHARS:  # all in one line
         parts = _AFTER_TITLE.split(_unlabelled(first), maxsplit=1)
         title, rest = _title(parts[0]), [*parts[1:], *rest]
-    title = _checked_title(title)
-    summary = _summary(rest, number)
-    return PlannedChapter(title, summary, None, None)
+    return PlannedChapter(_checked_title(title), _summary(rest), None, None)
 
 
-def _lines(answer: str) -> list[str]:
-    """The lines of an answer as inline Markdown, without those that only lead up to it."""
-    if any(assistant_talk(Passage.of(answer, ""))):
-        raise Unusable("the model talked about the question instead of answering it")
+def _before_next_chapter(lines: Sequence[str], number: int) -> Sequence[str]:
+    """The lines before the heading of the chapter after `number`."""
+    following = re.compile(rf"[*_#>\s]*{number + 1}[.):]")
+    has_begun = False
+    for index, line in enumerate(lines):
+        if has_begun and (following.match(line) or _number_of(line) == number + 1):
+            return lines[:index]
+        has_begun = has_begun or bool(line.strip())
+    return lines
+
+
+def _number_of(line: str) -> int | None:
+    """The number of a line such as "Chapter 4"; None if it is another line or the number is a word."""
+    digits = re.search(r"\d+", line) if headings.names_chapter(line.lstrip("#*_> ")) else None
+    return int(digits[0]) if digits else None
+
+
+def _lines(lines: Iterable[str]) -> list[str]:
+    """The lines of an answer as inline Markdown, without those that only lead up to it. Raises Unusable."""
     try:
-        lines = [block.raw for line in answer.split("\n") for block in read_blocks(line.strip())]
+        raws = [block.raw for line in lines for block in read_blocks(line.strip())]
     except TemploraError:
         raise Unusable("the answer was not a title with sentences below it") from None
-    lines = [line for line in lines if any(char.isalnum() for char in plain_text(line))]
-    while len(lines) > 1 and re.fullmatch(r"[^:：]*[:：]", plain_text(lines[0])):  # "Here is the plan:"
-        del lines[0]
-    if not lines:
+    raws = [raw for raw in raws if any(char.isalnum() for char in plain_text(raw))]
+    while len(raws) > 1 and _leads_up(raws[0]):
+        del raws[0]
+    text = "\n".join(map(plain_text, raws))
+    if not text:
         raise Unusable("the answer was empty")
-    return lines
+    if any(assistant_talk(Passage.of(text, ""))):
+        raise Unusable("the model talked about the question instead of answering it")
+    if "\ufffd" in text:
+        raise Unusable("it had characters that are no text")
+    return raws
+
+
+def _leads_up(raw: str) -> bool:
+    """Is a line "Here is the plan:", "Title:" or a number?"""
+    return plain_text(raw).endswith((":", "：")) or not _unlabelled(raw)
 
 
 def _unlabelled(raw: str) -> str:
@@ -80,7 +103,7 @@ def _title(raw: str) -> str:
     text = _unquoted(_unlabelled(raw))
     text = _unquoted(headings.split_number(text)[0])
     is_open = text.endswith("...")
-    return text if is_open else text.rstrip(":.。")
+    return text if is_open else text.rstrip(":.。 ")
 
 
 def _unquoted(text: str) -> str:
@@ -100,20 +123,16 @@ def _checked_title(title: str) -> str:
     return title
 
 
-def _summary(lines: list[str], number: int) -> str:
+def _summary(lines: Iterable[str]) -> str:
     """The sentences of a summary that are complete, in one line. Raises Unusable if there is none."""
-    paragraphs = []
+    parts: list[str] = []
     for raw in lines:
-        if headings.names_chapter(raw) or re.match(rf"[*_#\s]*{number + 1}[.):]", raw):
-            break
-        if headings.is_ellipsis(raw, is_heading=False):
-            continue
         text = _unquoted(_unlabelled(raw))
-        if text:
-            paragraphs.append(text)
-    parts = [part.strip() for text in paragraphs for part in sentences(text)][:MAX_SENTENCES]
+        if text and not headings.is_ellipsis(raw, is_heading=False):
+            parts += sentences(text + " ")
+    parts = parts[:MAX_SENTENCES]
     while parts and not ends_sentence(parts[-1]):  # the answer was cut, or it is a heading
         parts.pop()
     if not parts:
         raise Unusable("it did not say in a complete sentence what happens")
-    return " ".join(parts)
+    return clean("".join(parts))

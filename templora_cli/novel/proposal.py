@@ -57,15 +57,14 @@ def propose(
     require_chat(model.tokenizer, config.model.name)
     questions = Questions(model.tokenizer, load_prompts(PROMPTS, config.prompts), premise, chapters, config)
     answerer = _Answerer(model, backend, config, seed)
-    title = answerer.first_usable("title", questions.title(), title_of)
+    title = answerer.first_usable("the title", questions.title(), title_of)
     lines = [line for line in map(clean, premise.splitlines()) if line]
     plan = Plan(title, "", "", "", "", "", (), "\n".join(lines))
     yield plan
     for number in range(1, chapters + 1):
         prompt = questions.chapter(plan)
         if prompt.dropped:
-            dropped = prompt.dropped[0].items - prompt.dropped[0].shown
-            notify(f"chapter {number} was planned without the first {dropped} chapters, for want of room")
+            notify(_left_out(number, prompt.dropped[0].items - prompt.dropped[0].shown))
         existing = plan.chapters
 
         def planned(answer: str, number: int = number, existing: Sequence[PlannedChapter] = existing) -> Any:
@@ -74,6 +73,11 @@ def propose(
         chapter = answerer.first_usable(f"chapter {number}", prompt, planned)
         plan = replace(plan, chapters=(*existing, chapter))
         yield plan
+
+
+def _left_out(number: int, dropped: int) -> str:
+    missing = "chapter 1" if dropped == 1 else f"chapters 1 to {dropped}"
+    return f"chapter {number} was planned without {missing} in view: --context-tokens is too small"
 
 
 def require_chat(tokenizer: Any, name: str) -> None:
@@ -111,7 +115,7 @@ class _Answerer:
             except Unusable as fault:
                 reason = str(fault)
         raise TemploraError(
-            f"the model gave no usable answer for the {label} in {ATTEMPTS} attempts; in the last, {reason}",
+            f"the model gave no usable answer for {label} in {ATTEMPTS} attempts; in the last, {reason}",
             "try another --seed or a larger --model, or write the plan by hand",
         )
 
