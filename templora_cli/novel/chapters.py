@@ -9,14 +9,15 @@ from typing import Any
 from templora_cli.novel.memory import Span
 from templora_cli.novel.plan import DEFAULT_WORDS, Plan
 from templora_cli.novel.prompt import ChapterView, NovelPrompt
+from templora_cli.novel.prose import Prose
 from templora_cli.novel.sentence_end import ends_complete_before, may_end_paragraph
 from templora_cli.novel.task import COUNT_EVERY, REPLACEMENT
 from templora_cli.text import TextStream, count_words, decode
-from templora_cli.turn import Fault, Generate, Given, given_turn, replay_turn
+from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
-SHORTEST, CLOSING, LONGEST = 0.85, 0.9, 1.15
-"""Shares of the planned length: a chapter may end from the first on, comes to its close from the second on,
-and ends by the third.
+SHORTEST, CLOSING, USUAL, LONGEST = 0.85, 0.9, 0.95, 1.15
+"""Shares of the planned length. From the first on the model may end the chapter, from the second on it is
+asked to, from the third on the chapter ends with the paragraph, and by the last it is cut.
 """
 TAIL = 8
 """The maximum number of tokens of a line end and the mark before it."""
@@ -79,7 +80,7 @@ class ChapterChunk:
     def complete(self, tokens: Sequence[int]) -> int | None:
         """See `Generate.complete`."""
         self.end, self.goes_on = None, False
-        if self.is_closing and (end := self._paragraph_end(tokens)) is not None:
+        if self.is_closing and (end := self._paragraph_end(tokens, USUAL)) is not None:
             self.end = "paragraph"
             return end
         if len(tokens) % COUNT_EVERY and len(tokens) < self.max_tokens:
@@ -90,26 +91,30 @@ class ChapterChunk:
             return len(tokens) if self.goes_on else None
         return self._cut(tokens) if share >= LONGEST else None
 
-    def _paragraph_end(self, tokens: Sequence[int]) -> int | None:
-        """The length up to a paragraph's end that the last token shows, if the chapter may end there."""
+    def _paragraph_end(self, tokens: Sequence[int], share: float) -> int | None:
+        """The length up to a paragraph's end that the last token shows, if at least `share` is written by then."""
         start = max(0, len(tokens) - TAIL)
         text, last = self.decode(tokens[start:]), self.decode(tokens[-1:])
         if "\n" not in last or not may_end_paragraph(text.rstrip()):
             return None
         end = len(tokens) - (not last.strip())
-        return end if end and self.done(tokens[:end]) >= SHORTEST else None
+        return end if end and self.done(tokens[:end]) >= share else None
 
     def _cut(self, tokens: Sequence[int]) -> int:
-        """The length up to the last sentence end at which the chapter has a planned length."""
-        self.end = "sentence"
-        for end in range(len(tokens) - 1, max(0, len(tokens) - LOOKBACK), -1):
+        """The length up to the last end of a paragraph, else of a sentence, at which the chapter may end."""
+        lengths = range(len(tokens), max(0, len(tokens) - LOOKBACK), -1)
+        allowed = [end for end in lengths if SHORTEST <= self.done(tokens[:end]) <= LONGEST]
+        for end in allowed:
+            if (paragraph := self._paragraph_end(tokens[:end], SHORTEST)) is not None:
+                self.end = "paragraph"
+                return paragraph
+        for end in allowed:
             text, after = self.decode(tokens[:end]), self.decode(tokens[end:])
-            if text.endswith(REPLACEMENT) or not ends_complete_before(text, after):
-                continue
-            if SHORTEST <= self.done(tokens[:end]) <= LONGEST:
+            if not text.endswith(REPLACEMENT) and ends_complete_before(text, after):
+                self.end = "sentence"
                 return end
         self.end = "anywhere"
-        return len(tokens)
+        return allowed[0] if allowed else len(tokens)
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,8 @@ class PlannedTask:
     tokenizer: Any
     end_tokens: frozenset[int] = frozenset()
     """Tokens by which the model ends its text."""
-    fault: Callable[[Sequence[int], Sequence[int]], Fault | None] = lambda book, tokens: None
-    """Looks for a fault in the prose of a chunk after a book."""
-    restart: Callable[[int, Sequence[int]], tuple[int, ...]] = lambda attempt, good: ()
-    """See `Generate.restart`."""
+    prose: Prose | None = None
+    """Checks the prose; None for no checks."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
         """The next chunk of the opening, then of a chapter; None when all chapters are written."""
@@ -156,8 +159,7 @@ class PlannedTask:
             opening=heading,
             end_tokens=self.end_tokens,
             may_end=chunk.may_end,
-            fault=lambda tokens: self.fault((*book, *heading), tokens),
-            restart=self.restart,
+            **self._checks((*book, *heading)),
             record=lambda tokens: self._record(position.chapter, (start, body), chunk, tokens),
         )
 
@@ -172,6 +174,9 @@ class PlannedTask:
     def decode(self, tokens: Sequence[int]) -> str:
         """Decode token ids to the text of the book."""
         return decode(self.tokenizer, tokens)
+
+    def _checks(self, book: Sequence[int]) -> dict[str, Any]:
+        return {} if self.prose is None else self.prose.checks(book)
 
     def _heading(self, book: Sequence[int], chapter: int) -> tuple[int, ...]:
         """The tokens of a heading, with blank lines around it, and of that of a part which begins with it."""

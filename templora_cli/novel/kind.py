@@ -11,12 +11,13 @@ from templora_cli.config import Config
 from templora_cli.documents.registry import check_book_suffix
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Unit
+from templora_cli.languages import language
 from templora_cli.novel.chapters import PlannedTask
 from templora_cli.novel.opening import normalized_opening
 from templora_cli.novel.plan import Plan, plan_text
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
-from templora_cli.novel.shown import Shown, check_note, novel_prompt, shown_in
+from templora_cli.novel.shown import Shown, check_note, novel_prompt, prose_of, shown_in
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
 from templora_cli.prompt import Section, max_header_tokens
@@ -71,6 +72,8 @@ class NovelRequest:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
         if self.out is not None:
             check_book_suffix(self.out)
+        if self.plan is not None and self.plan.language:
+            language(self.plan.language)  # raises TemploraError for a name that is none
         prompts = tuple(load_prompts(name, config.prompts) for name in (PROMPTS, SECTIONS))
         files = {"plan.md": plan_text(self.plan)} if self.plan else {}
         files |= {"ledger.toml": self.ledger} if self.ledger else {}
@@ -120,13 +123,15 @@ class Novel(TaskKind):
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
         """See `TaskKind.task`."""
+        prompt = self._prompt(session, model, config)
         return NovelTask(
-            self._prompt(session, model, config),
+            prompt,
             session.opening(),
             _goal(session.manifest),
             config.decode.chunk_tokens,
             model.tokenizer,
             whole_sentences=self.whole_sentences,
+            prose=prose_of(session, prompt, config),
         )
 
     def _prompt(self, session: Session, model: LanguageModel, config: Config) -> NovelPrompt:
@@ -174,6 +179,10 @@ class Novel(TaskKind):
         """See `TaskKind.check_out`."""
         check_book_suffix(out)
 
+    def with_note(self, manifest: Manifest, note: str) -> dict[str, Any]:
+        """See `TaskKind.with_note`."""
+        return {**manifest.request, "note": note}
+
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out
@@ -204,6 +213,7 @@ class PlannedNovel(Novel):
             config.decode.chunk_tokens,
             model.tokenizer,
             end_tokens=model.end_tokens,
+            prose=prose_of(session, prompt, config),
         )
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
@@ -237,7 +247,7 @@ def check_written(session: Session, plan: Plan) -> None:
         index, title = record["chapter"], record["title"]
         if index >= len(plan.chapters) or plan.chapters[index].title != title:
             raise TemploraError(
-                f"{session.plan_path}: chapter {index + 1}, {title}, is written and cannot be changed or moved",
+                f"{session.plan_path}: chapter {index + 1}, {title}, is written and must stay as it is",
                 f"put it back: templora plan {session.id} --edit",
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from templora_cli.chat import as_plain_words, chat_ids, first_token
 from templora_cli.config import DecodeConfig
+from templora_cli.languages import language
 from templora_cli.novel.memory import Span
 from templora_cli.novel.plan import Plan
 from templora_cli.prompt import Prompt, Section, build_prompt, window
@@ -88,8 +89,9 @@ class NovelPrompt:
     def heading(self, index: int) -> str:
         """The heading of a chapter, in the language of the plan."""
         assert self.plan is not None
-        chapter, language = self.plan.chapters[index], language_code(self.plan.language)
-        key = language if language in self.section_texts.texts["headings"] else "en"
+        chapter, named = self.plan.chapters[index], self.plan.language
+        base = language(named).base if named else "en"
+        key = base if base in self.section_texts.texts["headings"] else "en"
         if not chapter.title:
             return self.section_texts.text("headings", key, number=str(index + 1))
         return self.section_texts.text(
@@ -192,20 +194,6 @@ class NovelPrompt:
         return self.section_texts.text(
             "sections", key, lines="\n".join(f"- {line}" for line in lines)
         ).strip()
-
-
-def language_code(name: str) -> str:
-    """The ISO 639 code of a language by its name or tag; "" if it is unknown or empty."""
-    import langcodes  # its data take a moment to load, and most books name no language
-
-    try:
-        return (
-            str(langcodes.find(name).language)
-            if name and len(name) > 3
-            else str(langcodes.get(name).language)
-        )
-    except (LookupError, ValueError):
-        return ""
 
 
 def opening_tokens(tokenizer: Any, text: str) -> tuple[int, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from templora_cli.config import DecodeConfig
+from templora_cli.config import Config, DecodeConfig
 from templora_cli.documents.text_input import checked_text
 from templora_cli.errors import TemploraError
+from templora_cli.languages import language
 from templora_cli.memory.ledger import read_ledger
 from templora_cli.memory.recall import Recall
 from templora_cli.novel.memory import BookRecall
 from templora_cli.novel.plan import Plan, read_plan
 from templora_cli.novel.prompt import Memory, NovelPrompt
+from templora_cli.novel.prose import Prose
 from templora_cli.prompt_files import PromptFile
 from templora_cli.sessions.store import Session
 from templora_cli.text import decode
@@ -56,10 +59,7 @@ def novel_prompt(
     shown: Shown,
 ) -> NovelPrompt:
     """The prompt of a novel. Raises TemploraError if the ledger is not valid."""
-
-    def to_text(tokens: Sequence[int]) -> str:
-        return decode(tokenizer, tokens)
-
+    to_text = partial(decode, tokenizer)
     ledger = read_ledger(shown.ledger) if shown.ledger else None
     recall = None
     if config.recall and config.recall_tokens:
@@ -80,6 +80,18 @@ def novel_prompt(
         memory=memory,
         note=request["note"],
     )
+
+
+def prose_of(session: Session, prompt: NovelPrompt, config: Config) -> Prose | None:
+    """The checks of the prose of a session; None if they are off."""
+    if not (config.gate.enabled and config.gate.prose):
+        return None
+    plan = prompt.plan
+    code = language(plan.language).code if plan is not None and plan.language else ""
+    ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
+    to_text = partial(decode, prompt.tokenizer)
+    premise = "\n\n".join(item for section in prompt.sections for item in section.items)
+    return Prose(to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger)
 
 
 def check_note(tokenizer: Any, note: str, config: DecodeConfig) -> None:
