@@ -81,7 +81,10 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 3 bad output, 130 Ctrl-C."""
+    """Run the command line.
+
+    Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 3 bad output of the model, 130 Ctrl-C.
+    """
     raise_on_ctrl_c()
     try:
         with usable_streams():

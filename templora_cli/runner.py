@@ -58,7 +58,7 @@ TEXT_BEFORE = 2000
 """Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 STUCK = (
-    "all chunks before it are safe. To try again with other random numbers: {resume}; a note (--note), a larger "
+    "all chunks before it are safe. To try again with other random numbers: {resume}; a --note, a larger "
     "--model or text of your own (--from) helps more"
 )
 LESS_MEMORY = (

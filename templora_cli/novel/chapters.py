@@ -92,7 +92,7 @@ class ChapterChunk:
         return self._cut(tokens) if share >= LONGEST else None
 
     def _paragraph_end(self, tokens: Sequence[int], share: float) -> int | None:
-        """The length up to a paragraph's end that the last token shows, if at least `share` is written by then."""
+        """The length up to a paragraph's end that the last token shows, if `share` is written by then."""
         start = max(0, len(tokens) - TAIL)
         text, last = self.decode(tokens[start:]), self.decode(tokens[-1:])
         if "\n" not in last or not may_end_paragraph(text.rstrip()):
