@@ -13,6 +13,7 @@ from templora_cli import __version__
 from templora_cli.commands import eval, glossary, ledger, models, sessions
 from templora_cli.commands.doctor import doctor
 from templora_cli.commands.help import HelpGroup, use_help
+from templora_cli.commands.plan import plan
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
@@ -45,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(write)
+app.command()(plan)
 app.command()(translate)
 app.command()(resume)
 app.command()(review)

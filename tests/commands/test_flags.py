@@ -78,6 +78,7 @@ def arguments_for(setting: Setting) -> list[str]:
 def test_these_commands_have_settings() -> None:
     assert WITH_SETTINGS.keys() == {
         "write",
+        "plan",
         "translate",
         "doctor",
         "eval ppl",
