@@ -19,13 +19,15 @@ from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings, flag_name
 from templora_cli.commands.terminal import engine_in_use, noting, open_view, say, working
 from templora_cli.errors import TemploraError, of_os_error
-from templora_cli.files import write_atomically
+from templora_cli.files import unused_name, write_atomically
 from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 from templora_cli.render.figures import count_of
 from templora_cli.render.lines import screen_lines, terminal_width
 
 if TYPE_CHECKING:
+    from templora_cli.config import Config
     from templora_cli.novel.plan import Plan, PlannedChapter
+    from templora_cli.render.view import View
 
 DEFAULT_CHAPTERS = 12
 EDITED = "plan.edited.md"
@@ -103,24 +105,48 @@ def _propose(
     premise: str | None, premise_file: Path | None, chapters: int, out: Path | None, settings: GivenSettings
 ) -> None:
     """Let a model propose a plan, and print and save it while it grows."""
-    from templora_cli.novel.plan import MAX_CHAPTERS
-
     with open_view(json=False, quiet=False, prose=False) as (view, _):
         config = settings.resolve()
-        if not 1 <= chapters <= MAX_CHAPTERS:
-            raise TemploraError(f"--chapters {chapters}: must be from 1 to {MAX_CHAPTERS}", "--chapters 12")
+        _check_count(chapters)
         text = read_premise(premise, premise_file, required=True, notify=noting(view), command="plan")
         path = None if out is None else _checked_out(out)
+        _follow(_plans(text, chapters, config, view), chapters, path)
 
-        from templora_cli.novel.proposal import ProposalRequest, propose
-        from templora_cli.prepare import prepare
 
-        engine = engine_in_use()
-        prepared = prepare(ProposalRequest(text, chapters), config, notify=view.show, engine=engine)
-        backend = engine.backend(prepared.model, config.decode.backend)
-        view.close()
-        plans = propose(text, chapters, prepared.model, backend, config, seed=config.seed, notify=_note)
-        _follow(plans, chapters, path)
+def propose_for_book(
+    premise: str | None, premise_file: Path | None, chapters: int, book: Path | None, settings: GivenSettings
+) -> Path:
+    """Let a model propose the plan of a book that is written next; prints and saves it. Returns its path.
+
+    The file stands beside that of the `book`, or in the working folder.
+    """
+    plan = unused_name((book or Path("book.md")).with_suffix(".plan.md"))
+    with open_view(json=False, quiet=False, prose=False) as (view, _):
+        config = settings.resolve()
+        _check_count(chapters)
+        text = read_premise(premise, premise_file, required=True, notify=noting(view))
+        path = _checked_out(plan)
+        _follow(_plans(text, chapters, config, view), chapters, path, err=True)
+    return path
+
+
+def _plans(premise: str, chapters: int, config: Config, view: View) -> Iterator[Plan]:
+    """The growing plan; loads the model first."""
+    from templora_cli.novel.proposal import ProposalRequest, propose
+    from templora_cli.prepare import prepare
+
+    engine = engine_in_use()
+    prepared = prepare(ProposalRequest(premise, chapters), config, notify=view.show, engine=engine)
+    backend = engine.backend(prepared.model, config.decode.backend)
+    view.close()
+    return propose(premise, chapters, prepared.model, backend, config, seed=config.seed, notify=_note)
+
+
+def _check_count(chapters: int) -> None:
+    from templora_cli.novel.plan import MAX_CHAPTERS
+
+    if not 1 <= chapters <= MAX_CHAPTERS:
+        raise TemploraError(f"--chapters {chapters}: must be from 1 to {MAX_CHAPTERS}", "--chapters 12")
 
 
 def _checked_out(out: Path) -> Path:
@@ -137,8 +163,8 @@ def _note(message: str) -> None:
     say(f"note: {message}", err=True)
 
 
-def _follow(plans: Iterator[Plan], chapters: int, path: Path | None) -> None:
-    """Print a plan while it grows, and save it from its first chapter on.
+def _follow(plans: Iterator[Plan], chapters: int, path: Path | None, *, err: bool = False) -> None:
+    """Print a plan while it grows, with `err` to standard error, and save it from its first chapter on.
 
     Raises TemploraError if it cannot be completed; the error names the chapters that there are.
     """
@@ -155,7 +181,7 @@ def _follow(plans: Iterator[Plan], chapters: int, path: Path | None) -> None:
             before, text, done = text, plan_text(grown), len(grown.chapters)
             if path is not None and done:
                 write_atomically(path, text)
-            say(text[len(before) :].removesuffix("\n"))
+            say(text[len(before) :].removesuffix("\n"), err=err)
     except KeyboardInterrupt:
         ignore_ctrl_c()
         _note(f"stopped; {_existing(done, path)}")
