@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise, zip_longest
+from itertools import cycle, pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from templora_cli.evaluation.drift_measures import Measures
+    from templora_cli.evaluation.prose_measures import ProseMeasures
 
 FORMATS = (".png", ".svg")
 MAX_POINTS = 24
@@ -104,7 +105,46 @@ def _step_of_points(measured: Sequence[Measures], step: int) -> int:
     return 1 if len(depths) <= MAX_POINTS and len(set(depths.values())) == 1 else step
 
 
-def _draw(panel: Axes, title: str, curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> None:
+PROSE_PANELS = {
+    "repetition": "4-grams repeated",
+    "mattr_500": "MATTR-500",
+    "sentence_words": "words in a sentence",
+    "dialogue": "share of words in dialogue",
+    "questions": "share of sentences that ask",
+}
+
+
+def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
+    """Plot measures of prose against depth, one panel per measure and one curve per text."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    *panels, legend = figure.subplots(3, 2).flat
+    line_styles = ("-", "--", ":")
+    styles = [
+        {"color": f"C{i % 10}", "linestyle": line_styles[i // 10 % 3], "linewidth": 1.5, "markersize": 4}
+        for i in range(len(texts))
+    ]
+    for panel, (measure, title) in zip(panels, PROSE_PANELS.items(), strict=True):
+        curves = {
+            name: [(row.depth + row.words / 2, getattr(row, measure)) for row in measures.by_depth]
+            for name, measures in texts.items()
+        }
+        _draw(panel, title, curves, styles=styles, unit="words")
+    handles = panels[0].get_lines() or panels[2].get_lines()
+    legend.legend(handles, list(texts), loc="center", frameon=False, fontsize=10 if len(texts) < 16 else 7)
+    legend.set_axis_off()
+    figure.savefig(path, dpi=150)
+
+
+def _draw(
+    panel: Axes,
+    title: str,
+    curves: Mapping[str, Sequence[tuple[float, float | None]]],
+    *,
+    styles: Sequence[Mapping[str, Any]] = STYLES,
+    unit: str = "tokens",
+) -> None:
     """Draw curves of (depth, value) by label, that of the base first. Values of None are left out.
 
     The value axis has a minimum span, so that noise in the last digits does not fill the panel.
@@ -112,13 +152,13 @@ def _draw(panel: Axes, title: str, curves: Mapping[str, Sequence[tuple[float, fl
     from matplotlib.ticker import StrMethodFormatter
 
     points = []
-    for (label, curve), style in zip(curves.items(), STYLES, strict=False):
+    for (label, curve), style in zip(curves.items(), cycle(styles), strict=False):
         finite = [(depth, value) for depth, value in curve if value is not None and math.isfinite(value)]
         if finite:
             panel.plot(*zip(*finite, strict=True), label=label, marker="o", **style)
             points += finite
     panel.set_title(title, parse_math=False)
-    panel.set_xlabel("depth, tokens")
+    panel.set_xlabel(f"depth, {unit}")
     panel.spines[["top", "right"]].set_visible(False)
     panel.ticklabel_format(axis="y", style="plain", useOffset=False)
     if points:
