@@ -131,8 +131,10 @@ def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
             for name, measures in texts.items()
         }
         _draw(panel, title, curves, styles=styles, unit="words")
-    handles = panels[0].get_lines() or panels[2].get_lines()
-    legend.legend(handles, list(texts), loc="center", frameon=False, fontsize=10 if len(texts) < 16 else 7)
+    names = [f" {name}" for name in texts]  # the legend leaves out names that begin with _
+    entries = legend.legend(panels[2].get_lines(), names, loc="center", frameon=False)
+    for entry in entries.get_texts():
+        entry.set(parse_math=False, fontsize=10 if len(texts) < 16 else 6)
     legend.set_axis_off()
     figure.savefig(path, dpi=150)
 

@@ -49,9 +49,10 @@ class DepthMeasures:
     repetition: float | None
     """Share of 4-grams that occur at most `WINDOW` words before, in any chapter."""
     mattr_500: float | None
-    sentence_words: float | None
-    questions: float | None
-    dialogue: float | None
+    """Of the 500 words from each word of the range on."""
+    sentence_words: float
+    questions: float
+    dialogue: float
 
 
 @dataclass(frozen=True)
@@ -154,18 +155,18 @@ def windows(words: Sequence[str], size: int = WINDOW) -> list[Sequence[str]]:
     return [words[start : start + size] for start in starts]
 
 
-def repetition(words: Sequence[str]) -> float | None:
-    """Share of the 4-grams of `words` that occur earlier in them; None if there is no 4-gram."""
-    flags = _repeated(words)
+def repetition(words: Sequence[str], window: int = WINDOW) -> float | None:
+    """Share of the 4-grams that occur at most `window` words before; None if there is no 4-gram."""
+    flags = _repeated(words, window)
     return fmean(flags) if flags else None
 
 
-def _repeated(words: Sequence[str]) -> list[bool]:
-    """For each 4-gram, whether it occurs earlier, at most `WINDOW` words before."""
+def _repeated(words: Sequence[str], window: int = WINDOW) -> list[bool]:
+    """For each 4-gram, whether it occurs at most `window` words before."""
     last: dict[tuple[str, ...], int] = {}
     flags = []
     for position, gram in enumerate(ngrams(words, N)):
-        flags.append(position - last.get(gram, -WINDOW - 1) <= WINDOW)
+        flags.append(position - last.get(gram, -window - 1) <= window)
         last[gram] = position
     return flags
 
@@ -196,15 +197,17 @@ def mattr(words: Sequence[str], size: int = MATTR_WINDOW) -> float | None:
     return total / (size * (len(words) - size + 1))
 
 
-def measure_chapters(titles: Sequence[str], chapters: Sequence[Sequence[str]]) -> list[ChapterMeasures]:
+def measure_chapters(
+    titles: Sequence[str], chapters: Sequence[Sequence[str]], window: int = WINDOW
+) -> list[ChapterMeasures]:
     """The measures of each chapter, by its words. 4-grams do not reach from one chapter into the next."""
     measures = []
     before: dict[tuple[str, ...], int] = {}
     offset = 0
     for title, words in zip(titles, chapters, strict=True):
-        within, grams = _repeated(words), list(ngrams(words, N))
+        within, grams = _repeated(words, window), list(ngrams(words, N))
         last = [before.get(gram) for gram in grams]
-        near = [p is not None and offset + i - p <= WINDOW for i, p in enumerate(last)]
+        near = [p is not None and offset + i - p <= window for i, p in enumerate(last)]
         from_any = [position is not None for position in last]
         is_measured = bool(grams) and offset > 0
         measures.append(
@@ -247,7 +250,7 @@ def measure_depths(paragraphs: Sequence[ParsedParagraph]) -> list[DepthMeasures]
                 depth,
                 len(own),
                 repetition=fmean(flags) if flags else None,
-                mattr_500=mattr(own),
+                mattr_500=mattr(words[depth : depth + len(own) + MATTR_WINDOW - 1]),
                 sentence_words=len(own) / sentences,
                 questions=sum(paragraph.questions for paragraph in group) / sentences,
                 dialogue=sum(paragraph.spoken_words for paragraph in group) / len(own),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from templora_cli.documents.text_input import read_text
 from templora_cli.errors import TemploraError
 from templora_cli.evaluation.prose_measures import ngrams
-from templora_cli.evaluation.prose_text import ProseChapter, base_form, name_counts, words_of
+from templora_cli.evaluation.prose_text import ProseChapter, base_form, joined, name_counts, words_of
 
 MIN_COUNT = 3
 MIN_RATIO = 2.0
@@ -132,8 +132,8 @@ def overused_trigrams(
             text_counts = _counts_among(ngrams(book.text, TRIGRAM), candidates)
             for gram, before in frequencies.items():
                 frequencies[gram] = Frequency(before.count + text_counts[gram], before.words + book.words)
-    joined = {" ".join(gram): count for gram, count in candidates.items()}
-    return _ranked(joined, len(words), {" ".join(g): f for g, f in frequencies.items()}, limit)
+    texts = {joined(gram): count for gram, count in candidates.items()}
+    return _ranked(texts, len(words), {joined(gram): f for gram, f in frequencies.items()}, limit)
 
 
 def _counts_among(grams: Iterable[Gram], candidates: Collection[Gram]) -> Counter[Gram]:

@@ -23,11 +23,15 @@ _UNSPACED += "\u0e80-\u0fff\u1000-\u109f\u1780-\u17ff"  # Lao, Tibetan, Burmese,
 _MARKS = "".join(chr(code) for code in range(0x300, 0x3100) if unicodedata.category(chr(code))[0] == "M")
 """Accents and vowel signs, which belong to the letter before them."""
 _LETTERS = rf"(?:[^\W_{_UNSPACED}][{_MARKS}\u200c\u200d]*)+"
+_CHARACTERS = re.compile(rf"[{_UNSPACED}{_MARKS}]+")
 _WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|{_LETTERS}(?:['’]{_LETTERS})*")
 
 _GREEK_QUESTION = r"(?<=[\u0370-\u03ff\u1f00-\u1fff])[;\u037e]"
-_CLOSING = r"""["'”’“‘»«›‹)\]」』】）]*"""
-_SENTENCE = re.compile(rf"(?:[.!?…‽؟۔।॥։።]|{_GREEK_QUESTION})+{_CLOSING}\s+|[。｡．！？]+{_CLOSING}\s*")
+_CLOSING = r"\"'”’»)\]」』】）"
+_SENTENCE = re.compile(
+    rf"(?:[.!?…‽؟۔।॥։።]|{_GREEK_QUESTION})+[{_CLOSING}“‘«›‹]*\s+|[。｡．！？]+[{_CLOSING}]*\s*"
+)
+"""The end of a sentence. “ and « close quotations in some languages, where white space follows."""
 _OPENING = " \"'“‘„«»‹›([「『—–-"
 _QUESTION = re.compile(rf"[?？؟]|{_GREEK_QUESTION}")
 
@@ -100,6 +104,12 @@ def limited(chapters: Iterable[ProseChapter], max_words: int) -> list[ProseChapt
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, with straight apostrophes; punctuation is left out."""
     return [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words as a text, with blanks between them unless they are characters of scripts without spaces."""
+    without_blanks = "".join(words)
+    return without_blanks if _CHARACTERS.fullmatch(without_blanks) else " ".join(words)
 
 
 def sentences_of(paragraph: str) -> list[str]:

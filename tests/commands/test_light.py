@@ -63,6 +63,9 @@ LIGHT = {
     "eval ppl nowhere.txt": 2,
     "eval drift": 2,
     "eval translate nowhere.json": 2,
+    "eval prose {novel} book.txt": 0,
+    "eval prose book.txt --reference book.txt --json": 0,
+    "eval prose nowhere.txt": 2,
     "glossary extract nowhere.txt": 2,
 }
 """Commands with their exit status."""

@@ -34,39 +34,48 @@ class Figure:
 
 
 FIGURES = {
-    "words": Figure("words", "without headings", COUNT),
-    "chapters": Figure("chapters", "chapters with words; a text without headings is one", COUNT),
+    "words": Figure("words", "number of words, without headings", COUNT),
+    "chapters": Figure(
+        "chapters", "number of chapters that have words; a text without headings is one", COUNT
+    ),
     "repetition_first": Figure(
         "4-grams repeated, first 8,000 words",
-        "share of the sequences of 4 words that occur earlier in the first 8,000 words",
+        "share of sequences of 4 words that occurred before, in the first 8,000 words",
     ),
-    "repetition_mean": Figure("4-grams repeated, mean", "the mean of that share over windows of 8,000 words"),
-    "repetition_max": Figure("4-grams repeated, highest", "the highest share of such a window"),
+    "repetition_mean": Figure("4-grams repeated, mean", "mean of that share over all windows of 8,000 words"),
+    "repetition_max": Figure("4-grams repeated, highest", "highest share of such a window"),
     "repetition_within_chapters": Figure(
-        "4-grams repeated in a chapter", "those that occur earlier in the same chapter, within 8,000 words"
+        "4-grams repeated in a chapter",
+        "share that occurred before in the same chapter, at most 8,000 words ago",
     ),
     "repetition_across_chapters": Figure(
         "4-grams of chapters before",
-        "those that occur in an earlier chapter, within 8,000 words; chapters after the first",
+        "share that occurred in an earlier chapter, at most 8,000 words ago",
     ),
     "repetition_from_any_chapter": Figure(
         "4-grams of any chapter before",
-        "those that occur in any earlier chapter, however far; grows with the length of the book",
+        "share that occurred in any earlier chapter; it grows with the length of the book",
     ),
-    "distinct_1": Figure("distinct-1", "distinct words relative to all words, in windows of 8,000 words"),
+    "distinct_1": Figure(
+        "distinct-1", "number of distinct words divided by that of all words, in windows of 8,000 words"
+    ),
     "distinct_2": Figure("distinct-2", "the same for pairs of words"),
-    "distinct_3": Figure("distinct-3", "the same for sequences of 3 words"),
+    "distinct_3": Figure("distinct-3", "the same for trigrams (sequences of 3 words)"),
     "mattr_500": Figure("MATTR-500", "mean share of distinct words in 500 words in a row"),
-    "sentence_words": Figure("words in a sentence", "mean", LENGTH),
-    "sentence_words_sd": Figure("words in a sentence, SD", "standard deviation", LENGTH),
-    "paragraph_words": Figure("words in a paragraph", "mean", LENGTH),
-    "paragraph_words_sd": Figure("words in a paragraph, SD", "standard deviation", LENGTH),
+    "sentence_words": Figure("words in a sentence", "mean length", LENGTH),
+    "sentence_words_sd": Figure("words in a sentence, SD", "standard deviation of the length", LENGTH),
+    "paragraph_words": Figure("words in a paragraph", "mean length", LENGTH),
+    "paragraph_words_sd": Figure("words in a paragraph, SD", "standard deviation of the length", LENGTH),
     "questions": Figure("questions", "share of sentences with a question mark"),
     "dialogue": Figure(
         "dialogue", "share of words in quotation marks or in paragraphs that begin with a dash"
     ),
-    "names": Figure("names", "distinct words with a capital inside sentences (in German, all nouns)", COUNT),
-    "names_once": Figure("names that appear once", "share of the names; falls with the length of the book"),
+    "names": Figure(
+        "names", "number of distinct words that have a capital inside sentences (in German, all nouns)", COUNT
+    ),
+    "names_once": Figure(
+        "names that appear once", "share of the names that do; it falls with the length of the book"
+    ),
 }
 """The rows of the table, by the names of their values in JSON."""
 
@@ -77,7 +86,8 @@ HELP = "\n\n".join(
         " (Chinese, Japanese, Thai, ...), each character counts as a word.",
         *(f"{figure.label}: {figure.meaning}." for figure in FIGURES.values()),
         "over-used: words and trigrams that are at least twice as frequent as in the texts of --reference,"
-        " and occur at least 3 times, without names; the most significant first (Dunning's G²).",
+        " and occur at least 3 times; the most significant first (Dunning's G²). Names are left out if the"
+        " script has capitals. A book is not compared with itself.",
     ]
 )
 
