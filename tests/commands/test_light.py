@@ -65,6 +65,7 @@ LIGHT = {
     "eval translate nowhere.json": 2,
     "eval prose {novel} book.txt": 0,
     "eval prose book.txt --reference book.txt --json": 0,
+    "eval prose {translation} --json": 0,
     "eval prose nowhere.txt": 2,
     "glossary extract nowhere.txt": 2,
 }
