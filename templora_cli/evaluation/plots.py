@@ -131,7 +131,7 @@ def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
             for name, measures in texts.items()
         }
         _draw(panel, title, curves, styles=styles, unit="words")
-    names = [f" {name}" for name in texts]  # the legend leaves out names that begin with _
+    names = [f" {_printable(name)}" for name in texts]  # the legend leaves out names that begin with _
     entries = legend.legend(panels[2].get_lines(), names, loc="center", frameon=False)
     for entry in entries.get_texts():
         entry.set(parse_math=False, fontsize=10 if len(texts) < 16 else 6)
@@ -159,7 +159,7 @@ def _draw(
         if finite:
             panel.plot(*zip(*finite, strict=True), label=label, marker="o", **style)
             points += finite
-    panel.set_title(title, parse_math=False)
+    panel.set_title(_printable(title), parse_math=False)
     panel.set_xlabel(f"depth, {unit}")
     panel.spines[["top", "right"]].set_visible(False)
     panel.ticklabel_format(axis="y", style="plain", useOffset=False)
@@ -171,6 +171,11 @@ def _draw(
         if len(depths) <= MAX_TICKS and all(b - a > 2 * margin for a, b in pairwise(depths)):
             panel.set_xticks(depths)
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _printable(name: str) -> str:
+    """A name without the surrogates that stand for bytes which are not UTF-8; no font has them."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

@@ -242,19 +242,19 @@ def measure_depths(paragraphs: Sequence[ParsedParagraph]) -> list[DepthMeasures]
         start += len(paragraph.words)
     repeated, measures, depth = _repeated(words), [], 0
     for group in groups.values():
-        own = [word for paragraph in group for word in paragraph.words]
-        flags = repeated[depth : depth + len(own)]
+        length = sum(len(paragraph.words) for paragraph in group)
+        flags = repeated[depth : depth + length]
         sentences = sum(len(paragraph.sentence_words) for paragraph in group)
         measures.append(
             DepthMeasures(
                 depth,
-                len(own),
+                length,
                 repetition=fmean(flags) if flags else None,
-                mattr_500=mattr(words[depth : depth + len(own) + MATTR_WINDOW - 1]),
-                sentence_words=len(own) / sentences,
+                mattr_500=mattr(words[depth : depth + length + MATTR_WINDOW - 1]),
+                sentence_words=length / sentences,
                 questions=sum(paragraph.questions for paragraph in group) / sentences,
-                dialogue=sum(paragraph.spoken_words for paragraph in group) / len(own),
+                dialogue=sum(paragraph.spoken_words for paragraph in group) / length,
             )
         )
-        depth += len(own)
+        depth += length
     return measures

@@ -155,8 +155,8 @@ def _ranked(
     return sorted(overused, key=lambda gram: (-gram.log_likelihood, gram.text))[:limit]
 
 
-def log_likelihood(one: Frequency, other: Frequency) -> float:
-    """Dunning's G² (1993) for two frequencies of one word, as in Rayson and Garside (2000)."""
-    share = (one.count + other.count) / (one.words + other.words)
-    terms = ((part.count, part.words * share) for part in (one, other))
+def log_likelihood(text: Frequency, reference: Frequency) -> float:
+    """Dunning's G² (1993) for the frequencies of a word, as in Rayson and Garside (2000)."""
+    share = (text.count + reference.count) / (text.words + reference.words)
+    terms = ((part.count, part.words * share) for part in (text, reference))
     return 2 * sum(count * math.log(count / expected) for count, expected in terms if count)

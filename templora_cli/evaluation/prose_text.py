@@ -78,8 +78,8 @@ def chapters_of(document: Document) -> list[ProseChapter]:
     """The chapters of a document that have words; tables, captions and tables of contents are left out."""
     chapters = []
     for chapter in document.chapters:
-        own = document.paragraphs[chapter.first : chapter.end]
-        texts = [strip_tags(p.text) for p in own if p.kind in PROSE and p.kind != "heading"]
+        in_chapter = document.paragraphs[chapter.first : chapter.end]
+        texts = [strip_tags(p.text) for p in in_chapter if p.kind in PROSE and p.kind != "heading"]
         if paragraphs := tuple(text for text in texts if _WORD.search(text)):
             chapters.append(ProseChapter(strip_tags(chapter.title), paragraphs))
     return chapters

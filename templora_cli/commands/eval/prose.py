@@ -133,19 +133,21 @@ def prose(
         if not quiet:
             say(f"note: {text}", err=True)
 
-    read = read_books(books, encoding, limit_words, note)
+    loaded = read_books(books, encoding, limit_words, note)
     references = read_references(reference or [], encoding, note)
 
     from templora_cli.evaluation.prose_measures import measure
     from templora_cli.evaluation.prose_reference import compare
 
-    measured = {book.name: measure(book.chapters) for book in read}
-    compared = {b.name: compare(b.chapters, others(b, references), top) for b in read} if references else {}
+    measured = {book.name: measure(book.chapters) for book in loaded}
+    compared = {b.name: compare(b.chapters, others(b, references), top) for b in loaded} if references else {}
     if json:
-        print_json({"books": [_json_of(book, measured[book.name], compared.get(book.name)) for book in read]})
+        print_json(
+            {"books": [_json_of(book, measured[book.name], compared.get(book.name)) for book in loaded]}
+        )
     else:
         _print_measures(measured)
-        for book in read:
+        for book in loaded:
             if book.name in compared:
                 _print_overused(book.name, compared[book.name])
         _note_lengths(measured, note)
@@ -208,8 +210,8 @@ def _described(books: Sequence[ReferenceBook]) -> str:
         group = list(in_file)
         words = f"{sum(book.words for book in group):,} words"
         counts = group[0].counts
-        known = "" if counts is None else f", counts of {len(counts):,} words in {len(group)} books"
-        parts.append(f"{file.name} ({words}{known})")
+        counted = "" if counts is None else f", counts of {len(counts):,} words in {len(group)} books"
+        parts.append(f"{file.name} ({words}{counted})")
     return " and ".join(parts)
 
 
