@@ -23,6 +23,8 @@ MAX_POINTS = 24
 """Maximum number of points of a readable curve."""
 MIN_SPAN = 0.02
 """Minimum span of a value axis, both relative to the value and absolute."""
+MAX_LEGEND_NAME = 24
+"""If a name has more characters, the legend has one column."""
 MAX_TICKS = 6
 """Up to this number of depths, each has a tick if their labels do not touch."""
 STYLES: tuple[dict[str, Any], ...] = (
@@ -118,11 +120,13 @@ def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
     """Plot measures of prose against depth, one panel per measure and one curve per text."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    *panels, legend = figure.subplots(3, 2).flat
-    line_styles = ("-", "--", ":")
+    names = [f" {_printable(name)}" for name in texts]  # the legend leaves out names that begin with _
+    columns = 1 if max(map(len, names)) > MAX_LEGEND_NAME else min(4, len(names))
+    height = 8 + 0.2 * math.ceil(len(names) / columns)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    *panels, last_panel = figure.subplots(3, 2).flat
     styles = [
-        {"color": f"C{i % 10}", "linestyle": line_styles[i // 10 % 3], "linewidth": 1.5, "markersize": 4}
+        {"color": f"C{i % 10}", "linestyle": ("-", "--", ":")[i // 10 % 3], "linewidth": 1.5, "markersize": 4}
         for i in range(len(texts))
     ]
     for panel, (measure, title) in zip(panels, PROSE_PANELS.items(), strict=True):
@@ -131,12 +135,26 @@ def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
             for name, measures in texts.items()
         }
         _draw(panel, title, curves, styles=styles, unit="words")
-    names = [f" {_printable(name)}" for name in texts]  # the legend leaves out names that begin with _
-    entries = legend.legend(panels[2].get_lines(), names, loc="center", frameon=False)
-    for entry in entries.get_texts():
-        entry.set(parse_math=False, fontsize=10 if len(texts) < 16 else 6)
-    legend.set_axis_off()
+    by_chapter = {name: _repetition_by_chapter(measures) for name, measures in texts.items()}
+    if any(value is not None for curve in by_chapter.values() for _, value in curve):
+        _draw(last_panel, "4-grams of chapters before", by_chapter, styles=styles, unit="words")
+    else:
+        last_panel.set_axis_off()
+    legend = figure.legend(
+        panels[2].get_lines(), names, loc="outside lower center", frameon=False, ncols=columns, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     figure.savefig(path, dpi=150)
+
+
+def _repetition_by_chapter(measures: ProseMeasures) -> list[tuple[float, float | None]]:
+    """For each chapter its middle, in words of the book, and the share of its 4-grams in chapters before."""
+    curve, depth = [], 0
+    for chapter in measures.by_chapter:
+        curve.append((depth + chapter.words / 2, chapter.repetition_across))
+        depth += chapter.words
+    return curve
 
 
 def _draw(

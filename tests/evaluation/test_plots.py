@@ -63,6 +63,7 @@ def test_any_values_can_be_drawn(values: list[float], tmp_path: Path) -> None:
     plot_drift(tmp_path / "a.svg", {"learning": books, "off": books[:1]}, 2048)
 
 
+@pytest.mark.filterwarnings("error")
 def test_names_of_files_are_drawn_as_they_are(tmp_path: Path) -> None:
     names = ["_$book$.txt", "b\udcffad.txt", *(f"{number}.txt" for number in range(40))]
     measures = measure([ProseChapter("", ("The wind came. It rained.",) * 300)])
