@@ -65,9 +65,9 @@ def test_any_values_can_be_drawn(values: list[float], tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_names_of_files_are_drawn_as_they_are(tmp_path: Path) -> None:
-    names = ["_$book$.txt", "b\udcffad.txt", *(f"{number}.txt" for number in range(40))]
+    names = ["_$book$.txt", "b\udcffad.txt", *(f"{number}.txt" for number in range(12))]
     measures = measure([ProseChapter("", ("The wind came. It rained.",) * 300)])
     plot_prose(tmp_path / "a.svg", dict.fromkeys(names, measures))
     words = [word.strip() for word in words_of(tmp_path / "a.svg")]
-    assert {"_$book$.txt", "b?ad.txt", "0.txt", "39.txt", "MATTR-500"} <= set(words)
+    assert {"_$book$.txt", "b?ad.txt", "0.txt", "11.txt", "MATTR-500"} <= set(words)
     plot_perplexity(tmp_path / "a.png", {"b\udcffad.txt": [Score(0, 128, 1.0, 1.0)]})
