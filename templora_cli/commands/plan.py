@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from templora_cli.config import Config
     from templora_cli.novel.plan import Plan, PlannedChapter
     from templora_cli.render.view import View
+    from templora_cli.sessions.store import Session
 
 DEFAULT_CHAPTERS = 12
 EDITED = "plan.edited.md"
@@ -282,44 +283,50 @@ def _print(text: str, indent: str = "") -> None:
 
 
 def _edit(folder: Path) -> None:
-    """Let a person edit the plan of a session; check it, and say what changed."""
+    """Let a person edit the plan of a session; check it, and say what changed.
+
+    The session is locked meanwhile, so that no chapter is written from the plan before.
+    """
+    from templora_cli.sessions.store import Store
+
     editor, draft = find_editor(), folder / EDITED
-    if draft.exists():
-        _note(f"this is your last edit, which had a mistake; to begin again from the plan, delete {draft}")
-    else:
-        write_atomically(draft, _plan_file(folder).read_bytes())
     again = f"templora plan {folder.name} --edit"
-    try:
-        subprocess.run([*editor, str(draft)], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise TemploraError(f"{shlex.join(editor)} failed: {error}; the plan is unchanged", again) from None
-    try:
-        lines = _apply(folder.name, draft)
-    except (TemploraError, OSError) as error:
-        fault = of_os_error(error) if isinstance(error, OSError) else error
-        hint = fault.hint or ""
-        raise TemploraError(
-            f"{fault.message}; the plan is unchanged, and your edit is in {draft}",
-            hint if hint.endswith(again) else f"{hint}; to open it again: {again}",
-        ) from None
+    with Store().open(folder.name) as book:
+        if draft.exists():
+            _note(f"this is your last edit, which was not applied; to begin from the plan, delete {draft}")
+        else:
+            write_atomically(draft, book.plan_path.read_bytes())
+        try:
+            subprocess.run([*editor, str(draft)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            message = f"{shlex.join(editor)} failed: {error}; the plan is unchanged"
+            raise TemploraError(message, again) from None
+        try:
+            lines = _apply(book, draft)
+        except (TemploraError, OSError) as error:
+            fault = of_os_error(error) if isinstance(error, OSError) else error
+            hint = fault.hint or "correct this"
+            raise TemploraError(
+                f"{fault.message}; the plan is unchanged, and your edit is in {draft}",
+                hint if hint.endswith(again) else f"{hint}; to open it again: {again}",
+            ) from None
     for line in lines or ["the plan is unchanged"]:
         _print(line)
 
 
-def _apply(session: str, draft: Path) -> list[str]:
+def _apply(book: Session, draft: Path) -> list[str]:
     """Replace the plan of a session by an edited one; returns the changes in words.
 
     Raises TemploraError if it is not a plan, or if a chapter that is written was changed.
     """
     from templora_cli.novel.kind import check_written
     from templora_cli.novel.plan import changes
-    from templora_cli.sessions.store import Store
 
-    with Store().open(session) as book:
-        new = _read(draft)
-        lines = changes(_read(book.plan_path), new, _written(book.path))
-        check_written(book, new)
-        draft.replace(book.plan_path)
-        if book.manifest.goal_unit == "chapters" and book.manifest.goal_amount != len(new.chapters):
-            book.update(goal_amount=len(new.chapters))
+    new = _read(draft)
+    lines = changes(_read(book.plan_path), new, _written(book.path))
+    check_written(book, new)
+    write_atomically(book.plan_path, draft.read_bytes())
+    draft.unlink()
+    if book.manifest.goal_unit == "chapters" and book.manifest.goal_amount != len(new.chapters):
+        book.update(goal_amount=len(new.chapters))
     return lines

@@ -150,12 +150,12 @@ def write(
 
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest, PlannedRequest
-        from templora_cli.novel.plan import read_plan
+        from templora_cli.novel.shown import plan_in
         from templora_cli.novel.task import Goal
 
         request = NovelRequest(text, opening, Goal(amount, unit), book, **shown)
         if plan is not None:
-            planned = read_plan(read_file(plan, "the plan", encoding))
+            planned = plan_in(plan, read_file(plan, "the plan", encoding))
             request = PlannedRequest(text, opening, out=book, plan=planned, **shown)
         engine = engine_in_use()
         with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:

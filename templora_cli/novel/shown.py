@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from templora_cli.config import Config, DecodeConfig
@@ -45,10 +46,18 @@ def shown_in(session: Session) -> Shown:
     volumes = session.manifest.request["volumes"]
     texts = [_text(session, f"volumes/{index + 1:03}.txt") for index in range(len(volumes))]
     return Shown(
-        read_plan(_text(session, plan.name)) if plan.is_file() else None,
+        plan_in(plan, _text(session, plan.name)) if plan.is_file() else None,
         _text(session, session.ledger_path.name) if session.ledger_path.is_file() else "",
         tuple(zip(map(str, volumes), texts, strict=True)),
     )
+
+
+def plan_in(file: Path, text: str) -> Plan:
+    """The plan that is the `text` of a file. Raises TemploraError with the name of the file and the line."""
+    try:
+        return read_plan(text)
+    except TemploraError as error:
+        raise TemploraError(f"{file}, {error.message}", error.hint) from None
 
 
 def novel_prompt(
