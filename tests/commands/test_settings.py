@@ -24,6 +24,9 @@ from tests.commands.test_cli import message_of, templora
 from tests.commands.test_flags import WITH_SETTINGS, changed_value, task_of, value_of
 
 
+pytestmark = pytest.mark.usefixtures("no_config")
+
+
 def command_line(
     *assignments: str,
     flags: Mapping[Setting, Any] | None = None,
