@@ -10,6 +10,8 @@ from templora_cli.novel.passage import Passage
 Match = tuple[int, int, str]
 """Start and end of a fault in `Passage.text`, and the reason without an excerpt."""
 
+MIN_CHARACTERS = 200
+"""A shorter text counts as this long where shares are compared."""
 MIN_ITEMS = 3
 """A list of bullets has at least this many items; a numbered one needs two numbers in a row."""
 
@@ -21,49 +23,52 @@ _STEP = re.compile(
 )
 _DASH_SPEECH = re.compile(r"(?m)^\s*-\s+\S")
 
-_MARKUP = (
-    (re.compile(r"(?m)^\s{0,3}#{1,6}\s+\S|^\s*#{2,6}\w"), "it has a heading in Markdown"),
-    (re.compile(r"(?m)^\S[^\n]{0,80}\n(?:={3,}|-{4,})[ \t]*$"), "it has a heading in Markdown"),
+_MARKUP: tuple[tuple[str, str, str], ...] = (
+    ("#", "a heading in Markdown", r"(?m)^\s{0,3}#{1,6}\s+\S|^\s*#{2,6}\w"),
+    ("= -", "a heading in Markdown", r"(?m)^\S[^\n]{0,80}\n(?:={3,}|-{4,})[ \t]*$"),
+    ("* _", "bold text", r"\*\*(?![\s*])[^*\n]{1,200}(?<!\s)\*\*(?!\*)|__(?![\s_])[^_\n]{2,80}(?<!\s)__"),
     (
-        re.compile(r"\*\*(?![\s*])[^*\n]{1,200}(?<!\s)\*\*(?!\*)|__(?![\s_])[^_\n]{2,80}(?<!\s)__"),
-        "it has bold text",
+        "< &",
+        "HTML",
+        r"</?(?:p|div|br|b|i|u|em|strong|span|h[1-6]|a|ul|ol|li|table|tr|td|th|img|html|head|body|title|script"
+        r"|style|blockquote|pre|code|section|article|hr|font|center|sub|sup|link|meta|xml|story|chapter|text"
+        r"|answer|response|output|s)(?:\s[^<>\n]*)?/?>|<!--|<!DOCTYPE"
+        r"|&(?:nbsp|amp|lt|gt|quot|mdash|ndash|hellip|[lr][sd]quo|#\d{2,5});",
+    ),
+    ("``` ~~~", "a block of code", r"```|(?m:^~~~)"),
+    (
+        "\\ $",
+        "LaTeX",
+        r"\\(?:begin|end|section\*?|chapter|textbf|textit|emph|frac|item|documentclass|usepackage|title|text|mathbf"
+        r"|sqrt|sum|int|cdot|ldots)\b|\$\$|\\[(\[]|\$\\?\w+[\^_=][^$\n]{0,40}\$",
+    ),
+    ("|", "a table", r"(?m)^[ \t]*\|[^\n]*\|[ \t]*$|\|\s*:?-{3,}|\|{2,}|(?:[^\s|][^|\n]{0,40}\|){3}"),
+    (
+        "http www @ .com .org .net",
+        "a web address",
+        r"(?i)\bhttps?://|\bwww\.\w|\b\w[\w.]{0,40}@\w{1,40}\.\w{2,}|\b\w{1,40}\.(?:com|org|net)\b|(?<!\w)@\w{4,}",
     ),
     (
-        re.compile(
-            r"</?(?:p|div|br|b|i|u|em|strong|span|h[1-6]|a|ul|ol|li|table|tr|td|th|img|html|head|body|title|script|style"
-            r"|blockquote|pre|code|section|article|hr|font|center|sub|sup|link|meta|xml|story|chapter|text|answer|response"
-            r"|output|s)(?:\s[^<>\n]*)?/?>|<!--|<!DOCTYPE|&(?:nbsp|amp|lt|gt|quot|mdash|ndash|hellip|[lr][sd]quo|#\d{2,5});"
-        ),
-        "it has HTML",
-    ),
-    (re.compile(r"```|~~~\s*\w*\s*$"), "it has a block of code"),
-    (
-        re.compile(
-            r"(?m)\\(?:begin|end|section\*?|chapter|textbf|textit|emph|frac|item|documentclass|usepackage|title|text"
-            r"|mathbf|sqrt|sum|int|cdot|ldots)\b|\$\$|\\[(\[]|\$\\?\w+[\^_=][^$\n]{0,40}\$"
-        ),
-        "it has LaTeX",
+        "[",
+        "mark-up",
+        r"\[[^\]\n]{1,80}\]\([^)\s]{2,}\)|!\[|\[/?(?:b|i|u|url|img|quote|center)(?:=[^\]]*)?\]",
     ),
     (
-        re.compile(r"(?m)^[ \t]*\|[^\n]*\|[ \t]*$|\|\s*:?-{3,}|\|{2,}|(?:[^\s|][^|\n]{0,40}\|){3}"),
-        "it has a table",
+        "def class import from }",
+        "code",
+        r"(?m)^\s*(?:def|class) \w+[(:]|^\s*(?:import \w+(?:\.\w+)*\s*$|from \w+(?:\.\w+)* import )|[;{]\s*\n\s*\}",
     ),
-    (
-        re.compile(r"(?i)\bhttps?://|\bwww\.\w|\b\w[\w.]+@\w+\.\w{2,}|\b\w+\.(?:com|org|net)\b"),
-        "it has a web address",
-    ),
-    (
-        re.compile(r"\[[^\]\n]{1,80}\]\([^)\s]{2,}\)|!\[|\[/?(?:b|i|u|url|img|quote|center)(?:=[^\]]*)?\]"),
-        "it has mark-up",
-    ),
-    (
-        re.compile(
-            r"(?m)^\s*(?:def|class) \w+[(:]|^\s*(?:import|from) \w+(?:\.\w+)*(?: import \w+|\s*$)|[;{]\s*\n\s*\}"
-        ),
-        "it has code",
-    ),
-    (re.compile(r"(?m)^\s*[{\[]?\s*\"\w+\"\s*:\s*[\"\[{\d]"), "it has JSON"),
+    ('"', "JSON", r"(?m)^\s*[{\[]?\s*\"\w+\"\s*:\s*[\"\[{\d]"),
 )
+"""Signs of which a text with this mark-up has one, its name, and the pattern that decides."""
+_COMPILED = tuple((signs.split(), f"it has {name}", re.compile(pattern)) for signs, name, pattern in _MARKUP)
+MAX_SIGNS = 0.08
+"""Share of signs that are not punctuation. The maximum in the human books is 0.04, of a file's own marks."""
+MAX_DIGITS = 0.12
+"""Share of digits. The maximum in the human books is 0.03."""
+_SIGN = re.compile(r"[|<>{}\[\]\\^~=+#@$%&/]")
+_DIGIT = re.compile(r"\d")
+
 _THOUGHT = re.compile(
     r"(?i)</?\s*(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|cot|inner"
     r"[ _]monologue|plan|planning)\s*/?>|\[/?(?:think|thinking|thought|reasoning)\]|<\|[^<>\n|]{1,40}\|>|\[/?INST\]"
@@ -112,9 +117,14 @@ def lists(passage: Passage) -> Iterator[Match]:
 
 def markup(passage: Passage) -> Iterator[Match]:
     """Markdown, HTML, LaTeX, tables, code and web addresses."""
-    for pattern, reason in _MARKUP:
-        for match in pattern.finditer(passage.text):
-            yield match.start(), match.end(), reason
+    for signs, reason, pattern in _COMPILED:
+        if any(sign in passage.text for sign in signs):
+            for match in pattern.finditer(passage.text):
+                yield match.start(), match.end(), reason
+    for pattern, share, what in ((_SIGN, MAX_SIGNS, "signs"), (_DIGIT, MAX_DIGITS, "digits")):
+        matches = list(pattern.finditer(passage.text, passage.offset))
+        if len(matches) > share * max(MIN_CHARACTERS, len(passage.text) - passage.offset):
+            yield matches[0].start(), matches[-1].end(), f"it is full of {what}"
 
 
 def thoughts(passage: Passage) -> Iterator[Match]:

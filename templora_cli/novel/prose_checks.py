@@ -64,10 +64,15 @@ def first_fault(
     """
     passage = Passage.of(text, before)
     faults = [
-        Fault(kind, f"{reason}: {passage.excerpt(start)}", passage.cut_before(start))
+        Fault(kind, f"{reason}: {passage.excerpt(start)}", _cut(passage, kind, start))
         for kind, (start, reason) in _first_matches(passage, scripts, headings=headings, check_end=check_end)
     ]
     return min(faults, key=lambda fault: fault.start, default=None)
+
+
+def _cut(passage: Passage, kind: Kind, start: int) -> int:
+    """The offset in the new text to cut at; "The End" is not cut off with what follows it."""
+    return max(0, start - passage.offset) if kind == "after the end" else passage.cut_before(start)
 
 
 _DETECTORS: dict[Kind, Callable[[Passage], Iterator[Match]]] = {
