@@ -25,7 +25,7 @@ _DASH_SPEECH = re.compile(r"(?m)^\s*-\s+\S")
 
 _MARKUP: tuple[tuple[str, str, str], ...] = (
     ("#", "a heading in Markdown", r"(?m)^\s{0,3}#{1,6}\s+\S|^\s*#{2,6}\w"),
-    ("= -", "a heading in Markdown", r"(?m)^\S[^\n]{0,80}\n(?:={3,}|-{4,})[ \t]*$"),
+    ("= -", "a heading in Markdown", r"(?m)^\S[^\n]{0,60}[^\s.!?…:,\"”'’。！？：，]\n(?:={3,}|-{3,})[ \t]*$"),
     ("* _", "bold text", r"\*\*(?![\s*])[^*\n]{1,200}(?<!\s)\*\*(?!\*)|__(?![\s_])[^_\n]{2,80}(?<!\s)__"),
     (
         "< &",

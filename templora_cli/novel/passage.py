@@ -20,7 +20,10 @@ EXCERPT = 48
 
 MIN_LINE_ENDS = 6
 """Line ends that show whether the lines of a text are wrapped."""
+MAX_HEADINGS = 8
+"""Headings in a chunk: a title page, or the end of a part and the beginning of the next."""
 
+_HEADING = re.compile(r"(?m)^(?=[^\n]{0,80}$)[^\na-zà-ÿ]*[A-ZÀ-Þ]{2}[^\na-zà-ÿ]*$")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _LINE_END = re.compile(r"\n\s*")
 _WRAPPED_LINE = re.compile(r"(?m)^[^\n]{50,90}(?=\n[^\s])")
@@ -53,9 +56,11 @@ class Passage:
     """Are the lines of a paragraph broken at a fixed width, with blank lines between paragraphs?"""
 
     @classmethod
-    def of(cls, text: str, before: str) -> Passage:
-        """The passage of the new `text` after `before`."""
+    def of(cls, text: str, before: str, *, headings: bool = False) -> Passage:
+        """The passage of the new `text` after `before`; `headings` removes lines in capitals if they are few."""
         before = before[-MAX_BEFORE:]
+        if headings:
+            text = _without_headings(text)
         is_wrapped = _is_wrapped(text, before)
         starts = [span.start for span in _spans(before, is_wrapped)]
         recent = [start for start in starts if start >= len(before) - MAX_LEAD]
@@ -116,6 +121,13 @@ class Passage:
 
     def _paragraph(self, index: int) -> str:
         return self.text[self.paragraphs[index].start : self.paragraphs[index].end]
+
+
+def _without_headings(text: str) -> str:
+    """`text` with spaces in the place of lines in capitals; unchanged if they are many, as in a list of contents."""
+    if len(_HEADING.findall(text)) > MAX_HEADINGS:
+        return text
+    return _HEADING.sub(lambda match: " " * len(match[0]), text)
 
 
 def _is_wrapped(text: str, before: str) -> bool:

@@ -60,9 +60,10 @@ def first_fault(
     `text` may begin and end inside a sentence. Of `before`, the last 8,000 characters are read: how long the
     book's paragraphs are, and whether a quotation or "The End" comes before `text`. `scripts` are the scripts
     (ISO 15924, see `templora_cli.scripts`) of the book's language and ledger; None takes those of `before`.
-    `headings` allows chapter headings without mark-up ("Chapter 5"); `check_end` looks for text after "The End".
+    `headings` allows chapter headings without mark-up ("Chapter 5", a line in capitals); `check_end` looks for
+    text after "The End".
     """
-    passage = Passage.of(text, before)
+    passage = Passage.of(text, before, headings=headings)
     faults = [
         Fault(kind, f"{reason}: {passage.excerpt(start)}", _cut(passage, kind, start))
         for kind, (start, reason) in _first_matches(passage, scripts, headings=headings, check_end=check_end)

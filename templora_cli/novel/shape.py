@@ -16,11 +16,12 @@ from templora_cli.text import count_words
 MAX_SHORT_LINES = ((5, 6), (8, 10), (12, 17))
 """(words, paragraphs): a run of more paragraphs, each of at most this many words and without dialogue, is a fault.
 In Chinese a word counts as two characters. The maxima are 4, 4 and 5 in English, 4, 6 and 10 in Chinese."""
-MIN_SHORT_PARAGRAPHS = 12
-MAX_SHORT_LETTERS = 60
+MIN_SHORT_PARAGRAPHS = 14
+MAX_SHORT_LETTERS = 45
 FALL = 3
-"""This many new paragraphs without dialogue, of at most this median length in characters, are a fall if the
-paragraphs before were this many times as long."""
+"""This many new paragraphs of at most this median length in characters are a fall if the paragraphs before were
+this many times as long, and if most paragraphs have no dialogue."""
+MIN_NARRATED = 0.7
 MAX_SHORT_SENTENCES = ((2, 5), (4, 9))
 """Like `MAX_SHORT_LINES`, for sentences inside of paragraphs too. The maxima are 3 and 4, without citations."""
 MAX_NAMES = 9
@@ -69,11 +70,13 @@ def one_line_paragraphs(passage: Passage) -> Iterator[Match]:
     """A run of paragraphs of a few words; or many short ones after longer ones in the text before."""
     runs = [_Run(words, maximum) for words, maximum in MAX_SHORT_LINES]
     new: list[tuple[int, int]] = []
+    total = 0
     for start, end in passage.paragraphs:
         paragraph = passage.text[start:end]
         has_speech = bool(_SPEECH.search(paragraph))
-        if start >= passage.offset and not has_speech:
-            new.append((start, _letters(paragraph)))
+        if start >= passage.offset:
+            total += 1
+            new += [] if has_speech else [(start, _letters(paragraph))]
         words = float("inf") if has_speech else _length(paragraph)
         if not words:
             continue
@@ -82,7 +85,7 @@ def one_line_paragraphs(passage: Passage) -> Iterator[Match]:
             is_line = run is runs[0] or _ENDS.search(paragraph)
             if run.add(start, words if is_line else float("inf")):
                 yield run.start, end, "it falls into lines of a few words"
-    if len(new) >= MIN_SHORT_PARAGRAPHS:
+    if len(new) >= max(MIN_SHORT_PARAGRAPHS, MIN_NARRATED * total):
         letters = median(letters for _, letters in new)
         if letters <= MAX_SHORT_LETTERS and _usual_letters(passage) >= FALL * letters:
             yield new[0][0], len(passage.text), "it falls into one-line paragraphs"
