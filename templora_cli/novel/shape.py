@@ -5,13 +5,13 @@ The limits were set on PG-19 3125 and GuoFeng 102; the maximum in these books is
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from statistics import median
 
 from templora_cli.novel.marks import Match
 from templora_cli.novel.passage import Passage
-from templora_cli.text import count_words
 
 MAX_SHORT_LINES = ((5, 6), (8, 10), (12, 17))
 """(words, paragraphs): a run of more paragraphs, each of at most this many words and without dialogue, is a fault.
@@ -37,7 +37,8 @@ MAX_SAME = 7
 
 _SPEECH = re.compile(r"[\"“”„«»「」『』]|^\s*[—–―-]\s*\S|[:：]\s*$|^['‘]")
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\s*_”’)]+|[…。！？]|\n\s*")
-_ENDS = re.compile(r"[.!?…。！？]\W*$")
+_ENDS = re.compile(r"[.!?…。！？]\W{0,4}\Z")
+_UNSPACED = re.compile(r"[\u3040-\u9fff]")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NAME = r"[A-ZÀ-ÞŁŚŠŽ][\w'’.-]*"
 _LINK = r"(?:(?:the|of|and|de|la|von|y|et|und|del|du) )*"
@@ -77,13 +78,13 @@ def one_line_paragraphs(passage: Passage) -> Iterator[Match]:
         if start >= passage.offset:
             total += 1
             new += [] if has_speech else [(start, _letters(paragraph))]
-        words = float("inf") if has_speech else _length(paragraph)
+        words = math.inf if has_speech else _length(paragraph, 110)
         if not words:
             continue
         for run in runs:
             # Lines of verse are not as short, and do not all end a sentence.
             is_line = run is runs[0] or _ENDS.search(paragraph)
-            if run.add(start, words if is_line else float("inf")):
+            if run.add(start, words if is_line else math.inf):
                 yield run.start, end, "it falls into lines of a few words"
     if len(new) >= max(MIN_SHORT_PARAGRAPHS, MIN_NARRATED * total):
         letters = median(letters for _, letters in new)
@@ -104,15 +105,17 @@ def _letters(text: str) -> int:
     return len(text) * (3 if _is_unspaced(text) else 1)
 
 
-def _length(text: str) -> float:
-    """Length in words; two Chinese characters count as a word. A long text is not counted."""
-    if len(text) > 120:
-        return float("inf")
-    return count_words(text) / (2 if _is_unspaced(text) else 1)
+def _length(text: str, max_characters: int) -> float:
+    """Length in words; two Chinese characters count as a word. A longer text is not counted."""
+    if len(text) > max_characters:
+        return math.inf
+    if _is_unspaced(text):
+        return sum(char.isalnum() for char in text) / 2
+    return sum(any(map(str.isalnum, word)) for word in text.split())
 
 
 def _is_unspaced(text: str) -> bool:
-    return any("\u3040" <= char <= "\u9fff" for char in text[:40])
+    return bool(_UNSPACED.search(text, 0, 40))
 
 
 def names(passage: Passage) -> Iterator[Match]:
@@ -124,11 +127,11 @@ def names(passage: Passage) -> Iterator[Match]:
     runs = [_Run(words, maximum) for words, maximum in MAX_SHORT_SENTENCES]
     for start, end in _sentences(passage.narration):
         sentence = passage.narration[start:end]
-        words = _length(sentence)
+        is_whole = '"' not in sentence and not sentence[0].islower()
+        words = _length(sentence, 50) if is_whole else math.inf
         if words:
-            is_whole = '"' not in sentence and not sentence[0].islower()
             for run in runs:
-                if run.add(start, words if is_whole else float("inf")):
+                if run.add(start, words):
                     yield run.start, end, "it is a list of single words"
 
 
@@ -144,9 +147,9 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
 def capitals(passage: Passage) -> Iterator[Match]:
     """Words that mostly begin with capitals, or sentences in capitals."""
     words = [
-        (m.start(), m.end(), m[0].isupper())
-        for m in _WORD.finditer(passage.text)
-        if m[0][0].lower() != m[0][0] or m[0][0].upper() != m[0][0]
+        (match.start(), match.end(), match[0].isupper())
+        for match in _WORD.finditer(passage.text)
+        if match[0][0].isupper() or match[0][0].islower()  # in a script with capitals
     ]
     run = 0
     for index, (_, end, is_upper) in enumerate(words):
