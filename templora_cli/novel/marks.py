@@ -16,11 +16,14 @@ MIN_ITEMS = 3
 """A list of bullets has at least this many items; a numbered one needs two numbers in a row."""
 
 _BULLET = re.compile(r"([*•·●▪◦‣■◆▶►✓✔➤→+-]|–)\s+\S")
-_NUMBER = re.compile(r"(?:\*\*)?[\[(（]?(\d{1,3})(?:[.)）:、]|\.\))(?:\*\*)?\s*[^\s\d.]")
-_LETTER = re.compile(r"\(?([a-h])\)\s+\S")
-_STEP = re.compile(
-    r"(?i)\W*(?:step|tip|day|rule|option|question|part|point|第)\s*(\d{1,2})\s*(?:[:.：步条点]|[-–—]\s)"
-)
+_NUMBERS = {
+    "digits": re.compile(r"(?:\*\*)?[\[(（]?(\d{1,3})(?:[.)）:、]|\.\))(?:\*\*)?\s*[^\s\d.]"),
+    "steps": re.compile(
+        r"(?i)\W*(?:step|tip|day|rule|option|question|part|point|第)\s*(\d{1,2})\s*(?:[:.：步条点]|[-–—]\s)"
+    ),
+    "letters": re.compile(r"\(?([a-hA-H])\)\s+\S"),
+    "numerals": re.compile(r"[(（]?([一二三四五六七八])[、)）.．]\s*\S"),
+}
 _DASH_SPEECH = re.compile(r"(?m)^\s*-\s+\S")
 
 _MARKUP: tuple[tuple[str, str, str], ...] = (
@@ -92,27 +95,36 @@ _THE_END = re.compile(
 
 def lists(passage: Passage) -> Iterator[Match]:
     """Lists: bullets, consecutive numbers or letters at the beginning of lines."""
+    yield from _bullets(passage)
+    previous: dict[str, tuple[int, int]] = {}
+    for start, line in passage.lines():
+        for style, pattern in _NUMBERS.items():
+            if match := pattern.match(line):
+                number = _value(match[1])
+                before, first = previous.get(style, (0, 0))
+                is_next = before and number == before + 1
+                if is_next:
+                    yield first, start + len(line), "it has a numbered list"
+                previous[style] = (number, first if is_next else start)
+
+
+def _bullets(passage: Passage) -> Iterator[Match]:
+    """Consecutive lines with bullets; a dash is none if the book has dashes before its dialogue."""
     has_dash_speech = len(_DASH_SPEECH.findall(passage.before)) >= MIN_ITEMS
-    bullets: list[int] = []
-    number, letter, number_start = 0, "", 0
+    starts: list[int] = []
     for start, line in passage.lines():
         bullet = _BULLET.match(line)
         if bullet and not (bullet[1] == "-" and has_dash_speech):
-            bullets.append(start)
-            if len(bullets) >= MIN_ITEMS:
-                yield bullets[0], start + len(line), "it has a list"
+            starts.append(start)
+            if len(starts) >= MIN_ITEMS:
+                yield starts[0], start + len(line), "it has a list"
         elif not passage.is_wrapped:
-            bullets = []
-        if counted := _NUMBER.match(line) or _STEP.match(line):
-            if number and int(counted[1]) == number + 1:
-                yield number_start, start + len(line), "it has a numbered list"
-            else:
-                number_start = start
-            number = int(counted[1])
-        if lettered := _LETTER.match(line):
-            if letter and ord(lettered[1]) == ord(letter) + 1:
-                yield start, start + len(line), "it has a list"
-            letter = lettered[1]
+            starts = []
+
+
+def _value(number: str) -> int:
+    """The value of a number in digits, of a letter or of a Chinese numeral."""
+    return int(number) if number.isdigit() else 1 + "abcdefgh一二三四五六七八九十".index(number.lower()) % 8
 
 
 def markup(passage: Passage) -> Iterator[Match]:

@@ -83,10 +83,10 @@ _DETECTORS: dict[Kind, Callable[[Passage], Iterator[Match]]] = {
     "markup": marks.markup,
     "list": marks.lists,
     "characters": letters.repeated_characters,
-    "spacing": letters.missing_spaces,
-    "names": shape.names,
-    "capitals": shape.capitals,
     "lines": shape.one_line_paragraphs,
+    "names": shape.names,
+    "spacing": letters.missing_spaces,
+    "capitals": shape.capitals,
     "sameness": shape.same_beginnings,
 }
 """Detectors that need no more than the passage. Of two faults in one paragraph the first in the table is named."""

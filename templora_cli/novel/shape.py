@@ -161,9 +161,16 @@ def capitals(passage: Passage) -> Iterator[Match]:
         count = sum(is_capital[:size])
         for index in range(size, len(words) + 1):
             if count > share * size:
-                yield words[index - size][0], words[index - 1][1], "almost all of its words have capitals"
+                first = _first_run(is_capital, index - size)
+                yield words[first][0], words[index - 1][1], "almost all of its words have capitals"
             if index < len(words):
                 count += is_capital[index] - is_capital[index - size]
+
+
+def _first_run(is_capital: list[bool], start: int) -> int:
+    """The first index from `start` on where three words in a row have capitals."""
+    found = (i for i in range(start, len(is_capital) - 2) if all(is_capital[i : i + 3]))
+    return next(found, start)
 
 
 def same_beginnings(passage: Passage) -> Iterator[Match]:

@@ -79,7 +79,13 @@ _ASSISTANT: Mapping[str, str] = {
     "i need to": r"^\W*(?:okay|ok|alright|so|hmm),? (?:so )?i need to (?:write|continue|create|think about how|come up)",
     "let's": r"^\W*(?:okay|ok|alright|sure|great)[,!.] let['’]s (?:continue|write|create|start with|begin with|see|"
     r"dive|break)",
-    "your request": r"\b(?:simply )?reply to this request|\b(?:fulfill?|regarding|per|about) your request\b",
+    "your request": r"\b(?:fulfill?|regarding|per|about) your request\b",
+    "this request": r"\b(?:reply to|fulfill?|regarding|with|about) this request\b",
+    "if you": r"\bif you (?:need|want|have|require|would like) (?:any|more|further|some|additional|other)\b[^.\n]{0,60}"
+    r"\b(?:help|assistance|questions|information|suggestions|changes|ideas|guidance)\b",
+    "hesitate to": r"\b(?:don['’]t|do not) hesitate to (?:reach out|ask|contact|let me|get in touch)",
+    "let's ": r"^\W*let['’]s (?:continue|move on|go on|start|begin|dive|explore|return|get back|keep)\b(?: \w+){0,4}? "
+    r"(?:story|chapter|scene|narrative|text|part|plot|tale)\b",
     "my response": r"\b(?:my|this|the above) response (?:is|was|should|will|does|meets)\b",
     "story": rf"^\W*(?:write|continue|complete|rewrite|create|summari[sz]e|finish|choose|describe|compose) (?:a|an|the"
     rf"|your|this|one)\b[^\n.]{{0,60}}\b(?:story|essay|paragraph|scene|chapter|poem)\b",
@@ -100,6 +106,8 @@ _ASSISTANT: Mapping[str, str] = {
     "如果": r"如果(?:[你您])(?:还)?(?:有|需要|想)(?:任何|其他|更多|进一步|我|继续)[^。\n]{0,24}(?:告诉我|提出|联系|问我|告知|提供)",
     "需要我": r"(?:是否)?需要我(?:继续写|继续为|为[您你]|帮[您你](?:续写|修改|写))",
     "随时": r"(?:请|可以|欢迎)随时(?:告诉我|提问|联系|向我|提出)",
+    "的要求": r"(?:根据|按照|按|应)(?:您|你)的(?:要求|需求|提示|指示)",
+    "为您": r"为您(?:续写|创作|提供|撰写|生成|准备)",
     "用户": r"用户(?:要求|希望|想要|想让|让我|的要求|的需求|提供)",
     "tut mir leid": r"\btut mir leid, aber (?:als (?:ki|eine? k)|ich kann (?:diese|dir|ihnen|das|dabei|nicht weiter))",
     "als ki": r"\bals ki\b",
@@ -127,10 +135,11 @@ _ASSISTANT: Mapping[str, str] = {
     "gustaría que": r"\b(?:te|le) gustaría que (?:continúe|siga|escriba|añada)",
 }
 _OF_TEXT = (
-    r"(?:chapter|part|story|book|text|excerpt|document|novel|scene|act|episode|volume|section|passage|draft)"
+    r"(?:chapter|part|text|excerpt|document|scene|act|episode|volume|section|passage|draft|preview|sample)"
 )
 _NOTE: Mapping[str, str] = {
-    "note": r"^\W*[\[(（【*_]+\s*(?:(?:author|editor|translator|writer)['’]?s?['’]? )?notes?\b\s*[:：—-]|^(?:(?:author|editor"
+    "[": r"\[(?:insert|add|your (?:name|text|answer|story|title|address)|describe|placeholder|continue|name of)\b[^\]\n]{0,80}\]",
+    "note": r"^\W*[\[(（【*_]+\s*(?:(?:author|editor|translator|writer)['’]?s?['’]? )?notes?\b\s*[:：—-]|^\W*(?:(?:author|editor"
     r"|translator|writer)['’]?s?['’]? )notes?\s*[:：]",
     "word": r"^\W*(?:(?:total |approximate |final )?word ?count|total words?|words)\s*[:：]\s*[~≈]?\d|^\W*[\[(]\s*(?:word"
     r" ?count\b|\d[\d,.]* words)",
@@ -204,8 +213,14 @@ _NOTE: Mapping[str, str] = {
 _FLAGS = re.IGNORECASE | re.MULTILINE
 
 
+_BEGINNING = r"(?:^|(?<=[.!?…:\"]\s)|(?<=[。！？…]))[^\w\n]*"
+"""Where a sentence may begin, and the marks before its first word."""
+
+
 def _compiled(table: Mapping[str, str]) -> dict[str, re.Pattern[str]]:
-    return {literal: re.compile(pattern, _FLAGS) for literal, pattern in table.items()}
+    return {
+        literal: re.compile(pattern.replace(r"^\W*", _BEGINNING), _FLAGS) for literal, pattern in table.items()
+    }
 
 
 STRONG, ASSISTANT, NOTE = _compiled(_STRONG), _compiled(_ASSISTANT), _compiled(_NOTE)
