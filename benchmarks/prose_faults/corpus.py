@@ -1,22 +1,27 @@
-"""Chunks of good prose with a fault in them. The half of them with `held_out` took no part in setting limits."""
+"""Chunks of good prose with a fault in each. The limits were set without the half that is held out."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).parent
-POSITIONS = ("begin", "middle", "end", "inside")
-"""After the first paragraph, after the third, after the last; inside of the third paragraph, at its end."""
 Position = Literal["begin", "middle", "end", "inside"]
+POSITIONS: tuple[Position, ...] = ("begin", "middle", "end", "inside")
+"""After the first paragraph, after the third, after the last; inside of the third paragraph, at its end."""
 
 SCRIPTS = {"zh": ("Hani",)}
 """Those of a language; Latin by default."""
 _INSIDE = ("assistant", "note", "script", "characters")
 """Kinds that also occur inside of a paragraph."""
+
+
+def word_list(words: str) -> list[str]:
+    """The words of a string with spaces between them."""
+    return words.split()
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class FaultyChunk:
 
 
 def read_samples(path: Path, source: Literal["template", "handwritten"]) -> list[Sample]:
-    """The samples of a file: lines `=== kind language` with the text after each. Every second one is held out."""
+    """The samples of a file: lines `=== kind language`, each with its text. Every second one is held out."""
     samples, counts = [], dict[str, int]()
     for block in path.read_text("utf-8").split("=== ")[1:]:
         title, text = block.split("\n", 1)
@@ -61,8 +66,8 @@ def good_prose() -> dict[str, list[str]]:
     return passages
 
 
-def faulty_chunks(seed: int = 0) -> Iterator[FaultyChunk]:
-    """All samples of faults in all positions."""
+def faulty_chunks(seed: int = 0, positions: Sequence[Position] = POSITIONS) -> Iterator[FaultyChunk]:
+    """All samples of faults, in all positions by default."""
     prose = good_prose()
     samples = [
         *read_samples(FOLDER / "faults.txt", "template"),
@@ -71,13 +76,13 @@ def faulty_chunks(seed: int = 0) -> Iterator[FaultyChunk]:
     ]
     rng = random.Random(seed)
     for sample in samples:
-        for position in POSITIONS:
+        for position in positions:
             if position != "inside" or (sample.kind in _INSIDE and "\n" not in sample.text):
                 yield _spliced(sample, position, rng.choice(prose[sample.language]), rng)
 
 
 def _spliced(sample: Sample, position: Position, passage: str, rng: random.Random) -> FaultyChunk:
-    """The passage with the fault; it is cut inside of its second paragraph into the text before and the chunk."""
+    """The passage with the fault; the chunk begins inside of its second paragraph."""
     paragraphs = passage.split("\n\n")
     line_end = rng.choice(["\n\n", "\n"])
     second = paragraphs[1]
@@ -93,8 +98,10 @@ def _spliced(sample: Sample, position: Position, passage: str, rng: random.Rando
     )
 
 
-_SYLLABLES = "bar vel or sa tin mor que lan dri osk ul fen tar mi zel ha dur wyn pe ro cal ish".split()
-_NOUNS = "Lamp Rope Harbour Snow Mirror Violin Bread Iron Winter Daughter Border Sleep Salt Ferry Bell Orchard".split()
+_SYLLABLES = word_list("bar vel or sa tin mor que lan dri osk ul fen tar mi zel ha dur wyn pe ro cal ish")
+_NOUNS = word_list(
+    "Lamp Rope Harbour Snow Mirror Violin Bread Iron Winter Daughter Border Sleep Salt Ferry Bell Orchard"
+)
 _PHRASES = (
     "full sky",
     "Nobody at home",
@@ -105,8 +112,10 @@ _PHRASES = (
     "One of those people",
     "Not enough light here",
 )
-_HAN_NAMES = "青石镇 柳树屯 白马渡 三河口 老鹰岩 赵家集 双桥 石门 小王庄 北岭 黑水潭 十里铺 杏花村 望江楼 南关 东山 云台 清水湾".split()
-_HAN_WORDS = "雪 羊羔 炉子 山口 药 火 柿子 月亮 外婆 木箱 信 渡口 芦苇 水鸟 门 钥匙".split()
+_HAN_NAMES = word_list(
+    "青石镇 柳树屯 白马渡 三河口 老鹰岩 赵家集 双桥 石门 小王庄 北岭 黑水潭 十里铺 杏花村 望江楼 南关"
+)
+_HAN_WORDS = word_list("雪 羊羔 炉子 山口 药 火 柿子 月亮 外婆 木箱 信 渡口 芦苇 水鸟 门 钥匙")
 _VERBS = (
     "gave him a coat",
     "took the road",
@@ -115,6 +124,10 @@ _VERBS = (
     "saw the lamp",
     "held the rail",
     "fell asleep",
+)
+
+ENGLISH_SENTENCE = (
+    "She looked out of the window for a long time and did not say a word, because the snow was deep."
 )
 
 
@@ -137,10 +150,7 @@ def _script_faults(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield "en", rng.choice(alphabet) * rng.choice([30, 200])
         if name != "Hani":
             yield "zh", f"外婆看了看窗外，{words[0]}没有说话。"
-    yield (
-        "zh",
-        "She looked out of the window for a long time and did not say a word, because the snow had covered the road, and nobody would come before the morning.",
-    )
+    yield "zh", ENGLISH_SENTENCE
 
 
 def _character_faults(rng: random.Random) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.prose_faults.corpus import SCRIPTS, FaultyChunk, faulty_chunks
+from benchmarks.prose_faults.corpus import POSITIONS, SCRIPTS, FaultyChunk, Position, faulty_chunks
 from templora_cli.documents.text_input import read_text
 from templora_cli.novel.prose_checks import Fault, first_fault
 
@@ -23,7 +23,7 @@ MIN_CONTENTS = 8
 
 
 def human_books(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(name, language, text) of a text file in English, or of both sides of an aligned one (GuoFeng's JSON)."""
+    """(name, language, text) of an English text file, or of both sides of an aligned one (GuoFeng)."""
     if path.suffix == ".txt":
         yield path.name, "en", read_text(path)
         return
@@ -89,9 +89,8 @@ def print_alarms(paths: Sequence[Path]) -> None:
                     print(f"  {reason}")
     if seconds:
         seconds.sort()
-        print(
-            f"ms of a chunk: median {1000 * seconds[len(seconds) // 2]:.1f}, 99 % {1000 * seconds[-len(seconds) // 100]:.1f}"
-        )
+        median, slow = seconds[len(seconds) // 2], seconds[-len(seconds) // 100]
+        print(f"ms of a chunk: median {1000 * median:.1f}, 99 % {1000 * slow:.1f}")
 
 
 @dataclass
@@ -113,31 +112,33 @@ def is_cut_well(chunk: FaultyChunk, fault: Fault) -> bool:
     return len(re.findall(r"\n+", chunk.text[fault.start : chunk.start].strip())) == 0
 
 
-def rates(*, held_out: bool | None = None, misses: list[FaultyChunk] | None = None) -> dict[str, Rate]:
-    """The rates of detection by kind, source and half; the chunks that were missed are added to `misses`."""
-    result: dict[str, Rate] = {}
-    for chunk in faulty_chunks():
-        if held_out is not None and chunk.sample.held_out != held_out:
-            continue
-        scripts = SCRIPTS.get(chunk.sample.language, ("Latn",))
-        fault = first_fault(chunk.text, chunk.before, scripts=scripts)
-        names = [chunk.sample.kind, "all"] if chunk.sample.source != "handwritten" else ["handwritten"]
-        for name in names:
-            rate = result.setdefault(name, Rate())
+def rates(
+    positions: Sequence[Position] = POSITIONS, misses: list[FaultyChunk] | None = None
+) -> tuple[dict[str, Rate], dict[str, Rate]]:
+    """The rates of detection by kind, for the half that the limits were set on and for the half held out.
+
+    Chunks of the first half that were missed are added to `misses`.
+    """
+    halves: tuple[dict[str, Rate], dict[str, Rate]] = ({}, {})
+    for chunk in faulty_chunks(positions=positions):
+        sample = chunk.sample
+        fault = first_fault(chunk.text, chunk.before, scripts=SCRIPTS.get(sample.language, ("Latn",)))
+        for name in ["handwritten"] if sample.source == "handwritten" else [sample.kind, "all"]:
+            rate = halves[sample.held_out].setdefault(name, Rate())
             rate.chunks += 1
             if fault:
                 rate.found += 1
-                rate.named += fault.kind == chunk.sample.kind
+                rate.named += fault.kind == sample.kind
                 rate.cut += is_cut_well(chunk, fault)
-        if fault is None and misses is not None:
+        if fault is None and misses is not None and not sample.held_out:
             misses.append(chunk)
-    return result
+    return halves
 
 
 def print_rates(show_misses: bool) -> None:
     """Print the rates of detection by kind, for the half that limits were set on and for the other."""
     misses: list[FaultyChunk] = []
-    tuned, held_out = rates(held_out=False, misses=misses), rates(held_out=True)
+    tuned, held_out = rates(misses=misses)
     print("kind\tchunks\tfound\tnamed\tcut\tchunks held out\tfound\tnamed\tcut")
     for kind in sorted(tuned, key=lambda kind: (kind in ("all", "handwritten"), kind)):
         cells = [kind]

@@ -20,8 +20,8 @@ MAX_QUOTED_LETTERS = 24
 MAX_LATIN_RUN = 80
 """Latin letters without a letter of another script between them, in a text of another script."""
 MAX_RUNS = {"letter": 7, "Han": 9, "mark": 6, "dash": 5, "hyphen": 8, "dot": 12, "line": 80}
-"""Times that a character may be repeated. "hyphen" has underlines and asterisks too; "line" is any of these in a
-line of its own, which separates scenes. In PG-19 3125 and GuoFeng 102 the maximum is 5."""
+"""Times that a character may be repeated. "hyphen" has underlines and asterisks too; "line" is any of these
+in a line of its own, which separates scenes. In PG-19 3125 and GuoFeng 102 the maximum is 5."""
 MAX_WORD_LETTERS = 36
 """In a script with spaces. In the human books the maximum is 19; German has compounds of over 30."""
 MIN_GLUED_SENTENCES = 5

@@ -24,16 +24,17 @@ _NUMBERS = {
     "letters": re.compile(r"\(?([a-hA-H])\)\s+\S"),
     "numerals": re.compile(r"[(（]?([一二三四五六七八])[、)）.．]\s*\S"),
 }
-_DASH_SPEECH = re.compile(r"(?m)^\s*-\s+\S")
+_DASH_LINE = re.compile(r"(?m)^[ \t]*-[ \t]+\S")
 
 _MARKUP: tuple[tuple[str, str, str], ...] = (
-    ("#", "a heading in Markdown", r"(?m)^\s{0,3}#{1,6}\s+\S|^\s*#{2,6}\w"),
+    ("#", "a heading in Markdown", r"(?m)^[ \t]{0,3}#{1,6}[ \t]+\S|^[ \t]*#{2,6}\w"),
     ("= -", "a heading in Markdown", r"(?m)^\S[^\n]{0,60}[^\s.!?…:,\"”'’。！？：，]\n(?:={3,}|-{3,})[ \t]*$"),
     ("* _", "bold text", r"\*\*(?![\s*])[^*\n]{1,200}(?<!\s)\*\*(?!\*)|__(?![\s_])[^_\n]{2,80}(?<!\s)__"),
     (
         "< &",
         "HTML",
-        r"</?(?:p|div|br|b|i|u|em|strong|span|h[1-6]|a|ul|ol|li|table|tr|td|th|img|html|head|body|title|script"
+        r"</?(?:p|div|br|b|i|u|em|strong|span|h[1-6]|a|ul|ol|li|table|tr|td|th|img|html|head|body|title"
+        r"|script"
         r"|style|blockquote|pre|code|section|article|hr|font|center|sub|sup|link|meta|xml|story|chapter|text"
         r"|answer|response|output|s)(?:\s[^<>\n]*)?/?>|<!--|<!DOCTYPE"
         r"|&(?:nbsp|amp|lt|gt|quot|mdash|ndash|hellip|[lr][sd]quo|#\d{2,5});",
@@ -42,14 +43,16 @@ _MARKUP: tuple[tuple[str, str, str], ...] = (
     (
         "\\ $",
         "LaTeX",
-        r"\\(?:begin|end|section\*?|chapter|textbf|textit|emph|frac|item|documentclass|usepackage|title|text|mathbf"
+        r"\\(?:begin|end|section\*?|chapter|textbf|textit|emph|frac|item|documentclass|usepackage|title|text"
+        r"|mathbf"
         r"|sqrt|sum|int|cdot|ldots)\b|\$\$|\\[(\[]|\$\\?\w+[\^_=][^$\n]{0,40}\$",
     ),
     ("|", "a table", r"(?m)^[ \t]*\|[^\n]*\|[ \t]*$|\|\s*:?-{3,}|\|{2,}|(?:[^\s|][^|\n]{0,40}\|){3}"),
     (
         "http www @ .com .org .net",
         "a web address",
-        r"(?i)\bhttps?://|\bwww\.\w|\b\w[\w.]{0,40}@\w{1,40}\.\w{2,}|\b\w{1,40}\.(?:com|org|net)\b|(?<!\w)@\w{4,}",
+        r"(?i)\bhttps?://|\bwww\.\w|\b\w[\w.]{0,40}@\w{1,40}\.\w{2,}|\b\w{1,40}\.(?:com|org|net)\b"
+        r"|(?<!\w)@\w{4,}",
     ),
     (
         "[",
@@ -59,9 +62,10 @@ _MARKUP: tuple[tuple[str, str, str], ...] = (
     (
         "def class import from }",
         "code",
-        r"(?m)^\s*(?:def|class) \w+[(:]|^\s*(?:import \w+(?:\.\w+)*\s*$|from \w+(?:\.\w+)* import )|[;{]\s*\n\s*\}",
+        r"(?m)^[ \t]*(?:def|class) \w+[(:]|^[ \t]*(?:import \w+(?:\.\w+)*\s*$|from \w+(?:\.\w+)* import )"
+        r"|[;{]\s*\n\s*\}",
     ),
-    ('"', "JSON", r"(?m)^\s*[{\[]?\s*\"\w+\"\s*:\s*[\"\[{\d]"),
+    ('"', "JSON", r"(?m)^[ \t]*[{\[]?[ \t]*\"\w+\"\s*:\s*[\"\[{\d]"),
 )
 """Signs of which a text with this mark-up has one, its name, and the pattern that decides."""
 _COMPILED = tuple((signs.split(), f"it has {name}", re.compile(pattern)) for signs, name, pattern in _MARKUP)
@@ -73,23 +77,30 @@ _SIGN = re.compile(r"[|<>{}\[\]\\^~=+#@$%&/]")
 _DIGIT = re.compile(r"\d")
 
 _THOUGHT = re.compile(
-    r"(?i)</?\s*(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|cot|inner"
-    r"[ _]monologue|plan|planning)\s*/?>|\[/?(?:think|thinking|thought|reasoning)\]|<\|[^<>\n|]{1,40}\|>|\[/?INST\]"
+    r"(?i)</?\s*(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis"
+    r"|cot|inner"
+    r"[ _]monologue|plan|planning)\s*/?>|\[/?(?:think|thinking|thought|reasoning)\]|<\|[^<>\n|]{1,40}\|>"
+    r"|\[/?INST\]"
     r"|<<?/?SYS>?>|◁/?think▷|<(?:start|end)_of_turn>|</?s>"
 )
 _TITLE = (
-    r"(?:chapter|part|book|volume|act|scene|episode|kapitel|teil|chapitre|partie|capítulo|parte|глава|часть)\s+"
-    r"(?:\d{1,3}|[ivxlc]{1,7}|(?:the )?(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
-    r"|fifteen|twenty|first|second|third|last|eins|zwei|drei|vier|un|deux|trois|premier|uno|dos|tres|primero))\b"
+    r"(?:chapter|part|book|volume|act|scene|episode|kapitel|teil|chapitre|partie|capítulo|parte|глава"
+    r"|часть)\s+"
+    r"(?:\d{1,3}|[ivxlc]{1,7}|(?:the )?(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+    r"|thirteen|fourteen"
+    r"|fifteen|twenty|first|second|third|last|eins|zwei|drei|vier|un|deux|trois|premier|uno|dos|tres"
+    r"|primero))\b"
 )
 _CHAPTER = re.compile(
-    rf"(?im)^[ \t]*[*_\[(【]*(?:{_TITLE}(?=[\s\])】*_]*(?:$|[.:：—–-]))[^\n]{{0,80}}$|(?:prologue|epilogue|interlude|prolog|epilog"
+    rf"(?im)^[ \t]*[*_\[(【]*(?:{_TITLE}(?=[\s\])】*_]*(?:$|[.:：—–-]))[^\n]{{0,80}}$|(?:prologue|epilogue"
+    rf"|interlude|prolog|epilog"
     r"|épilogue|prólogo|epílogo)\W*$|第[一二三四五六七八九十百千零〇两\d]{1,8}[章回卷节部幕][^。\n]{0,30}$|(?:序章|楔子|尾声|后记|番外)"
     r"[^。\n]{0,20}$)"
 )
 _THE_END = re.compile(
-    r"(?im)^[ \t]*[*_~\[(（【—-]*\s*(?:the end|fin|ende|fine|the\s+end\s+of\s+the\s+(?:story|book|novel)|end of (?:the )?(?:story|book"
-    r"|novel|text)|終|终|完|剧终|全文完|全书完|全剧终|大结局|конец|el fin)\s*[.!。！]*\s*[*_~\])）】—-]*[ \t]*$"
+    r"(?im)^[ \t]*(?:[*_~\[(（【—-]+[ \t]*)?(?:the end|fin|ende|fine|el fin|конец"
+    r"|(?:the )?end of (?:the )?(?:story|book|novel|text)|終|终|完|剧终|全文完|全书完|全剧终|大结局)"
+    r"[ \t]{0,3}[.!。！]{0,3}[ \t]{0,3}[*_~\])）】—-]{0,8}[ \t]*$"
 )
 
 
@@ -110,7 +121,7 @@ def lists(passage: Passage) -> Iterator[Match]:
 
 def _bullets(passage: Passage) -> Iterator[Match]:
     """Consecutive lines with bullets; a dash is none if the book has dashes before its dialogue."""
-    has_dash_speech = len(_DASH_SPEECH.findall(passage.before)) >= MIN_ITEMS
+    has_dash_speech = len(_DASH_LINE.findall(passage.before)) >= MIN_ITEMS
     starts: list[int] = []
     for start, line in passage.lines():
         bullet = _BULLET.match(line)

@@ -1,4 +1,4 @@
-"""A generated text with the end of the text before it: its paragraphs, and what is narrated outside quotations."""
+"""A generated text with the end of the text before it: its paragraphs, and its narration without dialogue."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ MIN_LINE_ENDS = 6
 MAX_HEADINGS = 8
 """Headings in a chunk: a title page, or the end of a part and the beginning of the next."""
 
+_DASH_SPEECH = re.compile(r"(?:[—–―][ \t]*|-[ \t]+)(?=[^\W\d_]|[¿¡])(?s:.)+")
+"""A paragraph of dialogue that begins with a dash. Its narration cannot be told from its dialogue."""
 _HEADING = re.compile(r"(?m)^(?=[^\n]{0,80}$)[^\na-zà-ÿ]*[A-ZÀ-Þ]{2}[^\na-zà-ÿ]*$")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _LINE_END = re.compile(r"\n\s*")
@@ -57,7 +59,7 @@ class Passage:
 
     @classmethod
     def of(cls, text: str, before: str, *, headings: bool = False) -> Passage:
-        """The passage of the new `text` after `before`; `headings` removes lines in capitals if they are few."""
+        """The passage of the new `text` after `before`; `headings` blanks a few lines in capitals."""
         before = before[-MAX_BEFORE:]
         if headings:
             text = _without_headings(text)
@@ -79,13 +81,16 @@ class Passage:
 
     @cached_property
     def narration(self) -> str:
-        """`text` with a `"` in the place of each character in quotation marks, and without the line ends inside of
-        paragraphs. Offsets are those of `text`."""
+        """`text` with a `"` in the place of each character of dialogue.
+
+        Line ends inside of paragraphs are spaces. Offsets are those of `text`.
+        """
         parts, end = [], 0
         for span in self.paragraphs:
             parts.append(self.text[end : span.start])
             paragraph = self.text[span.start : span.end].replace("\n", " ")
-            parts.append(_QUOTED.sub(lambda match: '"' * len(match[0]), paragraph))
+            quoted = _DASH_SPEECH if _DASH_SPEECH.match(paragraph) else _QUOTED
+            parts.append(quoted.sub(lambda match: '"' * len(match[0]), paragraph))
             end = span.end
         return "".join(parts) + self.text[end:]
 
@@ -124,7 +129,7 @@ class Passage:
 
 
 def _without_headings(text: str) -> str:
-    """`text` with spaces in the place of lines in capitals; unchanged if they are many, as in a list of contents."""
+    """`text` with spaces in the place of lines in capitals; unchanged if they are many."""
     if len(_HEADING.findall(text)) > MAX_HEADINGS:
         return text
     return _HEADING.sub(lambda match: " " * len(match[0]), text)

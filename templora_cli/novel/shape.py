@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from statistics import median
 
 from templora_cli.novel.marks import Match
 from templora_cli.novel.passage import Passage
 
 MAX_SHORT_LINES = ((5, 6), (8, 10), (12, 17))
-"""(words, paragraphs): a run of more paragraphs, each of at most this many words and without dialogue, is a fault.
-In Chinese a word counts as two characters. The maxima are 4, 4 and 5 in English, 4, 6 and 10 in Chinese."""
+"""(words, paragraphs): a longer run of paragraphs, each of at most this many words and without dialogue, is a
+fault. Two Chinese characters count as a word. The maxima are 4, 4, 5 in English and 4, 6, 10 in Chinese."""
 MIN_SHORT_PARAGRAPHS = 14
-MAX_SHORT_LETTERS = 45
-FALL = 3
-"""This many new paragraphs of at most this median length in characters are a fall if the paragraphs before were
-this many times as long, and if most paragraphs have no dialogue."""
+"""New paragraphs without dialogue that are enough to compare their length with the paragraphs before."""
 MIN_NARRATED = 0.7
+"""The share of the new paragraphs that have no dialogue; with more dialogue they are short in any book."""
+MAX_SHORT_LETTERS = 45
+"""Their median length in characters, if they are a fall; a Chinese character counts as three."""
+FALL = 3
+"""The paragraphs before are at least this many times as long."""
 MAX_SHORT_SENTENCES = ((2, 5), (4, 9))
-"""Like `MAX_SHORT_LINES`, for sentences inside of paragraphs too. The maxima are 3 and 4, without citations."""
+"""Like `MAX_SHORT_LINES`, for sentences in paragraphs too. The maxima are 3 and 4, without citations."""
 MAX_NAMES = 9
 """Names between commas. The maximum is 7."""
 MAX_HAN_NAMES = 14
@@ -34,10 +38,16 @@ MAX_CAPITALS = 20
 """Words in a row that are all in capitals."""
 MAX_SAME = 7
 """Sentences in a row that begin with the same word. The maximum is 4."""
+SENTENCES, MAX_FIRST, MAX_FIRST_TWO = 20, 13, 16
+"""Of this many sentences, those that begin with the most frequent first word, and with one of the two most
+frequent. The maxima are 11 and 15."""
+MAX_PART_WORDS = 180
+"""Words without a full stop, a colon, a semicolon or a quotation mark. The maximum is 134."""
 
 _SPEECH = re.compile(r"[\"“”„«»「」『』]|^\s*[—–―-]\s*\S|[:：]\s*$|^['‘]")
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\s*_”’)]+|[…。！？]|\n\s*")
 _ENDS = re.compile(r"[.!?…。！？]\W{0,4}\Z")
+_PART_END = re.compile(r"[.!?…;:。！？；：\"“”«»]")
 _UNSPACED = re.compile(r"[\u3040-\u9fff]")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NAME = r"[A-ZÀ-ÞŁŚŠŽ][\w'’.-]*"
@@ -160,26 +170,51 @@ def capitals(passage: Passage) -> Iterator[Match]:
     for size, share in MAX_CAPITALISED:
         count = sum(is_capital[:size])
         for index in range(size, len(words) + 1):
-            if count > share * size:
+            if count > share * size and words[index - 1][1] > passage.offset:
                 first = _first_run(is_capital, index - size)
                 yield words[first][0], words[index - 1][1], "almost all of its words have capitals"
+                break
             if index < len(words):
                 count += is_capital[index] - is_capital[index - size]
 
 
-def _first_run(is_capital: list[bool], start: int) -> int:
-    """The first index from `start` on where three words in a row have capitals."""
-    found = (i for i in range(start, len(is_capital) - 2) if all(is_capital[i : i + 3]))
+def _first_run(flags: list[bool], start: int) -> int:
+    """The first index from `start` on where three flags in a row are set; `start` if there is none."""
+    found = (i for i in range(start, len(flags) - 2) if all(flags[i : i + 3]))
     return next(found, start)
 
 
 def same_beginnings(passage: Passage) -> Iterator[Match]:
-    """Many sentences in a row that begin with the same word."""
-    run, first, last = 0, 0, ""
-    for start, end in _sentences(passage.text):
-        if word := _WORD.search(passage.text, start, end):
-            beginning = word[0].lower()
-            run, first = (run + 1, first) if beginning == last else (1, word.start())
-            last = beginning
-            if run > MAX_SAME:
-                yield first, end, f"sentence after sentence begins with “{word[0]}”"
+    """Many sentences that begin with the same word, or with the same two words by turns."""
+    firsts = [
+        (match.start(), end, match[0])
+        for start, end in _sentences(passage.text)
+        if (match := _WORD.search(passage.text, start, end))
+    ]
+    run = 0
+    for index, (_, end, word) in enumerate(firsts):
+        run = run + 1 if index and word.lower() == firsts[index - 1][2].lower() else 1
+        if run > MAX_SAME:
+            yield firsts[index - run + 1][0], end, f"sentence after sentence begins with “{word}”"
+    counts = Counter(word.lower() for _, _, word in firsts[:SENTENCES])
+    for index in range(SENTENCES, len(firsts) + 1):
+        common = counts.most_common(2)
+        is_same = common[0][1] > MAX_FIRST or sum(count for _, count in common) > MAX_FIRST_TWO
+        if is_same and firsts[index - 1][1] > passage.offset:
+            beginnings = {beginning for beginning, _ in common}
+            first = _first_run([word.lower() in beginnings for _, _, word in firsts], index - SENTENCES)
+            yield firsts[first][0], firsts[index - 1][1], "almost all of its sentences begin alike"
+            break
+        if index < len(firsts):
+            counts[firsts[index][2].lower()] += 1
+            counts[firsts[index - SENTENCES][2].lower()] -= 1
+
+
+def endless_sentences(passage: Passage) -> Iterator[Match]:
+    """Very many words without any mark that ends a sentence or a part of it."""
+    for start, end in passage.paragraphs:
+        if end - start > MAX_PART_WORDS:
+            bounds = [match.start() for match in _PART_END.finditer(passage.text, start, end)]
+            for part_start, part_end in pairwise([start, *bounds, end]):
+                if _length(passage.text[part_start:part_end], part_end) > MAX_PART_WORDS:
+                    yield part_start, part_end, "a sentence does not end"
