@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -118,7 +118,7 @@ def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
 
 
 @app.command()
-def prose(books: list[Path] = [], misses: bool = False) -> None:  # noqa: B006
+def prose(books: Annotated[list[Path] | None, typer.Argument()] = None, misses: bool = False) -> None:
     """Measure the checks of prose: alarms in human books (.txt, GuoFeng's JSON), and faults found."""
     from benchmarks.prose_faults.measure import print_alarms, print_rates
 

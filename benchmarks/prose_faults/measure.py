@@ -75,11 +75,13 @@ def print_alarms(paths: Sequence[Path]) -> None:
     """Print the alarms in human books, and the time of a check."""
     print("book\ttokens\tchunks\talarms\tshare\tin contents\tms\tkinds")
     seconds: list[float] = []
+    totals: dict[int, Counter[str]] = {tokens: Counter() for tokens in CHUNK_TOKENS}
     for path in paths:
         for name, language, text in human_books(path):
             for tokens in CHUNK_TOKENS:
                 found = alarms_in(text, language, tokens)
                 seconds += found.seconds
+                totals[tokens].update(chunks=found.chunks, alarms=found.alarms)
                 mean = 1000 * sum(found.seconds) / len(found.seconds)
                 print(
                     f"{name}\t{tokens}\t{found.chunks}\t{found.alarms}\t{found.alarms / found.chunks:.2%}"
@@ -87,6 +89,8 @@ def print_alarms(paths: Sequence[Path]) -> None:
                 )
                 for reason in found.reasons:
                     print(f"  {reason}")
+    for tokens, total in totals.items():
+        print(f"all\t{tokens}\t{total['chunks']}\t{total['alarms']}\t{total['alarms'] / total['chunks']:.2%}")
     if seconds:
         seconds.sort()
         median, slow = seconds[len(seconds) // 2], seconds[-len(seconds) // 100]

@@ -17,7 +17,7 @@ MIN_SCRIPT_SHARE = 0.02
 """A script with a smaller share of them is not one of the book."""
 MAX_QUOTED_LETTERS = 24
 """Letters of foreign scripts in quotation marks, brackets or italics, in one chunk."""
-MAX_LATIN_RUN = 80
+MAX_LATIN_RUN = 48
 """Latin letters without a letter of another script between them, in a text of another script."""
 MAX_RUNS = {"letter": 7, "Han": 9, "mark": 6, "dash": 5, "hyphen": 8, "dot": 12, "line": 80}
 """Times that a character may be repeated. "hyphen" has underlines and asterisks too; "line" is any of these

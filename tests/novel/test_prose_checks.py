@@ -70,9 +70,9 @@ KINDS = {
     "characters": "She said nooooooooooo and went in.",
     "lines": "Border.\nSnow.\nA camel.\nMidnight tea.\nLost papers.\nEast.\nForgiven.\nViolins.",
     "names": "Ardenholm, Little Sarn, Vesk, Old Morrow, Tamber, Quillan, Drey, Castle Umber, Tor, Penn, Ash.",
-    "capitals": "THE LAMP IS OUT AND NOBODY CAME TO LIGHT IT AND A MAN SAID THAT IT WAS ONLY OIL BUT WE KNEW.",
+    "capitals": "THE LAMP IS OUT AND NOBODY CAME TO LIGHT IT AND A MAN SAID IT WAS ONLY OIL BUT WE ALL KNEW.",
     "spacing": "LampKeeperOrlaHarbourOfficeNightWatchmanBlueBoat",
-    "sameness": "She took it. She left. She ran. She fell. She rose. She sang. She ate. She slept. She woke.",
+    "sameness": " ".join(["She saw the hen again.", "She ran to the gate."] * 5),
     "run-on": " ".join(["and", "then", "we", "went"] * 50),
 }
 
