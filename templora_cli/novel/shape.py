@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from heapq import nlargest
 from itertools import pairwise
 from statistics import median
 
@@ -198,10 +199,10 @@ def same_beginnings(passage: Passage) -> Iterator[Match]:
             yield firsts[index - run + 1][0], end, f"sentence after sentence begins with “{word}”"
     counts = Counter(word.lower() for _, _, word in firsts[:SENTENCES])
     for index in range(SENTENCES, len(firsts) + 1):
-        common = counts.most_common(2)
-        is_same = common[0][1] > MAX_FIRST or sum(count for _, count in common) > MAX_FIRST_TWO
+        common = nlargest(2, counts.values())
+        is_same = common[0] > MAX_FIRST or sum(common) > MAX_FIRST_TWO
         if is_same and firsts[index - 1][1] > passage.offset:
-            beginnings = {beginning for beginning, _ in common}
+            beginnings = {beginning for beginning, _ in counts.most_common(2)}
             first = _first_run([word.lower() in beginnings for _, _, word in firsts], index - SENTENCES)
             yield firsts[first][0], firsts[index - 1][1], "almost all of its sentences begin alike"
             break

@@ -8,7 +8,8 @@ count in dialogue too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from templora_cli.novel.passage import Passage
 
@@ -268,18 +269,46 @@ _NOTE: Mapping[str, str] = {
     "fin del": r"^\W*fin del? (?:capítulo|libro|la historia|la novela)\b",
 }
 
+_ANCHOR = r"^\W*"
 _FLAGS = re.IGNORECASE | re.MULTILINE
 
 
-_BEGINNING = r"(?:^|(?<=[.!?…:\"]\s)|(?<=[。！？…]))[^\w\n]*"
-"""Where a sentence may begin, and the marks before its first word."""
+_BEGINNING = re.compile(r"(?m)(?:^|[.!?…:\"]\s|[。！？…])(?=([^\w\n]*))")
+"""Where a sentence may begin; the marks before its first word are the group."""
 
 
-def _compiled(table: Mapping[str, str]) -> dict[str, re.Pattern[str]]:
-    return {
-        literal: re.compile(pattern.replace(r"^\W*", _BEGINNING), _FLAGS)
-        for literal, pattern in table.items()
-    }
+class _Patterns(NamedTuple):
+    """A row of a table: what may stand anywhere, and what only at the beginning of a sentence.
+
+    The second is tried where a sentence begins, which takes a tenth of the time of searching for it.
+    """
+
+    anywhere: re.Pattern[str] | None
+    at_beginning: re.Pattern[str] | None
+
+
+def _compiled(table: Mapping[str, str]) -> dict[str, _Patterns]:
+    return {literal: _patterns(_alternatives(pattern)) for literal, pattern in table.items()}
+
+
+def _patterns(alternatives: Sequence[str]) -> _Patterns:
+    first = [part.replace(_ANCHOR, r"[^\w\n]*", 1) for part in alternatives if part.startswith(_ANCHOR)]
+    other = [part for part in alternatives if not part.startswith(_ANCHOR)]
+    anywhere, at_beginning = (
+        re.compile("|".join(parts), _FLAGS) if parts else None for parts in (other, first)
+    )
+    return _Patterns(anywhere, at_beginning)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The alternatives of a pattern that are not in a group."""
+    parts, depth, start = [], 0, 0
+    for token in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]", pattern, re.DOTALL):
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+        if token[0] == "|" and not depth:
+            parts.append(pattern[start : token.start()])
+            start = token.end()
+    return [*parts, pattern[start:]]
 
 
 STRONG, ASSISTANT, NOTE = _compiled(_STRONG), _compiled(_ASSISTANT), _compiled(_NOTE)
@@ -304,13 +333,13 @@ def notes(passage: Passage) -> Iterator[tuple[int, int, str]]:
         yield start, end, "it has a note about the text instead of the story"
 
 
-def _matches(text: str, table: Mapping[str, re.Pattern[str]]) -> Iterator[tuple[int, int]]:
+def _matches(text: str, table: Mapping[str, _Patterns]) -> Iterator[tuple[int, int]]:
     plain = text.lower().replace("’", "'")
-    for literal, pattern in table.items():
-        if literal in plain:
-            for match in pattern.finditer(text):
-                yield match.start() + _leading(match[0]), match.end()
-
-
-def _leading(matched: str) -> int:
-    return len(matched) - len(matched.lstrip())
+    rows = [patterns for literal, patterns in table.items() if literal in plain]
+    beginnings = [match.start(1) for match in _BEGINNING.finditer(text)] if rows else []
+    for anywhere, at_beginning in rows:
+        matches = list(anywhere.finditer(text)) if anywhere else []
+        if at_beginning:
+            matches += filter(None, (at_beginning.match(text, start) for start in beginnings))
+        for match in matches:
+            yield match.start() + len(match[0]) - len(match[0].lstrip()), match.end()
