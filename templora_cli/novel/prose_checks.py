@@ -1,6 +1,6 @@
 """Checks of generated text for all that is not prose: assistant talk, lists, mark-up, lines of a few words.
 
-They read the text alone, without a model, and take under 5 ms for a chunk. Loops are left to the gate, which
+They read the text alone, without a model, in about 4 ms for a chunk. Loops are left to the gate, which
 sees tokens. Limits and rates: docs/lab/prose-checks.md.
 """
 
