@@ -172,9 +172,12 @@ def make_chunk(
         decode = decode_with(turn.prompt, model, backend, generator, config)
         return (yield from turn.composer(state.chunks, decode))
     beginning = beginning or Beginning.of(turn)
-    sampler: Sampler = sampler_for(config.decode, generator, model.banned_tokens)
+    decode_config = config.decode
+    breakers = model.tokens_with(decode_config.dry_breakers) if decode_config.dry_multiplier else ()
+    sampler: Sampler = sampler_for(decode_config, generator, model.banned_tokens, breakers)
     if turn.end_tokens:
-        with_end = sampler_for(config.decode, generator, set(model.banned_tokens) - turn.end_tokens)
+        not_end = set(model.banned_tokens) - turn.end_tokens
+        with_end = sampler_for(decode_config, generator, not_end, breakers)
         start = len(turn.prompt.tokens) + len(turn.opening)
         sampler = EndingSampler(sampler, with_end, lambda ids: turn.may_end(ids[start:]))
     to_text = task.text_stream(state.tokens)
@@ -240,7 +243,8 @@ def decode_with(
     def decode(
         after: Sequence[int], *, max_tokens: int, stop_tokens: Collection[int], temperature: float
     ) -> Iterator[int]:
-        drawn = replace(config.decode, temperature=temperature)
+        # A translation may repeat what its source repeats.
+        drawn = replace(config.decode, temperature=temperature, dry_multiplier=0.0)
         sampler = sampler_for(drawn, generator, set(model.banned_tokens).difference(stop_tokens))
 
         def ended(tokens: Sequence[int]) -> bool:

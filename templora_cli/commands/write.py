@@ -19,7 +19,7 @@ DEFAULT_CHUNKS = 4
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens", "decode.temperature", "decode.top_p", "decode.min_p"),
-    *("decode.top_k", "decode.repetition_penalty", "seed"),
+    *("decode.top_k", "decode.repetition_penalty", "decode.dry_multiplier", "seed"),
     prefer="generated",
     task="novel",
     help={"train.learn": "Write with the base model alone, for comparison."},
