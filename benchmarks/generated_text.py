@@ -162,8 +162,8 @@ def write_book(
     config = config_of(variant.settings, seed, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
     config = with_learning_rates(config, model.parameters)
-    prompts = load_prompts("novel", config.prompts)
-    prompt = NovelPrompt(model.tokenizer, prompts, PREMISE, False, config.decode.context_tokens)
+    prompts, sections = (load_prompts(name, config.prompts) for name in ("novel", "sections"))
+    prompt = NovelPrompt(model.tokenizer, prompts, sections, PREMISE, False, config.decode)
     goal, size = Goal(tokens, "tokens"), config.decode.chunk_tokens
     task = NovelTask(prompt, (), goal, size, model.tokenizer, whole_sentences=False)
     beginning, held_out = reading_tokens(model.tokenizer, probe[0]) if probe else ((), ())

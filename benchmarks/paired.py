@@ -94,9 +94,9 @@ def write_books(
         loaded = loading.load(catalog.resolve(model, print), config.model, config.train, seed=number)
         config = with_learning_rates(config, loaded.parameters)
         variant.prepare(loaded)
-        prompts = load_prompts("novel", config.prompts)
+        prompts, sections = (load_prompts(name, config.prompts) for name in ("novel", "sections"))
         premise = PREMISES[number % len(PREMISES)]
-        prompt = NovelPrompt(loaded.tokenizer, prompts, premise, False, context_tokens)
+        prompt = NovelPrompt(loaded.tokenizer, prompts, sections, premise, False, config.decode)
         goal = Goal(tokens, "tokens")
         task = NovelTask(prompt, (), goal, chunk_tokens, loaded.tokenizer, whole_sentences=False)
         backend = backend_for(loaded, config.decode.backend)

@@ -30,8 +30,8 @@ from benchmarks.command import TEMPLORA
 from templora_cli.documents.aligned_text import AlignedPair, read_aligned
 from templora_cli.evaluation.translation_quality import ScoredPair
 from templora_cli.evaluation.translation_quality import table as rows_of
+from templora_cli.languages import language
 from templora_cli.translation.glossary_file import read_glossary
-from templora_cli.translation.languages import language
 from templora_cli.translation.terminology import Glossary, consistency
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)

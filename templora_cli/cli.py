@@ -79,7 +79,10 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 130 Ctrl-C."""
+    """Run the command line.
+
+    Exit status: 0 done, 1 bug or closed pipe, 2 bad input, 3 bad output of the model, 130 Ctrl-C.
+    """
     raise_on_ctrl_c()
     try:
         with usable_streams():
@@ -98,5 +101,6 @@ def _run_app() -> None:
     except (TemploraError, OSError) as error:
         if debugging():
             raise
-        show_error(sys.stderr, of_os_error(error) if isinstance(error, OSError) else error)
-        sys.exit(2)
+        failure = of_os_error(error) if isinstance(error, OSError) else error
+        show_error(sys.stderr, failure)
+        sys.exit(failure.exit_status)

@@ -11,6 +11,8 @@ class TemploraError(Exception):
     `hint` says what to do next, if possible as a command to paste.
     """
 
+    exit_status = 2
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
@@ -19,6 +21,8 @@ class TemploraError(Exception):
 
 class StuckError(TemploraError):
     """The gate rejected every attempt to write the next chunk, so the book cannot go on by itself."""
+
+    exit_status = 3
 
     def __init__(self, chunk: int, reason: str, attempts: int) -> None:
         times = "once" if attempts == 1 else f"{attempts} times"

@@ -232,6 +232,8 @@ class ChunkLearnt(Event):
     """Number of the chosen candidate, from 0."""
     prompt: dict[str, Any]
     """The exact prompt (`Prompt.as_json`)."""
+    others: tuple[dict[str, Any], ...] = ()
+    """The other candidates, if several were requested: number, tokens, text, rejection reason."""
     entropy_base: float | None = None
     entropy_adapter: float | None = None
     completion_base: float | None = None

@@ -144,7 +144,11 @@ class Prepared:
         if name is not None:
             store.require_free(name)
         return store.create(
-            manifest, opening=self.new.opening, source=self.new.source, suffix=self.new.suffix
+            manifest,
+            opening=self.new.opening,
+            source=self.new.source,
+            suffix=self.new.suffix,
+            files=self.new.files,
         )
 
 

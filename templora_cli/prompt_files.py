@@ -30,10 +30,7 @@ class PromptFile:
 
     def text(self, table: str, key: str, **values: str) -> str:
         """A prompt with its `{placeholders}` filled in; other braces are left as they are."""
-        text = self.texts[table][key]
-        for name, value in values.items():
-            text = text.replace("{" + name + "}", value)
-        return text
+        return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), self.texts[table][key])
 
 
 def load_prompts(name: str, folder: str) -> PromptFile:

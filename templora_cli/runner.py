@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
-from templora_cli.errors import TemploraError
+from templora_cli.errors import StuckError, TemploraError
 from templora_cli.events import (
     ChunkCommitted,
     Event,
@@ -45,6 +45,7 @@ from templora_cli.sessions.summary import refresh_summary
 from templora_cli.text import count_words
 
 if TYPE_CHECKING:
+    from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.models.loading import LanguageModel
     from templora_cli.sessions.recorder import Recorder
     from templora_cli.state import WritingState
@@ -56,6 +57,10 @@ Length = tuple[int, Literal["words", "tokens", "chunks"]]
 TEXT_BEFORE = 2000
 """Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
+STUCK = (
+    "all chunks before it are safe. To try again with other random numbers: {resume}; a --note, a larger "
+    "--model or text of your own (--from) helps more"
+)
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
     "--quantize nf4, or a smaller --model"
@@ -116,7 +121,6 @@ class Run:
         from templora_cli.sessions.checkpoint import restore_latest
         from templora_cli.sessions.recorder import Recorder
         from templora_cli.state import WritingState
-        from templora_cli.temp_lora import write
 
         finish_replacing_steps(self.session.path)  # of a `relearn` that was killed
         take = self.session.manifest.take
@@ -144,7 +148,7 @@ class Run:
                 after_chunk(index, state)
 
         yield from measure(len(recorder.chunks) - 1)
-        with closing(write(self.task, self.model, backend, state, self.config)) as loop:
+        with closing(self._write(backend, state)) as loop:
             for event in loop:
                 if stop is not None and stop.is_set():
                     yield self.interrupted()
@@ -155,6 +159,17 @@ class Run:
                         yield from measure(recorded.index)
         if not self.session.manifest.measured_by:  # the measuring command reports the end itself
             yield from self.end()
+
+    def _write(self, backend: Backend, state: WritingState) -> Generator[Event, None, None]:
+        """The loop. If it is stuck, the next run of the session gets other random numbers."""
+        from templora_cli.temp_lora import write
+
+        try:
+            yield from write(self.task, self.model, backend, state, self.config)
+        except StuckError as error:
+            self.session.update(take=self.session.manifest.take + 1)
+            error.hint = STUCK.format(resume=self.session.resume_command)
+            raise
 
     def end(self) -> Iterator[Event]:
         """Finish a session that has reached its goal, e.g. write its document; yields the final event."""
@@ -275,13 +290,14 @@ def resume(
     more: Length | None = None,
     model: str | None = None,
     out: Path | None = None,
+    note: str | None = None,
     notify: Notify = ignore_events,
     engine: Engine = ENGINE,
 ) -> Run:
     """Open the session with this id or unique beginning of an id; None means the last session.
 
     `more` is the length to add to the book as it is now, finished or not. `model` is the new location of its
-    model, and `out` its new output file: the session stores both.
+    model, `out` its new output file, and `note` the author's new note: the session stores all three.
     Raises TemploraError if there is no such session, another process writes to it, it is finished, `more`
     is set for a kind that has no length, only a measuring command can continue it, or its model is missing
     or a different one.
@@ -292,6 +308,7 @@ def resume(
         if out is not None:
             kind.check_out(session.manifest, out)
         file = {} if out is None else {"out": str(out.absolute())}
+        request = {} if note is None else {"request": kind.with_note(session.manifest, note)}
         _require_resumable(session, kind, more)
         if more is None and kind.can_be_extended and _is_finished(session, kind):
             session.update(**file)  # the text of a finished book goes to its new file
@@ -300,7 +317,7 @@ def resume(
         run = reopen(session, model=model, notify=notify, engine=engine)
         # Only now, and all at once: a stop while the model is loaded changes nothing.
         goal = {} if more is None else _extended_goal(session, kind, *more)
-        session.update(opened=now(), **file, **goal)
+        session.update(opened=now(), **file, **goal, **request)
         return run
     except BaseException:
         session.lock.release()

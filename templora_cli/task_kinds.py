@@ -16,6 +16,12 @@ def _novel(name: str) -> TaskKind:
     return Novel(name)
 
 
+def _planned(name: str) -> TaskKind:
+    from templora_cli.novel.kind import PlannedNovel
+
+    return PlannedNovel(name)
+
+
 def _drift(name: str) -> TaskKind:
     from templora_cli.novel.kind import Novel
 
@@ -42,6 +48,7 @@ def _pairs(name: str) -> TaskKind:
 
 ROWS: dict[str, Callable[[str], TaskKind]] = {
     "novel": _novel,
+    "planned novel": _planned,
     "translation": _translation,
     "ppl": _reading,
     # The kinds of evaluations: a command measures between the chunks.

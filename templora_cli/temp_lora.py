@@ -13,7 +13,7 @@ complete and may be saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from templora_cli.candidates import Candidate, choose, propose
@@ -78,6 +78,7 @@ def write(
             record=chunk.record,
             candidate=best.number,
             prompt=prompt.as_json(),
+            others=others_of(candidates, best) if config.decode.candidates > 1 else (),
         )
 
 
@@ -89,3 +90,17 @@ def scores_of(candidate: Candidate) -> dict[str, Any]:
         values = predictions or (nll, None, None)
         scores |= {f"{name}_{of}": value for name, value in zip(Predictions._fields, values, strict=True)}
     return scores
+
+
+def others_of(candidates: Sequence[Candidate], best: Candidate) -> tuple[dict[str, Any], ...]:
+    """The candidates that were not chosen, as they are committed: a person may choose one later."""
+    return tuple(
+        {
+            "number": each.number,
+            "tokens": list(each.chunk.tokens),
+            "text": each.chunk.text,
+            "rejection_reason": each.rejection_reason,
+        }
+        for each in candidates
+        if each is not best
+    )

@@ -21,6 +21,9 @@ USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """The cache of the slow tests, which would otherwise download the embedded model every time."""
 
 
+RANDOM_TEXT = "[gate]\nprose = false\nstop = false\nattempts = 2\n"
+"""Settings for tiny random models, whose text is no prose."""
+
 # The time of an example depends on other load of the machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -33,6 +36,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TEMPLORA_HOME", str(home))
     monkeypatch.setenv("TEMPLORA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TEMPLORA_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text(RANDOM_TEXT)
     monkeypatch.delenv("TEMPLORA_DEBUG", raising=False)
     work = tmp_path / "work"
     work.mkdir()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from templora_cli.config import Config, DecodeConfig, LearningConfig, TrainConfig
+from templora_cli.config import Config, DecodeConfig, GateConfig, LearningConfig, TrainConfig
 from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.engine.models import loading
 from templora_cli.engine.training.adapted_model import AdaptedModel
@@ -29,6 +29,7 @@ CONFIG = Config(
     train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
     human=WHOLE,
     generated=WHOLE,
+    gate=GateConfig(prose=False, attempts=2, stop=False),
     seed=3,
 )
 HEADER = (1, 2, 3)

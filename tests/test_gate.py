@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,18 @@ import torch
 from templora_cli.config import GateConfig
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.events import ChunkLearnt, ChunkRejected
-from templora_cli.gate import harm_reason_of, rejection_reason_of
+from templora_cli.gate import fault_of, harm_reason_of
 from templora_cli.prompt import Prompt
 from templora_cli.turn import Chunk, Compose, Generate, Given, Predictions
 from tests.loop import CONFIG, HEADER, Loop, adapter_of, learnt, same
 
 TURN = Generate(Prompt((1, 2, 3), ()), 12)
 HELLO = Chunk(tuple(b"Hello there."), "Hello there.")
+
+
+def reason_of(*arguments: Any) -> str | None:
+    fault = fault_of(*arguments)
+    return fault and fault.reason
 
 
 def test_a_chunk_that_loops_is_written_again(tiny_model: Path) -> None:
@@ -72,11 +78,11 @@ def test_a_chunk_with_an_nll_out_of_range_is_not_learnt(usual: float, tiny_model
 
 
 def test_a_nan_nll_is_rejected_and_does_not_change_the_range() -> None:
-    assert "NaN or infinite" in (rejection_reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
+    assert "NaN or infinite" in (reason_of(TURN, HELLO, math.nan, [], CONFIG) or "")
     nlls = [2.0] * 3 + [math.nan] * 5
-    assert rejection_reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
-    assert "(3.50 against 2.00 nats a token)" in (rejection_reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
-    assert rejection_reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
+    assert reason_of(TURN, HELLO, 2.5, nlls, CONFIG) is None
+    assert "(3.50 against 2.00 nats a token)" in (reason_of(TURN, HELLO, 3.5, nlls, CONFIG) or "")
+    assert reason_of(TURN, replace(HELLO, tokens=HELLO.tokens[:2]), 3.5, nlls, CONFIG) is None, (
         "two tokens are too few to judge"
     )
 
@@ -106,9 +112,9 @@ def test_only_the_learnt_tokens_of_a_masked_chunk_are_judged() -> None:
     tokens = list(b"abcdefghijklmnopqrstuvwx")
     tokens[1::2] = b"zzzzzzzzzzzz"
     chunk = Chunk(tuple(tokens), "text", mask)
-    assert rejection_reason_of(TURN, chunk, 2.0, [], CONFIG) is None
+    assert reason_of(TURN, chunk, 2.0, [], CONFIG) is None
     looping = replace(chunk, loss_mask=tuple(not learnt for learnt in mask))
-    assert "loops" in (rejection_reason_of(TURN, looping, 2.0, [], CONFIG) or "")
+    assert "loops" in (reason_of(TURN, looping, 2.0, [], CONFIG) or "")
 
 
 def test_human_text_passes_and_the_gate_can_be_disabled(tiny_model: Path) -> None:
@@ -124,7 +130,7 @@ def test_a_rejection_by_the_task_counts_without_a_gate_too() -> None:
     rejected = replace(HELLO, rejection_reason="none of its paragraphs passed its checks")
     for enabled in (True, False):
         config = replace(CONFIG, gate=GateConfig(enabled=enabled))
-        assert rejection_reason_of(TURN, rejected, 2.0, [], config) == rejected.rejection_reason
+        assert reason_of(TURN, rejected, 2.0, [], config) == rejected.rejection_reason
 
 
 @pytest.mark.parametrize("rejection_reason", [None, "it loops"])
@@ -132,8 +138,8 @@ def test_a_judged_chunk_is_not_judged_again(rejection_reason: str | None) -> Non
     looping = Chunk(tuple(b"abababababab"), "abababababab", rejection_reason=rejection_reason)
     fresh = Given(TURN.prompt, looping.tokens, "generated", rejection_reason=rejection_reason)
     again = replace(fresh, judged=True)
-    assert rejection_reason_of(again, looping, math.nan, [2.0] * 9, CONFIG) == rejection_reason
-    assert rejection_reason_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
+    assert reason_of(again, looping, math.nan, [2.0] * 9, CONFIG) == rejection_reason
+    assert reason_of(fresh, looping, math.nan, [2.0] * 9, CONFIG) is not None
     far = Predictions(9.0, 3.0, 0.0), Predictions(1.0, 3.0, 0.0)
     assert harm_reason_of(again, *far, CONFIG) is None
     assert (

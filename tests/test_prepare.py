@@ -20,6 +20,7 @@ from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.engine.models.shape import most_tokens
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Working
+from templora_cli.languages import language
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine, find_model, prepare, require_window
@@ -28,7 +29,6 @@ from templora_cli.sessions.manifest import FORMAT, load_manifest
 from templora_cli.sessions.new import HeaderPart, NewSession
 from templora_cli.sessions.store import Store, sha256_of
 from templora_cli.translation.aligned import PairsRequest
-from templora_cli.translation.languages import language
 from tests.test_runner import config_of
 
 BOOK = NovelRequest("A storm.", "It rained.", Goal(32, "tokens"))

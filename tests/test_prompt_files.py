@@ -12,8 +12,10 @@ from templora_cli.errors import TemploraError
 from templora_cli.prompt_files import load_prompts
 
 OWN = (
-    '[chat]\nsystem = "S"\npremise = "P {premise}"\npremise_and_opening = "B {premise}"\nopening = "O"\n'
-    '[plain]\npremise = "{premise}"\npremise_and_opening = "{premise}"\nopening = ""\n'
+    '[chat]\nsystem = "S"\npremise = "P {premise}{sections}"\npremise_and_opening = "B {premise}{sections}"\n'
+    'opening = "O{sections}"\nplanned = "{premise}{sections}"\nplanned_alone = "{sections}"\n'
+    '[plain]\npremise = "{premise}{sections}"\npremise_and_opening = "{premise}{sections}"\n'
+    'opening = "{sections}"\nplanned = "{premise}{sections}"\nplanned_alone = "{sections}"\n'
 )
 TRANSLATION = (
     '[pair]\nbefore = "{source} ="\n[chat]\nsystem = "Into {target_language}."\nglossary = "{terms}"\n'
@@ -25,7 +27,7 @@ def test_a_folder_replaces_file_by_file(tmp_path: Path) -> None:
     packaged = {name: load_prompts(name, "") for name in ("novel", "translation")}
     (tmp_path / "novel.toml").write_text(OWN)
     prompts = load_prompts("novel", str(tmp_path))
-    assert prompts.text("chat", "premise", premise="x") == "P x"
+    assert prompts.text("chat", "premise", premise="x", sections="") == "P x"
     assert prompts.sha256 != packaged["novel"].sha256
     assert load_prompts("translation", str(tmp_path)) == packaged["translation"], "other files do not change"
 
@@ -43,9 +45,11 @@ def test_the_hash_is_of_the_bytes_of_the_file(tmp_path: Path) -> None:
 
 
 def test_only_the_given_placeholders_are_filled_in(tmp_path: Path) -> None:
-    (tmp_path / "novel.toml").write_text(OWN.replace("P {premise}", "{premise} { other } {} {{premise}} {1}"))
+    (tmp_path / "novel.toml").write_text(
+        OWN.replace("P {premise}", "{premise} { other } {} {{premise}} {1} ")
+    )
     text = load_prompts("novel", str(tmp_path)).text("chat", "premise", premise="a {other}")
-    assert text == "a {other} { other } {} {a {other}} {1}"
+    assert text == "a {other} { other } {} {a {other}} {1} {sections}"
 
 
 @pytest.mark.parametrize(
@@ -54,12 +58,24 @@ def test_only_the_given_placeholders_are_filled_in(tmp_path: Path) -> None:
         (
             *("novel", "P {premise}", "P {story}"),
             "[chat] premise: {story} is not a placeholder here, {premise} is missing",
-            "placeholders of [chat] premise: {premise}",
+            "placeholders of [chat] premise: {premise} {sections}",
         ),
         ("novel", "B {premise}", "B", "[chat] premise_and_opening: {premise} is missing", "{premise}"),
         ("novel", "S", "{premise}", "[chat] system: {premise} is not a placeholder here", "system: none"),
-        ("novel", '"{premise}"\npre', '""\npre', "[plain] premise: {premise} is missing", "{premise}"),
-        ("novel", "O", "{Geschichte_2}", "[chat] opening: {Geschichte_2} is not a placeholder here", "none"),
+        (
+            "novel",
+            '"{premise}{sections}"\npremise_',
+            '"{sections}"\npremise_',
+            "[plain] premise: {premise} is missing",
+            "{premise}",
+        ),
+        (
+            "novel",
+            '"O{',
+            '"{Geschichte_2}{',
+            "[chat] opening: {Geschichte_2} is not a placeholder here",
+            "{sections}",
+        ),
         (
             "translation",
             "{source} =",
@@ -100,7 +116,7 @@ def test_placeholders_that_are_unknown_or_missing(
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
 def test_a_prompt_file_may_be_in_any_encoding(encoding: str, tmp_path: Path) -> None:
-    text = OWN.replace('"O"', '"他走进了房间，天黑了，她还没有回来。"')
+    text = OWN.replace('"O{', '"他走进了房间，天黑了，她还没有回来。{')
     (tmp_path / "novel.toml").write_bytes(text.encode(encoding))
     assert load_prompts("novel", str(tmp_path)).text("chat", "opening").startswith("他走进了房间")
 
@@ -135,7 +151,7 @@ def test_a_missing_or_empty_folder_of_prompts_is_refused(tmp_path: Path) -> None
     with pytest.raises(TemploraError, match="no folder nowhere"):
         load_prompts("novel", "nowhere")
     (tmp_path / "novels.toml").write_text(OWN)
-    with pytest.raises(TemploraError, match=r"has no novel\.toml and no translation\.toml") as caught:
+    with pytest.raises(TemploraError, match=r"has no novel\.toml and no .*translation\.toml") as caught:
         load_prompts("novel", str(tmp_path))
     packaged = Path(str(caught.value.hint).removeprefix("copy one from "))
     assert (packaged / "novel.toml").is_file()

@@ -45,6 +45,7 @@ from templora_cli.events import (
     TranslationFinished,
     Working,
 )
+from templora_cli.languages import language
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine
@@ -54,7 +55,6 @@ from templora_cli.sessions.store import Store
 from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.text import count_words
 from templora_cli.translation.kind import TranslationRequest
-from templora_cli.translation.languages import language
 
 ROOT = Path(__file__).parents[1]
 BOOK = NovelRequest("A storm.", opening="It rained and rained.", goal=Goal(48, "tokens"), kind="drift")
@@ -68,6 +68,7 @@ def config_of(model: Path, **changes: Any) -> Config:
         "train": {"rank": 2, "alpha": 2, "dropout": 0.1},
         "human": {"lr": 1e-2},
         "generated": {"lr": 1e-2},
+        "gate": {"prose": False, "stop": False, "attempts": 2},
         "seed": 5,
     }
     for name, value in changes.items():
@@ -454,6 +455,7 @@ def test_a_session_in_a_renamed_folder_is_resumed_there(config: Config) -> None:
 
 def test_nested_values_get_the_defaults_of_the_kind(config: Config, tiny_model: Path) -> None:
     values = {"model": {"name": str(tiny_model)}, "decode": {"chunk_tokens": 64, "context_tokens": 64}}
+    values["gate"] = {"prose": False, "stop": False}
     with runner.begin(translation(config), values) as run:
         assert (run.config.decode.temperature, run.config.generated.context_tokens) == (0.0, 256)
     with runner.begin(BOOK, values) as run:

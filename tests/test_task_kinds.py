@@ -18,6 +18,7 @@ from templora_cli.documents.registry import read_document
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import ChunkCommitted, ChunkStarted, Event, Notice, SessionOpened
+from templora_cli.languages import language
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import Engine, prepare
@@ -32,7 +33,6 @@ from templora_cli.task_kinds import KINDS
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.aligned import PairsRequest
 from templora_cli.translation.kind import TranslationRequest
-from templora_cli.translation.languages import language
 from templora_cli.turn import Generate, Given
 from tests.commands.test_cli import message_of, templora
 from tests.test_runner import config_of, first_committed, outcome, stopped

@@ -138,11 +138,12 @@ def read_texts(
     opening: Path | None,
     encoding: str | None = None,
     *,
+    planned: bool = False,
     notify: Notify | None = None,
 ) -> tuple[str, str | None]:
     """Premise ("" without one) and opening of a book; "-" is standard input.
 
-    `notify` is told of a guessed encoding.
+    A `planned` book needs neither. `notify` is told of a guessed encoding.
     Raises TemploraError: neither, both from standard input, and as `read_premise` does.
     """
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
@@ -152,7 +153,8 @@ def read_texts(
         )
     if encoding is not None and premise != "-" and premise_file is None and opening is None:
         raise TemploraError("--encoding needs --premise-file or --from", "leave it out")
-    text = read_premise(premise, premise_file, required=opening is None, encoding=encoding, notify=notify)
+    required = opening is None and not planned
+    text = read_premise(premise, premise_file, required=required, encoding=encoding, notify=notify)
     return text, None if opening is None else _text_of(opening, "the opening", encoding, notify)
 
 
@@ -189,6 +191,14 @@ def read_premise(
     except UnicodeEncodeError:  # arguments that are not UTF-8 contain surrogates
         raise TemploraError("the premise is not UTF-8", "put it into a file: --premise-file FILE") from None
     return _with_words(premise, "the premise", example).strip()
+
+
+def read_file(path: Path, label: str, encoding: str | None = None, *, notify: Notify | None = None) -> str:
+    """The text of a file of any format that holds a `label`, such as "the ledger".
+
+    Raises TemploraError if it cannot be read or is empty.
+    """
+    return _text_of(path, label, encoding, notify, f"use a file that contains {label}")
 
 
 def _check_is_no_file(premise: str, example: str) -> None:

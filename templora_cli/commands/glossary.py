@@ -45,15 +45,16 @@ def extract(
     from templora_cli.commands.arguments import check_no_folder, check_writable
     from templora_cli.commands.translate import source_language
     from templora_cli.documents.registry import read_document
+    from templora_cli.term_proposals import propose_terms
     from templora_cli.translation.glossary_file import read_glossary, write_glossary
-    from templora_cli.translation.term_proposals import propose_terms
     from templora_cli.translation.terminology import Glossary
 
     if limit < 1:
         raise TemploraError(f"--limit {limit}: must be at least 1", "--limit 100")
     document = read_document(file, encoding=encoding, notify=lambda notice: say(f"note: {notice}", err=True))
     language = source_language(document, source)
-    existing = Glossary(()) if known is None else read_glossary(known, [language.code])
+    terms = () if known is None else read_glossary(known, [language.code]).terms
+    existing = {term.source for term in terms}
     texts = [paragraph.text for paragraph in document.paragraphs]
     proposals = propose_terms(texts, language, existing=existing, limit=limit)
     if not proposals:

@@ -38,6 +38,10 @@ def resume(
     out: Annotated[
         Optional[Path], typer.Option(help="Write the book to this file from now on.", callback=expand_home)
     ] = None,
+    note: Annotated[
+        Optional[str],
+        typer.Option(help='Note for the text to come, in place of the one so far; "" removes it.'),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
     ] = False,
@@ -56,7 +60,9 @@ def resume(
         from templora_cli import runner
 
         engine, show = engine_in_use(), view.show
-        with runner.resume(session, more=more, model=model, out=file, notify=show, engine=engine) as run:
+        with runner.resume(
+            session, more=more, model=model, out=file, note=note, notify=show, engine=engine
+        ) as run:
             if not json and not sys.stdout.isatty():
                 _notice_new_text_only(run, view)
             last = follow(run, run.events(stop), view, stop)

@@ -81,7 +81,7 @@ def open_view(
                 view.fail(failure)
             except OSError:  # the stream for events may be the one that failed
                 show_error(sys.stderr, failure)
-            raise typer.Exit(2) from None
+            raise typer.Exit(failure.exit_status) from None
 
 
 def noting(view: View) -> Callable[[str], None]:

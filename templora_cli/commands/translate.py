@@ -22,9 +22,9 @@ from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.documents.document import Document
+    from templora_cli.languages import Language
     from templora_cli.render.view import View
     from templora_cli.translation.kind import TranslationRequest
-    from templora_cli.translation.languages import Language
     from templora_cli.translation.terminology import Glossary
 
 SOME_FAILED = 3
@@ -150,7 +150,7 @@ def _print_estimate(request: TranslationRequest, config: Config, view: View) -> 
 
 
 def _languages(document: Document, source: str, target: str) -> tuple[Language, Language]:
-    from templora_cli.translation.languages import language
+    from templora_cli.languages import language
 
     languages = source_language(document, source), language(target)
     if languages[0] == languages[1]:
@@ -162,7 +162,7 @@ def _languages(document: Document, source: str, target: str) -> tuple[Language, 
 
 def _other_language_notice(document: Document, given: Language, source: str) -> str | None:
     """A notice if the file seems to be in another language than the one that was `given`."""
-    from templora_cli.translation.languages import detect_language, same_language
+    from templora_cli.languages import detect_language, same_language
 
     detected = None if source == "auto" else detect_language(_sample(document))
     if detected is None or same_language(given.base, detected.base):
@@ -177,7 +177,7 @@ def _sample(document: Document) -> str:
 
 def source_language(document: Document, source: str) -> Language:
     """The language with the code or name `source`, or the language of the document if that is "auto"."""
-    from templora_cli.translation.languages import detect_language, language
+    from templora_cli.languages import detect_language, language
 
     if source != "auto":
         return language(source)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_out, length_of, read_texts
+from templora_cli.commands.arguments import check_out, length_of, read_file, read_texts
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
+from templora_cli.errors import TemploraError
 
 DEFAULT_CHUNKS = 4
 
@@ -19,10 +20,14 @@ DEFAULT_CHUNKS = 4
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens", "decode.temperature", "decode.top_p", "decode.min_p"),
-    *("decode.top_k", "decode.repetition_penalty", "decode.dry_multiplier", "seed"),
+    *("decode.top_k", "decode.repetition_penalty", "decode.dry_multiplier"),
+    *("decode.candidates", "decode.recall", "seed"),
     prefer="generated",
     task="novel",
-    help={"train.learn": "Write with the base model alone, for comparison."},
+    help={
+        "train.learn": "Write with the base model alone, for comparison.",
+        "decode.recall": "Do not show earlier passages of the book.",
+    },
 )
 def write(
     premise: Annotated[
@@ -49,6 +54,30 @@ def write(
             rich_help_panel="Book",
         ),
     ] = None,
+    plan: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Plan of the chapters, a Markdown file.", rich_help_panel="Book", callback=expand_home
+        ),
+    ] = None,
+    ledger: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="People, places and things of the book, a TOML file.",
+            rich_help_panel="Book",
+            callback=expand_home,
+        ),
+    ] = None,
+    volume: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            help="Earlier volume to recall passages from; can be repeated.",
+            rich_help_panel="Book",
+        ),
+    ] = None,
+    note: Annotated[
+        str, typer.Option(help="Note on the text to come, in every prompt.", rich_help_panel="Book")
+    ] = "",
     words: Annotated[
         Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
     ] = None,
@@ -87,15 +116,35 @@ def write(
     stopped = "stopped before the book began; type the same command again"
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         config = settings.resolve()
-        amount, unit = length_of(words, tokens, chunks) or (DEFAULT_CHUNKS, "chunks")
-        text, opening = read_texts(premise, premise_file, from_file, encoding, notify=noting(view))
+        length = length_of(words, tokens, chunks)
+        if plan is not None and length is not None:
+            raise TemploraError(
+                "the plan sets the length of the book",
+                "leave out the length, or put (1,200 words) into the plan",
+            )
+        amount, unit = length or (DEFAULT_CHUNKS, "chunks")
+        text, opening = read_texts(
+            premise, premise_file, from_file, encoding, planned=plan is not None, notify=noting(view)
+        )
         book = check_out(out) if out else None
+        shown: dict[str, Any] = {
+            "ledger": "" if ledger is None else read_file(ledger, "the ledger", encoding),
+            "volumes": tuple(
+                (path.name, read_file(path, "the volume", encoding))
+                for path in map(expand_home, volume or ())
+            ),
+            "note": note,
+        }
 
         from templora_cli import runner
-        from templora_cli.novel.kind import NovelRequest
+        from templora_cli.novel.kind import NovelRequest, PlannedRequest
+        from templora_cli.novel.plan import read_plan
         from templora_cli.novel.task import Goal
 
-        request = NovelRequest(text, opening, Goal(amount, unit), book)
+        request = NovelRequest(text, opening, Goal(amount, unit), book, **shown)
+        if plan is not None:
+            chapters = read_plan(read_file(plan, "the plan", encoding))
+            request = PlannedRequest(text, opening, out=book, plan=chapters, **shown)
         engine = engine_in_use()
         with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:
             follow(run, run.events(stop), view, stop)

@@ -25,7 +25,7 @@ from templora_cli.engine.decoding.sampling import sampler_for
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.loss import chunk_nll
 from templora_cli.errors import TemploraError
-from templora_cli.translation.languages import Language
+from templora_cli.languages import Language
 from templora_cli.translation.pair_format import PairFormat, Tokens
 
 SIDES = ("base", "adapter")

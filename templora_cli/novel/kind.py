@@ -11,9 +11,13 @@ from templora_cli.config import Config
 from templora_cli.documents.registry import check_book_suffix
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Unit
+from templora_cli.languages import language
+from templora_cli.novel.chapters import PlannedTask
 from templora_cli.novel.opening import normalized_opening
+from templora_cli.novel.plan import Plan, plan_text
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
+from templora_cli.novel.shown import Shown, check_note, novel_prompt, prose_of, shown_in
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
 from templora_cli.prompt import Section, max_header_tokens
@@ -22,13 +26,17 @@ from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
+from templora_cli.sessions.steps import readable_chunks
 from templora_cli.sessions.store import Session
 from templora_cli.text import count_words
+from templora_cli.turn import Task
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
 
-PROMPTS = "novel"
+PROMPTS, SECTIONS = "novel", "sections"
+PLANNED = "planned novel"
+"""The kind of a novel with a plan of its chapters."""
 ALTERNATIVES = {
     "premise": "use --from if the text is the beginning of the book",
     "instruction": SHORTER_PROMPTS,
@@ -48,58 +56,90 @@ class NovelRequest:
     """Output file of the book; its suffix must be that of a format with a writer."""
     kind: str = "novel"
     measured_by: str | None = None
+    plan: Plan | None = None
+    """The chapters of a `PlannedRequest`; they are its goal."""
+    ledger: str = ""
+    """The ledger as TOML."""
+    volumes: tuple[tuple[str, str], ...] = ()
+    """Names and texts of earlier volumes, for recall."""
+    note: str = ""
+    """The author's note."""
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
         opening = None if self.opening is None else normalized_opening(self.opening)
-        if not self.premise and not opening:
+        if not self.premise and not opening and self.plan is None:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
         if self.out is not None:
             check_book_suffix(self.out)
-        texts = load_prompts(PROMPTS, config.prompts)
-        prompt = _prompt(tokenizer, texts, self.premise, self.opening is not None, config)
+        if self.plan is not None and self.plan.language:
+            language(self.plan.language)  # raises TemploraError for a name that is none
+        prompts = tuple(load_prompts(name, config.prompts) for name in (PROMPTS, SECTIONS))
+        files = {"plan.md": plan_text(self.plan)} if self.plan else {}
+        files |= {"ledger.toml": self.ledger} if self.ledger else {}
+        volumes = [f"volumes/{index + 1:03}.txt" for index in range(len(self.volumes))]
+        files |= dict(zip(volumes, (text for _, text in self.volumes), strict=True))
+        request = {"premise": self.premise, "opened": self.opening is not None, "note": self.note}
+        request |= {"volumes": [name for name, _ in self.volumes]}
+        shown = Shown(self.plan, self.ledger, self.volumes)
+        prompt = novel_prompt(tokenizer, prompts, request, config.decode, shown)
+        check_note(tokenizer, self.note, config.decode)
+        goal: tuple[int, str] = (self.goal.amount, self.goal.unit)
         return NewSession(
             self.kind,
             config,
-            named_after=self.premise or str(opening),
-            goal=(self.goal.amount, self.goal.unit),
-            header_tokens=max_header_tokens(prompt.sections, prompt.layout),
+            named_after=self.premise or (self.plan.title if self.plan else "") or str(opening or "book"),
+            goal=(len(self.plan.chapters), "chapters") if self.plan else goal,
+            header_tokens=max_header_tokens(prompt.max_sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
-            request={"premise": self.premise, "opened": self.opening is not None},
-            prompts=(texts,),
+            request=request,
+            prompts=prompts,
             opening=() if opening is None else opening_tokens(tokenizer, opening),
             source=self.opening,
+            files=files,
             out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
         )
+
+
+@dataclass(frozen=True)
+class PlannedRequest(NovelRequest):
+    """A book with a `plan` of its chapters."""
+
+    kind: str = PLANNED
 
 
 class Novel(TaskKind):
     """A book that the model writes; a human opening does not count towards its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words", "chunks")
-    request_keys = frozenset(("premise", "opened"))
-    prompts = frozenset((PROMPTS,))
+    request_keys = frozenset(("premise", "opened", "note", "volumes"))
+    prompts = frozenset((PROMPTS, SECTIONS))
     can_be_extended = True
 
     def __init__(self, name: str = "novel", *, whole_sentences: bool = True) -> None:
         """With `whole_sentences` a book ends with a complete sentence, otherwise exactly at its goal."""
         self.name, self.whole_sentences = name, whole_sentences
 
-    def task(self, session: Session, model: LanguageModel, config: Config) -> NovelTask:
+    def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
         """See `TaskKind.task`."""
-        manifest = session.manifest
-        texts = PromptFile(PROMPTS, manifest.prompts[PROMPTS], "")
-        request = manifest.request
-        prompt = _prompt(model.tokenizer, texts, request["premise"], request["opened"], config)
+        prompt = self._prompt(session, model, config)
         return NovelTask(
             prompt,
             session.opening(),
-            _goal(manifest),
+            _goal(session.manifest),
             config.decode.chunk_tokens,
             model.tokenizer,
             whole_sentences=self.whole_sentences,
+            prose=prose_of(session, prompt, config),
         )
+
+    def _prompt(self, session: Session, model: LanguageModel, config: Config) -> NovelPrompt:
+        """The prompt of a session, with the ledger, the volumes and the note that it has now."""
+        manifest = session.manifest
+        prompts = tuple(PromptFile(name, manifest.prompts[name], "") for name in (PROMPTS, SECTIONS))
+        check_note(model.tokenizer, str(manifest.request["note"]), config.decode)
+        return novel_prompt(model.tokenizer, prompts, manifest.request, config.decode, shown_in(session))
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
@@ -139,6 +179,10 @@ class Novel(TaskKind):
         """See `TaskKind.check_out`."""
         check_book_suffix(out)
 
+    def with_note(self, manifest: Manifest, note: str) -> dict[str, Any]:
+        """See `TaskKind.with_note`."""
+        return {**manifest.request, "note": note}
+
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out
@@ -147,6 +191,65 @@ class Novel(TaskKind):
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """See `TaskKind.facts`."""
         return {"premise": str(manifest.request.get("premise", ""))}
+
+
+class PlannedNovel(Novel):
+    """A book that the model writes chapter by chapter, after a plan."""
+
+    units: tuple[Unit, ...] = ("chapters",)
+    can_be_extended = False
+
+    def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
+        """See `TaskKind.task`. Raises TemploraError if a written chapter was changed in the plan."""
+        prompt = self._prompt(session, model, config)
+        assert prompt.plan is not None
+        check_written(session, prompt.plan)
+        if len(prompt.plan.chapters) != session.manifest.goal_amount:
+            session.update(goal_amount=len(prompt.plan.chapters))
+        return PlannedTask(
+            prompt,
+            session.opening(),
+            prompt.plan,
+            config.decode.chunk_tokens,
+            model.tokenizer,
+            end_tokens=model.end_tokens,
+            prose=prose_of(session, prompt, config),
+        )
+
+    def done(self, chunks: Sequence[Values], unit: str) -> int:
+        """See `TaskKind.done`."""
+        if unit == "chapters":
+            return written_chapters(chunks)
+        return super().done(chunks, unit)
+
+    def complete(self, chunks: Sequence[Values]) -> bool:
+        """See `TaskKind.complete`: a chapter has its end in its own chunk."""
+        return True
+
+    def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
+        """See `TaskKind.reached`."""
+        return done >= manifest.goal_amount
+
+
+def written_chapters(chunks: Sequence[Values]) -> int:
+    """The number of chapters of a plan that are written to their ends."""
+    return sum(
+        isinstance(each["record"], dict) and bool(each["record"].get("chapter_end")) for each in chunks
+    )
+
+
+def check_written(session: Session, plan: Plan) -> None:
+    """Raise TemploraError if the plan has other titles for chapters that are written or begun."""
+    for chunk in readable_chunks(session.steps):
+        record = chunk["record"]
+        if not isinstance(record, dict):
+            continue
+        index, title = record["chapter"], record["title"]
+        if index >= len(plan.chapters) or plan.chapters[index].title != title:
+            raise TemploraError(
+                f"{session.plan_path}: chapter {index + 1}, {title}, is written and must stay as it is",
+                f"put it back: templora plan {session.id} --edit",
+            )
 
 
 def _goal(manifest: Manifest) -> Goal:
@@ -161,9 +264,3 @@ def _header_part(tokenizer: Any, section: Section) -> HeaderPart:
 
 def _text(chunks: Sequence[Values]) -> str:
     return "".join(chunk["text"] for chunk in chunks)
-
-
-def _prompt(
-    tokenizer: Any, texts: PromptFile, premise: str, has_opening: bool, config: Config
-) -> NovelPrompt:
-    return NovelPrompt(tokenizer, texts, premise, has_opening, config.decode.context_tokens)

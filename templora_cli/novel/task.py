@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from templora_cli.novel.prose import Prose
 from templora_cli.novel.sentence_end import ends_complete, ends_complete_before, may_end_sentence
 from templora_cli.prompt import Prompt
 from templora_cli.text import TextStream, count_words, decode
@@ -60,6 +61,8 @@ class NovelTask:
     tokenizer: Any
     whole_sentences: bool = True
     """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
+    prose: Prose | None = None
+    """Checks the prose; None for no checks."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
         """The next chunk of the opening, then a generated chunk; None when the goal is reached."""
@@ -73,7 +76,8 @@ class NovelTask:
         max_tokens = self.chunk_tokens
         if self.goal.unit == "tokens":
             max_tokens = min(max_tokens, remaining + overrun)
-        return Generate(self.prompt(book), max_tokens, self._completion(remaining, overrun, recent))
+        checks = {} if self.prose is None else self.prose.checks(book)
+        return Generate(self.prompt(book), max_tokens, self._completion(remaining, overrun, recent), **checks)
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""

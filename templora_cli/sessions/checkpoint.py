@@ -107,9 +107,12 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
 
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
-    prompt, rest = chunk["prompt"], {name: value for name, value in chunk.items() if name != "prompt"}
-    (folder / "chunk.json").write_text(json.dumps(rest, ensure_ascii=False), "utf-8")
-    (folder / "prompt.json").write_text(json.dumps(prompt, ensure_ascii=False), "utf-8")
+    apart = {"prompt.json": chunk["prompt"]} | (
+        {"candidates.json": chunk["others"]} if chunk["others"] else {}
+    )
+    rest = {name: value for name, value in chunk.items() if name not in ("prompt", "others")}
+    for name, values in {"chunk.json": rest, **apart}.items():
+        (folder / name).write_text(json.dumps(values, ensure_ascii=False), "utf-8")
     if state.optimizer is not None:
         save_file(dict(state.adapter), folder / "adapter.safetensors")
         save_file(dict(_moments(state)), folder / "optimizer.safetensors")

@@ -105,6 +105,13 @@ class TaskKind(ABC):
         """Raise TemploraError if sessions of this kind cannot be written to such a file."""
         raise TemploraError(f"{manifest.id} has no output file", "leave out --out")
 
+    def with_note(self, manifest: Manifest, note: str) -> dict[str, Any]:
+        """The request of a session with another note by the author.
+
+        Raises TemploraError if sessions of this kind have none.
+        """
+        raise TemploraError(f"{manifest.id} is not a novel and has no note", "leave out --note")
+
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is updated after each chunk; None if there is none."""
         return None

@@ -46,6 +46,8 @@ class NewSession:
     source: str | bytes | None = None
     """The input that is copied into the session, in a file that ends in `suffix`."""
     suffix: str = ".txt"
+    files: Mapping[str, str] = field(default_factory=dict)
+    """More texts to store in the session, by the names of their files."""
     out: Path | None = None
     measured_by: str | None = None
     """See `Manifest.measured_by`."""

@@ -88,7 +88,7 @@ class Recorder:
         began = time.perf_counter()
         values = {**asdict(event), "words": count_words(event.text), "seconds": dict(self._seconds)}
         size = commit_step(self.session.steps, event.index, values, self.state)
-        del values["prompt"]  # stored in prompt.json
+        del values["prompt"], values["others"]  # stored in files of their own
         self.chunks.append(values)
         self.tokens_in_progress = 0
         thin(self.session.steps, **self._retention)

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -50,6 +50,16 @@ class Session:
     def steps(self) -> Path:
         """The folder of the committed chunks."""
         return self.path / "steps"
+
+    @property
+    def plan_path(self) -> Path:
+        """The plan of the book, a Markdown file that people may edit; many sessions have none."""
+        return self.path / "plan.md"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger of the book, a TOML file that people may edit; many sessions have none."""
+        return self.path / "ledger.toml"
 
     @property
     def resume_command(self) -> str:
@@ -159,9 +169,11 @@ class Store:
         opening: tuple[int, ...],
         source: str | bytes | None,
         suffix: str = ".txt",
+        files: Mapping[str, str] | None = None,
     ) -> Session:
         """Create the folder of a new session and lock it. `source` is copied to a file that ends in `suffix`.
 
+        `files` are more texts by their names, which may have a folder.
         The manifest is written last: a folder without one is not a session.
         """
         path = self.folder / manifest.id
@@ -174,6 +186,9 @@ class Store:
                 write_atomically(path / "tokens.json", tokens)
                 if source is not None:
                     write_atomically(path / f"source{suffix}", source)
+                for name, text in (files or {}).items():
+                    (path / name).parent.mkdir(exist_ok=True)
+                    write_atomically(path / name, text)
                 manifest.save(path)
                 for folder in (self.folder, *self.folder.parents[:2]):
                     sync_folder(folder)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from templora_cli.config import Config
 from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.events import Origin, Unit
+from templora_cli.languages import Language, language
 from templora_cli.prompt import Prompt
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.text import TextStream, decode
-from templora_cli.translation.languages import Language, language
 from templora_cli.translation.pair_format import PairFormat, Tokens, choose_pair_format
 from templora_cli.turn import Given
 

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from templora_cli.translation.languages import Language, detect_code, language, same_language
-from templora_cli.translation.loops import loop_in
-from templora_cli.translation.numbers import missing_numbers
-from templora_cli.translation.scripts import (
+from templora_cli.languages import Language, detect_code, language, same_language
+from templora_cli.scripts import (
     TAG,
     UNSPACED,
     latin_length,
@@ -26,6 +24,8 @@ from templora_cli.translation.scripts import (
     without_tags,
     word_set,
 )
+from templora_cli.translation.loops import loop_in
+from templora_cli.translation.numbers import missing_numbers
 from templora_cli.translation.terminology import Glossary, Term, forbidden_in, is_name, is_used, misspelling
 
 CheckName = Literal[

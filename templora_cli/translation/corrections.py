@@ -15,9 +15,9 @@ from difflib import SequenceMatcher
 from itertools import islice
 
 from templora_cli.errors import TemploraError
-from templora_cli.translation.name_hints import HAN
+from templora_cli.name_hints import HAN
+from templora_cli.scripts import CHARACTERS, UNSPACED, without_tags
 from templora_cli.translation.report import ParagraphReport
-from templora_cli.translation.scripts import CHARACTERS, UNSPACED, without_tags
 
 _TITLE = re.compile(r"# (\S+): to correct a translation, .*")
 _NUMBER = re.compile(r"@(\d+(?:\.\d+)?) \[([0-9a-f]{8})\].*")

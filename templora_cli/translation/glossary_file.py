@@ -12,7 +12,7 @@ from typing import Any
 from templora_cli.documents.text_input import read_text
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import write_atomically
-from templora_cli.translation.term_proposals import Proposal
+from templora_cli.term_proposals import Proposal
 from templora_cli.translation.terminology import Glossary, Term
 
 COLUMNS = ("source", "target", "note", "forbidden", "count", "example")

@@ -11,13 +11,13 @@ from templora_cli.config import Config
 from templora_cli.documents.document import Document
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, TranslationFinished, Unit, Working
+from templora_cli.languages import Language
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.kind import Export, TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.store import Session
 from templora_cli.translation.checks import run_checks
-from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import SplitDocument, find_splits
 from templora_cli.translation.pair_format import PairFormat, choose_pair_format
 from templora_cli.translation.task import MAX_LEARNT_RATIO, MAX_READ_RATIO, Check, TranslationTask

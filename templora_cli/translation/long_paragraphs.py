@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 
 from templora_cli.documents.document import Chapter, Document, Paragraph
+from templora_cli.languages import language as language_of
+from templora_cli.scripts import TAG
 from templora_cli.text import sentences
-from templora_cli.translation.languages import language as language_of
-from templora_cli.translation.scripts import TAG
 
 CountTokens = Callable[[str], int]
 """The number of tokens of a text."""

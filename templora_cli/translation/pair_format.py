@@ -11,9 +11,9 @@ from typing import Any
 
 from templora_cli.chat import render_chat
 from templora_cli.documents.aligned_text import AlignedPair
+from templora_cli.languages import Language
 from templora_cli.prompt_files import PromptFile
 from templora_cli.text import decode
-from templora_cli.translation.languages import Language
 from templora_cli.translation.terminology import Term
 
 Tokens = tuple[int, ...]

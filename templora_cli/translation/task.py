@@ -11,11 +11,11 @@ from typing import Any, TypedDict
 from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.events import Event, Origin, ParagraphTranslated, TextDecoded
+from templora_cli.languages import Language
 from templora_cli.prompt import Prompt, Section, build_prompt
 from templora_cli.text import TextStream, decode
 from templora_cli.translation.checks import FailedCheck, run_checks
 from templora_cli.translation.corrections import Correction
-from templora_cli.translation.languages import Language
 from templora_cli.translation.long_paragraphs import split_text
 from templora_cli.translation.pair_format import PairFormat, Tokens
 from templora_cli.translation.terminology import Glossary, Term

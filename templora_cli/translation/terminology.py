@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property, lru_cache
 
-from templora_cli.translation.scripts import UNSPACED, script_runs, without_tags
+from templora_cli.scripts import UNSPACED, script_runs, without_tags
 
 
 @dataclass(frozen=True)

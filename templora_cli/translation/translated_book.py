@@ -12,12 +12,12 @@ from templora_cli.documents.document import Document
 from templora_cli.documents.registry import parse_document
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
+from templora_cli.languages import Language, language
 from templora_cli.sessions.book_file import unwritable
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.steps import StepDamagedError, read_chunks, readable_chunks
 from templora_cli.sessions.store import free_name, sha256_of
 from templora_cli.translation.corrections import find_repeated_mistakes
-from templora_cli.translation.languages import Language, language
 from templora_cli.translation.long_paragraphs import SplitDocument
 from templora_cli.translation.report import Report, paragraph_reports
 from templora_cli.translation.task import best_translations, corrections_in

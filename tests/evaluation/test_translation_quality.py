@@ -21,8 +21,8 @@ from templora_cli.evaluation.translation_quality import (
     scored_pairs,
     table,
 )
+from templora_cli.languages import language
 from templora_cli.prompt_files import load_prompts
-from templora_cli.translation.languages import language
 from templora_cli.translation.pair_format import choose_pair_format
 
 ENGLISH = language("en")

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from benchmarks.tiny_model import byte_tokenizer
+from templora_cli.config import DecodeConfig
 from templora_cli.errors import TemploraError
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.prompt import max_header_tokens
 from templora_cli.prompt_files import load_prompts
 
 CHAT = byte_tokenizer()
-TEXTS = load_prompts("novel", "")
+DECODE = DecodeConfig(context_tokens=16)
+TEXTS, SECTIONS = load_prompts("novel", ""), load_prompts("sections", "")
 
 
 def header(tokenizer: Any, premise: str, *, opened: bool) -> tuple[int, ...]:
-    return NovelPrompt(tokenizer, TEXTS, premise, opened, 16)([]).header
+    return NovelPrompt(tokenizer, TEXTS, SECTIONS, premise, opened, DECODE)([]).header
 
 
 def test_chat_models_get_their_template_with_the_book_as_assistant_turn() -> None:
@@ -80,7 +82,7 @@ def test_a_tokenizer_without_a_first_token_is_refused() -> None:
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("premise", ["A storm.", ""])
 def test_a_prompt_is_the_header_and_the_window(chat: bool, premise: str) -> None:
-    build = NovelPrompt(byte_tokenizer(chat=chat), TEXTS, premise, True, 16)
+    build = NovelPrompt(byte_tokenizer(chat=chat), TEXTS, SECTIONS, premise, True, DECODE)
     first, later = build([]), build(list(range(40)))
     assert first.header == later.header and len(first.header) == max_header_tokens(
         build.sections, build.layout

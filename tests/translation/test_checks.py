@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from templora_cli.languages import Language, language
 from templora_cli.translation.checks import FailedCheck, run_checks
-from templora_cli.translation.languages import Language, language
 from templora_cli.translation.terminology import Term
 
 CODES = ("zh", "en", "de", "ja", "ko", "ru", "fr", "es")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.documents.aligned_text import AlignedPair
+from templora_cli.languages import language
 from templora_cli.prompt_files import load_prompts
 from templora_cli.translation.aligned import PairsTask
-from templora_cli.translation.languages import language
 from templora_cli.translation.pair_format import ChatPairFormat, PairFormat, choose_pair_format
 from templora_cli.translation.terminology import Term
 

@@ -16,13 +16,13 @@ from templora_cli.config import DecodeConfig, TranslationConfig
 from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.documents.readers.text_file import TextDocument
 from templora_cli.events import ParagraphTranslated, SectionCut, TextDecoded
+from templora_cli.languages import language
 from templora_cli.prompt import Dropped
 from templora_cli.prompt_files import load_prompts
 from templora_cli.text import sentences
 from templora_cli.translation import task as translation
 from templora_cli.translation.checks import FailedCheck
 from templora_cli.translation.corrections import Correction
-from templora_cli.translation.languages import language
 from templora_cli.translation.long_paragraphs import SplitDocument, find_splits
 from templora_cli.translation.pair_format import PairFormat, choose_pair_format
 from templora_cli.translation.task import TranslationTask, apply_corrections

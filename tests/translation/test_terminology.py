@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
+from templora_cli.term_proposals import Proposal
 from templora_cli.translation.glossary_file import COLUMNS, read_glossary, write_glossary
-from templora_cli.translation.term_proposals import Proposal
 from templora_cli.translation.terminology import Glossary, Term, consistency, is_name, is_used, misspelling
 
 

@@ -110,7 +110,8 @@ def _open(config: Config, premise: str, length: int, view: View) -> Run:
     from templora_cli.novel.kind import NovelRequest
     from templora_cli.novel.task import Goal
 
-    # With a kind of its own, the command never resumes a book of the user.
+    # Books that fall apart are measured too. With a kind of its own, the command never resumes a user's book.
+    config = replace(config, gate=replace(config.gate, prose=False, stop=False))
     goal, measured_by = Goal(length, "tokens"), "templora eval drift"
     request = NovelRequest(premise, goal=goal, kind="drift", measured_by=measured_by)
     return runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True)

@@ -26,10 +26,10 @@ from templora_cli.files import numbered_name
 if TYPE_CHECKING:
     from templora_cli.documents.aligned_text import AlignedText
     from templora_cli.evaluation.translation_quality import QualityRow, ScoredPair
+    from templora_cli.languages import Language
     from templora_cli.render.view import View
     from templora_cli.runner import Run
     from templora_cli.state import WritingState
-    from templora_cli.translation.languages import Language
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
 """unbabel-comet needs an older transformers than templora, and so a separate environment."""
@@ -187,13 +187,13 @@ def _check(
 
 def _language_codes(source: str | None, target: str | None) -> tuple[str, str] | None:
     """The codes of the languages, which may be keys in the file, if both are specified."""
-    from templora_cli.translation.languages import language
+    from templora_cli.languages import language
 
     return (language(source).code, language(target).code) if source and target else None
 
 
 def _languages(text: AlignedText, source: str | None, target: str | None) -> tuple[Language, Language]:
-    from templora_cli.translation.languages import language
+    from templora_cli.languages import language
 
     codes = (source or (text.languages or ("", ""))[0], target or (text.languages or ("", ""))[1])
     if not all(codes):

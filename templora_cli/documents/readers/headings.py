@@ -18,15 +18,16 @@ _DIVISION_WORDS = (
     "hoofdstuk deel kapittel kapittel rozdział kapitola część fejezet luku bölüm chương bab "
     "глава часть книга том розділ частина κεφάλαιο μέρος"
 )
-_NUMBER = (
+NUMBER = (
     r"(?:\d{1,4}|[ivxlc]{1,8}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
     r"|fifteen|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty)(?:-\w+)?|first|second|third|last"
     r"|the (?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last)"
     r"|eins|zwei|drei|erstes|zweites|drittes|premier|première|primero|primera|primo|prima|uno|un|une"
     r"|первая|вторая|третья|четвёртая|пятая|шестая|седьмая|восьмая|девятая|десятая)"
 )
+"""The number of a chapter or part: digits, a Roman numeral, or a word."""
 _NUMBERED = re.compile(
-    rf"(?:{'|'.join(_DIVISION_WORDS.split())})\s+{_NUMBER}(?P<rest>(?!\w).*)", re.IGNORECASE
+    rf"(?:{'|'.join(_DIVISION_WORDS.split())})\s+{NUMBER}(?P<rest>(?!\w).*)", re.IGNORECASE
 )
 _NUMBER_FIRST = re.compile(
     r"(?:\d{1,4}|[ivxlc]{1,8})\.\s*(?:kapitel|teil|fejezet|rész|bölüm|kısım|luku|poglavlje|nodaļa|skyrius)"

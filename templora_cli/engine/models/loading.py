@@ -68,9 +68,14 @@ class LanguageModel:
         """Tokens that never occur in prose: end of text, chat markers, reasoning tags and the like."""
         added = self.tokenizer.added_tokens_decoder.items()
         special = {i for i, token in added if token.special or is_reasoning_tag(token.content)}
+        return sorted(special.union(self.end_tokens, self.tokenizer.all_special_ids))
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens by which the model ends a text or an answer."""
         ends = self.module.generation_config.eos_token_id
-        special.update([ends] if isinstance(ends, int) else ends or [])
-        return sorted(special.union(self.tokenizer.all_special_ids))
+        ends = [ends] if isinstance(ends, int) else ends or []
+        return frozenset(token for token in (*ends, self.tokenizer.eos_token_id) if token is not None)
 
     def tokens_with(self, texts: Sequence[str]) -> frozenset[int]:
         """Tokens whose text contains one of `texts`; for a text that no token contains, its last token.

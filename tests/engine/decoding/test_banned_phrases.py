@@ -142,14 +142,14 @@ def test_a_phrase_that_would_ban_everything_is_refused_with_its_line(line: str, 
 def test_an_empty_phrase_and_an_empty_file_are_refused() -> None:
     with pytest.raises(TemploraError, match="banned phrase 1: the phrase is empty"):
         checked_phrases([" "])
-    with pytest.raises(TemploraError, match="ban.txt has no phrases"):
+    with pytest.raises(TemploraError, match=r"ban\.txt has no phrases"):
         phrases_in("# nothing\n\n", "ban.txt")
 
 
 def test_the_number_of_phrases_is_limited() -> None:
     lines = "\n".join(f"phrase {number}" for number in range(MAX_PHRASES))
     assert len(phrases_in(lines, "ban.txt")) == MAX_PHRASES
-    with pytest.raises(TemploraError, match="ban.txt has 10,001 phrases; at most 10,000"):
+    with pytest.raises(TemploraError, match=r"ban\.txt has 10,001 phrases; at most 10,000"):
         phrases_in(f"{lines}\none more", "ban.txt")
 
 

@@ -1,17 +1,16 @@
-"""Terms and names for a glossary, proposed from the statistics of a book."""
+"""Terms and names, proposed from the statistics of a book."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from templora_cli.translation.languages import Language
-from templora_cli.translation.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, Hints
-from templora_cli.translation.scripts import UNSPACED, scripts_of, without_tags
-from templora_cli.translation.terminology import Glossary
+from templora_cli.languages import Language
+from templora_cli.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, Hints
+from templora_cli.scripts import UNSPACED, scripts_of, without_tags
 
 EXAMPLE_CHARACTERS = 80
 MIN_COUNT = 3
@@ -29,7 +28,7 @@ MIN_NEIGHBOUR_ENTROPY = 1.5
 
 @dataclass(frozen=True)
 class Proposal:
-    """A term that a glossary should define."""
+    """A term that a glossary or a ledger should define."""
 
     source: str
     count: int
@@ -39,7 +38,7 @@ class Proposal:
 
 
 def propose_terms(
-    paragraphs: Iterable[str], source: Language, *, existing: Glossary, limit: int
+    paragraphs: Iterable[str], source: Language, *, existing: Collection[str], limit: int
 ) -> list[Proposal]:
     """At most `limit` frequent names and terms that `existing` lacks, the most likely first.
 
@@ -58,8 +57,7 @@ def propose_terms(
     else:
         ranked = _rank_capitalised(lines, source.base)
     ranked.sort(key=lambda entry: (-entry[1], entry[0]))
-    existing_sources = {term.source for term in existing.terms}
-    chosen = [(term, count) for term, _, count in ranked if term not in existing_sources][:limit]
+    chosen = [(term, count) for term, _, count in ranked if term not in existing][:limit]
     return [Proposal(term, count, _example(term, lines)) for term, count in chosen]
 
 

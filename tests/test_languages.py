@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templora_cli.errors import TemploraError
-from templora_cli.translation.languages import detect_language, language
+from templora_cli.languages import detect_language, language
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_cli.translation.languages import language
-from templora_cli.translation.term_proposals import propose_terms
-from templora_cli.translation.terminology import Glossary, Term
-
-EMPTY = Glossary()
+from templora_cli.languages import language
+from templora_cli.term_proposals import propose_terms
 
 
-def proposed(lines: list[str], code: str, existing: Glossary = EMPTY, limit: int = 20) -> list[str]:
+def proposed(lines: list[str], code: str, existing: Sequence[str] = (), limit: int = 20) -> list[str]:
     proposals = propose_terms(lines, language(code), existing=existing, limit=limit)
     return [proposal.source for proposal in proposals]
 
@@ -37,8 +35,7 @@ def test_names_of_a_language_with_capitals() -> None:
 
 def test_counts_and_examples() -> None:
     by_source = {
-        proposal.source: proposal
-        for proposal in propose_terms(ENGLISH, language("en"), existing=EMPTY, limit=9)
+        proposal.source: proposal for proposal in propose_terms(ENGLISH, language("en"), existing=(), limit=9)
     }
     assert by_source["Iron Gate"].count == 3
     assert by_source["Ur"].count == 3 and "Ur" in by_source["Ur"].example
@@ -46,7 +43,7 @@ def test_counts_and_examples() -> None:
 
 
 def test_existing_terms_are_not_proposed_and_limits_hold() -> None:
-    assert "Anna" not in proposed(ENGLISH, "en", Glossary((Term("Anna", "Anna"),)))
+    assert "Anna" not in proposed(ENGLISH, "en", ["Anna"])
     assert len(proposed(ENGLISH, "en", limit=2)) == 2
     assert proposed(ENGLISH, "en", limit=0) == []
     assert proposed([], "en") == []
@@ -116,7 +113,7 @@ def test_scripts_without_capitals_or_hints_give_no_names() -> None:
 )
 def test_any_book_can_be_read(lines: list[str], code: str) -> None:
     text = lines * 4
-    for proposal in propose_terms(text, language(code), existing=EMPTY, limit=5):
+    for proposal in propose_terms(text, language(code), existing=(), limit=5):
         assert proposal.count >= 3 and proposal.source
 
 

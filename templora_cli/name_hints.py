@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from templora_cli.translation.scripts import word_set
+from templora_cli.scripts import word_set
 
 
 @dataclass(frozen=True)

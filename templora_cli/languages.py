@@ -112,7 +112,7 @@ def detect_language(text: str) -> Language | None:
 @lru_cache(maxsize=4096)  # the same texts come again when a paragraph is retried
 def detect_code(text: str) -> str | None:
     """The code of the language of `text`, all of which is read; None if it is not sure."""
-    from templora_cli.translation.scripts import latin_length, without_tags
+    from templora_cli.scripts import latin_length, without_tags
 
     text = without_tags(text)
     if latin_length(text) < MIN_LATIN_LENGTH:
@@ -125,7 +125,7 @@ def _detect_by_script(text: str) -> tuple[str, float] | None:
     """(code, probability) for Chinese, Japanese and Korean, whose characters decide it in shorter texts than
     the identifier needs; None for other languages.
     """
-    from templora_cli.translation.scripts import latin_length, script_runs
+    from templora_cli.scripts import latin_length, script_runs
 
     letters: Counter[str] = Counter()
     for script, run in script_runs(text):

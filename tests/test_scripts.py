@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from templora_cli.translation.scripts import latin_length, script_runs, scripts_of, units, without_tags
+from templora_cli.scripts import latin_length, script_runs, scripts_of, units, without_tags
 
 NAMES = {
     "Latn": "LATIN|ROMAN|ORDINAL INDICATOR|MODIFIER|SUPERSCRIPT",

@@ -1,0 +1,199 @@
+"""Write a novel chapter by chapter, after its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from templora_cli.novel.memory import Span
+from templora_cli.novel.plan import DEFAULT_WORDS, Plan
+from templora_cli.novel.prompt import ChapterView, NovelPrompt
+from templora_cli.novel.prose import Prose
+from templora_cli.novel.sentence_end import ends_complete_before, may_end_paragraph
+from templora_cli.novel.task import COUNT_EVERY, REPLACEMENT
+from templora_cli.text import TextStream, count_words, decode
+from templora_cli.turn import Generate, Given, given_turn, replay_turn
+
+SHORTEST, CLOSING, USUAL, LONGEST = 0.85, 0.9, 0.95, 1.15
+"""Shares of the planned length. From the first on the model may end the chapter, from the second on it is
+asked to, from the third on the chapter ends with the paragraph, and by the last it is cut.
+"""
+TAIL = 8
+"""The maximum number of tokens of a line end and the mark before it."""
+LOOKBACK = 256
+"""Tokens that are searched for the end of a sentence when a chapter is cut."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a planned book stands: the chapter that the next chunk belongs to."""
+
+    chapter: int
+    """Its index; the number of chapters once the book is finished."""
+    body: int | None
+    """Where its text begins, in tokens of the book; None if its heading is not written yet."""
+    spans: tuple[Span, ...] = ()
+    """Where heading and text of each chapter so far begin."""
+
+
+def position_after(records: Sequence[Any]) -> Position:
+    """The position after chunks with these records."""
+    chapters = [record for record in records if isinstance(record, dict) and "chapter" in record]
+    spans = tuple(dict.fromkeys((record["heading"], record["body"]) for record in chapters))
+    if not chapters:
+        return Position(0, None)
+    last = chapters[-1]
+    if last["chapter_end"]:
+        return Position(last["chapter"] + 1, None, spans)
+    return Position(last["chapter"], last["body"], spans)
+
+
+@dataclass
+class ChapterChunk:
+    """The end of a chunk in a chapter: where decoding stops, and whether the chapter ends there."""
+
+    decode: Callable[[Sequence[int]], str]
+    words: int
+    """The planned length of the chapter."""
+    before: int
+    """Words of the chapter before the chunk."""
+    is_closing: bool
+    max_tokens: int
+    end: str | None = None
+    """How the chapter ends with the chunk: at a "paragraph", at a "sentence" or "anywhere"."""
+    goes_on: bool = False
+    """Did the chunk end only so that the next can bring the chapter to its close?"""
+    _may_end_after: dict[tuple[int, ...], bool] = field(default_factory=dict)
+
+    def done(self, tokens: Sequence[int]) -> float:
+        """The share of the planned length after these tokens of the chunk."""
+        return (self.before + count_words(self.decode(tokens))) / self.words
+
+    def may_end(self, tokens: Sequence[int]) -> bool:
+        """See `Generate.may_end`. The length is that of some tokens before, so that it is counted rarely."""
+        counted = tuple(tokens[: len(tokens) // COUNT_EVERY * COUNT_EVERY])
+        if counted not in self._may_end_after:
+            self._may_end_after = {counted: self.done(counted) >= SHORTEST}
+        return self._may_end_after[counted]
+
+    def complete(self, tokens: Sequence[int]) -> int | None:
+        """See `Generate.complete`."""
+        self.end, self.goes_on = None, False
+        if self.is_closing and (end := self._paragraph_end(tokens, USUAL)) is not None:
+            self.end = "paragraph"
+            return end
+        if len(tokens) % COUNT_EVERY and len(tokens) < self.max_tokens:
+            return None
+        share = self.done(tokens)
+        if not self.is_closing:
+            self.goes_on = share >= CLOSING
+            return len(tokens) if self.goes_on else None
+        return self._cut(tokens) if share >= LONGEST else None
+
+    def _paragraph_end(self, tokens: Sequence[int], share: float) -> int | None:
+        """The length up to a paragraph's end that the last token shows, if `share` is written by then."""
+        start = max(0, len(tokens) - TAIL)
+        text, last = self.decode(tokens[start:]), self.decode(tokens[-1:])
+        if "\n" not in last or not may_end_paragraph(text.rstrip()):
+            return None
+        end = len(tokens) - (not last.strip())
+        return end if end and self.done(tokens[:end]) >= share else None
+
+    def _cut(self, tokens: Sequence[int]) -> int:
+        """The length up to the last end of a paragraph, else of a sentence, at which the chapter may end."""
+        lengths = range(len(tokens), max(0, len(tokens) - LOOKBACK), -1)
+        allowed = [end for end in lengths if SHORTEST <= self.done(tokens[:end]) <= LONGEST]
+        for end in allowed:
+            if (paragraph := self._paragraph_end(tokens[:end], SHORTEST)) is not None:
+                self.end = "paragraph"
+                return paragraph
+        for end in allowed:
+            text, after = self.decode(tokens[:end]), self.decode(tokens[end:])
+            if not text.endswith(REPLACEMENT) and ends_complete_before(text, after):
+                self.end = "sentence"
+                return end
+        self.end = "anywhere"
+        return allowed[0] if allowed else len(tokens)
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """The turns of a planned novel: a human opening, if there is one, then its chapters.
+
+    Implements `turn.Task`.
+    """
+
+    prompt: NovelPrompt
+    opening: tuple[int, ...]
+    """Token ids of the human opening."""
+    plan: Plan
+    chunk_tokens: int
+    tokenizer: Any
+    end_tokens: frozenset[int] = frozenset()
+    """Tokens by which the model ends its text."""
+    prose: Prose | None = None
+    """Checks the prose; None for no checks."""
+
+    def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
+        """The next chunk of the opening, then of a chapter; None when all chapters are written."""
+        if len(book) < len(self.opening):
+            return given_turn(self.prompt, book, self.opening, self.chunk_tokens)
+        position = position_after(records)
+        if position.chapter >= len(self.plan.chapters):
+            return None
+        chapter = self.plan.chapters[position.chapter]
+        heading = self._heading(book, position.chapter) if position.body is None else ()
+        start = len(book) if position.body is None else position.spans[-1][0]
+        body = start + len(heading) if position.body is None else position.body
+        words = chapter.words or DEFAULT_WORDS
+        before = count_words(self.decode(book[body:]))
+        is_closing = before >= CLOSING * words
+        max_tokens = max(1, self.chunk_tokens - len(heading))
+        chunk = ChapterChunk(self.decode, words, before, is_closing, max_tokens)
+        view = ChapterView(position.chapter, is_closing, position.spans)
+        return Generate(
+            self.prompt(book, view),
+            max_tokens,
+            chunk.complete,
+            opening=heading,
+            end_tokens=self.end_tokens,
+            may_end=chunk.may_end,
+            **self._checks((*book, *heading)),
+            record=lambda tokens: self._record(position.chapter, (start, body), chunk, tokens),
+        )
+
+    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
+        """See `turn.Task`."""
+        return replay_turn(self.prompt(book), chunk)
+
+    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
+        """See `turn.Task`."""
+        return TextStream(self.decode, book).push
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Decode token ids to the text of the book."""
+        return decode(self.tokenizer, tokens)
+
+    def _checks(self, book: Sequence[int]) -> dict[str, Any]:
+        return {} if self.prose is None else self.prose.checks(book)
+
+    def _heading(self, book: Sequence[int], chapter: int) -> tuple[int, ...]:
+        """The tokens of a heading, with blank lines around it, and of that of a part which begins with it."""
+        part = self.plan.chapters[chapter].part
+        is_new_part = part and (chapter == 0 or self.plan.chapters[chapter - 1].part != part)
+        text = f"{part}\n\n" if is_new_part else ""
+        text += f"{self.prompt.heading(chapter)}\n\n"
+        end = self.decode(book[-TAIL:])
+        gap = "\n" * max(0, 2 - (len(end) - len(end.rstrip("\n")))) if book else ""
+        return tuple(self.tokenizer.encode(gap + text, add_special_tokens=False, split_special_tokens=True))
+
+    def _record(self, chapter: int, span: Span, chunk: ChapterChunk, tokens: Sequence[int]) -> dict[str, Any]:
+        """What is committed with a chunk: its chapter, and how the chapter ended, if it did."""
+        end = chunk.end
+        if end is None and not chunk.goes_on and len(tokens) < chunk.max_tokens:
+            end = "paragraph"  # the model ended its text
+        title = self.plan.chapters[chapter].title
+        record: dict[str, Any] = {"chapter": chapter, "title": title, "heading": span[0], "body": span[1]}
+        record["chapter_end"] = end is not None
+        return {**record, "end": end} if end else record

@@ -1,0 +1,63 @@
+"""The text of a book by chapters, and the passages of it that matter for the next chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from templora_cli.memory.recall import Recall, situation
+
+BLOCK = 4096
+"""Tokens that are decoded together and once. Blocks are counted from the beginning of a chapter, so that a
+resumed book is cut in the same places.
+"""
+Decode = Callable[[Sequence[int]], str]
+Span = tuple[int, int]
+"""Where the heading of a chapter begins, and where its text, in tokens of the book."""
+
+
+@dataclass
+class ChapterTexts:
+    """The texts of the chapters of a growing book, without headings; text before the first is one too."""
+
+    decode: Decode
+    _blocks: dict[int, str] = field(default_factory=dict)
+
+    def of(self, book: Sequence[int], chapters: Sequence[Span]) -> list[str]:
+        """The text of each chapter so far."""
+        starts = [0, *(body for _, body in chapters)]
+        ends = [*(heading for heading, _ in chapters), len(book)]
+        spans = zip(starts, ends, strict=True)
+        return [self._text(book, start, end) for start, end in spans if end > start or start]
+
+    def _text(self, book: Sequence[int], start: int, end: int) -> str:
+        parts = []
+        for begin in range(start, end, BLOCK):
+            if begin + BLOCK > end:  # it may grow
+                parts.append(self.decode(book[begin:end]))
+                continue
+            if begin not in self._blocks:
+                self._blocks[begin] = self.decode(book[begin : begin + BLOCK])
+            parts.append(self._blocks[begin])
+        return "".join(parts)
+
+
+@dataclass
+class BookRecall:
+    """Recalls passages of the book so far and of earlier volumes."""
+
+    decode: Decode
+    recall: Recall
+    context_tokens: int
+    max_words: int
+    _texts: ChapterTexts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._texts = ChapterTexts(self.decode)
+
+    def __call__(self, book: Sequence[int], chapters: Sequence[Span], planned: str) -> list[str]:
+        """Passages that matter for the next chunk, the best first; `planned` is the plan of its chapter."""
+        self.recall.update(self._texts.of(book, chapters))
+        recent = self.decode(book[max(0, len(book) - self.context_tokens) :])
+        found = self.recall.find(situation(recent, planned), window=recent, max_words=self.max_words)
+        return [f"“{' '.join(passage.text.split())}”" for passage in found]
