@@ -12,6 +12,7 @@ from templora_cli.commands.arguments import check_out, length_of, read_file, rea
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
+from templora_cli.engine.decoding.banned_phrases import phrases_in
 from templora_cli.errors import TemploraError
 
 DEFAULT_CHUNKS = 4
@@ -78,6 +79,14 @@ def write(
     note: Annotated[
         str, typer.Option(help="Note on the text to come, in every prompt.", rich_help_panel="Book")
     ] = "",
+    ban: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Words and phrases that the book must not have, a file with one in each line.",
+            rich_help_panel="Book",
+            callback=expand_home,
+        ),
+    ] = None,
     words: Annotated[
         Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
     ] = None,
@@ -134,6 +143,7 @@ def write(
                 for path in map(expand_home, volume or ())
             ),
             "note": note,
+            "banned": () if ban is None else phrases_in(read_file(ban, "phrases", encoding), str(ban)),
         }
 
         from templora_cli import runner

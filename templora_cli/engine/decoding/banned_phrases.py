@@ -65,12 +65,13 @@ def phrases_in(text: str, source: str) -> tuple[str, ...]:
     return _distinct(phrases, source)
 
 
-def checked_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
+def checked_phrases(phrases: Sequence[str], label: str = "banned phrase {number}") -> tuple[str, ...]:
     """The phrases without those that match the same texts as an earlier one.
 
-    Raises TemploraError for a phrase that cannot be banned, and if they are too many.
+    `label` names a phrase in error messages by its {number} or itself, {phrase}. Raises TemploraError for a
+    phrase that cannot be banned, and if they are too many.
     """
-    labels = {f"banned phrase {number}": phrase for number, phrase in enumerate(phrases, 1)}
+    labels = {label.format(number=number, phrase=phrase): phrase for number, phrase in enumerate(phrases, 1)}
     return _distinct(labels, "the list of banned phrases")
 
 
