@@ -7,7 +7,7 @@ good. Each candidate has its own random generator, so its text does not depend o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,16 +15,19 @@ from torch import Tensor
 
 from templora_cli.config import Config
 from templora_cli.engine.decoding.protocols import Backend, Sampler
+from templora_cli.engine.decoding.rewinding import TextStreams, decode_without, remaining_phrases
 from templora_cli.engine.decoding.sampling import GREEDY_BELOW, EndingSampler, sampler_for
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.engine.training.predictions import chunk_predictions, token_prediction
 from templora_cli.errors import StuckError
-from templora_cli.events import ChunkRejected, Event, TextDecoded, Working
+from templora_cli.events import ChunkRejected, Event, Notice, TextDecoded, Working
 from templora_cli.gate import fault_of, usual_nll
 from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.prompt import Prompt
 from templora_cli.state import WritingState
 from templora_cli.turn import Chunk, Compose, Decode, Fault, Generate, Given, Predictions, Task, Turn
+
+NO_WAY_AROUND = "the model found no other words"
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,10 @@ def propose(
         raise StuckError(state.chunks, best.fault.reason, len(made))
     if width > 1:
         yield TextDecoded(state.chunks, best.chunk.text, len(best.chunk.tokens))
+    if isinstance(turn, Generate) and turn.banned:
+        book, tokens = (*state.tokens, *turn.opening), best.chunk.tokens[len(turn.opening) :]
+        for phrase in remaining_phrases(turn.banned, task.text_stream, book, tokens):
+            yield Notice(f"chunk {state.chunks + 1} has the banned phrase “{phrase}”: {NO_WAY_AROUND}")
     return made
 
 
@@ -172,25 +179,30 @@ def make_chunk(
         decode = decode_with(turn.prompt, model, backend, generator, config)
         return (yield from turn.composer(state.chunks, decode))
     beginning = beginning or Beginning.of(turn)
-    sampler: Sampler = sampler_for(config.decode, generator, model.banned_tokens)
+    decode_config = config.decode
+    breakers = model.tokens_with(decode_config.dry_breakers) if decode_config.dry_multiplier else ()
+    sampler: Sampler = sampler_for(decode_config, generator, model.banned_tokens, breakers)
     if turn.end_tokens:
-        with_end = sampler_for(config.decode, generator, set(model.banned_tokens) - turn.end_tokens)
+        not_end = set(model.banned_tokens) - turn.end_tokens
+        with_end = sampler_for(decode_config, generator, not_end, breakers)
         start = len(turn.prompt.tokens) + len(turn.opening)
         sampler = EndingSampler(sampler, with_end, lambda ids: turn.may_end(ids[start:]))
-    to_text = task.text_stream(state.tokens)
-    return (yield from decode_chunk(turn, state.chunks, to_text, backend, sampler, four_grams, beginning))
+    decoding = decode_chunk(turn, task.text_stream, state, backend, sampler, four_grams, beginning=beginning)
+    return (yield from decoding)
 
 
 def decode_chunk(
     turn: Generate,
-    index: int,
-    to_text: Callable[[int], str],
+    text_stream: TextStreams,
+    state: WritingState,
     backend: Backend,
     sampler: Sampler,
     four_grams: FourGrams,
+    *,
     beginning: Beginning,
 ) -> Generator[Event, None, Chunk]:
     """Decode a chunk of prose token by token, after its beginning."""
+    index, to_text = state.chunks, text_stream(state.tokens)
     body = list(beginning.tokens[len(turn.opening) :])
     begun = len(body)
     pieces = [to_text(token) for token in beginning.tokens]
@@ -199,11 +211,15 @@ def decode_chunk(
     predictions: list[Tensor] = []
     if text := "".join(pieces):
         yield TextDecoded(index, text, len(beginning.tokens))
-    tokens = backend.decode(
+    tokens = decode_without(
+        turn.banned,
+        backend,
         (*turn.prompt.tokens, *beginning.tokens),
         sampler=sampler,
         max_tokens=max(1, turn.max_tokens - begun),
-        stop=lambda tokens: False,
+        end_tokens=turn.end_tokens,
+        text_stream=text_stream,
+        book=(*state.tokens, *beginning.tokens),
     )
     for token in tokens:
         if token.id in turn.end_tokens:
@@ -240,7 +256,8 @@ def decode_with(
     def decode(
         after: Sequence[int], *, max_tokens: int, stop_tokens: Collection[int], temperature: float
     ) -> Iterator[int]:
-        drawn = replace(config.decode, temperature=temperature)
+        # A translation may repeat what its source repeats.
+        drawn = replace(config.decode, temperature=temperature, dry_multiplier=0.0)
         sampler = sampler_for(drawn, generator, set(model.banned_tokens).difference(stop_tokens))
 
         def ended(tokens: Sequence[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -111,6 +112,27 @@ class DecodeConfig:
         "Values above 1 make tokens of the prompt and of the chunk so far less likely; 1 is off",
         at_least=0.1,
         at_most=10,
+    )
+    dry_multiplier: float = option(
+        0.0,
+        "Strength of DRY, which avoids tokens that would continue a repetition; 0 is off, 0.8 is usual",
+        at_least=0,
+        at_most=100,
+    )
+    dry_base: float = option(
+        1.75, "The DRY penalty grows by this factor with each repeated token", at_least=1, at_most=10
+    )
+    dry_allowed_length: int = option(
+        2, "Repetitions of up to this many tokens have no DRY penalty", at_least=1, at_most=MAX_TOKENS
+    )
+    dry_range: int = option(
+        0,
+        "Last tokens in which DRY looks for repetitions; 0 for the prompt and the chunk so far",
+        at_least=0,
+        at_most=MAX_TOKENS,
+    )
+    dry_breakers: tuple[str, ...] = option(
+        ("\n", ":", '"', "*"), "Texts at which a repetition ends for DRY; a token with one of them breaks it"
     )
     candidates: int = option(
         1, "Continuations to write for each chunk; the best one stays", at_least=1, at_most=100
@@ -341,8 +363,9 @@ class Config:
     prompts: str = option("", "Folder with prompt files that replace the packaged ones, file by file")
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as nested plain values, as in `session.json`; `from_dict` reads them."""
-        return asdict(self)
+        """The settings as nested JSON values, as in `session.json`; `from_dict` reads them."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
 
 TABLES: dict[str, type] = {

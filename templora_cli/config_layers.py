@@ -6,6 +6,7 @@ folder, flags. All errors of all layers are reported together, each with its sou
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields, replace
@@ -16,7 +17,14 @@ from templora_cli.errors import TemploraError
 
 NOT_IN_RECIPES = ("learn", "gradient_checkpointing")
 """Settings of `[train]` that a recipe leaves unchanged."""
-TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+TEXTS = tuple[str, ...]
+TYPES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    TEXTS: "a list of texts",
+}
 ALL_SETTINGS = "docs/configuration.md explains all settings"
 
 
@@ -117,7 +125,7 @@ def _error_of(issues: list[_Issue]) -> TemploraError:
     return TemploraError(message, f"{advice}; {ALL_SETTINGS}")
 
 
-def allowed_values(field: Field[Any], expected: type) -> str:
+def allowed_values(field: Field[Any], expected: Any) -> str:
     """The values that a setting can have, and its default, in words."""
     low, above, high = (field.metadata[name] for name in ("at_least", "above", "at_most"))
     words = TYPES[expected]
@@ -128,8 +136,8 @@ def allowed_values(field: Field[Any], expected: type) -> str:
     elif above is not None:
         words += f" above {above}{'' if high is None else f', at most {high}'}"
     default = field.default
-    if isinstance(default, bool):
-        default = str(default).lower()
+    if isinstance(default, (bool, tuple)):
+        default = json.dumps(default, ensure_ascii=False)
     return f"{field.name} is {words}" + ("" if default in (None, "") else f"; the default is {default}")
 
 
@@ -184,7 +192,10 @@ def _check(
     choices = by_name[key].metadata["choices"] or ()
     if isinstance(value, bool) and "on" in choices:
         value = "on" if value else "off"
-    if type(value) is not expected and not choices:
+    is_typed = type(value) is expected
+    if expected == TEXTS and isinstance(value, (list, tuple)):
+        value, is_typed = tuple(value), all(isinstance(text, str) for text in value)
+    if not is_typed and not choices:
         issues.append(_Issue(f"{assignment}: must be {TYPES[expected]}", allowed))
     elif problem := _range_error(value, by_name[key].metadata):
         issues.append(_Issue(f"{assignment}: {problem}", allowed))
@@ -196,6 +207,8 @@ def _range_error(value: Any, limits: Mapping[str, Any]) -> str | None:
     """Why `value` is outside of the range of a field; None if it is inside."""
     if limits["choices"] is not None:
         return None if value in limits["choices"] else f"must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, tuple):
+        return "must have no empty text" if "" in value else None
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if limits["at_least"] is not None and value < limits["at_least"]:

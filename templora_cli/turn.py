@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from templora_cli.engine.decoding.banned_phrases import NO_PHRASES, BannedPhrases
 from templora_cli.events import Event, Origin
 from templora_cli.prompt import Prompt
 
@@ -120,6 +121,8 @@ class Generate:
     """Tokens with which attempt number `attempt`, from 1, goes on after the good tokens of the one before.
     They are not learnt.
     """
+    banned: BannedPhrases = NO_PHRASES
+    """Phrases that must not be in the text."""
     record: Callable[[Sequence[int]], Any] = lambda tokens: None
     """The data to store with a chunk of these tokens."""
     origin: Origin = "generated"

@@ -7,6 +7,7 @@ the settings of this table
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -96,8 +97,8 @@ def settings_table(name: str, owner: type) -> str:
 
 def toml_value(value: Any) -> str:
     """A value as it is written in TOML."""
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
+    if isinstance(value, (bool, tuple)):
+        return f"`{json.dumps(value, ensure_ascii=False)}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
@@ -110,6 +111,8 @@ def range_of(field: Field[Any]) -> str:
         return "`true`, `false`"
     if isinstance(field.default, str):
         return "a text"
+    if isinstance(field.default, tuple):
+        return "a list of texts"
     maximum = limits["at_most"]
     minimum = str(limits["at_least"]) if limits["above"] is None else f"above {limits['above']}"
     # Bounds as high as `MAX_TOKENS` only catch typing errors.

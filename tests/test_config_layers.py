@@ -113,6 +113,9 @@ def test_all_errors_are_reported_together_with_their_sources() -> None:
         ("train", "rank", True),
         ("decode", "temperature", -0.1),
         ("decode", "top_p", 0),
+        ("decode", "dry_breakers", "*"),
+        ("decode", "dry_breakers", ["*", 1]),
+        ("decode", "dry_breakers", ["*", ""]),
         ("model", "quantize", "fp4"),
         ("", "seed", -1),
     ],
@@ -121,6 +124,13 @@ def test_values_out_of_range(table: str, key: str, value: Any) -> None:
     values = {table: {key: value}} if table else {key: value}
     with pytest.raises(TemploraError, match=key.replace("_", "[-_]")):
         resolve([flags(values)])
+
+
+def test_a_list_of_texts_is_a_setting() -> None:
+    config = resolve([Layer.of_file("templora.toml", {"decode": {"dry_breakers": ["\n", "»"]}})])
+    assert config.decode.dry_breakers == ("\n", "»")
+    assert config.as_dict()["decode"]["dry_breakers"] == ["\n", "»"], "as it is in session.json"
+    assert from_dict(config.as_dict(), "session.json") == config
 
 
 def test_a_whole_number_is_a_number() -> None:

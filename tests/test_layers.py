@@ -66,6 +66,8 @@ TABLE: dict[str, set[str]] = {
     "engine.decoding.processors": TORCH,
     "engine.decoding.sampling": TORCH,
     "engine.decoding.transformer_blocks": {"torch"},
+    "engine.decoding.banned_phrases": set(),
+    "engine.decoding.rewinding": {"torch"},
     "engine.decoding.cached": {"torch"},
     "engine.decoding.cpu": TORCH | {"peft", "numba"},
     "engine.decoding.cuda": {"torch", "transformers", "peft"},

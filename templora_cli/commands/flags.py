@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -21,6 +22,7 @@ from templora_cli.commands.settings import (
     without_effect,
 )
 from templora_cli.config import TABLES, Config
+from templora_cli.config_layers import TEXTS
 
 TableAsJson = Annotated[bool, typer.Option("--json", help="Print tables as JSON.")]
 TableAsCsv = Annotated[bool, typer.Option("--csv", help="Print tables as CSV.")]
@@ -78,12 +80,12 @@ class SettingFlags:
 
     def given(self, values: Mapping[str, Any]) -> GivenSettings:
         """The settings from the values of `parameters`."""
-        flags = {}
+        flags: dict[Setting, Any] = {}
         for setting in self.settings:
             value = values[parameter_of(setting)]
             if value is True:  # a switch, which inverts the default
                 flags[setting] = not FIELDS[setting].default
-            elif value is not None and value is not False:
+            elif value is not None and value is not False and value != []:  # a list is empty without the flag
                 flags[setting] = value
         return GivenSettings(flags, values["settings"] or [], self.task, self.prefer)
 
@@ -91,7 +93,8 @@ class SettingFlags:
         table, key = setting
         field = FIELDS[setting]
         value_type = get_type_hints(TABLES.get(table, Config))[key]
-        facts = [*_range(field.metadata), f"default {field.default}"]
+        default_value = json.dumps(field.default) if value_type == TEXTS else field.default
+        facts = [*_range(field.metadata), f"default {default_value}"]
         default_help = SWITCHED_OFF.get(setting, f"{field.metadata['help']} ({', '.join(facts)}).")
         option = typer.Option(
             flag_name(setting),
@@ -99,7 +102,7 @@ class SettingFlags:
             show_default=False,
             rich_help_panel=PANELS[table],
         )
-        hint: Any = bool if value_type is bool else Optional[value_type]
+        hint: Any = bool if value_type is bool else Optional[list[str] if value_type == TEXTS else value_type]
         default = False if value_type is bool else None
         return inspect.Parameter(
             parameter_of(setting), kind, default=default, annotation=Annotated[hint, option]

@@ -43,6 +43,11 @@ WITHOUT_EFFECT: dict[str, dict[Setting, tuple[str, str]]] = {
         ("train", "learn"): ("eval drift writes with and without learning", "leave it out"),
         ("", "seed"): ("eval drift uses the seeds 0, 1, ...", "--seeds 3"),
     },
+    "translation": {
+        ("decode", name): ("a translation may repeat what its source repeats", "leave it out")
+        for name in SAMPLING
+        if name.startswith("dry_")
+    },
     "pairs": {
         ("translation", "context_pairs"): ("eval translate has a flag for it", "--context-pairs {value}"),
         ("decode", "chunk_tokens"): ("eval translate learns run by run", "--run-pairs 16"),
@@ -145,7 +150,8 @@ def _setting_of(assignment: str, prefer: str) -> tuple[Setting, Any]:
 
 def _check_utf_8(value: Any, typed: str) -> None:
     """Raise TemploraError for surrogates, which stand for bytes that are not UTF-8 and cannot be saved."""
-    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+    text = "".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
         raise TemploraError(f"{typed} is not UTF-8", "type it again")
 
 

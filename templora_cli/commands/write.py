@@ -13,6 +13,7 @@ from templora_cli.commands.paths import expand_home
 from templora_cli.commands.plan import propose_for_book
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
+from templora_cli.engine.decoding.banned_phrases import phrases_in
 from templora_cli.errors import TemploraError
 
 DEFAULT_CHUNKS = 4
@@ -21,7 +22,8 @@ DEFAULT_CHUNKS = 4
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
     *("decode.chunk_tokens", "decode.context_tokens", "decode.temperature", "decode.top_p", "decode.min_p"),
-    *("decode.top_k", "decode.repetition_penalty", "decode.candidates", "decode.recall", "seed"),
+    *("decode.top_k", "decode.repetition_penalty", "decode.dry_multiplier"),
+    *("decode.candidates", "decode.recall", "seed"),
     prefer="generated",
     task="novel",
     help={
@@ -84,6 +86,14 @@ def write(
     note: Annotated[
         str, typer.Option(help="Note on the text to come, in every prompt.", rich_help_panel="Book")
     ] = "",
+    ban: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Words and phrases that the book must not have, a file with one in each line.",
+            rich_help_panel="Book",
+            callback=expand_home,
+        ),
+    ] = None,
     words: Annotated[
         Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
     ] = None,
@@ -146,6 +156,7 @@ def write(
                 for path in map(expand_home, volume or ())
             ),
             "note": note,
+            "banned": () if ban is None else phrases_in(read_file(ban, "phrases", encoding), str(ban)),
         }
 
         from templora_cli import runner

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from templora_cli.engine.decoding.banned_phrases import NO_PHRASES, BannedPhrases
 from templora_cli.novel.memory import Span
 from templora_cli.novel.plan import DEFAULT_WORDS, Plan
 from templora_cli.novel.prompt import ChapterView, NovelPrompt
@@ -134,6 +135,8 @@ class PlannedTask:
     """Tokens by which the model ends its text."""
     prose: Prose | None = None
     """Checks the prose; None for no checks."""
+    banned: BannedPhrases = NO_PHRASES
+    """Phrases that the model must not write."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
         """The next chunk of the opening, then of a chapter; None when all chapters are written."""
@@ -159,6 +162,7 @@ class PlannedTask:
             opening=heading,
             end_tokens=self.end_tokens,
             may_end=chunk.may_end,
+            banned=self.banned,
             **self._checks((*book, *heading)),
             record=lambda tokens: self._record(position.chapter, (start, body), chunk, tokens),
         )

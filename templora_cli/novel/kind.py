@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 from templora_cli.config import Config
 from templora_cli.documents.registry import check_book_suffix
+from templora_cli.engine.decoding.banned_phrases import checked_phrases
 from templora_cli.errors import TemploraError
-from templora_cli.events import Event, Notice, Unit
+from templora_cli.events import Event, Notice, Unit, in_words
 from templora_cli.languages import language
 from templora_cli.novel.chapters import PlannedTask
 from templora_cli.novel.opening import normalized_opening
 from templora_cli.novel.plan import Plan, plan_text
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
-from templora_cli.novel.shown import Shown, check_note, novel_prompt, prose_of, shown_in
+from templora_cli.novel.shown import (
+    Shown,
+    banned_in,
+    banned_phrases,
+    check_note,
+    novel_prompt,
+    prose_of,
+    shown_in,
+)
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
 from templora_cli.prompt import Section, max_header_tokens
@@ -64,6 +73,8 @@ class NovelRequest:
     """Names and texts of earlier volumes, for recall."""
     note: str = ""
     """The author's note."""
+    banned: tuple[str, ...] = ()
+    """Words and phrases that the model must not write."""
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
@@ -81,6 +92,8 @@ class NovelRequest:
         files |= dict(zip(volumes, (text for _, text in self.volumes), strict=True))
         request = {"premise": self.premise, "opened": self.opening is not None, "note": self.note}
         request |= {"volumes": [name for name, _ in self.volumes]}
+        request |= {"banned": list(checked_phrases(self.banned))}
+        banned_phrases(request, self.ledger)  # raises TemploraError for a phrase that cannot be banned
         shown = Shown(self.plan, self.ledger, self.volumes)
         prompt = novel_prompt(tokenizer, prompts, request, config.decode, shown)
         check_note(tokenizer, self.note, config.decode)
@@ -113,7 +126,7 @@ class Novel(TaskKind):
     """A book that the model writes; a human opening does not count towards its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words", "chunks")
-    request_keys = frozenset(("premise", "opened", "note", "volumes"))
+    request_keys = frozenset(("premise", "opened", "note", "volumes", "banned"))
     prompts = frozenset((PROMPTS, SECTIONS))
     can_be_extended = True
 
@@ -132,6 +145,7 @@ class Novel(TaskKind):
             model.tokenizer,
             whole_sentences=self.whole_sentences,
             prose=prose_of(session, prompt, config),
+            banned=banned_in(session),
         )
 
     def _prompt(self, session: Session, model: LanguageModel, config: Config) -> NovelPrompt:
@@ -190,7 +204,9 @@ class Novel(TaskKind):
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """See `TaskKind.facts`."""
-        return {"premise": str(manifest.request.get("premise", ""))}
+        facts = {"premise": str(manifest.request.get("premise", ""))}
+        banned = manifest.request.get("banned")
+        return {**facts, "banned": in_words(len(banned), "phrases")} if banned else facts
 
 
 class PlannedNovel(Novel):
@@ -214,6 +230,7 @@ class PlannedNovel(Novel):
             model.tokenizer,
             end_tokens=model.end_tokens,
             prose=prose_of(session, prompt, config),
+            banned=banned_in(session),
         )
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:

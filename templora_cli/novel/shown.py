@@ -10,9 +10,10 @@ from typing import Any
 
 from templora_cli.config import Config, DecodeConfig
 from templora_cli.documents.text_input import checked_text
+from templora_cli.engine.decoding.banned_phrases import BannedPhrases, checked_phrases
 from templora_cli.errors import TemploraError
 from templora_cli.languages import language
-from templora_cli.memory.ledger import read_ledger
+from templora_cli.memory.ledger import Ledger, read_ledger
 from templora_cli.memory.recall import Recall
 from templora_cli.novel.memory import BookRecall
 from templora_cli.novel.plan import Plan, read_plan
@@ -101,6 +102,23 @@ def prose_of(session: Session, prompt: NovelPrompt, config: Config) -> Prose | N
     to_text = partial(decode, prompt.tokenizer)
     premise = "\n\n".join(item for section in prompt.sections for item in section.items)
     return Prose(to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger)
+
+
+def banned_in(session: Session) -> BannedPhrases:
+    """The phrases that the book of a session must not have, with its ledger as it is now."""
+    ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
+    return banned_phrases(session.manifest.request, ledger)
+
+
+def banned_phrases(request: Mapping[str, Any], ledger: str) -> BannedPhrases:
+    """The phrases that a book must not have: those of its request, and words that its ledger avoids.
+
+    Raises TemploraError for a phrase that cannot be banned.
+    """
+    entries = read_ledger(ledger) if ledger else Ledger()
+    avoided = [*entries.avoid, *(word for entry in entries.entries for word in entry.avoid)]
+    of_ledger = checked_phrases(avoided, 'avoid = "{phrase}" in the ledger')
+    return BannedPhrases((*request["banned"], *of_ledger))
 
 
 def check_note(tokenizer: Any, note: str, config: DecodeConfig) -> None:

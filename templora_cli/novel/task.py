@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from templora_cli.engine.decoding.banned_phrases import NO_PHRASES, BannedPhrases
 from templora_cli.novel.prose import Prose
 from templora_cli.novel.sentence_end import ends_complete, ends_complete_before, may_end_sentence
 from templora_cli.prompt import Prompt
@@ -63,6 +64,8 @@ class NovelTask:
     """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
     prose: Prose | None = None
     """Checks the prose; None for no checks."""
+    banned: BannedPhrases = NO_PHRASES
+    """Phrases that the model must not write."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | Generate | None:
         """The next chunk of the opening, then a generated chunk; None when the goal is reached."""
@@ -77,7 +80,8 @@ class NovelTask:
         if self.goal.unit == "tokens":
             max_tokens = min(max_tokens, remaining + overrun)
         checks = {} if self.prose is None else self.prose.checks(book)
-        return Generate(self.prompt(book), max_tokens, self._completion(remaining, overrun, recent), **checks)
+        complete = self._completion(remaining, overrun, recent)
+        return Generate(self.prompt(book), max_tokens, complete, banned=self.banned, **checks)
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
@@ -55,6 +56,8 @@ def changed_value(setting: Setting) -> Any:
         return not default
     if isinstance(default, str):
         return "another"
+    if isinstance(default, tuple):
+        return ("another", "third")
     maximum = limits["at_most"]
     return default + 1 if maximum is None or default + 1 <= maximum else maximum / 2
 
@@ -72,7 +75,15 @@ def task_of(setting: Setting) -> str:
 def arguments_for(setting: Setting) -> list[str]:
     """The arguments that set a setting to `changed_value`."""
     value = changed_value(setting)
-    return [flag_name(setting), *([] if isinstance(value, bool) else [str(value)])]
+    values = value if isinstance(value, tuple) else [[]] if isinstance(value, bool) else [value]
+    return [part for each in values for part in (flag_name(setting), *([] if each == [] else [str(each)]))]
+
+
+def assignment_of(setting: Setting) -> str:
+    """The `--set` argument that sets a setting to `changed_value`."""
+    value = changed_value(setting)
+    text = json.dumps(value) if isinstance(value, tuple) else str(value).lower()
+    return f"{dotted(setting)}={text}"
 
 
 def test_these_commands_have_settings() -> None:
@@ -124,7 +135,7 @@ def test_any_setting_can_be_a_flag(setting: Setting) -> None:
     assert result.exit_code == 0, result.output
     value = changed_value(setting)
     command("x", after=True, **{parameter_of(setting): True if isinstance(value, bool) else value})
-    command("x", after=True, settings=[f"{dotted(setting)}={str(value).lower()}"])
+    command("x", after=True, settings=[assignment_of(setting)])
     command(before="x", after=True)
     *changed, default = (value_of(settings.resolve(), setting) for settings in received)
     assert changed == [value] * 3
@@ -145,8 +156,10 @@ def test_a_flag_has_the_type_and_the_help_of_its_field(setting: Setting) -> None
     if setting == ("train", "learn"):
         assert option.help == "Use only the base model."
     else:
-        assert option.help.startswith(help) and f"default {default})" in option.help
+        text = json.dumps(default) if isinstance(default, tuple) else default
+        assert option.help.startswith(help) and f"default {text})" in option.help
     kind = get_type_hints(TABLES.get(setting[0], Config))[setting[1]]
+    kind = list[str] if kind == tuple[str, ...] else kind
     assert kind is bool or command.__annotations__[parameter_of(setting)].__origin__ == kind | None
 
 

@@ -21,7 +21,7 @@ from templora_cli.config import TASK_OVERRIDES, Config
 from templora_cli.config_layers import ALL_SETTINGS, from_dict, resolve
 from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
-from tests.commands.test_flags import WITH_SETTINGS, changed_value, task_of, value_of
+from tests.commands.test_flags import WITH_SETTINGS, assignment_of, changed_value, task_of, value_of
 
 
 pytestmark = pytest.mark.usefixtures("no_config")
@@ -129,8 +129,7 @@ def test_a_settings_file_can_have_any_unicode_encoding() -> None:
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_every_setting_can_be_set(setting: Setting) -> None:
     value = changed_value(setting)
-    assignment = f"{dotted(setting)}={str(value).lower()}"
-    config = command_line(assignment, task=task_of(setting)).resolve()
+    config = command_line(assignment_of(setting), task=task_of(setting)).resolve()
     assert value_of(config, setting) == value != FIELDS[setting].default
 
 

@@ -396,3 +396,40 @@ def test_the_hint_for_a_missing_premise_is_for_the_command() -> None:
     assert templora("eval", "drift").stderr.splitlines()[1] == (
         'hint: templora eval drift --premise "A lighthouse keeper..."'
     )
+
+
+# --- banned phrases ----------------------------------------------------------------------------------
+
+
+def test_a_phrase_that_the_model_cannot_avoid_stays_and_is_reported(tiny_model: Path) -> None:
+    Path("ban.txt").write_text("# too plain\nbought bread\nno such words\n")
+    arguments = ("--premise", "A storm.", "--model", tiny_model, *SMALL, "--chunks", "3", "--ban", "ban.txt")
+    result = templora("write", *arguments, "--set", "gate.enabled=false", engine=writing(STORY))
+    assert result.exit_code == 0, result.stderr
+    assert "".join(chunks()).strip() == "the harbour, where the boats lay. She bought bread!"
+    notes = " ".join(result.stderr.split())
+    assert "the banned phrase “bought bread”: the model found no other words" in notes
+    assert "no such words" not in notes
+    request = json.loads((only_session() / "session.json").read_text())["request"]
+    assert request["banned"] == ["bought bread", "no such words"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (b"fine words\nthe\n", "ban.txt, line 2: the is so common", "remove it"),
+        (b"...\n", "ban.txt, line 1: ... has no letter", "remove it"),
+        (b"# only a comment\n", "ban.txt has no phrases", "one in each line"),
+        (b"", "ban.txt is empty", "use a file"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "ban.txt", "text"),
+        (None, "there is no file ban.txt", "check the path"),
+    ],
+)
+def test_a_file_of_phrases_that_cannot_be_banned_is_refused(
+    content: bytes | None, message: str, hint: str
+) -> None:
+    if content is not None:
+        Path("ban.txt").write_bytes(content)
+    result = templora("write", "--premise", "A storm.", "--ban", "ban.txt", engine=None)
+    assert result.exit_code == 2 and message in result.stderr and hint in result.stderr
+    assert not Store().folder.exists()

@@ -44,6 +44,11 @@ class Backend(Protocol):
 
         Calls the sampler exactly once per yielded token and never ahead of need: the random draws must not
         depend on how a backend schedules its work.
+
+        To rewind, call it again with the first of the tokens appended to `prompt`. What was read since the
+        last `reset`, `free_cache` or `adapter_changed` is not read again, except by models that cannot cut
+        back what they remember (recurrent ones), and the logits are those that the same tokens had before.
+        Only the latest call may be continued.
         """
 
     def reset(self) -> None:

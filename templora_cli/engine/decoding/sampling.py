@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -27,10 +27,18 @@ NAN_HINT = "the model's weights may be damaged, or overflow in 16 bits: start ag
 ProcessorTypes = Sequence[type[Processor]]
 
 
-def sampler_for(config: DecodeConfig, generator: torch.Generator, banned: Iterable[int]) -> BaseSampler:
-    """Create the sampler that is fastest on the device of `generator` and the logits."""
+def sampler_for(
+    config: DecodeConfig,
+    generator: torch.Generator,
+    banned: Iterable[int],
+    breakers: Collection[int] = (),
+) -> BaseSampler:
+    """Create the sampler that is fastest on the device of `generator` and the logits.
+
+    `breakers` are the tokens of `config.dry_breakers`.
+    """
     sampler_type = HostSampler if generator.device.type == "cpu" else DeviceSampler
-    return sampler_type(config, generator, banned)
+    return sampler_type(config, generator, banned, breakers=breakers)
 
 
 def distribution(
@@ -39,10 +47,11 @@ def distribution(
     logits: Tensor,
     ids: Sequence[int],
     processor_types: ProcessorTypes = PROCESSORS,
+    breakers: Collection[int] = (),
 ) -> Tensor:
     """The reference distribution [V] of the token after `ids`, float64. Samplers draw from it."""
     scores = logits.double().cpu()
-    for processor in _active_processors(config, banned, scores.device, processor_types):
+    for processor in _active_processors(config, banned, scores.device, processor_types, breakers):
         scores = processor.reference(scores, ids)
     if _is_greedy(config):
         return torch.nn.functional.one_hot(scores.argmax(), len(scores)).double()
@@ -54,11 +63,15 @@ def _is_greedy(config: DecodeConfig) -> bool:
 
 
 def _active_processors(
-    config: DecodeConfig, banned: Iterable[int], device: torch.device, processor_types: ProcessorTypes
+    config: DecodeConfig,
+    banned: Iterable[int],
+    device: torch.device,
+    processor_types: ProcessorTypes,
+    breakers: Collection[int],
 ) -> list[Processor]:
     """The processors that have an effect with these settings."""
     tokens, greedy = sorted(set(banned)), _is_greedy(config)
-    processors = [processor_type(config, tokens, device) for processor_type in processor_types]
+    processors = [processor_type(config, tokens, device, breakers) for processor_type in processor_types]
     return [
         processor
         for processor in processors
@@ -75,13 +88,14 @@ class BaseSampler(ABC):
         generator: torch.Generator,
         banned: Iterable[int],
         processor_types: ProcessorTypes = PROCESSORS,
+        breakers: Collection[int] = (),
     ) -> None:
         """`banned` tokens are never drawn: end of text and other special tokens.
 
-        In `processor_types` score processors come before filters.
+        In `processor_types` score processors come before filters. `breakers` end a repetition for DRY.
         """
         self.generator, self.is_greedy = generator, _is_greedy(config)
-        processors = _active_processors(config, banned, generator.device, processor_types)
+        processors = _active_processors(config, banned, generator.device, processor_types, breakers)
         self.score_processors = [each for each in processors if isinstance(each, ScoreProcessor)]
         self.filters = [each for each in processors if isinstance(each, TokenFilter)]
 

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class LanguageModel:
     fingerprint: str
     parameters: int
     """Parameters of the base before any quantisation."""
+    _tokens_with: dict[tuple[str, ...], frozenset[int]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +76,23 @@ class LanguageModel:
         ends = self.module.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else ends or []
         return frozenset(token for token in (*ends, self.tokenizer.eos_token_id) if token is not None)
+
+    def tokens_with(self, texts: Sequence[str]) -> frozenset[int]:
+        """Tokens whose text contains one of `texts`; for a text that no token contains, its last token.
+
+        The first is the rule of llama.cpp for the sequence breakers of DRY, the second that of
+        text-generation-webui. The first call decodes the whole vocabulary.
+        """
+        key = tuple(texts)
+        if key not in self._tokens_with:
+            vocabulary = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+            tokens: set[int] = set()
+            for text in key:
+                matches = [token for token, token_text in enumerate(vocabulary) if text in token_text]
+                # After a letter: some tokenizers put a space before the first token.
+                tokens.update(matches or self.tokenizer.encode(f"a{text}", add_special_tokens=False)[-1:])
+            self._tokens_with[key] = frozenset(tokens)
+        return self._tokens_with[key]
 
     def without_adapter(self) -> AbstractContextManager[object]:
         """A context in which the base model computes without the adapter."""

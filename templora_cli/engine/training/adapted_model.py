@@ -21,6 +21,9 @@ class AdaptedModel(Protocol):
     def banned_tokens(self) -> Sequence[int]:
         """Tokens that are never generated: end of text and other special tokens."""
 
+    def tokens_with(self, texts: Sequence[str]) -> frozenset[int]:
+        """Tokens whose text contains one of `texts`; for a text that no token contains, its last token."""
+
     @property
     def device(self) -> torch.device:
         """The device of the weights and of the random generators."""

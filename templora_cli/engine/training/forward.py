@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from templora_cli.engine.kernels.families import has_plain_head
 
@@ -54,6 +55,27 @@ def logits_at(
         cache = getattr(out, cache_name, cache)
     logits = out.logits[0] if can_select else out.logits[0, index]
     return logits, cache if use_cache else None
+
+
+def shorten_cache(cache: Any, tokens: int) -> bool:
+    """Remove the last `tokens` tokens from a cache; returns whether that was possible.
+
+    It is for caches of keys and values that hold all tokens: a window that is full has dropped those before
+    it, and a recurrent state cannot be taken back. Then the cache does not change.
+    """
+    if not tokens:
+        return True
+    if type(cache) is not DynamicCache or not all(map(_holds_all, cache.layers)):
+        return False
+    cache.crop(-tokens)
+    return True
+
+
+def _holds_all(layer: Any) -> bool:
+    if type(layer) is DynamicLayer:
+        return True
+    is_window = type(layer) is DynamicSlidingWindowLayer and layer.is_initialized
+    return is_window and bool(layer.get_seq_length() < layer.sliding_window)
 
 
 def hidden_at(module: nn.Module, ids: Sequence[int], positions: Sequence[int]) -> Tensor:

@@ -42,6 +42,7 @@ from templora_cli.errors import TemploraError
 SAMPLERS = [DeviceSampler, HostSampler]
 PROMPT = [72, 101, 108, 108, 111]
 BANNED = [256, 257]
+BREAKERS = [0]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def distribution_of(
     processor_types: ProcessorTypes = PROCESSORS,
 ) -> Tensor:
     """The distribution [V] that a sampler draws from, float64."""
-    sampler = kind(config, torch.Generator().manual_seed(0), BANNED, processor_types)
+    sampler = kind(config, torch.Generator().manual_seed(0), BANNED, processor_types, BREAKERS)
     scores = sampler.scores(ids, logits)
     if sampler.is_greedy:
         return torch.nn.functional.one_hot(torch.as_tensor(scores).argmax(), len(logits)).double()
@@ -162,9 +163,9 @@ def distribution_of(
 def compare_with_reference(
     config: DecodeConfig, logits: Tensor, ids: Sequence[int], processor_types: ProcessorTypes = PROCESSORS
 ) -> None:
-    expected = distribution(config, BANNED, logits, ids, processor_types)
+    expected = distribution(config, BANNED, logits, ids, processor_types, BREAKERS)
     noise = 1e-5 * torch.randn(len(logits), generator=torch.Generator().manual_seed(1))
-    disturbed = distribution(config, BANNED, logits + noise, ids, processor_types)
+    disturbed = distribution(config, BANNED, logits + noise, ids, processor_types, BREAKERS)
     assume(torch.allclose(expected, disturbed, rtol=1e-3, atol=1e-6))  # else the result depends on rounding
     for kind in SAMPLERS:
         ours = distribution_of(kind, config, logits, ids, processor_types)
@@ -185,8 +186,11 @@ SETTINGS = {
     "top_k": st.sampled_from([0, 1, 5, 40, 400]),
     "top_p": st.sampled_from([1e-30, 0.01, 0.5, 0.95, 0.9999, 1.0]),
     "min_p": st.sampled_from([0.0, 1e-6, 1e-4, 0.05, 1.0]),
+    "dry_multiplier": st.sampled_from([0.0, 0.0, 0.8, 3.0]),
+    "dry_range": st.integers(0, 8),
+    "dry_breakers": st.just(()),  # tests name their tokens: `BREAKERS`
 }
-IDS = st.lists(st.integers(0, 4), max_size=6)
+IDS = st.lists(st.integers(0, 4), max_size=12)
 
 
 def any_value(name: str) -> st.SearchStrategy[Any]:
@@ -209,7 +213,8 @@ def test_both_samplers_match_the_reference(config: DecodeConfig, logits: Tensor,
 
 
 def test_each_sampling_setting_belongs_to_one_processor() -> None:
-    others = {"chunk_tokens", "context_tokens", "backend"}
+    others = {"chunk_tokens", "context_tokens", "backend", "candidates", "recall"}
+    others |= {f"{section}_tokens" for section in ("plan", "ledger", "recall", "note")}
     names = sorted(name for kind in PROCESSORS for name in kind.fields)
     assert names == sorted({field.name for field in fields(DecodeConfig)} - others)
 
@@ -320,7 +325,7 @@ class PresencePenalty(ScoreProcessor):
     logits=LOGITS,
     ids=IDS,
     new_filter=st.sampled_from([Typical, ExcludeTopChoices]),
-    index=st.integers(4, 7),
+    index=st.integers(5, 8),
 )
 def test_a_new_processor_is_a_class_and_a_row(
     config: ExtendedConfig, logits: Tensor, ids: list[int], new_filter: type[TokenFilter], index: int
@@ -334,7 +339,7 @@ def test_a_new_processor_is_a_class_and_a_row(
 def test_a_new_filter_sorts_all_tokens_by_default() -> None:
     config = ExtendedConfig(top_p=0.5)
     generator = torch.Generator().manual_seed(0)
-    before, after = ([*PROCESSORS[:4], Typical, *PROCESSORS[4:]], [*PROCESSORS, Typical])
+    before, after = ([*PROCESSORS[:5], Typical, *PROCESSORS[5:]], [*PROCESSORS, Typical])
     assert not HostSampler(config, generator, (), before)._covers_result(50, 0.95)
     assert HostSampler(config, generator, (), after)._covers_result(50, 0.95), "only few tokens remain for it"
 

@@ -6,6 +6,7 @@ A new one is a file in this package, a row in `PROCESSORS` and a field of `Decod
 from __future__ import annotations
 
 from templora_cli.engine.decoding.processors.banned import BannedTokens
+from templora_cli.engine.decoding.processors.dry import Dry
 from templora_cli.engine.decoding.processors.min_p import MinP
 from templora_cli.engine.decoding.processors.processor import Processor
 from templora_cli.engine.decoding.processors.repetition_penalty import RepetitionPenalty
@@ -13,5 +14,8 @@ from templora_cli.engine.decoding.processors.temperature import Temperature
 from templora_cli.engine.decoding.processors.top_k import TopK
 from templora_cli.engine.decoding.processors.top_p import TopP
 
-PROCESSORS: tuple[type[Processor], ...] = (RepetitionPenalty, BannedTokens, Temperature, TopK, TopP, MinP)
-"""In the order of `generate()`: score processors, then filters."""
+PROCESSORS: tuple[type[Processor], ...] = (
+    *(RepetitionPenalty, Dry, BannedTokens, Temperature),
+    *(TopK, TopP, MinP),
+)
+"""In the order of `generate()`, and for DRY in that of llama.cpp: score processors, then filters."""

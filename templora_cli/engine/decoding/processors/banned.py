@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,14 @@ class BannedTokens(ScoreProcessor):
 
     skipped_if_greedy = False
 
-    def __init__(self, config: DecodeConfig, banned: Sequence[int], device: torch.device) -> None:
-        super().__init__(config, banned, device)
+    def __init__(
+        self,
+        config: DecodeConfig,
+        banned: Sequence[int],
+        device: torch.device,
+        breakers: Collection[int] = (),
+    ) -> None:
+        super().__init__(config, banned, device, breakers)
         self._tokens = torch.tensor(sorted(banned), dtype=torch.long, device=device)
         self._max_token = max(banned, default=-1)
 

@@ -7,7 +7,7 @@ tests/engine/decoding/test_sampling.py compares the two.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -27,9 +27,15 @@ class Processor(ABC):
     skipped_if_greedy: ClassVar[bool] = True
     """Is it skipped in greedy decoding?"""
 
-    def __init__(self, config: DecodeConfig, banned: Sequence[int], device: torch.device) -> None:
-        """`banned` tokens are never drawn; scores are on `device`."""
-        self.config, self.banned, self.device = config, banned, device
+    def __init__(
+        self,
+        config: DecodeConfig,
+        banned: Sequence[int],
+        device: torch.device,
+        breakers: Collection[int] = (),
+    ) -> None:
+        """`banned` tokens are never drawn, and `breakers` end a repetition; scores are on `device`."""
+        self.config, self.banned, self.device, self.breakers = config, banned, device, frozenset(breakers)
 
     @property
     def is_active(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,14 @@ class RepetitionPenalty(ScoreProcessor):
     fields = ("repetition_penalty",)
     skipped_if_greedy = False
 
-    def __init__(self, config: DecodeConfig, banned: Sequence[int], device: torch.device) -> None:
-        super().__init__(config, banned, device)
+    def __init__(
+        self,
+        config: DecodeConfig,
+        banned: Sequence[int],
+        device: torch.device,
+        breakers: Collection[int] = (),
+    ) -> None:
+        super().__init__(config, banned, device, breakers)
         self.penalty = config.repetition_penalty
         self._ids: list[int] = []
         self._penalties = torch.empty(0)
