@@ -172,3 +172,9 @@ def after_end(passage: Passage) -> Iterator[Match]:
                 len(passage.text),
                 "a story begins after “The End”",
             )
+
+
+def story_end(text: str) -> int | None:
+    """The offset of the first "The End" in a text; None without one."""
+    match = _THE_END.search(text)
+    return None if match is None else match.start()

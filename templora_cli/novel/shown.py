@@ -101,7 +101,9 @@ def prose_of(session: Session, prompt: NovelPrompt, config: Config) -> Prose | N
     ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
     to_text = partial(decode, prompt.tokenizer)
     premise = "\n\n".join(item for section in prompt.sections for item in section.items)
-    return Prose(to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger)
+    return Prose(
+        to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger, headings=plan is None
+    )
 
 
 def banned_in(session: Session) -> BannedPhrases:
