@@ -23,9 +23,6 @@ from templora_cli.prompt_files import PromptFile
 from templora_cli.sessions.store import Session
 from templora_cli.text import decode
 
-WORDS_PER_TOKEN = 0.6
-"""A passage of so many words a token fits into the budget of recall nearly always."""
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -73,8 +70,13 @@ def novel_prompt(
     ledger = read_ledger(shown.ledger) if shown.ledger else None
     recall = None
     if config.recall and config.recall_tokens:
-        max_words = int(config.recall_tokens * WORDS_PER_TOKEN)
-        recall = BookRecall(to_text, Recall(shown.volumes), config.context_tokens, max_words)
+        recall = BookRecall(
+            to_text,
+            lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+            Recall(shown.volumes),
+            config.context_tokens,
+            config.recall_tokens,
+        )
     memory = Memory(
         None if ledger is None else lambda *texts: [entry.line() for entry in ledger.named_in(*texts)], recall
     )
