@@ -15,7 +15,10 @@ from templora_cli.text import decode
 
 CHAT = byte_tokenizer()
 DECODE = partial(decode, CHAT)
-FILLER = "The wind was in the west and the sea was grey. Tom went down to the boat and waited there. "
+FILLER = "".join(
+    f"Day {n} brought wind {n * 7} from the west, and sailor {n * 13} went down to boat {n * 3} to wait. "
+    for n in range(60)
+)
 
 
 def ids(text: str) -> list[int]:
@@ -44,14 +47,14 @@ def test_chapters_are_decoded_without_their_headings_whatever_the_pace(
 
 def test_a_passage_that_left_the_window_comes_back() -> None:
     key = "Ortwin Kessel keeps the silver key under the third step of the mill. "
-    book = ids(key + FILLER * 40 + "Then Ortwin Kessel came to the mill and looked for his key.")
+    book = ids(key + FILLER + "Then Ortwin Kessel came to the mill and looked for his key.")
     (first, *_) = recall_of(2048)(book, (), "")
     assert "under the third step" in first
     assert not any("looked for his key" in line for line in recall_of(2048)(book, (), "")), "it is in view"
 
 
 def test_the_plan_of_the_chapter_is_looked_up_too() -> None:
-    book = ids("The silver key lay under the third step of the mill. " + FILLER * 40)
+    book = ids("The silver key lay under the third step of the mill. " + FILLER)
 
     def lines(plan: str) -> Sequence[str]:
         return recall_of(2048)(book, (), plan)
@@ -61,7 +64,7 @@ def test_the_plan_of_the_chapter_is_looked_up_too() -> None:
 
 
 def test_passages_keep_to_their_budget() -> None:
-    book = ids("".join(f"Mara Tolm opened door number {n} of the old house. {FILLER}" for n in range(200)))
+    book = ids("".join(f"Mara Tolm opened door number {n} of the old house and saw {n * 3} chairs. " for n in range(200)))
     for budget in (64, 512, 2048):
         lines = recall_of(budget)(book, (), "Mara Tolm and the doors of the old house.")
         assert sum(len(ids(line)) + 4 for line in lines) <= budget - 16
