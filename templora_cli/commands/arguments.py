@@ -23,12 +23,6 @@ MAX_LENGTH = 1_000_000_000
 """An upper limit for lengths, larger than any book."""
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
 
-_CONTROLS = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and the like
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles of a window and the like
-    r"|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-"""Escape sequences and control characters, except tabs and line ends."""
 _FILE_NAME = re.compile(r"\S+\.(?:txt|md|text|markdown|docx?|odt|rtf|epub|html?|pdf)", re.IGNORECASE)
 
 
@@ -229,7 +223,9 @@ def _text_of(
 
 def _with_words(text: str, label: str, hint: str) -> str:
     """`text` without control characters. Raises TemploraError if the rest is blank."""
-    text = _CONTROLS.sub("", text)
+    from templora_cli.documents.text_input import without_controls
+
+    text = without_controls(text)
     if not any(unicodedata.category(char)[0] in "LNPS" for char in text):
         raise TemploraError(f"{label} is empty", hint)
     return text

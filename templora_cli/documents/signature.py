@@ -44,6 +44,11 @@ def check_text(content: bytes, suffix: str, name: str) -> None:
         raise TemploraError(f"{name} is {detected}, not {expected}", _hint(detected))
 
 
+def is_html(content: bytes) -> bool:
+    """Whether `content` begins like an HTML page."""
+    return _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")) is not None
+
+
 def check_word(content: bytes, suffix: str, name: str) -> None:
     """Raise TemploraError if `content` is clearly not a Word document, or one with a password."""
     if content.startswith(_OLE):
@@ -70,7 +75,7 @@ def _detect_format(content: bytes) -> str | None:
             return words
     if content[60:68] == _MOBI:
         return "a Kindle book"
-    if _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")):
+    if is_html(content):
         return "an HTML page"
     return None if b"\0" in content[:4096] else "a text"
 

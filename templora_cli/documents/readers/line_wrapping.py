@@ -62,6 +62,11 @@ def line_blocks(lines: Iterable[Line]) -> Iterator[list[Line]]:
         yield block
 
 
+def may_end_paragraph(line: str) -> bool:
+    """Whether a line ends with a mark that can end a paragraph."""
+    return _SENTENCE_END.search(line.rstrip()) is not None
+
+
 def wrapped_width(blocks: list[list[Line]]) -> int | None:
     """The width of wrapped lines, in columns; None if each line is a paragraph."""
     pairs = [pair for block in blocks for pair in pairwise(block)]
@@ -72,7 +77,7 @@ def wrapped_width(blocks: list[list[Line]]) -> int | None:
     if not _MIN_WIDTH <= width <= _MAX_WIDTH:
         return None
     full = sum(_is_full(line, next_line, width) for line, next_line in pairs)
-    sentences = sum(bool(_SENTENCE_END.search(line.text.rstrip())) for line, _ in pairs)
+    sentences = sum(may_end_paragraph(line.text) for line, _ in pairs)
     if full < 0.6 * len(pairs) or sentences > 0.5 * len(pairs):
         return None
     return widths[len(widths) // 2]  # widths vary in a text; lines that are paragraphs are much shorter
