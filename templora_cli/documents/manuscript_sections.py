@@ -22,7 +22,12 @@ from templora_cli.documents.manuscript_blocks import (
     counted,
     joined_title,
 )
-from templora_cli.documents.readers.headings import is_untitled, is_chapter_heading, is_part_heading
+from templora_cli.documents.readers.headings import (
+    is_chapter_heading,
+    is_part_heading,
+    is_unnumbered,
+    is_untitled,
+)
 from templora_cli.documents.text_headings import with_text_headings
 
 _MAX_BLANK_SHARE = 0.25
@@ -97,7 +102,21 @@ def divided(source: ManuscriptSource) -> Division:
     title, blocks = _without_title(blocks)
     sections, matters, page_title = _without_matter(_sections(blocks), title or source.title)
     names.update(dict.fromkeys(matters))
-    return Division(title or source.title or page_title, sections, [name for name in names if name])
+    if not source.is_verbatim and source.blocks[-1:] and source.blocks[-1].matter:
+        _strip_last_break(sections)
+    return Division(title or source.title or page_title, sections, _without_repeats([*names]))
+
+
+def _strip_last_break(sections: Sequence[Section]) -> None:
+    """Remove the line that divides the text from notes below it."""
+    if sections and sections[-1].body and sections[-1].body[-1].kind == "break":
+        sections[-1].body.pop()
+
+
+def _without_repeats(names: Sequence[str]) -> list[str]:
+    """The `names` without "notes" where their number is said too."""
+    counts = {name.partition(" ")[2] for name in names if name[:1].isdigit()}
+    return [name for name in names if name and not {name, name.removesuffix("s")} & counts]
 
 
 def _without_notes(blocks: list[ManuscriptBlock]) -> tuple[list[ManuscriptBlock], int]:
@@ -153,7 +172,12 @@ def _is_between_texts(blocks: Sequence[ManuscriptBlock], index: int) -> bool:
 
 def _listed_headings(blocks: Sequence[ManuscriptBlock]) -> set[int]:
     """The indexes of headings that only list those that come later: a table of contents."""
-    last = {_key(block.text): index for index, block in enumerate(blocks) if block.kind == "heading"}
+    last: dict[str, int] = {}
+    for index, block in enumerate(blocks):
+        if block.kind == "heading":
+            last[_key(block.text)] = index
+            if _is_heading(blocks, index - 1):  # an entry has number and title on one line
+                last[_key(blocks[index - 1].text + block.text)] = index
     listed: set[int] = set()
     run: list[int] = []
     for index, block in enumerate([*blocks, ManuscriptBlock("")]):
@@ -197,7 +221,7 @@ def _sections(blocks: Sequence[ManuscriptBlock]) -> list[Section]:
             section.body.append(block)
         elif section.headings and not section.body and _continues(section.headings[-1], block):
             section.headings.append(block)
-        elif block.level <= level:
+        elif block.level <= level or _is_numbered(block.text):
             sections.append(Section([block]))
         else:
             section.body.append(block._replace(kind="text"))
@@ -208,10 +232,17 @@ def _continues(heading: ManuscriptBlock, block: ManuscriptBlock) -> bool:
     """Whether a heading directly after another is of the same chapter: part and chapter, number and title."""
     if matter_of_title(heading.text):
         return False
+    if is_part_heading(heading.text) and _is_numbered(block.text):
+        return True
     if block.level != heading.level:
         return block.level > heading.level
     is_number = is_untitled(heading.text) or not any(map(str.isalpha, heading.text.strip("IVXLC.")))
     return is_number and not is_chapter_heading(block.text) and not block.text[:1].isdigit()
+
+
+def _is_numbered(text: str) -> bool:
+    """Whether a heading is that of a chapter by its words, with a number: "Chapter 3"."""
+    return is_chapter_heading(text) and not is_part_heading(text) and not is_unnumbered(text)
 
 
 def _chapter_level(blocks: Sequence[ManuscriptBlock]) -> int:
@@ -231,8 +262,11 @@ def _chapter_level(blocks: Sequence[ManuscriptBlock]) -> int:
 
 
 def _is_heading_below(blocks: Sequence[ManuscriptBlock], index: int) -> bool:
-    following = blocks[index + 1] if index + 1 < len(blocks) else None
-    return following is not None and following.kind == "heading" and following.level > blocks[index].level
+    return _is_heading(blocks, index + 1) and blocks[index + 1].level > blocks[index].level
+
+
+def _is_heading(blocks: Sequence[ManuscriptBlock], index: int) -> bool:
+    return 0 <= index < len(blocks) and blocks[index].kind == "heading"
 
 
 def _without_matter(sections: list[Section], title: str) -> tuple[list[Section], list[str], str]:

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 
 from templora_cli.documents.front_matter import matter_of_title
 from templora_cli.documents.manuscript_blocks import ManuscriptBlock
-from templora_cli.documents.readers.headings import is_untitled, is_chapter_heading, is_part_heading
+from templora_cli.documents.readers.headings import (
+    is_chapter_heading,
+    is_part_heading,
+    is_unnumbered,
+    is_untitled,
+)
 
 PART_LEVEL, CHAPTER_LEVEL = 8, 9
 """Levels of headings that are found by their words: below all that markup can give."""
@@ -64,7 +69,10 @@ def with_text_headings(blocks: Sequence[ManuscriptBlock]) -> list[ManuscriptBloc
 
 
 def _heading_indexes(blocks: Sequence[ManuscriptBlock]) -> list[int]:
-    """The indexes of headings of the first kind that the text has: words, bare numbers, numbers, capitals."""
+    """The indexes of the headings: by their words, else by bare numbers, numbers with titles, or capitals.
+
+    A prologue may stand beside headings of each kind.
+    """
     lines = [
         index
         for index, block in enumerate(blocks)
@@ -73,8 +81,8 @@ def _heading_indexes(blocks: Sequence[ManuscriptBlock]) -> list[int]:
         and _is_line(block)
         and not _THE_END.fullmatch(block.text)
     ]
-    words = [index for index in lines if is_chapter_heading(blocks[index].text)]
-    if words:
+    words = _with_lists(blocks, [index for index in lines if is_chapter_heading(blocks[index].text)])
+    if not all(is_unnumbered(blocks[index].text) for index in words):
         return words
     alone = [index for index in lines if blocks[index].is_alone]
     kinds: tuple[tuple[list[int], int], ...] = (
@@ -84,8 +92,20 @@ def _heading_indexes(blocks: Sequence[ManuscriptBlock]) -> list[int]:
     )
     for indexes, min_words in kinds:
         if len(indexes) >= _MIN_HEADINGS and _mean_words(blocks, indexes) >= min_words:
-            return indexes
-    return []
+            return sorted({*words, *indexes})
+    return words
+
+
+def _with_lists(blocks: Sequence[ManuscriptBlock], indexes: Sequence[int]) -> list[int]:
+    """The `indexes` and those of headings on the lines directly below: a table of contents."""
+    found: list[int] = []
+    for index in indexes:
+        found.append(index)
+        while (below := found[-1] + 1) < len(blocks) and not blocks[below].is_alone:
+            if blocks[below].gap.count("\n") > 1 or not is_chapter_heading(blocks[below].text):
+                break
+            found.append(below)
+    return found
 
 
 def _is_line(block: ManuscriptBlock) -> bool:

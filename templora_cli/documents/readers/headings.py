@@ -71,10 +71,15 @@ def is_part_heading(line: str) -> bool:
     return _PART.match(line.strip(" *#=-_~【】[]")) is not None
 
 
+def is_unnumbered(line: str) -> bool:
+    """Whether a line is a heading that books do not number: "Prologue"."""
+    return _UNNUMBERED.fullmatch(line.strip(" *#=-_~【】[]")) is not None
+
+
 def is_untitled(line: str) -> bool:
     """Whether a heading has no title of its own: "Chapter 12", "第十二章", "Prologue"."""
     line = line.strip(" *#=-_~【】[]")
-    if _UNNUMBERED.fullmatch(line):
+    if is_unnumbered(line):
         return True
     match = _NUMBERED.fullmatch(line) or _NUMBER_FIRST.fullmatch(line)
     if match is not None:

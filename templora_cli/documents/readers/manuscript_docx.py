@@ -92,7 +92,7 @@ class _BodyReader:
             self.blocks.append(scene_break_or_text(text)._replace(matter=matter))
 
     def _pieces(self, parent: Element) -> Iterator[str]:
-        """The text of the runs of a paragraph, "\\f" for a page break. Text boxes are paragraphs themselves."""
+        """The text of the runs of a paragraph, "\\f" for a page break. Text boxes have their own."""
         for child in parent:
             if child.tag in _DELETED or not isinstance(child.tag, str):
                 continue

@@ -26,7 +26,12 @@ from templora_cli.documents.readers.epub_package import (
     resolve_href,
     xml_text,
 )
-from templora_cli.documents.readers.manuscript_page import PageContent, page_content, without_tables
+from templora_cli.documents.readers.manuscript_page import (
+    PageContent,
+    page_content,
+    without_tables,
+    without_titles,
+)
 
 _MATTER_FILE = re.compile(
     r"(?:.*[-_.\d])?(cover|titlepage|title[-_]page|halftitle(?:page)?|toc|contents|copyright|colophon|imprint"
@@ -79,6 +84,7 @@ def read_epub_manuscript(content: bytes, name: str) -> ManuscriptSource:
         if matter:
             left_out[matter] = None
         else:
+            page.blocks = without_titles(page.blocks)
             blocks += _with_entries(page, contents.entries.get(path, []))
     counts = [counted(notes, "note")] if notes else []
     return ManuscriptSource(
@@ -144,6 +150,13 @@ def _matter_of_page(path: str, page: PageContent, contents: _Contents) -> str:
     file = _MATTER_FILE.fullmatch(posixpath.splitext(posixpath.basename(path))[0])
     if not matter and file is not None and words <= _MAX_FILE_WORDS:
         matter = matter_of_type(re.sub("[-_]", "", file[1])) or matter_of_title(file[1])
+    if (
+        not matter
+        and texts
+        and words <= _MAX_FILE_WORDS
+        and not any(b.kind == "heading" for b in page.blocks)
+    ):
+        matter = matter_of_title(texts[0])
     return matter or ("copyright" if states_rights(texts) else "")
 
 

@@ -83,12 +83,22 @@ class PageContent:
 def read_html_manuscript(content: bytes, name: str, encoding: str | None = None) -> ManuscriptSource:
     """The blocks of an HTML file. Raises TemploraError as `decode` does."""
     page = page_content(decode(content, name, encoding or declared_encoding(content)))
-    return ManuscriptSource("", without_tables(page.blocks), page.counts)
+    headings = [block.level for block in page.blocks if block.kind == "heading"]
+    blocks = page.blocks if headings[:1] == [0] and headings.count(0) == 1 else without_titles(page.blocks)
+    return ManuscriptSource("", without_tables(blocks), page.counts)
 
 
 def page_content(text: str) -> PageContent:
     """The blocks of a page, and what it says about itself."""
     return _PageReader(text).content
+
+
+def without_titles(blocks: Sequence[ManuscriptBlock]) -> list[ManuscriptBlock]:
+    """`blocks` with paragraphs of the class "title" as text. Only the first on a page is the title of a work."""
+    return [
+        block._replace(kind="text") if block.kind == "heading" and not block.level else block
+        for block in blocks
+    ]
 
 
 def without_tables(blocks: Sequence[ManuscriptBlock]) -> list[ManuscriptBlock]:
@@ -149,6 +159,12 @@ class _PageReader:
             around = self._region
             kind = "pre" if token.name in ("pre", "xmp") else ELEMENT_KINDS.get(token.name)
             level = int(token.name[1]) if kind == "heading" else around.level
+            if (
+                token.name == "p"
+                and "class" in tag
+                and "title" in (attribute_value(tag, "class") or "").split()
+            ):
+                kind = "heading"
             matter = around.matter or ("contents" if token.name == "nav" else _matter_of_tag(tag))
             kinds = around.kinds | {kind} if kind else around.kinds
             self._regions.append(_Region(self._partners[index], token.name, kinds, level, matter))
