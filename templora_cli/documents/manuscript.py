@@ -81,7 +81,7 @@ def build_manuscript(source: ManuscriptSource) -> Manuscript:
     chapters = []
     for section in division.sections:
         if not written and _same(source.blocks[0], section.first):
-            written.append(source.blocks[0].gap)
+            written.append(source.blocks[0].gap.rpartition("\n")[2])  # an indent
         elif written:
             written.append(section.first.gap)
         start = length = length + len(written[-1]) if written else 0

@@ -188,7 +188,7 @@ def _listed_headings(blocks: Sequence[ManuscriptBlock]) -> set[int]:
                 i
                 for i in run
                 for text in (blocks[i].text, _PAGE_OF_ENTRY.sub("", blocks[i].text))
-                if last.get(_key(text), 0) > run[-1]
+                if last.get(_key(text), 0) > i
             ]
             listed.update(repeated if len(set(repeated)) >= _MIN_LISTED else ())
             run = []

@@ -113,6 +113,10 @@ class DocxPackage:
             return "item", 0
         return ("cell" if next(paragraph.iterancestors(f"{W}tc"), None) is not None else "text"), 0
 
+    def style_names(self, paragraph: Element) -> set[str]:
+        """The names of the style of a paragraph and of those that it is based on, in lower case."""
+        return {style.name for style in self._style_chain(value_of(paragraph.find(f"{W}pPr"), "pStyle"))}
+
     def _style_chain(self, key: str | None) -> list[_Style]:
         """A style and the styles that it is based on, nearest first."""
         chain: list[_Style] = []

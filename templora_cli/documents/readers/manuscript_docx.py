@@ -83,6 +83,8 @@ class _BodyReader:
         matter = {"contents": "contents", "caption": "captions", "cell": "tables"}.get(kind, "")
         if _is_in_contents(paragraph):
             matter = "contents"
+        elif {"author", "date", "subtitle"} & self._package.style_names(paragraph):
+            matter = "title page"
         if not text:
             if is_whole and not _has_picture(paragraph) and kind in ("text", "item"):
                 self.blocks.append(ManuscriptBlock("", "blank"))

@@ -139,7 +139,8 @@ def _entries(path: str, text: str) -> Iterator[tuple[str, _Entry]]:
 
 def _matter_of_page(path: str, page: PageContent, contents: _Contents) -> str:
     """The front or back matter that a whole page is; "" for prose."""
-    texts = [block.text for block in page.blocks if block.text]
+    blocks = [block for block in page.blocks if block.text and not block.matter]
+    texts = [block.text for block in blocks]
     words = sum(len(text.split()) for text in texts)
     if words > MAX_MATTER_WORDS:
         return ""
@@ -150,12 +151,7 @@ def _matter_of_page(path: str, page: PageContent, contents: _Contents) -> str:
     file = _MATTER_FILE.fullmatch(posixpath.splitext(posixpath.basename(path))[0])
     if not matter and file is not None and words <= _MAX_FILE_WORDS:
         matter = matter_of_type(re.sub("[-_]", "", file[1])) or matter_of_title(file[1])
-    if (
-        not matter
-        and texts
-        and words <= _MAX_FILE_WORDS
-        and not any(b.kind == "heading" for b in page.blocks)
-    ):
+    if not matter and blocks and words <= _MAX_FILE_WORDS and blocks[0].kind == "text":
         matter = matter_of_title(texts[0])
     return matter or ("copyright" if states_rights(texts) else "")
 

@@ -84,6 +84,7 @@ def read_html_manuscript(content: bytes, name: str, encoding: str | None = None)
     """The blocks of an HTML file. Raises TemploraError as `decode` does."""
     page = page_content(decode(content, name, encoding or declared_encoding(content)))
     headings = [block.level for block in page.blocks if block.kind == "heading"]
+    # "title" is the class of a title in exports of Google Docs, and of many headings elsewhere.
     blocks = page.blocks if headings[:1] == [0] and headings.count(0) == 1 else without_titles(page.blocks)
     return ManuscriptSource("", without_tables(blocks), page.counts)
 
@@ -94,7 +95,7 @@ def page_content(text: str) -> PageContent:
 
 
 def without_titles(blocks: Sequence[ManuscriptBlock]) -> list[ManuscriptBlock]:
-    """`blocks` with paragraphs of the class "title" as text. Only the first on a page is the title of a work."""
+    """`blocks` with paragraphs of the class "title" as text."""
     return [
         block._replace(kind="text") if block.kind == "heading" and not block.level else block
         for block in blocks
@@ -159,13 +160,9 @@ class _PageReader:
             around = self._region
             kind = "pre" if token.name in ("pre", "xmp") else ELEMENT_KINDS.get(token.name)
             level = int(token.name[1]) if kind == "heading" else around.level
-            if (
-                token.name == "p"
-                and "class" in tag
-                and "title" in (attribute_value(tag, "class") or "").split()
-            ):
-                kind = "heading"
-            matter = around.matter or ("contents" if token.name == "nav" else _matter_of_tag(tag))
+            if "title" in _classes(token, tag):
+                kind, level = "heading", 0
+            matter = around.matter or _matter_of_tag(token, tag)
             kinds = around.kinds | {kind} if kind else around.kinds
             self._regions.append(_Region(self._partners[index], token.name, kinds, level, matter))
             if token.name == "body":
@@ -240,10 +237,21 @@ class _PageReader:
         return self._text[token.start : token.end]
 
 
-def _matter_of_tag(tag: str) -> str:
+def _classes(token: Token, tag: str) -> list[str]:
+    """The classes of a paragraph or a heading of level 1."""
+    return (
+        (attribute_value(tag, "class") or "").split() if token.name in ("p", "h1") and "class" in tag else []
+    )
+
+
+def _matter_of_tag(token: Token, tag: str) -> str:
     """The front or back matter, or the notes, that an element with this tag holds; "" for prose."""
+    if token.name == "nav":
+        return "contents"
     if "=" not in tag:
         return ""
+    if token.name == "p" and {"author", "date", "subtitle"} & set(_classes(token, tag)):
+        return "title page"
     types = " ".join(filter(None, (attribute_value(tag, "type"), attribute_value(tag, "role"))))
     classes = attribute_value(tag, "class") or ""
     match = _NOTE_TYPE.search(types) or _NOTE_CLASS.search(classes)
