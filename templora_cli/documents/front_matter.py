@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from templora_cli.text import count_words
+
 _NAMES = {
     "contents": (
         "contents|table of contents|list of contents|inhalt|inhaltsverzeichnis|sommaire"
@@ -108,7 +110,7 @@ def matter_of_type(types: str) -> str:
 
 def states_rights(paragraphs: Sequence[str]) -> bool:
     """Whether the paragraphs are a copyright page."""
-    words = sum(len(paragraph.split()) for paragraph in paragraphs)
+    words = sum(map(count_words, paragraphs))
     return 0 < words <= _MAX_COPYRIGHT_WORDS and any(map(_RIGHTS.search, paragraphs))
 
 
@@ -121,9 +123,9 @@ def title_page_length(paragraphs: Sequence[str], title: str = "") -> int:
     length = words = signs = 0
     for paragraph in paragraphs:
         lines = [line.strip() for line in paragraph.split("\n")]
-        words += len(paragraph.split())
+        words += count_words(paragraph)
         has_rights = _RIGHTS.search(paragraph) is not None
-        is_short = max(len(line.split()) for line in lines) <= _MAX_LINE_WORDS
+        is_short = max(map(count_words, lines)) <= _MAX_LINE_WORDS
         if not has_rights and not (is_short and words <= _MAX_TITLE_PAGE_WORDS):
             break
         length += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from templora_cli.documents.manuscript_blocks import GAP, ManuscriptBlock, ManuscriptSource
 from templora_cli.documents.manuscript_sections import divided
 from templora_cli.documents.registry import parse_manuscript_source
-from templora_cli.documents.text_input import unreadable
+from templora_cli.documents.text_input import has_text, unreadable
 from templora_cli.errors import TemploraError
 
 
@@ -60,16 +60,19 @@ def parse_manuscript(
     *,
     encoding: str | None = None,
     notify: Callable[[str], None] | None = None,
+    hint: str = "use a file that contains text",
 ) -> Manuscript:
     """The manuscript in the bytes of a file; `name` names the file in errors.
 
     Raises TemploraError: content of another format, damaged, protected or too large; an unknown or wrong
-    encoding; nothing but white space and front matter.
+    encoding; no text, with `hint`.
     """
+    if not content.strip():
+        raise TemploraError(f"{name} is empty", hint)
     source = parse_manuscript_source(content, suffix, name, encoding=encoding, notify=notify)
     manuscript = build_manuscript(source)
-    if not manuscript.text.strip():
-        raise TemploraError(f"{name} is empty", "use a file that contains text")
+    if not has_text(manuscript.text):
+        raise TemploraError(f"{name} is empty", hint)
     return manuscript
 
 

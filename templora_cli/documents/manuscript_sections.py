@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 from templora_cli.documents.front_matter import (
@@ -29,6 +30,7 @@ from templora_cli.documents.readers.headings import (
     is_untitled,
 )
 from templora_cli.documents.text_headings import with_text_headings
+from templora_cli.text import count_words
 
 _MAX_BLANK_SHARE = 0.25
 """If more of the paragraphs have an empty one before them, these are no scene breaks."""
@@ -72,10 +74,10 @@ class Section:
         """The texts of its paragraphs."""
         return [block.text for block in self.body if block.kind != "break"]
 
-    @property
+    @cached_property
     def words(self) -> int:
         """The number of words below the headings."""
-        return sum(len(text.split()) for text in self.texts)
+        return sum(map(count_words, self.texts))
 
 
 @dataclass
@@ -310,7 +312,7 @@ def _matter_of(section: Section) -> str:
 def _listed_lines(body: Sequence[ManuscriptBlock]) -> int:
     """The number of blocks at the beginning of `body` that can be entries of a table of contents."""
     for index, block in enumerate(body):
-        if len(block.text.split()) > _MAX_ENTRY_WORDS:
+        if count_words(block.text) > _MAX_ENTRY_WORDS:
             return index
     return len(body)
 

@@ -13,6 +13,7 @@ from templora_cli.documents.readers.headings import (
     is_unnumbered,
     is_untitled,
 )
+from templora_cli.text import count_words
 
 PART_LEVEL, CHAPTER_LEVEL = 8, 9
 """Levels of headings that are found by their words: below all that markup can give."""
@@ -154,8 +155,7 @@ def _is_in_capitals(text: str) -> bool:
 
 def _mean_words(blocks: Sequence[ManuscriptBlock], headings: Sequence[int]) -> float:
     """The mean number of words from one heading to the next."""
-    words = sum(max(len(b.text.split()), len(b.text) // 8) for b in blocks[headings[0] :])
-    return words / len(headings)
+    return sum(count_words(block.text) for block in blocks[headings[0] :]) / len(headings)
 
 
 def _with_subtitles(blocks: list[ManuscriptBlock]) -> list[ManuscriptBlock]:

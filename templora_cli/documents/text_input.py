@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def read_text(
 def without_controls(text: str) -> str:
     """`text` without escape sequences and control characters, except tabs and line ends."""
     return _CONTROLS.sub("", text)
+
+
+def has_text(text: str) -> bool:
+    """Whether a text has a visible character."""
+    return any(unicodedata.category(char)[0] in "LNPS" for char in text)
 
 
 def unreadable(path: Path, error: OSError) -> TemploraError:

@@ -32,6 +32,7 @@ from templora_cli.documents.readers.manuscript_page import (
     without_tables,
     without_titles,
 )
+from templora_cli.text import count_words
 
 _MATTER_FILE = re.compile(
     r"(?:.*[-_.\d])?(cover|titlepage|title[-_]page|halftitle(?:page)?|toc|contents|copyright|colophon|imprint"
@@ -141,7 +142,7 @@ def _matter_of_page(path: str, page: PageContent, contents: _Contents) -> str:
     """The front or back matter that a whole page is; "" for prose."""
     blocks = [block for block in page.blocks if block.text and not block.matter]
     texts = [block.text for block in blocks]
-    words = sum(len(text.split()) for text in texts)
+    words = sum(map(count_words, texts))
     if words > MAX_MATTER_WORDS:
         return ""
     matter = page.matter or contents.matters.get(path, "")
