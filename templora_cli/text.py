@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 Decode = Callable[[Sequence[int]], str]
@@ -22,6 +22,15 @@ _WORD = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 def count_words(text: str) -> int:
     """Number of words: runs without white space, and each Chinese or Japanese character."""
     return sum(1 for match in _WORD.finditer(text) if any(c.isalnum() for c in match.group()))
+
+
+def have_words(texts: Iterable[str], count: int) -> bool:
+    """Whether texts have at least `count` words; only as many of them are counted as that takes."""
+    for text in texts:
+        count -= count_words(text)
+        if count <= 0:
+            return True
+    return count <= 0
 
 
 def decode(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -74,7 +74,7 @@ def book_of_prose(
     a heading as it is. Only white space at the ends of `text` is lost.
     """
     chapters: list[BookChapter] = []
-    chapter, gap = "", ""
+    chapter, gap = "", "\n\n"
     paragraphs: list[BookParagraph | SceneBreak] = []
     end = 0
     remaining = list(reversed(headings))

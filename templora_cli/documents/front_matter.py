@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from templora_cli.text import count_words
+from templora_cli.text import count_words, have_words
 
 _NAMES = {
     "contents": (
@@ -84,6 +84,7 @@ _RIGHTS = re.compile(
     re.IGNORECASE,
 )
 _MAX_TITLE_PAGE_WORDS = 400
+_MAX_PARAGRAPH_CHARS = 5000
 _MAX_LINE_WORDS = 20
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»」』)]*$")
 _AUTHOR = re.compile(r"(?:written\s+)?(?:by|von|par)\s", re.IGNORECASE)
@@ -110,8 +111,7 @@ def matter_of_type(types: str) -> str:
 
 def states_rights(paragraphs: Sequence[str]) -> bool:
     """Whether the paragraphs are a copyright page."""
-    words = sum(map(count_words, paragraphs))
-    return 0 < words <= _MAX_COPYRIGHT_WORDS and any(map(_RIGHTS.search, paragraphs))
+    return not have_words(paragraphs, _MAX_COPYRIGHT_WORDS) and any(map(_RIGHTS.search, paragraphs))
 
 
 def title_page_length(paragraphs: Sequence[str], title: str = "") -> int:
@@ -123,6 +123,8 @@ def title_page_length(paragraphs: Sequence[str], title: str = "") -> int:
     length = words = signs = 0
     for paragraph in paragraphs:
         lines = [line.strip() for line in paragraph.split("\n")]
+        if len(paragraph) > _MAX_PARAGRAPH_CHARS:
+            break
         words += count_words(paragraph)
         has_rights = _RIGHTS.search(paragraph) is not None
         is_short = max(map(count_words, lines)) <= _MAX_LINE_WORDS

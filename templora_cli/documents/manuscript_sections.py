@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 from templora_cli.documents.front_matter import (
@@ -30,7 +29,7 @@ from templora_cli.documents.readers.headings import (
     is_untitled,
 )
 from templora_cli.documents.text_headings import with_text_headings
-from templora_cli.text import count_words
+from templora_cli.text import count_words, have_words
 
 _MAX_BLANK_SHARE = 0.25
 """If more of the paragraphs have an empty one before them, these are no scene breaks."""
@@ -74,10 +73,10 @@ class Section:
         """The texts of its paragraphs."""
         return [block.text for block in self.body if block.kind != "break"]
 
-    @cached_property
-    def words(self) -> int:
-        """The number of words below the headings."""
-        return sum(map(count_words, self.texts))
+    @property
+    def has_text(self) -> bool:
+        """Whether it has a paragraph."""
+        return any(block.kind != "break" for block in self.body)
 
 
 @dataclass
@@ -279,13 +278,13 @@ def _without_matter(sections: list[Section], title: str) -> tuple[list[Section],
     names: list[str] = []
     page_title = ""
     remaining: list[Section] = []
-    has_chapters = any(section.headings and section.words for section in sections)
+    has_chapters = any(section.headings and section.has_text for section in sections)
     for section in sections:
         matter = _matter_of(section)
         if matter:
             names.append(matter)
             section = Section([], section.body[_listed_lines(section.body) :] if matter == "contents" else [])
-            if section.words < _MIN_PROSE_WORDS:
+            if not have_words(section.texts, _MIN_PROSE_WORDS):
                 continue
         length = 0 if section.headings else title_page_length(section.texts, title)
         if 0 < length < len(section.texts) or (length and has_chapters):
@@ -294,7 +293,7 @@ def _without_matter(sections: list[Section], title: str) -> tuple[list[Section],
             section = Section([], section.body[_index_of_text(section.body, length) :])
         if section.headings or section.body:
             remaining.append(section)
-    if not any(section.words for section in remaining) and any(section.words for section in sections):
+    if not any(section.has_text for section in remaining) and any(section.has_text for section in sections):
         return [section for section in sections if section.headings or section.body], [], ""
     return remaining, names, page_title
 
@@ -302,9 +301,9 @@ def _without_matter(sections: list[Section], title: str) -> tuple[list[Section],
 def _matter_of(section: Section) -> str:
     """The front or back matter that a section is; "" for prose."""
     matter = next((m for block in section.headings if (m := matter_of_title(block.text))), "")
-    if section.words > MAX_MATTER_WORDS and matter != "contents":
-        return ""
-    if matter or any(is_chapter_heading(block.text) for block in section.headings):
+    if matter and (matter == "contents" or not have_words(section.texts, MAX_MATTER_WORDS)):
+        return matter
+    if any(is_chapter_heading(block.text) for block in section.headings):
         return matter
     return "copyright" if states_rights(section.texts) else ""
 

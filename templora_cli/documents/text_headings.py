@@ -13,7 +13,7 @@ from templora_cli.documents.readers.headings import (
     is_unnumbered,
     is_untitled,
 )
-from templora_cli.text import count_words
+from templora_cli.text import have_words
 
 PART_LEVEL, CHAPTER_LEVEL = 8, 9
 """Levels of headings that are found by their words: below all that markup can give."""
@@ -31,26 +31,9 @@ _SENTENCE_END = re.compile(r"[.!?,;:…。！？，；：][\"'”’»」』)]*$
 _THE_END = re.compile(r"(?:the end|finis|fin|ende|end of .*|конец|完|終|全文完)\W*", re.IGNORECASE)
 _SMALL_WORDS = frozenset(
     (
-        *(
-            "a",
-            "an",
-            "and",
-            "as",
-            "at",
-            "but",
-            "by",
-            "for",
-            "from",
-            "in",
-            "into",
-            "is",
-            "nor",
-            "of",
-            "on",
-            "or",
-        ),
-        *("the", "to", "with", "und", "der", "die", "das", "dem", "den", "im", "am", "von", "zu", "et", "le"),
-        *("la", "les", "de", "du", "des", "un", "une", "en", "y", "el", "los", "las", "del"),
+        *("a", "an", "and", "as", "at", "but", "by", "for", "from", "in", "into", "is", "nor", "of", "on"),
+        *("or", "the", "to", "with", "und", "der", "die", "das", "dem", "den", "im", "am", "von", "zu", "et"),
+        *("la", "le", "les", "de", "du", "des", "un", "une", "en", "y", "el", "los", "las", "del"),
     )
 )
 
@@ -92,7 +75,10 @@ def _heading_indexes(blocks: Sequence[ManuscriptBlock]) -> list[int]:
         ([index for index in alone if _is_in_capitals(blocks[index].text)], _MIN_CAPITALS_WORDS),
     )
     for indexes, min_words in kinds:
-        if len(indexes) >= _MIN_HEADINGS and _mean_words(blocks, indexes) >= min_words:
+        if len(indexes) >= _MIN_HEADINGS:
+            texts = (block.text for block in blocks[indexes[0] :])
+            if not have_words(texts, min_words * len(indexes)):
+                continue
             return sorted({*words, *indexes})
     return words
 
@@ -151,11 +137,6 @@ def _value(number: str) -> int | None:
 def _is_in_capitals(text: str) -> bool:
     letters = sum(char.isalpha() for char in text)
     return text.isupper() and letters >= 3 and not re.search(r"[!?,;…\"“”]", text)
-
-
-def _mean_words(blocks: Sequence[ManuscriptBlock], headings: Sequence[int]) -> float:
-    """The mean number of words from one heading to the next."""
-    return sum(count_words(block.text) for block in blocks[headings[0] :]) / len(headings)
 
 
 def _with_subtitles(blocks: list[ManuscriptBlock]) -> list[ManuscriptBlock]:

@@ -32,7 +32,7 @@ from templora_cli.documents.readers.manuscript_page import (
     without_tables,
     without_titles,
 )
-from templora_cli.text import count_words
+from templora_cli.text import have_words
 
 _MATTER_FILE = re.compile(
     r"(?:.*[-_.\d])?(cover|titlepage|title[-_]page|halftitle(?:page)?|toc|contents|copyright|colophon|imprint"
@@ -142,17 +142,17 @@ def _matter_of_page(path: str, page: PageContent, contents: _Contents) -> str:
     """The front or back matter that a whole page is; "" for prose."""
     blocks = [block for block in page.blocks if block.text and not block.matter]
     texts = [block.text for block in blocks]
-    words = sum(map(count_words, texts))
-    if words > MAX_MATTER_WORDS:
+    if have_words(texts, MAX_MATTER_WORDS):
         return ""
+    is_short = not have_words(texts, _MAX_FILE_WORDS)
     matter = page.matter or contents.matters.get(path, "")
     entries = contents.entries.get(path, [])
     if not matter and len(entries) == 1:
         matter = matter_of_title(entries[0].title)
     file = _MATTER_FILE.fullmatch(posixpath.splitext(posixpath.basename(path))[0])
-    if not matter and file is not None and words <= _MAX_FILE_WORDS:
+    if not matter and file is not None and is_short:
         matter = matter_of_type(re.sub("[-_]", "", file[1])) or matter_of_title(file[1])
-    if not matter and blocks and words <= _MAX_FILE_WORDS and blocks[0].kind == "text":
+    if not matter and blocks and is_short and blocks[0].kind == "text":
         matter = matter_of_title(texts[0])
     return matter or ("copyright" if states_rights(texts) else "")
 

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(?P<yaml>(?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _TITLE = re.compile(r"^title:[ \t]*(?P<quote>[\"']?)(?P<title>\S.*?)(?P=quote)[ \t]*$", re.MULTILINE | re.I)
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{>>.*?<<\}|%%[^%\n]+%%", re.DOTALL)
-_DELETED = re.compile(r"\{--(?:[^-]|-(?!-\}))*--\}")
-_SUBSTITUTED = re.compile(r"\{~~[^~]*~>([^~]*)~~\}")
-_ADDED = re.compile(r"\{\+\+(.*?)\+\+\}|\{==(.*?)==\}", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{>>[^{}]*<<\}|%%[^%\n]+%%", re.DOTALL)
+_DELETED = re.compile(r"\{--[^{}]*--\}")
+_SUBSTITUTED = re.compile(r"\{~~[^{}~]*~>([^{}~]*)~~\}")
+_ADDED = re.compile(r"\{\+\+([^{}]*)\+\+\}|\{==([^{}]*)==\}")
 _NOTE = re.compile(r"^\[\^[^\]\n]+\]:.*(?:\n(?:[ \t]+\S.*|[ \t]*(?=\n[ \t]+\S)))*", re.MULTILINE)
-_NOTE_MARK = re.compile(r"\[\^[^\]\n]+\]|(?<!\^)\^\[[^\]\n]*\]")
-_PICTURE = re.compile(r"!\[[^\]]*\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])(?:\{[^}]*\})?")
+_NOTE_MARK = re.compile(r"\[\^[^\[\]\n]+\]|(?<!\^)\^\[[^\[\]\n]*\]")
+_PICTURE = re.compile(r"!\[[^\[\]]*\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])(?:\{[^}]*\})?")
 _LINK = re.compile(r"(?<![!\\])\[([^\[\]]+)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+(?:\"[^\"]*\"|'[^']*'))?\)")
 _ONLY_LINKS = re.compile(r"(?:[-*+]|\d+[.)])[ \t]+\[[^\]]+\]\([^)]*\)[ \t]*")
 _ATTRIBUTES = re.compile(r"\s*\{[^{}]*\}\s*$")
 _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3})(?=\S)(.+?)(?<=\S)\1")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_MAX_TITLE_CHARS = 1000
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _PAGE_BREAK = re.compile(r"\\(?:newpage|pagebreak|clearpage)\s*|:::.*")
 
@@ -125,6 +126,7 @@ def _prose(text: str, *, strip: bool = True) -> str:
 
 def _plain_title(text: str) -> str:
     """The words of a heading."""
+    text = text[:_MAX_TITLE_CHARS]
     title = _ATTRIBUTES.sub("", _prose(text.replace("\n", " ")))
     title = _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", _TAG.sub(" ", title)))
     return " ".join(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", title).split())
