@@ -21,6 +21,7 @@ _DELETED = frozenset(f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", 
 _CHARS = {f"{W}tab": "\t", f"{W}cr": "\n", f"{W}noBreakHyphen": "\u2011", f"{W}ptab": "\t"}
 _NOTES = (f"{W}footnoteReference", f"{W}endnoteReference")
 _OBJECTS = frozenset(f"{W}{name}" for name in ("p", "drawing", "pict", "object"))
+_NO_TEXT = [f"{W}{name}" for name in ("drawing", "pict", "object", "fldChar", "del", "moveFrom")]
 _OFF = ("0", "false", "off")
 
 
@@ -86,7 +87,7 @@ class _BodyReader:
         elif {"author", "date", "subtitle"} & self._package.style_names(paragraph):
             matter = "title page"
         if not text:
-            if is_whole and not _has_picture(paragraph) and kind in ("text", "item"):
+            if is_whole and not _has_more_than_text(paragraph) and kind in ("text", "item"):
                 self.blocks.append(ManuscriptBlock("", "blank"))
         elif kind == "heading" and not matter:
             self.blocks.append(ManuscriptBlock(joined_title(text.split("\n")), "heading", level))
@@ -125,8 +126,9 @@ def _is_hidden(run: Element) -> bool:
     return vanish is not None and vanish.get(f"{W}val") not in _OFF
 
 
-def _has_picture(paragraph: Element) -> bool:
-    return next(paragraph.iter(f"{W}drawing", f"{W}pict", f"{W}object"), None) is not None
+def _has_more_than_text(paragraph: Element) -> bool:
+    """Whether a paragraph has a picture, a field or deleted text, so that it is not empty without words."""
+    return next(paragraph.iter(*_NO_TEXT), None) is not None
 
 
 def _is_in_contents(paragraph: Element) -> bool:
