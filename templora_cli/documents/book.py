@@ -84,7 +84,8 @@ def book_of_prose(
             remaining.pop()
         if remaining and remaining[-1][0] <= line.start() and not line[0].startswith("#"):
             chapters.append(BookChapter(chapter, tuple(paragraphs), gap))
-            chapter, gap, paragraphs = line[0], before, []
+            gap = before if chapters[0].paragraphs or len(chapters) > 1 else "\n\n"
+            chapter, paragraphs = line[0], []
         else:
             paragraphs.append(BookParagraph((Span(line[0]),), before))
     chapters.append(BookChapter(chapter, tuple(paragraphs), gap))

@@ -339,7 +339,9 @@ def test_pages_that_are_laid_out_as_a_table_are_prose() -> None:
 def test_markdown_keeps_the_markup_of_prose_alone() -> None:
     text = (
         "---\ntitle: 'The Salt Road'\n---\n\nChapter One\n===========\n\n"
-        "<!-- fix\nthis -->It was *late*, and\nshe slept.[^1]\n\n***\n\n- Hello, she said.\n\n> A letter\n> to you\n\n![map](map.png)\n\n"
+        "<!-- fix\nthis -->It was *late*, and\nshe slept.[^1]\n\n***\n\n- Hello, she said.\n\n"
+        "> A letter\n> to you\n\n"
+        "![map](map.png)\n\n"
         "See [the sea](https://x.y/z).{--Gone.--}\n\nA verse  \nof two\n\n# Chapter Two {#c2}\n\n"
         "    Indented.\n\n[^1]: A note\n    goes on.\n\n&nbsp;\n"
     )
