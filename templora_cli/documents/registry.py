@@ -197,7 +197,9 @@ def parse_document(
             f"{name}: {suffix or 'a file without a suffix'} cannot be read",
             f"convert it to one of {readable}, for example with Calibre or LibreOffice",
         )
-    encoding = _checked_encoding(content, suffix, name, file_format, encoding, max_text_bytes, notify)
+    encoding = _checked_encoding(
+        content, suffix, name, file_format, encoding, max_text_bytes=max_text_bytes, notify=notify
+    )
     document = file_format.read(content, suffix, name, encoding)
     if not document.paragraphs:
         raise TemploraError(f"{name} has no words in it", "use a file that contains text")
@@ -221,7 +223,7 @@ def parse_manuscript_source(
     row = _format_of(suffix, FORMATS) or (_MARKDOWN if suffix in (".markdown", ".mkd") else _PLAIN_TEXT)
     if row is _PLAIN_TEXT and is_html(content):
         row = _HTML
-    encoding = _checked_encoding(content, suffix, name, row, encoding, MAX_TEXT_BYTES, notify)
+    encoding = _checked_encoding(content, suffix, name, row, encoding, notify=notify)
     assert row.manuscript is not None
     return row.manuscript(content, suffix, name, encoding)
 
@@ -232,7 +234,8 @@ def _checked_encoding(
     name: str,
     file_format: FileFormat,
     encoding: str | None,
-    max_text_bytes: int,
+    *,
+    max_text_bytes: int = MAX_TEXT_BYTES,
     notify: Callable[[str], None] | None,
 ) -> str | None:
     """The encoding of a file that can be read in the format, or None if it leaves no doubt.
