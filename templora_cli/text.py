@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 Decode = Callable[[Sequence[int]], str]
@@ -21,7 +22,17 @@ _WORD = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 
 def count_words(text: str) -> int:
     """Number of words: runs without white space, and each Chinese or Japanese character."""
-    return sum(1 for match in _WORD.finditer(text) if any(c.isalnum() for c in match.group()))
+    return sum(1 for _ in _words(text))
+
+
+def _words(text: str) -> Iterator[str]:
+    return (match[0] for match in _WORD.finditer(text) if any(map(str.isalnum, match[0])))
+
+
+def have_words(texts: Iterable[str], count: int) -> bool:
+    """Whether texts have at least `count` words; only as many of them are counted as that takes."""
+    words = (word for text in texts for word in _words(text))
+    return sum(1 for _ in islice(words, count)) == count
 
 
 def decode(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -33,6 +33,8 @@ TABLE: dict[str, set[str]] = {
     "documents.signature": set(),
     "documents.text_input": set(),
     "documents.document": set(),
+    "documents.manuscript_blocks": set(),
+    "documents.front_matter": set(),
     "documents.aligned_text": set(),
     "documents.book": set(),
     "documents.readers": {"lxml", "markdown_it"},

@@ -78,7 +78,13 @@ def test_the_manifest_is_complete(config: Config) -> None:
     prepared = prepare(BOOK, config)
     manifest, new = prepared.manifest(), prepared.new
     assert (manifest.format, manifest.task, manifest.parent, manifest.take) == (FORMAT, "novel", None, 0)
-    assert manifest.request == {"premise": "A storm.", "opened": True}
+    chapter = {"title": "", "start": 0, "text_start": 0}
+    assert manifest.request == {
+        "premise": "A storm.",
+        "opened": True,
+        "opening_title": "",
+        "opening_chapters": [chapter],
+    }
     assert (manifest.goal_amount, manifest.goal_unit, manifest.out) == (32, "tokens", None)
     assert manifest.config == new.config.as_dict() and manifest.model == config.model.name
     assert manifest.header_tokens == new.header_tokens > len("A storm.")
@@ -251,7 +257,7 @@ def test_prompt_files_are_checked_before_the_model_is_searched(tmp_path: Path) -
 
 OTHERS: dict[str, Any] = {
     "task": "drift",
-    "request": {"premise": "A calm.", "opened": True},
+    "request": {"premise": "A calm.", "opened": True, "opening_title": "", "opening_chapters": []},
     "source_sha256": sha256_of("It snowed."),
     "goal_amount": 33,
     "goal_unit": "words",

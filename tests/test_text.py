@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
-from templora_cli.text import TextStream, count_words
+from templora_cli.text import TextStream, count_words, have_words
 
 TOKENIZER = byte_tokenizer()
 
@@ -52,3 +54,8 @@ def test_invalid_bytes_are_streamed_the_same_after_a_resume(ids: list[int], cut:
 )
 def test_words_are_counted(text: str, words: int) -> None:
     assert count_words(text) == words
+
+
+def test_only_as_many_words_are_counted_as_it_takes() -> None:
+    assert have_words(["It rained. –", "", "雨 fell"], 4) and not have_words(["It rained. –", "雨"], 4)
+    assert have_words([], 0) and have_words(itertools.repeat("rain"), 5)

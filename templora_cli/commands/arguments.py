@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +15,16 @@ from templora_cli.errors import TemploraError
 from templora_cli.files import expanded, numbered_name, unused_name
 
 if TYPE_CHECKING:
+    from templora_cli.documents.manuscript import Manuscript
     from templora_cli.runner import Length
 
 Notify = Callable[[str], None]
+MAX_EMPTY_CHAPTERS = 2
+"""More headings without any prose are an outline."""
 MAX_LENGTH = 1_000_000_000
 """An upper limit for lengths, larger than any book."""
 EXAMPLE = 'templora write --premise "A lighthouse keeper..."'
 
-_CONTROLS = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and the like
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles of a window and the like
-    r"|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-"""Escape sequences and control characters, except tabs and line ends."""
 _FILE_NAME = re.compile(r"\S+\.(?:txt|md|text|markdown|docx?|odt|rtf|epub|html?|pdf)", re.IGNORECASE)
 
 
@@ -140,10 +136,10 @@ def read_texts(
     *,
     planned: bool = False,
     notify: Notify | None = None,
-) -> tuple[str, str | None]:
+) -> tuple[str, Manuscript | None]:
     """Premise ("" without one) and opening of a book; "-" is standard input.
 
-    A `planned` book needs neither. `notify` is told of a guessed encoding.
+    A `planned` book needs neither. `notify` is told of a guessed encoding, and of the opening's chapters.
     Raises TemploraError: neither, both from standard input, and as `read_premise` does.
     """
     from_input = ["--premise -"] * (premise == "-") + ["--premise-file -"] * (str(premise_file) == "-")
@@ -155,7 +151,37 @@ def read_texts(
         raise TemploraError("--encoding needs --premise-file or --from", "leave it out")
     required = opening is None and not planned
     text = read_premise(premise, premise_file, required=required, encoding=encoding, notify=notify)
-    return text, None if opening is None else _text_of(opening, "the opening", encoding, notify)
+    return text, None if opening is None else _read_opening(opening, encoding, notify)
+
+
+def _read_opening(path: Path, encoding: str | None, notify: Notify | None) -> Manuscript:
+    """The manuscript in a file or on standard input; `notify` is told of its chapters and what is left out.
+
+    Raises TemploraError as `read_manuscript` does, and for a manuscript of headings alone.
+    """
+    from templora_cli.documents.manuscript import parse_manuscript, read_manuscript
+    from templora_cli.text import count_words
+
+    if str(path) == "-":
+        content = _standard_input("the opening")
+        manuscript = parse_manuscript(
+            content, ".txt", "the opening", encoding=encoding, notify=notify, hint=EXAMPLE
+        )
+    else:
+        manuscript = read_manuscript(path, encoding=encoding, notify=notify)
+    chapters = sum(bool(chapter.title) for chapter in manuscript.chapters)
+    if chapters > MAX_EMPTY_CHAPTERS and not any(chapter.text for chapter in manuscript.chapters):
+        raise TemploraError(
+            f"{'the opening' if str(path) == '-' else path} has {chapters:,} headings and no prose",
+            "use a file with the text of the book; an outline can be a premise: --premise-file FILE",
+        )
+    if notify is not None and (chapters or manuscript.left_out):
+        size = f"{count_words(manuscript.text):,} words"
+        if chapters:
+            size = f"{chapters:,} chapter{'s' if chapters > 1 else ''}, {size}"
+        left_out = f"; left out: {', '.join(manuscript.left_out)}" if manuscript.left_out else ""
+        notify(f"the opening has {size}{left_out}")
+    return manuscript
 
 
 def read_premise(
@@ -228,18 +254,25 @@ def _text_of(
     if str(path) != "-":
         text = read_prose(path, encoding, flag="--encoding", notify=notify)
         return _with_words(text, str(path), "use a file that contains text")
+    text = checked_text(_standard_input(label), label, encoding, flag="--encoding", notify=notify)
+    return _with_words(text, label, example)
+
+
+def _standard_input(label: str) -> bytes:
+    """The bytes of standard input; `label` names the text that a person is to type."""
     if sys.stdin is None:
         raise TemploraError("standard input is closed", "use a file")
     if sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         say(f"type {label}, then press {end}", err=True)
-    text = checked_text(sys.stdin.buffer.read(), label, encoding, flag="--encoding", notify=notify)
-    return _with_words(text, label, example)
+    return sys.stdin.buffer.read()
 
 
 def _with_words(text: str, label: str, hint: str) -> str:
     """`text` without control characters. Raises TemploraError if the rest is blank."""
-    text = _CONTROLS.sub("", text)
-    if not any(unicodedata.category(char)[0] in "LNPS" for char in text):
+    from templora_cli.documents.text_input import has_text, without_controls
+
+    text = without_controls(text)
+    if not has_text(text):
         raise TemploraError(f"{label} is empty", hint)
     return text

@@ -18,6 +18,7 @@ from templora_cli.files import bytes_below, format_bytes
 from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
+    from templora_cli.documents.book import Book
     from templora_cli.sessions.kind import Export
     from templora_cli.sessions.manifest import Manifest
 
@@ -168,7 +169,6 @@ def export(
 
     A file that was exported earlier and has not been changed since is overwritten.
     """
-    from templora_cli.documents.book import book_of_prose
     from templora_cli.documents.registry import check_book_suffix, render_book
     from templora_cli.sessions.steps import readable_text
     from templora_cli.sessions.store import Store
@@ -188,7 +188,20 @@ def export(
     target = out or Path(f"{folder.name}.md")
     check_no_folder(target, f"{folder.name}.md")
     check_book_suffix(target)
-    save(folder, target, render_book(book_of_prose(text), target), force=force)
+    save(folder, target, render_book(_book(folder, text), target), force=force)
+
+
+def _book(folder: Path, text: str) -> Book:
+    """The text of a session as a book, without headings if its manifest is damaged."""
+    from templora_cli.documents.book import book_of_prose
+    from templora_cli.sessions.manifest import load_manifest
+
+    try:
+        manifest = load_manifest(folder)
+    except TemploraError:
+        return book_of_prose(text)
+    kind = engine_in_use().kinds.get(manifest.task)
+    return book_of_prose(text) if kind is None else kind.book(manifest, text)
 
 
 def _document_export(folder: Path) -> Export | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LINE = re.compile(r"\S(?:[^\n]*\S)?")
@@ -25,7 +26,7 @@ class BookParagraph:
     spans: tuple[Span, ...]
     gap: str = "\n\n"
     """The white space between this paragraph and the one before it, with at least one line end, for formats
-    that keep blank lines and indents. Ignored for the first paragraph of a chapter."""
+    that keep blank lines and indents. Ignored at the beginning of a book."""
 
     @property
     def text(self) -> str:
@@ -44,6 +45,8 @@ class BookChapter:
 
     title: str
     paragraphs: tuple[BookParagraph | SceneBreak, ...]
+    gap: str = "\n\n"
+    """The white space before the title, as that of a paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,35 @@ class Book:
     chapters: tuple[BookChapter, ...]
 
 
-def book_of_prose(text: str, title: str = "", author: str = "", language: str = "") -> Book:
-    """Prose from a model as a book of one chapter; each line that is not blank is a paragraph.
+def book_of_prose(
+    text: str,
+    title: str = "",
+    author: str = "",
+    language: str = "",
+    *,
+    headings: Sequence[tuple[int, int]] = (),
+) -> Book:
+    """Prose as a book; each line that is not blank is a paragraph.
 
-    Markup is not interpreted: "#" and asterisks are text. Only white space at the ends of `text` is lost.
+    `headings` are ranges of offsets, in order: a line that lies in one is the title of a chapter. Without any
+    the book is one chapter. Markup is not interpreted: asterisks are text, and a line that begins with "#" is
+    a heading as it is. Only white space at the ends of `text` is lost.
     """
-    paragraphs = []
+    chapters: list[BookChapter] = []
+    chapter, gap = "", "\n\n"
+    paragraphs: list[BookParagraph | SceneBreak] = []
     end = 0
+    remaining = list(reversed(headings))
     for line in _LINE.finditer(text):
-        paragraphs.append(BookParagraph((Span(line[0]),), text[end : line.start()]))
-        end = line.end()
-    return Book(title, author, language, (BookChapter("", tuple(paragraphs)),))
+        before, end = text[end : line.start()], line.end()
+        while remaining and remaining[-1][1] < line.end():
+            remaining.pop()
+        if remaining and remaining[-1][0] <= line.start() and not line[0].startswith("#"):
+            chapters.append(BookChapter(chapter, tuple(paragraphs), gap))
+            gap = before if chapters[0].paragraphs or len(chapters) > 1 else "\n\n"
+            chapter, paragraphs = line[0], []
+        else:
+            paragraphs.append(BookParagraph((Span(line[0]),), before))
+    chapters.append(BookChapter(chapter, tuple(paragraphs), gap))
+    with_content = [c for c in chapters if c.title or c.paragraphs] or chapters
+    return Book(title, author, language, tuple(with_content))

@@ -15,12 +15,15 @@ from pathlib import Path
 from templora_cli.documents.book import Book
 from templora_cli.documents.document import MAX_BYTES, MAX_TEXT_BYTES, Document
 from templora_cli.documents.encoding import guessed_encoding, notice_of_guess
-from templora_cli.documents.signature import check_not_empty, check_text, check_word, check_zip
+from templora_cli.documents.manuscript_blocks import ManuscriptSource
+from templora_cli.documents.signature import check_not_empty, check_text, check_word, check_zip, is_html
 from templora_cli.documents.text_input import unreadable
 from templora_cli.errors import TemploraError
 
 Read = Callable[[bytes, str, str, str | None], Document]
 """Arguments: content, suffix, name in errors, and the encoding that the user named, if any."""
+ReadManuscript = Callable[[bytes, str, str, str | None], ManuscriptSource]
+"""Arguments: as those of `Read`."""
 Check = Callable[[bytes, str, str], None]
 """Arguments: content, suffix, name in errors. Raises TemploraError for content of another format."""
 Write = Callable[[Book], bytes]
@@ -41,6 +44,7 @@ class FileFormat:
     declared: Callable[[bytes], str | None] | None = None
     """Returns the encoding that a text itself states, if the format has a place for it."""
     write: Write | None = None
+    manuscript: ReadManuscript | None = None
 
 
 def _read_txt(content: bytes, suffix: str, name: str, encoding: str | None) -> Document:
@@ -73,6 +77,36 @@ def _read_docx(content: bytes, suffix: str, name: str, encoding: str | None) -> 
     return DocxDocument(content, name)
 
 
+def _manuscript_txt(content: bytes, suffix: str, name: str, encoding: str | None) -> ManuscriptSource:
+    from templora_cli.documents.readers.manuscript_text import read_text_manuscript
+
+    return read_text_manuscript(content, name, encoding)
+
+
+def _manuscript_md(content: bytes, suffix: str, name: str, encoding: str | None) -> ManuscriptSource:
+    from templora_cli.documents.readers.manuscript_markdown import read_markdown_manuscript
+
+    return read_markdown_manuscript(content, name, encoding)
+
+
+def _manuscript_html(content: bytes, suffix: str, name: str, encoding: str | None) -> ManuscriptSource:
+    from templora_cli.documents.readers.manuscript_page import read_html_manuscript
+
+    return read_html_manuscript(content, name, encoding)
+
+
+def _manuscript_epub(content: bytes, suffix: str, name: str, encoding: str | None) -> ManuscriptSource:
+    from templora_cli.documents.readers.manuscript_epub import read_epub_manuscript
+
+    return read_epub_manuscript(content, name)
+
+
+def _manuscript_docx(content: bytes, suffix: str, name: str, encoding: str | None) -> ManuscriptSource:
+    from templora_cli.documents.readers.manuscript_docx import read_docx_manuscript
+
+    return read_docx_manuscript(content, name)
+
+
 def _write_txt(book: Book) -> bytes:
     from templora_cli.documents.writers.plain_text import write_plain_text
 
@@ -92,12 +126,30 @@ def _declared_html(content: bytes) -> str | None:
 
 
 FORMATS = (
-    FileFormat((".txt",), _read_txt, is_text=True, check=check_text, write=_write_txt),
-    FileFormat((".md",), _read_md, is_text=True, check=check_text, write=_write_md),
-    FileFormat((".html", ".htm"), _read_html, is_text=True, check=check_text, declared=_declared_html),
-    FileFormat((".epub",), _read_epub, is_text=False, check=partial(check_zip, expected="an EPUB")),
-    FileFormat((".docx",), _read_docx, is_text=False, check=check_word),
+    FileFormat(
+        (".txt",), _read_txt, is_text=True, check=check_text, write=_write_txt, manuscript=_manuscript_txt
+    ),
+    FileFormat(
+        (".md",), _read_md, is_text=True, check=check_text, write=_write_md, manuscript=_manuscript_md
+    ),
+    FileFormat(
+        (".html", ".htm"),
+        _read_html,
+        is_text=True,
+        check=check_text,
+        declared=_declared_html,
+        manuscript=_manuscript_html,
+    ),
+    FileFormat(
+        (".epub",),
+        _read_epub,
+        is_text=False,
+        check=partial(check_zip, expected="an EPUB"),
+        manuscript=_manuscript_epub,
+    ),
+    FileFormat((".docx",), _read_docx, is_text=False, check=check_word, manuscript=_manuscript_docx),
 )
+_PLAIN_TEXT, _MARKDOWN, _HTML = FORMATS[:3]
 
 
 def read_document(
@@ -145,6 +197,52 @@ def parse_document(
             f"{name}: {suffix or 'a file without a suffix'} cannot be read",
             f"convert it to one of {readable}, for example with Calibre or LibreOffice",
         )
+    encoding = _checked_encoding(
+        content, suffix, name, file_format, encoding, max_text_bytes=max_text_bytes, notify=notify
+    )
+    document = file_format.read(content, suffix, name, encoding)
+    if not document.paragraphs:
+        raise TemploraError(f"{name} has no words in it", "use a file that contains text")
+    return document
+
+
+def parse_manuscript_source(
+    content: bytes,
+    suffix: str,
+    name: str,
+    *,
+    encoding: str | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> ManuscriptSource:
+    """The manuscript in the bytes of a file, as the reader of its format returns it.
+
+    A file with an unknown suffix is plain text, or an HTML page if it begins like one.
+    Raises TemploraError as `parse_document` does, except for an unknown suffix.
+    """
+    suffix = suffix.lower()
+    row = _format_of(suffix, FORMATS) or (_MARKDOWN if suffix in (".markdown", ".mkd") else _PLAIN_TEXT)
+    if row is _PLAIN_TEXT and is_html(content):
+        row = _HTML
+    encoding = _checked_encoding(content, suffix, name, row, encoding, notify=notify)
+    assert row.manuscript is not None
+    return row.manuscript(content, suffix, name, encoding)
+
+
+def _checked_encoding(
+    content: bytes,
+    suffix: str,
+    name: str,
+    file_format: FileFormat,
+    encoding: str | None,
+    *,
+    max_text_bytes: int = MAX_TEXT_BYTES,
+    notify: Callable[[str], None] | None,
+) -> str | None:
+    """The encoding of a file that can be read in the format, or None if it leaves no doubt.
+
+    Raises TemploraError: an encoding for a format that is not text; content of another format, empty or too
+    large.
+    """
     if encoding is not None and not file_format.is_text:
         raise TemploraError(
             f"{name}: an encoding is only for text files",
@@ -156,11 +254,8 @@ def parse_document(
     if file_format.is_text and len(content) > max_text_bytes:
         raise TemploraError(f"{name} is over {max_text_bytes >> 20} MB of text", _SPLIT)
     if encoding is None and notify is not None:
-        encoding = _guess(content, name, file_format, notify)
-    document = file_format.read(content, suffix, name, encoding)
-    if not document.paragraphs:
-        raise TemploraError(f"{name} has no words in it", "use a file that contains text")
-    return document
+        return _guess(content, name, file_format, notify)
+    return encoding
 
 
 def _guess(content: bytes, name: str, file_format: FileFormat, notify: Callable[[str], None]) -> str | None:

@@ -7,7 +7,10 @@ import re
 from templora_cli.errors import TemploraError
 
 _ZIP = "a zip archive"
+_OPEN_DOCUMENT = "an OpenDocument file (.odt)"
+_OLD_OFFICE, _RTF = "an old Office file", "an RTF file"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OPEN_DOCUMENT_TYPE = b"mimetypeapplication/vnd.oasis.opendocument."
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
@@ -15,8 +18,8 @@ _SIGNATURES = {
     b"PK\x03\x04": _ZIP,
     b"PK\x05\x06": "an empty zip archive",
     b"%PDF": "a PDF",
-    _OLE: "an old Office file",
-    b"{\\rtf": "an RTF file",
+    _OLE: _OLD_OFFICE,
+    b"{\\rtf": _RTF,
     b"\x1f\x8b": "compressed with gzip",
     b"Rar!": "a RAR archive",
     b"7z\xbc\xaf": "a 7z archive",
@@ -44,6 +47,11 @@ def check_text(content: bytes, suffix: str, name: str) -> None:
         raise TemploraError(f"{name} is {detected}, not {expected}", _hint(detected))
 
 
+def is_html(content: bytes) -> bool:
+    """Whether `content` begins like an HTML page."""
+    return _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")) is not None
+
+
 def check_word(content: bytes, suffix: str, name: str) -> None:
     """Raise TemploraError if `content` is clearly not a Word document, or one with a password."""
     if content.startswith(_OLE):
@@ -65,13 +73,17 @@ def check_zip(content: bytes, suffix: str, name: str, expected: str) -> None:
 
 def _detect_format(content: bytes) -> str | None:
     """The format of `content` in words; None if it is unknown."""
+    if content.startswith(_OPEN_DOCUMENT_TYPE, 30):
+        return _OPEN_DOCUMENT
     for signature, words in _SIGNATURES.items():
         if content.startswith(signature):
             return words
     if content[60:68] == _MOBI:
         return "a Kindle book"
-    if _HTML.match(content[:4096].removeprefix(b"\xef\xbb\xbf")):
+    if is_html(content):
         return "an HTML page"
+    if b"<FictionBook" in content[:4096]:
+        return "a FictionBook (.fb2)"
     return None if b"\0" in content[:4096] else "a text"
 
 
@@ -80,5 +92,7 @@ def _hint(detected: str | None) -> str:
         return "download the file again (the site sent a web page instead), or rename it to .html"
     if detected == "a text":
         return "rename it to .txt or .md"
+    if detected in (_OPEN_DOCUMENT, _OLD_OFFICE, _RTF):
+        return "open it in Word or LibreOffice and save it as .docx"
     convert = "convert it to .txt, .epub or .docx, for example with Calibre or LibreOffice"
     return f"rename it to .docx or .epub if it is such a file, or {convert}" if detected == _ZIP else convert

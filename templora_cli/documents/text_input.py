@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from templora_cli.documents.encoding import decode, guessed_encoding, notice_of_guess
 from templora_cli.documents.signature import check_text
 from templora_cli.errors import TemploraError
+
+_CONTROLS = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and the like
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles of a window and the like
+    r"|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 def read_text(
@@ -35,6 +43,16 @@ def read_text(
     if not text.strip():
         raise TemploraError(f"{path} is empty", "use a file that contains text")
     return text
+
+
+def without_controls(text: str) -> str:
+    """`text` without escape sequences and control characters, except tabs and line ends."""
+    return _CONTROLS.sub("", text)
+
+
+def has_text(text: str) -> bool:
+    """Whether a text has a visible character."""
+    return any(unicodedata.category(char)[0] in "LNPS" for char in text)
 
 
 def unreadable(path: Path, error: OSError) -> TemploraError:

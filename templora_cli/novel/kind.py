@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from templora_cli.config import Config
+from templora_cli.documents.manuscript import Manuscript
 from templora_cli.documents.registry import check_book_suffix
 from templora_cli.engine.decoding.banned_phrases import checked_phrases
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Unit, in_words
 from templora_cli.languages import language
 from templora_cli.novel.chapters import PlannedTask
-from templora_cli.novel.opening import normalized_opening
+from templora_cli.novel.opening import Opening, headings_of, opening_of
 from templora_cli.novel.plan import Plan, plan_text
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
@@ -41,6 +43,7 @@ from templora_cli.text import count_words
 from templora_cli.turn import Task
 
 if TYPE_CHECKING:
+    from templora_cli.documents.book import Book
     from templora_cli.engine.models.loading import LanguageModel
 
 PROMPTS, SECTIONS = "novel", "sections"
@@ -58,7 +61,7 @@ class NovelRequest:
     """A book from a premise, from an opening, or from both."""
 
     premise: str = ""
-    opening: str | None = None
+    opening: Manuscript | str | None = None
     """Human text that is learnt first and then continued, without the white space at its ends."""
     goal: Goal = DEFAULT_GOAL
     out: Path | None = None
@@ -78,8 +81,8 @@ class NovelRequest:
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
-        opening = None if self.opening is None else normalized_opening(self.opening)
-        if not self.premise and not opening and self.plan is None:
+        opening = Opening("") if self.opening is None else opening_of(self.opening)
+        if not self.premise and not opening.text and self.plan is None:
             raise TemploraError("nothing to write about", 'templora write --premise "A lighthouse keeper..."')
         if self.out is not None:
             check_book_suffix(self.out)
@@ -98,17 +101,21 @@ class NovelRequest:
         prompt = novel_prompt(tokenizer, prompts, request, config.decode, shown)
         check_note(tokenizer, self.note, config.decode)
         goal: tuple[int, str] = (self.goal.amount, self.goal.unit)
+        title = "" if self.plan is None else self.plan.title
         return NewSession(
             self.kind,
             config,
-            named_after=self.premise or (self.plan.title if self.plan else "") or str(opening or "book"),
+            named_after=self.premise
+            or (self.plan.title if self.plan else "")
+            or opening.title
+            or opening.text,
             goal=(len(self.plan.chapters), "chapters") if self.plan else goal,
             header_tokens=max_header_tokens(prompt.max_sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
-            request=request,
+            request={**request, **opening.request},
             prompts=prompts,
-            opening=() if opening is None else opening_tokens(tokenizer, opening),
-            source=self.opening,
+            opening=() if self.opening is None else opening_tokens(tokenizer, opening.text),
+            source=self.opening.text if isinstance(self.opening, Manuscript) else self.opening,
             files=files,
             out=None if self.out is None else self.out.absolute(),
             measured_by=self.measured_by,
@@ -126,7 +133,9 @@ class Novel(TaskKind):
     """A book that the model writes; a human opening does not count towards its length."""
 
     units: tuple[Unit, ...] = ("tokens", "words", "chunks")
-    request_keys = frozenset(("premise", "opened", "note", "volumes", "banned"))
+    request_keys = frozenset(
+        ("premise", "opened", "opening_title", "opening_chapters", "note", "volumes", "banned")
+    )
     prompts = frozenset((PROMPTS, SECTIONS))
     can_be_extended = True
 
@@ -200,7 +209,14 @@ class Novel(TaskKind):
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out
-        return None if out is None else BookFile(session, Path(out))
+        return None if out is None else BookFile(session, Path(out), partial(self.book, session.manifest))
+
+    def book(self, manifest: Manifest, text: str) -> Book:
+        """See `TaskKind.book`."""
+        from templora_cli.documents.book import book_of_prose
+
+        headings = headings_of(manifest.request["opening_chapters"])
+        return book_of_prose(text, manifest.request["opening_title"], headings=headings)
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
         """See `TaskKind.facts`."""

@@ -3,12 +3,63 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from templora_cli.documents.manuscript import Manuscript, ManuscriptChapter
 from templora_cli.documents.readers.headings import is_chapter_heading
 from templora_cli.novel.sentence_end import ends_sentence, may_end_paragraph
 
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+
+
+@dataclass(frozen=True)
+class OpeningChapter:
+    """A chapter of an opening, as a session records it; the offsets are those in the text of the opening."""
+
+    title: str
+    start: int
+    """Of the heading, or of the text without one."""
+    text_start: int
+    """Of the text below the heading."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The beginning of a book that a person wrote. `title` is "" if it is unknown."""
+
+    text: str
+    title: str = ""
+    chapters: tuple[OpeningChapter, ...] = ()
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The JSON values that a session records."""
+        return {"opening_title": self.title, "opening_chapters": [asdict(c) for c in self.chapters]}
+
+
+def opening_of(manuscript: Manuscript | str) -> Opening:
+    """The opening of a manuscript, or of a text without chapters, as `normalized_opening` changes it."""
+    if isinstance(manuscript, str):
+        manuscript = Manuscript("", manuscript, (ManuscriptChapter("", manuscript, 0, 0),))
+    text = normalized_opening(manuscript.text)
+    last = manuscript.chapters[-1] if manuscript.chapters else None
+    if last is not None and last.title and not last.text and manuscript.text.endswith("\n"):
+        text = text.rstrip() + "\n\n"  # a heading does not go on
+    removed = len(manuscript.text.rstrip()) - len(text.rstrip())
+    chapters = [
+        OpeningChapter(c.title, *(min(max(0, at - removed), len(text)) for at in (c.start, c.text_start)))
+        for c in manuscript.chapters
+    ]
+    return Opening(text, manuscript.title, tuple(chapters))
+
+
+def headings_of(chapters: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    """The ranges of the headings of recorded chapters."""
+    ranges = ((chapter["start"], chapter["text_start"]) for chapter in chapters)
+    return [(start, end) for start, end in ranges if start < end]
 
 
 def normalized_opening(text: str) -> str:

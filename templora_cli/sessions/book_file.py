@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
 from templora_cli.sessions.store import Session, free_name
+
+if TYPE_CHECKING:
+    from templora_cli.documents.book import Book
 
 
 def unwritable(path: Path | str, error: OSError, resume_command: str) -> TemploraError:
@@ -24,9 +28,9 @@ def unwritable(path: Path | str, error: OSError, resume_command: str) -> Templor
 class BookFile:
     """Writes the book's text to its file, and recognises versions that templora itself has written."""
 
-    def __init__(self, session: Session, path: Path) -> None:
-        """The newest step of `session` must be intact."""
-        self.session, self.path = session, path
+    def __init__(self, session: Session, path: Path, book_of: Callable[[str], Book] | None = None) -> None:
+        """The newest step of `session` must be intact. `book_of` makes a book of the text; default: prose."""
+        self.session, self.path, self._book_of = session, path, book_of
         texts = [chunk["text"] for chunk in read_chunks(session.steps)]
         self.text = "".join(texts)
         # The file is written after the commit, so a kill may have left it one chunk behind. It is ahead
@@ -67,4 +71,4 @@ class BookFile:
         from templora_cli.documents.book import book_of_prose
         from templora_cli.documents.registry import render_book
 
-        return render_book(book_of_prose(text), self.path)
+        return render_book((self._book_of or book_of_prose)(text), self.path)

@@ -19,6 +19,7 @@ from templora_cli.text import count_words
 from templora_cli.turn import Task
 
 if TYPE_CHECKING:
+    from templora_cli.documents.book import Book
     from templora_cli.engine.models.loading import LanguageModel
 
 Values = Mapping[str, Any]
@@ -115,6 +116,12 @@ class TaskKind(ABC):
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is updated after each chunk; None if there is none."""
         return None
+
+    def book(self, manifest: Manifest, text: str) -> Book:
+        """The text of a session as a book, with the title and the headings that the session knows."""
+        from templora_cli.documents.book import book_of_prose
+
+        return book_of_prose(text)
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """Finish a session that has reached its goal, e.g. write its document; yields the final event."""

@@ -164,6 +164,42 @@ def test_an_opening_can_be_a_document(name: str, tiny_model: Path) -> None:
     assert result.stdout.startswith("It was late\n\nMara walked to the harbour")
 
 
+def test_the_chapters_of_an_opening_are_announced_recorded_and_marked(tiny_model: Path) -> None:
+    text = "---\ntitle: The Salt Road\n---\n\n# Part One\n\n## Chapter 1: Rain\n\nIt was *late*.\n\n"
+    Path("opening.md").write_text(f"{text}## Chapter 2: Snow\n\nMara walked to\n")
+    arguments = ("--from", "opening.md", "--model", tiny_model, *SMALL, "--words", "1", "--out", "book.md")
+    result = templora("write", *arguments, engine=writing(f" {STORY}"))
+    assert result.exit_code == 0, result.stderr
+    notice = "note: the opening has 2 chapters, 14 words; left out: front matter"
+    assert notice in result.stderr.splitlines()
+    book = "Part One\n\nChapter 1: Rain\n\nIt was *late*.\n\nChapter 2: Snow\n\nMara walked to the harbour"
+    assert "".join(chunks()).startswith(book)
+    request = json.loads((only_session() / "session.json").read_text())["request"]
+    assert request["opening_title"] == "The Salt Road"
+    chapters = request["opening_chapters"]
+    spans = [(c["title"], book[c["start"] :][:9], book[c["text_start"] :][:6]) for c in chapters]
+    assert spans == [("Chapter 1: Rain", "Part One\n", "It was"), ("Chapter 2: Snow", "Chapter 2", "Mara w")]
+    marked = book.replace("Part One", "## Part One").replace("\n\nChapter", "\n\n## Chapter")
+    assert Path("book.md").read_text().startswith(f"# The Salt Road\n\n{marked}")
+    for name in ("export.md", "export.txt"):
+        assert templora("sessions", "export", "--out", name).exit_code == 0
+    assert Path("export.md").read_bytes() == Path("book.md").read_bytes()
+    assert Path("export.txt").read_text().startswith(f"The Salt Road\n\n{book}")
+
+
+def test_a_heading_at_the_end_of_an_opening_does_not_go_on(tiny_model: Path) -> None:
+    Path("opening.md").write_text("# Rain\n\nIt was late.\n\n# Snow\n")
+    arguments = ("--from", "opening.md", "--model", tiny_model, *SMALL, "--words", "1", "-q")
+    result = templora("write", *arguments, engine=writing(STORY))
+    assert result.stdout.startswith("Rain\n\nIt was late.\n\nSnow\n\nthe harbour"), result.stderr
+
+
+def test_a_text_without_chapters_is_not_announced(tiny_model: Path) -> None:
+    Path("opening.txt").write_text("It was late.\n")
+    arguments = ("--from", "opening.txt", "--model", tiny_model, *SMALL, "--words", "1")
+    assert "the opening has" not in templora("write", *arguments, engine=writing(STORY)).stderr
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030"])
 def test_a_premise_can_have_any_encoding(encoding: str, tiny_model: Path) -> None:
     premise = "天黑了，他还没有回来。"
@@ -252,6 +288,7 @@ INVALID: dict[str, tuple[list[str], str, str]] = {
         "rename it to .txt",
     ),
     "an undetectable encoding": (["--from", "noise.txt"], "its encoding is unknown", "--encoding shift_jis"),
+    "an outline": (["--from", "outline.md"], "outline.md has 4 headings and no prose", "--premise-file FILE"),
     "a wrong encoding": (["--from", "noise.txt", "--encoding", "utf-8"], "is not in utf-8", "name another"),
     "an unknown encoding": (["--from", "noise.txt", "--encoding", "x"], "unknown encoding 'x'", "utf-8"),
     "an encoding without a file": (
@@ -341,6 +378,7 @@ def test_invalid_input_is_reported_with_a_hint_before_the_model_is_located(
     Path("folder").mkdir()
     Path("my story.txt").write_text("Once.")
     Path("blank.txt").write_text(" \n")
+    Path("outline.md").write_text("# Rain\n\n# Snow\n\n# Ice\n\n# Fog\n")
     Path("controls.txt").write_text("\x01\x1b[0m")
     Path("story.pdf").write_bytes(b"%PDF-1.7")
     Path("story.docx").write_text("Once.")

@@ -266,7 +266,10 @@ def test_the_suffix_selects_the_writer() -> None:
     [
         ("check_book_suffix(Path('a.md'))", set()),
         ("render_book(book_of_prose('a'), Path('a.md'))", {"writers.markdown"}),
-        ("parse_document(b'a', '.txt', 'a')", {"readers.text_file", "readers.headings"}),
+        (
+            "parse_document(b'a', '.txt', 'a')",
+            {"readers.text_file", "readers.line_wrapping", "readers.headings"},
+        ),
     ],
 )
 def test_a_reader_or_writer_is_loaded_only_when_used(call: str, loaded: set[str]) -> None:

@@ -64,7 +64,11 @@ def test_the_plan_of_the_chapter_is_looked_up_too() -> None:
 
 
 def test_passages_keep_to_their_budget() -> None:
-    book = ids("".join(f"Mara Tolm opened door number {n} of the old house and saw {n * 3} chairs. " for n in range(200)))
+    book = ids(
+        "".join(
+            f"Mara Tolm opened door number {n} of the old house and saw {n * 3} chairs. " for n in range(200)
+        )
+    )
     for budget in (64, 512, 2048):
         lines = recall_of(budget)(book, (), "Mara Tolm and the doors of the old house.")
         assert sum(len(ids(line)) + 4 for line in lines) <= budget - 16

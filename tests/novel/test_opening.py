@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templora_cli.novel.opening import normalized_opening
+from templora_cli.documents.manuscript import parse_manuscript
+from templora_cli.novel.opening import OpeningChapter, headings_of, normalized_opening, opening_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,17 @@ def test_only_white_space_at_the_ends_is_changed(text: str) -> None:
     assert opening.strip() == text.strip()
     assert normalized_opening(opening) == opening
     assert not opening or opening.rstrip() == opening or opening.endswith("\n")
+
+
+def test_chapters_are_those_of_the_normalized_text() -> None:
+    opening = opening_of(parse_manuscript(b"\n\n  Rain fell.\n\nChapter 2\n\nIt was late. \n", ".txt", "a"))
+    assert opening.text == "  Rain fell.\n\nChapter 2\n\nIt was late.\n\n" and opening.title == ""
+    assert opening.chapters == (OpeningChapter("", 2, 2), OpeningChapter("Chapter 2", 14, 25))
+    assert headings_of(opening.request["opening_chapters"]) == [(14, 25)]
+
+
+def test_a_text_without_chapters_is_one_chapter_without_a_title() -> None:
+    opening = opening_of("\n\nChapter 1\n\nIt rained.\n")
+    assert opening.text == "Chapter 1\n\nIt rained.\n\n"
+    assert opening.chapters == (OpeningChapter("", 0, 0),)
+    assert headings_of(opening.request["opening_chapters"]) == []

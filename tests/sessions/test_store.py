@@ -35,7 +35,7 @@ VALUES: dict[str, Any] = {
     "prompts": {},
     "hardware": "x86_64 AVX2",
     "backend": "int8",
-    "request": {"premise": "A storm.", "opened": False},
+    "request": {"premise": "A storm.", "opened": False, "opening_title": "", "opening_chapters": []},
     "header_tokens": 2,
     "longest_chunk": 8,
     "source_sha256": None,

@@ -6,7 +6,6 @@ access notes and text boxes, and rewrites the whole package when it saves.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,14 +13,12 @@ from typing import NamedTuple
 from lxml import etree
 
 from templora_cli.documents.document import (
-    Kind,
     ReadParagraph,
     chapter_starts,
     is_right_to_left,
     split_into_chapters,
 )
 from templora_cli.documents.inline import has_words, one_line, strip_tags
-from templora_cli.documents.readers.archive import Archive
 from templora_cli.documents.readers.docx_description import (
     DESCRIBED_TAGS,
     FALLBACK,
@@ -31,30 +28,19 @@ from templora_cli.documents.readers.docx_description import (
 )
 from templora_cli.documents.readers.docx_direction import set_columns, set_direction
 from templora_cli.documents.readers.docx_fragments import Element, W
+from templora_cli.documents.readers.docx_package import CORE, PROSE, DocxPackage
 from templora_cli.documents.readers.docx_paragraph import insert_translation, read_content, replace_content
 from templora_cli.errors import TemploraError
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
-_TYPES = "{http://schemas.openxmlformats.org/package/2006/content-types}"
-_CORE = "core-properties+xml"
-_MAIN = ("document.main+xml", "template.main+xml")
-_PROSE = (*_MAIN, ".footnotes+xml", ".endnotes+xml", ".header+xml", ".footer+xml")
 _TRACKED = [f"{W}{name}" for name in ("ins", "del", "moveFrom", "moveTo", "cellIns", "cellDel", "cellMerge")]
 _EAST_ASIAN = ("zh", "ja", "ko")
-_RESAVE_HINT = "open it in Word or LibreOffice and save it again as .docx"
 
 
 class _DocxLocation(NamedTuple):
     part: str
     element_index: int
     """Among all paragraphs of the part, even those without words, and the descriptions of its drawings."""
-
-
-class _Style(NamedTuple):
-    name: str
-    parent: str | None
-    level: int | None
-    is_item: bool
 
 
 class DocxDocument:
@@ -65,19 +51,17 @@ class DocxDocument:
     def __init__(self, content: bytes, name: str) -> None:
         self._content = content
         self._name = name
-        self._archive = Archive(content, name)
-        self._parts = self._content_types()
-        self._styles = self._read_styles()
+        self._package = DocxPackage(content, name)
         self._locations: list[_DocxLocation] = []
         self._linked_entries: dict[_DocxLocation, int] = {}
         paragraphs: list[ReadParagraph] = []
-        for part in self._parts.get(_CORE, [])[:1]:
-            for index, element in enumerate(_title_elements(self._parse(part))):
+        for part in self._package.parts.get(CORE, [])[:1]:
+            for index, element in enumerate(_title_elements(self._package.parse(part))):
                 if has_words(element.text or ""):
                     paragraphs.append(ReadParagraph(" ".join(element.text.split()), "metadata"))
                     self._locations.append(_DocxLocation(part, index))
-        for kind in _PROSE:
-            for part in self._parts.get(kind, []):
+        for kind in PROSE:
+            for part in self._package.parts.get(kind, []):
                 self._read_part(part, paragraphs)
         paragraphs = self._link_contents(paragraphs)
         self.paragraphs, self.chapters = split_into_chapters(paragraphs, chapter_starts(paragraphs))
@@ -90,10 +74,10 @@ class DocxDocument:
         for location, index in self._linked_entries.items():
             if index in translations:
                 by_part[location.part][location.element_index] = strip_tags(translations[index])
-        core = self._parts.get(_CORE, [""])[0]
+        core = self._package.parts.get(CORE, [""])[0]
         changed: dict[str, Element] = {}
         for part, texts in by_part.items():
-            root = self._parse(part)
+            root = self._package.parse(part)
             if part == core:
                 is_changed = _translate_titles(root, texts, bilingual)
             else:
@@ -106,55 +90,10 @@ class DocxDocument:
             return self._content
         if not bilingual:
             self._set_language(changed, language)
-        return self._archive.rebuild({part: _serialise(root) for part, root in changed.items()})
-
-    def _content_types(self) -> dict[str, list[str]]:
-        """The names of the parts by the suffix of their content type."""
-        if "[Content_Types].xml" not in self._archive:
-            raise TemploraError(
-                f"{self._name} is not a Word document", "rename the file to the suffix of its real format"
-            )
-        parts: dict[str, list[str]] = defaultdict(list)
-        for override in self._parse("[Content_Types].xml").iter(f"{_TYPES}Override"):
-            part = (override.get("PartName") or "").lstrip("/")
-            for suffix in (*_PROSE, ".styles+xml", _CORE):
-                if (override.get("ContentType") or "").endswith(suffix) and part in self._archive:
-                    parts[suffix].append(part)
-        if not any(parts.get(main) for main in _MAIN):
-            raise TemploraError(
-                f"{self._name} is not a Word document", "rename the file to the suffix of its real format"
-            )
-        return parts
-
-    def _parse(self, part: str) -> Element:
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        try:
-            root = etree.fromstring(self._archive.read(part), parser)
-        except etree.XMLSyntaxError as error:
-            raise TemploraError(f"{self._name}, {part}, is damaged: {error.msg}", _RESAVE_HINT) from None
-        if root.getroottree().docinfo.internalDTD is not None:  # Office programs never write one
-            raise TemploraError(f"{self._name}, {part}, contains a document type declaration", _RESAVE_HINT)
-        return root
-
-    def _read_styles(self) -> dict[str, _Style]:
-        styles: dict[str, _Style] = {}
-        for part in self._parts.get(".styles+xml", [])[:1]:
-            for style in self._parse(part).iter(f"{W}style"):
-                name = _value(style, "name") or ""
-                outline = style.find(f"{W}pPr/{W}outlineLvl")
-                level = None if outline is None else _number(outline.get(f"{W}val"))
-                is_item = style.find(f"{W}pPr/{W}numPr") is not None
-                key = style.get(f"{W}styleId") or ""
-                styles[key] = _Style(name.lower(), _value(style, "basedOn"), level, is_item)
-        return styles
+        return self._package.archive.rebuild({part: _serialise(root) for part, root in changed.items()})
 
     def _read_part(self, part: str, paragraphs: list[ReadParagraph]) -> None:
-        root = self._parse(part)
-        if not str(root.tag).startswith(W):
-            raise TemploraError(
-                f"{self._name} is in the Strict Open XML format, which is not supported",
-                "save it in Word as “Word Document (.docx)”",
-            )
+        root = self._package.parse_prose(part)
         if next(root.iter(*_TRACKED), None) is not None:
             raise TemploraError(
                 f"{self._name} has tracked changes",
@@ -167,42 +106,9 @@ class DocxDocument:
                 continue
             content = read_content(element)
             if content is not None and has_words(content.inline.text):
-                kind, level = self._kind_and_level(element)
+                kind, level = self._package.kind_and_level(element)
                 paragraphs.append(ReadParagraph(content.inline.text, kind, level))
                 self._locations.append(_DocxLocation(part, index))
-
-    def _kind_and_level(self, paragraph: Element) -> tuple[Kind, int]:
-        """The kind of a paragraph by its style and position, and the level of a heading."""
-        properties = paragraph.find(f"{W}pPr")
-        chain = self._style_chain(_value(properties, "pStyle"))
-        names = {style.name for style in chain}
-        if any(re.fullmatch(r"toc (\d|heading)|contents \d", name) for name in names):
-            return "contents", 0
-        levels = [
-            _number(_value(properties, "outlineLvl")),
-            *(style.level for style in chain),
-            *map(_heading_number, (s.name for s in chain)),
-        ]
-        level = next((level for level in levels if level is not None), None)
-        if level is not None and level < 9:
-            return "heading", level + 1
-        if "title" in names:
-            return "heading", 0
-        if any(name.endswith("caption") for name in names):
-            return "caption", 0
-        if _value(properties, "numPr/" + W + "numId") not in (None, "0") or any(
-            style.is_item for style in chain
-        ):
-            return "item", 0
-        return ("cell" if next(paragraph.iterancestors(f"{W}tc"), None) is not None else "text"), 0
-
-    def _style_chain(self, key: str | None) -> list[_Style]:
-        """A style and the styles that it is based on, nearest first."""
-        chain: list[_Style] = []
-        while key in self._styles and len(chain) < 20:
-            chain.append(self._styles[key])
-            key = chain[-1].parent
-        return chain
 
     def _link_contents(self, paragraphs: list[ReadParagraph]) -> list[ReadParagraph]:
         """Link entries of the table of contents to headings with the same text; return the rest."""
@@ -222,16 +128,16 @@ class DocxDocument:
 
     def _set_language(self, changed: dict[str, Element], language: str) -> None:
         """Set the language in the properties and, for spell checkers, in the default style."""
-        for part in self._parts.get(_CORE, [])[:1]:
-            root = changed[part] = changed[part] if part in changed else self._parse(part)
+        for part in self._package.parts.get(CORE, [])[:1]:
+            root = changed[part] = changed[part] if part in changed else self._package.parse(part)
             element = root.find(f"{_DC}language")
             if element is None:
                 element = etree.SubElement(root, f"{_DC}language")
             element.text = language
         main = language.split("-")[0].lower()
         name = "eastAsia" if main in _EAST_ASIAN else "bidi" if is_right_to_left(language) else "val"
-        for part in self._parts.get(".styles+xml", [])[:1]:
-            root = self._parse(part)
+        for part in self._package.parts.get(".styles+xml", [])[:1]:
+            root = self._package.parse(part)
             for lang in root.findall(f"{W}docDefaults/{W}rPrDefault/{W}rPr/{W}lang"):
                 lang.set(f"{W}{name}", language)
                 changed[part] = root
@@ -291,20 +197,6 @@ def _serialise(root: Element) -> bytes:
         root.getroottree(), xml_declaration=True, encoding="UTF-8", standalone=True
     )
     return content
-
-
-def _value(parent: Element | None, path: str) -> str | None:
-    element = None if parent is None else parent.find(f"{W}{path}")
-    return None if element is None else element.get(f"{W}val")
-
-
-def _number(value: str | None) -> int | None:
-    return int(value) if value is not None and value.isascii() and value.isdigit() else None
-
-
-def _heading_number(style: str) -> int | None:
-    match = re.fullmatch(r"heading ([1-9])", style)
-    return int(match[1]) - 1 if match else None
 
 
 def _title_key(text: str) -> str:

@@ -39,10 +39,16 @@ _EAST_ASIAN = re.compile(
     r"|제?\s*\d{1,4}\s*[장화편부](?P<korean>(?:[\s:：.].*)?)"
 )
 _UNNUMBERED = re.compile(
-    r"(?:prologue|epilogue|preface|foreword|introduction|afterword|interlude|prolog|epilog|vorwort|nachwort"
+    r"(?:prologue|epilogue|prelude|postlude|preface|foreword|introduction|afterword|interlude|prolog|epilog|vorwort|nachwort"
     r"|einleitung|avant-propos|prólogo|epílogo|prologo|epilogo|пролог|эпилог|предисловие|послесловие"
     r"|楔子|引子|序[章言幕]?|前言|尾声|尾聲|后记|後記|终章|終章|番外篇?|プロローグ|エピローグ|あとがき|幕間"
     r"|프롤로그|에필로그|서장|종장)[.:：]?",
+    re.IGNORECASE,
+)
+
+_PART = re.compile(
+    r"(?:part|book|volume|act|teil|buch|band|partie|livre|tome|parte|libro|deel|część|часть|книга|том|частина|μέρος)\b"
+    r"|\d{1,2}\. (?:teil|rész|kısım)\b|第\s*\S{1,5}\s*[部卷集篇幕]|제?\s*\d{1,3}\s*부",
     re.IGNORECASE,
 )
 
@@ -59,6 +65,28 @@ def is_chapter_heading(line: str) -> bool:
         return _is_title(match["rest"])
     match = _EAST_ASIAN.fullmatch(line)
     return match is not None and _is_east_asian_title(match["rest"] or match["korean"] or "")
+
+
+def is_part_heading(line: str) -> bool:
+    """Whether a chapter heading is that of a part of the book, which has chapters of its own: "Part Two"."""
+    return _PART.match(line.strip(" *#=-_~【】[]")) is not None
+
+
+def is_unnumbered(line: str) -> bool:
+    """Whether a line is a heading that books do not number: "Prologue"."""
+    return _UNNUMBERED.fullmatch(line.strip(" *#=-_~【】[]")) is not None
+
+
+def is_untitled(line: str) -> bool:
+    """Whether a heading has no title of its own: "Chapter 12", "第十二章", "Prologue"."""
+    line = line.strip(" *#=-_~【】[]")
+    if is_unnumbered(line):
+        return True
+    match = _NUMBERED.fullmatch(line) or _NUMBER_FIRST.fullmatch(line)
+    if match is not None:
+        return not match["rest"].strip(" .:—–-")
+    match = _EAST_ASIAN.fullmatch(line)
+    return match is not None and not (match["rest"] or match["korean"] or "").strip()
 
 
 def _is_title(rest: str) -> bool:

@@ -6,11 +6,9 @@ Only the ranges of translated blocks change; every other character stays.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
-from itertools import accumulate
 
 from templora_cli.documents.document import Kind, is_right_to_left
 from templora_cli.documents.inline import (
@@ -27,32 +25,18 @@ from templora_cli.documents.markup import (
     apply_splices,
     attribute_value,
     attributes_of,
-    element_names,
     escape,
     tokens_of,
 )
-
-_BLOCKS = element_names(
-    "address article aside base blockquote body caption center col colgroup dd details dialog dir div dl "
-    "dt fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr "
-    "html legend li link main menu meta nav ol optgroup option p pre search section summary table tbody "
-    "td tfoot th thead title tr ul"
+from templora_cli.documents.readers.page_tokens import (
+    BLOCK_ELEMENTS,
+    ELEMENT_KINDS,
+    RUBY_READINGS,
+    TRANSPARENT,
+    block_boundaries,
+    join_opaque,
+    partners_of,
 )
-_NO_PROSE = element_names(
-    "script style textarea xmp iframe noembed noframes template svg math pre code object applet audio "
-    "video canvas select"
-)
-_RUBY_READINGS = element_names("rt rp rtc")
-_TRANSPARENT = element_names("ruby rb wbr")
-"""Markup that applies to the words of the source only."""
-_KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), "heading"),
-    **dict.fromkeys(("li", "dt", "dd"), "item"),
-    **dict.fromkeys(("td", "th"), "cell"),
-    **dict.fromkeys(("caption", "figcaption", "legend"), "caption"),
-    "title": "metadata",
-}
-_NOTE_MARK_CHARS = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,7 @@ class Page:
         self.text = text
         self.xml = xml
         self._is_contents = is_contents
-        self._tokens = _join_opaque(text, tokens_of(text))
+        self._tokens = join_opaque(text, tokens_of(text))
         blocks = [*_blocks(text, self._tokens), *_descriptions(text, self._tokens)]
         self.blocks = sorted(blocks, key=lambda block: block.start)
         self._prose = [index for index, block in enumerate(self.blocks) if not block.is_attribute]
@@ -159,7 +143,7 @@ class Page:
         added += ' dir="rtl"' if right_to_left and attribute_value(self._raw(root), "dir") is None else ""
         yield Splice(root.end - 1, root.end - 1, added)
         for token in self._tokens:
-            if token.kind != "open" or token.name not in _BLOCKS:
+            if token.kind != "open" or token.name not in BLOCK_ELEMENTS:
                 continue
             for attribute in attributes_of(self._raw(token)):
                 start, end = token.start + attribute.start, token.start + attribute.end
@@ -190,80 +174,9 @@ def _without_ids(tag: str) -> str:
     return re.sub(r"""\s(?:xml:)?(?:id|name)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", "", tag)
 
 
-def _partners(tokens: list[Token]) -> dict[int, int]:
-    """The index of the closing tag of each opening tag that has one."""
-    partners = {}
-    stack: list[int] = []
-    names: Counter[str] = Counter()
-    for index, token in enumerate(tokens):
-        if token.kind == "open":
-            stack.append(index)
-            names[token.name] += 1
-        elif token.kind == "close" and names[token.name]:
-            while tokens[stack[-1]].name != token.name:
-                names[tokens[stack.pop()].name] -= 1
-            names[token.name] -= 1
-            partners[stack.pop()] = index
-    return partners
-
-
-def _join_opaque(text: str, tokens: list[Token]) -> list[Token]:
-    """`tokens` with each ruby reading, and each element without prose, as one token of kind "empty"."""
-    partners = _partners(tokens)
-    joined = []
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        last = partners.get(index)
-        if last is not None and (token.name in _RUBY_READINGS or _is_opaque(text, tokens, index, last)):
-            joined.append(Token("empty", token.start, tokens[last].end, token.name))
-            index = last
-        else:
-            joined.append(token)
-        index += 1
-    return joined
-
-
-def _is_opaque(text: str, tokens: list[Token], first: int, last: int) -> bool:
-    token = tokens[first]
-    if token.name in _NO_PROSE:
-        return True
-    tag = text[token.start : token.end]
-    if "translate" in tag and attribute_value(tag, "translate") == "no":
-        return True
-    if token.name == "nav":
-        return "page-list" in (attribute_value(tag, "type") or "")
-    if token.name not in ("a", "sup") or tokens[last].start - token.end > 500:
-        return False
-    if "noteref" in tag:
-        return True
-    # a number or asterisk that links to a note; a year in a link is text
-    words = "".join(text[t.start : t.end] for t in tokens[first:last] if t.kind == "text")
-    is_reference = token.name == "sup" or "#" in (attribute_value(tag, "href") or "")
-    return is_reference and 0 < len(words.strip()) <= _NOTE_MARK_CHARS and not has_words(unescape(words))
-
-
-def _boundaries(text: str, tokens: list[Token], partners: dict[int, int]) -> list[bool]:
-    """Whether each token ends a block: block tags, repeated line breaks, inline elements around these."""
-    ends = [token.name in _BLOCKS for token in tokens]
-    last_break: int | None = None
-    for index, token in enumerate(tokens):
-        if token.name == "br" and token.kind != "close":
-            if last_break is not None:
-                ends[index] = ends[last_break] = True
-            last_break = index
-        elif not (token.kind == "text" and not text[token.start : token.end].strip()) and token.name != "br":
-            last_break = None
-    ends_before = [0, *accumulate(ends)]
-    enclosing = [pair for pair in partners.items() if ends_before[pair[1]] - ends_before[pair[0]]]
-    for first, last in enclosing:
-        ends[first] = ends[last] = True
-    return ends
-
-
 def _blocks(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
-    partners = _partners(tokens)
-    ends = _boundaries(text, tokens, partners)
+    partners = partners_of(tokens)
+    ends = block_boundaries(text, tokens, partners)
     open_kinds: list[tuple[int, Kind, int]] = []  # index of closing tag, kind, heading level
     first = 0
     kind_and_level: tuple[Kind, int] = ("text", 0)
@@ -278,8 +191,11 @@ def _blocks(text: str, tokens: list[Token]) -> Iterator[PageBlock]:
             open_kinds.pop()
         enclosing: tuple[Kind, int] = open_kinds[-1][1:] if open_kinds else ("text", 0)
         token = tokens[index] if index < len(tokens) else None
-        if token is not None and token.kind == "open" and token.name in _KINDS:
-            kind_and_level = (_KINDS[token.name], int(token.name[1]) if token.name[1:].isdigit() else 0)
+        if token is not None and token.kind == "open" and token.name in ELEMENT_KINDS:
+            kind_and_level = (
+                ELEMENT_KINDS[token.name],
+                int(token.name[1]) if token.name[1:].isdigit() else 0,
+            )
             if index in partners:
                 open_kinds.append((partners[index], *kind_and_level))
         else:
@@ -329,7 +245,7 @@ def _pieces(
             yield unescape(raw)
         elif token.kind == "cdata":
             yield raw[9:].removesuffix("]]>")
-        elif token.name in _RUBY_READINGS or token.name in _TRANSPARENT:
+        elif token.name in RUBY_READINGS or token.name in TRANSPARENT:
             continue
         elif token.kind == "other":
             yield Mark("void", raw, is_hidden=True)

@@ -21,9 +21,9 @@ def write_plain_text(book: Book) -> bytes:
 def _pieces(chapter: BookChapter) -> Iterator[str]:
     """The text of a chapter: gaps and texts in turn."""
     if chapter.title:
-        yield from (_GAP, chapter.title)
+        yield from (chapter.gap, chapter.title)
     for index, paragraph in enumerate(chapter.paragraphs):
         if isinstance(paragraph, BookParagraph):
-            yield from (paragraph.gap if index else _GAP, paragraph.text)
+            yield from (paragraph.gap if index or chapter.title else _GAP, paragraph.text)
         else:
             yield from (_GAP, _SCENE_BREAK)
