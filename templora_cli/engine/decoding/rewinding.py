@@ -168,7 +168,7 @@ class _Draft:
     def _release(self, *, everything: bool) -> list[DecodedToken]:
         """The held tokens that no phrase can reach back to, or all."""
         end = len(self._ids) if everything else self._first_with_length(len(self._ids))
-        # Decoding may go back to where a phrase begins, and from there on again, with the phrases of that state.
+        # Decoding may go back to where a phrase begins, and from there to where one began before it.
         while not everything and (start := self._readings[end].start) is not None:
             if (position := self._first_with_length(self._position_of(start))) == end:
                 break
