@@ -9,6 +9,7 @@
     python -m benchmarks translation [--paragraphs 1000]
     python -m benchmarks decode BOOK [--model smollm2-135m]
     python -m benchmarks repetition BOOK... [--model smollm2-135m]
+    python -m benchmarks prose [BOOK...] [--misses]
 
 Prints the measurements; only `startup` has a limit and can fail. POSIX only (peak memory from getrusage).
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -114,6 +115,16 @@ def repetition(books: list[Path], model: str = "smollm2-135m") -> None:
             figures = f"{median(share for share, _ in shares):.3f}\t{shares[int(len(shares) * 0.99)][0]:.3f}"
             print(f"{book.name}\t{size}\t{len(chunks)}\t{figures}\t{max_share:.3f}")
             print(f"  max: {tokenizer.decode(chunks[index])[:100]!r}")
+
+
+@app.command()
+def prose(books: Annotated[list[Path] | None, typer.Argument()] = None, misses: bool = False) -> None:
+    """Measure the checks of prose: alarms in human books (.txt, GuoFeng's JSON), and faults found."""
+    from benchmarks.prose_faults.measure import print_alarms, print_rates
+
+    if books:
+        print_alarms(books)
+    print_rates(misses)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from templora_cli import __version__
-from templora_cli.commands import eval, glossary, models, sessions
+from templora_cli.commands import eval, glossary, ledger, models, sessions
 from templora_cli.commands.doctor import doctor
 from templora_cli.commands.help import HelpGroup, use_help
+from templora_cli.commands.plan import plan
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
@@ -45,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(write)
+app.command()(plan)
 app.command()(translate)
 app.command()(resume)
 app.command()(review)
@@ -55,6 +57,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 app.add_typer(glossary.app, name="glossary")
+app.add_typer(ledger.app, name="ledger")
 use_help(app, _Commands)
 
 

@@ -114,3 +114,6 @@ DETERMINERS = word_set(
     "am zum zur vom ins ans"
 )
 """German words that precede nouns but hardly ever names."""
+
+TITLES = word_set("Mr Mrs Ms Dr Prof St Capt Col Gen Lt Sgt Rev Hon Mme Mlle Hr Fr")
+"""Words that end with a full stop before a name."""

@@ -51,10 +51,19 @@ class WritingState:
 
     def generator(self, candidate: int, device: torch.device) -> torch.Generator:
         """The random generator of a candidate for the next chunk. It does not depend on earlier draws."""
-        seed = self.seed_of(self.chunks, self.take, candidate)
-        return torch.Generator(device).manual_seed(seed)
+        return seeded_generator(device, self.seed, self.chunks, self.take, candidate)
 
     def seed_of(self, *purpose: int | str) -> int:
         """The seed of the random numbers for a purpose; the seed of the book alone decides the rest."""
-        key = " ".join(map(str, (self.seed, *purpose)))
-        return int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1
+        return seed_of(self.seed, *purpose)
+
+
+def seed_of(seed: int, *purpose: int | str) -> int:
+    """The seed of the random numbers for a purpose, from the seed of a book."""
+    key = " ".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(key.encode("ascii")).digest()[:8], "big") >> 1
+
+
+def seeded_generator(device: torch.device, seed: int, *purpose: int | str) -> torch.Generator:
+    """The random generator for a purpose, from the seed of a book."""
+    return torch.Generator(device).manual_seed(seed_of(seed, *purpose))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from templora_cli.languages import Language
-from templora_cli.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, Hints
+from templora_cli.name_hints import CONTRACTED, DETERMINERS, HAN, KOREAN, LINKS, TITLES, Hints
 from templora_cli.scripts import UNSPACED, scripts_of, without_tags
 
 EXAMPLE_CHARACTERS = 80
@@ -210,7 +210,9 @@ def _rank_katakana(lines: Sequence[str]) -> list[_RankedTerm]:
     return [(run, 2.0 * count, count) for run, count in counts.items() if count >= MIN_COUNT]
 
 
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[.!?…:;“”\"„«»¡¿()—–]|\d+|,")
+_TOKEN = re.compile(
+    rf"\b(?:{'|'.join(sorted(TITLES))})\.|[^\W\d_]+(?:['’-][^\W\d_]+)*|[.!?…:;“”\"„«»¡¿()—–]|\d+|,"
+)
 _SENTENCE_MARKS = set('.!?…:;“”"„«»¡¿()—–')
 """Tokens before the first word of a sentence or a quotation."""
 

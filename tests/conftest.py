@@ -44,6 +44,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture
+def no_config() -> None:
+    """Remove the settings for random models, for tests of the defaults."""
+    Path(os.environ["TEMPLORA_CONFIG"]).unlink()
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny chat model."""

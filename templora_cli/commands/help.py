@@ -56,8 +56,10 @@ def use_help(app: typer.Typer, group_class: type[HelpGroup] = HelpGroup) -> None
         command.help = _reflowed(command.help or command.callback.__doc__ or "")
     for group in app.registered_groups:
         assert group.typer_instance is not None
-        group.cls = HelpGroup
-        use_help(group.typer_instance)
+        own = group.typer_instance.info.cls
+        inner_class = own if isinstance(own, type) and issubclass(own, HelpGroup) else HelpGroup
+        group.cls = inner_class
+        use_help(group.typer_instance, inner_class)
 
 
 def _reflowed(text: str) -> str:

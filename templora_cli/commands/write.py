@@ -10,6 +10,7 @@ import typer
 from templora_cli.commands import flags
 from templora_cli.commands.arguments import check_out, length_of, read_file, read_texts
 from templora_cli.commands.paths import expand_home
+from templora_cli.commands.plan import propose_for_book
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.engine.decoding.banned_phrases import phrases_in
@@ -59,6 +60,12 @@ def write(
         Optional[Path],
         typer.Option(
             help="Plan of the chapters, a Markdown file.", rich_help_panel="Book", callback=expand_home
+        ),
+    ] = None,
+    chapters: Annotated[
+        Optional[int],
+        typer.Option(
+            help="Number of chapters: the model first plans them from the premise.", rich_help_panel="Book"
         ),
     ] = None,
     ledger: Annotated[
@@ -123,6 +130,12 @@ def write(
     any time with Ctrl-C. To continue, run `templora resume`.
     """
     stopped = "stopped before the book began; type the same command again"
+    if chapters is not None:
+        if plan is not None or from_file is not None:
+            other = "--plan" if plan is not None else "--from"
+            raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
+        plan = propose_for_book(premise, premise_file, chapters, out, settings)
+        premise = premise_file = None  # the plan has it
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         config = settings.resolve()
         length = length_of(words, tokens, chunks)
@@ -148,13 +161,13 @@ def write(
 
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest, PlannedRequest
-        from templora_cli.novel.plan import read_plan
+        from templora_cli.novel.shown import plan_in
         from templora_cli.novel.task import Goal
 
         request = NovelRequest(text, opening, Goal(amount, unit), book, **shown)
         if plan is not None:
-            chapters = read_plan(read_file(plan, "the plan", encoding))
-            request = PlannedRequest(text, opening, out=book, plan=chapters, **shown)
+            planned = plan_in(plan, read_file(plan, "the plan", encoding))
+            request = PlannedRequest(text, opening, out=book, plan=planned, **shown)
         engine = engine_in_use()
         with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:
             follow(run, run.events(stop), view, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise, zip_longest
+from itertools import cycle, pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from templora_cli.evaluation.drift_measures import Measures
+    from templora_cli.evaluation.prose_measures import ProseMeasures
 
 FORMATS = (".png", ".svg")
 MAX_POINTS = 24
 """Maximum number of points of a readable curve."""
 MIN_SPAN = 0.02
 """Minimum span of a value axis, both relative to the value and absolute."""
+MAX_LEGEND_NAME = 24
+"""If a name has more characters, the legend has one column."""
 MAX_TICKS = 6
 """Up to this number of depths, each has a tick if their labels do not touch."""
 STYLES: tuple[dict[str, Any], ...] = (
@@ -104,7 +107,64 @@ def _step_of_points(measured: Sequence[Measures], step: int) -> int:
     return 1 if len(depths) <= MAX_POINTS and len(set(depths.values())) == 1 else step
 
 
-def _draw(panel: Axes, title: str, curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> None:
+PROSE_PANELS = {
+    "repetition": "4-grams repeated",
+    "mattr_500": "MATTR-500",
+    "sentence_words": "words in a sentence",
+    "dialogue": "share of words in dialogue",
+    "questions": "share of sentences that ask",
+}
+
+
+def plot_prose(path: Path, texts: Mapping[str, ProseMeasures]) -> None:
+    """Plot measures of prose against depth, one panel per measure and one curve per text."""
+    from matplotlib.figure import Figure
+
+    names = [f" {_printable(name)}" for name in texts]  # the legend leaves out names that begin with _
+    columns = 1 if max(map(len, names)) > MAX_LEGEND_NAME else min(4, len(names))
+    height = 8 + 0.2 * math.ceil(len(names) / columns)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    *panels, last_panel = figure.subplots(3, 2).flat
+    styles = [
+        {"color": f"C{i % 10}", "linestyle": ("-", "--", ":")[i // 10 % 3], "linewidth": 1.5, "markersize": 4}
+        for i in range(len(texts))
+    ]
+    for panel, (measure, title) in zip(panels, PROSE_PANELS.items(), strict=True):
+        curves = {
+            name: [(row.depth + row.words / 2, getattr(row, measure)) for row in measures.by_depth]
+            for name, measures in texts.items()
+        }
+        _draw(panel, title, curves, styles=styles, unit="words")
+    by_chapter = {name: _repetition_by_chapter(measures) for name, measures in texts.items()}
+    if any(value is not None for curve in by_chapter.values() for _, value in curve):
+        _draw(last_panel, "4-grams of chapters before", by_chapter, styles=styles, unit="words")
+    else:
+        last_panel.set_axis_off()
+    legend = figure.legend(
+        panels[2].get_lines(), names, loc="outside lower center", frameon=False, ncols=columns, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    figure.savefig(path, dpi=150)
+
+
+def _repetition_by_chapter(measures: ProseMeasures) -> list[tuple[float, float | None]]:
+    """For each chapter its middle, in words of the book, and the share of its 4-grams in chapters before."""
+    curve, depth = [], 0
+    for chapter in measures.by_chapter:
+        curve.append((depth + chapter.words / 2, chapter.repetition_across))
+        depth += chapter.words
+    return curve
+
+
+def _draw(
+    panel: Axes,
+    title: str,
+    curves: Mapping[str, Sequence[tuple[float, float | None]]],
+    *,
+    styles: Sequence[Mapping[str, Any]] = STYLES,
+    unit: str = "tokens",
+) -> None:
     """Draw curves of (depth, value) by label, that of the base first. Values of None are left out.
 
     The value axis has a minimum span, so that noise in the last digits does not fill the panel.
@@ -112,13 +172,13 @@ def _draw(panel: Axes, title: str, curves: Mapping[str, Sequence[tuple[float, fl
     from matplotlib.ticker import StrMethodFormatter
 
     points = []
-    for (label, curve), style in zip(curves.items(), STYLES, strict=False):
+    for (label, curve), style in zip(curves.items(), cycle(styles), strict=False):
         finite = [(depth, value) for depth, value in curve if value is not None and math.isfinite(value)]
         if finite:
             panel.plot(*zip(*finite, strict=True), label=label, marker="o", **style)
             points += finite
-    panel.set_title(title, parse_math=False)
-    panel.set_xlabel("depth, tokens")
+    panel.set_title(_printable(title), parse_math=False)
+    panel.set_xlabel(f"depth, {unit}")
     panel.spines[["top", "right"]].set_visible(False)
     panel.ticklabel_format(axis="y", style="plain", useOffset=False)
     if points:
@@ -129,6 +189,11 @@ def _draw(panel: Axes, title: str, curves: Mapping[str, Sequence[tuple[float, fl
         if len(depths) <= MAX_TICKS and all(b - a > 2 * margin for a, b in pairwise(depths)):
             panel.set_xticks(depths)
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _printable(name: str) -> str:
+    """A name without the surrogates that stand for bytes which are not UTF-8; no font has them."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

@@ -22,11 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import tomli
 
+from templora_cli.documents.text_input import checked_text, unreadable
 from templora_cli.errors import TemploraError
+from templora_cli.files import format_bytes
 from templora_cli.memory.name_matcher import NameMatcher, name_key
 from templora_cli.memory.toml_lines import line_of, statement_lines
 
@@ -35,7 +38,7 @@ TEXTS = ("name", "gender", "speech", "notes")
 LISTS = ("aliases", "avoid")
 KEYS = ("name", "aliases", "gender", "speech", "notes", "always", "avoid")
 MAX_BYTES = 1 << 23
-"""Limit for a file: about 25,000 entries."""
+"""Limit for a file: some 40,000 entries."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ class Ledger:
         """The matcher of all names and aliases; an owner is an index into `entries`."""
         return NameMatcher((name, index) for index, entry in enumerate(self.entries) for name in entry.names)
 
+    def owner_of(self, name: str) -> Entry | None:
+        """The entry with this name or alias, in any capitalisation; None if there is none."""
+        return self._owners.get(name_key(name))
+
+    @cached_property
+    def _owners(self) -> dict[str, Entry]:
+        return {name_key(name): entry for entry in self.entries for name in entry.names}
+
     def named_in(self, *texts: str) -> tuple[Entry, ...]:
         """The entries for a prompt: the `always` ones, then those that `texts` name, the last named first.
 
@@ -109,6 +120,29 @@ def read_ledger(text: str, source: str = "ledger") -> Ledger:
     """
     text = text.replace("\r\n", "\n")
     return _Reader(text, source, _parse(text, source)).ledger()
+
+
+def load_ledger(path: Path, source: str | None = None) -> Ledger:
+    """Read the ledger in a file; one that does not exist is empty. `source` names it in messages.
+
+    Raises TemploraError as `read_ledger` does; and if the file cannot be read, is no text or is too large.
+    """
+    return read_ledger(ledger_text(path), source or str(path))
+
+
+def ledger_text(path: Path) -> str:
+    """The text of a ledger's file, unchecked; "" if it does not exist. Raises TemploraError."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(content) > MAX_BYTES:
+        limit = format_bytes(MAX_BYTES)
+        raise TemploraError(f"{path} is larger than {limit}, the limit for a ledger", "shorten it")
+    return checked_text(content, str(path))
 
 
 class _Location(NamedTuple):
@@ -165,7 +199,7 @@ class _Reader:
                 self._fail(at, f"{key} must be a text", f'{key} = "..."')
             if key == "always" and not isinstance(value, bool):
                 self._fail(at, "always must be true or false", "always = true")
-        texts = {key: _one_line(values.get(key, "")) for key in TEXTS}
+        texts = {key: single_line(values.get(key, "")) for key in TEXTS}
         if not texts["name"]:
             at = location._replace(key="name") if "name" in values else location
             self._fail(at, f"this {kind} has no name", 'name = "..."')
@@ -182,7 +216,7 @@ class _Reader:
         """The texts of a list, each once."""
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             self._fail(location, f"{key} must be a list of texts", f'{key} = ["...", "..."]')
-        words = [_one_line(value) for value in values]
+        words = [single_line(value) for value in values]
         if not all(words):
             self._fail(location, f"{key} has an empty text", "remove it")
         return tuple(dict.fromkeys(words))
@@ -219,7 +253,8 @@ class _Reader:
         raise TemploraError(f"{self.source}, line {self._line(location)}: {problem}", hint)
 
 
-def _one_line(text: str) -> str:
+def single_line(text: str) -> str:
+    """`text` in one line, without control characters."""
     return " ".join("".join(char for char in text if not _is_control(char)).split())
 
 

@@ -33,12 +33,17 @@ _TYPOGRAPHY = str.maketrans(
         "ı": "i",
     }
 )
-_BLANKS = re.compile(r"\s+")
-_UNSPACED_CHARACTERS = "".join(CHARACTERS[script] for script in sorted(UNSPACED))
+_BLANKS = re.compile(r"\s{2,}|[^\S ]")
+"""Blanks other than a single space."""
+_UNSPACED_CHARACTERS = (
+    "".join(CHARACTERS[script] for script in sorted(UNSPACED))
+    + "\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Lao, Tibetan, Burmese, Khmer
+)
 _HANGUL = CHARACTERS["Hang"]
 _UNSPACED = re.compile(f"[{_UNSPACED_CHARACTERS}]")
-_FIRST = re.compile(rf"[{_UNSPACED_CHARACTERS}{_HANGUL}]|[^\W_{_UNSPACED_CHARACTERS}{_HANGUL}]+")
-"""A word, or one character of a script in which the end of a word is not visible."""
+_LETTER = re.compile(r"[^\W_]")
+_PIECES = re.compile(rf"[^\W_{_UNSPACED_CHARACTERS}{_HANGUL}]+|.", re.DOTALL).findall
+"""Words, and all other characters; those of scripts in which the end of a word is not visible are single."""
 _HANGUL_SYLLABLE = re.compile("[가-힣]")
 
 
@@ -50,6 +55,17 @@ class Occurrence(NamedTuple):
     end: int
 
 
+class _Node:
+    """A node of the tree of names: where a name that is read up to here can go on, and where it ends."""
+
+    __slots__ = ("following", "spellings")
+
+    def __init__(self) -> None:
+        self.following: dict[str, _Node] = {}
+        self.spellings: list[tuple[str, int]] = []
+        """The names that end here, each with its owner."""
+
+
 class NameMatcher:
     """Finds many names at once. Time grows with the length of the text, not with the number of names."""
 
@@ -57,38 +73,38 @@ class NameMatcher:
         """`names` are spellings, each with the index of its owner. Spellings that differ only in their
         capitals must have one owner.
         """
-        self._spellings: dict[str, list[tuple[str, int]]] = {}
-        lengths: dict[str, set[int]] = {}
+        self._root = _Node()
         for name, owner in names:
-            spelling = searched_form(name)
-            first = _FIRST.match(folded := fold(spelling))
-            if first is None:
-                continue
-            self._spellings.setdefault(folded, []).append((spelling, owner))
-            lengths.setdefault(first[0], set()).add(len(folded))
-        self._lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
+            if spelling := searched_form(name):
+                node = self._root
+                for piece in _PIECES(fold(spelling)):
+                    node = node.following.setdefault(piece, _Node())
+                node.spellings.append((spelling, owner))
 
     def occurrences(self, text: str) -> Iterator[Occurrence]:
         """The names in `text` in order, without those that lie within a longer one."""
         text = normalise(text)
-        folded, covered = fold(text), 0
-        for first in _FIRST.finditer(folded):
-            start = first.start()
-            for length in self._lengths.get(first[0], ()):
-                end = start + length
-                if end <= covered:
-                    break  # within the name before, and so are the shorter ones
-                if (owner := self._owner_at(text, folded, start, end)) is not None:
-                    yield Occurrence(owner, start, end)
-                    covered = end
-                    break
+        pieces = _PIECES(fold(text))
+        start = covered = 0
+        for index, piece in enumerate(pieces):
+            if piece in self._root.following:
+                names = list(self._names_at(text, pieces, index, start))
+                if names and names[-1].end > covered:
+                    yield names[-1]
+                    covered = names[-1].end
+            start += len(piece)
 
-    def _owner_at(self, text: str, folded: str, start: int, end: int) -> int | None:
-        spellings = self._spellings.get(folded[start:end])
-        if spellings is None or not _is_whole(text, start, end):
-            return None
-        part = text[start:end]
-        return next((owner for spelling, owner in spellings if _has_capitals_of(spelling, part)), None)
+    def _names_at(self, text: str, pieces: list[str], index: int, start: int) -> Iterator[Occurrence]:
+        """The names that begin with the piece at `index`, the shortest first."""
+        node, end = self._root, start
+        while index < len(pieces) and (following := node.following.get(pieces[index])) is not None:
+            node, end, index = following, end + len(pieces[index]), index + 1
+            if node.spellings and _is_whole(text, start, end):
+                part = text[start:end]
+                for spelling, owner in node.spellings:
+                    if _has_capitals_of(spelling, part):
+                        yield Occurrence(owner, start, end)
+                        break
 
 
 def normalise(text: str) -> str:
@@ -110,7 +126,7 @@ def name_key(name: str) -> str:
 def searched_form(name: str) -> str:
     """The name, normalised, from its first letter or digit on; "" without any."""
     name = normalise(name).strip()
-    first = _FIRST.search(name)
+    first = _LETTER.search(name)
     return "" if first is None else name[first.start() :]
 
 

@@ -36,7 +36,7 @@ from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.steps import readable_chunks
-from templora_cli.sessions.store import Session
+from templora_cli.sessions.store import LEDGER_FILE, Session
 from templora_cli.text import count_words
 from templora_cli.turn import Task
 
@@ -87,7 +87,7 @@ class NovelRequest:
             language(self.plan.language)  # raises TemploraError for a name that is none
         prompts = tuple(load_prompts(name, config.prompts) for name in (PROMPTS, SECTIONS))
         files = {"plan.md": plan_text(self.plan)} if self.plan else {}
-        files |= {"ledger.toml": self.ledger} if self.ledger else {}
+        files |= {LEDGER_FILE: self.ledger} if self.ledger else {}
         volumes = [f"volumes/{index + 1:03}.txt" for index in range(len(self.volumes))]
         files |= dict(zip(volumes, (text for _, text in self.volumes), strict=True))
         request = {"premise": self.premise, "opened": self.opening is not None, "note": self.note}

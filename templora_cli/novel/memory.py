@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from templora_cli.memory.recall import Recall, situation
@@ -11,6 +11,8 @@ BLOCK = 4096
 """Tokens that are decoded together and once. Blocks are counted from the beginning of a chapter, so that a
 resumed book is cut in the same places.
 """
+OVERHEAD, LINE_OVERHEAD = 16, 4
+"""Tokens that the prompt needs for all passages and for each: a title, and marks of a list."""
 Decode = Callable[[Sequence[int]], str]
 Span = tuple[int, int]
 """Where the heading of a chapter begins, and where its text, in tokens of the book."""
@@ -47,9 +49,10 @@ class BookRecall:
     """Recalls passages of the book so far and of earlier volumes."""
 
     decode: Decode
+    count_tokens: Callable[[str], int]
     recall: Recall
     context_tokens: int
-    max_words: int
+    max_tokens: int
     _texts: ChapterTexts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,5 +62,15 @@ class BookRecall:
         """Passages that matter for the next chunk, the best first; `planned` is the plan of its chapter."""
         self.recall.update(self._texts.of(book, chapters))
         recent = self.decode(book[max(0, len(book) - self.context_tokens) :])
-        found = self.recall.find(situation(recent, planned), window=recent, max_words=self.max_words)
-        return [f"“{' '.join(passage.text.split())}”" for passage in found]
+        found = self.recall.find(situation(recent, planned), window=recent)
+        lines = [f"“{' '.join(passage.text.split())}”" for passage in found]
+        return list(self._fitting(lines))
+
+    def _fitting(self, lines: Sequence[str]) -> Iterator[str]:
+        """The best lines that fit into `max_tokens`; a long one that does not is left out."""
+        remaining = self.max_tokens - OVERHEAD
+        for line in lines:
+            size = self.count_tokens(line) + LINE_OVERHEAD
+            if size <= remaining:
+                remaining -= size
+                yield line

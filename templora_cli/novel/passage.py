@@ -1,4 +1,4 @@
-"""A generated text with the end of the text before it: its paragraphs, and what is narrated outside quotations."""
+"""A generated text with the end of the text before it: its paragraphs, and its narration without dialogue."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ MAX_LEAD = 1_000
 EXCERPT = 48
 """The maximum number of characters of an excerpt in a message."""
 
+MIN_LINE_ENDS = 6
+"""Line ends that show whether the lines of a text are wrapped."""
+MAX_HEADINGS = 8
+"""Headings in a chunk: a title page, or the end of a part and the beginning of the next."""
+
+_DASH_SPEECH = re.compile(r"(?:[—–―][ \t]*|-[ \t]+)(?=[^\W\d_]|[¿¡])(?s:.)+")
+"""A paragraph of dialogue that begins with a dash. Its narration cannot be told from its dialogue."""
+_HEADING = re.compile(r"(?m)^(?=[^\n]{0,80}$)[^\na-zà-ÿ]*[A-ZÀ-Þ]{2}[^\na-zà-ÿ]*$")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _LINE_END = re.compile(r"\n\s*")
 _WRAPPED_LINE = re.compile(r"(?m)^[^\n]{50,90}(?=\n[^\s])")
-_SINGLE_LINE_END = re.compile(r"[^\s]\n(?=[^\s])")
+_SINGLE_LINE_END = re.compile(r"\n(?=[^\s])(?<=\S\n)")
 _QUOTED = re.compile(
     r"“[^”]*(?:”|\Z)|„[^“”]*(?:[“”]|\Z)|«[^»]*(?:»|\Z)|»[^«]*(?:«|\Z)|「[^」]*(?:」|\Z)|『[^』]*(?:』|\Z)"
-    r"|\"[^\"]*(?:\"|\Z)|(?<!\w)[‘'](?=\w)[^\n]*?(?:[,.!?…—-][’'](?!\w)|\Z)"
+    r"|\"[^\"]*(?:\"|\Z)|[‘'](?<!\w[‘'])(?=\w)[^\n]*?(?:[,.!?…—-][’'](?!\w)|\Z)"
 )
 _NOT_SPACE = re.compile(r"\S")
 
@@ -46,20 +54,20 @@ class Passage:
     """The lead and the new text."""
     offset: int
     """Where the new text begins in `text`."""
+    is_wrapped: bool = False
+    """Are the lines of a paragraph broken at a fixed width, with blank lines between paragraphs?"""
 
     @classmethod
-    def of(cls, text: str, before: str) -> Passage:
-        """The passage of the new `text` after `before`."""
+    def of(cls, text: str, before: str, *, headings: bool = False) -> Passage:
+        """The passage of the new `text` after `before`; `headings` blanks a few lines in capitals."""
         before = before[-MAX_BEFORE:]
-        starts = [span.start for span in _spans(before, _is_wrapped(before + text))]
+        if headings:
+            text = _without_headings(text)
+        is_wrapped = _is_wrapped(text, before)
+        starts = [span.start for span in _spans(before, is_wrapped)]
         recent = [start for start in starts if start >= len(before) - MAX_LEAD]
         lead = min([*recent, starts[-1]]) if starts else 0
-        return cls(before[:lead], before[lead:] + text, len(before) - lead)
-
-    @cached_property
-    def is_wrapped(self) -> bool:
-        """Are the lines of a paragraph broken at a fixed width, with blank lines between paragraphs?"""
-        return _is_wrapped(self.before + self.text)
+        return cls(before[:lead], before[lead:] + text, len(before) - lead, is_wrapped)
 
     @cached_property
     def paragraphs(self) -> list[Span]:
@@ -73,11 +81,16 @@ class Passage:
 
     @cached_property
     def narration(self) -> str:
-        """`text` with a `"` in the place of each character in quotation marks, so that offsets stay the same."""
+        """`text` with a `"` in the place of each character of dialogue.
+
+        Line ends inside of paragraphs are spaces. Offsets are those of `text`.
+        """
         parts, end = [], 0
         for span in self.paragraphs:
             parts.append(self.text[end : span.start])
-            parts.append(_QUOTED.sub(lambda match: '"' * len(match[0]), self.text[span.start : span.end]))
+            paragraph = self.text[span.start : span.end].replace("\n", " ")
+            quoted = _DASH_SPEECH if _DASH_SPEECH.match(paragraph) else _QUOTED
+            parts.append(quoted.sub(lambda match: '"' * len(match[0]), paragraph))
             end = span.end
         return "".join(parts) + self.text[end:]
 
@@ -108,17 +121,30 @@ class Passage:
     def excerpt(self, start: int) -> str:
         """The text at `start`, in quotation marks, for a message."""
         found = " ".join(self.text[start : start + 2 * EXCERPT].split())
+        found = "".join(char if char.isprintable() else "\ufffd" for char in found)
         return f"“{found[:EXCERPT].rstrip()}…”" if len(found) > EXCERPT else f"“{found}”"
 
     def _paragraph(self, index: int) -> str:
         return self.text[self.paragraphs[index].start : self.paragraphs[index].end]
 
 
-def _is_wrapped(text: str) -> bool:
-    """Does most of the text have lines of a fixed width? Such lines mostly end inside a sentence."""
+def _without_headings(text: str) -> str:
+    """`text` with spaces in the place of lines in capitals; unchanged if they are many."""
+    if len(_HEADING.findall(text)) > MAX_HEADINGS:
+        return text
+    return _HEADING.sub(lambda match: " " * len(match[0]), text)
+
+
+def _is_wrapped(text: str, before: str) -> bool:
+    """Are the lines of `text` wrapped? If it has too few to tell, are those of the text before?
+
+    Wrapped lines are as long as a line of a page, and mostly end inside a sentence.
+    """
     ends = len(_SINGLE_LINE_END.findall(text))
+    if ends < MIN_LINE_ENDS and before:
+        return _is_wrapped(before[-2000:] + text, "")
     wrapped = sum(not may_end_paragraph(line) for line in _WRAPPED_LINE.findall(text))
-    return wrapped >= 4 and 2 * wrapped > ends
+    return wrapped >= MIN_LINE_ENDS // 2 and 2 * wrapped > ends
 
 
 def _spans(text: str, is_wrapped: bool) -> list[Span]:

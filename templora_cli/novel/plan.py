@@ -149,6 +149,11 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def same_text(text: str, other: str) -> bool:
+    """Are two names or summaries the same, without regard to capitals and to the encoding of accents?"""
+    return _folded(text) == _folded(other)
+
+
 def plan_text(plan: Plan) -> str:
     """The plan as Markdown. `read_plan` reads the same plan from it."""
     front = {

@@ -92,9 +92,9 @@ def _read_values(lines: Iterable[str], first: int) -> dict[str, str]:
             )
         key = re.sub(r"[\s_-]+", " ", match[1].strip("\"'")).lower()
         if key not in FRONT_MATTER_KEYS:
-            raise error_at(
-                number, f'"{clean(match[1])}" is not a key', f"the keys are {', '.join(FRONT_MATTER_KEYS)}"
-            )
+            keys = f"the keys are {', '.join(FRONT_MATTER_KEYS)}"
+            hint = f"write the title below, as in # The Light; {keys}" if key == "title" else keys
+            raise error_at(number, f'"{clean(match[1])}" is not a key', hint)
         if key in values:
             raise error_at(number, f"{key} is here for the second time", "remove one of the two lines")
         values[key] = [match[2] or ""]

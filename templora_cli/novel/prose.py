@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from templora_cli.languages import detect_code
+from templora_cli.novel.marks import story_end
 from templora_cli.novel.prose_checks import first_fault
 from templora_cli.novel.sentence_end import may_end_paragraph
 from templora_cli.prompt_files import PromptFile
@@ -34,6 +35,8 @@ class Prose:
     """The code of the language; "" if the book decides."""
     ledger: str = ""
     """Names and notes, whose scripts are allowed too."""
+    headings: bool = False
+    """May the model write headings of chapters itself? With a plan they are not its business."""
 
     def checks(self, book: Sequence[int]) -> dict[str, Any]:
         """The fields `fault` and `restart` of a `Generate` turn after `book`."""
@@ -41,14 +44,23 @@ class Prose:
 
     def fault(self, book: Sequence[int], tokens: Sequence[int]) -> Fault | None:
         """The first fault in `tokens` after `book`."""
-        before = self.decode(book[max(0, len(book) - BEFORE_TOKENS) :])
-        found = first_fault(self.decode(tokens), f"{self.premise}\n\n{before}", scripts=self._scripts(before))
-        if found is None:
+        text, before = self.decode(tokens), self.decode(book[max(0, len(book) - BEFORE_TOKENS) :])
+        found = first_fault(
+            text,
+            f"{self.premise}\n\n{before}",
+            scripts=self._scripts(before),
+            headings=self.headings,
+            check_end=False,
+        )
+        reason, start = (found.reason, found.start) if found else ("", len(text) + 1)
+        if (end := story_end(text)) is not None and end < start:
+            reason, start = "the model ends the story before the book ends", end
+        if not reason:
             return None
         good = bisect_right(
-            range(1, len(tokens) + 1), found.start, key=lambda count: len(self.decode(tokens[:count]))
+            range(1, len(tokens) + 1), start, key=lambda count: len(self.decode(tokens[:count]))
         )
-        return Fault(found.reason, good)
+        return Fault(reason, good)
 
     def restart(self, book: Sequence[int], attempt: int, good: Sequence[int]) -> tuple[int, ...]:
         """Tokens with which an attempt goes on after the `good` ones; the third begins a new scene."""

@@ -1,7 +1,6 @@
-"""Checks of generated text for all that is not prose: assistant talk, lists, mark-up, notes, foreign scripts and
-more.
+"""Checks of generated text for all that is not prose: assistant talk, lists, mark-up, lines of a few words.
 
-They read the text alone, without a model, and take under 5 ms for a chunk. Loops are left to the gate, which
+They read the text alone, without a model, in about 4 ms for a chunk. Loops are left to the gate, which
 sees tokens. Limits and rates: docs/lab/prose-checks.md.
 """
 
@@ -28,11 +27,14 @@ Kind = Literal[
     "names",
     "capitals",
     "sameness",
+    "run-on",
     "spacing",
     "after the end",
 ]
 """Kinds of faults. "lines" is a fall into one-line paragraphs, "names" a list of names or single words,
-"spacing" text without spaces between words or sentences, "after the end" a story that begins after "The End"."""
+"capitals" words with capitals that need none, "spacing" text without spaces between words or sentences,
+"sameness" sentences that begin alike, "run-on" a sentence without end, "after the end" a story that begins
+after "The End"."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Fault:
     reason: str
     """In plain words, with an excerpt: "the model talks about the text instead of telling the story: “…”"."""
     start: int
-    """The offset in the new text where the faulty paragraph begins. `text[:start]` is good prose up to the end
-    of a paragraph; 0 if the fault is in the paragraph with which the text begins."""
+    """The offset in the new text where the faulty paragraph begins; 0 if the text begins with it.
+
+    `text[:start]` is good prose up to the end of a paragraph.
+    """
 
 
 def first_fault(
@@ -60,14 +64,20 @@ def first_fault(
     `text` may begin and end inside a sentence. Of `before`, the last 8,000 characters are read: how long the
     book's paragraphs are, and whether a quotation or "The End" comes before `text`. `scripts` are the scripts
     (ISO 15924, see `templora_cli.scripts`) of the book's language and ledger; None takes those of `before`.
-    `headings` allows chapter headings without mark-up ("Chapter 5"); `check_end` looks for text after "The End".
+    `headings` allows chapter headings without mark-up ("Chapter 5", a line in capitals); `check_end` looks
+    for text after "The End".
     """
-    passage = Passage.of(text, before)
+    passage = Passage.of(text, before, headings=headings)
     faults = [
-        Fault(kind, f"{reason}: {passage.excerpt(start)}", passage.cut_before(start))
+        Fault(kind, f"{reason}: {passage.excerpt(start)}", _cut(passage, kind, start))
         for kind, (start, reason) in _first_matches(passage, scripts, headings=headings, check_end=check_end)
     ]
     return min(faults, key=lambda fault: fault.start, default=None)
+
+
+def _cut(passage: Passage, kind: Kind, start: int) -> int:
+    """The offset in the new text to cut at; "The End" is not cut off with what follows it."""
+    return max(0, start - passage.offset) if kind == "after the end" else passage.cut_before(start)
 
 
 _DETECTORS: dict[Kind, Callable[[Passage], Iterator[Match]]] = {
@@ -77,13 +87,14 @@ _DETECTORS: dict[Kind, Callable[[Passage], Iterator[Match]]] = {
     "markup": marks.markup,
     "list": marks.lists,
     "characters": letters.repeated_characters,
-    "spacing": letters.missing_spaces,
-    "names": shape.names,
-    "capitals": shape.capitals,
     "lines": shape.one_line_paragraphs,
+    "names": shape.names,
+    "spacing": letters.missing_spaces,
+    "capitals": shape.capitals,
     "sameness": shape.same_beginnings,
+    "run-on": shape.endless_sentences,
 }
-"""Detectors that need no more than the passage. Of two faults in one paragraph the first in the table is named."""
+"""Detectors that need no more than the passage. Of two faults in one paragraph, the first here is named."""
 
 
 def _first_matches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from templora_cli.config import Config, DecodeConfig
@@ -21,9 +22,6 @@ from templora_cli.novel.prose import Prose
 from templora_cli.prompt_files import PromptFile
 from templora_cli.sessions.store import Session
 from templora_cli.text import decode
-
-WORDS_PER_TOKEN = 0.6
-"""A passage of so many words a token fits into the budget of recall nearly always."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,18 @@ def shown_in(session: Session) -> Shown:
     volumes = session.manifest.request["volumes"]
     texts = [_text(session, f"volumes/{index + 1:03}.txt") for index in range(len(volumes))]
     return Shown(
-        read_plan(_text(session, plan.name)) if plan.is_file() else None,
+        plan_in(plan, _text(session, plan.name)) if plan.is_file() else None,
         _text(session, session.ledger_path.name) if session.ledger_path.is_file() else "",
         tuple(zip(map(str, volumes), texts, strict=True)),
     )
+
+
+def plan_in(file: Path, text: str) -> Plan:
+    """The plan that is the `text` of a file. Raises TemploraError with the name of the file and the line."""
+    try:
+        return read_plan(text)
+    except TemploraError as error:
+        raise TemploraError(f"{file}, {error.message}", error.hint) from None
 
 
 def novel_prompt(
@@ -64,8 +70,13 @@ def novel_prompt(
     ledger = read_ledger(shown.ledger) if shown.ledger else None
     recall = None
     if config.recall and config.recall_tokens:
-        max_words = int(config.recall_tokens * WORDS_PER_TOKEN)
-        recall = BookRecall(to_text, Recall(shown.volumes), config.context_tokens, max_words)
+        recall = BookRecall(
+            to_text,
+            lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+            Recall(shown.volumes),
+            config.context_tokens,
+            config.recall_tokens,
+        )
     memory = Memory(
         None if ledger is None else lambda *texts: [entry.line() for entry in ledger.named_in(*texts)], recall
     )
@@ -92,7 +103,9 @@ def prose_of(session: Session, prompt: NovelPrompt, config: Config) -> Prose | N
     ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
     to_text = partial(decode, prompt.tokenizer)
     premise = "\n\n".join(item for section in prompt.sections for item in section.items)
-    return Prose(to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger)
+    return Prose(
+        to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger, headings=plan is None
+    )
 
 
 def banned_in(session: Session) -> BannedPhrases:

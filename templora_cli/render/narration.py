@@ -24,6 +24,7 @@ class Narrator:
     def __init__(self, live: bool) -> None:
         self._live, self._blank = live, [("", "message")] if live else []
         self._has_warned = False
+        self._min_shown: dict[str, int] = {}
 
     def lines(self, event: events.Event, progress: Progress) -> Iterator[Line]:
         """The permanent lines for `event`; `progress` includes it already."""
@@ -34,7 +35,11 @@ class Narrator:
                 yield f"note: {event.message}", "warn"
             case events.ParagraphTranslated():
                 yield from _paragraph_lines(event, self._live)
+            case events.SectionCut() if event.shown >= self._min_shown.get(event.section, event.items):
+                pass  # it was as short before
             case events.SectionCut() | events.ChunkRejected() | events.ChunkScored():
+                if isinstance(event, events.SectionCut):
+                    self._min_shown[event.section] = event.shown
                 yield from _warnings(event, progress)
             case events.ChunkCommitted() if not self._live:
                 yield _chunk_line(event, progress), "message"

@@ -26,6 +26,9 @@ from templora_cli.sessions.names import fold_name, name_from_text
 if TYPE_CHECKING:
     from filelock import FileLock
 
+LEDGER_FILE = "ledger.toml"
+"""The ledger in the folder of a session, for `memory.ledger.load_ledger`. Without entries there is none."""
+
 
 def home() -> Path:
     """`TEMPLORA_HOME`, or the platform's folder for a user's data."""
@@ -59,7 +62,7 @@ class Session:
     @property
     def ledger_path(self) -> Path:
         """The ledger of the book, a TOML file that people may edit; many sessions have none."""
-        return self.path / "ledger.toml"
+        return self.path / LEDGER_FILE
 
     @property
     def resume_command(self) -> str:

@@ -89,6 +89,7 @@ def assignment_of(setting: Setting) -> str:
 def test_these_commands_have_settings() -> None:
     assert WITH_SETTINGS.keys() == {
         "write",
+        "plan",
         "translate",
         "doctor",
         "eval ppl",
@@ -118,6 +119,7 @@ def test_every_flag_with_the_name_of_a_setting_is_generated(name: str) -> None:
     assert {(name, option) for option in by_hand} <= NOT_SETTINGS
 
 
+@pytest.mark.usefixtures("no_config")
 @pytest.mark.parametrize("setting", FIELDS, ids=dotted)
 def test_any_setting_can_be_a_flag(setting: Setting) -> None:
     received: list[GivenSettings] = []

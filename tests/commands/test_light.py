@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from templora_cli.novel.kind import PlannedRequest
+from templora_cli.novel.plan import read_plan
+from templora_cli.runner import begin
 from tests.commands.test_cli import templora
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +45,11 @@ LIGHT = {
     "sessions rm nosuch --yes": 2,
     "models list": 0,
     "review {translation} --out review.txt": 0,
+    "plan {novel}": 2,
+    "plan {planned}": 0,
+    "plan {planned} --edit": 0,
+    "plan --chapters 3": 2,
+    "plan --premise a --chapters 0": 2,
     "write": 2,
     "write --premise": 2,
     "write --premise a --words 0": 2,
@@ -63,14 +72,24 @@ LIGHT = {
     "eval ppl nowhere.txt": 2,
     "eval drift": 2,
     "eval translate nowhere.json": 2,
+    "eval prose {novel} book.txt": 0,
+    "eval prose book.txt --reference book.txt --json": 0,
+    "eval prose {translation} --json": 0,
+    "eval prose nowhere.txt": 2,
     "glossary extract nowhere.txt": 2,
+    "ledger {novel}": 0,
+    "ledger {novel} check": 0,
+    "ledger {novel} add person Mira": 0,
+    "ledger {novel} add person Mira Voss": 2,
+    "ledger {novel} propose": 0,
+    "ledger nosuch edit": 2,
 }
 """Commands with their exit status."""
 
 
 @pytest.fixture(scope="module")
 def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder that contains a home, and the names of a finished novel and a finished translation."""
+    """A folder that contains a home, and the names of a novel, a translation and a novel with a plan."""
     folder = tmp_path_factory.mktemp("light")
     (folder / "book.txt").write_text("Der Turm steht am Meer.\n\nDas Meer ist still.\n", "utf-8")
     small = ("--model", tiny_model, "--chunk-tokens", "64")
@@ -82,9 +101,13 @@ def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         assert templora(*arguments, *small, "--set", "decode.context_tokens=64").exit_code in (0, 3)
         names = {"translation": next((folder / "home" / "sessions").iterdir()).name}
         novel = ("write", "--premise", "A storm.", "--chunks", "1", "--context-tokens", "64", "--quiet")
-        assert templora(*novel, *small, engine=None).exit_code == 0
+        no_gate = ("--set", "gate.enabled=false")  # random weights write no prose
+        assert templora(*novel, *small, *no_gate, engine=None).exit_code == 0
         sessions = {path.name for path in (folder / "home" / "sessions").iterdir()}
         names["novel"] = (sessions - {names["translation"]}).pop()
+        config = {"model": {"name": str(tiny_model)}, "decode": {"chunk_tokens": 64, "context_tokens": 64}}
+        with begin(PlannedRequest(plan=read_plan("## The Storm\n")), config) as run:
+            names["planned"] = run.session.id
     return folder, names
 
 
@@ -98,6 +121,7 @@ def test_no_heavy_library_is_loaded(command: str, written: tuple[Path, dict[str,
         "TEMPLORA_CONFIG": str(folder / "none.toml"),
         "HF_HOME": str(folder / "hub"),
         "PYTHONPATH": str(ROOT),
+        "VISUAL": f"{shlex.quote(sys.executable)} -c pass",
     }
     arguments = command.format(**names).split()
     for leftover in ("book.md", "review.txt", f"{names['translation']}.txt"):

@@ -23,6 +23,8 @@ from templora_cli.errors import TemploraError
 from tests.commands.test_cli import message_of, templora
 from tests.commands.test_flags import WITH_SETTINGS, assignment_of, changed_value, task_of, value_of
 
+pytestmark = pytest.mark.usefixtures("no_config")
+
 
 def command_line(
     *assignments: str,

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from templora_cli.evaluation.drift_measures import Measures
 from templora_cli.evaluation.perplexity import Score
-from templora_cli.evaluation.plots import plot_drift, plot_perplexity
+from templora_cli.evaluation.plots import plot_drift, plot_perplexity, plot_prose
+from templora_cli.evaluation.prose_measures import measure
+from templora_cli.evaluation.prose_text import ProseChapter
 
 pytest.importorskip("matplotlib")
 
@@ -59,3 +61,13 @@ def test_every_chunk_of_a_short_reading_is_a_point(chunks: int, tmp_path: Path) 
 def test_any_values_can_be_drawn(values: list[float], tmp_path: Path) -> None:
     books = [measures(512 * index, value) for index, value in enumerate(values)]
     plot_drift(tmp_path / "a.svg", {"learning": books, "off": books[:1]}, 2048)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_files_are_drawn_as_they_are(tmp_path: Path) -> None:
+    names = ["_$book$.txt", "b\udcffad.txt", *(f"{number}.txt" for number in range(12))]
+    measures = measure([ProseChapter("", ("The wind came. It rained.",) * 300)])
+    plot_prose(tmp_path / "a.svg", dict.fromkeys(names, measures))
+    words = [word.strip() for word in words_of(tmp_path / "a.svg")]
+    assert {"_$book$.txt", "b?ad.txt", "0.txt", "11.txt", "MATTR-500"} <= set(words)
+    plot_perplexity(tmp_path / "a.png", {"b\udcffad.txt": [Score(0, 128, 1.0, 1.0)]})

@@ -240,6 +240,7 @@ def test_wrapped_chinese_has_no_spaces() -> None:
         ("## A (300 words)\n\n(400 words)", "line 3: this chapter has a length of 300 words", "remove one"),
         ("---\nauthor: x\n\n# T\n## A\n", "line 1: the front matter that begins here is not closed", "---"),
         ("---\npov: first\n---\n## A\n", 'line 2: "pov" is not a key', "point of view"),
+        ("---\ntitle: T\n---\n## A\n", 'line 2: "title" is not a key', "# The Light"),
         ("---\nJane\n---\n## A\n", 'line 2: "Jane" is not a key with its value', "author: Jane Doe"),
         ("---\ntense: past\nTense: now\n---\n## A\n", "line 3: tense is here for the second time", "remove"),
         (

@@ -6,6 +6,7 @@ import typer
 
 from templora_cli.commands.eval.drift import drift
 from templora_cli.commands.eval.ppl import ppl, report_reading
+from templora_cli.commands.eval.prose import HELP, prose
 from templora_cli.commands.eval.translate import translate
 
 __all__ = ["app", "report_reading"]
@@ -14,3 +15,4 @@ app = typer.Typer(help="Measure the benefit of learning.", no_args_is_help=True)
 app.command()(ppl)
 app.command()(translate)
 app.command()(drift)
+app.command(help=HELP)(prose)
