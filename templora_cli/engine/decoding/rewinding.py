@@ -146,6 +146,7 @@ class _Draft:
         forbidden[at] = [*forbidden.get(at, ()), self._ids[position]]
         self.sampler.forbidden = forbidden
         dropped = len(self._ids) - position
+        assert dropped <= len(self._held)
         self._num_dropped += dropped
         del self._ids[position:], self._held[-dropped:], self._readings[position + 1 :]
 
@@ -155,7 +156,8 @@ class _Draft:
         If a character has several tokens it is that of the first.
         """
         position = max(0, bisect_right(self._readings, start, key=lambda reading: reading.length) - 1)
-        return self._first_with_length(position) if self._readings[position].length == start else position
+        begins_there = self._readings[position].length == start
+        return self._first_with_length(position) if begins_there else position
 
     def _first_with_length(self, position: int) -> int:
         """The first position with as many characters before it."""
@@ -165,10 +167,13 @@ class _Draft:
 
     def _release(self, *, everything: bool) -> list[DecodedToken]:
         """The held tokens that no phrase can reach back to, or all."""
-        start, end = self._readings[-1].start, len(self._ids)
-        if not everything:
-            end = self._first_with_length(end) if start is None else self._position_of(start)
-        count = max(0, end - (len(self._ids) - len(self._held)))
+        end = len(self._ids) if everything else self._first_with_length(len(self._ids))
+        # Decoding may go back to where a phrase begins, and from there to where one began before it.
+        while not everything and (start := self._readings[end].start) is not None:
+            if (position := self._first_with_length(self._position_of(start))) == end:
+                break
+            end = position
+        count = end - (len(self._ids) - len(self._held))
         released, self._held = self._held[:count], self._held[count:]
         return released
 

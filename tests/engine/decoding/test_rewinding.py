@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
@@ -20,6 +20,7 @@ from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import Backend, DecodedToken, Sampler, Stop
 from templora_cli.engine.decoding.rewinding import (
     MAX_ALTERNATIVES,
+    MAX_DROPPED,
     ForbiddingSampler,
     decode_without,
     remaining_phrases,
@@ -118,12 +119,16 @@ class Typewriter:
     def __init__(self, *texts: str) -> None:
         self.texts = [list(text.encode()) for text in texts]
         self.calls: list[tuple[str, int]] = []
+        self.forbidden: list[dict[int, list[int]]] = []
+        """What its sampler may not draw, at each call."""
         self.count = 0
         """Tokens decoded so far."""
 
     def decode(
         self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
     ) -> Iterator[DecodedToken]:
+        if isinstance(sampler, ForbiddingSampler):
+            self.forbidden.append(sampler.forbidden)
         self.calls.append((bytes(prompt).decode(errors="replace"), max_tokens))
         for token in self.texts.pop(0)[:max_tokens]:
             self.count += 1
@@ -199,22 +204,42 @@ def test_other_tokens_are_forbidden_one_by_one_and_in_the_end_the_phrase_stays()
     assert left == [text[:3]]
 
 
-def test_an_endless_number_of_phrases_does_not_stop_the_chunk() -> None:
-    """Each of three positions would have as many alternatives as those after it."""
+def test_a_rewind_allows_the_tokens_that_were_forbidden_after_it() -> None:
+    backend = Typewriter("a bad ", "good end.", "the end")
+    assert written(backend, "bad", "a good end") == "the end"
+    assert backend.forbidden == [{}, {9: [ord("b")]}, {7: [ord("a")]}]
+
+
+def test_the_work_for_a_chunk_is_bounded() -> None:
+    """Each first word is tried with all second words before the phrase of three words is complete."""
+    first, second = ([letter + end for letter in "abcdefghijklmnopqrst"] for end in "xy")
+    texts = [*(f"{word} " for word in first), *(f"{word} " for word in second), "zz "]
     count = 0
 
-    class Stubborn(Typewriter):
+    class Uniform(Typewriter):
         def decode(
             self, prompt: Sequence[int], *, sampler: Sampler, max_tokens: int, stop: Stop
         ) -> Iterator[DecodedToken]:
             nonlocal count
-            count += 1
-            for position in range(max_tokens):
-                yield DecodedToken(b"aa "[(len(prompt) + position) % 3] + (count % 20 if count % 3 else 0))
+            ids = list(prompt)
+            for _ in range(max_tokens):
+                logits = torch.full((len(texts),), -torch.inf)
+                logits[[slice(0, 20), slice(20, 40), slice(40, 41)][len(ids) % 3]] = 0
+                ids.append(sampler.draw(ids, logits))
+                count += 1
+                yield DecodedToken(ids[-1])
 
-    letters = [chr(ord("a") + n) for n in range(20)]
-    written(Stubborn(), *(a + b for a in letters for b in letters), tokens=30)
-    assert count <= 4 * 30
+    decoding = decode_without(
+        BannedPhrases([*second, *(f"{one} {other} zz" for one in first for other in second)]),
+        Uniform(),
+        (),
+        sampler=sampler_for(DecodeConfig(temperature=1.0), torch.Generator().manual_seed(0), ()),
+        max_tokens=12,
+        text_stream=lambda before: texts.__getitem__,
+        book=(),
+    )
+    assert len(list(decoding)) == 12
+    assert count <= (MAX_DROPPED + 2) * 12
 
 
 def test_text_is_released_as_soon_as_no_phrase_can_begin_in_it() -> None:
@@ -250,15 +275,21 @@ def test_a_forbidden_token_is_not_drawn_at_its_position(kind: Any, temperature: 
     assert logits.tolist() == [0, 9, 8, 1], "their NLL is computed afterwards"
 
 
-PHRASES = st.lists(st.sampled_from(["ab", "ba ab", "b", "a a", "abba", "a b a b"]), min_size=1, unique=True)
+PHRASES = st.lists(
+    st.sampled_from(["ab", "ba ab", "b", "a a", "abba", "a b a b", "a c a", "c. a", "b a c"]),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
 
 
+@settings(max_examples=300)
 @given(phrases=PHRASES, seed=st.integers(0, 1000), book=st.text("ab ", max_size=6))
 def test_the_text_has_no_phrase_and_depends_on_the_seed_alone(
     phrases: list[str], seed: int, book: str
 ) -> None:
-    """Tokens of one letter or more, each equally likely; few phrases, so that there is a way around."""
-    texts = ["a", "b", " ", "ab", " b", ".", "c"]
+    """Tokens of up to two letters, each equally likely; few phrases, so that there is a way around."""
+    texts = ["a", "b", " ", "ab", " b", ".", "c", ""]
 
     class Uniform(Typewriter):
         def decode(
