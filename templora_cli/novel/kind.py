@@ -105,10 +105,7 @@ class NovelRequest:
         return NewSession(
             self.kind,
             config,
-            named_after=self.premise
-            or (self.plan.title if self.plan else "")
-            or opening.title
-            or opening.text,
+            named_after=next(filter(None, (self.premise, title, opening.title, opening.text)), "book"),
             goal=(len(self.plan.chapters), "chapters") if self.plan else goal,
             header_tokens=max_header_tokens(prompt.max_sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
