@@ -77,7 +77,7 @@ TABLE: dict[str, set[str]] = {
     "prompt": set(),
     "prompt_files": {"tomli"},
     "ngrams": set(),
-    "memory": set(),
+    "memory": {"numpy"},
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},
