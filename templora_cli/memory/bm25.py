@@ -1,9 +1,9 @@
 """BM25 over passages that are added and removed one at a time.
 
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009). Recall must add
-single passages and weight the words of a query. bm25s and rank_bm25 index the whole corpus again for a new passage.
-SQLite's FTS5 cannot weight words: of the facts of `python -m benchmarks facts` it found 44 % and this 99 %, and
-it took 50 ms for 85 words among a million.
+single passages, and weight the words of a query. bm25s and rank_bm25 index the whole corpus again for a
+new passage. SQLite's FTS5 cannot weight words: of the facts of `python -m benchmarks facts` it found 44 %
+and this 99 %, and it took 50 ms for 85 words among a million.
 """
 
 from __future__ import annotations

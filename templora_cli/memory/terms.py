@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -41,9 +42,9 @@ def count_words(text: str) -> int:
     return sum(1 for _ in word_starts(text))
 
 
-def word_starts(text: str, start: int = 0) -> Iterator[int]:
-    """Offset of each word from `start` on. Two characters of a script without spaces count as a word."""
-    return (match.start() for match in _LENGTH.finditer(text, start))
+def word_starts(text: str, start: int = 0, end: int = sys.maxsize) -> Iterator[int]:
+    """Offsets of the words from `start` to `end`. Two characters of a script without spaces are a word."""
+    return (match.start() for match in _LENGTH.finditer(text, start, end))
 
 
 def last_words(text: str, words: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templora_cli.memory.passages import MAX_WORDS, MIN_WORDS, spans
+from templora_cli.memory.passages import MAX_CHARACTERS, MAX_WORDS, MIN_WORDS, spans
 from templora_cli.memory.recall import Passage, Recall, copied_run, situation
 from templora_cli.memory.terms import count_words, last_words, terms
 
@@ -168,6 +168,8 @@ PIECES = (
     "”",
     "这时门开了",
     "word " * 50,
+    "." * 700,
+    "x" * 1300,
     "Long " * 130,
     "\n",
     "'s",
@@ -246,6 +248,7 @@ def test_passages_are_the_text_in_whole_sentences(text: str) -> None:
     parts = list(spans(text))
     assert "".join(text[part.start : part.end] for part in parts) == text
     assert all(count_words(text[part.start : part.end]) <= MAX_WORDS + 1 for part in parts)
+    assert all(part.end - part.start <= MAX_CHARACTERS for part in parts)
 
 
 def test_passages_end_at_paragraphs_and_sentences() -> None:
