@@ -60,7 +60,7 @@ def recalled_facts(path: Path, condition: str, count: int, seed: int) -> tuple[d
         now, query, names = scene(book, word, fact, condition, draw)
         recall.update([now])
         window = last_words(now, WINDOW_WORDS)
-        results = recall.find(query, window=window, names=names, limit=100, max_words=RECALLED_WORDS)
+        results = recall.find(query, window=window, names=names, limit=20, max_words=RECALLED_WORDS)
         recalled[distance] += any(fact.sentence in passage.text for passage in results)
         passages += len(results)
     return recalled, passages / len(events)
@@ -108,7 +108,7 @@ def recall(books: list[Path], words: int = 1_000_000, chunks: int = 50) -> None:
             for name, value in (("update", b - a), ("find", c - b), ("both", c - a)):
                 seconds[name].append(value)
     typer.echo(f"# {machine()}, {count_words(text[:-length]):,} words, {len(wall['both'])} chunks")
-    typer.echo(f"indexed in {indexing:.1f} s; memory {(indexed - before) / 2**20:.0f} MiB beside the text, ")
+    typer.echo(f"indexed in {indexing:.1f} s; memory {(indexed - before) / 2**20:.0f} MiB beside the text,")
     typer.echo(f"{(process.memory_info().rss - indexed) / 2**20:.0f} MiB more after the chunks")
     for name in wall:
         milliseconds = (

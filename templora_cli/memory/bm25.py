@@ -57,12 +57,22 @@ class Index:
         while self._lengths and self._lengths[-1] < 0:
             self._lengths.pop()
 
-    def idf(self, word: str) -> float:
-        """Inverse document frequency of a word, in nats; 0 if no passage has it."""
-        frequency = len(self._rows.get(word, ()))
+    def mask(self, rows: Sequence[int]) -> NDArray[np.bool_]:
+        """True at each of `rows`, False at all others."""
+        mask = np.zeros(len(self._lengths), dtype=np.bool_)
+        mask[rows] = True
+        return mask
+
+    def idf(self, word: str, excluded: NDArray[np.bool_]) -> float:
+        """Inverse document frequency of a word, in nats, without the excluded rows; 0 if no other has it."""
+        if word not in self._rows:
+            return 0.0
+        rows = np.frombuffer(self._rows[word], dtype=np.intc)
+        frequency = len(rows) - int(np.count_nonzero(excluded[rows]))
         if not frequency:
             return 0.0
-        return math.log1p((self._passages - frequency + 0.5) / (frequency + 0.5))
+        others = self._passages - int(np.count_nonzero(excluded)) - frequency
+        return math.log1p((others + 0.5) / (frequency + 0.5))
 
     def scores(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
         """The score of each row, for the weights of words (IDF included). 0 if it has none of the words."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from templora_cli.memory.bm25 import Index
 from templora_cli.memory.passages import Span, spans
@@ -112,7 +113,9 @@ class Recall:
         terms_of_chosen: list[set[str]] = []
         window_shingles = _shingles(terms(window))
         words = 0
-        for source, number in self._ranking(self._weights(query, names), len(window), CANDIDATES * limit):
+        in_window = self._index.mask(self._rows_in_window(len(window)))
+        weights = self._weights(query, names, in_window)
+        for source, number in self._ranking(weights, in_window, CANDIDATES * limit):
             passage = self._sources[source].passage(number)
             length = count_words(passage.text)
             if max_words is not None and words + length > max_words:
@@ -130,8 +133,8 @@ class Recall:
                 break
         return tuple(chosen)
 
-    def _weights(self, query: str, names: Sequence[str]) -> dict[str, float]:
-        """The QUERY_TERMS heaviest terms of a query, with their weights."""
+    def _weights(self, query: str, names: Sequence[str], in_window: NDArray[np.bool_]) -> dict[str, float]:
+        """The QUERY_TERMS heaviest terms of a query that are outside the window, with their weights."""
         query_terms = terms(query, fold=False)
         lower_case = {term for term in query_terms if term.islower()}
         listed = {term for name in names for term in terms(name)}
@@ -142,14 +145,18 @@ class Recall:
             capitalized = len(term) > 1 and term[0].isupper()
             is_name = capitalized and folded not in lower_case and folded not in self._lower_case
             factor = NAME_WEIGHT if is_name or folded in listed else 1.0
-            weights[folded] = max(factor * self._index.idf(folded) ** IDF_POWER, weights.get(folded, 0.0))
+            weights[folded] = max(
+                factor * self._index.idf(folded, in_window) ** IDF_POWER, weights.get(folded, 0.0)
+            )
         heaviest = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:QUERY_TERMS]
         return {term: weight for term, weight in heaviest if weight > 0}
 
-    def _ranking(self, weights: dict[str, float], window: int, count: int) -> list[tuple[int, int]]:
+    def _ranking(
+        self, weights: dict[str, float], in_window: NDArray[np.bool_], count: int
+    ) -> list[tuple[int, int]]:
         """The best passages outside the window: source and number of each."""
         scores = self._index.scores(weights)
-        scores[self._rows_in_window(window)] = 0.0
+        scores[in_window] = 0.0
         if len(scores) > count:  # passages that tie with the last one as well: rows are in no order
             candidates = np.flatnonzero(scores >= max(np.partition(scores, -count)[-count], 1e-9))
         else:

@@ -80,8 +80,8 @@ def test_a_name_in_the_plan_is_part_of_the_query() -> None:
 def test_a_name_outweighs_another_word_that_is_as_rare() -> None:
     recall = Recall()
     recall.update([f"{filler(9, 'a')}The zither was broken.\n\n{filler(9, 'b')}{FACT}\n\n{filler(9, 'c')}"])
-    assert FACT in found(recall, "A zither, said Kessel.", limit=1)[0]
-    assert "zither" in found(recall, "A zither, he said.", limit=1)[0]
+    assert FACT in found(recall, "The zither was broken, said Kessel.", limit=1)[0]
+    assert "zither" in found(recall, "The zither was broken, he said.", limit=1)[0]
 
 
 def test_names_can_be_listed_where_a_script_has_no_capital_letters() -> None:
@@ -115,6 +115,14 @@ def test_text_in_the_window_is_not_recalled() -> None:
     assert not any(FACT in text for text in found(recall, "Kessel", text[-at_fact:]))
     assert not any(FACT in text for text in found(recall, "Kessel", text[-at_fact + 20 :]))
     assert any(FACT in text for text in found(recall, "Kessel", text[-200:]))
+
+
+def test_words_that_only_the_window_has_do_not_displace_others() -> None:
+    text = f"{filler(20, 'a')}{FACT}\n\n{filler(20, 'b')}"
+    window = " ".join(f"word{n}" for n in range(140)) + " Kessel"
+    recall = Recall()
+    recall.update([f"{text}{window}"])
+    assert FACT in found(recall, situation(window), window, limit=1)[0]
 
 
 def test_text_that_the_window_repeats_is_not_recalled() -> None:
