@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,22 +57,21 @@ class Index:
         while self._lengths and self._lengths[-1] < 0:
             self._lengths.pop()
 
-    def mask(self, rows: Sequence[int]) -> NDArray[np.bool_]:
-        """True at each of `rows`, False at all others."""
-        mask = np.zeros(len(self._lengths), dtype=np.bool_)
-        mask[rows] = True
-        return mask
-
-    def idf(self, word: str, excluded: NDArray[np.bool_]) -> float:
-        """Inverse document frequency of a word, in nats, without the excluded rows; 0 if no other has it."""
-        if word not in self._rows:
-            return 0.0
-        rows = np.frombuffer(self._rows[word], dtype=np.intc)
-        frequency = len(rows) - int(np.count_nonzero(excluded[rows]))
-        if not frequency:
-            return 0.0
-        others = self._passages - int(np.count_nonzero(excluded)) - frequency
-        return math.log1p((others + 0.5) / (frequency + 0.5))
+    def idf(self, words: Iterable[str], excluded: Sequence[int] = ()) -> dict[str, float]:
+        """Inverse document frequency, in nats, of the words that a passage beside the excluded rows has."""
+        first = min(excluded, default=len(self._lengths))
+        mask = np.zeros(len(self._lengths) - first, dtype=np.bool_)
+        mask[np.array(excluded, dtype=np.intp) - first] = True
+        passages = self._passages - len(excluded)
+        idf: dict[str, float] = {}
+        for word in words:
+            if word in self._rows:
+                rows = np.frombuffer(self._rows[word], dtype=np.intc)  # ascending
+                tail = rows[np.searchsorted(rows, first) :]
+                frequency = len(rows) - int(np.count_nonzero(mask[tail - first]))
+                if frequency:
+                    idf[word] = math.log1p((passages - frequency + 0.5) / (frequency + 0.5))
+        return idf
 
     def scores(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
         """The score of each row, for the weights of words (IDF included). 0 if it has none of the words."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from templora_cli.memory.bm25 import Index
 from templora_cli.memory.passages import Span, spans
@@ -20,7 +19,7 @@ QUERY_WORDS = 150
 """Words at the end of the text that describe what is going on."""
 QUERY_TERMS = 64
 """Terms of a query that are looked up, the heaviest ones. The others are in very many passages."""
-IDF_POWER = 2.0
+IDF_POWER = 3.0
 """Exponent of IDF. With 1, the many half-common terms of such a query outweigh a rare one."""
 NAME_WEIGHT = 5.0
 """Weight of a name, relative to another word that is as rare."""
@@ -113,7 +112,7 @@ class Recall:
         terms_of_chosen: list[set[str]] = []
         window_shingles = _shingles(terms(window))
         words = 0
-        in_window = self._index.mask(self._rows_in_window(len(window)))
+        in_window = self._rows_in_window(len(window))
         weights = self._weights(query, names, in_window)
         for source, number in self._ranking(weights, in_window, CANDIDATES * limit):
             passage = self._sources[source].passage(number)
@@ -133,27 +132,26 @@ class Recall:
                 break
         return tuple(chosen)
 
-    def _weights(self, query: str, names: Sequence[str], in_window: NDArray[np.bool_]) -> dict[str, float]:
+    def _weights(self, query: str, names: Sequence[str], in_window: list[int]) -> dict[str, float]:
         """The QUERY_TERMS heaviest terms of a query that are outside the window, with their weights."""
         query_terms = terms(query, fold=False)
         lower_case = {term for term in query_terms if term.islower()}
         listed = {term for name in names for term in terms(name)}
+        idf = self._index.idf({term.casefold() for term in query_terms}, in_window)
         weights: dict[str, float] = {}
         for term in query_terms:
             folded = term.casefold()
+            if folded not in idf:
+                continue
             # Capital letters also begin sentences, but such a word is somewhere in lower case.
             capitalized = len(term) > 1 and term[0].isupper()
             is_name = capitalized and folded not in lower_case and folded not in self._lower_case
             factor = NAME_WEIGHT if is_name or folded in listed else 1.0
-            weights[folded] = max(
-                factor * self._index.idf(folded, in_window) ** IDF_POWER, weights.get(folded, 0.0)
-            )
+            weights[folded] = max(factor * idf[folded] ** IDF_POWER, weights.get(folded, 0.0))
         heaviest = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:QUERY_TERMS]
-        return {term: weight for term, weight in heaviest if weight > 0}
+        return dict(heaviest)
 
-    def _ranking(
-        self, weights: dict[str, float], in_window: NDArray[np.bool_], count: int
-    ) -> list[tuple[int, int]]:
+    def _ranking(self, weights: dict[str, float], in_window: list[int], count: int) -> list[tuple[int, int]]:
         """The best passages outside the window: source and number of each."""
         scores = self._index.scores(weights)
         scores[in_window] = 0.0

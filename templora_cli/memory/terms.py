@@ -17,6 +17,8 @@ _MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u067
 _LETTER = rf"(?:[^\W_{_UNSPACED}]|[{_MARKS}])"
 _WORD = rf"{_LETTER}+(?:['’]{_LETTER}+)*"
 
+_POSSESSIVE = ("'s", "'S")
+
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|{_WORD}")
 _UNIT = re.compile(rf"(?P<character>[{_UNSPACED}])|{_WORD}")
 _LENGTH = re.compile(rf"[{_UNSPACED}]{{1,2}}|{_WORD}")
@@ -31,7 +33,7 @@ def terms(text: str, *, fold: bool = True) -> list[str]:
     for match in _RUN.finditer(_normalized(text, fold=fold)):
         run = match.group()
         if match.lastgroup is None:
-            found.append(_without_possessive(run))
+            found.append(run[:-2] if run.endswith(_POSSESSIVE) else run)
         else:
             found.extend(run[i : i + 2] for i in range(max(1, len(run) - 1)))
     return found
@@ -104,4 +106,4 @@ def _normalized(text: str, *, fold: bool = True) -> str:
 
 
 def _without_possessive(word: str) -> str:
-    return word[:-2] if word.endswith(("'s", "'S")) else word
+    return word[:-2] if word.endswith(_POSSESSIVE) else word
