@@ -7,6 +7,8 @@
     python -m benchmarks plan [--model smollm2-135m]
     python -m benchmarks flat [--model smollm2-135m] [--chunks 42]
     python -m benchmarks translation [--paragraphs 1000]
+    python -m benchmarks recall BOOK... [--words 1000000]
+    python -m benchmarks facts BOOK... [--count 100] [--seed 0]
     python -m benchmarks decode BOOK [--model smollm2-135m]
     python -m benchmarks repetition BOOK... [--model smollm2-135m]
     python -m benchmarks prose [BOOK...] [--misses]
@@ -27,10 +29,11 @@ from benchmarks.chunk import chunk
 from benchmarks.depth import flat, translation
 from benchmarks.machine import machine
 from benchmarks.memory import memory, plan
+from benchmarks.recall import facts, recall
 from benchmarks.startup import startup
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
-for command in (chunk, startup, memory, plan, flat, translation):
+for command in (chunk, startup, memory, plan, flat, translation, recall, facts):
     app.command()(command)
 
 

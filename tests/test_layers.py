@@ -85,7 +85,7 @@ TABLE: dict[str, set[str]] = {
     "prompt": set(),
     "prompt_files": {"tomli"},
     "ngrams": set(),
-    "memory": {"tomli", "tomlkit"},
+    "memory": {"tomli", "tomlkit", "numpy"},
     "turn": set(),
     "state": {"torch"},
     "learning": {"torch"},

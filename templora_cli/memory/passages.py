@@ -10,15 +10,19 @@ from itertools import islice
 
 from templora_cli.memory.terms import word_starts
 
-MIN_WORDS = 40
+MIN_WORDS = 30
 """A passage ends at the first end of a paragraph after this number of words,"""
-TARGET_WORDS = 60
+TARGET_WORDS = 45
 """or at the first end of a sentence after this one,"""
-MAX_WORDS = 120
-"""or at this one, in text without punctuation."""
+MAX_WORDS = 90
+"""or at this one, in text without punctuation,"""
+MAX_CHARACTERS = 1200
+"""or at this number of characters, in text without words."""
 
 _CLOSING = r"""["'”’»)\]」』】）*_]*"""
-_END = re.compile(rf"(?P<paragraph>\n[^\S\n]*\n\s*)|[。！？…]+{_CLOSING}\s*|[.!?…‥؟۔।॥]+{_CLOSING}\s+")
+_END = re.compile(
+    rf"(?P<paragraph>\n[^\S\n]*\n\s*)|[。！？…]+{_CLOSING}\s*|(?<![.!?…‥])[.!?…‥؟۔।॥]+{_CLOSING}\s+"
+)
 _ABBREVIATION = re.compile(r"\b[A-Z][a-z]{0,3}\.\s+\Z")
 """The end of "Mr. " and of initials. Where the last word of a sentence is as short, it ends no passage."""
 
@@ -43,14 +47,17 @@ def spans(text: str, start: int = 0) -> Iterator[Span]:
 
 def _span(text: str, start: int) -> Span:
     """The passage that starts at `start`. Depends on nothing before it."""
-    starts = list(islice(word_starts(text, start), MAX_WORDS + 1))
-    cut = starts[MAX_WORDS] if len(starts) > MAX_WORDS else None
+    limit = min(start + MAX_CHARACTERS, len(text))
+    starts = list(islice(word_starts(text, start, limit), MAX_WORDS + 1))
+    cut = limit if limit < len(text) else None
+    if len(starts) > MAX_WORDS:
+        cut = starts[MAX_WORDS]
     last_end = start
-    for match in _END.finditer(text, start):
+    for match in _END.finditer(text, start, limit):
         end = match.end()
         words = bisect_left(starts, end)
-        if end == len(text) or words > MAX_WORDS:
-            break  # at the end of the text, more space or closing quotes may follow
+        if end == limit or words > MAX_WORDS:
+            break  # at the limit, more space or closing quotes may follow
         if "\n\n" in match.group() or match.lastgroup == "paragraph":
             if words >= MIN_WORDS:
                 return Span(start, end, end + 1)

@@ -1,34 +1,35 @@
-"""Passages of a book so far, and of earlier volumes, found by BM25.
-
-The index is SQLite's FTS5, in memory. It takes and gives up single passages, and weighs words by all passages
-that it has then; bm25s and rank_bm25 index the whole book again for each new chunk.
-"""
+"""Passages of a book so far, and of earlier volumes, found by BM25."""
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from templora_cli.errors import TemploraError
+import numpy as np
+
+from templora_cli.memory.bm25 import Index
 from templora_cli.memory.passages import Span, spans
-from templora_cli.memory.terms import copied_run, last_words, terms, word_starts
+from templora_cli.memory.terms import copied_run, count_words, last_words, terms
 
 __all__ = ["Passage", "Recall", "copied_run", "situation"]
 
-QUERY_WORDS = 200
-"""Words at the end of the text that say what is going on."""
-QUERY_TERMS = 48
-"""The rarest terms of a query that are looked up: the others are in too many passages to tell them apart."""
+QUERY_WORDS = 150
+"""Words at the end of the text that describe what is going on."""
+QUERY_TERMS = 64
+"""Terms of a query that are looked up, the heaviest ones. The others are in very many passages."""
+IDF_POWER = 3.0
+"""Exponent of IDF. With 1, the many half-common terms of such a query outweigh a rare one."""
+NAME_WEIGHT = 5.0
+"""Weight of a name, relative to another word that is as rare."""
+CANDIDATES = 8
+"""Passages that are examined for each one that was requested."""
 MAX_OVERLAP = 0.6
-"""Jaccard index of the terms of two passages above which the second is left out."""
+"""Jaccard index of the terms of two passages, above which the second is left out."""
 SHINGLE = 4
 MAX_IN_WINDOW = 0.3
-"""Share of a passage's runs of SHINGLE terms that the window may repeat; above it the passage is left out."""
-_ROWS = 2**32
-"""Rows per source: row = source * _ROWS + index of the passage, so that rows are in reading order."""
+"""Share of a passage's runs of SHINGLE terms that may also be in the window."""
 
 
 @dataclass(frozen=True)
@@ -37,160 +38,186 @@ class Passage:
 
     text: str
     source: str
-    """Where it is from, for people and the model: "chapter 3" or "volume: first.txt"."""
+    """Its source as people and the model read it: "chapter 3" or "volume: first.txt"."""
     start: int
     """Offset of the text in its source, in characters."""
 
 
 @dataclass
 class _Source:
-    """A text that is in the index, with the passages into which it is cut."""
+    """A text in the index, with the passages into which it is cut."""
 
     name: str
     text: str = ""
-    passages: list[Span] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """The row of each passage in the index."""
+
+    def passage(self, number: int) -> Passage:
+        """A passage without the white space around it."""
+        span = self.spans[number]
+        text = self.text[span.start : span.end]
+        return Passage(text.strip(), self.name, span.start + len(text) - len(text.lstrip()))
 
 
 def situation(recent: str, plan: str = "") -> str:
-    """The query for what is going on: the last QUERY_WORDS words of the text, and the plan of the chapter."""
+    """The query for the present scene: the last QUERY_WORDS words of the text, and the chapter's plan."""
     return f"{last_words(recent, QUERY_WORDS)}\n{plan}"
 
 
 class Recall:
     """Passages of a book so far, and of earlier volumes, found by BM25.
 
-    The answers depend on the texts alone, not on the updates that led to them.
+    The results depend on the texts alone, not on the updates that led to them.
     """
 
     def __init__(self, volumes: Sequence[tuple[str, str]] = ()) -> None:
-        """`volumes`: names and texts of earlier volumes, in reading order. Indexes them (0.5 s a book).
-
-        Raises TemploraError if Python's SQLite is built without FTS5.
-        """
-        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            # Terms are separated by spaces already; `ascii` takes every other character as a part of a word.
-            self._db.execute("CREATE VIRTUAL TABLE passages USING fts5(terms, tokenize = 'ascii')")
-        except sqlite3.OperationalError:
-            raise TemploraError(
-                "recall needs SQLite with full-text search (FTS5), which this Python is built without",
-                "use another build of Python, or --no-recall",
-            ) from None
-        self._frequency: Counter[str] = Counter()  # number of passages that have a term
+        """Index earlier volumes: the name and the text of each, in reading order."""
+        self._index = Index()
+        self._lower_case: Counter[str] = Counter()  # number of passages with a term in lower case
+        self._locations: dict[int, tuple[int, int]] = {}  # source and number of the passage of each row
         self._sources: list[_Source] = []
         self._volumes = len(volumes)
-        for name, text in volumes:
+        for index, (name, text) in enumerate(volumes):
             self._sources.append(_Source(f"volume: {name}"))
-            self._replace(len(self._sources) - 1, text)
+            self._set_text(index, text)
 
     def update(self, chapters: Sequence[str]) -> None:
         """Take the chapters so far, each with its whole text. Indexes only new and changed passages."""
-        sources = self._sources[self._volumes :]
-        for index in range(len(chapters), len(sources)):
-            self._replace(self._volumes + index, "")
-        del self._sources[self._volumes + len(chapters) :]
-        for index, text in enumerate(chapters):
-            if index >= len(sources):
-                self._sources.append(_Source(f"chapter {index + 1}"))
-            self._replace(self._volumes + index, text)
+        for index in range(len(self._sources) - 1, self._volumes + len(chapters) - 1, -1):
+            self._set_text(index, "")
+            del self._sources[index]
+        for index, text in enumerate(chapters, self._volumes):
+            if index == len(self._sources):
+                self._sources.append(_Source(f"chapter {index - self._volumes + 1}"))
+            self._set_text(index, text)
 
     def find(
-        self, query: str, *, window: str, limit: int = 8, max_words: int | None = None
+        self,
+        query: str,
+        *,
+        window: str,
+        names: Sequence[str] = (),
+        limit: int = 8,
+        max_words: int | None = None,
     ) -> tuple[Passage, ...]:
         """At most `limit` passages for a query (see `situation`), the best first; ties in reading order.
 
-        `window` is the end of the book that the model sees anyway. A passage is left out if a character of it
-        is among the last `len(window)` of the chapters, or if the window repeats it; if it is nearly the same
-        as a better one; or if it would bring the passages above `max_words` words.
+        `window` is the end of the book that is in the prompt anyway. A passage is left out if any of its
+        characters is among the last `len(window)` of the chapters, if the window repeats it, if it is nearly
+        the same as a better one, or if the passages would exceed `max_words` words (`terms.count_words`).
+        Names with a capital letter are recognised; `names` may list others that the query has.
         """
         chosen: list[Passage] = []
-        chosen_terms: list[set[str]] = []
-        in_window = _shingles(terms(window))
-        room = max_words
-        for row in self._matches(query, self._first_row_in_window(len(window)), 6 * limit):
-            passage = self._passage(row)
+        terms_of_chosen: list[set[str]] = []
+        window_shingles = _shingles(terms(window))
+        words = 0
+        in_window = self._rows_in_window(len(window))
+        weights = self._weights(query, names, in_window)
+        for source, number in self._ranking(weights, in_window, CANDIDATES * limit):
+            passage = self._sources[source].passage(number)
+            length = count_words(passage.text)
+            if max_words is not None and words + length > max_words:
+                continue
             of_passage = terms(passage.text)
             shingles, distinct = _shingles(of_passage), set(of_passage)
-            if len(shingles & in_window) > MAX_IN_WINDOW * len(shingles):
+            if len(shingles & window_shingles) > MAX_IN_WINDOW * len(shingles):
                 continue
-            if any(len(distinct & other) > MAX_OVERLAP * len(distinct | other) for other in chosen_terms):
+            if any(len(distinct & other) > MAX_OVERLAP * len(distinct | other) for other in terms_of_chosen):
                 continue
-            if room is not None:
-                words = sum(1 for _ in word_starts(passage.text))
-                if words > room:
-                    continue
-                room -= words
             chosen.append(passage)
-            chosen_terms.append(distinct)
+            terms_of_chosen.append(distinct)
+            words += length
             if len(chosen) == limit:
                 break
         return tuple(chosen)
 
-    def _matches(self, query: str, before: int, limit: int) -> Iterator[int]:
-        """Rows below `before` that share terms with the query, the best first."""
-        indexed = [(self._frequency[term], term) for term in set(terms(query)) if term in self._frequency]
-        rarest = [f'"{term}"' for _, term in sorted(indexed)[:QUERY_TERMS]]
-        if not rarest:
-            return
-        for (row,) in self._db.execute(
-            "SELECT rowid FROM passages WHERE passages MATCH ? AND rowid < ? "
-            "ORDER BY bm25(passages), rowid LIMIT ?",
-            (" OR ".join(rarest), before, limit),
-        ):
-            yield row
+    def _weights(self, query: str, names: Sequence[str], in_window: list[int]) -> dict[str, float]:
+        """The QUERY_TERMS heaviest terms of a query that are outside the window, with their weights."""
+        query_terms = terms(query, fold=False)
+        lower_case = {term for term in query_terms if term.islower()}
+        listed = {term for name in names for term in terms(name)}
+        idf = self._index.idf({term.casefold() for term in query_terms}, in_window)
+        weights: dict[str, float] = {}
+        for term in query_terms:
+            folded = term.casefold()
+            if folded not in idf:
+                continue
+            # Capital letters also begin sentences, but such a word is somewhere in lower case.
+            capitalized = len(term) > 1 and term[0].isupper()
+            is_name = capitalized and folded not in lower_case and folded not in self._lower_case
+            factor = NAME_WEIGHT if is_name or folded in listed else 1.0
+            weights[folded] = max(factor * idf[folded] ** IDF_POWER, weights.get(folded, 0.0))
+        heaviest = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:QUERY_TERMS]
+        return dict(heaviest)
 
-    def _first_row_in_window(self, length: int) -> int:
-        """The row of the first passage with a character among the last `length` ones of the chapters."""
-        for index in range(len(self._sources) - 1, self._volumes - 1, -1):
-            source = self._sources[index]
-            if length < len(source.text):
-                start = len(source.text) - length
-                inside = bisect_right(source.passages, start, key=lambda span: span.end)
-                return index * _ROWS + inside
+    def _ranking(self, weights: dict[str, float], in_window: list[int], count: int) -> list[tuple[int, int]]:
+        """The best passages outside the window: source and number of each."""
+        scores = self._index.scores(weights)
+        scores[in_window] = 0.0
+        if len(scores) > count:  # passages that tie with the last one as well: rows are in no order
+            candidates = np.flatnonzero(scores >= max(np.partition(scores, -count)[-count], 1e-9))
+        else:
+            candidates = np.flatnonzero(scores)
+        ranked = sorted((-float(scores[row]), self._locations[int(row)]) for row in candidates)
+        return [location for _, location in ranked[:count]]
+
+    def _rows_in_window(self, length: int) -> list[int]:
+        """The rows of the passages with any of the last `length` characters of the chapters."""
+        rows: list[int] = []
+        for source in reversed(self._sources[self._volumes :]):
+            if length <= 0:
+                break
+            start = len(source.text) - length
+            rows += source.rows[bisect_right(source.spans, start, key=lambda span: span.end) :]
             length -= len(source.text)
-        return self._volumes * _ROWS
+        return rows
 
-    def _passage(self, row: int) -> Passage:
-        index, number = divmod(row, _ROWS)
-        source = self._sources[index]
-        span = source.passages[number]
-        text = source.text[span.start : span.end]
-        return Passage(text.strip(), source.name, span.start + len(text) - len(text.lstrip()))
-
-    def _replace(self, index: int, text: str) -> None:
-        """Give a source another text: passages that depend on the common beginning alone remain."""
+    def _set_text(self, index: int, text: str) -> None:
+        """Change the text of a source. Passages that only depend on what both texts begin with remain."""
         source = self._sources[index]
         if text == source.text:
             return
         common = _common_length(source.text, text)
-        remaining = bisect_right(source.passages, common, key=lambda span: span.read or len(source.text) + 1)
-        first = index * _ROWS
-        self._db.execute("BEGIN")
-        for number, span in enumerate(source.passages[remaining:], remaining):
-            for term in set(terms(source.text[span.start : span.end])):
-                self._frequency[term] -= 1
-                if not self._frequency[term]:
-                    del self._frequency[term]
-            self._db.execute("DELETE FROM passages WHERE rowid = ?", (first + number,))
-        del source.passages[remaining:]
+        remaining = bisect_right(
+            source.spans, common, key=lambda span: len(source.text) + 1 if span.read is None else span.read
+        )
+        while len(source.spans) > remaining:
+            self._remove_last(source)
         source.text = text
-        for span in spans(text, source.passages[-1].end if source.passages else 0):
-            of_passage = terms(text[span.start : span.end])
-            self._frequency.update(set(of_passage))
-            self._db.execute(
-                "INSERT INTO passages (rowid, terms) VALUES (?, ?)",
-                (first + len(source.passages), " ".join(of_passage)),
-            )
-            source.passages.append(span)
-        self._db.execute("COMMIT")
+        for span in spans(text, source.spans[-1].end if source.spans else 0):
+            self._append(index, span)
+
+    def _append(self, index: int, span: Span) -> None:
+        """Index the next passage of a source."""
+        source = self._sources[index]
+        cased = terms(source.text[span.start : span.end], fold=False)
+        row = self._index.add([term.casefold() for term in cased])
+        self._lower_case.update({term for term in cased if term.islower()})
+        self._locations[row] = index, len(source.rows)
+        source.spans.append(span)
+        source.rows.append(row)
+
+    def _remove_last(self, source: _Source) -> None:
+        """Remove the last passage of a source from the index."""
+        span, row = source.spans.pop(), source.rows.pop()
+        cased = terms(source.text[span.start : span.end], fold=False)
+        self._index.remove(row, [term.casefold() for term in cased])
+        for term in {term for term in cased if term.islower()}:
+            self._lower_case[term] -= 1
+            if not self._lower_case[term]:
+                del self._lower_case[term]
+        del self._locations[row]
 
 
 def _common_length(one: str, other: str) -> int:
     """Number of characters at the beginning that two texts have in common."""
     if other.startswith(one):
         return len(one)
-    return bisect_right(range(1, min(len(one), len(other)) + 1), 0, key=lambda n: one[:n] != other[:n])
+    lengths = range(1, min(len(one), len(other)) + 1)
+    return bisect_right(lengths, False, key=lambda length: one[:length] != other[:length])
 
 
 def _shingles(words: Sequence[str]) -> set[tuple[str, ...]]:
+    """All runs of SHINGLE words."""
     return {tuple(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -16,37 +17,47 @@ _MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u067
 _LETTER = rf"(?:[^\W_{_UNSPACED}]|[{_MARKS}])"
 _WORD = rf"{_LETTER}+(?:['’]{_LETTER}+)*"
 
+_POSSESSIVE = ("'s", "'S")
+
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|{_WORD}")
 _UNIT = re.compile(rf"(?P<character>[{_UNSPACED}])|{_WORD}")
 _LENGTH = re.compile(rf"[{_UNSPACED}]{{1,2}}|{_WORD}")
 
 
-def terms(text: str) -> list[str]:
+def terms(text: str, *, fold: bool = True) -> list[str]:
     """The index terms of a text, in order: words, and pairs of characters where a script has no spaces.
 
-    Case, the form of apostrophes and of accents, and a possessive 's make no difference.
+    The form of apostrophes and accents and a possessive 's make no difference; nor does case, with `fold`.
     """
     found: list[str] = []
-    for match in _RUN.finditer(unicodedata.normalize("NFKC", text)):
+    for match in _RUN.finditer(_normalized(text, fold=fold)):
         run = match.group()
         if match.lastgroup is None:
-            found.append(_normalized(run))
-        elif len(run) == 1:
-            found.append(run)
+            found.append(run[:-2] if run.endswith(_POSSESSIVE) else run)
         else:
-            found.extend(run[i : i + 2] for i in range(len(run) - 1))
+            found.extend(run[i : i + 2] for i in range(max(1, len(run) - 1)))
     return found
 
 
-def word_starts(text: str, start: int = 0) -> Iterator[int]:
-    """Offset of each word from `start` on. Two characters of a script without spaces count as a word."""
-    return (match.start() for match in _LENGTH.finditer(text, start))
+def count_words(text: str) -> int:
+    """Number of words. Two characters of a script without spaces count as a word."""
+    return sum(1 for _ in word_starts(text))
+
+
+def word_starts(text: str, start: int = 0, end: int = sys.maxsize) -> Iterator[int]:
+    """Offsets of the words from `start` to `end`. Two characters of a script without spaces are a word."""
+    return (match.start() for match in _LENGTH.finditer(text, start, end))
 
 
 def last_words(text: str, words: int) -> str:
-    """The end of a text that has the given number of words."""
-    starts = list(word_starts(text))
-    return text[starts[-words] :] if 0 < words < len(starts) else text
+    """The end of a text that has the given number of words, at least 1. Takes as long for a long text."""
+    length = 16 * words
+    while True:
+        tail = text[-length:]
+        starts = list(word_starts(tail))
+        if len(starts) > words or length >= len(text):
+            return tail[starts[-words] :] if len(starts) > words else tail
+        length *= 2
 
 
 def copied_run(text: str, passages: Sequence[str], words: int = 12) -> str | None:
@@ -70,7 +81,12 @@ def _windows(text: str, limit: int) -> Iterator[tuple[int, int, tuple[str, ...]]
     A character of a script without spaces weighs 1, any other word 2.
     """
     units = [
-        (match.start(), match.end(), _normalized(match.group()), 1 if match.lastgroup else 2)
+        (
+            match.start(),
+            match.end(),
+            _without_possessive(_normalized(match.group())),
+            1 if match.lastgroup else 2,
+        )
         for match in _UNIT.finditer(text)
     ]
     last, weight = 0, 0
@@ -84,5 +100,10 @@ def _windows(text: str, limit: int) -> Iterator[tuple[int, int, tuple[str, ...]]
         weight -= first_weight
 
 
-def _normalized(word: str) -> str:
-    return unicodedata.normalize("NFKC", word).casefold().replace("’", "'").removesuffix("'s")
+def _normalized(text: str, *, fold: bool = True) -> str:
+    text = unicodedata.normalize("NFKC", text).replace("’", "'")
+    return text.casefold() if fold else text
+
+
+def _without_possessive(word: str) -> str:
+    return word[:-2] if word.endswith(_POSSESSIVE) else word
