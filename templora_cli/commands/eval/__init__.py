@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from templora_cli.commands.eval.consistency import consistency
 from templora_cli.commands.eval.drift import drift
 from templora_cli.commands.eval.ppl import ppl, report_reading
 from templora_cli.commands.eval.translate import translate
@@ -14,3 +15,4 @@ app = typer.Typer(help="Measure the benefit of learning.", no_args_is_help=True)
 app.command()(ppl)
 app.command()(translate)
 app.command()(drift)
+app.command()(consistency)
