@@ -28,7 +28,7 @@ from templora_cli.evaluation.planted_facts import GROUP, KINDS, groups_of_facts
 from templora_cli.novel.kind import PROMPTS, SECTIONS
 from templora_cli.novel.prompt import Memory, NovelPrompt, opening_tokens
 from templora_cli.novel.shown import Shown, novel_prompt
-from templora_cli.prompt import max_header_tokens
+from templora_cli.prompt import Prompt, max_header_tokens
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.new import NewSession
 
@@ -135,8 +135,9 @@ def without_memory(prompt: NovelPrompt) -> NovelPrompt:
 
 
 Answers = dict[str, Any]
-"""The answers to a question as JSON: "tokens" of each option and, by arm, the log-likelihoods of the options
-after the question ("question") and after a cue without a subject ("empty"), in nats.
+"""The answers to a question as JSON: "tokens" of each option, whether recall "found" the sentence of the fact
+(None without recall), and by arm the log-likelihoods of the options after the question ("question") and after
+a cue without a subject ("empty"), in nats.
 """
 
 
@@ -165,9 +166,10 @@ class ConsistencyProbe:
         empty = {learns: self._empty(question, learns) for learns in {arm.adapter for arm in self.arms}}
         arms = {}
         for arm in self.arms:
-            likelihoods = self._likelihoods(prompts.of(arm), options, arm.adapter)
+            likelihoods = self._likelihoods(prompts.of(arm).tokens, options, arm.adapter)
             arms[arm.name] = {"question": likelihoods, "empty": empty[arm.adapter]}
-        return {"tokens": [len(option) for option in options], "arms": arms}
+        found = prompts.has_recalled_fact if any(arm.recall for arm in self.arms) else None
+        return {"tokens": [len(option) for option in options], "found": found, "arms": arms}
 
     def _empty(self, question: Question, with_adapter: bool) -> list[float]:
         """The log-likelihoods of the options after the empty cue, without any text of the book."""
@@ -198,16 +200,20 @@ class _Prompts:
     cue: tuple[int, ...]
     context_tokens: int
 
-    def of(self, arm: Arm) -> tuple[int, ...]:
+    def of(self, arm: Arm) -> Prompt:
         if arm.has_fact:
             text = self.book.with_fact(self.question, self.context_tokens - len(self.cue))
-            return without_memory(self.full)((*text, *self.cue)).tokens
-        if not (arm.recall or arm.ledger):
-            return without_memory(self.full)(self._text).tokens
-        memory = self.full.memory
+            return without_memory(self.full)((*text, *self.cue))
         recalled = (lambda *_: self._recalled) if arm.recall else None
-        memory = Memory(memory.ledger if arm.ledger else None, recalled)
-        return replace(self.full, memory=memory)(self._text).tokens
+        memory = Memory(self.full.memory.ledger if arm.ledger else None, recalled)
+        return replace(self.full, memory=memory)(self._text)
+
+    @property
+    def has_recalled_fact(self) -> bool:
+        """Does the prompt with recall have the sentence of the fact?"""
+        sections = self.of(Arm(RECALL, recall=True)).sections
+        shown = [item for section in sections if section.name == "recall" for item in section.items]
+        return any(self.question.fact.sentence in item for item in shown)
 
     @cached_property
     def _text(self) -> tuple[int, ...]:

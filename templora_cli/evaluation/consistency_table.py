@@ -50,7 +50,10 @@ class ConsistencyRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two arms at one distance, with a 95 % interval (bootstrap over groups of questions)."""
+    """A figure about two arms at one distance, or about recall, with a 95 % interval.
+
+    The interval of two arms is a bootstrap over groups of questions, that of a share is Wilson's.
+    """
 
     comparison: str
     distance: int
@@ -61,6 +64,7 @@ class Comparison:
 
 
 ADDED, SHARE = "adapter added to recall, points", "recall, % of fact in window"
+FOUND = "facts found by recall, %"
 
 
 def is_right(line: Line, arm: str, scoring: Scoring = SCORING) -> bool:
@@ -92,7 +96,8 @@ def rows_of(lines: Sequence[Line], scoring: Scoring = SCORING) -> list[Consisten
 
 
 def comparisons_of(lines: Sequence[Line], scoring: Scoring = SCORING) -> list[Comparison]:
-    """What the adapter adds to recall, and how near recall comes to the fact in the window."""
+    """What the adapter adds to recall, how near recall comes to the fact in the window, and what it found."""
+    distances = sorted({line["distance"] for line in lines})
     rows = []
     for name, (one, other), compare in (
         (ADDED, (RECALL_ADAPTER, RECALL), _difference),
@@ -100,7 +105,7 @@ def comparisons_of(lines: Sequence[Line], scoring: Scoring = SCORING) -> list[Co
     ):
         if not {one, other} <= lines[0]["arms"].keys():
             continue
-        for distance in sorted({line["distance"] for line in lines}):
+        for distance in distances:
             asked = [line for line in lines if line["distance"] == distance]
             groups: dict[tuple[str, int], list[tuple[bool, bool]]] = {}
             for line in asked:
@@ -108,6 +113,11 @@ def comparisons_of(lines: Sequence[Line], scoring: Scoring = SCORING) -> list[Co
                 groups.setdefault((line["book"], line["group"]), []).append(pair)
             value, low, high = _bootstrap(list(groups.values()), compare)
             rows.append(Comparison(name, distance, len(asked), value, low, high))
+    for distance in distances:
+        found = [bool(line["found"]) for line in lines if line["distance"] == distance]
+        if RECALL in lines[0]["arms"]:
+            share = 100 * sum(found) / len(found)
+            rows.append(Comparison(FOUND, distance, len(found), share, *wilson(sum(found), len(found))))
     return rows
 
 
@@ -116,7 +126,8 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     share, square = right / asked, Z * Z / asked
     middle = share + square / 2
     half = Z * math.sqrt(share * (1 - share) / asked + square / asked / 4)
-    return 100 * (middle - half) / (1 + square), 100 * (middle + half) / (1 + square)
+    low, high = (middle - half) / (1 + square), (middle + half) / (1 + square)
+    return 100 * min(low, share), 100 * max(high, share)  # rounding may leave out a share of 0 or 1
 
 
 Pairs = Sequence[tuple[bool, bool]]

@@ -205,6 +205,7 @@ class _Words:
         """An invented word with one of the `ends`."""
         while (word := self._stems.pop() + self.random.choice(ends)).lower() in self._taken:
             pass
+        self._taken.add(word.lower())  # two stems with two endings may be one word
         return word
 
     def person(self) -> str:

@@ -114,12 +114,9 @@ def plot_consistency(path: Path, rows: Sequence[ConsistencyRow]) -> None:
         of_arm = sorted((row for row in overall if row.arm == arm), key=lambda row: row.distance)
         # Side by side, so that the intervals of all arms are visible.
         at = [distances.index(row.distance) + 0.06 * (number - (len(arms) - 1) / 2) for row in of_arm]
-        # The interval of Wilson may leave out a share of 0 or 100 % by a rounding error.
-        low = [max(0.0, row.right - row.low) for row in of_arm]
-        high = [max(0.0, row.high - row.right) for row in of_arm]
-        panel.errorbar(
-            at, [row.right for row in of_arm], yerr=[low, high], label=arm, marker="o", markersize=4
-        )
+        values = [row.right for row in of_arm]
+        errors = [[row.right - row.low for row in of_arm], [row.high - row.right for row in of_arm]]
+        panel.errorbar(at, values, yerr=errors, label=arm, marker="o", markersize=4)
     panel.axhline(CHANCE, color="0.6", linestyle=":", label="chance")
     panel.set_xticks(range(len(distances)), [f"{distance:,}" for distance in distances])
     panel.set_xlabel("tokens after the fact")

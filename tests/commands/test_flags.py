@@ -83,6 +83,7 @@ def test_these_commands_have_settings() -> None:
         "eval ppl",
         "eval translate",
         "eval drift",
+        "eval consistency",
     }
 
 
