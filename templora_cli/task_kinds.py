@@ -54,6 +54,7 @@ ROWS: dict[str, Callable[[str], TaskKind]] = {
     # The kinds of evaluations: a command measures between the chunks.
     "costs": _reading,
     "drift": _drift,
+    "consistency": _reading,
     "pairs": _pairs,
 }
 """Functions that create each kind, by its name in manifests."""

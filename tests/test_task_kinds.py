@@ -17,6 +17,7 @@ from templora_cli.documents.aligned_text import AlignedPair
 from templora_cli.documents.registry import read_document
 from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
+from templora_cli.evaluation.consistency import ConsistencyRequest
 from templora_cli.events import ChunkCommitted, ChunkStarted, Event, Notice, SessionOpened
 from templora_cli.languages import language
 from templora_cli.novel.kind import NovelRequest
@@ -67,6 +68,11 @@ def translation() -> TranslationRequest:
     return TranslationRequest(read_document(path), path, LANGUAGES, Path("out.txt").absolute(), 0, 2)
 
 
+def consistency() -> ConsistencyRequest:
+    prose = tuple(f"The keeper went up stair {number}, and then down again." for number in range(40))
+    return ConsistencyRequest(prose, "book.txt", groups=1, distances=(32,), chapters=1)
+
+
 def pairs() -> PairsRequest:
     runs = [
         [AlignedPair("die lampe", "the lamp"), AlignedPair("das meer", "the sea")],
@@ -82,6 +88,7 @@ REQUESTS: dict[str, Callable[[], Request]] = {
     "costs": costs,
     "drift": drift,
     "pairs": pairs,
+    "consistency": consistency,
 }
 
 

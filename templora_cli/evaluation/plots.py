@@ -15,6 +15,7 @@ from templora_cli.evaluation.perplexity import Score, row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from templora_cli.evaluation.consistency_table import ConsistencyRow
     from templora_cli.evaluation.drift_measures import Measures
     from templora_cli.evaluation.prose_measures import ProseMeasures
 
@@ -98,6 +99,34 @@ def plot_drift(path: Path, measured: Mapping[str, Sequence[Measures]], step: int
         curves = {name: [(r.depth, getattr(r, measure)) for r in rows[name]] for name in ("off", "learning")}
         _draw(panel, MEASURES[measure], curves)
     figure.axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def plot_consistency(path: Path, rows: Sequence[ConsistencyRow]) -> None:
+    """Plot the right answers of each arm by distance, with their intervals; a dotted line is chance."""
+    from matplotlib.figure import Figure
+
+    from templora_cli.evaluation.consistency_table import CHANCE
+
+    overall = [row for row in rows if row.kind == "all"]
+    distances = sorted({row.distance for row in overall})
+    arms = list(dict.fromkeys(row.arm for row in overall))
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    for number, arm in enumerate(arms):
+        of_arm = sorted((row for row in overall if row.arm == arm), key=lambda row: row.distance)
+        # Side by side, so that the intervals of all arms are visible.
+        at = [distances.index(row.distance) + 0.06 * (number - (len(arms) - 1) / 2) for row in of_arm]
+        values = [row.right for row in of_arm]
+        errors = [[row.right - row.low for row in of_arm], [row.high - row.right for row in of_arm]]
+        panel.errorbar(at, values, yerr=errors, label=arm, marker="o", markersize=4)
+    panel.axhline(CHANCE, color="0.6", linestyle=":", label="chance")
+    panel.set_xticks(range(len(distances)), [f"{distance:,}" for distance in distances])
+    panel.set_xlabel("tokens after the fact")
+    panel.set_ylabel("right answers, %")
+    panel.set_ylim(0, 102)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=150)
 
 

@@ -95,6 +95,7 @@ def test_these_commands_have_settings() -> None:
         "eval ppl",
         "eval translate",
         "eval drift",
+        "eval consistency",
     }
 
 

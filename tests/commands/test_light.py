@@ -71,6 +71,8 @@ LIGHT = {
     "retry {novel}": 2,
     "eval ppl nowhere.txt": 2,
     "eval drift": 2,
+    "eval consistency nowhere.txt": 2,
+    "eval consistency book.txt --distances 9": 2,
     "eval translate nowhere.json": 2,
     "eval prose {novel} book.txt": 0,
     "eval prose book.txt --reference book.txt --json": 0,

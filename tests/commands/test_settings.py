@@ -259,6 +259,7 @@ def test_a_hint_gives_the_range_of_the_setting(name: str) -> None:
         "translate": "book.txt --from de --to en",
         "eval ppl": "book.txt",
         "eval drift": "--premise a",
+        "eval consistency": "book.txt",
         "eval translate": "pairs.jsonl --from en --to de",
     }
     result = templora(*name.split(), *needed.get(name, "").split(), "--set", "rank=0")
