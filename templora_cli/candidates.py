@@ -96,7 +96,7 @@ def propose(
     made: list[Candidate] = []
     # Greedy decoding would repeat itself, and a composed chunk has retried its parts already.
     may_vary = isinstance(turn, Generate) and config.decode.temperature >= GREEDY_BELOW
-    attempts, width = (config.gate.attempts, config.decode.candidates) if may_vary else (1, 1)
+    attempts, width = (config.gate.max_attempts, config.decode.candidates) if may_vary else (1, 1)
     beginning = Beginning.of(turn)
     for attempt in range(attempts):
         if made and isinstance(turn, Generate):

@@ -209,7 +209,7 @@ class GateConfig:
     prose: bool = option(
         True, "Reject prose that is no prose: assistant talk, lists, mark-up, notes, other scripts"
     )
-    attempts: int = option(5, "Maximum number of times that a chunk is written", at_least=1, at_most=100)
+    max_attempts: int = option(5, "Maximum number of times that a chunk is written", at_least=1, at_most=100)
     stop: bool = option(True, "Stop if no attempt passes; off keeps the last one in the book, marked")
     # Learning generated text makes more of the same likely, and so on. Where these limits come from:
     # docs/lab/gate.md.

@@ -16,13 +16,11 @@ if not torch.cuda.is_available():  # Triton reads it when transformers imports i
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from benchmarks.tiny_model import save_tiny_model
+from tests.random_text import RANDOM_TEXT
 
 USERS_CACHE = os.environ.get("TEMPLORA_CACHE")
 """The cache of the slow tests, which would otherwise download the embedded model every time."""
 
-
-RANDOM_TEXT = "[gate]\nprose = false\nstop = false\nattempts = 2\n"
-"""Settings for tiny random models, whose text is no prose."""
 
 # The time of an example depends on other load of the machine.
 hypothesis.settings.register_profile("untimed", deadline=None)

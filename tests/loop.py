@@ -29,7 +29,7 @@ CONFIG = Config(
     train=TrainConfig(rank=4, alpha=4, warmup_chunks=2, dropout=0.1),
     human=WHOLE,
     generated=WHOLE,
-    gate=GateConfig(prose=False, attempts=2, stop=False),
+    gate=GateConfig(prose=False, max_attempts=2, stop=False),
     seed=3,
 )
 HEADER = (1, 2, 3)

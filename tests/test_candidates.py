@@ -17,7 +17,7 @@ from templora_cli.learning import Recipe, windows
 from templora_cli.turn import Chunk, Fault, Generate, Turn
 from tests.loop import CONFIG, HEADER, Loop, Turns, learnt
 
-STRICT = replace(CONFIG, gate=GateConfig(attempts=4, stop=True))
+STRICT = replace(CONFIG, gate=GateConfig(max_attempts=4, stop=True))
 
 
 def bad(tokens: Sequence[int]) -> Fault | None:
@@ -94,7 +94,7 @@ def test_the_run_stops_if_no_attempt_passes(tiny_model: Path) -> None:
 
 
 def test_without_stopping_the_last_attempt_stays_and_is_not_learnt(tiny_model: Path) -> None:
-    loop = loop_of(tiny_model, replace(CONFIG, gate=GateConfig(attempts=2, stop=False)))
+    loop = loop_of(tiny_model, replace(CONFIG, gate=GateConfig(max_attempts=2, stop=False)))
     loop.backend.enqueue("!" * 12, "!!!!!!!!!!!!")
     (chunk,) = learnt(loop.run())
     assert chunk.rejection_reason == "it shouts" and not chunk.train_losses and chunk.candidate == 1

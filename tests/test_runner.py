@@ -68,7 +68,7 @@ def config_of(model: Path, **changes: Any) -> Config:
         "train": {"rank": 2, "alpha": 2, "dropout": 0.1},
         "human": {"lr": 1e-2},
         "generated": {"lr": 1e-2},
-        "gate": {"prose": False, "stop": False, "attempts": 2},
+        "gate": {"prose": False, "stop": False, "max_attempts": 2},
         "seed": 5,
     }
     for name, value in changes.items():

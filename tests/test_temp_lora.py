@@ -225,7 +225,7 @@ def gated(**gate: object) -> Config:
 @pytest.mark.parametrize("passing", [0, 1, 2])
 def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Path) -> None:
     texts = [*LOOPING[:passing], "Hello there.", "never used. "]
-    loop = Loop(tiny_model, 12, config=gated(attempts=3))
+    loop = Loop(tiny_model, 12, config=gated(max_attempts=3))
     loop.backend.enqueue(*texts)
     (chunk,) = learnt(loop.run())
     assert (chunk.text, chunk.rejection_reason, chunk.candidate) == ("Hello there.", None, passing)
@@ -234,7 +234,7 @@ def test_the_first_candidate_that_passes_is_chosen(passing: int, tiny_model: Pat
 
 
 def test_each_rejected_candidate_is_reported(tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 12, config=gated(attempts=3))
+    loop = Loop(tiny_model, 12, config=gated(max_attempts=3))
     loop.backend.enqueue(LOOPING[0], " " * 12, "Hello there.")
     reasons, candidates = proposed(loop)
     assert reasons == ["it loops: it repeats 78% of its own phrases", "it is empty"]
@@ -244,7 +244,7 @@ def test_each_rejected_candidate_is_reported(tiny_model: Path) -> None:
 
 
 def test_if_no_candidate_passes_the_last_is_committed_as_rejected(tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 12, config=gated(attempts=3))
+    loop = Loop(tiny_model, 12, config=gated(max_attempts=3))
     loop.backend.enqueue(*LOOPING)
     events = loop.run()
     (chunk,) = learnt(events)
@@ -255,7 +255,7 @@ def test_if_no_candidate_passes_the_last_is_committed_as_rejected(tiny_model: Pa
 
 @pytest.mark.parametrize("candidates", [1, 2, 5])
 def test_the_number_of_candidates_is_limited(candidates: int, tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 12, config=gated(attempts=candidates))
+    loop = Loop(tiny_model, 12, config=gated(max_attempts=candidates))
     loop.backend.enqueue(*[LOOPING[0]] * 9)
     assert len(proposed(loop)[1]) == len(loop.backend.prompts) == candidates
 
@@ -270,7 +270,7 @@ def test_greedy_decoding_does_not_write_a_second_candidate(tiny_model: Path) -> 
 
 
 def test_without_a_gate_there_is_one_candidate(tiny_model: Path) -> None:
-    loop = Loop(tiny_model, 12, config=gated(enabled=False, attempts=3))
+    loop = Loop(tiny_model, 12, config=gated(enabled=False, max_attempts=3))
     loop.backend.enqueue(*LOOPING)
     assert proposed(loop)[0] == [] and len(loop.backend.prompts) == 1
 

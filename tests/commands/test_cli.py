@@ -31,6 +31,7 @@ from templora_cli.prepare import ENGINE, Engine
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from templora_cli.task_kinds import KINDS
+from tests.random_text import RANDOM_TEXT
 
 SMALL = ("--chunk-tokens", "16", "--context-tokens", "24")
 EXACT = Engine(kinds={**KINDS, "novel": Novel(whole_sentences=False)})
@@ -39,7 +40,7 @@ EXACT = Engine(kinds={**KINDS, "novel": Novel(whole_sentences=False)})
 
 @pytest.fixture(autouse=True)
 def small_adapter(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+    (tmp_path / "config.toml").write_text(RANDOM_TEXT + "[train]\nrank = 2\nalpha = 2\n")
 
 
 def templora(
@@ -117,7 +118,9 @@ def test_a_book_depends_on_its_seed_only(tiny_model: Path) -> None:
 
 
 def test_learning_changes_the_book_and_no_learn_switches_it_off(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n[generated]\nlr = 0.05\n")
+    (tmp_path / "config.toml").write_text(
+        RANDOM_TEXT + "[train]\nrank = 2\nalpha = 2\n[generated]\nlr = 0.05\n"
+    )
     learnt, unlearnt = (write(tiny_model, "--chunks", "4", "-q", *f).stdout for f in ([], ["--no-learn"]))
     assert learnt != unlearnt
     chunks = read_chunks(only_session() / "steps")
@@ -172,7 +175,7 @@ def test_the_book_file_is_updated_and_edits_are_saved(tiny_model: Path) -> None:
 
 def test_settings_of_the_working_folder_override_those_of_the_user(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
-        f"[model]\nname = {str(tiny_model)!r}\n[decode]\nchunk_tokens = 8\n"
+        RANDOM_TEXT + f"[model]\nname = {str(tiny_model)!r}\n[decode]\nchunk_tokens = 8\n"
     )
     Path("templora.toml").write_text("[decode]\nchunk_tokens = 9\ncontext_tokens = 16\n[train]\nrank = 3\n")
     result = templora("write", "--premise", "A storm.", "--chunks", "1", "--json")

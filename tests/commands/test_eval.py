@@ -16,6 +16,7 @@ from typer.testing import Result
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import message_of, templora
+from tests.random_text import RANDOM_TEXT
 
 TEXT = "The keeper went up the stairs. The keeper went down the stairs. " * 6
 
@@ -23,7 +24,7 @@ TEXT = "The keeper went up the stairs. The keeper went down the stairs. " * 6
 @pytest.fixture(autouse=True)
 def book(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
-        "[train]\noptimizer = 'adamw'\nrank = 4\nalpha = 4\n[human]\nlr = 1e-2\nepochs = 2\n"
+        RANDOM_TEXT + "[train]\noptimizer = 'adamw'\nrank = 4\nalpha = 4\n[human]\nlr = 1e-2\nepochs = 2\n"
     )
     Path("book.txt").write_text(TEXT)
 

@@ -69,14 +69,27 @@ def test_a_stopped_run_is_resumed_with_the_same_answers(tiny_model: Path) -> Non
     assert lines_of("again.jsonl") == lines
     assert len(list(Store().folder.iterdir())) == 1, "the same session"
 
-    # A finished run only prints its tables, in any form; the scoring is a matter of the table.
+    # A finished run only prints its tables, in any form.
     table = list(csv.DictReader(io.StringIO(consistency(tiny_model, *arguments[1:3], "--csv").stdout)))
     assert [float(row["right"]) for row in table] == [row["right"] for row in expected["rows"]]
-    other = tables_of(consistency(tiny_model, *arguments[:3], "--scoring", "token"))
-    assert other["rows"] != expected["rows"]
     (session / "answers.json").write_text(json.dumps({"0": answers["0"]}))
     result = consistency(tiny_model, *arguments[:3])
     assert result.exit_code == 2 and "has no answer to question 2" in result.stderr
+
+
+def test_the_scoring_is_that_of_the_tables(tiny_model: Path) -> None:
+    assert consistency(tiny_model, "--no-learn", "--out", "first.jsonl").exit_code == 0
+    (session,) = Store().folder.iterdir()
+    answers = json.loads((session / "answers.json").read_text())
+    for line, answer in zip(lines_of("first.jsonl"), answers.values(), strict=True):
+        is_right = [index == line["right"] for index in range(4)]
+        likely = {"question": [-1 if right else -2 for right in is_right]}
+        likely |= {"empty": [-1 if right else -5 for right in is_right]}
+        answer["arms"] = dict.fromkeys(answer["arms"], likely)
+    (session / "answers.json").write_text(json.dumps(answers))
+    for scoring, share in (("sum", 100), ("empty", 0)):
+        rows = tables_of(consistency(tiny_model, "--no-learn", "--json", "--scoring", scoring))["rows"]
+        assert {row["right"] for row in rows} == {share}
 
 
 def test_two_books_without_learning(tiny_model: Path) -> None:

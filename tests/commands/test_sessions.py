@@ -28,6 +28,7 @@ from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from templora_cli.sessions.summary import cache_summary
 from tests.commands.test_cli import EXACT, events_of, message_of, only_session, templora, write
+from tests.random_text import RANDOM_TEXT
 from tests.sessions.test_store import create
 from tests.sessions.test_summary import append_chunks, chunk
 
@@ -36,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def small_adapter(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+    (tmp_path / "config.toml").write_text(RANDOM_TEXT + "[train]\nrank = 2\nalpha = 2\n")
 
 
 def hint_of(result: Result) -> str:

@@ -13,6 +13,7 @@ import pytest
 from templora_cli.config import Config
 from templora_cli.engine.models.loading import LanguageModel
 from tests.commands.test_cli import EXACT, SMALL, events_of, only_session, templora, write
+from tests.random_text import RANDOM_TEXT
 
 SAME = "type the same command again"
 EARLY = ("resume", "storm", "--words", "300", "--out", "late.md")
@@ -20,7 +21,7 @@ EARLY = ("resume", "storm", "--words", "300", "--out", "late.md")
 
 @pytest.fixture(autouse=True)
 def small_adapter(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[train]\nrank = 2\nalpha = 2\n")
+    (tmp_path / "config.toml").write_text(RANDOM_TEXT + "[train]\nrank = 2\nalpha = 2\n")
 
 
 def press_ctrl_c(folder: Path, config: Config) -> LanguageModel:

@@ -20,6 +20,7 @@ from templora_cli.commands.terminal import print_table, say, usable_streams
 from templora_cli.errors import TemploraError
 from templora_cli.render.error_view import show_error
 from tests.commands.test_cli import templora
+from tests.random_text import RANDOM_TEXT
 from tests.render.test_escapes import obeyed
 from tests.test_render import Terminal
 
@@ -59,7 +60,8 @@ def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ("--chunk-tokens", "16", "--context-tokens", "24", "--set", "rank=2", "--set", "alpha=2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEMPLORA_HOME", str(home))
-        patch.setenv("TEMPLORA_CONFIG", str(home / "none.toml"))
+        patch.setenv("TEMPLORA_CONFIG", str(home / "config.toml"))
+        (home / "config.toml").write_text(RANDOM_TEXT)
         result = templora(
             "write", "--premise", "A storm.", "--chunks", "2", "--model", tiny_model, *small, "-q"
         )

@@ -22,6 +22,7 @@ from benchmarks.tiny_model import save_tiny_model
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.task_kinds import KINDS
+from tests.random_text import RANDOM_TEXT
 from tests.sessions import killing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
@@ -53,7 +54,7 @@ class Runs:
         self.context.set_forkserver_preload(
             ["tests.sessions.killing", "templora_cli.engine.decoding.cpu.int8_backend"]
         )
-        (folder / "config.toml").write_text(CONFIG)
+        (folder / "config.toml").write_text(RANDOM_TEXT + CONFIG)
 
     def run(self, home: Path, kill_at: killing.KillAt = None, copies: Path | None = None) -> int:
         """Run one process; returns its exit code (-9 if it was killed)."""
