@@ -91,6 +91,7 @@ def plan(
     if is_new:
         _propose(premise, premise_file, DEFAULT_CHAPTERS if chapters is None else chapters, out, settings)
         return
+    settings.resolve()  # raises TemploraError for a value that is not valid
     for setting in settings.flags:
         raise TemploraError(f"{flag_name(setting)} is for a new plan, which needs --premise", EXAMPLE)
     if edit:

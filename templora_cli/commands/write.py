@@ -81,6 +81,7 @@ def write(
         typer.Option(
             help="Earlier volume to recall passages from; can be repeated.",
             rich_help_panel="Book",
+            callback=expand_home,
         ),
     ] = None,
     note: Annotated[
@@ -151,10 +152,7 @@ def write(
         book = check_out(out) if out else None
         shown: dict[str, Any] = {
             "ledger": "" if ledger is None else read_file(ledger, "the ledger", encoding),
-            "volumes": tuple(
-                (path.name, read_file(path, "the volume", encoding))
-                for path in map(expand_home, volume or ())
-            ),
+            "volumes": tuple((path.name, read_file(path, "the volume", encoding)) for path in volume or ()),
             "note": note,
             "banned": () if ban is None else phrases_in(read_file(ban, "phrases", encoding), str(ban)),
         }

@@ -69,7 +69,7 @@ class NovelPrompt:
     def sections(self) -> tuple[Section, ...]:
         """Instruction and premise, without length limits."""
         system = self.texts.text("chat", "system").strip() if self.tokenizer.chat_template else ""
-        premise = self._plain("\n".join(dict.fromkeys((self.premise, *self._facts))).strip())
+        premise = self._plain("\n".join(filter(None, dict.fromkeys((self.premise, *self._facts)))))
         texts = (("instruction", system), ("premise", premise))
         return tuple(Section(name, (text,)) for name, text in texts if text)
 

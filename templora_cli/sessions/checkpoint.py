@@ -108,7 +108,7 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
     apart = {"prompt.json": chunk["prompt"]} | (
-        {"candidates.json": chunk["others"]} if chunk["others"] else {}
+        {"candidates.json": chunk["others"]} if chunk.get("others") else {}
     )
     rest = {name: value for name, value in chunk.items() if name not in ("prompt", "others")}
     for name, values in {"chunk.json": rest, **apart}.items():
