@@ -84,6 +84,9 @@ def test_the_manifest_is_complete(config: Config) -> None:
         "opened": True,
         "opening_title": "",
         "opening_chapters": [chapter],
+        "note": "",
+        "volumes": [],
+        "banned": [],
     }
     assert (manifest.goal_amount, manifest.goal_unit, manifest.out) == (32, "tokens", None)
     assert manifest.config == new.config.as_dict() and manifest.model == config.model.name
