@@ -161,7 +161,7 @@ class ConsistencyProbe:
     def measure(self, question: Question) -> Answers:
         """The answers of all arms. The adapter should have learnt the chunks before the question."""
         cue, options = cloze_tokens(self.book.encode, question.fact.cue, question.options)
-        prompts = _Prompts(self.prompt(), self.book, question, cue, self.context_tokens)
+        prompts = QuestionPrompts(self.prompt(), self.book, question, cue, self.context_tokens)
         self.model.module.eval()
         empty = {learns: self._empty(question, learns) for learns in {arm.adapter for arm in self.arms}}
         arms = {}
@@ -191,7 +191,7 @@ class ConsistencyProbe:
 
 
 @dataclass(frozen=True)
-class _Prompts:
+class QuestionPrompts:
     """The prompts of one question; arms that differ in the adapter alone share one."""
 
     full: NovelPrompt
@@ -201,6 +201,7 @@ class _Prompts:
     context_tokens: int
 
     def of(self, arm: Arm) -> Prompt:
+        """The prompt of an arm."""
         if arm.has_fact:
             text = self.book.with_fact(self.question, self.context_tokens - len(self.cue))
             return without_memory(self.full)((*text, *self.cue))

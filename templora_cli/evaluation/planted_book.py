@@ -7,19 +7,23 @@ them keep the text the same in kind up to the farthest question.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from templora_cli.errors import TemploraError
 from templora_cli.evaluation.planted_facts import GROUP, Fact, Group
-from templora_cli.memory.passages import spans
 
 FACT_EVERY = 128
 """Tokens of prose between two facts, at least: a passage of recall then hardly ever has two."""
 SENTENCE = 24
 """Tokens of a planted sentence, for an estimate of the length of a book."""
+MAX_WORDS = 120
+"""Words of a paragraph of prose, unless one sentence has more."""
 BREAK = "\n\n"
+_BETWEEN_SENTENCES = re.compile(r"(?:(?<=\w\w\w[.!?])|(?<=\w\w[.!?][\"”’']))\s+(?=[\"“‘'A-Z])")
+"""Not after initials and most abbreviations."""
 
 Encode = Callable[[str], Sequence[int]]
 """Token ids of a text, without special tokens."""
@@ -219,5 +223,18 @@ def _prose_from(ends: Sequence[int], headings: frozenset[int], position: int) ->
 
 def paragraphs_of(texts: Iterable[str]) -> list[str]:
     """Paragraphs of prose for a book: long ones are divided between sentences, lines in capitals left out."""
-    pieces = (text[span.start : span.end].strip() for text in texts for span in spans(text))
+    pieces = (piece for text in texts for piece in _pieces(text))
     return [piece for piece in pieces if any(char.islower() for char in piece)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces of whole sentences. The passages of recall are not used: they may be cut otherwise one
+    day, and the book must stay the same.
+    """
+    piece: list[str] = []
+    for sentence in _BETWEEN_SENTENCES.split(text.strip()):
+        if piece and len(" ".join((*piece, sentence)).split()) > MAX_WORDS:
+            yield " ".join(piece)
+            piece = []
+        piece.append(sentence)
+    yield " ".join(piece)

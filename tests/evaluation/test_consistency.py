@@ -18,7 +18,7 @@ from templora_cli.evaluation.consistency import (
     Arm,
     ConsistencyProbe,
     ConsistencyRequest,
-    _Prompts,
+    QuestionPrompts,
     cloze_tokens,
     full_answers,
     full_prompt,
@@ -89,7 +89,7 @@ def test_what_an_arm_shows(arm: Arm, model: LanguageModel, book: PlantedBook) ->
     probe = probe_of(model, book)
     for question in book.questions:
         cue, _ = cloze_tokens(book.encode, question.fact.cue, question.options)
-        prompts = _Prompts(probe.prompt(), book, question, cue, CONFIG.decode.context_tokens)
+        prompts = QuestionPrompts(probe.prompt(), book, question, cue, CONFIG.decode.context_tokens)
         text = model.tokenizer.decode(list(prompts.of(arm).tokens))
         assert text.endswith(question.fact.cue)
         in_window = text[-CONFIG.decode.context_tokens :]
