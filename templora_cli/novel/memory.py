@@ -53,6 +53,8 @@ class BookRecall:
     recall: Recall
     context_tokens: int
     max_tokens: int
+    names_in: Callable[[str, str], Sequence[str]] = lambda recent, planned: ()
+    """Names of the ledger in the recent text and the plan: scripts without capitals show no names."""
     _texts: ChapterTexts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +64,8 @@ class BookRecall:
         """Passages that matter for the next chunk, the best first; `planned` is the plan of its chapter."""
         self.recall.update(self._texts.of(book, chapters))
         recent = self.decode(book[max(0, len(book) - self.context_tokens) :])
-        found = self.recall.find(situation(recent, planned), window=recent)
+        names = self.names_in(recent, planned)
+        found = self.recall.find(situation(recent, planned), window=recent, names=names)
         lines = [f"“{' '.join(passage.text.split())}”" for passage in found]
         return list(self._fitting(lines))
 

@@ -76,6 +76,7 @@ def novel_prompt(
             Recall(shown.volumes),
             config.context_tokens,
             config.recall_tokens,
+            lambda *texts: [] if ledger is None else [n for e in ledger.named_in(*texts) for n in e.names],
         )
     memory = Memory(
         None if ledger is None else lambda *texts: [entry.line() for entry in ledger.named_in(*texts)], recall

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
-from templora_cli.memory.recall import Recall
+from templora_cli.memory.recall import Passage, Recall
 from templora_cli.novel.memory import BLOCK, BookRecall, ChapterTexts
 from templora_cli.text import decode
 
@@ -72,3 +73,19 @@ def test_passages_keep_to_their_budget() -> None:
     for budget in (64, 512, 2048):
         lines = recall_of(budget)(book, (), "Mara Tolm and the doors of the old house.")
         assert sum(len(ids(line)) + 4 for line in lines) <= budget - 16
+
+
+def test_names_of_the_ledger_are_looked_up_in_scripts_without_capitals() -> None:
+    asked: list[Sequence[str]] = []
+
+    class Spy(Recall):
+        def find(self, query: str, *, names: Sequence[str] = (), **rest: Any) -> tuple[Passage, ...]:
+            asked.append(names)
+            return super().find(query, names=names, **rest)
+
+    def names_in(recent: str, planned: str) -> Sequence[str]:
+        return [name for name in ("李明", "王芳") if name in recent + planned]
+
+    recall = BookRecall(DECODE, lambda text: len(ids(text)), Spy(), 256, 512, names_in)
+    recall(ids("李明住在山上。" + FILLER), (), "王芳来了。")
+    assert asked == [["王芳"]]
