@@ -76,6 +76,8 @@ class Beginning:
         chunk, end = candidate.chunk, len(turn.opening) + candidate.fault.good
         good = chunk.tokens[:end]
         restart = turn.restart(attempt, good[len(turn.opening) :])
+        if candidate.fault.good + len(restart) >= turn.max_tokens:
+            restart = ()  # no room is left for what would follow
         mask = chunk.loss_mask or (True,) * len(chunk.tokens)
         return cls((*good, *restart), (*mask[:end], *(False,) * len(restart)))
 

@@ -83,6 +83,13 @@ def test_the_beginning_of_a_scene_is_written_but_not_learnt(tiny_model: Path) ->
     assert chunks[0].loss_mask == (True,) * 3 + (False,) * 5 + (True,) * 4
 
 
+def test_a_scene_that_leaves_no_room_is_not_begun(tiny_model: Path) -> None:
+    loop = loop_of(tiny_model, restart=lambda attempt, good: tuple(b"Then "))
+    loop.backend.enqueue("Hello you!!!", "too")
+    (chunk,) = learnt(loop.run())
+    assert chunk.text == "Hello youtoo" and len(chunk.tokens) == 12
+
+
 def test_the_run_stops_if_no_attempt_passes(tiny_model: Path) -> None:
     loop = loop_of(tiny_model)
     loop.backend.enqueue(*["!" * 12] * 9)
