@@ -71,6 +71,10 @@ class Prompt:
         """The header that training sees."""
         return self.header if self.lasting is None else self.lasting
 
+    def items(self, section: str) -> tuple[str, ...]:
+        """The items of a section that fit; () without that section."""
+        return next((each.items for each in self.sections if each.name == section), ())
+
     def as_json(self) -> dict[str, Any]:
         """The prompt as a JSON object, as it is committed with its chunk."""
         return {

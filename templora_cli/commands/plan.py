@@ -226,7 +226,9 @@ def _folder(reference: str | None) -> Path:
 
 
 def _plan_file(folder: Path) -> Path:
-    return folder / "plan.md"
+    from templora_cli.sessions.store import PLAN_FILE
+
+    return folder / PLAN_FILE
 
 
 def _read(file: Path) -> Plan:

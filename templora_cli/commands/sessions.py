@@ -201,7 +201,7 @@ def _book(folder: Path, text: str) -> Book:
     except TemploraError:
         return book_of_prose(text)
     kind = engine_in_use().kinds.get(manifest.task)
-    return book_of_prose(text) if kind is None else kind.book(manifest, text)
+    return book_of_prose(text) if kind is None else kind.book(folder, manifest, text)
 
 
 def _document_export(folder: Path) -> Export | None:

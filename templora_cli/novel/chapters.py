@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from templora_cli.engine.decoding.banned_phrases import NO_PHRASES, BannedPhrases
+from templora_cli.novel.chapter_headings import part_heading
+from templora_cli.novel.marks import story_end
 from templora_cli.novel.memory import Span
 from templora_cli.novel.plan import DEFAULT_WORDS, Plan
 from templora_cli.novel.prompt import ChapterView, NovelPrompt
@@ -61,6 +63,8 @@ class ChapterChunk:
     """Words of the chapter before the chunk."""
     is_closing: bool
     max_tokens: int
+    may_finish: bool = False
+    """Does the book end when the model writes "The End"?"""
     end: str | None = None
     """How the chapter ends with the chunk: at a "paragraph", at a "sentence" or "anywhere"."""
     goes_on: bool = False
@@ -84,6 +88,9 @@ class ChapterChunk:
         if self.is_closing and (end := self._paragraph_end(tokens, USUAL)) is not None:
             self.end = "paragraph"
             return end
+        if self.may_finish and (end := self._book_end(tokens)) is not None:
+            self.end = "paragraph"
+            return end
         if len(tokens) % COUNT_EVERY and len(tokens) < self.max_tokens:
             return None
         share = self.done(tokens)
@@ -100,6 +107,15 @@ class ChapterChunk:
             return None
         end = len(tokens) - (not last.strip())
         return end if end and self.done(tokens[:end]) >= share else None
+
+    def _book_end(self, tokens: Sequence[int]) -> int | None:
+        """The length up to a line "The End" that the last token shows."""
+        last = self.decode(tokens[-1:])
+        if "\n" not in last:
+            return None
+        text = self.decode(tokens[max(0, len(tokens) - 2 * TAIL) :]).rstrip()
+        end = story_end(text)
+        return len(tokens) - (not last.strip()) if end is not None and end[1] == len(text) else None
 
     def _cut(self, tokens: Sequence[int]) -> int:
         """The length up to the last end of a paragraph, else of a sentence, at which the chapter may end."""
@@ -153,17 +169,21 @@ class PlannedTask:
         before = count_words(self.decode(book[body:]))
         is_closing = before >= CLOSING * words
         max_tokens = max(1, self.chunk_tokens - len(heading))
-        chunk = ChapterChunk(self.decode, words, before, is_closing, max_tokens)
-        view = ChapterView(position.chapter, is_closing, position.spans)
+        is_last = position.chapter == len(self.plan.chapters) - 1
+        chunk = ChapterChunk(self.decode, words, before, is_closing, max_tokens, is_closing and is_last)
+        prompt = self.prompt(book, ChapterView(position.chapter, is_closing, position.spans))
+        checks = {}
+        if self.prose is not None:
+            checks = self.prose.checks((*book, *heading), prompt.items("recall"), may_finish=chunk.may_finish)
         return Generate(
-            self.prompt(book, view),
+            prompt,
             max_tokens,
             chunk.complete,
             opening=heading,
             end_tokens=self.end_tokens,
             may_end=chunk.may_end,
             banned=self.banned,
-            **self._checks((*book, *heading)),
+            **checks,
             record=lambda tokens: self._record(position.chapter, (start, body), chunk, tokens),
         )
 
@@ -179,14 +199,10 @@ class PlannedTask:
         """Decode token ids to the text of the book."""
         return decode(self.tokenizer, tokens)
 
-    def _checks(self, book: Sequence[int]) -> dict[str, Any]:
-        return {} if self.prose is None else self.prose.checks(book)
-
     def _heading(self, book: Sequence[int], chapter: int) -> tuple[int, ...]:
         """The tokens of a heading, with blank lines around it, and of that of a part which begins with it."""
-        part = self.plan.chapters[chapter].part
-        is_new_part = part and (chapter == 0 or self.plan.chapters[chapter - 1].part != part)
-        text = f"{part}\n\n" if is_new_part else ""
+        part = part_heading(self.plan, chapter)
+        text = f"{part}\n\n" if part else ""
         text += f"{self.prompt.heading(chapter)}\n\n"
         end = self.decode(book[-TAIL:])
         gap = "\n" * max(0, 2 - (len(end) - len(end.rstrip("\n")))) if book else ""

@@ -15,9 +15,10 @@ from templora_cli.engine.decoding.banned_phrases import checked_phrases
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Unit, in_words
 from templora_cli.languages import language
+from templora_cli.novel.chapter_headings import heading_ranges
 from templora_cli.novel.chapters import PlannedTask
 from templora_cli.novel.opening import Opening, headings_of, opening_of
-from templora_cli.novel.plan import Plan, plan_text
+from templora_cli.novel.plan import Plan, plan_text, read_plan
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
 from templora_cli.novel.shown import (
@@ -38,7 +39,7 @@ from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import SHORTER_PROMPTS, HeaderPart, NewSession
 from templora_cli.sessions.steps import readable_chunks
-from templora_cli.sessions.store import LEDGER_FILE, Session
+from templora_cli.sessions.store import LEDGER_FILE, PLAN_FILE, Session
 from templora_cli.text import count_words
 from templora_cli.turn import Task
 
@@ -89,7 +90,7 @@ class NovelRequest:
         if self.plan is not None and self.plan.language:
             language(self.plan.language)  # raises TemploraError for a name that is none
         prompts = tuple(load_prompts(name, config.prompts) for name in (PROMPTS, SECTIONS))
-        files = {"plan.md": plan_text(self.plan)} if self.plan else {}
+        files = {PLAN_FILE: plan_text(self.plan)} if self.plan else {}
         files |= {LEDGER_FILE: self.ledger} if self.ledger else {}
         volumes = [f"volumes/{index + 1:03}.txt" for index in range(len(self.volumes))]
         files |= dict(zip(volumes, (text for _, text in self.volumes), strict=True))
@@ -206,9 +207,13 @@ class Novel(TaskKind):
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out
-        return None if out is None else BookFile(session, Path(out), partial(self.book, session.manifest))
+        return (
+            None
+            if out is None
+            else BookFile(session, Path(out), partial(self.book, session.path, session.manifest))
+        )
 
-    def book(self, manifest: Manifest, text: str) -> Book:
+    def book(self, folder: Path, manifest: Manifest, text: str) -> Book:
         """See `TaskKind.book`."""
         from templora_cli.documents.book import book_of_prose
 
@@ -259,6 +264,26 @@ class PlannedNovel(Novel):
     def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
         """See `TaskKind.reached`."""
         return done >= manifest.goal_amount
+
+    def book(self, folder: Path, manifest: Manifest, text: str) -> Book:
+        """See `TaskKind.book`. A damaged plan costs the headings their marks, not the book its file."""
+        from templora_cli.documents.book import book_of_prose
+
+        try:
+            plan = read_plan((folder / PLAN_FILE).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, TemploraError):
+            return super().book(folder, manifest, text)
+        sections = PromptFile(SECTIONS, manifest.prompts[SECTIONS], "")
+        of_opening = headings_of(manifest.request["opening_chapters"])
+        start = max((end for _, end in of_opening), default=0)
+        headings = [*of_opening, *heading_ranges(text, plan, sections, start)]
+        return book_of_prose(
+            text,
+            manifest.request["opening_title"] or plan.title,
+            plan.author,
+            plan.language,
+            headings=headings,
+        )
 
 
 def written_chapters(chunks: Sequence[Values]) -> int:

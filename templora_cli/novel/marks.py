@@ -174,7 +174,7 @@ def after_end(passage: Passage) -> Iterator[Match]:
             )
 
 
-def story_end(text: str) -> int | None:
-    """The offset of the first "The End" in a text; None without one."""
+def story_end(text: str) -> tuple[int, int] | None:
+    """Where the first line "The End" in a text begins and ends; None without one."""
     match = _THE_END.search(text)
-    return None if match is None else match.start()
+    return None if match is None else match.span()

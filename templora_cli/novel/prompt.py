@@ -9,7 +9,7 @@ from typing import Any
 
 from templora_cli.chat import as_plain_words, chat_ids, first_token
 from templora_cli.config import DecodeConfig
-from templora_cli.languages import language
+from templora_cli.novel.chapter_headings import chapter_heading
 from templora_cli.novel.memory import Span
 from templora_cli.novel.plan import Plan
 from templora_cli.prompt import Prompt, Section, build_prompt, window
@@ -89,14 +89,7 @@ class NovelPrompt:
     def heading(self, index: int) -> str:
         """The heading of a chapter, in the language of the plan."""
         assert self.plan is not None
-        chapter, named = self.plan.chapters[index], self.plan.language
-        base = language(named).base if named else "en"
-        key = base if base in self.section_texts.texts["headings"] else "en"
-        if not chapter.title:
-            return self.section_texts.text("headings", key, number=str(index + 1))
-        return self.section_texts.text(
-            "headings", f"{key}_titled", number=str(index + 1), title=chapter.title
-        )
+        return chapter_heading(self.plan, index, self.section_texts)
 
     @property
     def _facts(self) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from templora_cli.languages import detect_code
+from templora_cli.memory.recall import copied_run
 from templora_cli.novel.marks import story_end
 from templora_cli.novel.prose_checks import first_fault
 from templora_cli.novel.sentence_end import may_end_paragraph
@@ -18,6 +19,8 @@ from templora_cli.turn import Fault
 
 BEFORE_TOKENS = 2048
 """Tokens of the book that the checks read before a chunk."""
+COPIED_WORDS = 6
+"""Words of a copied run that the reason names."""
 FIRST_SCENE = 2
 """The first attempt, from 0, that begins with a scene: other random numbers alone did not help."""
 
@@ -38,13 +41,40 @@ class Prose:
     headings: bool = False
     """May the model write headings of chapters itself? With a plan they are not its business."""
 
-    def checks(self, book: Sequence[int]) -> dict[str, Any]:
-        """The fields `fault` and `restart` of a `Generate` turn after `book`."""
-        return {"fault": partial(self.fault, book), "restart": partial(self.restart, book)}
+    def checks(
+        self, book: Sequence[int], recalled: Sequence[str] = (), *, may_finish: bool = False
+    ) -> dict[str, Any]:
+        """The fields `fault` and `restart` of a `Generate` turn after `book`.
 
-    def fault(self, book: Sequence[int], tokens: Sequence[int]) -> Fault | None:
+        `recalled` are passages that the prompt shows again, and must not be copied. With `may_finish` the
+        text may end with "The End".
+        """
+        fault = partial(self.fault, book, recalled=recalled, may_finish=may_finish)
+        return {"fault": fault, "restart": partial(self.restart, book)}
+
+    def fault(
+        self,
+        book: Sequence[int],
+        tokens: Sequence[int],
+        *,
+        recalled: Sequence[str] = (),
+        may_finish: bool = False,
+    ) -> Fault | None:
         """The first fault in `tokens` after `book`."""
         text, before = self.decode(tokens), self.decode(book[max(0, len(book) - BEFORE_TOKENS) :])
+        faults = [*self._first_fault(text, before), *_copied(text, recalled)]
+        end = story_end(text)
+        if end is not None and not (may_finish and not text[end[1] :].strip()):
+            faults.append((end[0], "the model ends the story before the book ends"))
+        if not faults:
+            return None
+        start, reason = min(faults)
+        good = bisect_right(
+            range(1, len(tokens) + 1), start, key=lambda count: len(self.decode(tokens[:count]))
+        )
+        return Fault(reason, good)
+
+    def _first_fault(self, text: str, before: str) -> Iterator[tuple[int, str]]:
         found = first_fault(
             text,
             f"{self.premise}\n\n{before}",
@@ -52,15 +82,8 @@ class Prose:
             headings=self.headings,
             check_end=False,
         )
-        reason, start = (found.reason, found.start) if found else ("", len(text) + 1)
-        if (end := story_end(text)) is not None and end < start:
-            reason, start = "the model ends the story before the book ends", end
-        if not reason:
-            return None
-        good = bisect_right(
-            range(1, len(tokens) + 1), start, key=lambda count: len(self.decode(tokens[:count]))
-        )
-        return Fault(reason, good)
+        if found is not None:
+            yield found.start, found.reason
 
     def restart(self, book: Sequence[int], attempt: int, good: Sequence[int]) -> tuple[int, ...]:
         """Tokens with which an attempt goes on after the `good` ones; the third begins a new scene."""
@@ -77,3 +100,12 @@ class Prose:
         if not self.language:
             return None
         return scripts_of(self.language) | {script for script, _ in script_runs(self.ledger)}
+
+
+def _copied(text: str, recalled: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The first run of words that is copied from a recalled passage, from its paragraph on."""
+    run = copied_run(text, recalled)
+    if run is not None:
+        start = text.index(run)
+        words = " ".join(run.split()[:COPIED_WORDS])
+        yield text.rfind("\n", 0, start) + 1, f"it copies an earlier passage: “{words} …”"

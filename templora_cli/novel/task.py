@@ -79,9 +79,10 @@ class NovelTask:
         max_tokens = self.chunk_tokens
         if self.goal.unit == "tokens":
             max_tokens = min(max_tokens, remaining + overrun)
-        checks = {} if self.prose is None else self.prose.checks(book)
+        prompt = self.prompt(book)
+        checks = {} if self.prose is None else self.prose.checks(book, prompt.items("recall"))
         complete = self._completion(remaining, overrun, recent)
-        return Generate(self.prompt(book), max_tokens, complete, banned=self.banned, **checks)
+        return Generate(prompt, max_tokens, complete, banned=self.banned, **checks)
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""

@@ -117,7 +117,7 @@ class TaskKind(ABC):
         """The file that is updated after each chunk; None if there is none."""
         return None
 
-    def book(self, manifest: Manifest, text: str) -> Book:
+    def book(self, folder: Path, manifest: Manifest, text: str) -> Book:
         """The text of a session as a book, with the title and the headings that the session knows."""
         from templora_cli.documents.book import book_of_prose
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LEDGER_FILE = "ledger.toml"
+PLAN_FILE = "plan.md"
 """The ledger in the folder of a session, for `memory.ledger.load_ledger`. Without entries there is none."""
 
 
@@ -57,7 +58,7 @@ class Session:
     @property
     def plan_path(self) -> Path:
         """The plan of the book, a Markdown file that people may edit; many sessions have none."""
-        return self.path / "plan.md"
+        return self.path / PLAN_FILE
 
     @property
     def ledger_path(self) -> Path:

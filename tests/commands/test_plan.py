@@ -180,6 +180,23 @@ def test_parts_and_facts_are_shown(session: Path) -> None:
     )
 
 
+def test_headings_are_marked_in_the_file_of_the_book(session: Path) -> None:
+    (session / "plan.md").write_text(f"---\nauthor: Jane\n---\n{PLAN}")
+    for index, heading in ((0, "Chapter 1: The Storm\n\n"), (2, "\n\nChapter 2: The Boat\n\n")):
+        path = session / "steps" / f"{index:06d}" / "chunk.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "text": f"{heading}Anna."}))
+    text = "Chapter 1: The Storm\n\nAnna.Anna.\n\nChapter 2: The Boat\n\nAnna.\n"
+    for name, book in (
+        ("book.md", "# The Light\n\nJane\n\n" + text.replace("Chapter", "## Chapter")),
+        ("book.txt", f"The Light\n\nJane\n\n{text}"),
+    ):
+        assert templora("sessions", "export", "light", "--out", name).exit_code == 0
+        assert Path(name).read_text("utf-8") == book
+    (session / "plan.md").write_text("no plan")
+    assert templora("sessions", "export", "light", "--out", "damaged.txt").exit_code == 0
+    assert Path("damaged.txt").read_text("utf-8") == text
+
+
 def test_a_session_without_a_plan_is_an_error(session: Path) -> None:
     (session / "plan.md").unlink()
     with_message = message_of(templora("plan", "light"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig
+from templora_cli.novel.chapter_headings import chapter_heading, heading_ranges
 from templora_cli.novel.chapters import LONGEST, SHORTEST, PlannedTask, Position, position_after
 from templora_cli.novel.plan import Plan, PlannedChapter
 from templora_cli.novel.prompt import NovelPrompt
@@ -185,6 +187,35 @@ def test_a_heading_is_in_the_language_of_the_plan() -> None:
     book, _ = written(task_of(plan), PARAGRAPHS)
     assert book.startswith("Erster Teil\n\nKapitel 1: Der Sturm\n\n") and "\n\nKapitel 2\n\n" in book
     assert book.count("Erster Teil") == 1
+
+
+def test_the_end_of_the_story_is_the_end_of_the_book() -> None:
+    stream = CHAT.encode("sea " * 36 + "\n\nThe End\n\nOnce upon a time", add_special_tokens=False)
+    for chapters, ends in (((("A", "", 40), ("B", "", 40)), False), ((("B", "", 40),), True)):
+        task = task_of(plan_of(*chapters), chunk_tokens=2000)
+        first = task.next_turn([], [])
+        assert isinstance(first, Generate)
+        body = CHAT.encode("sea " * 36, add_special_tokens=False)
+        assert first.complete(body) == len(body), "the chapter comes to its close"
+        book, records = [*first.opening, *body], [first.record(body)]
+        closing = task.next_turn(book, records)
+        assert isinstance(closing, Generate)
+        text = CHAT.decode(decoded(closing, stream[len(body) :]))
+        assert (text == "\n\nThe End") is ends
+
+
+@pytest.mark.parametrize("language", ["", "German", "Chinese"])
+def test_headings_are_found_in_the_text_of_the_book(language: str) -> None:
+    plan = plan_of(("Storm (1)", "", 40), ("", "", 40), ("Lamp", "", 40), language=language, part="Part One")
+    book, _ = written(task_of(plan), f"{PARAGRAPHS}He said: Chapter 3: Lamp\n\n")
+    other = replace(
+        plan, language="French", chapters=(*plan.chapters, PlannedChapter("More", "", None, None))
+    )
+    for after in (plan, other):
+        ranges = heading_ranges(book, after, SECTIONS)
+        found = [line for start, end in ranges for line in book[start:end].split("\n\n")]
+        headings = [chapter_heading(plan, index, SECTIONS) for index in range(3)]
+        assert found == ["Part One", *headings]
 
 
 def test_an_opening_comes_before_the_first_chapter() -> None:

@@ -44,6 +44,24 @@ def test_the_story_does_not_end_before_the_book(rest: str) -> None:
     assert CHAT.decode(tokens[: fault.good]).rstrip() == GOOD.rstrip()
 
 
+def test_the_last_chapter_may_end_the_story() -> None:
+    for end in ("The End", "The End\n\n"):
+        assert prose().fault((), ids(f"{GOOD}{end}"), may_finish=True) is None
+    rest = prose().fault((), ids(f"{GOOD}The End\n\nOnce upon a time there was a king."), may_finish=True)
+    assert rest is not None, "no other story begins"
+
+
+def test_a_recalled_passage_is_not_copied() -> None:
+    passage = "She had rowed out at dawn, past the last of the buoys, to look for the bell that had sunk."
+    recalled = (f"“{passage}”",)
+    tokens = ids(f"{GOOD}Tom laughed. {passage.lower()} He slept.\n\nAnna went home.\n\n")
+    fault = prose().fault((), tokens, recalled=recalled)
+    assert fault is not None and "“she had rowed out at dawn, …”" in fault.reason
+    assert CHAT.decode(tokens[: fault.good]) == GOOD
+    assert prose().fault((), ids(f"{GOOD}She had rowed out at dawn.\n\n"), recalled=recalled) is None
+    assert prose().fault((), tokens) is None
+
+
 def test_headings_of_chapters_are_the_business_of_the_plan() -> None:
     tokens = ids(f"{GOOD}Chapter 5\n\nTom slept until noon, and the wind fell.\n\n")
     assert prose().fault((), tokens) is not None and prose(headings=True).fault((), tokens) is None
