@@ -58,8 +58,8 @@ TEXT_BEFORE = 2000
 """Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
 STUCK = (
-    "all chunks before it are safe. To try again with other random numbers: {resume}; a --note, a larger "
-    "--model or text of your own (--from) helps more"
+    "all chunks before it are safe. To try again with other random numbers: {resume}; a --note to it helps "
+    "more, or a new book with a larger --model or text of your own (--from)"
 )
 LESS_MEMORY = (
     "close other programs and resume, or begin a book with a smaller --chunk-tokens or --context-tokens, "
@@ -308,14 +308,19 @@ def resume(
         if out is not None:
             kind.check_out(session.manifest, out)
         file = {} if out is None else {"out": str(out.absolute())}
-        request = {} if note is None else {"request": kind.with_note(session.manifest, note)}
         _require_resumable(session, kind, more)
+        if note is not None and not kind.has_note:
+            raise TemploraError(f"{session.id} is not a novel and has no note", "leave out --note")
         if more is None and kind.can_be_extended and _is_finished(session, kind):
             session.update(**file)  # the text of a finished book goes to its new file
             _update_files(session, kind, notify)
             raise _finished_error(session, kind)
         run = reopen(session, model=model, notify=notify, engine=engine)
         # Only now, and all at once: a stop while the model is loaded changes nothing.
+        request = {}
+        if note is not None:
+            kind.check_note(note, run.model, run.config)
+            request = {"request": {**session.manifest.request, "note": note}}
         goal = {} if more is None else _extended_goal(session, kind, *more)
         session.update(opened=now(), **file, **goal, **request)
         return run

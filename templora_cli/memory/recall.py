@@ -37,17 +37,20 @@ class Passage:
     """A passage of a book."""
 
     text: str
-    source: str
-    """Its source as people and the model read it: "chapter 3" or "volume: first.txt"."""
+    volume: str
+    """The name of the earlier volume that it is from; "" for the book itself."""
+    source: int
+    """The index of its text: earlier volumes come first, then the chapters of the book."""
     start: int
-    """Offset of the text in its source, in characters."""
+    """Offset in that text, in characters."""
 
 
 @dataclass
 class _Source:
     """A text in the index, with the passages into which it is cut."""
 
-    name: str
+    index: int
+    volume: str = ""
     text: str = ""
     spans: list[Span] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -57,7 +60,7 @@ class _Source:
         """A passage without the white space around it."""
         span = self.spans[number]
         text = self.text[span.start : span.end]
-        return Passage(text.strip(), self.name, span.start + len(text) - len(text.lstrip()))
+        return Passage(text.strip(), self.volume, self.index, span.start + len(text) - len(text.lstrip()))
 
 
 def situation(recent: str, plan: str = "") -> str:
@@ -79,7 +82,7 @@ class Recall:
         self._sources: list[_Source] = []
         self._volumes = len(volumes)
         for index, (name, text) in enumerate(volumes):
-            self._sources.append(_Source(f"volume: {name}"))
+            self._sources.append(_Source(index, name))
             self._set_text(index, text)
 
     def update(self, chapters: Sequence[str]) -> None:
@@ -89,7 +92,7 @@ class Recall:
             del self._sources[index]
         for index, text in enumerate(chapters, self._volumes):
             if index == len(self._sources):
-                self._sources.append(_Source(f"chapter {index - self._volumes + 1}"))
+                self._sources.append(_Source(index))
             self._set_text(index, text)
 
     def find(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from templora_cli.engine.decoding.banned_phrases import NO_PHRASES, BannedPhrases
@@ -14,7 +14,7 @@ from templora_cli.novel.plan import DEFAULT_WORDS, Plan
 from templora_cli.novel.prompt import ChapterView, NovelPrompt
 from templora_cli.novel.prose import Prose
 from templora_cli.novel.sentence_end import ends_complete_before, may_end_paragraph
-from templora_cli.novel.task import COUNT_EVERY, REPLACEMENT
+from templora_cli.novel.task import RECENT_TOKENS, REPLACEMENT
 from templora_cli.text import TextStream, count_words, decode
 from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
@@ -22,8 +22,12 @@ SHORTEST, CLOSING, USUAL, LONGEST = 0.85, 0.9, 0.95, 1.15
 """Shares of the planned length. From the first on the model may end the chapter, from the second on it is
 asked to, from the third on the chapter ends with the paragraph, and by the last it is cut.
 """
+MAX_WORDS = 8
+"""A token has at most this number of words; in a script without spaces it may have several."""
 TAIL = 8
 """The maximum number of tokens of a line end and the mark before it."""
+MAX_WORD = 64
+"""Characters before a chunk that belong to the word which it goes on, or more."""
 LOOKBACK = 256
 """Tokens that are searched for the end of a sentence when a chapter is cut."""
 
@@ -63,57 +67,76 @@ class ChapterChunk:
     """Words of the chapter before the chunk."""
     is_closing: bool
     max_tokens: int
+    lead: str = ""
+    """The end of the chapter's text before the chunk."""
     may_finish: bool = False
     """Does the book end when the model writes "The End"?"""
     end: str | None = None
     """How the chapter ends with the chunk: at a "paragraph", at a "sentence" or "anywhere"."""
     goes_on: bool = False
     """Did the chunk end only so that the next can bring the chapter to its close?"""
-    _may_end_after: dict[tuple[int, ...], bool] = field(default_factory=dict)
+    _counted: tuple[tuple[int, ...], int] = ((), 0)
+    """Tokens of the chunk that were counted last, and the words of the chapter with them."""
 
     def done(self, tokens: Sequence[int]) -> float:
         """The share of the planned length after these tokens of the chunk."""
-        return (self.before + count_words(self.decode(tokens))) / self.words
+        return self._words_after(tokens) / self.words
+
+    def reaches(self, tokens: Sequence[int], share: float) -> bool:
+        """Is this share of the length written after these tokens? Counts words only where it may be."""
+        counted, words = self._counted
+        if tuple(tokens[: len(counted)]) != counted:
+            counted, words = (), self.before
+        words = max(words, self.before)
+        if words < share * self.words <= words + MAX_WORDS * (len(tokens) - len(counted)):
+            words = self._words_after(tokens)
+            self._counted = tuple(tokens), words
+        return words >= share * self.words
 
     def may_end(self, tokens: Sequence[int]) -> bool:
-        """See `Generate.may_end`. The length is that of some tokens before, so that it is counted rarely."""
-        counted = tuple(tokens[: len(tokens) // COUNT_EVERY * COUNT_EVERY])
-        if counted not in self._may_end_after:
-            self._may_end_after = {counted: self.done(counted) >= SHORTEST}
-        return self._may_end_after[counted]
+        """See `Generate.may_end`: at the end of a paragraph, late in the chapter."""
+        if not tokens or not self.reaches(tokens, SHORTEST):
+            return False
+        return may_end_paragraph(self._tail(tokens))
 
     def complete(self, tokens: Sequence[int]) -> int | None:
         """See `Generate.complete`."""
         self.end, self.goes_on = None, False
-        if self.is_closing and (end := self._paragraph_end(tokens, USUAL)) is not None:
-            self.end = "paragraph"
-            return end
-        if self.may_finish and (end := self._book_end(tokens)) is not None:
-            self.end = "paragraph"
-            return end
-        if len(tokens) % COUNT_EVERY and len(tokens) < self.max_tokens:
-            return None
-        share = self.done(tokens)
         if not self.is_closing:
-            self.goes_on = share >= CLOSING
+            self.goes_on = self.reaches(tokens, CLOSING)
             return len(tokens) if self.goes_on else None
-        return self._cut(tokens) if share >= LONGEST else None
+        if self.reaches(tokens, LONGEST):
+            return self._cut(tokens)
+        end = self._book_end(tokens) if self.may_finish else None
+        if end is None:
+            end = self._paragraph_end(tokens, USUAL)
+        self.end = None if end is None else "paragraph"
+        return end
+
+    def _words_after(self, tokens: Sequence[int]) -> int:
+        """Words of the chapter after these tokens, which may begin within a word."""
+        joint = self.lead[-MAX_WORD:]
+        return self.before - count_words(joint) + count_words(joint + self.decode(tokens))
 
     def _paragraph_end(self, tokens: Sequence[int], share: float) -> int | None:
         """The length up to a paragraph's end that the last token shows, if `share` is written by then."""
-        start = max(0, len(tokens) - TAIL)
-        text, last = self.decode(tokens[start:]), self.decode(tokens[-1:])
-        if "\n" not in last or not may_end_paragraph(text.rstrip()):
+        last = self.decode(tokens[-1:])
+        if "\n" not in last or not may_end_paragraph(self._tail(tokens)):
             return None
         end = len(tokens) - (not last.strip())
         return end if end and self.done(tokens[:end]) >= share else None
+
+    def _tail(self, tokens: Sequence[int], count: int = TAIL) -> str:
+        """The text of the last tokens, which may be tokens before the chunk."""
+        text = self.decode(tokens[max(0, len(tokens) - count) :])
+        return text.rstrip() if len(tokens) >= count else f"{self.lead}{text}".rstrip()
 
     def _book_end(self, tokens: Sequence[int]) -> int | None:
         """The length up to a line "The End" that the last token shows."""
         last = self.decode(tokens[-1:])
         if "\n" not in last:
             return None
-        text = self.decode(tokens[max(0, len(tokens) - 2 * TAIL) :]).rstrip()
+        text = self._tail(tokens, 2 * TAIL)
         end = story_end(text)
         return len(tokens) - (not last.strip()) if end is not None and end[1] == len(text) else None
 
@@ -126,7 +149,7 @@ class ChapterChunk:
                 self.end = "paragraph"
                 return paragraph
         for end in allowed:
-            text, after = self.decode(tokens[:end]), self.decode(tokens[end:])
+            text, after = self.lead + self.decode(tokens[:end]), self.decode(tokens[end:])
             if not text.endswith(REPLACEMENT) and ends_complete_before(text, after):
                 self.end = "sentence"
                 return end
@@ -170,7 +193,15 @@ class PlannedTask:
         is_closing = before >= CLOSING * words
         max_tokens = max(1, self.chunk_tokens - len(heading))
         is_last = position.chapter == len(self.plan.chapters) - 1
-        chunk = ChapterChunk(self.decode, words, before, is_closing, max_tokens, is_closing and is_last)
+        chunk = ChapterChunk(
+            self.decode,
+            words,
+            before,
+            is_closing,
+            max_tokens,
+            lead=self.decode(book[max(body, len(book) - RECENT_TOKENS) :]),
+            may_finish=is_closing and is_last,
+        )
         prompt = self.prompt(book, ChapterView(position.chapter, is_closing, position.spans))
         checks = {}
         if self.prose is not None:
@@ -213,7 +244,7 @@ class PlannedTask:
         end = chunk.end
         if end is None and not chunk.goes_on and len(tokens) < chunk.max_tokens:
             end = "paragraph"  # the model ended its text
-        title = self.plan.chapters[chapter].title
-        record: dict[str, Any] = {"chapter": chapter, "title": title, "heading": span[0], "body": span[1]}
-        record["chapter_end"] = end is not None
-        return {**record, "end": end} if end else record
+        planned = self.plan.chapters[chapter]
+        record: dict[str, Any] = {"chapter": chapter, "title": planned.title}
+        record |= {"heading": span[0], "body": span[1], "chapter_end": end is not None}
+        return {**record, "end": end, "digest": planned.digest} if end else record

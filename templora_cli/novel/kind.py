@@ -23,12 +23,12 @@ from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
 from templora_cli.novel.shown import (
     Shown,
-    banned_in,
     banned_phrases,
     check_note,
     novel_prompt,
     prose_of,
     shown_in,
+    volume_file,
 )
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
@@ -92,13 +92,12 @@ class NovelRequest:
         prompts = tuple(load_prompts(name, config.prompts) for name in (PROMPTS, SECTIONS))
         files = {PLAN_FILE: plan_text(self.plan)} if self.plan else {}
         files |= {LEDGER_FILE: self.ledger} if self.ledger else {}
-        volumes = [f"volumes/{index + 1:03}.txt" for index in range(len(self.volumes))]
-        files |= dict(zip(volumes, (text for _, text in self.volumes), strict=True))
+        files |= {volume_file(index): text for index, (_, text) in enumerate(self.volumes)}
         request = {"premise": self.premise, "opened": self.opening is not None, "note": self.note}
         request |= {"volumes": [name for name, _ in self.volumes]}
         request |= {"banned": list(checked_phrases(self.banned))}
-        banned_phrases(request, self.ledger)  # raises TemploraError for a phrase that cannot be banned
         shown = Shown(self.plan, self.ledger, self.volumes)
+        banned_phrases(request, shown)  # raises TemploraError for a phrase that cannot be banned
         prompt = novel_prompt(tokenizer, prompts, request, config.decode, shown)
         check_note(tokenizer, self.note, config.decode)
         goal: tuple[int, str] = (self.goal.amount, self.goal.unit)
@@ -136,6 +135,7 @@ class Novel(TaskKind):
     )
     prompts = frozenset((PROMPTS, SECTIONS))
     can_be_extended = True
+    has_note = True
 
     def __init__(self, name: str = "novel", *, whole_sentences: bool = True) -> None:
         """With `whole_sentences` a book ends with a complete sentence, otherwise exactly at its goal."""
@@ -143,7 +143,8 @@ class Novel(TaskKind):
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
         """See `TaskKind.task`."""
-        prompt = self._prompt(session, model, config)
+        shown = shown_in(session)
+        prompt = self._prompt(session, model, config, shown)
         return NovelTask(
             prompt,
             session.opening(),
@@ -151,16 +152,23 @@ class Novel(TaskKind):
             config.decode.chunk_tokens,
             model.tokenizer,
             whole_sentences=self.whole_sentences,
-            prose=prose_of(session, prompt, config),
-            banned=banned_in(session),
+            prose=prose_of(prompt, shown, config),
+            banned=banned_phrases(session.manifest.request, shown),
         )
 
-    def _prompt(self, session: Session, model: LanguageModel, config: Config) -> NovelPrompt:
-        """The prompt of a session, with the ledger, the volumes and the note that it has now."""
+    def _prompt(self, session: Session, model: LanguageModel, config: Config, shown: Shown) -> NovelPrompt:
+        """The prompt of a session, with what it is shown and the note that it has now.
+
+        Raises TemploraError if a ledger or a note that the session did not begin with has no room.
+        """
         manifest = session.manifest
         prompts = tuple(PromptFile(name, manifest.prompts[name], "") for name in (PROMPTS, SECTIONS))
-        check_note(model.tokenizer, str(manifest.request["note"]), config.decode)
-        return novel_prompt(model.tokenizer, prompts, manifest.request, config.decode, shown_in(session))
+        prompt = novel_prompt(model.tokenizer, prompts, manifest.request, config.decode, shown)
+        header = max_header_tokens(prompt.max_sections, prompt.layout)
+        if header > manifest.header_tokens:
+            _require_room(session, header, config)
+            session.update(header_tokens=header)
+        return prompt
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
@@ -200,9 +208,9 @@ class Novel(TaskKind):
         """See `TaskKind.check_out`."""
         check_book_suffix(out)
 
-    def with_note(self, manifest: Manifest, note: str) -> dict[str, Any]:
-        """See `TaskKind.with_note`."""
-        return {**manifest.request, "note": note}
+    def check_note(self, note: str, model: LanguageModel, config: Config) -> None:
+        """See `TaskKind.check_note`."""
+        check_note(model.tokenizer, note, config.decode)
 
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
@@ -235,7 +243,8 @@ class PlannedNovel(Novel):
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
         """See `TaskKind.task`. Raises TemploraError if a written chapter was changed in the plan."""
-        prompt = self._prompt(session, model, config)
+        shown = shown_in(session)
+        prompt = self._prompt(session, model, config, shown)
         assert prompt.plan is not None
         check_written(session, prompt.plan)
         if len(prompt.plan.chapters) != session.manifest.goal_amount:
@@ -247,8 +256,8 @@ class PlannedNovel(Novel):
             config.decode.chunk_tokens,
             model.tokenizer,
             end_tokens=model.end_tokens,
-            prose=prose_of(session, prompt, config),
-            banned=banned_in(session),
+            prose=prose_of(prompt, shown, config),
+            banned=banned_phrases(session.manifest.request, shown),
         )
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
@@ -288,23 +297,44 @@ class PlannedNovel(Novel):
 
 def written_chapters(chunks: Sequence[Values]) -> int:
     """The number of chapters of a plan that are written to their ends."""
-    return sum(
-        isinstance(each["record"], dict) and bool(each["record"].get("chapter_end")) for each in chunks
-    )
+    return sum(bool(record.get("chapter_end")) for record in _chapter_records(chunks))
 
 
 def check_written(session: Session, plan: Plan) -> None:
-    """Raise TemploraError if the plan has other titles for chapters that are written or begun."""
-    for chunk in readable_chunks(session.steps):
-        record = chunk["record"]
-        if not isinstance(record, dict):
-            continue
-        index, title = record["chapter"], record["title"]
-        if index >= len(plan.chapters) or plan.chapters[index].title != title:
+    """Raise TemploraError if chapters of the plan that are written were changed, or begun ones renamed."""
+    for record in _chapter_records(readable_chunks(session.steps)):
+        index = record["chapter"]
+        chapter = plan.chapters[index] if index < len(plan.chapters) else None
+        is_same = chapter is not None and chapter.title == record.get("title")
+        if chapter is None or not is_same or record.get("digest") not in (None, chapter.digest):
+            name = f", {record['title']}," if record.get("title") else ""
             raise TemploraError(
-                f"{session.plan_path}: chapter {index + 1}, {title}, is written and must stay as it is",
+                f"{session.plan_path}: chapter {index + 1}{name} is written and must stay as it is",
                 f"put it back: templora plan {session.id} --edit",
             )
+
+
+def _chapter_records(chunks: Sequence[Values]) -> Iterator[dict[str, Any]]:
+    """The records of chunks that belong to a chapter. Damaged ones are left out: restoring reports them."""
+    for chunk in chunks:
+        record = chunk.get("record")
+        if isinstance(record, dict) and isinstance(record.get("chapter"), int) and record["chapter"] >= 0:
+            yield record
+
+
+def _require_room(session: Session, header: int, config: Config) -> None:
+    """Raise TemploraError if a header of this length, the window and a chunk are too long for the model."""
+    from templora_cli.engine.models.shape import most_tokens
+
+    max_tokens = most_tokens(Path(session.manifest.folder))
+    needed = header + config.decode.context_tokens + session.manifest.longest_chunk
+    if max_tokens is not None and needed > max_tokens:
+        raise TemploraError(
+            f"with the ledger and the note a prompt may have {needed:,} tokens; "
+            f"this model reads {max_tokens:,}",
+            f'remove the note: {session.resume_command} --note "", or empty the ledger: '
+            f"templora ledger {session.id} edit",
+        )
 
 
 def _goal(manifest: Manifest) -> Goal:

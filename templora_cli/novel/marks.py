@@ -98,9 +98,11 @@ _CHAPTER = re.compile(
     r"[^。\n]{0,20}$)"
 )
 _THE_END = re.compile(
-    r"(?im)^[ \t]*(?:[*_~\[(（【—-]+[ \t]*)?(?:the end|fin|ende|fine|el fin|конец"
-    r"|(?:the )?end of (?:the )?(?:story|book|novel|text)|終|终|完|剧终|全文完|全书完|全剧终|大结局)"
-    r"[ \t]{0,3}[.!。！]{0,3}[ \t]{0,3}[*_~\])）】—-]{0,8}[ \t]*$"
+    r"(?m)^[ \t]*(?:[*_~\[(（【—-]+[ \t]*)?"
+    r"(?:(?i:the end|el fin|конец|(?:the )?end of (?:the )?(?:story|book|novel|text)"
+    r"|終|终|完|剧终|全文完|全书完|全剧终|大结局)[ \t]{0,3}[.!。！]{0,3}"
+    r"|F(?i:in|ine)|E(?i:nde))"  # without a full stop: "Fine." is also a thing that people say
+    r"[ \t]{0,3}[*_~\])）】—-]{0,8}[ \t]*$"
 )
 
 

@@ -23,25 +23,34 @@ class ChapterTexts:
     """The texts of the chapters of a growing book, without headings; text before the first is one too."""
 
     decode: Decode
-    _blocks: dict[int, str] = field(default_factory=dict)
+    _decoded: dict[Span, str] = field(default_factory=dict)
+    """Text that no longer changes, by its first and last token: finished chapters, and whole blocks."""
 
     def of(self, book: Sequence[int], chapters: Sequence[Span]) -> list[str]:
         """The text of each chapter so far."""
         starts = [0, *(body for _, body in chapters)]
         ends = [*(heading for heading, _ in chapters), len(book)]
-        spans = zip(starts, ends, strict=True)
-        return [self._text(book, start, end) for start, end in spans if end > start or start]
+        spans = [(start, end) for start, end in zip(starts, ends, strict=True) if end > start or start]
+        return [self._finished(book, span) for span in spans[:-1]] + [
+            self._growing(book, span) for span in spans[-1:]
+        ]
 
-    def _text(self, book: Sequence[int], start: int, end: int) -> str:
-        parts = []
-        for begin in range(start, end, BLOCK):
-            if begin + BLOCK > end:  # it may grow
-                parts.append(self.decode(book[begin:end]))
-                continue
-            if begin not in self._blocks:
-                self._blocks[begin] = self.decode(book[begin : begin + BLOCK])
-            parts.append(self._blocks[begin])
-        return "".join(parts)
+    def _finished(self, book: Sequence[int], span: Span) -> str:
+        if span not in self._decoded:
+            text, (start, end) = self._growing(book, span), span
+            for block in range(start, end, BLOCK):
+                self._decoded.pop((block, block + BLOCK), None)
+            self._decoded[span] = text
+        return self._decoded[span]
+
+    def _growing(self, book: Sequence[int], span: Span) -> str:
+        start, end = span
+        blocks = range(start, end - BLOCK + 1, BLOCK)
+        for block in blocks:
+            if (block, block + BLOCK) not in self._decoded:
+                self._decoded[block, block + BLOCK] = self.decode(book[block : block + BLOCK])
+        whole = [self._decoded[block, block + BLOCK] for block in blocks]
+        return "".join([*whole, self.decode(book[start + len(blocks) * BLOCK : end])])
 
 
 @dataclass
@@ -53,6 +62,8 @@ class BookRecall:
     recall: Recall
     context_tokens: int
     max_tokens: int
+    line: Callable[[str, str], str] = lambda passage, volume: f"“{passage}”"
+    """The line of the prompt for a passage of a volume; the volume is "" for the book itself."""
     names_in: Callable[[str, str], Sequence[str]] = lambda recent, planned: ()
     """Names of the ledger in the recent text and the plan: scripts without capitals show no names."""
     _texts: ChapterTexts = field(init=False)
@@ -66,7 +77,7 @@ class BookRecall:
         recent = self.decode(book[max(0, len(book) - self.context_tokens) :])
         names = self.names_in(recent, planned)
         found = self.recall.find(situation(recent, planned), window=recent, names=names)
-        lines = [f"“{' '.join(passage.text.split())}”" for passage in found]
+        lines = [self.line(" ".join(passage.text.split()), passage.volume) for passage in found]
         return list(self._fitting(lines))
 
     def _fitting(self, lines: Sequence[str]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from templora_cli.errors import TemploraError
 from templora_cli.novel import plan_headings as headings
@@ -39,6 +41,11 @@ class PlannedChapter:
     """The length in words; None if the plan has none."""
     part: str | None
     """The title of the part that the chapter belongs to."""
+
+    @property
+    def digest(self) -> str:
+        """A hash by which a changed chapter is recognised."""
+        return hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

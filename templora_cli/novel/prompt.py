@@ -106,7 +106,7 @@ class NovelPrompt:
         self, book: Sequence[int], recent: Sequence[int], chapter: ChapterView | None, order: PlanLines
     ) -> tuple[Section, ...]:
         """The sections that change from chunk to chunk."""
-        decode, planned = self.decode, "" if chapter is None else self._summary(chapter.index)
+        decode, planned = self.decode, "" if chapter is None else self._planned(chapter.index)
         spans = () if chapter is None else chapter.spans
         items: dict[str, tuple[Sequence[str], int | None]] = {}
         if chapter is not None:
@@ -141,6 +141,11 @@ class NovelPrompt:
             line = self.section_texts.text("sections", key, heading=self.heading(index), summary=summary)
             lines.append((index, index < now, self._plain(line)))
         return lines
+
+    def _planned(self, index: int) -> str:
+        """What the plan says of a chapter: it names people, places and things."""
+        assert self.plan is not None
+        return "\n".join((self.plan.chapters[index].title, self._summary(index)))
 
     def _summary(self, index: int) -> str:
         assert self.plan is not None

@@ -14,7 +14,7 @@ from templora_cli.novel.marks import story_end
 from templora_cli.novel.prose_checks import first_fault
 from templora_cli.novel.sentence_end import may_end_paragraph
 from templora_cli.prompt_files import PromptFile
-from templora_cli.scripts import script_runs, scripts_of
+from templora_cli.scripts import scripts_of
 from templora_cli.turn import Fault
 
 BEFORE_TOKENS = 2048
@@ -36,8 +36,8 @@ class Prose:
     premise: str = ""
     language: str = ""
     """The code of the language; "" if the book decides."""
-    ledger: str = ""
-    """Names and notes, whose scripts are allowed too."""
+    ledger_scripts: frozenset[str] = frozenset()
+    """Scripts of the ledger's names and notes, which are allowed too."""
     headings: bool = False
     """May the model write headings of chapters itself? With a plan they are not its business."""
 
@@ -78,7 +78,7 @@ class Prose:
         found = first_fault(
             text,
             f"{self.premise}\n\n{before}",
-            scripts=self._scripts(before),
+            scripts=self._scripts(),
             headings=self.headings,
             check_end=False,
         )
@@ -96,10 +96,8 @@ class Prose:
         scene = scenes[(attempt - FIRST_SCENE) % len(scenes)]
         return tuple(self.tokenizer.encode(gap + scene, add_special_tokens=False))
 
-    def _scripts(self, before: str) -> frozenset[str] | None:
-        if not self.language:
-            return None
-        return scripts_of(self.language) | {script for script, _ in script_runs(self.ledger)}
+    def _scripts(self) -> frozenset[str] | None:
+        return scripts_of(self.language) | self.ledger_scripts if self.language else None
 
 
 def _copied(text: str, recalled: Sequence[str]) -> Iterator[tuple[int, str]]:

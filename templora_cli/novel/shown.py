@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from templora_cli.novel.plan import Plan, read_plan
 from templora_cli.novel.prompt import Memory, NovelPrompt
 from templora_cli.novel.prose import Prose
 from templora_cli.prompt_files import PromptFile
+from templora_cli.scripts import script_runs
 from templora_cli.sessions.store import Session
 from templora_cli.text import decode
 
@@ -34,6 +35,11 @@ class Shown:
     volumes: tuple[tuple[str, str], ...] = ()
     """Names and texts of earlier volumes."""
 
+    @cached_property
+    def entries(self) -> Ledger:
+        """The entries of the ledger. Raises TemploraError if it is not valid."""
+        return read_ledger(self.ledger)
+
 
 def shown_in(session: Session) -> Shown:
     """The plan, the ledger and the volumes of a session as they are now.
@@ -42,12 +48,17 @@ def shown_in(session: Session) -> Shown:
     """
     plan = session.plan_path
     volumes = session.manifest.request["volumes"]
-    texts = [_text(session, f"volumes/{index + 1:03}.txt") for index in range(len(volumes))]
+    texts = [_text(session, volume_file(index)) for index in range(len(volumes))]
     return Shown(
         plan_in(plan, _text(session, plan.name)) if plan.is_file() else None,
         _text(session, session.ledger_path.name) if session.ledger_path.is_file() else "",
         tuple(zip(map(str, volumes), texts, strict=True)),
     )
+
+
+def volume_file(index: int) -> str:
+    """The file of an earlier volume in a session."""
+    return f"volumes/{index + 1:03}.txt"
 
 
 def plan_in(file: Path, text: str) -> Plan:
@@ -66,22 +77,24 @@ def novel_prompt(
     shown: Shown,
 ) -> NovelPrompt:
     """The prompt of a novel. Raises TemploraError if the ledger is not valid."""
-    to_text = partial(decode, tokenizer)
-    ledger = read_ledger(shown.ledger) if shown.ledger else None
+    novel, sections = prompts
+    ledger = LedgerLookup(shown.entries) if shown.ledger else None
     recall = None
     if config.recall and config.recall_tokens:
         recall = BookRecall(
-            to_text,
+            partial(decode, tokenizer),
             lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
             Recall(shown.volumes),
             config.context_tokens,
             config.recall_tokens,
-            lambda *texts: [] if ledger is None else [n for e in ledger.named_in(*texts) for n in e.names],
+            lambda passage, volume: sections.text(
+                "sections",
+                "volume_passage" if volume else "passage",
+                passage=passage,
+                volume=Path(volume).stem,
+            ),
+            (lambda *texts: ()) if ledger is None else ledger.names,
         )
-    memory = Memory(
-        None if ledger is None else lambda *texts: [entry.line() for entry in ledger.named_in(*texts)], recall
-    )
-    novel, sections = prompts
     return NovelPrompt(
         tokenizer,
         novel,
@@ -90,40 +103,57 @@ def novel_prompt(
         request["opened"],
         config,
         plan=shown.plan,
-        memory=memory,
+        memory=Memory(None if ledger is None else ledger.lines, recall),
         note=request["note"],
     )
 
 
-def prose_of(session: Session, prompt: NovelPrompt, config: Config) -> Prose | None:
-    """The checks of the prose of a session; None if they are off."""
+class LedgerLookup:
+    """The entries of a ledger that the prompt of a chunk needs; ledger and recall ask for the same ones."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._named_in = lru_cache(maxsize=1)(ledger.named_in)
+
+    def lines(self, recent: str, planned: str) -> list[str]:
+        """Their lines, the most important first."""
+        return [entry.line() for entry in self._named_in(recent, planned)]
+
+    def names(self, recent: str, planned: str) -> list[str]:
+        """All their names."""
+        return [name for entry in self._named_in(recent, planned) for name in entry.names]
+
+
+def prose_of(prompt: NovelPrompt, shown: Shown, config: Config) -> Prose | None:
+    """The checks of the prose of a book; None if they are off."""
     if not (config.gate.enabled and config.gate.prose):
         return None
     plan = prompt.plan
     code = language(plan.language).code if plan is not None and plan.language else ""
-    ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
-    to_text = partial(decode, prompt.tokenizer)
     premise = "\n\n".join(item for section in prompt.sections for item in section.items)
+    scripts = {script for script, _ in script_runs(shown.ledger)}
     return Prose(
-        to_text, prompt.tokenizer, prompt.section_texts, premise, code, ledger, headings=plan is None
+        partial(decode, prompt.tokenizer),
+        prompt.tokenizer,
+        prompt.section_texts,
+        premise,
+        code,
+        frozenset(scripts),
+        headings=plan is None,
     )
 
 
-def banned_in(session: Session) -> BannedPhrases:
-    """The phrases that the book of a session must not have, with its ledger as it is now."""
-    ledger = _text(session, session.ledger_path.name) if session.ledger_path.is_file() else ""
-    return banned_phrases(session.manifest.request, ledger)
-
-
-def banned_phrases(request: Mapping[str, Any], ledger: str) -> BannedPhrases:
+def banned_phrases(request: Mapping[str, Any], shown: Shown) -> BannedPhrases:
     """The phrases that a book must not have: those of its request, and words that its ledger avoids.
 
     Raises TemploraError for a phrase that cannot be banned.
     """
-    entries = read_ledger(ledger) if ledger else Ledger()
-    avoided = [*entries.avoid, *(word for entry in entries.entries for word in entry.avoid)]
-    of_ledger = checked_phrases(avoided, 'avoid = "{phrase}" in the ledger')
-    return BannedPhrases((*request["banned"], *of_ledger))
+    return BannedPhrases((*request["banned"], *avoided_phrases(shown.entries)))
+
+
+def avoided_phrases(ledger: Ledger) -> tuple[str, ...]:
+    """The words that a ledger avoids. Raises TemploraError for one that cannot be banned."""
+    avoided = [*ledger.avoid, *(word for entry in ledger.entries for word in entry.avoid)]
+    return checked_phrases(avoided, 'avoid = "{phrase}" in the ledger')
 
 
 def check_note(tokenizer: Any, note: str, config: DecodeConfig) -> None:

@@ -49,6 +49,8 @@ class TaskKind(ABC):
     """The names of the required prompt files."""
     can_be_extended = False
     """Can a finished book be given a longer goal?"""
+    has_note = False
+    """Can the author steer it with a note?"""
 
     @abstractmethod
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
@@ -106,12 +108,9 @@ class TaskKind(ABC):
         """Raise TemploraError if sessions of this kind cannot be written to such a file."""
         raise TemploraError(f"{manifest.id} has no output file", "leave out --out")
 
-    def with_note(self, manifest: Manifest, note: str) -> dict[str, Any]:
-        """The request of a session with another note by the author.
-
-        Raises TemploraError if sessions of this kind have none.
-        """
-        raise TemploraError(f"{manifest.id} is not a novel and has no note", "leave out --note")
+    def check_note(self, note: str, model: LanguageModel, config: Config) -> None:
+        """Raise TemploraError if the author's note is too long."""
+        assert self.has_note, "checked before the model is loaded"
 
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is updated after each chunk; None if there is none."""

@@ -2,6 +2,7 @@
 
     steps/000012/chunk.json              the chunk: tokens, text, measurements
                  prompt.json             the prompt of the chunk, as token ids and as text
+                 candidates.json         the candidates that were not chosen, if there were several
                  adapter.safetensors     LoRA matrices under their PEFT names, float32
                  optimizer.safetensors   the optimizer's moments under the same names
                  state.json              counters and the random state of dropout
@@ -159,7 +160,7 @@ def checksums_of(step: Path) -> dict[str, str]:
         sums = json.loads((step / "checksums.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise StepDamagedError(f"step {step.name}: checksums.json is missing or damaged") from None
-    allowed = {"chunk.json", "prompt.json", *THINNED}
+    allowed = {"chunk.json", "prompt.json", "candidates.json", *THINNED}
     if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
         raise StepDamagedError(f"step {step.name}: checksums.json is damaged")
     return sums

@@ -46,6 +46,29 @@ def test_chapters_are_decoded_without_their_headings_whatever_the_pace(
     assert [text for text in growing.of(book, spans) if text] == [text for text in texts if text]
 
 
+def test_finished_chapters_are_decoded_once() -> None:
+    decoded: list[int] = []
+
+    def counting(tokens: Sequence[int]) -> str:
+        decoded.append(len(tokens))
+        return DECODE(tokens)
+
+    texts, book = ChapterTexts(counting), ids("a" * 9000)
+    spans = [(start, start) for start in range(0, 9000, 500)]
+    texts.of(book, spans)
+    decoded.clear()
+    texts.of([*book, ord("b")], spans)
+    assert sum(decoded) == 501, "only the chapter that grows"
+
+
+def test_a_passage_of_a_volume_is_marked() -> None:
+    recall = recall_of(2048)
+    recall.recall = Recall([("first.txt", "Ortwin Kessel keeps the silver key under the mill. " + FILLER)])
+    recall.line = lambda passage, volume: f"{volume}: {passage}"
+    (first, *_) = recall(ids("Then Ortwin Kessel came to the mill."), (), "")
+    assert first.startswith("first.txt: Ortwin Kessel keeps")
+
+
 def test_a_passage_that_left_the_window_comes_back() -> None:
     key = "Ortwin Kessel keeps the silver key under the third step of the mill. "
     book = ids(key + FILLER + "Then Ortwin Kessel came to the mill and looked for his key.")
@@ -86,6 +109,6 @@ def test_names_of_the_ledger_are_looked_up_in_scripts_without_capitals() -> None
     def names_in(recent: str, planned: str) -> Sequence[str]:
         return [name for name in ("李明", "王芳") if name in recent + planned]
 
-    recall = BookRecall(DECODE, lambda text: len(ids(text)), Spy(), 256, 512, names_in)
+    recall = BookRecall(DECODE, lambda text: len(ids(text)), Spy(), 256, 512, names_in=names_in)
     recall(ids("李明住在山上。" + FILLER), (), "王芳来了。")
     assert asked == [["王芳"]]

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.novel.prose import FIRST_SCENE, Prose
 from templora_cli.prompt_files import load_prompts
+from templora_cli.scripts import script_runs
 from templora_cli.text import decode
 
 CHAT = byte_tokenizer()
@@ -72,7 +73,13 @@ def test_scripts_of_the_language_and_the_ledger_are_allowed() -> None:
     assert prose(language="en").fault((), tokens) is not None
     greek = ids(f"{GOOD}Tom read the name {'Ὀδυσσεύς ' * 12}on the stone and said nothing more that day.\n\n")
     assert prose(language="en").fault((), greek) is not None
-    assert prose(language="en", ledger="Ὀδυσσεύς is a ship.").fault((), greek) is None
+    assert (
+        prose(
+            language="en",
+            ledger_scripts=frozenset(script for script, _ in script_runs("Ὀδυσσεύς is a ship.")),
+        ).fault((), greek)
+        is None
+    )
 
 
 def test_the_third_attempt_begins_a_scene_in_the_language_of_the_book() -> None:

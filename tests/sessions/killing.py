@@ -41,6 +41,8 @@ class Points:
     kill_at: KillAt = None
     copies: Path | None = None
     """Folder for the copies of the home, by the index of the point."""
+    copy_every: int = 1
+    """At each point that this number divides."""
     names: list[str] = field(default_factory=list)
     _busy: bool = False
 
@@ -49,7 +51,7 @@ class Points:
             return
         if self.kill_at in (len(self.names), (name, self.names.count(name) + 1)):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.copies is not None:
+        if self.copies is not None and len(self.names) % self.copy_every == 0:
             self._busy = True
             shutil.copytree(self.home, self.copies / str(len(self.names)))
             self._busy = False
@@ -90,8 +92,25 @@ OPENING = "A storm."
 """One human chunk: eight tokens of the tiny model."""
 
 
+PLAN = "# The Light\n\n## Storm (10 words)\n\nAnna rows out.\n\n## Calm (10 words)\n\nTom sleeps.\n"
+LEDGER = 'avoid = ["suddenly"]\n[[person]]\nname = "Anna"\naliases = ["An"]\nalways = true\n'
+
+
+def planned(folder: Path) -> dict[str, Any]:
+    """Options of a book with every feature: plan, ledger, volume, note and banned phrases."""
+    folder.mkdir()
+    texts = {"plan.md": PLAN, "ledger.toml": LEDGER, "volume.txt": "Anna saw a storm. " * 40, "ban.txt": "e!"}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    plan, ledger, volume, ban = (folder / name for name in texts)
+    return {"plan": plan, "ledger": ledger, "volume": [volume], "ban": ban, "note": "Slower."}
+
+
 def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | None) -> None:
     """Write the book, or resume it if it exists; the entry point of a process.
+
+    The variable KIND says which book it is, "prose" or "planned", and COPY_EVERY how many of the points are
+    copied.
 
     The folder `copies` receives the disk at each point, and the names of the points in `points.txt`.
     """
@@ -100,7 +119,8 @@ def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | 
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    points = Points(environment["TEMPLORA_HOME"], kill_at, None if copies is None else Path(copies))
+    every = int(environment["COPY_EVERY"])
+    points = Points(environment["TEMPLORA_HOME"], kill_at, None if copies is None else Path(copies), every)
     install(points)
     try:
         resume()
@@ -109,12 +129,13 @@ def run(environment: dict[str, str], model: str, kill_at: KillAt, copies: str | 
             return
         home = Path(environment["TEMPLORA_HOME"])
         (home.parent / f"{home.name}.opening.txt").write_text(OPENING)
+        book: dict[str, Any] = {"premise": "a storm", "chunks": 2, "chunk_tokens": 8}
+        if environment["KIND"] == "planned":
+            book = {**planned(home.parent / f"{home.name}.plan"), "chunk_tokens": 48}
         write(
-            premise="a storm",
+            **book,
             from_file=home.parent / f"{home.name}.opening.txt",
             out=home / "book.txt",
-            chunks=2,
-            chunk_tokens=8,
             context_tokens=12,
             model=model,
             seed=212,  # with this seed a sentence ends in the third chunk

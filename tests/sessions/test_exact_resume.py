@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.tiny_model import save_tiny_model
+from templora_cli.sessions.manifest import load_manifest
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.summary import cached_summary, summary_of
 from templora_cli.task_kinds import KINDS
@@ -27,6 +28,12 @@ from tests.sessions import killing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")
 
+EVERY_FEATURE = """
+[decode]
+candidates = 2
+dry_multiplier = 0.8
+note_tokens = 64
+"""
 CONFIG = """
 [train]
 rank = 4
@@ -46,15 +53,18 @@ grid_checkpoints = 0
 class Runs:
     """Starts runs as forks of a server that has loaded everything once."""
 
-    def __init__(self, model: Path, folder: Path) -> None:
-        self.model, self.folder = model, folder
+    def __init__(
+        self, model: Path, folder: Path, kind: str = "prose", *, config: str = "", copy_every: int = 1
+    ) -> None:
+        """Runs of a `kind` of book (see `killing.run`), with more of a configuration file."""
+        self.model, self.folder, self.kind, self.copy_every = model, folder, kind, copy_every
         self.lock = threading.Lock()
         self.context = multiprocessing.get_context("forkserver")
         # numba loads with the backend, half a second for each of hundreds of runs.
         self.context.set_forkserver_preload(
             ["tests.sessions.killing", "templora_cli.engine.decoding.cpu.int8_backend"]
         )
-        (folder / "config.toml").write_text(RANDOM_TEXT + CONFIG)
+        (folder / "config.toml").write_text(RANDOM_TEXT + CONFIG + config)
 
     def run(self, home: Path, kill_at: killing.KillAt = None, copies: Path | None = None) -> int:
         """Run one process; returns its exit code (-9 if it was killed)."""
@@ -63,6 +73,8 @@ class Runs:
             "TEMPLORA_CONFIG": str(self.folder / "config.toml"),
             "TEMPLORA_DEBUG": "1",  # errors as exceptions, for killing.run to see
             "LOG": f"{home}.log",
+            "KIND": self.kind,
+            "COPY_EVERY": str(self.copy_every),
         }
         arguments = (environment, str(self.model), kill_at, None if copies is None else str(copies))
         process = self.context.Process(target=killing.run, args=arguments)
@@ -122,7 +134,8 @@ def assert_same_book(home: Path, reference: Path) -> None:
     assert [c["tokens"] for c in chunks] == [c["tokens"] for c in expected]
     timeless = [[{k: v for k, v in c.items() if k != "seconds"} for c in cs] for cs in (chunks, expected)]
     assert timeless[0] == timeless[1]
-    assert cached_summary(ours.parent, KINDS["novel"]) == summary_of(expected, KINDS["novel"])
+    kind = KINDS[load_manifest(ours.parent).task]
+    assert cached_summary(ours.parent, kind) == summary_of(expected, kind)
     last, expected_last = committed_steps(ours)[-1], committed_steps(theirs)[-1]
     for name in ("adapter.safetensors", "optimizer.safetensors"):
         tensors, expected_tensors = load_file(last / name), load_file(expected_last / name)
@@ -200,3 +213,33 @@ def test_chunks_depend_on_the_random_states_that_are_restored(
     *_, last_but_one, last = read_chunks(only_session(reference[0]) / "steps")
     assert last_but_one["origin"] == last["origin"] == "generated"
     assert last_but_one["tokens"] != last["tokens"]
+
+
+def test_a_book_with_every_feature_that_is_killed_anywhere_is_resumed_exactly(
+    runs: Runs, tmp_path: Path
+) -> None:
+    """Plan, ledger, recall, note, bans, DRY and candidates, at some of the points."""
+    folder = tmp_path / "configuration"
+    folder.mkdir()
+    planned = Runs(runs.model, folder, "planned", config=EVERY_FEATURE, copy_every=53)
+    home, copies = tmp_path / "uninterrupted", tmp_path / "copies"
+    home.mkdir()
+    assert planned.run(home, copies=copies) == 0
+    chunks = read_chunks(steps := only_session(home) / "steps")
+    ends = [chunk["record"]["chapter"] for chunk in chunks[1:] if chunk["record"]["chapter_end"]]
+    assert ends == [0, 1]
+    prompts = [json.loads((step / "prompt.json").read_text()) for step in committed_steps(steps)]
+    assert {"plan", "ledger", "recall", "note"} <= {name for each in prompts for name in each["sections"]}
+    names = (copies / "points.txt").read_text().splitlines()
+    points = [int(copy.name) for copy in copies.iterdir() if copy.is_dir()]
+    disks = {disk_of(copies / str(point)): point for point in sorted(points, reverse=True)}
+
+    def resume(point: int) -> None:
+        copied = tmp_path / f"killed-at-{point}"
+        copy_of(point, (home, copies), copied)
+        assert planned.run(copied) == 0, f"resume failed after {names[point]}"
+        assert_same_book(copied, home)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(resume, sorted(disks.values())))
+    assert len(disks) > 5
