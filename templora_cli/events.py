@@ -70,6 +70,8 @@ class SessionOpened(Event):
     """Chunks in the session so far."""
     tokens: int
     """Tokens in the book so far, including the opening."""
+    words: int
+    """Words in the book so far, including the opening."""
     opening_tokens: int
     """Tokens of the human opening, 0 without one. They are learnt, and do not count towards the goal."""
     done: int

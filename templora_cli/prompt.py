@@ -8,10 +8,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from templora_cli.errors import TemploraError
 
+MAX_CHARACTERS = 16
+"""Characters that a token of a long text has at most, on average."""
 Layout = Callable[[Mapping[str, Sequence[str]]], tuple[int, ...]]
 """Renders the items of all sections to token ids."""
 
@@ -101,7 +104,10 @@ def build_prompt(
         def size(count: int) -> int:
             return len(layout({**items, section.name: whole[:count]})) - without
 
-        count = bisect_right(range(1, len(whole) + 1), most, key=size)
+        # Prose has some four characters a token: what is far too long need not be tokenised.
+        lengths = accumulate(len(item) for item in whole)
+        possible = sum(length <= most * MAX_CHARACTERS for length in lengths)
+        count = bisect_right(range(1, possible + 1), most, key=size)
         items[section.name] = whole[:count]
 
     for section in sections:

@@ -250,6 +250,7 @@ class Run:
             unit=manifest.goal_unit,
             chunks=len(recorder.chunks),
             tokens=len(recorder.state.tokens),
+            words=sum(chunk["words"] for chunk in recorder.chunks),
             opening_tokens=self.kind.opening_tokens(self.session),
             done=recorder.done,
             retries=self.kind.retries(manifest),
@@ -359,7 +360,10 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None) ->
     if session.manifest.measured_by:  # otherwise its next chunks would not be measured
         raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
-        raise TemploraError(f"{session.id} cannot be made longer", f"leave out the length: {command}")
+        raise TemploraError(
+            f"{session.id} cannot be made longer by {more[0]:,} {more[1]}",
+            kind.extend_command(session) or f"leave out the length: {command}",
+        )
 
 
 def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:
@@ -372,7 +376,7 @@ def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:
 def _finished_error(session: Session, kind: TaskKind) -> TemploraError:
     return TemploraError(
         f"{session.id} is finished: {_length(session, kind)}",
-        f"to extend it: {session.resume_command} --chunks 4",
+        f"to extend it: {kind.extend_command(session)}",
     )
 
 

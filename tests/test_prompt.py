@@ -144,6 +144,19 @@ def test_the_planned_maximum_is_not_much_too_high() -> None:
     assert max_header_tokens([], layout) == 1
 
 
+def test_a_long_section_is_not_tokenised_whole() -> None:
+    sizes: list[int] = []
+
+    def layout(items: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+        text = " ".join(items["plan"])
+        sizes.append(len(text))
+        return tuple(range(len(text.split()) + 1))
+
+    prompt = build_prompt([Section("plan", ("She goes on.",) * 5000, budget=50)], layout, ())
+    assert len(prompt.header) <= 51 and len(prompt.sections[0].items) >= 15
+    assert max(sizes) <= 2000
+
+
 def test_required_sections_that_do_not_fit_are_refused() -> None:
     requested = [Section("premise", ("A long storm.",)), Section("plan", ("Rain.",), 100, 1)]
     needed = len(layout({"premise": ("A long storm.",)}))

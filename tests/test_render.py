@@ -102,7 +102,8 @@ def opened(**changes: object) -> events.SessionOpened:
         "session": "quiet-harbour", "path": "/sessions/quiet-harbour", "resume_command": COMMAND,
         "model": "smollm2-135m", "quantize": "none", "device": "cpu", "dtype": "float32", "recipe": "paper",
         "learn": True, "chunk_tokens": 100, "context_tokens": 512, "goal": 450, "unit": "tokens",
-        "chunks": 0, "tokens": 0, "opening_tokens": 0, "done": 0, "retries": 0, "languages": (), **changes,
+        "chunks": 0, "tokens": 0, "words": 0, "opening_tokens": 0, "done": 0, "retries": 0,
+        "languages": (), **changes,
     }  # fmt: skip
     return events.SessionOpened(**values)  # type: ignore[arg-type]
 

@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from benchmarks.tiny_model import save_tiny_model
 from templora_cli import runner
 from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
@@ -864,3 +865,25 @@ def test_no_signal_handler_is_changed(config: Config) -> None:
 def test_the_default_engine_is_used(config: Config) -> None:
     with runner.begin(BOOK, config) as run:
         assert run.engine is ENGINE
+
+
+def test_a_note_that_is_too_long_changes_nothing(config: Config) -> None:
+    with runner.begin(replace(BOOK, note="Slower."), config) as run:
+        stopped(run, first_committed)
+    with pytest.raises(TemploraError, match="the note has"):
+        runner.resume(run.session.id, note="slow " * 500)
+    with runner.resume(run.session.id) as run:
+        assert run.session.manifest.request["note"] == "Slower."
+
+
+def test_a_ledger_that_comes_later_must_fit_into_the_window(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", positions=520)
+    config = config_of(model, decode={"context_tokens": 64, "chunk_tokens": 64, "recall": False})
+    with runner.begin(replace(BOOK, goal=Goal(400, "tokens")), config) as run:
+        stopped(run, first_committed)
+    run.session.ledger_path.write_text('[[person]]\nname = "Mira"\nalways = true\n')
+    with runner.resume(run.session.id) as run, pytest.raises(TemploraError, match="with the ledger and"):
+        stopped(run, first_committed)
+    run.session.ledger_path.write_text("")
+    with runner.resume(run.session.id) as run:
+        stopped(run, first_committed)

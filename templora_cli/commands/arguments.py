@@ -227,6 +227,16 @@ def read_file(path: Path, label: str, encoding: str | None = None, *, notify: No
     return _text_of(path, label, encoding, notify, f"use a file that contains {label}")
 
 
+def read_ledger_file(path: Path, encoding: str | None = None) -> str:
+    """The text of a ledger. Raises TemploraError with the file and the line if it is not valid."""
+    from templora_cli.memory.ledger import read_ledger
+    from templora_cli.novel.shown import avoided_phrases
+
+    text = read_file(path, "the ledger", encoding)
+    avoided_phrases(read_ledger(text, str(path)), str(path))
+    return text
+
+
 def _check_is_no_file(premise: str, example: str) -> None:
     """Raise TemploraError if the premise is the name of a file or folder."""
     name, path = shlex.quote(premise), expanded(premise)

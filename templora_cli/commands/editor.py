@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from templora_cli.errors import TemploraError
 
@@ -38,3 +40,14 @@ def find_editor(
     if which(command[0].strip('"')) is None:
         raise TemploraError(f"${name}: there is no command {command[0]}", f"export {name}=nano")
     return [part.strip('"') for part in command] if platform == "win32" else command
+
+
+def run_editor(editor: Sequence[str], file: Path, *, remark: str = "", hint: str) -> None:
+    """Open a file in an editor and wait. Raises TemploraError, with `remark` and `hint`, if it fails."""
+    try:
+        subprocess.run([*editor, str(file)], check=True)
+    except OSError as error:
+        raise TemploraError(f"{shlex.join(editor)} failed: {error.strerror}{remark}", hint) from None
+    except subprocess.CalledProcessError as error:
+        status = f"ended with status {error.returncode}"
+        raise TemploraError(f"{shlex.join(editor)} {status}{remark}", hint) from None

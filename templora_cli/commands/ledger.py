@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from templora_cli.commands.arguments import check_no_folder, check_writable
-from templora_cli.commands.editor import find_editor
+from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.help import HelpGroup
 from templora_cli.commands.ledger_target import LedgerTarget, is_file_name, target_of
 from templora_cli.commands.paths import expand_home
@@ -126,13 +125,11 @@ def edit(session: Reference = None) -> None:
     editor = find_editor()
     before = ledger_text(target.path)
     draft = _draft_path(target.path, before)
-    if not draft.exists():
+    if draft.exists():
+        say(f"note: this is your last edit, which was not applied; to begin again, delete {draft}", err=True)
+    else:
         write_atomically(draft, before or TEMPLATE)
-    try:
-        subprocess.run([*editor, str(draft)], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        message = f"{shlex.join(editor)} failed: {error}; your text is in {draft}"
-        raise TemploraError(message, target.command("edit")) from None
+    run_editor(editor, draft, remark=f"; your text is in {draft}", hint=target.command("edit"))
     text = ledger_text(draft)
     if text == (before or TEMPLATE):
         draft.unlink()

@@ -39,9 +39,12 @@ class LedgerTarget:
     def parse(self, text: str, *, remark: str = "") -> Ledger:
         """A ledger from `text`. A TemploraError ends with `remark`, and its hint with the command to edit."""
         from templora_cli.memory.ledger import read_ledger
+        from templora_cli.novel.shown import avoided_phrases
 
         try:
-            return read_ledger(text, self.label)
+            ledger = read_ledger(text, self.label)
+            avoided_phrases(ledger, self.label)
+            return ledger
         except TemploraError as error:
             hint = f"{error.hint}; to edit it: {self.command('edit')}"
             raise TemploraError(f"{error.message}{remark}", hint) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_no_folder, check_writable, read_premise
-from templora_cli.commands.editor import find_editor
+from templora_cli.commands.arguments import check_no_folder, check_writable, read_file, read_premise
+from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.settings import GivenSettings, flag_name
 from templora_cli.commands.terminal import engine_in_use, noting, open_view, say, working
@@ -115,21 +114,25 @@ def _propose(
         _follow(_plans(text, chapters, config, view), chapters, path)
 
 
-def propose_for_book(
-    premise: str | None, premise_file: Path | None, chapters: int, book: Path | None, settings: GivenSettings
-) -> Path:
-    """Let a model propose the plan of a book that is written next; prints and saves it. Returns its path.
+def propose_for_book(premise: str, chapters: int, book: Path | None, config: Config) -> Plan:
+    """Let a model propose the plan of a book that is written next; prints and saves it.
 
     The file stands beside that of the `book`, or in the working folder.
     """
     plan = unused_name((book or Path("book.md")).with_suffix(".plan.md"))
     with open_view(json=False, quiet=False, prose=False) as (view, _):
-        config = settings.resolve()
-        _check_count(chapters)
-        text = read_premise(premise, premise_file, required=True, notify=noting(view))
         path = _checked_out(plan)
-        _follow(_plans(text, chapters, config, view), chapters, path, err=True)
-    return path
+        _follow(_plans(premise, chapters, config, view), chapters, path, err=True)
+    return read_plan_file(path)
+
+
+def check_chapters(chapters: int, name: str | None) -> None:
+    """Raise TemploraError for a wrong number of chapters, or if a session has the `name` of the new book."""
+    from templora_cli.sessions.store import Store
+
+    _check_count(chapters)
+    if name is not None:
+        Store().require_free(name)
 
 
 def _plans(premise: str, chapters: int, config: Config, view: View) -> Iterator[Plan]:
@@ -192,6 +195,8 @@ def _follow(plans: Iterator[Plan], chapters: int, path: Path | None, *, err: boo
         raise TemploraError(f"{error.message}; {_existing(done, path)}", error.hint) from None
     if path is not None:
         say(f"the plan is in {path}", err=True)
+        if not err:
+            say(f"to write it: templora write --plan {shlex.quote(str(path))}", err=True)
 
 
 def _existing(chapters: int, path: Path | None) -> str:
@@ -231,29 +236,25 @@ def _plan_file(folder: Path) -> Path:
     return folder / PLAN_FILE
 
 
-def _read(file: Path) -> Plan:
+def read_plan_file(file: Path, encoding: str | None = None) -> Plan:
     """The plan in a file. Raises TemploraError that names the file and the line."""
-    from templora_cli.documents.text_input import read_text
-    from templora_cli.novel.plan import read_plan
+    from templora_cli.novel.plan import plan_in
 
-    text = read_text(file)
-    try:
-        return read_plan(text)
-    except TemploraError as error:
-        raise TemploraError(f"{file}, {error.message}", error.hint) from None
+    return plan_in(file, read_file(file, "the plan", encoding))
 
 
-def _written(folder: Path) -> int:
-    """The number of chapters of a session that are written."""
-    from templora_cli.novel.kind import written_chapters
+def _written(folder: Path) -> tuple[int, int]:
+    """The number of chapters of a session that are written, and of those that are at least begun."""
+    from templora_cli.novel.kind import begun_chapters, written_chapters
     from templora_cli.sessions.steps import readable_chunks
 
-    return written_chapters(readable_chunks(folder / "steps"))
+    chunks = readable_chunks(folder / "steps")
+    return written_chapters(chunks), begun_chapters(chunks)
 
 
 def _show(folder: Path) -> None:
-    """Print the plan of a session, with a mark for each chapter that is written."""
-    plan, written = _read(_plan_file(folder)), _written(folder)
+    """Print the plan of a session, with a mark for each chapter that is written or begun."""
+    plan, (written, begun) = read_plan_file(_plan_file(folder)), _written(folder)
     facts = (plan.author, plan.language, plan.point_of_view, plan.tense, plan.style)
     for text in (plan.title, " · ".join(filter(None, facts)), plan.premise):
         if text:
@@ -264,15 +265,16 @@ def _show(folder: Path) -> None:
             _print(f"\n{chapter.part}")
         part = chapter.part
         say()
-        _print_chapter(chapter, number, is_written=number <= written)
+        mark = "[x] " if number <= written else "[~] " if number <= begun else "[ ] "
+        _print_chapter(chapter, number, mark)
     say()
     say(f"{written:,} of {count_of(len(plan.chapters), 'chapter')} written")
 
 
-def _print_chapter(chapter: PlannedChapter, number: int, *, is_written: bool) -> None:
+def _print_chapter(chapter: PlannedChapter, number: int, mark: str) -> None:
     length = "" if chapter.words is None else f"({chapter.words:,} words)"
     heading = " ".join(filter(None, (f"{number}.", chapter.title, length)))
-    _print(heading, "[x] " if is_written else "[ ] ")
+    _print(heading, mark)
     for line in chapter.summary.split("\n"):
         if line:
             _print(line, "    ")
@@ -299,11 +301,7 @@ def _edit(folder: Path) -> None:
             _note(f"this is your last edit, which was not applied; to begin from the plan, delete {draft}")
         else:
             write_atomically(draft, book.plan_path.read_bytes())
-        try:
-            subprocess.run([*editor, str(draft)], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            message = f"{shlex.join(editor)} failed: {error}; the plan is unchanged"
-            raise TemploraError(message, again) from None
+        run_editor(editor, draft, remark="; the plan is unchanged", hint=again)
         try:
             lines = _apply(book, draft)
         except (TemploraError, OSError) as error:
@@ -325,8 +323,8 @@ def _apply(book: Session, draft: Path) -> list[str]:
     from templora_cli.novel.kind import check_written
     from templora_cli.novel.plan import changes
 
-    new = _read(draft)
-    lines = changes(_read(book.plan_path), new, _written(book.path))
+    new = read_plan_file(draft)
+    lines = changes(read_plan_file(book.plan_path), new, _written(book.path)[0])
     check_written(book, new)
     write_atomically(book.plan_path, draft.read_bytes())
     draft.unlink()

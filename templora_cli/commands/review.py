@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from templora_cli.commands.arguments import save
-from templora_cli.commands.editor import find_editor
+from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.commands.translate import exit_if_some_failed
@@ -74,11 +73,7 @@ def review(
         path = save(book.path, target, review_text(paragraphs, book.id), force=force)
         book.update(opened=now())
     if editor:
-        try:
-            subprocess.run([*editor, str(path)], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sync_command = _sync_command(book, path)
-            raise TemploraError(f"{shlex.join(editor)} failed: {error}", sync_command) from None
+        run_editor(editor, path, hint=_sync_command(book, path))
         sync(book.id, path)
 
 

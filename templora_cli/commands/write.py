@@ -8,9 +8,15 @@ from typing import Annotated, Any, Optional
 import typer
 
 from templora_cli.commands import flags
-from templora_cli.commands.arguments import check_out, length_of, read_file, read_texts
+from templora_cli.commands.arguments import (
+    check_out,
+    length_of,
+    read_file,
+    read_ledger_file,
+    read_texts,
+)
 from templora_cli.commands.paths import expand_home
-from templora_cli.commands.plan import propose_for_book
+from templora_cli.commands.plan import check_chapters, propose_for_book, read_plan_file
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.engine.decoding.banned_phrases import phrases_in
@@ -131,16 +137,14 @@ def write(
     any time with Ctrl-C. To continue, run `templora resume`.
     """
     stopped = "stopped before the book began; type the same command again"
-    if chapters is not None:
-        if plan is not None or from_file is not None:
-            other = "--plan" if plan is not None else "--from"
-            raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
-        plan = propose_for_book(premise, premise_file, chapters, out, settings)
-        premise = premise_file = None  # the plan has it
-    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
+    if chapters is not None and (plan is not None or from_file is not None):
+        other = "--plan" if plan is not None else "--from"
+        raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
+    # All that can be wrong is found before the model plans, which takes minutes.
+    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, _):
         config = settings.resolve()
         length = length_of(words, tokens, chunks)
-        if plan is not None and length is not None:
+        if length is not None and (plan is not None or chapters is not None):
             raise TemploraError(
                 "the plan sets the length of the book",
                 "leave out the length, or put (1,200 words) into the plan",
@@ -151,20 +155,23 @@ def write(
         )
         book = check_out(out) if out else None
         shown: dict[str, Any] = {
-            "ledger": "" if ledger is None else read_file(ledger, "the ledger", encoding),
+            "ledger": "" if ledger is None else read_ledger_file(ledger, encoding),
             "volumes": tuple((path.name, read_file(path, "the volume", encoding)) for path in volume or ()),
             "note": note,
             "banned": () if ban is None else phrases_in(read_file(ban, "phrases", encoding), str(ban)),
         }
-
+        planned = None if plan is None else read_plan_file(plan, encoding)
+        if chapters is not None:
+            check_chapters(chapters, name)
+    if chapters is not None:
+        planned, text = propose_for_book(text, chapters, out, config), ""  # the plan has the premise
+    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest, PlannedRequest
-        from templora_cli.novel.shown import plan_in
         from templora_cli.novel.task import Goal
 
         request = NovelRequest(text, opening, Goal(amount, unit), book, **shown)
-        if plan is not None:
-            planned = plan_in(plan, read_file(plan, "the plan", encoding))
+        if planned is not None:
             request = PlannedRequest(text, opening, out=book, plan=planned, **shown)
         engine = engine_in_use()
         with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:

@@ -274,6 +274,10 @@ class PlannedNovel(Novel):
         """See `TaskKind.reached`."""
         return done >= manifest.goal_amount
 
+    def extend_command(self, session: Session) -> str | None:
+        """See `TaskKind.extend_command`: more chapters are added to the plan."""
+        return f"templora plan {session.id} --edit"
+
     def book(self, folder: Path, manifest: Manifest, text: str) -> Book:
         """See `TaskKind.book`. A damaged plan costs the headings their marks, not the book its file."""
         from templora_cli.documents.book import book_of_prose
@@ -300,16 +304,25 @@ def written_chapters(chunks: Sequence[Values]) -> int:
     return sum(bool(record.get("chapter_end")) for record in _chapter_records(chunks))
 
 
+def begun_chapters(chunks: Sequence[Values]) -> int:
+    """The number of chapters of a plan that are begun or written."""
+    return max((record["chapter"] + 1 for record in _chapter_records(chunks)), default=0)
+
+
 def check_written(session: Session, plan: Plan) -> None:
     """Raise TemploraError if chapters of the plan that are written were changed, or begun ones renamed."""
-    for record in _chapter_records(readable_chunks(session.steps)):
+    chunks = readable_chunks(session.steps)
+    written = written_chapters(chunks)
+    for record in _chapter_records(chunks):
         index = record["chapter"]
         chapter = plan.chapters[index] if index < len(plan.chapters) else None
         is_same = chapter is not None and chapter.title == record.get("title")
         if chapter is None or not is_same or record.get("digest") not in (None, chapter.digest):
             name = f", {record['title']}," if record.get("title") else ""
+            is_written = index < written
+            fault = "written and must stay as it is" if is_written else "begun and must keep title and number"
             raise TemploraError(
-                f"{session.plan_path}: chapter {index + 1}{name} is written and must stay as it is",
+                f"{session.plan_path}: chapter {index + 1}{name} is {fault}",
                 f"put it back: templora plan {session.id} --edit",
             )
 

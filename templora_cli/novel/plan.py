@@ -8,6 +8,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from templora_cli.errors import TemploraError
 from templora_cli.novel import plan_headings as headings
@@ -84,6 +85,14 @@ def read_plan(text: str) -> Plan:
         tuple(chapters),
         "\n".join(_lines(premise)),
     )
+
+
+def plan_in(file: Path, text: str) -> Plan:
+    """The plan that is the `text` of a file. Raises TemploraError with the name of the file and the line."""
+    try:
+        return read_plan(text)
+    except TemploraError as error:
+        raise TemploraError(f"{file}, {error.message}", error.hint) from None
 
 
 def _chapters(sections: Sequence[Section]) -> Iterator[PlannedChapter]:

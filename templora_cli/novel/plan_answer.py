@@ -18,7 +18,8 @@ MAX_TITLE_CHARS = 80
 MAX_SENTENCES = 4
 
 _LABEL = re.compile(
-    r"(?:(?:chapter |book )?title|summary|plot|what happens|titel|zusammenfassung|titre|résumé|título|resumen"
+    r"(?:the )?(?:(?:chapter |book )?title|summary|plot|what happens|titel|zusammenfassung|titre|résumé"
+    r"|título|resumen"
     r"|标题|標題|书名|章名|摘要|概要|内容|タイトル)\s*[:：]\s*",
     re.IGNORECASE,
 )

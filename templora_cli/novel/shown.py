@@ -16,7 +16,7 @@ from templora_cli.languages import language
 from templora_cli.memory.ledger import Ledger, read_ledger
 from templora_cli.memory.recall import Recall
 from templora_cli.novel.memory import BookRecall
-from templora_cli.novel.plan import Plan, read_plan
+from templora_cli.novel.plan import Plan, plan_in
 from templora_cli.novel.prompt import Memory, NovelPrompt
 from templora_cli.novel.prose import Prose
 from templora_cli.prompt_files import PromptFile
@@ -59,14 +59,6 @@ def shown_in(session: Session) -> Shown:
 def volume_file(index: int) -> str:
     """The file of an earlier volume in a session."""
     return f"volumes/{index + 1:03}.txt"
-
-
-def plan_in(file: Path, text: str) -> Plan:
-    """The plan that is the `text` of a file. Raises TemploraError with the name of the file and the line."""
-    try:
-        return read_plan(text)
-    except TemploraError as error:
-        raise TemploraError(f"{file}, {error.message}", error.hint) from None
 
 
 def novel_prompt(
@@ -150,10 +142,13 @@ def banned_phrases(request: Mapping[str, Any], shown: Shown) -> BannedPhrases:
     return BannedPhrases((*request["banned"], *avoided_phrases(shown.entries)))
 
 
-def avoided_phrases(ledger: Ledger) -> tuple[str, ...]:
-    """The words that a ledger avoids. Raises TemploraError for one that cannot be banned."""
+def avoided_phrases(ledger: Ledger, source: str = "the ledger") -> tuple[str, ...]:
+    """The words that a ledger avoids; `source` names it in messages.
+
+    Raises TemploraError for one that cannot be banned.
+    """
     avoided = [*ledger.avoid, *(word for entry in ledger.entries for word in entry.avoid)]
-    return checked_phrases(avoided, 'avoid = "{phrase}" in the ledger')
+    return checked_phrases(avoided, f'{source.replace("{", "{{").replace("}", "}}")}: avoid = "{{phrase}}"')
 
 
 def check_note(tokenizer: Any, note: str, config: DecodeConfig) -> None:

@@ -35,6 +35,8 @@ class Progress:
     committed: int = 0
     tokens: int = 0
     """Tokens of the committed book, including the opening."""
+    words: int = 0
+    """Words of the committed book, including the opening."""
     done: int = 0
     chunk_tokens: int = 0
     chunk_words: int = 0
@@ -60,7 +62,7 @@ class Progress:
         match event:
             case events.SessionOpened():
                 self.opened, self.committed, self.done = event, event.chunks, event.done
-                self.tokens, self.committed_at = event.tokens, self.clock()
+                self.tokens, self.words, self.committed_at = event.tokens, event.words, self.clock()
                 self.doing = "starting"
             case events.ChunkStarted():
                 self.chunk, self.chunk_tokens, self.chunk_words = event, 0, 0
@@ -120,6 +122,7 @@ class Progress:
             # Wall-clock time, because work between chunks, such as evaluation, counts too.
             self.paces.append((self.clock() - self.committed_at, event.done - self.done))
         self.committed_at = self.clock()
+        self.words += event.words
         # The tokens of a translation include its source.
         if event.origin == "generated" and event.seconds.get("decode") and not self._has_unit("paragraphs"):
             self.tok_per_s = event.tokens / event.seconds["decode"]

@@ -64,7 +64,10 @@ def _goal_facts(progress: Progress, columns: int) -> list[Text]:
     done, goal = min(progress.current_progress, opened.goal) - before, opened.goal - before
     name = progress.chunk_name(progress.committed - (progress.done >= opened.goal))
     of_goal = events.in_words(goal, opened.unit, new=bool(opened.opening_tokens))
-    return [_bar(done, goal, name, columns), Text(f"{int(done):,} of {of_goal}")]
+    facts = [_bar(done, goal, name, columns), Text(f"{int(done):,} of {of_goal}")]
+    if opened.unit == "chapters":
+        facts.append(Text(events.in_words(progress.words + progress.chunk_words, "words")))
+    return facts
 
 
 def _bar(done: float, goal: int, name: str, columns: int) -> Text:

@@ -108,6 +108,11 @@ class TaskKind(ABC):
         """Raise TemploraError if sessions of this kind cannot be written to such a file."""
         raise TemploraError(f"{manifest.id} has no output file", "leave out --out")
 
+    def extend_command(self, session: Session) -> str | None:
+        """The command by which a finished book gets longer; None if it cannot."""
+        more = "--words 1000" if session.manifest.goal_unit == "words" else "--chunks 4"
+        return f"{session.resume_command} {more}" if self.can_be_extended else None
+
     def check_note(self, note: str, model: LanguageModel, config: Config) -> None:
         """Raise TemploraError if the author's note is too long."""
         assert self.has_note, "checked before the model is loaded"
@@ -124,13 +129,12 @@ class TaskKind(ABC):
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """Finish a session that has reached its goal, e.g. write its document; yields the final event."""
-        more = "--words 1000" if session.manifest.goal_unit == "words" else "--chunks 4"
         yield Finished(
             session=session.id,
             chunks=len(chunks),
             tokens=sum(len(chunk["tokens"]) for chunk in chunks),
             words=count_words("".join(chunk["text"] for chunk in chunks)),
-            resume_command=f"{session.resume_command} {more}" if self.can_be_extended else None,
+            resume_command=self.extend_command(session),
             out=session.manifest.out,
             disk_bytes=bytes_below(session.path),
             not_learnt=tuple(

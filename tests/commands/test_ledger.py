@@ -107,6 +107,12 @@ def test_check_counts_the_entries(ledger: Path) -> None:
     assert templora("ledger", "check", "mine.toml").stdout == f"mine.toml: {expected}\n"
 
 
+@pytest.mark.parametrize("action", ["check", "show"])
+def test_a_word_that_cannot_be_banned_is_found(action: str, ledger: Path) -> None:
+    ledger.write_text('avoid = ["the"]\n')
+    assert 'avoid = "the": “the” is so common' in message_of(templora("ledger", action))
+
+
 @pytest.mark.parametrize("action", ["show", "check", "propose", "add term ether"])
 def test_a_wrong_line_is_named_with_the_command_to_edit_it(ledger: Path, action: str) -> None:
     text = f"{BOOK}\n[[person]]\nnam = 'Bob'\n"

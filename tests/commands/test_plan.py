@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templora_cli.errors import TemploraError
-from templora_cli.novel.kind import PlannedRequest
+from templora_cli.novel.kind import PlannedRequest, check_written
 from templora_cli.novel.plan import read_plan
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.runner import begin
@@ -51,7 +51,7 @@ def test_a_plan_is_printed_and_saved(tiny_model: Path) -> None:
     assert [chapter.title for chapter in plan.chapters] == ["The Storm", "The Boat", "The Port"]
     assert (plan.title, plan.premise) == ("The Light", "A storm.")
     assert result.stdout == Path("book.plan.md").read_text("utf-8")
-    assert "book.plan.md" in result.stderr
+    assert "to write it: templora write --plan " in result.stderr
     assert not Store().folder.exists()
 
 
@@ -164,7 +164,7 @@ def test_a_plan_is_shown_with_marks_for_written_chapters(session: Path) -> None:
     result = templora("plan", "light")
     assert result.exit_code == 0
     assert result.stdout == (
-        "The Light\n\n[x] 1. The Storm (1,800 words)\n    Anna rows out.\n\n[ ] 2. The Boat\n"
+        "The Light\n\n[x] 1. The Storm (1,800 words)\n    Anna rows out.\n\n[~] 2. The Boat\n"
         "    She finds a boat.\n\n[ ] 3. The Port\n\n1 of 3 chapters written\n"
     )
     assert templora("plan").stdout == result.stdout
@@ -176,7 +176,7 @@ def test_parts_and_facts_are_shown(session: Path) -> None:
     )
     stdout = templora("plan", "light").stdout
     assert stdout.startswith(
-        "T\nJane · past\nA lamp.\n\nPart One\n\n[x] 1. The Storm\n\n[ ] 2. B\n\n[ ] 3. C\n"
+        "T\nJane · past\nA lamp.\n\nPart One\n\n[x] 1. The Storm\n\n[~] 2. B\n\n[ ] 3. C\n"
     )
 
 
@@ -222,6 +222,34 @@ def test_an_edit_changes_the_plan_and_says_what_changed(
     assert not (session / "plan.edited.md").exists()
 
 
+def test_a_written_chapter_that_was_changed_by_hand_is_noticed(session: Path) -> None:
+    plan = read_plan(PLAN)
+    step = session / "steps" / "000001" / "chunk.json"
+    chunk = json.loads(step.read_text())
+    chunk["record"]["digest"] = plan.chapters[0].digest
+    step.write_text(json.dumps(chunk))
+    with Store().open("light") as book:
+        check_written(book, plan)
+        for old, new in (
+            ("Anna rows out", "Anna stays"),
+            ("(1,800 words)", "(900 words)"),
+            ("Storm", "Gale"),
+        ):
+            with pytest.raises(TemploraError, match="chapter 1, The Storm, is written and must stay"):
+                check_written(book, read_plan(PLAN.replace(old, new)))
+        check_written(book, read_plan(PLAN.replace("She finds a boat.", "She sinks.")))
+        with pytest.raises(TemploraError, match="chapter 2, The Boat, is begun and must keep"):
+            check_written(book, read_plan(PLAN.replace("The Boat", "The Ship")))
+
+
+def test_a_damaged_step_does_not_stop_the_plan(session: Path) -> None:
+    step = session / "steps" / "000000" / "chunk.json"
+    chunk = json.loads(step.read_text())
+    del chunk["record"]
+    step.write_text(json.dumps(chunk))
+    assert templora("plan", "light").exit_code == 0
+
+
 def test_an_edit_without_a_change(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (session / "plan.md").read_bytes()
     edit_with(monkeypatch)
@@ -235,7 +263,7 @@ def test_an_edit_without_a_change(session: Path, monkeypatch: pytest.MonkeyPatch
         (("## The Port", "## The Boat"), "line 11: a chapter called"),
         (("Anna rows out", "Anna stays"), 'chapter 1, "The Storm", is written and cannot be changed'),
         (("## The Storm", "## Fog\n\n## The Storm"), "is written and cannot be changed: moved to position 2"),
-        (("## The Boat", "## The Ship"), "chapter 2, The Boat, is written"),
+        (("## The Boat", "## The Ship"), "chapter 2, The Boat, is begun"),
         (("#", ""), "has no headings"),
     ],
 )

@@ -455,8 +455,8 @@ def test_a_phrase_that_the_model_cannot_avoid_stays_and_is_reported(tiny_model: 
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (b"fine words\nthe\n", "ban.txt, line 2: the is so common", "remove it"),
-        (b"...\n", "ban.txt, line 1: ... has no letter", "remove it"),
+        (b"fine words\nthe\n", "ban.txt, line 2: “the” is so common", "remove it"),
+        (b"...\n", "ban.txt, line 1: “...” has no letter", "remove it"),
         (b"# only a comment\n", "ban.txt has no phrases", "one in each line"),
         (b"", "ban.txt is empty", "use a file"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "ban.txt", "text"),
@@ -471,3 +471,23 @@ def test_a_file_of_phrases_that_cannot_be_banned_is_refused(
     result = templora("write", "--premise", "A storm.", "--ban", "ban.txt", engine=None)
     assert result.exit_code == 2 and message in result.stderr and hint in result.stderr
     assert not Store().folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--words", "300"), "the plan sets the length of the book"),
+        (("--ledger", "broken.toml"), "broken.toml, line 1"),
+        (("--ledger", "avoid.toml"), 'avoid.toml: avoid = "the": “the” is so common'),
+        (("--ban", "none.txt"), "there is no file none.txt"),
+        (("--volume", "none.txt"), "there is no file none.txt"),
+        (("--out", "book.pdf"), ".pdf"),
+        (("--name", "a/b"), "a/b"),
+    ],
+)
+def test_a_mistake_is_found_before_the_model_plans(arguments: Sequence[str], message: str) -> None:
+    Path("broken.toml").write_text("[[person]\n")
+    Path("avoid.toml").write_text('avoid = ["the"]\n')
+    result = templora("write", "--premise", "A storm.", "--chapters", "2", *arguments, engine=None)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not list(Path().glob("*.plan.md"))

@@ -72,5 +72,5 @@ def test_a_ledger_bans_the_words_that_it_avoids(tiny_model: Path) -> None:
     with runner.begin(replace(BOOK, ledger=ledger, banned=("a tapestry of",)), config) as run:
         assert run.task.banned.phrases == ("a tapestry of", "suddenly", "the Captain")  # type: ignore[attr-defined]
         assert run.kind.facts(run.session.manifest)["banned"] == "1 phrase"
-    with pytest.raises(TemploraError, match='avoid = "the" in the ledger: the is so common'):
+    with pytest.raises(TemploraError, match='the ledger: avoid = "the": “the” is so common'):
         runner.begin(replace(BOOK, ledger='avoid = ["the"]\n'), config)

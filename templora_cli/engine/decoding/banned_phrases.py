@@ -80,7 +80,8 @@ def _distinct(phrases: Mapping[str, str], source: str) -> tuple[str, ...]:
     distinct: dict[str, str] = {}
     for label, phrase in phrases.items():
         if reason := _refusal(phrase):
-            raise TemploraError(f"{label}: {reason}", "remove it, or ban a longer phrase that contains it")
+            hint = "remove it" if len(phrase) > MAX_LENGTH else "remove it, or ban a longer phrase with it"
+            raise TemploraError(f"{label}: {reason}", hint)
         distinct.setdefault(_folded(phrase), " ".join(phrase.split()))
     if len(distinct) > MAX_PHRASES:
         raise TemploraError(
@@ -94,11 +95,11 @@ def _refusal(phrase: str) -> str | None:
     if not phrase.strip():
         return "the phrase is empty"
     if not any(map(str.isalnum, phrase)):
-        return f"{phrase.strip()} has no letter or digit"
+        return f"“{phrase.strip()}” has no letter or digit"
     if len(phrase) > MAX_LENGTH:
         return f"the phrase has {len(phrase)} characters; at most {MAX_LENGTH} can be banned"
     if (folded := _folded(phrase)) in _COMMON or (len(folded) == 1 and _is_word(folded)):
-        return f"{phrase.strip()} is so common that hardly anything can be written without it"
+        return f"“{phrase.strip()}” is so common that hardly anything can be written without it"
     return None
 
 
