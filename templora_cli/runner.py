@@ -360,10 +360,9 @@ def _require_resumable(session: Session, kind: TaskKind, more: Length | None) ->
     if session.manifest.measured_by:  # otherwise its next chunks would not be measured
         raise TemploraError(f"{session.id} can only be continued by the command that measures it", command)
     if more is not None and not kind.can_be_extended:
-        raise TemploraError(
-            f"{session.id} cannot be made longer by {more[0]:,} {more[1]}",
-            kind.extend_command(session) or f"leave out the length: {command}",
-        )
+        extend = kind.extend_command(session)
+        hint = f"leave out the length: {command}" if extend is None else f"to add chapters: {extend}"
+        raise TemploraError(f"{session.id} cannot be made longer", hint)
 
 
 def _update_files(session: Session, kind: TaskKind, notify: Notify) -> None:

@@ -128,11 +128,12 @@ def propose_for_book(premise: str, chapters: int, book: Path | None, config: Con
 
 def check_chapters(chapters: int, name: str | None) -> None:
     """Raise TemploraError for a wrong number of chapters, or if a session has the `name` of the new book."""
+    from templora_cli.sessions.names import checked_name
     from templora_cli.sessions.store import Store
 
     _check_count(chapters)
     if name is not None:
-        Store().require_free(name)
+        Store().require_free(checked_name(name, "--name {}"))
 
 
 def _plans(premise: str, chapters: int, config: Config, view: View) -> Iterator[Plan]:

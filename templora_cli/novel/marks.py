@@ -65,6 +65,7 @@ _MARKUP: tuple[tuple[str, str, str], ...] = (
         r"(?m)^[ \t]*(?:def|class) \w+[(:]|^[ \t]*(?:import \w+(?:\.\w+)*\s*$|from \w+(?:\.\w+)* import )"
         r"|[;{]\s*\n\s*\}",
     ),
+    ("0 1 2 3 4 5 6 7 8 9", "a line of digits", r"(?m)^[^\w\n]*\d{5,}[^\w\n]*$"),
     ('"', "JSON", r"(?m)^[ \t]*[{\[]?[ \t]*\"\w+\"\s*:\s*[\"\[{\d]"),
 )
 """Signs of which a text with this mark-up has one, its name, and the pattern that decides."""

@@ -51,9 +51,17 @@ _UNIT = (
     r"(?:words?|wörter|worten?|mots|palabras|palavras|parole|woorden|ord|słów|слов[ао]?|[個个文]?字|词|詞)"
 )
 _LENGTH = re.compile(rf"{_ABOUT}(?P<count>\d[\d.,'’\s]*?)[\s-]*{_UNIT}", re.IGNORECASE)
-_RESEMBLES_LENGTH = re.compile(rf"[^()]{{0,20}}\d[^()]{{0,12}}?(?<![^\W\d_]){_UNIT}", re.IGNORECASE)
+_OTHER_UNIT = r"(?:pages?|tokens?|characters?|lines?|paragraphs?|seiten|zeichen|zeilen|caractères|页|頁)"
+_RESEMBLES_LENGTH = re.compile(
+    rf"[^()]{{0,20}}\d[^()]{{0,12}}?(?<![^\W\d_]){_UNIT}|{_ABOUT}\d[\d.,'’\s]*{_OTHER_UNIT}"
+    rf"|{_ABOUT}(?:a|{_CARDINAL})(?:[\s-](?:hundred|thousand))?[\s-]+(?:{_UNIT}|{_OTHER_UNIT})",
+    re.IGNORECASE,
+)
 _OPEN, _CLOSE = r"[*_]*(?<!\\)[(\[（【]\s*", r"\s*[)\]）】][*_]*"
 _IN_BRACKETS = re.compile(rf"(?P<before>.*?)\s*{_OPEN}(?P<length>[^()\[\]（）【】\\]+?){_CLOSE}")
+_AFTER_DASH = re.compile(
+    rf"(?P<before>.*?\S)(?:\s*[–—:：]\s*|\s+-\s+|\s*[(\[（【]\s*)(?P<length>{_LENGTH.pattern})", re.IGNORECASE
+)
 _LABELLED = re.compile(
     r"(?:(?:target |planned )?length|words|word count|target|länge|umfang|longueur|字[数數]|[长長]度)"
     r"\s*[:：]\s*(?P<length>.+)",
@@ -88,8 +96,8 @@ class Length:
 
 
 def split_length(raw: str) -> tuple[str, Length | None]:
-    """A heading without the length in brackets at its end, and that length."""
-    match = _IN_BRACKETS.fullmatch(raw.strip())
+    """A heading without the length at its end, in brackets or after a dash, and that length."""
+    match = _IN_BRACKETS.fullmatch(raw.strip()) or _AFTER_DASH.fullmatch(raw.strip())
     length = None if match is None else _length(match["length"])
     return (raw.strip(), None) if match is None or length is None else (match["before"].strip(), length)
 

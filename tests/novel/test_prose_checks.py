@@ -51,6 +51,11 @@ def test_wrapped_lines_are_no_lines_of_a_few_words() -> None:
     assert first_fault("\n".join(lines), scripts=LATIN) is None
 
 
+@pytest.mark.parametrize(("line", "is_fault"), [("3763984", True), ("* 11034623.", True), ("1914", False)])
+def test_a_line_of_digits_is_no_prose(line: str, is_fault: bool) -> None:
+    assert (kind_of(spliced(line).text) == "markup") is is_fault
+
+
 def test_rates_of_detection() -> None:
     tuned, held_out = rates(positions=("middle",))
     assert tuned["all"].found >= 0.98 * tuned["all"].chunks
