@@ -332,8 +332,9 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
         words = part.words * (part.tokens - excess) // part.tokens
         shorter = f"shorten it to about {words} words" if words > 0 else "shorten it"
         return TemploraError(
-            f"{part.name} has {part.tokens} tokens, {excess} too many: this model reads {max_tokens}, "
-            f"the rest of the prompt needs {header - part.tokens}, the window {context}, the chunk {chunk}",
+            f"{part.name} has {part.tokens:,} tokens, {excess:,} too many: of the {max_tokens:,} that this "
+            f"model reads, the chunk takes {chunk:,}, the window {context:,} and the rest of the prompt "
+            f"{header - part.tokens:,}",
             new.window_hint or _alternatives(shorter, part.alternative, smaller),
         )
     names = " and ".join(part.name.removeprefix("the ") for part in new.header_parts) or "header"

@@ -211,8 +211,8 @@ def test_a_long_premise_is_refused_with_its_length_and_the_limit() -> None:
     with pytest.raises(TemploraError) as caught:
         require_window(8192, session)
     assert caught.value.message == (
-        "the premise has 20000 tokens, 14980 too many: this model reads 8192, "
-        "the rest of the prompt needs 100, the window 2048, the chunk 1024"
+        "the premise has 20,000 tokens, 14,980 too many: of the 8,192 that this model reads, "
+        "the chunk takes 1,024, the window 2,048 and the rest of the prompt 100"
     )
     assert caught.value.hint == (
         "shorten it to about 3765 words, or give it as --from, or choose a --model with a larger window"

@@ -132,7 +132,8 @@ def write(
 ) -> None:
     """Write a book with a model that learns the book while it writes.
 
-    The book ends with the first sentence that ends after the length is reached. Prose goes to standard
+    The book ends with the first sentence that ends after the length is reached, or with the last chapter of
+    its plan. Prose goes to standard
     output, everything else to standard error; a file or pipe also gets the opening of --from. You can stop at
     any time with Ctrl-C. To continue, run `templora resume`.
     """

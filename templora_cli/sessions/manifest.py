@@ -20,8 +20,8 @@ class Manifest:
     """The contents of `session.json`.
 
     Only these change later: `opened`; the goal; `id` and `former_ids` (a new name); `model`, `folder` and the
-    model name in `config` (a model that has moved); `request` (a retry, a new note); `header_tokens` (a ledger
-    or a note that came later); `take` (a run that was stuck, or a book that was rewound); `out`.
+    model name in `config` (a model that has moved); `request` (a retry, a new note); `header_tokens` (a
+    ledger or a note that came later); `take` (a run that was stuck, or a book that was rewound); `out`.
     """
 
     format: int
