@@ -233,7 +233,7 @@ def test_the_window_is_checked_before_a_session_exists(tmp_path: Path) -> None:
         raise AssertionError("it is loaded")
 
     config = config_of(save_tiny_model(tmp_path / "short", positions=40))
-    with pytest.raises(TemploraError, match="this model reads 40") as caught:
+    with pytest.raises(TemploraError, match="of the 40 that this model reads") as caught:
         runner.begin(BOOK, config, engine=Engine(load=load))
     assert caught.value.message.startswith("the instruction has "), "longer than the premise of two words"
     assert not Store().folder.exists()
@@ -243,7 +243,7 @@ def test_a_long_premise_is_measured_by_its_tokens(tmp_path: Path) -> None:
     config = config_of(save_tiny_model(tmp_path / "short", positions=1000))
     with pytest.raises(TemploraError) as caught:
         runner.begin(NovelRequest("A storm. " * 200), config)
-    assert caught.value.message.startswith("the premise has 1800 tokens, ")
+    assert caught.value.message.startswith("the premise has 1,800 tokens, ")
     long = config_of(save_tiny_model(tmp_path / "long", positions=100_000))
     prepared = prepare(NovelRequest("A storm. " * 10_000), long)
     assert prepared.new.header_tokens > 90_000

@@ -395,7 +395,7 @@ def test_a_long_premise_is_reported_with_its_length(tiny_model: Path) -> None:
     Path("premise.txt").write_text("A storm. " * 2000)
     result = templora("write", "--premise-file", "premise.txt", "--model", tiny_model, "--json")
     (_, error) = events_of(result) if len(events_of(result)) > 1 else (None, *events_of(result))
-    assert error["event"] == "error" and error["message"].startswith("the premise has 17999 tokens, ")
+    assert error["event"] == "error" and error["message"].startswith("the premise has 17,999 tokens, ")
     assert error["hint"].startswith("shorten it to about ") and "--from" in error["hint"]
 
 
