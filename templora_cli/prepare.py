@@ -112,6 +112,7 @@ class Prepared:
             prompts={prompts.name: prompts.texts for prompts in new.prompts},
             request=dict(new.request),
             header_tokens=new.header_tokens,
+            passing_tokens=new.passing_tokens,
             longest_chunk=new.longest_chunk,
             source_sha256=None if new.source is None else sha256_of(new.source),
             tokens_sha256="",  # filled in by the store
@@ -245,6 +246,7 @@ def prepare(
         folder,
         chunk=new.longest_chunk,
         header=new.header_tokens,
+        passing=new.passing_tokens,
         hint=new.hint,
         notify=notify,
         engine=engine,
@@ -261,21 +263,24 @@ def load_fitting(
     *,
     chunk: int,
     header: int,
+    passing: int,
     hint: str | None,
     notify: Notify,
     engine: Engine,
 ) -> tuple[LanguageModel, Config]:
     """The model, and the settings with the values that depend on model and memory filled in.
 
-    `chunk` and `header` are numbers of tokens. Raises TemploraError if the book does not fit into memory;
-    `hint` replaces the advice on settings.
+    `chunk`, `header` and `passing` (the part of the header that training does not see) are numbers of
+    tokens. Raises TemploraError if the book does not fit into memory; `hint` replaces the advice on settings.
     """
     from templora_cli.engine.memory.planner import plan_or_refuse
     from templora_cli.engine.models.shape import shape_of
 
     device_memory = engine.device_memory(config.model.device)
     shape = shape_of(folder, config.model.name)
-    plan = plan_or_refuse(shape, config, device_memory, header=header, chunk=chunk, hint=hint)
+    plan = plan_or_refuse(
+        shape, config, device_memory, header=header, passing=passing, chunk=chunk, hint=hint
+    )
     _report_plan(plan, notify)
     model = engine.load(folder, plan.config)
     _compile_kernels(plan.backend, notify)
@@ -326,7 +331,7 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
     """The error for a header, context and chunk that together are longer than `max_tokens`."""
     header, chunk = new.header_tokens, new.max_seen_tokens
     excess = header + context + chunk - max_tokens
-    smaller = _smaller(new, max_tokens - header, flag, context)
+    smaller = _less(new, max_tokens - header, flag, context)
     part = max(new.header_parts, key=lambda part: part.tokens, default=None)
     if part is not None and part.tokens > max(context, chunk):
         words = part.words * (part.tokens - excess) // part.tokens
@@ -343,6 +348,18 @@ def _too_long(new: NewSession, max_tokens: int, flag: str, context: int) -> Temp
         f"chunk {chunk} make {header + context + chunk}",
         new.window_hint or smaller or _alternatives(),
     )
+
+
+def _less(new: NewSession, max_tokens: int, flag: str, context: int) -> str | None:
+    """Flags with which window and chunk fit into `max_tokens`, without recall where little room is left."""
+    decode, chunk = new.config.decode, new.max_seen_tokens
+    freed = min(decode.recall_tokens, new.passing_tokens) if decode.recall else 0
+    if not freed or max_tokens >= 2 * chunk:
+        return _smaller(new, max_tokens, flag, context)
+    if context + chunk <= max_tokens + freed:
+        return "--no-recall"
+    smaller = _smaller(new, max_tokens + freed, flag, context)
+    return None if smaller is None else f"--no-recall {smaller}"
 
 
 def _smaller(new: NewSession, max_tokens: int, flag: str, context: int) -> str | None:

@@ -148,6 +148,12 @@ def max_header_tokens(sections: Sequence[Section], layout: Layout) -> int:
     return len(layout(unlimited)) + sum(section.budget or 0 for section in sections)
 
 
+def passing_tokens(sections: Sequence[Section], layout: Layout) -> int:
+    """How many of the `max_header_tokens` are of sections that training does not see."""
+    lasting = [section for section in sections if not section.passing]
+    return max_header_tokens(sections, layout) - max_header_tokens(lasting, layout)
+
+
 def window(book: Sequence[int], tokens: int) -> tuple[int, ...]:
     """The last `tokens` tokens of the book."""
     return tuple(book[max(0, len(book) - tokens) :])

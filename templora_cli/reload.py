@@ -65,6 +65,7 @@ def reload_model(session: Session, notify: Notify, engine: Engine) -> LanguageMo
         Path(manifest.folder),
         chunk=manifest.longest_chunk,
         header=manifest.header_tokens,
+        passing=manifest.passing_tokens,
         hint=hint,
         notify=notify,
         engine=engine,

@@ -17,6 +17,7 @@ from templora_cli.prompt import (
     build_prompt,
     fixed_header,
     max_header_tokens,
+    passing_tokens,
     window,
 )
 
@@ -142,6 +143,14 @@ def test_the_planned_maximum_is_not_much_too_high() -> None:
     requested = [Section("plan", ("a", "b"), budget=30), Section("premise", ("A storm.",))]
     assert max_header_tokens(requested, layout) == len(layout({"premise": ("A storm.",)})) + 30
     assert max_header_tokens([], layout) == 1
+
+
+def test_passing_sections_are_counted_apart() -> None:
+    requested = [Section("plan", ("a",), budget=30, passing=True), Section("note", ("bcd",), passing=True)]
+    lasting = [Section("premise", ("A storm.",))]
+    passing = passing_tokens([*requested, *lasting], layout)
+    assert passing == 30 + len(layout({"note": ("bcd",)})) - 1, "without the first token"
+    assert passing_tokens(lasting, layout) == 0
 
 
 def test_a_long_section_is_not_tokenised_whole() -> None:

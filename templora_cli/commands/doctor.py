@@ -43,9 +43,10 @@ Llama 3 and Gemma 3."""
 
 @flags.takes_settings(
     *("model.name", "model.quantize", "model.device", "train.recipe", "train.learn"),
-    *("decode.chunk_tokens", "decode.context_tokens"),
+    *("decode.chunk_tokens", "decode.context_tokens", "decode.recall"),
     prefer="generated",
     task="novel",
+    help={"decode.recall": "Plan for a book without earlier passages in the prompt."},
 )
 def doctor(
     *,
@@ -90,9 +91,11 @@ def _examine(
     with catalog.described(config.model.name, lambda text: say(text, err=True)) as model:
         shape = _shape(model)
     device_memory = _device_memory(config, size)
-    estimate = plan(shape, config, device_memory, header=USUAL_HEADER)
+    recalled = config.decode.recall_tokens if config.decode.recall else 0
+    lengths = {"header": USUAL_HEADER + recalled, "passing": recalled}
+    estimate = plan(shape, config, device_memory, **lengths)
     safe = estimate.fits and not estimate.is_tight
-    suggestion = None if safe else advice(shape, config, device_memory, header=USUAL_HEADER)
+    suggestion = None if safe else advice(shape, config, device_memory, **lengths)
     too_long = _too_long(estimate.config, model)
     shorter = too_long.hint if too_long and too_long.hint and too_long.hint.startswith("--") else ""
     write = _command(settings, model, suggestion, shorter, is_imagined=size is not None)
@@ -188,7 +191,15 @@ def _too_long(config: Config, model: Described) -> TemploraError | None:
     from templora_cli.prepare import require_window
     from templora_cli.sessions.new import NewSession
 
-    book = NewSession("novel", config, named_after="", goal=(1, "chunks"), header_tokens=USUAL_HEADER)
+    recalled = config.decode.recall_tokens if config.decode.recall else 0
+    book = NewSession(
+        "novel",
+        config,
+        named_after="",
+        goal=(1, "chunks"),
+        header_tokens=USUAL_HEADER + recalled,
+        passing_tokens=recalled,
+    )
     try:
         require_window(most_tokens(model.folder), book)
     except TemploraError as error:

@@ -28,7 +28,7 @@ from templora_cli.evaluation.planted_facts import GROUP, KINDS, groups_of_facts
 from templora_cli.novel.kind import PROMPTS, SECTIONS
 from templora_cli.novel.prompt import Memory, NovelPrompt, opening_tokens
 from templora_cli.novel.shown import Shown, novel_prompt
-from templora_cli.prompt import Prompt, max_header_tokens
+from templora_cli.prompt import Prompt, max_header_tokens, passing_tokens
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.new import NewSession
 
@@ -98,6 +98,7 @@ class ConsistencyRequest:
             named_after=f"eval {self.name}",
             goal=(len(book.tokens), "tokens"),
             header_tokens=max_header_tokens(prompt.max_sections, prompt.layout),
+            passing_tokens=passing_tokens(prompt.max_sections, prompt.layout),
             request={
                 "header": list(without_memory(prompt)(()).header),
                 "distances": list(self.distances),

@@ -32,7 +32,7 @@ from templora_cli.novel.shown import (
 )
 from templora_cli.novel.task import Goal, NovelTask
 from templora_cli.novel.task import Unit as GoalUnit
-from templora_cli.prompt import Section, max_header_tokens
+from templora_cli.prompt import Section, max_header_tokens, passing_tokens
 from templora_cli.prompt_files import PromptFile, load_prompts
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.kind import TaskKind, Values
@@ -108,6 +108,7 @@ class NovelRequest:
             named_after=next(filter(None, (self.premise, title, opening.title, opening.text)), "book"),
             goal=(len(self.plan.chapters), "chapters") if self.plan else goal,
             header_tokens=max_header_tokens(prompt.max_sections, prompt.layout),
+            passing_tokens=passing_tokens(prompt.max_sections, prompt.layout),
             header_parts=tuple(_header_part(tokenizer, section) for section in prompt.sections),
             request={**request, **opening.request},
             prompts=prompts,
@@ -167,7 +168,8 @@ class Novel(TaskKind):
         header = max_header_tokens(prompt.max_sections, prompt.layout)
         if header > manifest.header_tokens:
             _require_room(session, header, config)
-            session.update(header_tokens=header)
+            passing = passing_tokens(prompt.max_sections, prompt.layout)
+            session.update(header_tokens=header, passing_tokens=passing)
         return prompt
 
     def counts(self, chunk: Values) -> bool:

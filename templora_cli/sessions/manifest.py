@@ -20,8 +20,9 @@ class Manifest:
     """The contents of `session.json`.
 
     Only these change later: `opened`; the goal; `id` and `former_ids` (a new name); `model`, `folder` and the
-    model name in `config` (a model that has moved); `request` (a retry, a new note); `header_tokens` (a
-    ledger or a note that came later); `take` (a run that was stuck, or a book that was rewound); `out`.
+    model name in `config` (a model that has moved); `request` (a retry, a new note); `header_tokens` and
+    `passing_tokens` (a ledger or a note that came later); `take` (a run that was stuck, or a book that was
+    rewound); `out`.
     """
 
     format: int
@@ -58,6 +59,8 @@ class Manifest:
     """Values of the kind of task besides the settings, such as the languages of a translation."""
     header_tokens: int
     """The maximum number of tokens of the prompt sections."""
+    passing_tokens: int
+    """How many of them are of sections that training does not see."""
     longest_chunk: int
     """The maximum number of tokens of a chunk."""
     source_sha256: str | None

@@ -36,6 +36,8 @@ class NewSession:
     goal: tuple[int, Unit]
     header_tokens: int
     """The maximum number of tokens of the prompt sections."""
+    passing_tokens: int = 0
+    """How many of them are of sections that training does not see."""
     header_parts: tuple[HeaderPart, ...] = ()
     """The parts of the header that cannot be shortened to fit."""
     request: Mapping[str, Any] = field(default_factory=dict)

@@ -70,7 +70,7 @@ def test_would_it_fit_on_another_machine(tmp_path: Path) -> None:
     )  # Llama-2 7B; no weights are needed
     card = ("--model", tmp_path / "seven", "--device", "cuda", "--set", "rank=64", "--set", "train.alpha=64")
     told = figures(*card, "--memory", "8GB")
-    flags = "--set rank=16 --set alpha=16"
+    flags = "--set rank=32 --set alpha=32 --set chunk_tokens=512 --set decode.context_tokens=1024"
     assert not told["fits"] and told["advice"] == f"add to the command: {flags}"
     assert told["available_bytes"] == 8_000_000_000 - machine.CUDA_CONTEXT
     assert (told["quantize"], told["backend"], told["gradient_checkpointing"]) == ("nf4", "graph", "on")
@@ -97,8 +97,8 @@ def test_a_window_that_write_would_refuse_is_mentioned(tmp_path: Path) -> None:
     told = figures(
         "--model", tmp_path / "short", "--chunk-tokens", "256", "--device", "cuda", "--memory", "80GB"
     )
-    assert told["notes"][0].startswith("this model reads at most 1024 tokens; header 128 + context 2048")
-    assert told["commands"]["write"].endswith("short --chunk-tokens 256 --context-tokens 640")
+    assert told["notes"][0].startswith("this model reads at most 1024 tokens; header 640 + context 2048")
+    assert told["commands"]["write"].endswith("short --chunk-tokens 256 --no-recall --context-tokens 640")
     words = told["commands"]["write"].split()[5:]
     assert not any("reads at most" in note for note in figures("--model", *words)["notes"])
     both = figures(

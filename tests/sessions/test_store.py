@@ -45,6 +45,7 @@ VALUES: dict[str, Any] = {
         "banned": [],
     },
     "header_tokens": 2,
+    "passing_tokens": 0,
     "longest_chunk": 8,
     "source_sha256": None,
     "tokens_sha256": "",

@@ -61,6 +61,8 @@ class Workload:
     """Tokens of the prompt before the book."""
     quantize: str
     """nf4, int8 or none."""
+    passing: int = 0
+    """Tokens of the header that training does not see."""
 
     @property
     def tokens(self) -> int:
@@ -200,7 +202,7 @@ def _step_tokens(workload: Workload, learning: LearningConfig) -> int:
     """Tokens of the longest sequence of a training step."""
     window = min(learning.window_tokens or workload.chunk, workload.chunk)
     preceding = workload.config.decode.context_tokens + workload.chunk - window
-    return workload.header + min(learning.context_tokens, preceding) + window
+    return workload.header - workload.passing + min(learning.context_tokens, preceding) + window
 
 
 def _step_memory(workload: Workload, learning: LearningConfig) -> StepMemory:
@@ -230,7 +232,7 @@ def _step_sizes(workload: Workload, learning: LearningConfig) -> StepSizes:
     if workload.config.train.gradient_checkpointing == "on":
         activations, backward = shape.num_layers * tokens * shape.hidden_size * each, layer + backward
     return StepSizes(
-        header=workload.header,
+        header=workload.header - workload.passing,
         chunk=workload.chunk,
         scored=min(learning.window_tokens or workload.chunk, workload.chunk),
         vocab_size=shape.vocab_size,

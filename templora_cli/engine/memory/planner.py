@@ -72,21 +72,27 @@ class Plan:
 
 
 def plan(
-    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+    shape: Shape,
+    config: Config,
+    device_memory: DeviceMemory,
+    *,
+    header: int,
+    passing: int = 0,
+    chunk: int | None = None,
 ) -> Plan:
     """Plan a book, and resolve "auto" settings: checkpointing is on only if memory requires it.
 
-    `header` is the number of prompt tokens before the book; `chunk` that of the longest chunk, if it is not
-    `chunk_tokens`.
+    `header` is the number of prompt tokens before the book, of which training does not see `passing`; `chunk`
+    is that of the longest chunk, if it is not `chunk_tokens`.
     """
     chunk = config.decode.chunk_tokens if chunk is None else chunk
     if config.train.gradient_checkpointing != "auto":
-        return _plan(shape, config, device_memory, chunk, header)
-    without = _plan(shape, _with_checkpointing(config, "off"), device_memory, chunk, header)
+        return _plan(shape, config, device_memory, (header, passing, chunk))
+    without = _plan(shape, _with_checkpointing(config, "off"), device_memory, (header, passing, chunk))
     # If it is tight without checkpointing, the plan's error decides whether it fits.
     if without.fits and not without.is_tight:
         return without
-    return _plan(shape, _with_checkpointing(config, "on"), device_memory, chunk, header)
+    return _plan(shape, _with_checkpointing(config, "on"), device_memory, (header, passing, chunk))
 
 
 def plan_or_refuse(
@@ -95,6 +101,7 @@ def plan_or_refuse(
     device_memory: DeviceMemory,
     *,
     header: int,
+    passing: int = 0,
     chunk: int | None = None,
     hint: str | None = None,
 ) -> Plan:
@@ -102,7 +109,7 @@ def plan_or_refuse(
 
     `hint` replaces the advice if the settings can no longer be changed.
     """
-    estimate = plan(shape, config, device_memory, header=header, chunk=chunk)
+    estimate = plan(shape, config, device_memory, header=header, passing=passing, chunk=chunk)
     if estimate.fits:
         return estimate
     largest = max(PHASES, key=estimate.phase)
@@ -112,7 +119,7 @@ def plan_or_refuse(
         f"not enough memory on {device_memory.device}: {ACTIVITIES[largest]} needs about "
         f"{gigabytes(estimate.phase(largest))} ({largest_parts}), and {gigabytes(estimate.available)} is "
         "available" + "".join(f"; {note}" for note in estimate.notes),
-        hint or advice(shape, config, device_memory, header=header, chunk=chunk).text,
+        hint or advice(shape, config, device_memory, header=header, passing=passing, chunk=chunk).text,
     )
 
 
@@ -173,14 +180,20 @@ def in_billions(parameters: int) -> str:
 
 
 def advice(
-    shape: Shape, config: Config, device_memory: DeviceMemory, *, header: int, chunk: int | None = None
+    shape: Shape,
+    config: Config,
+    device_memory: DeviceMemory,
+    *,
+    header: int,
+    passing: int = 0,
+    chunk: int | None = None,
 ) -> Advice:
     """Find remedies that leave `MARGIN` free: changes of settings, or else a smaller model."""
 
     def is_safe(shape: Shape, changed: Config) -> bool:
         ratio = changed.decode.chunk_tokens / config.decode.chunk_tokens
         max_chunk = None if chunk is None else int(chunk * ratio)
-        estimate = plan(shape, changed, device_memory, header=header, chunk=max_chunk)
+        estimate = plan(shape, changed, device_memory, header=header, passing=passing, chunk=max_chunk)
         return estimate.fits and not estimate.is_tight
 
     candidates = _candidate_changes(config, shape)
@@ -243,14 +256,15 @@ def _with_checkpointing(config: Config, value: str) -> Config:
     return replace(config, train=replace(config.train, gradient_checkpointing=value))
 
 
-def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, chunk: int, header: int) -> Plan:
+def _plan(shape: Shape, config: Config, device_memory: DeviceMemory, lengths: tuple[int, int, int]) -> Plan:
+    header, passing, chunk = lengths
     quantize = resolve_quantize(
         shape.quantization_format, config.model.quantize, device_memory.device, config.model.name
     )
     supported = supported_backends(shape.config, device_memory.device, quantize)
     # The first one stands in for "auto", and for a backend that loading will refuse.
     backend = next((kind for kind in supported if kind.name == config.decode.backend), supported[0])
-    parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize), backend)
+    parts = parts_of(Workload(shape, config, device_memory, chunk, header, quantize, passing), backend)
     return Plan(config, quantize, backend.name, device_memory, parts, _notes(shape, quantize, device_memory))
 
 

@@ -211,6 +211,15 @@ def test_a_longer_header_takes_more(seven: Shape) -> None:
         plan_or_refuse(seven, whole(), room_of(book_plan.peak), header=HEADER + 1000)
 
 
+def test_what_training_does_not_see_takes_no_memory_in_training(seven: Shape) -> None:
+    shown, learnt, without = (
+        planner.plan(seven, whole(), GPU, header=header, passing=passing)
+        for header, passing in ((HEADER + 1000, 1000), (HEADER + 1000, 0), (HEADER, 0))
+    )
+    assert shown.phase("train") == without.phase("train") < learnt.phase("train")
+    assert shown.phase("decode") == learnt.phase("decode") > without.phase("decode")
+
+
 GROWING: dict[str, Callable[[int], Config]] = {
     "chunk": lambda n: whole(decode=DecodeConfig(chunk_tokens=256 * n)),
     "context": lambda n: whole(decode=DecodeConfig(context_tokens=512 * n)),
