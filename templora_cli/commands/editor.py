@@ -21,12 +21,16 @@ def find_editor(
     environment: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
     which: Callable[[str], str | None] = shutil.which,
+    is_terminal: Callable[[], bool] = lambda: sys.stdin.isatty(),
 ) -> list[str]:
     """The command of $VISUAL or $EDITOR, else of an editor that is installed; a file name follows it.
 
-    Raises TemploraError if there is none, or if the one that is named is not installed.
+    Raises TemploraError if there is none, if the one that is named is not installed, or if none is named and
+    there is no terminal for the usual ones.
     """
     name = next((name for name in ("VISUAL", "EDITOR") if environment.get(name, "").strip()), None)
+    if name is None and platform not in USUAL and not is_terminal():
+        raise TemploraError("an editor needs a terminal", "run it there, or name one: export EDITOR=...")
     if name is None:
         editors: Sequence[list[str]] = (*USUAL.get(platform, ()), *OTHERS)
         for editor in editors:
