@@ -138,7 +138,7 @@ class Run:
         yield (opened := self._opened(recorder))
         yield from map(Notice, notices)
         yield from recorder.write_book()
-        is_prose = self.kind.can_be_extended and opened.chunks and opened.tokens >= opened.opening_tokens
+        is_prose = self.kind.is_prose and opened.chunks and opened.tokens >= opened.opening_tokens
         if is_prose and not self.kind.finished(self.session.manifest, recorder.chunks):
             yield TextBefore(self.text[-TEXT_BEFORE:])
 
@@ -310,7 +310,7 @@ def resume(
             kind.check_out(session.manifest, out)
         file = {} if out is None else {"out": str(out.absolute())}
         _require_resumable(session, kind, more)
-        if note is not None and not kind.has_note:
+        if note is not None and not kind.is_prose:
             raise TemploraError(f"{session.id} is not a novel and has no note", "leave out --note")
         if more is None and kind.can_be_extended and _is_finished(session, kind):
             session.update(**file)  # the text of a finished book goes to its new file

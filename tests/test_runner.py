@@ -47,7 +47,8 @@ from templora_cli.events import (
     Working,
 )
 from templora_cli.languages import language
-from templora_cli.novel.kind import NovelRequest
+from templora_cli.novel.kind import NovelRequest, PlannedRequest
+from templora_cli.novel.plan import plan_text, read_plan
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine
 from templora_cli.runner import Run
@@ -887,3 +888,22 @@ def test_a_ledger_that_comes_later_must_fit_into_the_window(tmp_path: Path) -> N
     run.session.ledger_path.write_text("")
     with runner.resume(run.session.id) as run:
         stopped(run, first_committed)
+
+
+def test_a_planned_book_goes_on_after_its_end_and_shows_the_text_before(config: Config) -> None:
+    plan = read_plan("# The Light\n\n## Storm (10 words)\n\n## Calm (10 words)\n")
+    with runner.begin(PlannedRequest("A storm.", plan=plan), config) as run:
+        stopped(run, first_committed)
+    name = run.session.id
+    with runner.resume(name) as run:
+        text, events = run.text, list(run.events())
+    assert [event for event in events if isinstance(event, TextBefore)] == [TextBefore(text)]
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.resume_command == f"templora plan {name} --edit"
+    error = refusal(name, more=(2, "chunks"))
+    assert error.hint == f"to add chapters: templora plan {name} --edit"
+    longer = plan_text(replace(plan, chapters=(*plan.chapters, replace(plan.chapters[1], title="Port"))))
+    run.session.plan_path.write_text(longer)
+    with runner.resume(name) as run:
+        assert isinstance(list(run.events())[-1], Finished)
+    assert "Chapter 3: Port" in run.text and run.session.manifest.goal_amount == 3

@@ -74,6 +74,6 @@ def resume(
 
 def _notice_new_text_only(run: Run, view: View) -> None:
     """Show a notice that a file or pipe gets only the text written from now on."""
-    if run.kind.can_be_extended and run.text:
+    if run.kind.is_prose and run.text:
         whole = f"templora sessions export {run.session.id} --out -"
         view.show(Notice(f"standard output gets only the new text; the whole book: {whole}"))

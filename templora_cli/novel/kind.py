@@ -136,7 +136,7 @@ class Novel(TaskKind):
     )
     prompts = frozenset((PROMPTS, SECTIONS))
     can_be_extended = True
-    has_note = True
+    is_prose = True
 
     def __init__(self, name: str = "novel", *, whole_sentences: bool = True) -> None:
         """With `whole_sentences` a book ends with a complete sentence, otherwise exactly at its goal."""

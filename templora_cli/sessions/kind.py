@@ -49,8 +49,8 @@ class TaskKind(ABC):
     """The names of the required prompt files."""
     can_be_extended = False
     """Can a finished book be given a longer goal?"""
-    has_note = False
-    """Can the author steer it with a note?"""
+    is_prose = False
+    """Does the model write a text of its own, which may be steered by a note?"""
 
     @abstractmethod
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
@@ -115,7 +115,7 @@ class TaskKind(ABC):
 
     def check_note(self, note: str, model: LanguageModel, config: Config) -> None:
         """Raise TemploraError if the author's note is too long."""
-        assert self.has_note, "checked before the model is loaded"
+        assert self.is_prose, "checked before the model is loaded"
 
     def book_file(self, session: Session) -> BookFile | None:
         """The file that is updated after each chunk; None if there is none."""
