@@ -133,15 +133,14 @@ def write(
     """Write a book with a model that learns the book while it writes.
 
     The book ends with the first sentence that ends after the length is reached, or with the last chapter of
-    its plan. Prose goes to standard
-    output, everything else to standard error; a file or pipe also gets the opening of --from. You can stop at
-    any time with Ctrl-C. To continue, run `templora resume`.
+    its plan. Prose goes to standard output, everything else to standard error; a file or pipe also gets the
+    opening of --from. You can stop at any time with Ctrl-C. To continue, run `templora resume`.
     """
     stopped = "stopped before the book began; type the same command again"
     if chapters is not None and (plan is not None or from_file is not None):
         other = "--plan" if plan is not None else "--from"
         raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
-    # All that can be wrong is found before the model plans, which takes minutes.
+    # Mistakes in flags and files are found before the model plans, which takes minutes.
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, _):
         config = settings.resolve()
         length = length_of(words, tokens, chunks)

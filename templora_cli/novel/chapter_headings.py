@@ -34,10 +34,9 @@ def heading_ranges(text: str, plan: Plan, texts: PromptFile, start: int = 0) -> 
         before = f"(?:^{re.escape(part)}\n\n)?" if part else ""
         pattern = rf"(?m){before}^(?:{'|'.join(map(re.escape, headings))})$"
         found = re.compile(pattern).search(text, start)
-        if found is None:
-            return  # it is not written yet
-        yield found.span()
-        start = found.end()
+        if found is not None:  # otherwise it is not written yet, or its chunk is lost
+            yield found.span()
+            start = found.end()
 
 
 def _heading(plan: Plan, index: int, texts: PromptFile, base: str) -> str:

@@ -14,7 +14,7 @@ from templora_cli.novel.plan import DEFAULT_WORDS, Plan
 from templora_cli.novel.prompt import ChapterView, NovelPrompt
 from templora_cli.novel.prose import Prose
 from templora_cli.novel.sentence_end import ends_complete_before, may_end_paragraph
-from templora_cli.novel.task import RECENT_TOKENS, REPLACEMENT
+from templora_cli.novel.task import REPLACEMENT
 from templora_cli.text import TextStream, count_words, decode
 from templora_cli.turn import Generate, Given, given_turn, replay_turn
 
@@ -23,11 +23,11 @@ SHORTEST, CLOSING, USUAL, LONGEST = 0.85, 0.9, 0.95, 1.15
 asked to, from the third on the chapter ends with the paragraph, and by the last it is cut.
 """
 MAX_WORDS = 8
-"""A token has at most this number of words; in a script without spaces it may have several."""
+"""Tokens have at most this number of words on average; in a script without spaces one may have several."""
 TAIL = 8
 """The maximum number of tokens of a line end and the mark before it."""
-MAX_WORD = 64
-"""Characters before a chunk that belong to the word which it goes on, or more."""
+LEAD = 512
+"""Tokens before a chunk that are read to see whether a sentence ends in it."""
 LOOKBACK = 256
 """Tokens that are searched for the end of a sentence when a chapter is cut."""
 
@@ -67,16 +67,23 @@ class ChapterChunk:
     """Words of the chapter before the chunk."""
     is_closing: bool
     max_tokens: int
-    lead: str = ""
-    """The end of the chapter's text before the chunk."""
+    lead: tuple[int, ...] = ()
+    """The last tokens of the chapter before the chunk."""
     may_finish: bool = False
     """Does the book end when the model writes "The End"?"""
-    end: str | None = None
-    """How the chapter ends with the chunk: at a "paragraph", at a "sentence" or "anywhere"."""
-    goes_on: bool = False
-    """Did the chunk end only so that the next can bring the chapter to its close?"""
+    _decided: tuple[tuple[int, ...], str | None] = ((), None)
+    """Tokens with which the chunk ends, and how the chapter ends with them: see `ends`."""
     _counted: tuple[tuple[int, ...], int] = ((), 0)
     """Tokens of the chunk that were counted last, and the words of the chapter with them."""
+
+    def ends(self, tokens: Sequence[int]) -> str | None:
+        """How the chapter ends with a chunk of these tokens: at a "paragraph", at a "sentence" or "anywhere".
+
+        None if it goes on.
+        """
+        if self._decided[0] == tuple(tokens):
+            return self._decided[1]
+        return "paragraph" if len(tokens) < self.max_tokens else None  # the model ended its text
 
     def done(self, tokens: Sequence[int]) -> float:
         """The share of the planned length after these tokens of the chunk."""
@@ -101,22 +108,27 @@ class ChapterChunk:
 
     def complete(self, tokens: Sequence[int]) -> int | None:
         """See `Generate.complete`."""
-        self.end, self.goes_on = None, False
+        end, how = self._end(tokens)
+        self._decided = ((), None) if end is None else (tuple(tokens[:end]), how)
+        return end
+
+    def _end(self, tokens: Sequence[int]) -> tuple[int | None, str | None]:
+        """The length at which the chunk ends, and how the chapter ends there; None for none."""
         if not self.is_closing:
-            self.goes_on = self.reaches(tokens, CLOSING)
-            return len(tokens) if self.goes_on else None
+            return (len(tokens), None) if self.reaches(tokens, CLOSING) else (None, None)
+        if self.before > LONGEST * self.words:  # its plan was shortened
+            return self._next_end(tokens)
         if self.reaches(tokens, LONGEST):
             return self._cut(tokens)
         end = self._book_end(tokens) if self.may_finish else None
         if end is None:
             end = self._paragraph_end(tokens, USUAL)
-        self.end = None if end is None else "paragraph"
-        return end
+        return end, None if end is None else "paragraph"
 
     def _words_after(self, tokens: Sequence[int]) -> int:
         """Words of the chapter after these tokens, which may begin within a word."""
-        joint = self.lead[-MAX_WORD:]
-        return self.before - count_words(joint) + count_words(joint + self.decode(tokens))
+        joint = self.lead[-TAIL:]
+        return self.before - count_words(self.decode(joint)) + count_words(self.decode((*joint, *tokens)))
 
     def _paragraph_end(self, tokens: Sequence[int], share: float) -> int | None:
         """The length up to a paragraph's end that the last token shows, if `share` is written by then."""
@@ -128,8 +140,8 @@ class ChapterChunk:
 
     def _tail(self, tokens: Sequence[int], count: int = TAIL) -> str:
         """The text of the last tokens, which may be tokens before the chunk."""
-        text = self.decode(tokens[max(0, len(tokens) - count) :])
-        return text.rstrip() if len(tokens) >= count else f"{self.lead}{text}".rstrip()
+        before = max(0, count - len(tokens))
+        return self.decode((*self.lead[len(self.lead) - before :], *tokens[-count:])).rstrip()
 
     def _book_end(self, tokens: Sequence[int]) -> int | None:
         """The length up to a line "The End" that the last token shows."""
@@ -138,23 +150,34 @@ class ChapterChunk:
             return None
         text = self._tail(tokens, 2 * TAIL)
         end = story_end(text)
-        return len(tokens) - (not last.strip()) if end is not None and end[1] == len(text) else None
+        return max(1, len(tokens) - (not last.strip())) if end is not None and end[1] == len(text) else None
 
-    def _cut(self, tokens: Sequence[int]) -> int:
-        """The length up to the last end of a paragraph, else of a sentence, at which the chapter may end."""
+    def _next_end(self, tokens: Sequence[int]) -> tuple[int | None, str | None]:
+        """The end of the next paragraph or sentence, or of `LOOKBACK` tokens."""
+        if (end := self._paragraph_end(tokens, 0.0)) is not None:
+            return end, "paragraph"
+        if len(tokens) > 1 and self._ends_sentence(tokens, len(tokens) - 1):
+            return len(tokens) - 1, "sentence"
+        return (len(tokens), "anywhere") if len(tokens) >= LOOKBACK else (None, None)
+
+    def _cut(self, tokens: Sequence[int]) -> tuple[int, str]:
+        """The last end of a paragraph, else of a sentence, at which the chapter may end."""
         lengths = range(len(tokens), max(0, len(tokens) - LOOKBACK), -1)
         allowed = [end for end in lengths if SHORTEST <= self.done(tokens[:end]) <= LONGEST]
         for end in allowed:
             if (paragraph := self._paragraph_end(tokens[:end], SHORTEST)) is not None:
-                self.end = "paragraph"
-                return paragraph
+                return paragraph, "paragraph"
         for end in allowed:
-            text, after = self.lead + self.decode(tokens[:end]), self.decode(tokens[end:])
-            if not text.endswith(REPLACEMENT) and ends_complete_before(text, after):
-                self.end = "sentence"
-                return end
-        self.end = "anywhere"
-        return allowed[0] if allowed else len(tokens)
+            if self._ends_sentence(tokens, end):
+                return end, "sentence"
+        whole = (end for end in allowed if not self.decode(tokens[:end]).endswith(REPLACEMENT))
+        return next(whole, len(tokens)), "anywhere"
+
+    def _ends_sentence(self, tokens: Sequence[int], end: int) -> bool:
+        """Does a sentence end before token number `end`?"""
+        text = self.decode((*self.lead, *tokens[:end]))
+        after = self.decode((*self.lead, *tokens))[len(text) :]
+        return not text.endswith(REPLACEMENT) and ends_complete_before(text, after)
 
 
 @dataclass(frozen=True)
@@ -199,7 +222,7 @@ class PlannedTask:
             before,
             is_closing,
             max_tokens,
-            lead=self.decode(book[max(body, len(book) - RECENT_TOKENS) :]),
+            lead=tuple(book[max(body, len(book) - LEAD) :]),
             may_finish=is_closing and is_last,
         )
         prompt = self.prompt(book, ChapterView(position.chapter, is_closing, position.spans))
@@ -241,10 +264,7 @@ class PlannedTask:
 
     def _record(self, chapter: int, span: Span, chunk: ChapterChunk, tokens: Sequence[int]) -> dict[str, Any]:
         """What is committed with a chunk: its chapter, and how the chapter ended, if it did."""
-        end = chunk.end
-        if end is None and not chunk.goes_on and len(tokens) < chunk.max_tokens:
-            end = "paragraph"  # the model ended its text
-        planned = self.plan.chapters[chapter]
+        end, planned = chunk.ends(tokens), self.plan.chapters[chapter]
         record: dict[str, Any] = {"chapter": chapter, "title": planned.title}
         record |= {"heading": span[0], "body": span[1], "chapter_end": end is not None}
         return {**record, "end": end, "digest": planned.digest} if end else record

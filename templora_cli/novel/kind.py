@@ -296,7 +296,7 @@ class PlannedNovel(Novel):
             text,
             manifest.request["opening_title"] or plan.title,
             plan.author,
-            plan.language,
+            language(plan.language).code if plan.language else "",
             headings=headings,
         )
 

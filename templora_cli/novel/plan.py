@@ -144,7 +144,7 @@ def _words(line: int, length: headings.Length) -> int:
         raise error_at(
             line,
             f'"{clean(length.text)}" is not a length: a number of words is expected',
-            "write it as in (1,800 words)",
+            f"write it as in (1,800 words); if it belongs to the title: \\({clean(length.text)})",
         )
     if not headings.MIN_WORDS <= length.words <= headings.MAX_WORDS:
         limits = f"from {headings.MIN_WORDS} to {headings.MAX_WORDS:,} words"

@@ -59,9 +59,6 @@ _RESEMBLES_LENGTH = re.compile(
 )
 _OPEN, _CLOSE = r"[*_]*(?<!\\)[(\[（【]\s*", r"\s*[)\]）】][*_]*"
 _IN_BRACKETS = re.compile(rf"(?P<before>.*?)\s*{_OPEN}(?P<length>[^()\[\]（）【】\\]+?){_CLOSE}")
-_AFTER_DASH = re.compile(
-    rf"(?P<before>.*?\S)(?:\s*[–—:：]\s*|\s+-\s+|\s*[(\[（【]\s*)(?P<length>{_LENGTH.pattern})", re.IGNORECASE
-)
 _LABELLED = re.compile(
     r"(?:(?:target |planned )?length|words|word count|target|länge|umfang|longueur|字[数數]|[长長]度)"
     r"\s*[:：]\s*(?P<length>.+)",
@@ -96,8 +93,8 @@ class Length:
 
 
 def split_length(raw: str) -> tuple[str, Length | None]:
-    """A heading without the length at its end, in brackets or after a dash, and that length."""
-    match = _IN_BRACKETS.fullmatch(raw.strip()) or _AFTER_DASH.fullmatch(raw.strip())
+    """A heading without the length in brackets at its end, and that length."""
+    match = _IN_BRACKETS.fullmatch(raw.strip())
     length = None if match is None else _length(match["length"])
     return (raw.strip(), None) if match is None or length is None else (match["before"].strip(), length)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
-from templora_cli.sessions.store import Session, free_name
+from templora_cli.sessions.store import Session, free_name, sha256_of
+
+HASH = "out.sha256"
+"""File in the session folder with the hash of the book file as it was written last."""
 
 if TYPE_CHECKING:
     from templora_cli.documents.book import Book
@@ -53,15 +57,24 @@ class BookFile:
         """
         notice = None
         try:
-            if self.path.exists() and self.path.read_bytes() not in self._renderings():
+            if self.path.exists() and self._is_edited(self.path.read_bytes()):
                 aside = free_name(self.path)
                 self.path.replace(aside)
                 notice = f"{self.path.name} was edited: your version is saved as {aside}"
             if self.text.strip():
-                write_atomically(self.path, self._rendered(self.text))
+                content = self._rendered(self.text)
+                write_atomically(self.session.path / HASH, sha256_of(content))
+                write_atomically(self.path, content)
         except OSError as error:
             raise unwritable(self.path, error, self.session.resume_command) from error
         return notice
+
+    def _is_edited(self, content: bytes) -> bool:
+        """Is it not what was written last, whatever title and headings the plan had then?"""
+        with suppress(OSError, ValueError):
+            if (self.session.path / HASH).read_text("ascii") == sha256_of(content):
+                return False
+        return content not in self._renderings()
 
     def _renderings(self) -> Iterator[bytes]:
         return (self._rendered(text) for text in [*self._written, self.text])

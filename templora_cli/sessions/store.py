@@ -26,8 +26,8 @@ from templora_cli.sessions.names import fold_name, name_from_text
 if TYPE_CHECKING:
     from filelock import FileLock
 
-LEDGER_FILE = "ledger.toml"
 PLAN_FILE = "plan.md"
+LEDGER_FILE = "ledger.toml"
 """The ledger in the folder of a session, for `memory.ledger.load_ledger`. Without entries there is none."""
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.tiny_model import byte_tokenizer
 from templora_cli.config import DecodeConfig
 from templora_cli.novel.chapter_headings import chapter_heading, heading_ranges
-from templora_cli.novel.chapters import LONGEST, SHORTEST, PlannedTask, Position, position_after
+from templora_cli.novel.chapters import LONGEST, SHORTEST, ChapterChunk, PlannedTask, Position, position_after
 from templora_cli.novel.plan import Plan, PlannedChapter
 from templora_cli.novel.prompt import NovelPrompt
 from templora_cli.prompt_files import load_prompts
@@ -222,6 +222,38 @@ def test_the_end_of_the_story_is_the_end_of_the_book() -> None:
         assert (text == "\n\nThe End") is ends
 
 
+def test_a_chapter_whose_plan_was_shortened_ends_with_its_sentence() -> None:
+    task, stream = task_of(THREE, chunk_tokens=400), "He had slept. The sea was grey. Tom"
+    first = task.next_turn([], [])
+    assert isinstance(first, Generate)
+    body = decoded(first, CHAT.encode("The sea was grey and " * 40, add_special_tokens=False))
+    shorter = task_of(plan_of(("Storm", "", 10)), chunk_tokens=400)
+    turn = shorter.next_turn([*first.opening, *body], [first.record(body)])
+    assert isinstance(turn, Generate)
+    end = decoded(turn, CHAT.encode(stream, add_special_tokens=False))
+    assert CHAT.decode(end).rstrip() == "He had slept." and turn.record(end)["end"] == "sentence"
+
+
+def test_how_a_chapter_ends_does_not_depend_on_another_attempt() -> None:
+    task = task_of(plan_of(("A", "", 40)), chunk_tokens=2000)
+    turn = task.next_turn([], [])
+    assert isinstance(turn, Generate)
+    decoded(turn, CHAT.encode("sea " * 60, add_special_tokens=False))
+    ended = CHAT.encode("sea " * 35 + "sea.", add_special_tokens=False)
+    assert turn.may_end(ended) and turn.record(ended)["end"] == "paragraph"
+
+
+def test_words_are_counted_over_the_joint_of_two_chunks() -> None:
+    """A tokenizer like SentencePiece drops the space before the first token."""
+
+    def decode(tokens: Sequence[int]) -> str:
+        return "".join((" the", " sea", "son")[token] for token in tokens).removeprefix(" ")
+
+    for tokens, words in (([1], 3), ([2], 2), ([1, 2], 3)):
+        chunk = ChapterChunk(decode, 10, 2, is_closing=False, max_tokens=8, lead=(0, 1))
+        assert chunk.done(tokens) == words / 10
+
+
 @pytest.mark.parametrize("language", ["", "German", "Chinese"])
 def test_headings_are_found_in_the_text_of_the_book(language: str) -> None:
     plan = plan_of(("Storm (1)", "", 40), ("", "", 40), ("Lamp", "", 40), language=language, part="Part One")
@@ -234,6 +266,8 @@ def test_headings_are_found_in_the_text_of_the_book(language: str) -> None:
         found = [line for start, end in ranges for line in book[start:end].split("\n\n")]
         headings = [chapter_heading(plan, index, SECTIONS) for index in range(3)]
         assert found == ["Part One", *headings]
+    damaged = book.replace(headings[0], "[a chunk is missing here]")
+    assert len(list(heading_ranges(damaged, plan, SECTIONS))) == 2
 
 
 def test_an_opening_comes_before_the_first_chapter() -> None:

@@ -150,9 +150,8 @@ def test_a_title_has_no_number(heading: str, title: str) -> None:
     [
         "## Storm (1,800 words)",
         "## Storm (1800 words)",
-        "## Storm - 1800 words",
-        "## Storm: 1,800 words",
-        "## Storm (1800 words",
+        "## Storm\nLength: 1,800 words",
+        "## Storm\nTarget length: 1800 words",
         "## Storm (1.800 Wörter)",
         "## Storm (1 800 mots)",
         "## Storm [about 1,800 words]",

@@ -236,7 +236,7 @@ def test_the_model_is_loaded_without_an_adapter(tiny_model: Path) -> None:
 
 def test_a_premise_longer_than_the_window_is_an_error(tiny_model: Path) -> None:
     config = Config(model=replace(Config().model, name=str(tiny_model)))
-    with pytest.raises(TemploraError, match="the premise has 6000 tokens") as raised:
+    with pytest.raises(TemploraError, match="the premise has 6,000 tokens") as raised:
         prepare(ProposalRequest("a" * 6000, 3), config)
     assert "shorten the premise" in str(raised.value.hint)
 

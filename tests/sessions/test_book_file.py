@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from templora_cli.documents.book import book_of_prose
 from templora_cli.errors import TemploraError
 from templora_cli.sessions.book_file import BookFile
 from templora_cli.sessions.checkpoint import commit_step
@@ -49,6 +50,16 @@ def test_a_file_with_the_text_of_a_damaged_step_is_not_an_edit(session: Session)
     assert BookFile(session, BOOK).write() is None
     (session.steps / "000001").rename(session.steps / "000001.damaged")
     assert BookFile(session, BOOK).write() is None and BOOK.read_text() == "One.\n"
+
+
+def test_a_version_with_another_title_is_not_an_edit(session: Session) -> None:
+    def titled(title: str) -> BookFile:
+        return BookFile(session, BOOK, lambda text: book_of_prose(text, title))
+
+    assert titled("The Lamp").write() is None
+    assert titled("The Light").write() is None and BOOK.read_text() == "The Light\n\nOne. Two.\n"
+    BOOK.write_text("Mine.")
+    assert "was edited" in str(titled("The Lamp").write())
 
 
 def test_each_edited_version_is_renamed(session: Session) -> None:
