@@ -84,7 +84,7 @@ TABLE: dict[str, set[str]] = {
     "chat": set(),
     "prompt": set(),
     "prompt_files": {"tomli"},
-    "ngrams": set(),
+    "ngrams": {"numpy"},
     "memory": {"tomli", "tomlkit", "numpy"},
     "turn": set(),
     "state": {"torch"},
