@@ -217,11 +217,9 @@ class Novel(TaskKind):
     def book_file(self, session: Session) -> BookFile | None:
         """See `TaskKind.book_file`."""
         out = session.manifest.out
-        return (
-            None
-            if out is None
-            else BookFile(session, Path(out), partial(self.book, session.path, session.manifest))
-        )
+        if out is None:
+            return None
+        return BookFile(session, Path(out), partial(self.book, session.path, session.manifest))
 
     def book(self, folder: Path, manifest: Manifest, text: str) -> Book:
         """See `TaskKind.book`."""
