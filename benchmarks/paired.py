@@ -33,7 +33,7 @@ import typer
 from torch import Tensor
 
 from benchmarks.generated_text import config_of
-from benchmarks.paired_variants import VARIANTS, PairedVariant
+from benchmarks.paired_variants import VARIANTS, PairedVariant, variant_of
 from benchmarks.premises import PREMISES
 from templora_cli.config import Config, DecodeConfig, with_learning_rates
 from templora_cli.documents.text_input import read_text
@@ -85,7 +85,7 @@ def write_books(
     out: Path = Path("books.jsonl"),
 ) -> None:
     """Write books, by default without learning, and append a line of JSON for each to `out`."""
-    variant = variant_of(recipe)
+    variant = variant_or_refuse(recipe)
     written = {(line["recipe"], line["book"]) for line in lines_of(out)}
     for number in range(first, first + books):
         if (recipe, number) in written:
@@ -134,17 +134,18 @@ def write_books(
         typer.echo(f"{recipe}, book {number}: {len(state.tokens)} tokens")
 
 
-def variant_of(recipe: str) -> PairedVariant:
+def variant_or_refuse(recipe: str) -> PairedVariant:
     """The recipe with this name."""
-    if recipe not in VARIANTS:
-        raise typer.BadParameter(f"unknown recipe {recipe}; choose from {', '.join(VARIANTS)}")
-    return VARIANTS[recipe]
+    variant = variant_of(recipe)
+    if variant is None:
+        raise typer.BadParameter(f"unknown recipe {recipe}; choose from {'; '.join(VARIANTS)}")
+    return variant
 
 
 @app.command()
 def run(
     books: Path,
-    recipe: Annotated[list[str], typer.Option(help="Recipes to run. Default: all.")] = [],  # noqa: B006
+    recipe: Annotated[list[str], typer.Option(help="Recipes to run.")] = ["off", "default"],  # noqa: B006
     first: Annotated[int, typer.Option(help="Number of the first book to use.")] = 0,
     count: Annotated[int, typer.Option(help="How many books to use.")] = 8,
     chunk_tokens: int = 512,
@@ -159,12 +160,12 @@ def run(
     """Learn each book with each recipe, and append a line of JSON for each to `out`."""
     torch.backends.mkldnn.matmul.fp32_precision = "bf16" if bf16 else "ieee"  # type: ignore[attr-defined]
     for name in recipe:
-        variant_of(name)
+        variant_or_refuse(name)
     available = [book_of(line) for line in lines_of(books) if line["recipe"] == "off"]
     available = [replace(book, tokens=book.tokens[:tokens]) for book in available]
     rare = rare_words(available)
     measured = {(line["recipe"], line["book"], line["tokens"], line["bf16"]) for line in lines_of(out)}
-    for name in recipe or VARIANTS:
+    for name in recipe:
         for book in available:
             if not first <= book.number < first + count:
                 continue
@@ -186,7 +187,7 @@ def measure_book(
     probes: Mapping[str, tuple[str, int]],
 ) -> dict[str, Any]:
     """Learn `book` with recipe `name`. Returns the measures of each chunk, taken before it is learnt."""
-    variant = variant_of(name)
+    variant = variant_or_refuse(name)
     config = config_of(variant.settings, book.number, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=0)
     config = with_learning_rates(config, model.parameters)

@@ -354,70 +354,78 @@ def rate(lr: str) -> tuple[str, ...]:
     return (f"generated.lr={lr}", "generated.context_tokens=0", "generated.replay_samples=0")
 
 
-RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "3e-4", "5e-4")
-WHOLE = ("generated.window_tokens=0", "generated.context_tokens=0", "generated.replay_samples=0")
+def teacher(lr: str) -> tuple[str, ...]:
+    """The chunk in the teacher, form (a): the base sees a window twice as long."""
+    return (
+        f"generated.lr={lr}",
+        "generated.objective=distill",
+        "generated.teacher_context_tokens=1024",
+        "generated.context_tokens=512",
+        "generated.window_tokens=0",
+        "generated.replay_samples=0",
+    )
 
-VARIANTS: dict[str, PairedVariant] = {
-    "off": PairedVariant(("learn=false",)),
-    "default": PairedVariant(),
-    **{f"nll {lr}": PairedVariant(rate(lr)) for lr in RATES},
-    **{f"mask {lr}": PairedVariant(rate(lr), masked) for lr in RATES},
-    **{f"uncertain {lr}": PairedVariant(rate(lr), uncertain) for lr in RATES},
-    **{f"uncertain and replay {lr}": PairedVariant(rate(lr), uncertain_and_replayed) for lr in RATES},
-    **{
-        f"uncertain, down_proj {lr}": PairedVariant(rate(lr), uncertain, train_only("down_proj"))
-        for lr in RATES
-    },
-    **{f"replay, down_proj {lr}": PairedVariant(rate(lr), replayed, train_only("down_proj")) for lr in RATES},
-    **{f"replay, decay 0.1 {lr}": PairedVariant(rate(lr), replayed, after_chunk=decay(0.1)) for lr in RATES},
-    **{f"replay, average {lr}": PairedVariant(rate(lr), replayed, after_chunk=average) for lr in RATES},
-    **{f"replay, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8"), replayed) for lr in RATES},
-    **{f"nll, down_proj {lr}": PairedVariant(rate(lr), prepare=train_only("down_proj")) for lr in RATES},
-    **{f"nll, decay 0.1 {lr}": PairedVariant(rate(lr), after_chunk=decay(0.1)) for lr in RATES},
-    **{f"nll, average {lr}": PairedVariant(rate(lr), after_chunk=average) for lr in RATES},
-    **{f"nll, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8")) for lr in RATES},
-    **{f"4-grams {lr}": PairedVariant(rate(lr), grams_only) for lr in RATES},
-    **{f"sampled {lr}": PairedVariant(rate(lr), as_sampled) for lr in RATES},
-    **{
-        f"sampled, kept {lr}": PairedVariant(
-            (f"generated.lr={lr}", "generated.replay_samples=16"), as_sampled
-        )
-        for lr in RATES
-    },
-    **{f"kept {lr}": PairedVariant((f"generated.lr={lr}", "generated.replay_samples=16")) for lr in RATES},
-    **{
-        f"kept {lr}, {samples} samples": PairedVariant(
-            (f"generated.lr={lr}", f"generated.replay_samples={samples}")
-        )
-        for lr in RATES
-        for samples in (4, 8, 32)
-    },
-    **{f"replay 16 {lr}": PairedVariant(rate(lr), replayed_top) for lr in RATES},
-    **{f"replay {lr}": PairedVariant(rate(lr), replayed) for lr in RATES},
-    **{f"mask and replay {lr}": PairedVariant(rate(lr), masked_and_replayed) for lr in RATES},
-    **{f"human text {lr}": PairedVariant(rate(lr), with_human_text("1684.txt")) for lr in RATES},
-    **{
-        f"openings {lr}, {epochs} passes": PairedVariant(
-            (f"generated.lr={lr}", f"generated.epochs={epochs}", *WHOLE), from_openings
-        )
-        for lr in ("5e-5", "1e-4", "2e-4", "5e-4")
-        for epochs in (3, 6)
-    },
-    **{
-        f"teacher {lr}": PairedVariant(
-            (
-                f"generated.lr={lr}",
-                "generated.objective=distill",
-                "generated.teacher_context_tokens=1024",
-                "generated.context_tokens=512",
-                "generated.window_tokens=0",
-                "generated.replay_samples=0",
-            )
-        )
-        for lr in ("5e-5", "2e-4")
-    },
-    **{f"mask, down_proj {lr}": PairedVariant(rate(lr), masked, train_only("down_proj")) for lr in RATES},
-    **{f"mask, rank 8 {lr}": PairedVariant((*rate(lr), "rank=8", "alpha=8"), masked) for lr in RATES},
-    **{f"mask, average {lr}": PairedVariant(rate(lr), masked, after_chunk=average) for lr in RATES},
-    **{f"mask, decay 0.1 {lr}": PairedVariant(rate(lr), masked, after_chunk=decay(0.1)) for lr in RATES},
+
+def openings(lr: str, passes: int) -> tuple[str, ...]:
+    """The learning rate and passes for whole chunks without context."""
+    whole = ("generated.window_tokens=0", "generated.context_tokens=0", "generated.replay_samples=0")
+    return (f"generated.lr={lr}", f"generated.epochs={passes}", *whole)
+
+
+def kept(lr: str, samples: int = 16) -> tuple[str, ...]:
+    """The learning rate, and replay as templora has it."""
+    return (f"generated.lr={lr}", f"generated.replay_samples={samples}")
+
+
+def rank_8(lr: str) -> tuple[str, ...]:
+    """The learning rate, and a lower rank."""
+    return (*rate(lr), "rank=8", "alpha=8")
+
+
+VARIANTS: dict[str, Callable[[str], PairedVariant]] = {
+    "off": lambda lr: PairedVariant(("learn=false",)),
+    "default": lambda lr: PairedVariant(),
+    "nll RATE": lambda lr: PairedVariant(rate(lr)),
+    "nll, down_proj RATE": lambda lr: PairedVariant(rate(lr), prepare=train_only("down_proj")),
+    "nll, rank 8 RATE": lambda lr: PairedVariant(rank_8(lr)),
+    "nll, average RATE": lambda lr: PairedVariant(rate(lr), after_chunk=average),
+    "nll, decay 0.1 RATE": lambda lr: PairedVariant(rate(lr), after_chunk=decay(0.1)),
+    "mask RATE": lambda lr: PairedVariant(rate(lr), masked),
+    "mask, down_proj RATE": lambda lr: PairedVariant(rate(lr), masked, train_only("down_proj")),
+    "mask, rank 8 RATE": lambda lr: PairedVariant(rank_8(lr), masked),
+    "mask, average RATE": lambda lr: PairedVariant(rate(lr), masked, after_chunk=average),
+    "mask, decay 0.1 RATE": lambda lr: PairedVariant(rate(lr), masked, after_chunk=decay(0.1)),
+    "mask and replay RATE": lambda lr: PairedVariant(rate(lr), masked_and_replayed),
+    "4-grams RATE": lambda lr: PairedVariant(rate(lr), grams_only),
+    "uncertain RATE": lambda lr: PairedVariant(rate(lr), uncertain),
+    "uncertain, down_proj RATE": lambda lr: PairedVariant(rate(lr), uncertain, train_only("down_proj")),
+    "uncertain and replay RATE": lambda lr: PairedVariant(rate(lr), uncertain_and_replayed),
+    "replay RATE": lambda lr: PairedVariant(rate(lr), replayed),
+    "replay 16 RATE": lambda lr: PairedVariant(rate(lr), replayed_top),
+    "replay, down_proj RATE": lambda lr: PairedVariant(rate(lr), replayed, train_only("down_proj")),
+    "replay, rank 8 RATE": lambda lr: PairedVariant(rank_8(lr), replayed),
+    "replay, average RATE": lambda lr: PairedVariant(rate(lr), replayed, after_chunk=average),
+    "replay, decay 0.1 RATE": lambda lr: PairedVariant(rate(lr), replayed, after_chunk=decay(0.1)),
+    "kept RATE": lambda lr: PairedVariant(kept(lr)),
+    "kept RATE, 4 samples": lambda lr: PairedVariant(kept(lr, 4)),
+    "kept RATE, 8 samples": lambda lr: PairedVariant(kept(lr, 8)),
+    "kept RATE, 32 samples": lambda lr: PairedVariant(kept(lr, 32)),
+    "sampled RATE": lambda lr: PairedVariant(rate(lr), as_sampled),
+    "sampled, kept RATE": lambda lr: PairedVariant(kept(lr), as_sampled),
+    "human text RATE": lambda lr: PairedVariant(rate(lr), with_human_text("1684.txt")),
+    "openings RATE, 3 passes": lambda lr: PairedVariant(openings(lr, 3), from_openings),
+    "openings RATE, 6 passes": lambda lr: PairedVariant(openings(lr, 6), from_openings),
+    "teacher RATE": lambda lr: PairedVariant(teacher(lr)),
 }
+"""How a recipe is made from its learning rate, which stands for RATE in its name (`nll 2e-5`)."""
+
+_RATE = re.compile(r"\b\d+(\.\d+)?e-\d+\b")
+
+
+def variant_of(recipe: str) -> PairedVariant | None:
+    """The recipe with this name; None if there is none."""
+    lr = _RATE.search(recipe)
+    name = recipe.replace(lr[0], "RATE") if lr else recipe
+    if name not in VARIANTS or ("RATE" in name and lr is None):
+        return None
+    return VARIANTS[name](lr[0] if lr else "")

@@ -132,3 +132,11 @@ def test_the_band_leaves_out_the_certain_and_the_odd(tiny_model: Path) -> None:
 
 def test_an_interval_is_that_of_student() -> None:
     assert paired.interval([1.0, 2.0, 3.0]) == "2.000 ± 2.483"
+
+
+def test_a_recipe_is_found_by_its_name_at_any_rate() -> None:
+    kept = paired_variants.variant_of("kept 3.4e-6, 4 samples")
+    assert kept and kept.settings == ("generated.lr=3.4e-6", "generated.replay_samples=4")
+    named = [name.replace("RATE", "1e-4") for name in paired_variants.VARIANTS]
+    assert all(paired_variants.variant_of(name) for name in named)
+    assert not any(map(paired_variants.variant_of, ("nll", "nll RATE", "off 1e-4", "nll 1e-4 2e-4", "")))
