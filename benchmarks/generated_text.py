@@ -161,7 +161,7 @@ def write_book(
     variant = VARIANTS[name]
     config = config_of(variant.settings, seed, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=seed)
-    config = with_learning_rates(config, model.parameters)
+    config = with_learning_rates(config, model.parameters, model.model_type)
     prompts, sections = (load_prompts(name, config.prompts) for name in ("novel", "sections"))
     prompt = NovelPrompt(model.tokenizer, prompts, sections, PREMISE, False, config.decode)
     goal, size = Goal(tokens, "tokens"), config.decode.chunk_tokens

@@ -40,7 +40,7 @@ class TemploraSide:
     def __init__(self, model: loading.LanguageModel, config: Config, origin: Origin) -> None:
         """With `origin` "generated" the model writes the chunks, with "human" it reads them."""
         self.model, self.module, self.origin = model, model.module, origin
-        self.config = with_learning_rates(config, model.parameters)
+        self.config = with_learning_rates(config, model.parameters, model.model_type)
         self.state = WritingState.begin(model, self.config)
         self.backend = backend_for(model, config.decode.backend)
         self.form: Form = "int8" if backend_name(model, config.decode.backend) == "int8" else "live"

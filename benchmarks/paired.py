@@ -92,7 +92,7 @@ def write_books(
             continue
         config = config_of(variant.settings, number, (chunk_tokens, context_tokens), model)
         loaded = loading.load(catalog.resolve(model, print), config.model, config.train, seed=number)
-        config = with_learning_rates(config, loaded.parameters)
+        config = with_learning_rates(config, loaded.parameters, loaded.model_type)
         variant.prepare(loaded)
         prompts, sections = (load_prompts(name, config.prompts) for name in ("novel", "sections"))
         premise = PREMISES[number % len(PREMISES)]
@@ -190,7 +190,7 @@ def measure_book(
     variant = variant_or_refuse(name)
     config = config_of(variant.settings, book.number, sizes, model_name)
     model = loading.load(catalog.resolve(model_name, print), config.model, config.train, seed=0)
-    config = with_learning_rates(config, model.parameters)
+    config = with_learning_rates(config, model.parameters, model.model_type)
     variant.prepare(model)
     state = WritingState.begin(model, config)
     backend = backend_for(model, config.decode.backend)

@@ -51,7 +51,7 @@ def run(
     variant = VARIANTS[name]
     config = config_of(variant.settings, sizes, extra)
     model = loading.load(folder, config.model, config.train, seed=config.seed)
-    config = with_learning_rates(config, model.parameters)
+    config = with_learning_rates(config, model.parameters, model.model_type)
     variant.prepare(model)
     state = WritingState.begin(model, config)
     if variant.optimizer is not None:

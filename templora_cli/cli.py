@@ -18,6 +18,7 @@ from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
 from templora_cli.commands.translate import translate
+from templora_cli.commands.undo import undo
 from templora_cli.commands.write import write
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.interrupts import STOPPED, quit_on_ctrl_c, raise_on_ctrl_c
@@ -49,6 +50,7 @@ app.command()(write)
 app.command()(plan)
 app.command()(translate)
 app.command()(resume)
+app.command()(undo)
 app.command()(review)
 app.command()(sync)
 app.command()(retry)

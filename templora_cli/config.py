@@ -21,6 +21,11 @@ GENERATED_LR_SHARE = 0.04
 """The learning rate for generated text, as a share of that for human text. Measured with AdamW at 0.135
 billion parameters (docs/lab/own-text.md) and assumed elsewhere.
 """
+LR_FACTORS = {"gemma3_text": 0.5}
+"""By how much the rate of a family, by `model_type` in transformers, differs from that of its size.
+
+Measured with gemma3-270m, on prose and on a translation (docs/lab/given-text-recipe.md).
+"""
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # The published settings (arXiv 2401.11504, section 4.1 and scripts/ of the authors' code).
@@ -396,9 +401,9 @@ that one file can configure both novels and translations.
 """
 
 
-def with_learning_rates(config: Config, parameters: int) -> Config:
-    """Replace each learning rate of 0 by the default for a base with this number of parameters."""
-    lr = learning_rate_for(parameters, config.train.optimizer)
+def with_learning_rates(config: Config, parameters: int, model_type: str) -> Config:
+    """Replace each learning rate of 0 by the default for a base of this size and family."""
+    lr = learning_rate_for(parameters, config.train.optimizer, model_type)
     human, generated = config.human, config.generated
     generated_lr = float(f"{GENERATED_LR_SHARE * lr:.1e}")
     return replace(
@@ -408,12 +413,13 @@ def with_learning_rates(config: Config, parameters: int) -> Config:
     )
 
 
-def learning_rate_for(parameters: int, optimizer: str) -> float:
-    """The default learning rate for human text on a base with this number of parameters, to two digits.
+def learning_rate_for(parameters: int, optimizer: str, model_type: str = "") -> float:
+    """The default learning rate for human text on a base of this size and family, to two digits.
 
     A power law through the best measured rate at 0.135 billion parameters (docs/lab/depth.md) and the
-    paper's rate at 7 billion.
+    paper's rate at 7 billion, times the factor of the family.
     """
     fast, slow = MEASURED_LR[optimizer], PAPER_LR[optimizer]
     exponent = math.log(slow / fast) / math.log(PAPER_PARAMETERS / MEASURED_PARAMETERS)
-    return float(f"{fast * (parameters / MEASURED_PARAMETERS) ** exponent:.1e}")
+    rate = fast * (parameters / MEASURED_PARAMETERS) ** exponent * LR_FACTORS.get(model_type, 1.0)
+    return float(f"{rate:.1e}")

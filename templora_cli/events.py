@@ -294,6 +294,30 @@ class Unlearnt:
 
 
 @dataclass(frozen=True)
+class Primed(Event):
+    """Texts were learnt, so that books can begin with the adapter that knows them."""
+
+    session: str
+    """The session that learnt them."""
+    files: tuple[str, ...]
+    """Names of the texts."""
+    tokens: int
+    """Tokens of all texts."""
+    readings: int
+    """How often they were read; the adapter is that of the best reading."""
+    best_reading: int
+    """The number of the best reading, from 1; 0 if none helped."""
+    seconds: float
+    """Wall-clock seconds that it took."""
+    held_out_tokens: int
+    """Tokens at the end of the longest text that were not learnt, to measure the adapter on them."""
+    nll_base: float | None
+    """NLL of these under the base, nats/token; None if nothing was held out."""
+    nll_adapter: float | None
+    """The same under base + adapter, after the best reading."""
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The book has reached its goal."""
 
@@ -361,6 +385,27 @@ class Synced(Event):
     """Number of chunks learnt again."""
     resume_command: str | None
     """The command that continues; None if the translation is finished and its document follows at once."""
+
+
+@dataclass(frozen=True)
+class Changed(Event):
+    """Chunks of a session were taken back or brought back, text and weights."""
+
+    session: str
+    kind: str
+    """What was done, by the name of the command: "undo" or "restore"."""
+    chunks: int
+    """Chunks of the session now."""
+    words: int
+    """Words of the book now."""
+    chunks_before: int
+    words_before: int
+    text: str
+    """The end of the book now."""
+    resume_command: str
+    """The command that continues the book."""
+    restore_command: str
+    """The command that brings back what there was before."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def format_bytes(size: int) -> str:
         if size >= 10**power:
             return f"{size / 10**power:.0f} {unit}"
     return f"{size} bytes"
+
+
+def link(source: str | Path, target: str | Path) -> str | Path:
+    """Make a hard link, or a copy if the file system has none. Returns `target`."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+        with Path(target).open("r+b") as stream:
+            os.fsync(stream.fileno())
+    return target
 
 
 def sync_folder(folder: Path) -> None:

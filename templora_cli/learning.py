@@ -22,7 +22,7 @@ from templora_cli.engine.training.replay import SAMPLE_TOKENS, Samples
 from templora_cli.events import Event, Notice, Origin, TrainStep, Working
 from templora_cli.prompt import window
 from templora_cli.state import WritingState
-from templora_cli.turn import Chunk, Turn
+from templora_cli.turn import Chunk, Given, Turn
 
 UNCHANGED = DecodeConfig(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 """Sampling from the distribution of the model itself."""
@@ -49,7 +49,7 @@ def windows(
 
 
 def learning_rate(chunk: int, learning: LearningConfig, train: TrainConfig) -> float:
-    """The learning rate for chunk number `chunk`, from 0: constant after a linear warm-up."""
+    """The learning rate for the chunk after `chunk` learnt ones: constant after a linear warm-up."""
     assert learning.lr > 0, "the rate is not resolved (config.with_learning_rates)"
     return learning.lr * min(1.0, (chunk + 1) / max(1, train.warmup_chunks))
 
@@ -75,6 +75,8 @@ def training_examples(
     turn: Turn, chunk: Chunk, config: Config, rejection_reason: str | None
 ) -> list[tuple[Chunk, LearningConfig]]:
     """The parts of a chunk to learn, with their settings. Of a rejected chunk only human parts are learnt."""
+    if isinstance(turn, Given) and not turn.learnt:
+        return []
     if not chunk.parts:
         return [] if rejection_reason else [(chunk, learning_config(turn.origin, config))]
     chosen = []
@@ -105,7 +107,7 @@ def learn_chunk(
     if state.optimizer is None:
         return passes
     for example, learning in training_examples(turn, chunk, config, rejection_reason):
-        rate = recipe.rate(state.chunks, learning, config.train)
+        rate = recipe.rate(state.primed_chunks + state.chunks, learning, config.train)
         objective = recipe.objectives[learning.objective]
         extra = objective.extra_context_tokens(learning)
         chunk_windows = recipe.windows(turn, example, state.tokens, learning, extra)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from templora_cli.engine.memory.machine import DeviceMemory
     from templora_cli.engine.memory.planner import Plan
     from templora_cli.engine.models.loading import LanguageModel
+    from templora_cli.sessions.start import Start
 
 Notify = Callable[[Event], None]
 """Receives the events before a run exists: notices, and the start of slow work."""
@@ -104,6 +105,7 @@ class Prepared:
             task=new.kind,
             former_ids=[],
             parent=None,
+            start=None,
             created=now(),
             opened=now(),
             model=config.model.name,
@@ -125,12 +127,15 @@ class Prepared:
             **runtime(self.model, config.decode.backend),
         )
 
-    def create(self, *, resume_same: bool, name: str | None = None) -> Session:
+    def create(self, *, resume_same: bool, name: str | None = None, start: Start | None = None) -> Session:
         """Create the session; with `resume_same`, open an existing one with the same settings instead.
 
-        Raises TemploraError as `manifest` does, and if `name` is taken.
+        Raises TemploraError as `manifest` does, if `name` is taken, and if it cannot begin with `start`.
         """
         store, manifest = Store(), self.manifest(name)
+        if start is not None:
+            start.require_same_model(manifest)
+            manifest = replace(manifest, start=start.origin)
         for existing in store.manifests() if resume_same else ():
             if not isinstance(existing, TemploraError) and _has_same_result(existing, manifest):
                 session = store.open(existing.id)
@@ -150,10 +155,13 @@ class Prepared:
             source=self.new.source,
             suffix=self.new.suffix,
             files=self.new.files,
+            add=start.copy_to if start else lambda folder: None,
         )
 
 
-BOOK_FIELDS = ("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "out")
+BOOK_FIELDS = (
+    *("task", "request", "source_sha256", "goal_amount", "goal_unit", "config", "prompts", "start", "out"),
+)
 RUNTIME_FIELDS = ("fingerprint", "quantize", "device", "hardware", "backend", "versions", "threads")
 
 
@@ -284,7 +292,7 @@ def load_fitting(
     _report_plan(plan, notify)
     model = engine.load(folder, plan.config)
     _compile_kernels(plan.backend, notify)
-    return model, with_learning_rates(plan.config, model.parameters)
+    return model, with_learning_rates(plan.config, model.parameters, model.model_type)
 
 
 def _report_plan(plan: Plan, notify: Notify) -> None:

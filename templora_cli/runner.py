@@ -42,18 +42,22 @@ from templora_cli.sessions.steps import (
 )
 from templora_cli.sessions.store import Session, Store, finish_replacing_steps, now
 from templora_cli.sessions.summary import refresh_summary
+from templora_cli.sessions.versions import Reason, redraws_of
 from templora_cli.text import count_words
 
 if TYPE_CHECKING:
     from templora_cli.engine.decoding.protocols import Backend
     from templora_cli.engine.models.loading import LanguageModel
+    from templora_cli.sessions.book_file import BookFile
     from templora_cli.sessions.recorder import Recorder
+    from templora_cli.sessions.start import Start
     from templora_cli.state import WritingState
     from templora_cli.turn import Task
 
 AfterChunk = Callable[[int, "WritingState"], None]
 Length = tuple[int, Literal["words", "tokens", "chunks"]]
 
+SYNCED = Reason("sync")
 TEXT_BEFORE = 2000
 """Characters of the book before a resumed run that are shown to people."""
 NOT_EXACT = "this backend is not exact: a resumed book may differ from one that was not stopped"
@@ -120,15 +124,15 @@ class Run:
     ) -> Generator[Event, None, None]:
         from templora_cli.sessions.checkpoint import restore_latest
         from templora_cli.sessions.recorder import Recorder
-        from templora_cli.state import WritingState
+        from templora_cli.sessions.start import begin_state
 
         finish_replacing_steps(self.session.path)  # of a `relearn` that was killed
-        take = self.session.manifest.take
-        state = WritingState.begin(self.model, self.config, take=take)
+        take = self.session.manifest.take + redraws_of(self.session.path)
+        state = begin_state(self.session, self.model, self.config, take=take)
         notices = [*self.kind.notices(self.session), *restore_latest(self.session.steps, state)]
         if not state.chunks and not self._is_fresh:
             self._reload_if_trained()
-            state = WritingState.begin(self.model, self.config, take=take)
+            state = begin_state(self.session, self.model, self.config, take=take)
         self._is_fresh = False
         self._recorder = recorder = Recorder(self.session, self.kind, state)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
@@ -176,12 +180,16 @@ class Run:
         return self.kind.end(self.session, self.chunks)
 
     def relearn(
-        self, chunks: Sequence[Mapping[str, Any]], stop: threading.Event | None = None
+        self,
+        chunks: Sequence[Mapping[str, Any]],
+        stop: threading.Event | None = None,
+        *,
+        reason: Reason = SYNCED,
     ) -> Generator[Event, None, None]:
         """Replace the chunks of the session with `chunks` (values of `chunk.json`), and learn them.
 
         Learning starts at the newest checkpoint before the first chunk that differs; nothing is decoded.
-        Stopping it early leaves the session unchanged.
+        Stopping it early leaves the session unchanged. The session keeps what is replaced, for `reason`.
         """
         from templora_cli.engine.models.loading import out_of_memory_hint
         from templora_cli.sessions.history import first_change, relearn
@@ -194,17 +202,15 @@ class Run:
         backend = self.engine.backend(self.model, self.session.manifest.backend)
         first = first_change(self.chunks, chunks)
         with out_of_memory_hint(f"the book was not changed; {LESS_MEMORY}"):
-            relearning = relearn(self.session, self.task, chunks, first, self.model, backend, self.config)
+            relearning = relearn(
+                self.session, self.task, chunks, first, self.model, backend, self.config, reason
+            )
             with closing(relearning) as events:
                 for event in events:
                     if stop is not None and stop.is_set():
                         return
                     yield event
-        refresh_summary(self.session.path, self.chunks, self.kind)
-        if book is not None:
-            book.replace(self.text)
-            if notice := book.write():
-                yield Notice(notice, important=True)
+        yield from _update_after_change(self.session, self.kind, book)
 
     def interrupted(self) -> Interrupted:
         """The event of a stopped run: committed chunks, dropped tokens and the command to resume.
@@ -266,19 +272,21 @@ def begin(
     engine: Engine = ENGINE,
     resume_same: bool = False,
     name: str | None = None,
+    start: Start | None = None,
 ) -> Run:
     """Begin a session for `request`, or with `resume_same` continue one with the same request and settings.
 
     `config` holds the settings of that kind of task (`config_layers.settings`), or their values nested as in
-    TOML. `name` is the id of a new session; without one, it is generated from the request. Raises
-    TemploraError as `prepare` does, and if the name is invalid or taken.
+    TOML. `name` is the id of a new session; without one, it is generated from the request. `start` is the
+    checkpoint of another session from which the adapter begins. Raises TemploraError as `prepare` does, if
+    the name is invalid or taken, and if `start` belongs to another model or to other settings.
     """
     if name is not None:
         name = checked_name(name, "--name {}")
         if not resume_same:
             Store().require_free(name)  # fail before the model is loaded
     prepared = prepare(request, config, notify=notify, engine=engine, name=name)
-    session = prepared.create(resume_same=resume_same, name=name)
+    session = prepared.create(resume_same=resume_same, name=name, start=start)
     if name not in (None, session.id):
         renaming = f"to rename it: templora sessions rename {session.id} {name}"
         notify(Notice(f"session {session.id} has the same settings and is continued; {renaming}"))
@@ -352,6 +360,50 @@ def reopen(
     if session.manifest != before:
         session.update(**location)
     return Run(session, loaded, engine)
+
+
+def take_back(
+    session: Session,
+    keep: int,
+    reason: Reason,
+    stop: threading.Event | None = None,
+    *,
+    notify: Notify = ignore_events,
+    engine: Engine = ENGINE,
+) -> Generator[Event, None, None]:
+    """Take back all chunks of an open session but the first `keep`, text and weights.
+
+    The model is loaded only if the checkpoint after these chunks is no longer there: then they are learnt
+    again from an older one, and stopping it early leaves the session unchanged.
+    """
+    from templora_cli.sessions.history import truncate
+
+    kind = engine.kind(session.manifest)
+    book = kind.book_file(session)
+    if truncate(session, keep, reason):
+        yield from _update_after_change(session, kind, book)
+    else:
+        run = reopen(session, notify=notify, engine=engine)
+        yield from run.relearn(run.chunks[:keep], stop, reason=reason)
+
+
+def committed(session: Session) -> list[dict[str, Any]]:
+    """The values of the committed chunks. Raises TemploraError if one is damaged."""
+    try:
+        return read_chunks(session.steps)
+    except StepDamagedError as damage:
+        raise TemploraError(
+            f"session {session.id} is damaged: {damage}", f"to repair what can be: {session.resume_command}"
+        ) from None
+
+
+def _update_after_change(session: Session, kind: TaskKind, book: BookFile | None) -> Iterator[Event]:
+    """Bring summary and book file, as it was before, up to the changed chunks of a session."""
+    refresh_summary(session.path, read_chunks(session.steps), kind)
+    if book is not None:
+        book.replace(readable_text(session.steps)[0])
+        if notice := book.write():
+            yield Notice(notice, important=True)
 
 
 def _require_resumable(session: Session, kind: TaskKind, more: Length | None) -> None:

@@ -34,6 +34,8 @@ class WritingState:
     """NLL of each generated chunk under the base, nats/token, for the gate."""
     records: list[Any] = field(default_factory=list)
     """What the task stored with each chunk, a JSON value each."""
+    primed_chunks: int = 0
+    """Chunks that were learnt before the book: the warm-up ends in them."""
     samples: Samples | None = None
     """Samples of the model from before it learnt its own text; None until it does, or without replay."""
 

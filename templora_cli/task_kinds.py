@@ -34,6 +34,12 @@ def _reading(name: str) -> TaskKind:
     return Reading(name)
 
 
+def _priming(name: str) -> TaskKind:
+    from templora_cli.priming import Priming
+
+    return Priming()
+
+
 def _translation(name: str) -> TaskKind:
     from templora_cli.translation.kind import Translation
 
@@ -50,6 +56,7 @@ ROWS: dict[str, Callable[[str], TaskKind]] = {
     "novel": _novel,
     "planned novel": _planned,
     "translation": _translation,
+    "prime": _priming,
     "ppl": _reading,
     # The kinds of evaluations: a command measures between the chunks.
     "costs": _reading,

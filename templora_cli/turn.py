@@ -80,6 +80,8 @@ class Given:
     rejection_reason: str | None = None
     """Why a committed chunk is not learnt."""
     record: Any = None
+    learnt: bool = True
+    """Is it learnt? If not, it is scored only."""
     judged: bool = False
     """Has the gate decided already? When the chunk was decoded its score was different."""
 

@@ -37,7 +37,7 @@ def test_the_paper_recipe_has_the_published_settings() -> None:
     assert paper.generated.lr == paper.human.lr == 5e-5 and paper.train.dropout == 0.05
     assert paper.train.optimizer == "adamw"
     assert not paper.gate.enabled, "the paper has no gate"
-    assert with_learning_rates(paper, 1_000) == paper, "its rate does not depend on the model"
+    assert with_learning_rates(paper, 1_000, "gemma3_text") == paper, "its rate does not depend on the model"
 
 
 def test_a_recipe_flag_overrides_all_files() -> None:

@@ -94,6 +94,7 @@ TABLE: dict[str, set[str]] = {
     "temp_lora": set(),
     "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
     "reading": set(),
+    "priming": set(),
     "novel": {"markdown_it"},
     "translation": {"tomli"},
     "task_kinds": set(),

@@ -60,7 +60,10 @@ def test_prepare_loads_the_model_and_fills_in_settings(tiny_model: Path) -> None
     events: list[Event] = []
     prepared = prepare(BOOK, config, notify=events.append, engine=Engine(load=load))
     assert loaded == [(tiny_model, "off")] and prepared.folder == tiny_model
-    assert prepared.new.config.generated == with_learning_rates(config, prepared.model.parameters).generated
+    assert (
+        prepared.new.config.generated
+        == with_learning_rates(config, prepared.model.parameters, prepared.model.model_type).generated
+    )
     assert prepared.new.config.generated.lr > 0 and prepared.model.adapter
     assert events[0] == Working(f"loading {tiny_model}")
     assert not Store().folder.exists(), "no session exists yet"

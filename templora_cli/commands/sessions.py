@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands import housekeeping
+from templora_cli.commands import housekeeping, undo
 from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import engine_in_use, print_facts, print_json, print_table, say
@@ -89,6 +89,8 @@ def show(session: Reference = None, json: AsJson = False) -> None:
     chunks, rows = _chunks_of(path)
     kind = engine_in_use().kinds.get(manifest.task)
     facts = {"kind": manifest.task, **(kind.facts(manifest) if kind else {})}
+    if manifest.start is not None:
+        facts["began with"] = f"the adapter of {manifest.start.get('session')}"
     unlearnt = [
         {"index": chunk["index"], "rejection_reason": chunk["rejection_reason"]}
         for chunk in chunks
@@ -228,6 +230,8 @@ def _export(folder: Path, document: Export, out: Path | None, *, force: bool) ->
     save(folder, target, document.content(), force=force)
 
 
+app.command()(undo.log)
+app.command()(undo.restore)
 app.command()(housekeeping.rename)
 app.command()(housekeeping.shrink)
 app.command("rm")(housekeeping.remove)

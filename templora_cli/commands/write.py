@@ -17,6 +17,7 @@ from templora_cli.commands.arguments import (
 )
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.plan import check_chapters, propose_for_book, read_plan_file
+from templora_cli.commands.prime import FromSession, Prime, read_primers, start_of_book
 from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
 from templora_cli.engine.decoding.banned_phrases import phrases_in
@@ -101,6 +102,8 @@ def write(
             callback=expand_home,
         ),
     ] = None,
+    prime: Prime = None,
+    from_session: FromSession = None,
     words: Annotated[
         Optional[int], typer.Option(help="Length to write, in words.", rich_help_panel="Book")
     ] = None,
@@ -161,10 +164,12 @@ def write(
             "banned": () if ban is None else phrases_in(read_file(ban, "phrases", encoding), str(ban)),
         }
         planned = None if plan is None else read_plan_file(plan, encoding)
+        primers = read_primers(prime, from_session, encoding)
         if chapters is not None:
             check_chapters(chapters, name)
     if chapters is not None:
         planned, text = propose_for_book(text, chapters, out, config), ""  # the plan has the premise
+    start = start_of_book(primers, from_session, config, json=json, quiet=quiet)
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest, PlannedRequest
@@ -174,5 +179,6 @@ def write(
         if planned is not None:
             request = PlannedRequest(text, opening, out=book, plan=planned, **shown)
         engine = engine_in_use()
-        with runner.begin(request, config, notify=view.show, engine=engine, name=name) as run:
+        begun = runner.begin(request, config, notify=view.show, engine=engine, name=name, start=start)
+        with begun as run:
             follow(run, run.events(stop), view, stop)

@@ -274,6 +274,14 @@ class PlannedNovel(Novel):
         """See `TaskKind.reached`."""
         return done >= manifest.goal_amount
 
+    def chapter_starts(self, chunks: Sequence[Values]) -> list[int]:
+        """See `TaskKind.chapter_starts`."""
+        starts: dict[int, int] = {}
+        for index, chunk in enumerate(chunks):
+            for record in _chapter_records([chunk]):
+                starts.setdefault(record["chapter"], index)
+        return [starts[chapter] for chapter in sorted(starts)]
+
     def extend_command(self, session: Session) -> str | None:
         """See `TaskKind.extend_command`: more chapters are added to the plan."""
         return f"templora plan {session.id} --edit"

@@ -38,6 +38,14 @@ def time_left(seconds: float) -> str:
     return f"about {minutes // 60} h {minutes % 60:02} min left"
 
 
+def duration(seconds: float) -> str:
+    """How long something took: "40 seconds", "12 min", "1 h 28 min"."""
+    if seconds < 90:
+        return count_of(round(seconds), "second")
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def memory_in_use() -> str:
     """The resident memory of this process: "memory 1.2 GB"."""
     return f"memory {psutil.Process().memory_info().rss / 1e9:.1f} GB"

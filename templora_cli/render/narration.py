@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from templora_cli import events
 from templora_cli.files import format_bytes
-from templora_cli.render.figures import count_of, in_nats, memory_in_use, seen_before, speed_of
+from templora_cli.render.figures import count_of, duration, in_nats, memory_in_use, seen_before, speed_of
 from templora_cli.render.progress import Progress, already_done
 
 Line = tuple[str, str]
@@ -48,10 +49,14 @@ class Narrator:
                 self._has_warned = bool(progress.warning)
             case events.Finished():
                 yield from [*self._blank, *_finished_lines(event, progress)]
+            case events.Primed():
+                yield _primed_line(event)
             case events.TranslationFinished():
                 yield from [*self._blank, *_translated_lines(event)]
             case events.Synced():
                 yield from _synced_lines(event)
+            case events.Changed():
+                yield from _changed_lines(event)
             case events.Interrupted():
                 yield from [*self._blank, *_interrupted_lines(event)]
 
@@ -146,6 +151,26 @@ def _finished_lines(event: events.Finished, progress: Progress) -> Iterator[Line
         yield from [("To continue:", "message"), (event.resume_command, "command")]
 
 
+def _primed_line(event: events.Primed) -> Line:
+    text = (
+        f"learnt {count_of(event.tokens, 'token')} of {in_titles(event.files)} in {duration(event.seconds)}"
+    )
+    if event.nll_base is None or event.nll_adapter is None:
+        return text, "good"
+    before, after = math.exp(event.nll_base), math.exp(event.nll_adapter)
+    if not event.best_reading:
+        return f"{text}, and it did not help with the text that was held out", "warn"
+    readings = "" if event.best_reading == 1 else f" after {event.best_reading} readings"
+    gained = f"{1 - after / before:.1%} lower{readings} ({before:.2f} to {after:.2f})"
+    return f"{text}; perplexity of the last {event.held_out_tokens:,}, held out, is {gained}", "good"
+
+
+def in_titles(files: Sequence[str]) -> str:
+    """The names of files for a sentence, at most three of them."""
+    more = len(files) - 3
+    return ", ".join(files[:3]) + (f" and {count_of(more, 'other file')}" if more > 0 else "")
+
+
 def _unlearnt_lines(event: events.Finished, *, learns: bool) -> Iterator[Line]:
     """The number of chunks that were not learnt, and the first of them with their reasons."""
     if not event.not_learnt:
@@ -176,6 +201,17 @@ def _synced_lines(event: events.Synced) -> Iterator[Line]:
     yield f"{paragraphs} corrected or approved, {chunks} learnt again", "good"
     if event.resume_command:
         yield from [("To continue:", "message"), (event.resume_command, "command")]
+
+
+def _changed_lines(event: events.Changed) -> Iterator[Line]:
+    chunks, words = event.chunks_before - event.chunks, event.words_before - event.words
+    did = "taken back" if chunks > 0 else "brought back"
+    size = f"{count_of(abs(chunks), 'chunk')} {did} ({count_of(abs(words), 'word')})" if chunks else "done"
+    yield f"{size}; the book has {count_of(event.chunks, 'chunk')} now", "good"
+    if event.text.strip():
+        yield f"it ends: …{' '.join(event.text.split())}", "message"
+    yield from [("To continue:", "message"), (event.resume_command, "command")]
+    yield from [("To go back to what there was before:", "message"), (event.restore_command, "command")]
 
 
 def _interrupted_lines(event: events.Interrupted) -> Iterator[Line]:

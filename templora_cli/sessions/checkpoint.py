@@ -96,14 +96,24 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     """
     verify_step(step)
     chunks = read_chunks(steps, upto=step)
-    adapter, moments, samples = (load_file(step / name) if (step / name).exists() else {} for name in TENSORS)
-    values = json.loads((step / "state.json").read_text("utf-8"))
-    saved = _samples_from(samples)
-    _restore(state, values, adapter, moments)
-    state.samples = saved
+    restore_weights(step, state)
     state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
     state.records[:] = [chunk.get("record") for chunk in chunks]
     state.generated_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "generated"]
+
+
+def restore_weights(folder: Path, state: WritingState) -> None:
+    """Load adapter, moments, samples, random state and number of chunks from verified files into `state`.
+
+    Raises as `restore_step` does.
+    """
+    adapter, moments, samples = (
+        load_file(folder / name) if (folder / name).exists() else {} for name in TENSORS
+    )
+    values = json.loads((folder / "state.json").read_text("utf-8"))
+    saved = _samples_from(samples)
+    _restore(state, values, adapter, moments)
+    state.samples = saved
 
 
 def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:

@@ -6,7 +6,6 @@ learning depends only on the state itself.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,9 +19,21 @@ from templora_cli.config import Config
 from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.training.adapted_model import AdaptedModel
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
+from templora_cli.files import link
 from templora_cli.sessions.checkpoint import commit_step, restore_step
-from templora_cli.sessions.steps import StepDamagedError, committed_steps, folder_is_gone, thin
+from templora_cli.sessions.start import begin_state
+from templora_cli.sessions.steps import (
+    StepDamagedError,
+    committed_steps,
+    folder_is_gone,
+    read_chunks,
+    read_whole_chunk,
+    step_name,
+    thin,
+    verify_step,
+)
 from templora_cli.sessions.store import Session, replace_steps
+from templora_cli.sessions.versions import Reason, write_change
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.text import count_words
@@ -70,6 +81,7 @@ def relearn(
     model: AdaptedModel,
     backend: Backend,
     config: Config,
+    reason: Reason,
 ) -> Generator[Event, None, None]:
     """Replace the chunks of the session with `chunks`; yields an event for each chunk that is learnt again.
 
@@ -79,10 +91,10 @@ def relearn(
     """
     steps, new = session.steps, session.path / "steps.new"
     shutil.rmtree(new, ignore_errors=True)
-    state, unchanged = state_before(first, steps, model, config)
+    state, unchanged = state_before(first, session, model, config)
     new.mkdir()
     for step in committed_steps(steps)[:unchanged]:
-        shutil.copytree(step, new / step.name, copy_function=_link)
+        shutil.copytree(step, new / step.name, copy_function=link)
     since = time.perf_counter()
     yield RebuildStarted(session.id, unchanged, len(chunks) - unchanged)
     if unchanged < len(chunks):
@@ -92,7 +104,8 @@ def relearn(
             yield event
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
-            chunk = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
+            values = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
+            chunk = _with_known(values, chunks[event.index], steps, unchanged=event.index < first)
             if not steps.is_dir():
                 raise folder_is_gone(session.path)
             commit_step(new, event.index, chunk, state, is_rebuild=True)
@@ -101,16 +114,62 @@ def relearn(
             yield ChunkRelearnt(event.index, event.train_losses)
             if event.index + 1 < len(chunks):
                 yield _relearning(event.index + 1, unchanged, len(chunks))
+    write_change(steps, new, first, len(chunks), reason)
     replace_steps(session.path)
+
+
+def _with_known(
+    values: dict[str, Any], chunk: Mapping[str, Any], steps: Path, *, unchanged: bool
+) -> dict[str, Any]:
+    """The values of a chunk that is learnt again, with what is known of the time when it was written.
+
+    If nothing before it has changed, all stays as it was. A chunk with the same tokens after a change keeps
+    its other candidates; its prompt shows the changed book.
+    """
+    if "prompt" in chunk:  # of an earlier version of the book
+        return {**values, **chunk}
+    try:
+        old = read_whole_chunk(steps / step_name(values["index"]))
+    except StepDamagedError:
+        return values
+    if unchanged:
+        return {**values, **old}
+    if tuple(old["tokens"]) == values["tokens"]:
+        return {**values, **{key: old[key] for key in ("others", "candidate") if key in old}}
+    return values
+
+
+def truncate(session: Session, chunks: int, reason: Reason) -> bool:
+    """Take back all but the first `chunks`, if the checkpoint after them is there; else nothing changes.
+
+    Returns whether it is done. The model is not needed.
+    """
+    steps, new = session.steps, session.path / "steps.new"
+    kept = committed_steps(steps)[:chunks]
+    read_chunks(steps)  # what is taken back can be brought back only if it is whole
+    try:
+        for last in kept[-1:]:
+            verify_step(last)
+    except StepDamagedError:
+        return False
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for step in kept:
+        shutil.copytree(step, new / step.name, copy_function=link)
+    write_change(steps, new, chunks, chunks, reason)
+    replace_steps(session.path)
+    return True
 
 
 def _relearning(index: int, unchanged: int, chunks: int) -> Working:
     return Working(f"learning the book again, chunk {index - unchanged + 1} of {chunks - unchanged}")
 
 
-def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -> tuple[WritingState, int]:
+def state_before(
+    first: int, session: Session, model: AdaptedModel, config: Config
+) -> tuple[WritingState, int]:
     """The newest saved state from before chunk `first`, and the number of chunks that it has learnt."""
-    state = WritingState.begin(model, config)
+    state, steps = begin_state(session, model, config), session.steps
     for step in reversed(committed_steps(steps)[:first]):
         try:
             restore_step(steps, step, state)
@@ -118,15 +177,3 @@ def state_before(first: int, steps: Path, model: AdaptedModel, config: Config) -
             continue  # thinned: it has only its text
         return state, state.chunks
     return state, 0
-
-
-def _link(source: str, target: str) -> str:
-    """Make a hard link, or a copy if the file system has none."""
-    try:
-        os.link(source, target)
-        return target
-    except OSError:
-        shutil.copy2(source, target)
-        with Path(target).open("r+b") as stream:
-            os.fsync(stream.fileno())
-        return target

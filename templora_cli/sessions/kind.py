@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,14 @@ class TaskKind(ABC):
     def reached(self, manifest: Manifest, done: int, *, complete: bool) -> bool:
         """Is a book finished that has this progress towards its goal, and can or cannot end there?"""
         return done >= manifest.goal_amount
+
+    def chapter_starts(self, chunks: Sequence[Values]) -> list[int]:
+        """The index of the first chunk of each chapter that is begun; empty if the book has no chapters."""
+        return []
+
+    def needed(self, chunks: Sequence[Values]) -> Collection[int]:
+        """The indexes of chunks after which the checkpoint must be kept, however old it becomes."""
+        return ()
 
     def notices(self, session: Session) -> list[str]:
         """Notices for the user before a session is resumed."""

@@ -34,6 +34,8 @@ class Manifest:
     """Its earlier names, oldest first: files that people correct may still contain them."""
     parent: str | None
     """The session that it was forked from; None if it is not a fork."""
+    start: dict[str, Any] | None
+    """The checkpoint that the book began with (`Start.origin`); None for an untrained adapter."""
     created: str
     """ISO 8601, UTC; so is `opened`."""
     opened: str

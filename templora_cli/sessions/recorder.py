@@ -91,7 +91,7 @@ class Recorder:
         del values["prompt"], values["others"]  # stored in files of their own
         self.chunks.append(values)
         self.tokens_in_progress = 0
-        thin(self.session.steps, **self._retention)
+        thin(self.session.steps, **self._retention, needed=self.kind.needed(self.chunks))
         cache_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from templora_cli.errors import TemploraError
 
 TENSORS = ("adapter.safetensors", "optimizer.safetensors", "samples.safetensors")
 THINNED = (*TENSORS, "state.json")
+BESIDE_CHUNK = {"prompt": "prompt.json", "others": "candidates.json"}
+"""The values of a chunk that are in files of their own."""
 
 
 class StepDamagedError(Exception):
@@ -40,10 +43,16 @@ def folder_is_gone(session: Path) -> TemploraError:
 
 def verify_step(step: Path) -> None:
     """Check every file of a step that has its weights. Raises StepDamagedError."""
-    for name, expected in checksums_of(step).items():
+    verify_files(step, checksums_of(step))
+
+
+def verify_files(step: Path, names: Iterable[str]) -> None:
+    """Check these files of a folder with checksums. Raises StepDamagedError."""
+    checksums = read_checksums(step)
+    for name in names:
         if not (step / name).is_file():
             raise StepDamagedError(f"step {step.name}: {name} is missing")
-        if sha256_of_file(step / name) != expected:
+        if sha256_of_file(step / name) != checksums.get(name):
             raise StepDamagedError(f"step {step.name}: {name} does not match its checksum")
 
 
@@ -61,6 +70,24 @@ def read_chunks(steps: Path, *, upto: Path | None = None) -> list[dict[str, Any]
             raise StepDamagedError(f"step {step.name}: chunk.json is not a chunk")
         chunks.append(chunk)
     return chunks
+
+
+def read_whole_chunks(steps: Path) -> list[dict[str, Any]]:
+    """The values of `read_chunks` with the prompt of each chunk, and its other candidates if it has some."""
+    read_chunks(steps)  # none is missing
+    return [read_whole_chunk(step) for step in committed_steps(steps)]
+
+
+def read_whole_chunk(step: Path) -> dict[str, Any]:
+    """The values of one step for `read_whole_chunks`. Raises StepDamagedError."""
+    _verify_chunk(step)
+    if (chunk := _readable(step)) is None:
+        raise StepDamagedError(f"step {step.name}: chunk.json is not a chunk")
+    for key, name in BESIDE_CHUNK.items():
+        if (step / name).is_file():
+            verify_files(step, [name])
+            chunk[key] = json.loads((step / name).read_text("utf-8"))
+    return chunk
 
 
 def _verify_chunk(step: Path) -> None:
@@ -100,17 +127,18 @@ def _readable(step: Path) -> dict[str, Any] | None:
     return chunk if is_valid else None
 
 
-def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int) -> None:
+def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int, needed: Collection[int] = ()) -> None:
     """Delete the tensors of most old steps; the text of all steps stays.
 
     The newest `keep_checkpoints` steps keep their tensors, and so do at most `grid_checkpoints` steps at
     equal distances over the book. The distance is a power of two, so a step that has lost its tensors is
-    never needed again. A file that cannot be deleted now is deleted after the next chunk.
+    never needed again. So do those after the chunks with the indexes in `needed`. A file that cannot be
+    deleted now is deleted after the next chunk.
     """
     folders = committed_steps(steps)
     distance = grid_distance(len(folders), grid_checkpoints)
     for number, step in enumerate(folders[:-keep_checkpoints], 1):
-        if distance and number % distance == 0:
+        if (distance and number % distance == 0) or number - 1 in needed:
             continue
         for name in THINNED:
             with suppress(OSError):
@@ -156,13 +184,21 @@ def step_name(index: int) -> str:
 
 def checksums_of(step: Path) -> dict[str, str]:
     """The SHA-256 of each file of a step, stored at its commit. Raises StepDamagedError."""
-    try:
-        sums = json.loads((step / "checksums.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise StepDamagedError(f"step {step.name}: checksums.json is missing or damaged") from None
-    allowed = {"chunk.json", "prompt.json", "candidates.json", *THINNED}
-    if not isinstance(sums, dict) or "chunk.json" not in sums or not allowed.issuperset(sums):
+    sums = read_checksums(step)
+    if "chunk.json" not in sums:
         raise StepDamagedError(f"step {step.name}: checksums.json is damaged")
+    return sums
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a folder, from its `checksums.json`. Raises StepDamagedError."""
+    try:
+        sums = json.loads((folder / "checksums.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise StepDamagedError(f"step {folder.name}: checksums.json is missing or damaged") from None
+    allowed = {"chunk.json", "prompt.json", "candidates.json", *THINNED}
+    if not isinstance(sums, dict) or not allowed.issuperset(sums):
+        raise StepDamagedError(f"step {folder.name}: checksums.json is damaged")
     return sums
 
 

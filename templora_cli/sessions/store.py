@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -26,6 +26,9 @@ from templora_cli.sessions.names import fold_name, name_from_text
 if TYPE_CHECKING:
     from filelock import FileLock
 
+VERSIONS = "versions"
+PENDING_CHANGE = "change.json"
+"""The change that new steps make, until `replace_steps` has put it among the versions of the session."""
 PLAN_FILE = "plan.md"
 LEDGER_FILE = "ledger.toml"
 """The ledger in the folder of a session, for `memory.ledger.load_ledger`. Without entries there is none."""
@@ -174,10 +177,11 @@ class Store:
         source: str | bytes | None,
         suffix: str = ".txt",
         files: Mapping[str, str] | None = None,
+        add: Callable[[Path], None] = lambda folder: None,
     ) -> Session:
         """Create the folder of a new session and lock it. `source` is copied to a file that ends in `suffix`.
 
-        `files` are more texts by their names, which may have a folder.
+        `files` are more texts by their names, which may have a folder; `add` adds what else belongs there.
         The manifest is written last: a folder without one is not a session.
         """
         path = self.folder / manifest.id
@@ -193,6 +197,7 @@ class Store:
                 for name, text in (files or {}).items():
                     (path / name).parent.mkdir(exist_ok=True)
                     write_atomically(path / name, text)
+                add(path)
                 manifest.save(path)
                 for folder in (self.folder, *self.folder.parents[:2]):
                     sync_folder(folder)
@@ -314,8 +319,21 @@ def finish_replacing_steps(path: Path) -> None:
     if old.is_dir() and not steps.is_dir():
         (new if new.is_dir() else old).replace(steps)
         sync_folder(path)
+    _keep_change(path)
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _keep_change(path: Path) -> None:
+    """Put the change that made the steps of a session among its versions."""
+    change, versions = path / "steps" / PENDING_CHANGE, path / VERSIONS
+    if not change.is_file():
+        return
+    versions.mkdir(exist_ok=True)
+    numbers = [int(file.stem) for file in versions.glob("??????.json") if file.stem.isdecimal()]
+    change.replace(versions / f"{max(numbers, default=0) + 1:06d}.json")
+    for folder in (versions, path / "steps", path):
+        sync_folder(folder)
 
 
 def free_name(path: Path) -> Path:

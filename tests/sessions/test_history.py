@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from templora_cli.config import Config, GateConfig, SessionConfig
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted, Working
+from templora_cli.runner import SYNCED
 from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.history import Replay, first_change, relearn, state_before
 from templora_cli.sessions.steps import committed_steps, read_chunks, thin
@@ -36,6 +38,7 @@ class Book:
     model: Path
     config: Config
     id: str = "storm-1a2b"
+    manifest: Any = field(default_factory=lambda: SimpleNamespace(start=None))
     scores: list[ChunkScored] = field(default_factory=list)
 
     @property
@@ -72,7 +75,7 @@ class Book:
 
     def relearn(self, chunks: Sequence[dict[str, Any]], first: int) -> Iterator[Event]:
         loop = self.loop()
-        return relearn(self, loop.task, chunks, first, loop.model, loop.backend, self.config)  # type: ignore[arg-type]
+        return relearn(self, loop.task, chunks, first, loop.model, loop.backend, self.config, SYNCED)  # type: ignore[arg-type]
 
     def learnt(self) -> tuple[object, ...]:
         """Adapter, moments and dropout after the last chunk, bit for bit; text, prompts and scores."""
@@ -241,7 +244,7 @@ def test_learning_starts_at_the_newest_state_before_the_change(
     book: Book, first: int, expected: int, tmp_path: Path
 ) -> None:
     loop = book.loop()
-    state, unchanged = state_before(first, book.steps, loop.model, book.config)
+    state, unchanged = state_before(first, book, loop.model, book.config)
     assert (unchanged, state.chunks, len(state.records)) == (expected,) * 3
     assert state.tokens == [token for chunk in book.chunks[:expected] for token in chunk["tokens"]]
     restored = book.loop().state
@@ -256,7 +259,7 @@ def test_a_damaged_checkpoint_is_skipped(book: Book) -> None:
     adapter.write_bytes(adapter.read_bytes()[:-4] + b"hurt")
     before = book.learnt()
     loop = book.loop()
-    assert state_before(5, book.steps, loop.model, book.config)[1] == 0
+    assert state_before(5, book, loop.model, book.config)[1] == 0
     list(book.relearn(book.chunks, 5))
     assert book.learnt() == before
 

@@ -21,6 +21,7 @@ VALUES: dict[str, Any] = {
     "format": FORMAT,
     "task": "novel",
     "parent": None,
+    "start": None,
     "former_ids": [],
     "created": "2026-01-01T00:00:00+00:00",
     "model": "tiny",

@@ -64,6 +64,11 @@ class LanguageModel:
         return self.module.device  # type: ignore[no-any-return]
 
     @property
+    def model_type(self) -> str:
+        """The family of the base, as transformers calls it."""
+        return str(self.module.config.get_text_config().model_type)
+
+    @property
     def banned_tokens(self) -> Sequence[int]:
         """Tokens that never occur in prose: end of text, chat markers, reasoning tags and the like."""
         added = self.tokenizer.added_tokens_decoder.items()
