@@ -12,6 +12,7 @@ import typer
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, ledger, models, sessions
 from templora_cli.commands.doctor import doctor
+from templora_cli.commands.fork import fork
 from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.plan import plan
 from templora_cli.commands.resume import resume
@@ -51,6 +52,7 @@ app.command()(plan)
 app.command()(translate)
 app.command()(resume)
 app.command()(undo)
+app.command()(fork)
 app.command()(review)
 app.command()(sync)
 app.command()(retry)

@@ -409,6 +409,23 @@ class Changed(Event):
 
 
 @dataclass(frozen=True)
+class Forked(Event):
+    """A second session was made of the beginning of another."""
+
+    session: str
+    """The new session."""
+    parent: str
+    """The session that it was forked from."""
+    chunks: int
+    words: int
+    text: str
+    """The end of the text of the new session."""
+    out: str | None
+    """Its output file; None if its parent has none."""
+    resume_command: str
+
+
+@dataclass(frozen=True)
 class Interrupted(Event):
     """The run was interrupted. The chunk in progress is lost; everything committed is safe."""
 

@@ -58,7 +58,7 @@ def undo(
         from templora_cli.sessions.versions import Reason
 
         engine = engine_in_use()
-        with _changeable(store, session) as book:
+        with changeable(store, session) as book:
             kind, committed = engine.kind(book.manifest), runner.committed(book)
             keep = _kept(book, kind, committed, chunks, chapter)
             detail = f"from chapter {chapter}" if chapter else count_of(len(committed) - keep, "chunk")
@@ -90,7 +90,7 @@ def restore(
         from templora_cli.sessions.versions import Reason, chunks_before
 
         engine = engine_in_use()
-        with _changeable(Store(), session) as book:
+        with changeable(Store(), session) as book:
             chunks = chunks_before(book.path, change)
             run = runner.reopen(book, notify=view.show, engine=engine)
             reason = Reason("restore", f"to before change {change}")
@@ -172,11 +172,17 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return ["", row["what"], f"{row['words']:,}", gain, duration(row["seconds"]), at]
 
 
+def end_of(text: str) -> str:
+    """The last words of a text."""
+    end = text[-LAST_CHARACTERS:]
+    return end.partition(" ")[2] or end
+
+
 def _is_count(text: str, store: Store) -> bool:
     return text.isascii() and text.isdecimal() and not (store.folder / text).exists()
 
 
-def _changeable(store: Store, reference: str | None) -> Session:
+def changeable(store: Store, reference: str | None) -> Session:
     """Open a session. Raises TemploraError if only the command that measures it may change it."""
     session = store.open(reference)
     if session.manifest.measured_by:
@@ -187,21 +193,31 @@ def _changeable(store: Store, reference: str | None) -> Session:
     return session
 
 
+def chunks_before_chapter(
+    book: Session, kind: TaskKind, chunks: Sequence[Mapping[str, Any]], chapter: int, command: str
+) -> int:
+    """The number of chunks before a chapter. Raises TemploraError if there is no such chapter.
+
+    `command` is that of the user, for the hint.
+    """
+    starts = kind.chapter_starts(chunks)
+    if not starts:
+        raise TemploraError(f"{book.id} has no chapters", f"templora sessions log {book.id}")
+    if not 1 <= chapter <= len(starts):
+        raise TemploraError(
+            f"{book.id} has {count_of(len(starts), 'chapter')} so far, and no chapter {chapter}",
+            f"templora {command} {book.id} --chapter {len(starts)}",
+        )
+    return starts[chapter - 1]
+
+
 def _kept(
     book: Session, kind: TaskKind, chunks: Sequence[Mapping[str, Any]], count: int | None, chapter: int | None
 ) -> int:
     """The number of chunks that stay. Raises TemploraError if there are not so many, or no such chapter."""
-    opening = sum(chunk["origin"] == "human" for chunk in chunks) if kind.has_opening(book.manifest) else 0
     if chapter is not None:
-        starts = kind.chapter_starts(chunks)
-        if not starts:
-            raise TemploraError(f"{book.id} has no chapters", f"templora undo {book.id} 1")
-        if not 1 <= chapter <= len(starts):
-            raise TemploraError(
-                f"{book.id} has {count_of(len(starts), 'chapter')} so far, and no chapter {chapter}",
-                f"templora undo {book.id} --chapter {len(starts)}",
-            )
-        return starts[chapter - 1]
+        return chunks_before_chapter(book, kind, chunks, chapter, "undo")
+    opening = sum(chunk["origin"] == "human" for chunk in chunks) if kind.has_opening(book.manifest) else 0
     count, most = 1 if count is None else count, len(chunks) - opening
     if most < 1:
         raise TemploraError(f"{book.id} has no chunk to take back", book.resume_command)
@@ -249,7 +265,7 @@ def _change(
             words=count_words(text),
             chunks_before=before,
             words_before=count_words(text_before),
-            text=text[-LAST_CHARACTERS:].partition(" ")[2] or text[-LAST_CHARACTERS:],
+            text=end_of(text),
             resume_command=book.resume_command,
             restore_command=f"templora sessions restore {book.id} {len(changes)}",
         )

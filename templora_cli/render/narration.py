@@ -57,6 +57,8 @@ class Narrator:
                 yield from _synced_lines(event)
             case events.Changed():
                 yield from _changed_lines(event)
+            case events.Forked():
+                yield from _forked_lines(event)
             case events.Interrupted():
                 yield from [*self._blank, *_interrupted_lines(event)]
 
@@ -212,6 +214,16 @@ def _changed_lines(event: events.Changed) -> Iterator[Line]:
         yield f"it ends: …{' '.join(event.text.split())}", "message"
     yield from [("To continue:", "message"), (event.resume_command, "command")]
     yield from [("To go back to what there was before:", "message"), (event.restore_command, "command")]
+
+
+def _forked_lines(event: events.Forked) -> Iterator[Line]:
+    size = f"{count_of(event.chunks, 'chunk')}, {count_of(event.words, 'word')}"
+    yield f"forked {event.parent} into {event.session}: {size}", "good"
+    if event.text.strip():
+        yield f"it ends: …{' '.join(event.text.split())}", "message"
+    if event.out:
+        yield f"its book file is {event.out}", "path"
+    yield from [("To continue:", "message"), (event.resume_command, "command")]
 
 
 def _interrupted_lines(event: events.Interrupted) -> Iterator[Line]:
