@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,22 @@ class ReadingTask:
     text: tuple[int, ...]
     chunk_tokens: int
     tokenizer: Any
+    before: tuple[int, ...] = ()
+    """Text before it that is only seen."""
+    learnt: bool = True
+    """Is it learnt? If not, it is scored only."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any] = ()) -> Given | None:
         """The next chunk of the text."""
-        return given_turn(self.prompt, book, self.text, self.chunk_tokens)
+        turn = given_turn(self._prompt, book, self.text, self.chunk_tokens)
+        return turn and replace(turn, learnt=self.learnt)
+
+    def _prompt(self, book: Sequence[int]) -> Prompt:
+        return self.prompt((*self.before, *book) if self.before else book)
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
         """See `turn.Task`."""
-        return replay_turn(self.prompt(book), chunk)
+        return replace(replay_turn(self._prompt(book), chunk), learnt=self.learnt)
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""
@@ -64,6 +72,10 @@ class ReadingRequest:
     """File name of the text; the session is named after it."""
     limit_tokens: int | None = None
     """The maximum number of tokens to read."""
+    seen_tokens: int = 0
+    """How many of them, at the beginning, are only seen: neither scored nor learnt."""
+    learnt: bool = True
+    """Is the text learnt? If not, it is scored only."""
     kind: str = "ppl"
     measured_by: str | None = None
 
@@ -81,9 +93,9 @@ class ReadingRequest:
             self.kind,
             config,
             named_after=f"eval {Path(self.name).stem}",
-            goal=(len(tokens), "tokens"),
+            goal=(len(tokens) - self.seen_tokens, "tokens"),
             header_tokens=len(header),
-            request={"header": list(header)},
+            request={"header": list(header), "seen_tokens": self.seen_tokens, "learnt": self.learnt},
             opening=tokens,
             source=self.text,
             measured_by=self.measured_by,
@@ -102,7 +114,11 @@ class Reading(TaskKind):
     def task(self, session: Session, model: LanguageModel, config: Config) -> ReadingTask:
         """See `TaskKind.task`."""
         prompt = fixed_header(tuple(session.manifest.request["header"]), config.decode.context_tokens)
-        return ReadingTask(prompt, session.opening(), config.decode.chunk_tokens, model.tokenizer)
+        request, text = session.manifest.request, session.opening()
+        seen, learnt = request.get("seen_tokens", 0), request.get("learnt", True)
+        return ReadingTask(
+            prompt, text[seen:], config.decode.chunk_tokens, model.tokenizer, text[:seen], learnt
+        )
 
     def end(self, session: Session, chunks: Sequence[Values]) -> Iterator[Event]:
         """See `TaskKind.end`: there is no final event, because the measuring command prints a table."""

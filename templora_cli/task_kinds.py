@@ -40,6 +40,12 @@ def _priming(name: str) -> TaskKind:
     return Priming()
 
 
+def _editing(name: str) -> TaskKind:
+    from templora_cli.editing import Editing
+
+    return Editing()
+
+
 def _translation(name: str) -> TaskKind:
     from templora_cli.translation.kind import Translation
 
@@ -62,6 +68,8 @@ ROWS: dict[str, Callable[[str], TaskKind]] = {
     "costs": _reading,
     "drift": _drift,
     "consistency": _reading,
+    "author": _reading,
+    "editing": _editing,
     "pairs": _pairs,
 }
 """Functions that create each kind, by its name in manifests."""

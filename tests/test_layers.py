@@ -95,6 +95,7 @@ TABLE: dict[str, set[str]] = {
     "sessions": {"torch", "safetensors", "filelock", "platformdirs"},
     "reading": set(),
     "priming": set(),
+    "editing": set(),
     "novel": {"markdown_it"},
     "translation": {"tomli"},
     "task_kinds": set(),

@@ -130,6 +130,25 @@ def plot_consistency(path: Path, rows: Sequence[ConsistencyRow]) -> None:
     figure.savefig(path, dpi=150)
 
 
+def plot_author(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Plot how far each arm changes the perplexity of the true text, against depth."""
+    from matplotlib.figure import Figure
+
+    depths = list(dict.fromkeys(each["depth"] for each in rows))
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    for arm in dict.fromkeys(each["arm"] for each in rows):
+        of_arm = [each for each in rows if each["arm"] == arm]
+        at = [depths.index(each["depth"]) for each in of_arm]
+        panel.plot(at, [each["change"] for each in of_arm], label=arm, marker="o", markersize=4)
+    panel.set_xticks(range(len(depths)), [depth.removesuffix("+") for depth in depths])
+    panel.set_xlabel("tokens of the book before")
+    panel.set_ylabel("change of the perplexity, %")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=150)
+
+
 def _step_of_points(measured: Sequence[Measures], step: int) -> int:
     """1 if the depths are few and the same in all books, so that each has a point; else `step`."""
     depths = Counter(measures.depth for measures in measured)

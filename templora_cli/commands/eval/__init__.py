@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from templora_cli.commands.eval.author import author
 from templora_cli.commands.eval.consistency import consistency
 from templora_cli.commands.eval.drift import drift
 from templora_cli.commands.eval.ppl import ppl, report_reading
@@ -18,3 +19,4 @@ app.command()(translate)
 app.command()(drift)
 app.command(help=HELP)(prose)
 app.command()(consistency)
+app.command()(author)
