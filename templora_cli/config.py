@@ -19,7 +19,7 @@ PAPER_PARAMETERS, PAPER_LR = 7e9, {"adamw": 5e-5, "muon": 2.5e-4}
 """Parameters and rate of the paper's Llama-2 (section 4.1); for Muon, the rate with equal steps."""
 GENERATED_LR_SHARE = 0.04
 """The learning rate for generated text, as a share of that for human text. Measured with AdamW at 0.135
-billion parameters (docs/lab/own-text.md) and assumed elsewhere.
+billion parameters, and on a book each of two larger models (docs/lab/own-text.md).
 """
 LR_FACTORS = {"gemma3_text": 0.5}
 """By how much the rate of a family, by `model_type` in transformers, differs from that of its size.
