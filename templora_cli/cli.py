@@ -17,6 +17,7 @@ from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.plan import plan
 from templora_cli.commands.resume import resume
 from templora_cli.commands.review import retry, review, sync
+from templora_cli.commands.rewrite import rewrite
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.undo import undo
@@ -52,6 +53,7 @@ app.command()(plan)
 app.command()(translate)
 app.command()(resume)
 app.command()(undo)
+app.command()(rewrite)
 app.command()(fork)
 app.command()(review)
 app.command()(sync)

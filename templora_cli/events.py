@@ -234,6 +234,8 @@ class ChunkLearnt(Event):
     """Number of the chosen candidate, from 0."""
     prompt: dict[str, Any]
     """The exact prompt (`Prompt.as_json`)."""
+    unlearnt: tuple[tuple[int, int], ...] = ()
+    """Ranges of its tokens that are neither scored nor learnt, such as a heading."""
     others: tuple[dict[str, Any], ...] = ()
     """The other candidates, if several were requested: number, tokens, text, rejection reason."""
     entropy_base: float | None = None
@@ -393,7 +395,7 @@ class Changed(Event):
 
     session: str
     kind: str
-    """What was done, by the name of the command: "undo" or "restore"."""
+    """What was done, by the name of the command: "undo", "rewrite" or "restore"."""
     chunks: int
     """Chunks of the session now."""
     words: int

@@ -191,8 +191,19 @@ class Run:
         Learning starts at the newest checkpoint before the first chunk that differs; nothing is decoded.
         Stopping it early leaves the session unchanged. The session keeps what is replaced, for `reason`.
         """
-        from templora_cli.engine.models.loading import out_of_memory_hint
         from templora_cli.sessions.history import first_change, relearn
+
+        def change(backend: Backend) -> Generator[Event, None, None]:
+            first = first_change(self.chunks, chunks)
+            return relearn(self.session, self.task, chunks, first, self.model, backend, self.config, reason)
+
+        yield from self._changed(change, stop)
+
+    def _changed(
+        self, change: Callable[[Backend], Generator[Event, None, None]], stop: threading.Event | None
+    ) -> Generator[Event, None, None]:
+        """Make a change of committed chunks with an untrained model, and update summary and book file."""
+        from templora_cli.engine.models.loading import out_of_memory_hint
 
         _use_threads(self.session.manifest)
         finish_replacing_steps(self.session.path)
@@ -200,17 +211,38 @@ class Run:
         self._is_fresh = False
         book = self.kind.book_file(self.session)
         backend = self.engine.backend(self.model, self.session.manifest.backend)
-        first = first_change(self.chunks, chunks)
-        with out_of_memory_hint(f"the book was not changed; {LESS_MEMORY}"):
-            relearning = relearn(
-                self.session, self.task, chunks, first, self.model, backend, self.config, reason
-            )
-            with closing(relearning) as events:
-                for event in events:
-                    if stop is not None and stop.is_set():
-                        return
-                    yield event
+        with (
+            out_of_memory_hint(f"the book was not changed; {LESS_MEMORY}"),
+            closing(change(backend)) as events,
+        ):
+            for event in events:
+                if stop is not None and stop.is_set():
+                    return
+                yield event
         yield from _update_after_change(self.session, self.kind, book)
+
+    def rewrite(
+        self,
+        part: range,
+        is_whole: Callable[[Sequence[Any]], bool],
+        stop: threading.Event | None = None,
+        *,
+        reason: Reason,
+    ) -> Generator[Event, None, None]:
+        """Write the chunks of `part` again, until `is_whole` is true of the records of the new ones.
+
+        What follows is learnt again. Stopping it early leaves the session unchanged. Raises StuckError if
+        no attempt passes the gate.
+        """
+        from templora_cli.sessions.history import Rewriting, rewrite
+
+        take = self.session.manifest.take + redraws_of(self.session.path) + 1
+
+        def change(backend: Backend) -> Generator[Event, None, None]:
+            rewriting = Rewriting(self.task, self.chunks, part, is_whole)
+            return rewrite(self.session, rewriting, self.model, backend, self.config, reason, take=take)
+
+        yield from self._changed(change, stop)
 
     def interrupted(self) -> Interrupted:
         """The event of a stopped run: committed chunks, dropped tokens and the command to resume.

@@ -25,7 +25,7 @@ from templora_cli.gate import harm_reason_of
 from templora_cli.learning import RECIPE, Recipe, learn_chunk
 from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.state import WritingState
-from templora_cli.turn import Predictions, Task
+from templora_cli.turn import Predictions, Task, unlearnt_ranges
 
 
 def write(
@@ -78,6 +78,7 @@ def write(
             record=chunk.record,
             candidate=best.number,
             prompt=prompt.as_json(),
+            unlearnt=unlearnt_ranges(chunk.loss_mask),
             others=others_of(candidates, best) if config.decode.candidates > 1 else (),
         )
 

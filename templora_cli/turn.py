@@ -171,4 +171,19 @@ def given_turn(
 def replay_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
     """A committed chunk of prose once more, after `prompt`."""
     decided = {"rejection_reason": chunk["rejection_reason"], "record": chunk["record"], "judged": True}
-    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], **decided)
+    mask = [True] * len(chunk["tokens"])
+    for start, end in chunk.get("unlearnt", ()):
+        mask[start:end] = [False] * (end - start)
+    loss_mask = () if all(mask) else tuple(mask)
+    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], loss_mask, **decided)
+
+
+def unlearnt_ranges(loss_mask: Sequence[bool]) -> tuple[tuple[int, int], ...]:
+    """The ranges of tokens that are not learnt, each from its first token to the one after its last."""
+    ranges: list[tuple[int, int]] = []
+    for index, learnt in enumerate(loss_mask):
+        if not learnt and ranges and ranges[-1][1] == index:
+            ranges[-1] = (ranges[-1][0], index + 1)
+        elif not learnt:
+            ranges.append((index, index + 1))
+    return tuple(ranges)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from safetensors.torch import load_file
 from templora_cli import runner
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
-from templora_cli.novel.kind import NovelRequest
+from templora_cli.novel.kind import NovelRequest, PlannedRequest
+from templora_cli.novel.plan import read_plan
 from templora_cli.novel.task import Goal
 from templora_cli.runner import Run
 from templora_cli.sessions.history import truncate
@@ -39,6 +41,42 @@ def book(config: Config) -> Run:
     with runner.begin(BOOK, config) as run:
         list(run.events())
     return run
+
+
+PLAN = read_plan("# The Light\n\n## Storm (10 words)\n\n## Calm (10 words)\n\n## Port (10 words)\n")
+
+
+def ends(records: Sequence[Any]) -> bool:
+    return bool(records[-1]["chapter_end"])
+
+
+def chapters_of(path: Path) -> list[list[tuple[int, ...]]]:
+    """The tokens of the chunks of each chapter."""
+    chapters: dict[int, list[tuple[int, ...]]] = {}
+    for chunk in read_whole_chunks(path / "steps"):
+        chapters.setdefault(chunk["record"]["chapter"], []).append(tuple(chunk["tokens"]))
+    return list(chapters.values())
+
+
+def test_one_chapter_is_written_again_and_the_others_stay(config: Config) -> None:
+    with runner.begin(PlannedRequest("A storm.", plan=PLAN), config) as run:
+        list(run.events())
+    path, before, whole = run.session.path, chapters_of(run.session.path), state_of(run.session.path)
+    start = len(before[0])
+    with Store().open(path.name) as session:
+        run = runner.reopen(session)
+        part = range(start, start + len(before[1]))
+        list(run.rewrite(part, ends, reason=Reason("rewrite", redraws=True)))
+    after = chapters_of(path)
+    assert len(after) == 3 and (after[0], after[2]) == (before[0], before[2]) and after[1] != before[1]
+    tokens = [token for chapter in after for chunk in chapter for token in chunk]
+    for chunk in read_whole_chunks(path / "steps"):
+        record = chunk["record"]
+        title = run.model.tokenizer.decode(tokens[record["heading"] : record["body"]])
+        assert PLAN.chapters[record["chapter"]].title in title, "headings are where the records say"
+    with Store().open(path.name) as session:
+        list(runner.reopen(session).relearn(chunks_before(path, 1), reason=Reason("restore")))
+    assert state_of(path) == whole
 
 
 def state_of(path: Path) -> dict[str, Any]:

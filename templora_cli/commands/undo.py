@@ -63,7 +63,7 @@ def undo(
             keep = _kept(book, kind, committed, chunks, chapter)
             detail = f"from chapter {chapter}" if chapter else count_of(len(committed) - keep, "chunk")
             reason = Reason("undo", detail, redraws=True)
-            _change(
+            make_change(
                 book,
                 lambda: runner.take_back(book, keep, reason, stop, notify=view.show, engine=engine),
                 "undo",
@@ -94,7 +94,7 @@ def restore(
             chunks = chunks_before(book.path, change)
             run = runner.reopen(book, notify=view.show, engine=engine)
             reason = Reason("restore", f"to before change {change}")
-            _change(book, lambda: run.relearn(chunks, stop, reason=reason), "restore", view, stop)
+            make_change(book, lambda: run.relearn(chunks, stop, reason=reason), "restore", view, stop)
 
 
 def log(
@@ -230,7 +230,7 @@ def _kept(
     return len(chunks) - count
 
 
-def _change(
+def make_change(
     book: Session,
     change: Callable[[], Generator[Event, None, None]],
     kind: str,

@@ -242,8 +242,13 @@ class PlannedTask:
         )
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Given:
-        """See `turn.Task`."""
-        return replay_turn(self.prompt(book), chunk)
+        """See `turn.Task`. The chapter may begin elsewhere than when it was written."""
+        record = chunk["record"]
+        if isinstance(record, dict) and "chapter" in record:
+            position = position_after(records)
+            heading = len(book) if position.body is None else position.spans[-1][0]
+            record = {**record, "heading": heading, "body": heading + record["body"] - record["heading"]}
+        return replay_turn(self.prompt(book), {**chunk, "record": record})
 
     def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
         """See `turn.Task`."""

@@ -18,7 +18,15 @@ from safetensors import SafetensorError
 from templora_cli.config import Config
 from templora_cli.engine.decoding.protocols import Backend
 from templora_cli.engine.training.adapted_model import AdaptedModel
-from templora_cli.events import ChunkLearnt, ChunkRelearnt, Event, Notice, RebuildStarted, Working
+from templora_cli.events import (
+    ChunkLearnt,
+    ChunkRejected,
+    ChunkRelearnt,
+    Event,
+    Notice,
+    RebuildStarted,
+    Working,
+)
 from templora_cli.files import link
 from templora_cli.sessions.checkpoint import commit_step, restore_step
 from templora_cli.sessions.start import begin_state
@@ -89,33 +97,119 @@ def relearn(
     The new steps are built in a folder of their own, which replaces the old one at the end: a kill leaves
     either the old steps or the new ones.
     """
+    steps = session.steps
+
+    def known(values: dict[str, Any]) -> dict[str, Any]:
+        index = values["index"]
+        return _with_known(values, chunks[index], steps, unchanged=index < first)
+
+    build = _build(session, Replay(task, chunks), first, len(chunks), known, model, backend, config)
+    count = yield from build
+    write_change(steps, session.path / "steps.new", first, count, reason)
+    replace_steps(session.path)
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """An existing book of which one part is written again. Implements `turn.Task`."""
+
+    task: Task
+    chunks: Sequence[Mapping[str, Any]]
+    """The `chunk.json` values of the whole book as it was."""
+    part: range
+    """The chunks to be written again."""
+    is_whole: Callable[[Sequence[Any]], bool]
+    """Is the part written to its end with these records of its new chunks?"""
+
+    def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Turn | None:
+        """A chunk before the part, a new chunk of it, or one after it."""
+        done, start = len(records), self.part.start
+        if done < start:
+            return self.task.replay(self.chunks[done], book, records)
+        new = next((n for n in range(1, done - start + 1) if self.is_whole(records[start : start + n])), None)
+        if new is None:
+            return self.task.next_turn(book, records)
+        later = self.part.stop + done - start - new
+        return self.task.replay(self.chunks[later], book, records) if later < len(self.chunks) else None
+
+    def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Turn:
+        """See `turn.Task`."""
+        return self.task.replay(chunk, book, records)
+
+    def text_stream(self, book: Sequence[int]) -> Callable[[int], str]:
+        """See `turn.Task`."""
+        return self.task.text_stream(book)
+
+
+def rewrite(
+    session: Session,
+    rewriting: Rewriting,
+    model: AdaptedModel,
+    backend: Backend,
+    config: Config,
+    reason: Reason,
+    *,
+    take: int,
+) -> Generator[Event, None, None]:
+    """Write a part of the book again, and learn what follows it again; like `relearn` otherwise.
+
+    `take` chooses the random numbers of the new chunks (`WritingState.take`).
+    """
+    first, chunks, steps = rewriting.part.start, rewriting.chunks, session.steps
+
+    def known(values: dict[str, Any]) -> dict[str, Any]:
+        index = values["index"]
+        return _with_known(values, chunks[index], steps, unchanged=True) if index < first else values
+
+    build = _build(session, rewriting, first, len(chunks), known, model, backend, config, take=take)
+    count = yield from build
+    write_change(steps, session.path / "steps.new", first, count, reason)
+    replace_steps(session.path)
+
+
+def _build(
+    session: Session,
+    task: Task,
+    first: int,
+    expected: int,
+    known: Callable[[dict[str, Any]], dict[str, Any]],
+    model: AdaptedModel,
+    backend: Backend,
+    config: Config,
+    *,
+    take: int = 0,
+) -> Generator[Event, None, int]:
+    """Build new steps in `steps.new` from the newest checkpoint before chunk `first`; returns their number.
+
+    `known` adds to the values of a chunk what is known of it; about `expected` chunks are made.
+    """
     steps, new = session.steps, session.path / "steps.new"
     shutil.rmtree(new, ignore_errors=True)
     state, unchanged = state_before(first, session, model, config)
+    state.take = take
     new.mkdir()
     for step in committed_steps(steps)[:unchanged]:
         shutil.copytree(step, new / step.name, copy_function=link)
-    since = time.perf_counter()
-    yield RebuildStarted(session.id, unchanged, len(chunks) - unchanged)
-    if unchanged < len(chunks):
-        yield _relearning(unchanged, unchanged, len(chunks))
-    for event in write(Replay(task, chunks), model, backend, state, config):
-        if isinstance(event, Notice):
+    since, count = time.perf_counter(), unchanged
+    yield RebuildStarted(session.id, unchanged, expected - unchanged)
+    if unchanged < expected:
+        yield _relearning(unchanged, unchanged, expected)
+    for event in write(task, model, backend, state, config):
+        if isinstance(event, Notice | ChunkRejected):
             yield event
         elif isinstance(event, ChunkLearnt):
             seconds = {"train": time.perf_counter() - since}
             values = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
-            chunk = _with_known(values, chunks[event.index], steps, unchanged=event.index < first)
+            chunk = known(values)
             if not steps.is_dir():
                 raise folder_is_gone(session.path)
             commit_step(new, event.index, chunk, state, is_rebuild=True)
             thin(new, **asdict(config.session))
-            since = time.perf_counter()
+            since, count = time.perf_counter(), event.index + 1
             yield ChunkRelearnt(event.index, event.train_losses)
-            if event.index + 1 < len(chunks):
-                yield _relearning(event.index + 1, unchanged, len(chunks))
-    write_change(steps, new, first, len(chunks), reason)
-    replace_steps(session.path)
+            if event.index + 1 < expected:
+                yield _relearning(event.index + 1, unchanged, expected)
+    return count
 
 
 def _with_known(

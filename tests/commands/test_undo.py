@@ -68,7 +68,7 @@ def test_what_was_taken_back_is_listed_and_comes_back(book: Path) -> None:
     [
         (("undo", "5"), "storm has 4 chunks: 5 cannot be taken back", "templora undo storm 4"),
         (("undo", "0"), "storm has 4 chunks: 0 cannot be taken back", "templora undo storm 1"),
-        (("undo", "--chapter", "1"), "storm has no chapters", "templora undo storm 1"),
+        (("undo", "--chapter", "1"), "storm has no chapters", "templora sessions log storm"),
         (("undo", "2", "--chapter", "1"), "cannot be combined", "use one of them"),
         (("undo", "nothing"), "no session is called nothing", "templora sessions list"),
         (
