@@ -96,6 +96,7 @@ def test_these_commands_have_settings() -> None:
         "eval translate",
         "eval drift",
         "eval consistency",
+        "eval author",
     }
 
 
@@ -103,6 +104,7 @@ def test_these_commands_have_settings() -> None:
 def test_every_flag_of_a_command_sets_its_setting(name: str, setting: Setting) -> None:
     parser = parser_of(name)
     required = {"file": ["book.txt"], "target": ["--to", "en"], "files": ["a.txt"], "pairs": ["a.jsonl"]}
+    required |= {"book": ["book.txt"], "control": ["--control", "other.txt"]}
     needed = [text for option in parser.params if option.required for text in required[option.name]]
     values = parser.make_context(name, [*needed, *arguments_for(setting)]).params
     given = WITH_SETTINGS[name].given(values)

@@ -260,6 +260,7 @@ def test_a_hint_gives_the_range_of_the_setting(name: str) -> None:
         "eval ppl": "book.txt",
         "eval drift": "--premise a",
         "eval consistency": "book.txt",
+        "eval author": "book.txt --control book.txt",
         "eval translate": "pairs.jsonl --from en --to de",
     }
     result = templora(*name.split(), *needed.get(name, "").split(), "--set", "rank=0")

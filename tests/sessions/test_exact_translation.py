@@ -34,7 +34,7 @@ from templora_cli.engine.models.loading import LanguageModel
 from templora_cli.errors import TemploraError
 from templora_cli.events import TextDecoded
 from templora_cli.prepare import ENGINE, Engine
-from templora_cli.sessions import checkpoint, recorder
+from templora_cli.sessions import checkpoint, recorder, versions
 from templora_cli.sessions.steps import THINNED, committed_steps
 from templora_cli.task_kinds import KINDS
 from templora_cli.translation.checks import FailedCheck
@@ -299,7 +299,7 @@ def workspace(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wo
 def _stop_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the clock, so that only real differences make disks unequal, and skip fsync, which is slow."""
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    for module in (prepare, runner):
+    for module in (prepare, runner, versions):
         monkeypatch.setattr(module, "now", lambda: "2026-01-01T00:00:00+00:00")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
