@@ -131,6 +131,7 @@ class Editing(TaskKind):
     """A book whose drafts its author corrects."""
 
     name = "editing"
+    can_be_changed = False
     units: tuple[Unit, ...] = ("chunks",)
     request_keys = frozenset(("header", "seen_tokens", "share"))
 

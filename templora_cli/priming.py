@@ -117,6 +117,8 @@ def reading_of(lengths: Sequence[int], chunk_tokens: int) -> list[ReadingPart]:
     longest = max(range(len(lengths)), key=lambda text: lengths[text])
     count = min(MAX_HELD_OUT, int(len(parts) * HELD_OUT_SHARE))
     of_longest = [part for part in parts if part.text == longest]
+    if count and len(range(*of_longest[-1].span)) < chunk_tokens:
+        count += 1  # its last chunk is short, and says little alone
     held_out = of_longest[len(of_longest) - count :]
     ordered = [part for part in parts if part not in held_out]
     ordered += [replace(part, held_out=True) for part in held_out]
@@ -165,6 +167,7 @@ class Priming(TaskKind):
     """Texts that are learnt before a book begins."""
 
     name = "prime"
+    can_be_changed = False
     units: tuple[Unit, ...] = ("tokens",)
     request_keys = frozenset(("header", "files", "lengths"))
 

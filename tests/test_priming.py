@@ -23,8 +23,10 @@ from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.priming import MAX_READINGS, PrimeRequest, best_reading, helped, reading_of, start_of
 from templora_cli.runner import Run
+from templora_cli.sessions.housekeeping import shrink
 from templora_cli.sessions.start import Start, begin_state, start_in
 from templora_cli.sessions.steps import committed_steps
+from templora_cli.sessions.store import Store
 
 TEXTS = (("one.txt", "The rain fell on the harbour. " * 9), ("two.txt", "She counted the ships again. "))
 BOOK = NovelRequest("A storm.", goal=Goal(32, "tokens"), kind="drift")
@@ -66,7 +68,9 @@ def test_a_reading_has_every_token_once_and_ends_with_what_is_held_out(
     assert sorted(tokens) == list(range(sum(lengths)))
     assert [part.ends_reading for part in parts] == [False] * (len(parts) - 1) + [True]
     held_out = [part.held_out for part in parts]
-    assert held_out == sorted(held_out) and sum(held_out) <= len(parts) / 10
+    assert held_out == sorted(held_out) and sum(held_out) <= len(parts) / 10 + 1
+    whole = [part.span[1] - part.span[0] == chunk for part in parts if part.held_out]
+    assert all(whole[:-1]) and (not whole or len(whole) > 1 or whole[0])
     for part in parts:
         assert part.begin == sum(lengths[: part.text]) <= part.span[0]
         assert part.span[1] <= part.begin + lengths[part.text] and part.span[1] - part.span[0] <= chunk
@@ -222,6 +226,14 @@ def test_a_damaged_start_is_found(config: Config) -> None:
                 assert "sessions export" in str(raised.value.hint)
             file.write_bytes(whole)
         begin_state(book.session, book.model, book.config)
+
+
+def test_shrinking_keeps_the_best_reading(config: Config) -> None:
+    run, _ = primed(config)
+    start = start_of_run(run)
+    with Store().open(run.session.id) as session:
+        shrink(session, run.kind)
+    assert start_of_run(run).step == start.step and (start.step / "adapter.safetensors").is_file()
 
 
 def test_a_priming_without_its_checkpoint_says_how_to_learn_again(config: Config) -> None:

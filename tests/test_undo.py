@@ -16,7 +16,7 @@ from templora_cli import runner
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
 from templora_cli.novel.kind import NovelRequest, PlannedRequest
-from templora_cli.novel.plan import read_plan
+from templora_cli.novel.plan import plan_text, read_plan
 from templora_cli.novel.task import Goal
 from templora_cli.runner import Run
 from templora_cli.sessions.history import truncate
@@ -150,9 +150,9 @@ def test_what_was_undone_can_be_brought_back(book: Run) -> None:
         run = runner.reopen(session)
         list(run.relearn(chunks_before(path, 2), reason=Reason("restore")))
     assert state_of(path) == between
-    assert [(change.kind, change.first, change.before, change.after) for change in changes_of(path)] == [
-        *[("undo", 3, 6, 3), ("restore", 3, 6, 6), ("restore", 3, 6, 6)]
-    ]
+    assert [
+        (change.kind, change.first, change.before, change.after) for change in changes_of(path).values()
+    ] == [*[("undo", 3, 6, 3), ("restore", 3, 6, 6), ("restore", 3, 6, 6)]]
 
 
 def test_a_checkpoint_that_is_there_needs_no_model(book: Run) -> None:
@@ -173,7 +173,7 @@ def test_a_stop_while_chunks_are_learnt_again_changes_nothing(book: Run) -> None
         for event in runner.take_back(session, 3, UNDO, stop):
             if type(event).__name__ == "ChunkRelearnt":
                 stop.set()
-    assert state_of(path) == before and changes_of(path) == []
+    assert state_of(path) == before and changes_of(path) == {}
 
 
 @pytest.mark.parametrize("names", [["steps"], ["steps", "steps.old"], ["steps.old", "steps.new"]])
@@ -198,12 +198,30 @@ def test_a_damaged_change_is_reported(book: Run) -> None:
     path = book.session.path
     undo(path, 5)
     file = path / "versions" / "000001.json"
-    whole = json.loads(file.read_text("utf-8"))
-    for damage in ("", "[]", "{}", json.dumps({**whole, "first": 7}), json.dumps({**whole, "replaced": [1]})):
+    text = file.read_text("utf-8")
+    whole = json.loads(text)
+    chunk = {**whole["replaced"][0], "tokens": [1, 2, 3]}
+    changes = ({"first": 7}, {"replaced": [1]}, {"replaced": [chunk]}, {"redraws": "x"}, {"sha256": None})
+    for damage in ("", "[]", "{}", "[" * 10**5, *(json.dumps({**whole, **change}) for change in changes)):
         file.write_text(damage, "utf-8")
         with pytest.raises(TemploraError, match=r"000001\.json is damaged") as raised:
             changes_of(path)
-        assert "sessions export" in str(raised.value.hint)
+        assert "000001.lost" in str(raised.value.hint)
+
+
+def test_a_book_goes_back_only_over_changes_that_are_there(book: Run) -> None:
+    path = book.session.path
+    for keep in (5, 4, 3):
+        undo(path, keep)
+    lost = path / "versions" / "000002.json"
+    lost.rename(lost.with_suffix(".lost"))
+    assert list(changes_of(path)) == [1, 3] and redraws_of(path) == 3
+    assert len(chunks_before(path, 3)) == 4
+    for number in (1, 2):
+        with pytest.raises(TemploraError, match=r"change 2 is lost|no change number 2"):
+            chunks_before(path, number)
+    undo(path, 2)
+    assert list(changes_of(path)) == [1, 3, 4]
 
 
 def test_the_book_file_follows(config: Config, tmp_path: Path) -> None:
@@ -217,3 +235,19 @@ def test_the_book_file_follows(config: Config, tmp_path: Path) -> None:
         events = list(runner.take_back(session, 3, UNDO))
     assert any("was edited: your version is saved" in getattr(event, "message", "") for event in events)
     assert (tmp_path / "book.edited-1.txt").read_text("utf-8") == "mine"
+    undo(run.session.path, 0)
+    assert not file.read_text("utf-8").strip()
+
+
+def test_a_book_cannot_get_back_chapters_that_its_plan_has_changed(config: Config) -> None:
+    with runner.begin(PlannedRequest("A storm.", plan=PLAN), config) as run:
+        list(run.events())
+    path, starts = run.session.path, run.kind.chapter_starts(run.chunks)
+    undo(path, starts[2])
+    changed = replace(PLAN, chapters=(*PLAN.chapters[:2], replace(PLAN.chapters[2], title="Harbour")))
+    run.session.plan_path.write_text(plan_text(changed), "utf-8")
+    with (
+        Store().open(path.name) as session,
+        pytest.raises(TemploraError, match="chapter 3, Port, is written"),
+    ):
+        run.kind.check_chunks(session, chunks_before(path, 1))

@@ -93,6 +93,6 @@ def _shrunk(name: str) -> int:
 
     with Store().open(name) as session:
         kind = engine_in_use().kind(session.manifest)
-        freed = shrink(session)
+        freed = shrink(session, kind)
         cache_summary(session.path, read_chunks(session.steps), kind)
     return freed

@@ -57,11 +57,15 @@ def start_of_book(
         from templora_cli.priming import PrimeRequest, start_of
         from templora_cli.sessions.manifest import load_manifest
         from templora_cli.sessions.start import start_in
+        from templora_cli.sessions.steps import read_chunks
         from templora_cli.sessions.store import Store
 
         if from_session is not None:
             folder = Store().find(from_session)
-            return start_in(folder, load_manifest(folder))
+            manifest = load_manifest(folder)
+            if manifest.task == PrimeRequest.kind:
+                return start_of(folder, manifest, read_chunks(folder / "steps"))
+            return start_in(folder, manifest)
         engine, request = engine_in_use(), PrimeRequest(texts)
         with runner.begin(request, config, notify=view.show, engine=engine, resume_same=True) as run:
             follow(run, run.events(stop), view, stop)

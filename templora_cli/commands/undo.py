@@ -92,6 +92,7 @@ def restore(
         engine = engine_in_use()
         with changeable(Store(), session) as book:
             chunks = chunks_before(book.path, change)
+            engine.kind(book.manifest).check_chunks(book, chunks)
             run = runner.reopen(book, notify=view.show, engine=engine)
             reason = Reason("restore", f"to before change {change}")
             make_change(book, lambda: run.relearn(chunks, stop, reason=reason), "restore", view, stop)
@@ -119,7 +120,7 @@ def log(
             "what": f"{change.kind} {change.detail}".strip(),
             "chunks": change.after,
         }
-        for number, change in enumerate(changes_of(path), 1)
+        for number, change in changes_of(path).items()
     ]
     rows.sort(key=lambda row: row["at"])
     if json:
@@ -135,11 +136,12 @@ def _chunk_rows(path: Path) -> list[dict[str, Any]]:
     """A row for each chunk of the book."""
     from datetime import datetime, timezone
 
-    from templora_cli.sessions.steps import committed_steps, read_chunks
+    from templora_cli.sessions.steps import readable_chunks, step_name
 
     rows = []
     steps = path / "steps"
-    for step, chunk in zip(committed_steps(steps), read_chunks(steps), strict=True):
+    for chunk in readable_chunks(steps):
+        step = steps / step_name(chunk["index"])
         changed = datetime.fromtimestamp((step / "chunk.json").stat().st_mtime, timezone.utc)
         learns = chunk["nll_adapter"] is not None
         record = chunk["record"] if isinstance(chunk["record"], dict) else {}
@@ -185,11 +187,16 @@ def _is_count(text: str, store: Store) -> bool:
 def changeable(store: Store, reference: str | None) -> Session:
     """Open a session. Raises TemploraError if only the command that measures it may change it."""
     session = store.open(reference)
-    if session.manifest.measured_by:
+    try:
+        if session.manifest.measured_by:
+            raise TemploraError(
+                f"{session.id} can only be changed by the command that measures it", session.resume_command
+            )
+        if not engine_in_use().kind(session.manifest).can_be_changed:
+            raise TemploraError(f"{session.id} is no book", "templora sessions list")
+    except BaseException:
         session.lock.release()
-        raise TemploraError(
-            f"{session.id} can only be changed by the command that measures it", session.resume_command
-        )
+        raise
     return session
 
 
@@ -239,18 +246,22 @@ def make_change(
 ) -> None:
     """Make a change and show what it did. On Ctrl-C the session is unchanged."""
     from templora_cli import runner
-    from templora_cli.sessions.steps import readable_text
+    from templora_cli.sessions.steps import StepDamagedError, readable_text
     from templora_cli.sessions.store import now
     from templora_cli.sessions.versions import changes_of
     from templora_cli.text import count_words
 
     before, text_before = len(runner.committed(book)), readable_text(book.steps)[0]
-    number = len(changes_of(book.path))
-    with closing(change()) as events:
-        for event in events:
-            view.show(event)
+    known = changes_of(book.path)
+    try:
+        with closing(change()) as events:
+            for event in events:
+                view.show(event)
+    except StepDamagedError as damage:
+        hint = f"to repair what can be: {book.resume_command}"
+        raise TemploraError(f"session {book.id} is damaged: {damage}", hint) from None
     changes = changes_of(book.path)
-    if len(changes) == number:
+    if len(changes) == len(known):
         view.show(
             Notice(UNCHANGED if stop.is_set() else f"{book.id} is as it was: nothing had to be changed")
         )
@@ -267,6 +278,6 @@ def make_change(
             words_before=count_words(text_before),
             text=end_of(text),
             resume_command=book.resume_command,
-            restore_command=f"templora sessions restore {book.id} {len(changes)}",
+            restore_command=f"templora sessions restore {book.id} {max(changes)}",
         )
     )

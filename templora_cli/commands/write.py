@@ -165,6 +165,11 @@ def write(
         }
         planned = None if plan is None else read_plan_file(plan, encoding)
         primers = read_primers(prime, from_session, encoding)
+        if name is not None and primers:  # learning them takes minutes
+            from templora_cli.sessions.names import checked_name
+            from templora_cli.sessions.store import Store
+
+            Store().require_free(checked_name(name, "--name {}"))
         if chapters is not None:
             check_chapters(chapters, name)
     if chapters is not None:

@@ -67,12 +67,10 @@ class AuthorMeasure:
         config: DecodeConfig,
         probe: tuple[tuple[int, ...], tuple[int, ...]],
         seed: int,
-        *,
-        drafts: bool = True,
     ) -> None:
-        """`probe` is header and tokens of prose of another time. `drafts`: are drafts written here?"""
+        """`probe` is header and tokens of prose of another time."""
         self.author, self.model, self.config, self.probe = author, model, config, probe
-        self._backend, self._seed, self._drafts = backend, seed, drafts
+        self._backend, self._seed = backend, seed
         self._made: Backend | None = None
 
     def __call__(self, index: int) -> dict[str, Any] | None:
@@ -86,7 +84,7 @@ class AuthorMeasure:
         values: dict[str, Any] = {"nll": _nll(model, prompt, author.chunk_at(index))}
         if author.place(index + 1) is None and self.probe[1]:
             values["probe"] = _nll(model, *self.probe)
-        if self._drafts and index % author.draft_every == 0:
+        if index % author.draft_every == 0:
             values["draft"] = self._draft(prompt, index)
         return values
 

@@ -274,6 +274,12 @@ class PlannedNovel(Novel):
         """See `TaskKind.reached`."""
         return done >= manifest.goal_amount
 
+    def check_chunks(self, session: Session, chunks: Sequence[Values]) -> None:
+        """See `TaskKind.check_chunks`."""
+        plan = shown_in(session).plan
+        assert plan is not None
+        check_written(session, plan, chunks)
+
     def chapter_starts(self, chunks: Sequence[Values]) -> list[int]:
         """See `TaskKind.chapter_starts`."""
         starts: dict[int, int] = {}
@@ -317,9 +323,12 @@ def begun_chapters(chunks: Sequence[Values]) -> int:
     return max((record["chapter"] + 1 for record in _chapter_records(chunks)), default=0)
 
 
-def check_written(session: Session, plan: Plan) -> None:
-    """Raise TemploraError if chapters of the plan that are written were changed, or begun ones renamed."""
-    chunks = readable_chunks(session.steps)
+def check_written(session: Session, plan: Plan, chunks: Sequence[Values] | None = None) -> None:
+    """Raise TemploraError if chapters of the plan that are written were changed, or begun ones renamed.
+
+    `chunks` are those of the session, or those that it is to have.
+    """
+    chunks = readable_chunks(session.steps) if chunks is None else chunks
     written = written_chapters(chunks)
     for record in _chapter_records(chunks):
         index = record["chapter"]

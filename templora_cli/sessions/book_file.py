@@ -61,7 +61,7 @@ class BookFile:
                 aside = free_name(self.path)
                 self.path.replace(aside)
                 notice = f"{self.path.name} was edited: your version is saved as {aside}"
-            if self.text.strip():
+            if self.text.strip() or self.path.exists():  # all of it may have been taken back
                 content = self._rendered(self.text)
                 write_atomically(self.session.path / HASH, sha256_of(content))
                 write_atomically(self.path, content)

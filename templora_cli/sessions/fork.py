@@ -6,18 +6,18 @@ people edit are copied.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from templora_cli.errors import of_os_error
+from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import link, numbered_name, sync_folder
 from templora_cli.sessions.start import FOLDER as START
 from templora_cli.sessions.steps import StepDamagedError, committed_steps, verify_step
 from templora_cli.sessions.store import VERSIONS, Session, Store, lock_session, now
-from templora_cli.sessions.versions import redraws_of
 
 LINKED = ("steps", START)
 OWN = ("session.json", "lock", "summary.json", "out.sha256", "saved.sha256", VERSIONS)
@@ -32,8 +32,7 @@ def forking(store: Store, parent: Session, chunks: int, name: str) -> Iterator[S
     chunks must be learnt again before that. Raises TemploraError if the name is taken or the disk refuses it.
     """
     store.require_free(name)
-    path, take = store.folder / name, parent.manifest.take + redraws_of(parent.path) + 1
-    out = None if parent.manifest.out is None else str(numbered_name(Path(parent.manifest.out)))
+    path, final = store.folder / f".{name}.tmp", store.folder / name
     manifest = replace(
         parent.manifest,
         id=name,
@@ -41,24 +40,40 @@ def forking(store: Store, parent: Session, chunks: int, name: str) -> Iterator[S
         former_ids=[],
         created=now(),
         opened=now(),
-        take=take,
-        out=out,
+        take=secrets.randbits(32),  # no other book of this beginning has these random numbers
+        out=_free_out(store, parent),
     )
     try:
+        shutil.rmtree(path, ignore_errors=True)  # of a fork that was killed
         path.mkdir()
         lock = lock_session(path)
+        session = Session(path, manifest, lock)
         try:
             _copy(parent, path, chunks)
-            yield Session(path, manifest, lock)
-            manifest.save(path)
+            yield session
+            replace(session.manifest, id=name).save(path)
+            lock.release()
+            path.rename(final)
             sync_folder(store.folder)
+            session.path = final
         except BaseException:
+            lock.release()
             shutil.rmtree(path, ignore_errors=True)
             raise
-        finally:
-            lock.release()
     except OSError as error:
         raise of_os_error(error, assurance=f"Session {parent.id} is unchanged") from error
+
+
+def _free_out(store: Store, parent: Session) -> str | None:
+    """A book file beside that of the parent, which no file and no session has."""
+    if parent.manifest.out is None:
+        return None
+    taken = {manifest.out for manifest in store.manifests() if not isinstance(manifest, TemploraError)}
+    out = numbered_name(Path(parent.manifest.out))
+    while str(out) in taken:
+        stem, _, number = out.stem.rpartition("-")
+        out = out.with_name(f"{stem}-{int(number) + 1}{out.suffix}")
+    return str(out)
 
 
 def has_weights(session: Session) -> bool:

@@ -34,8 +34,8 @@ from templora_cli.sessions.steps import (
     StepDamagedError,
     committed_steps,
     folder_is_gone,
-    read_chunks,
     read_whole_chunk,
+    read_whole_chunks,
     step_name,
     thin,
     verify_step,
@@ -240,7 +240,7 @@ def truncate(session: Session, chunks: int, reason: Reason) -> bool:
     """
     steps, new = session.steps, session.path / "steps.new"
     kept = committed_steps(steps)[:chunks]
-    read_chunks(steps)  # what is taken back can be brought back only if it is whole
+    read_whole_chunks(steps)  # what is taken back can be brought back only if it is whole
     try:
         for last in kept[-1:]:
             verify_step(last)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from templora_cli.errors import TemploraError, of_os_error
 from templora_cli.files import bytes_below, sync_folder
+from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.steps import THINNED, StepDamagedError, committed_steps, read_chunks, verify_step
 from templora_cli.sessions.store import Session, Store, lock_session
 
@@ -89,20 +90,24 @@ def _move(session: Path, to: Path, lock: FileLock) -> None:
         raise of_os_error(error, assurance=f"Session {session.name} is unchanged") from error
 
 
-def older_checkpoints(steps: Path) -> list[Path]:
-    """The files of all checkpoints but the newest, which is the only one that an exact resume needs."""
-    names = [step / name for step in committed_steps(steps)[:-1] for name in THINNED]
+def older_checkpoints(steps: Path, needed: Collection[int] = ()) -> list[Path]:
+    """The files of all checkpoints but the newest, which is the only one that an exact resume needs.
+
+    Those after the chunks with the indexes in `needed` are left out.
+    """
+    folders = [step for index, step in enumerate(committed_steps(steps)[:-1]) if index not in needed]
+    names = [step / name for step in folders for name in THINNED]
     return [file for file in names if file.is_file()]
 
 
-def shrink(session: Session) -> int:
+def shrink(session: Session, kind: TaskKind) -> int:
     """Delete the older checkpoints of an open session; returns the freed bytes.
 
     Raises TemploraError if the newest checkpoint is damaged: then the older ones are needed to resume.
     """
     steps = committed_steps(session.steps)
     try:
-        read_chunks(session.steps)
+        chunks = read_chunks(session.steps)
         for newest in steps[-1:]:
             verify_step(newest)
     except StepDamagedError as damage:
@@ -110,7 +115,7 @@ def shrink(session: Session) -> int:
             f"session {session.id}: {damage}, so its older checkpoints are needed", session.resume_command
         ) from None
     freed = 0
-    for file in older_checkpoints(session.steps):
+    for file in older_checkpoints(session.steps, kind.needed(chunks)):
         size = file.stat().st_size
         with suppress(OSError):
             file.unlink()

@@ -49,6 +49,8 @@ class TaskKind(ABC):
     """The names of the required prompt files."""
     can_be_extended = False
     """Can a finished book be given a longer goal?"""
+    can_be_changed = True
+    """Can chunks be taken back and brought back?"""
     is_prose = False
     """Does the model write a text of its own, which may be steered by a note?"""
 
@@ -82,6 +84,9 @@ class TaskKind(ABC):
     def chapter_starts(self, chunks: Sequence[Values]) -> list[int]:
         """The index of the first chunk of each chapter that is begun; empty if the book has no chapters."""
         return []
+
+    def check_chunks(self, session: Session, chunks: Sequence[Values]) -> None:  # noqa: B027  (a hook)
+        """Raise TemploraError if the book cannot have these chunks, e.g. since its plan has changed."""
 
     def needed(self, chunks: Sequence[Values]) -> Collection[int]:
         """The indexes of chunks after which the checkpoint must be kept, however old it becomes."""

@@ -330,7 +330,7 @@ def _keep_change(path: Path) -> None:
     if not change.is_file():
         return
     versions.mkdir(exist_ok=True)
-    numbers = [int(file.stem) for file in versions.glob("??????.json") if file.stem.isdecimal()]
+    numbers = [int(file.stem) for file in versions.glob("??????.*") if file.stem.isdecimal()]
     change.replace(versions / f"{max(numbers, default=0) + 1:06d}.json")
     for folder in (versions, path / "steps", path):
         sync_folder(folder)

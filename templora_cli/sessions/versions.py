@@ -10,7 +10,7 @@ change comes into place together with the chunks that it made (`store.replace_st
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_whole_chunks
-from templora_cli.sessions.store import PENDING_CHANGE, VERSIONS, now
+from templora_cli.sessions.store import PENDING_CHANGE, VERSIONS, now, sha256_of
 
 Values = Mapping[str, Any]
 
@@ -63,60 +63,65 @@ def write_change(steps: Path, new: Path, first: int, chunks: int, reason: Reason
     if first == chunks == len(old):
         return
     values = asdict(reason) | {"made": now(), "first": first, "before": len(old), "after": chunks}
-    change = Change(**values, replaced=tuple(old[first:]))
-    write_atomically(new / PENDING_CHANGE, json.dumps(asdict(change), ensure_ascii=False))
+    content = asdict(Change(**values, replaced=tuple(old[first:])))
+    text = json.dumps({"sha256": _digest(content), **content}, ensure_ascii=False)
+    write_atomically(new / PENDING_CHANGE, text)
 
 
-def changes_of(session: Path) -> list[Change]:
-    """The changes of a session in order. Raises TemploraError if one is damaged."""
-    return [_read(path) for path in _files(session)]
+def _digest(content: Mapping[str, Any]) -> str:
+    return sha256_of(json.dumps(content, sort_keys=True, ensure_ascii=True))
+
+
+def changes_of(session: Path) -> dict[int, Change]:
+    """The changes of a session by their numbers, in order. Raises TemploraError if one is damaged."""
+    changes = {int(path.stem): _read(path) for path in sorted((session / VERSIONS).glob("??????.json"))}
+    pending = session / "steps" / PENDING_CHANGE  # of a replacement that was not finished
+    if pending.is_file():
+        changes[max([0, *_numbers(session)]) + 1] = _read(pending)
+    return changes
 
 
 def redraws_of(session: Path) -> int:
-    """How many of the changes ask for other random numbers."""
-    return sum(change.redraws for change in changes_of(session))
+    """How many changes ask for other random numbers; those that were lost count too."""
+    lost = len(_numbers(session)) - len(list((session / VERSIONS).glob("??????.json")))
+    return lost + sum(change.redraws for change in changes_of(session).values())
 
 
 def chunks_before(session: Path, number: int) -> list[Values]:
-    """The chunks of the book as it was before change `number`, from 1.
+    """The chunks of the book as it was before change `number`.
 
-    Raises TemploraError if there is no such change.
+    Raises TemploraError if there is no such change, or one after it is lost.
     """
     changes = changes_of(session)
-    if not 1 <= number <= len(changes):
-        raise TemploraError(
-            f"{session.name} has no change number {number}", f"templora sessions log {session.name}"
-        )
+    log = f"templora sessions log {session.name}"
+    if number not in changes:
+        raise TemploraError(f"{session.name} has no change number {number}", log)
     chunks: list[Values] = list(read_whole_chunks(session / "steps"))
-    for change in reversed(changes[number - 1 :]):
+    for later in range(max(changes), number - 1, -1):
+        change = changes.get(later)
+        if change is None or change.after > len(chunks):  # it has grown since
+            raise TemploraError(f"{session.name} cannot go back so far: change {later} is lost", log)
         chunks = [*chunks[: change.first], *change.replaced]
     return chunks
 
 
-def _files(session: Path) -> Sequence[Path]:
-    pending = session / "steps" / PENDING_CHANGE  # of a replacement that was not finished
-    return [*sorted((session / VERSIONS).glob("??????.json")), *([pending] if pending.is_file() else [])]
+def _numbers(session: Path) -> list[int]:
+    """The numbers of all changes, those among them that were lost."""
+    return [int(path.stem) for path in (session / VERSIONS).glob("??????.*") if path.stem.isdecimal()]
 
 
 def _read(path: Path) -> Change:
     try:
         values = json.loads(path.read_text("utf-8"))
-        change = Change(**{**values, "replaced": tuple(values["replaced"])})
-        whole = all(
-            isinstance(value, kind)
-            for value, kind in (
-                *((value, str) for value in (change.kind, change.detail, change.made)),
-                *((value, int) for value in (change.first, change.before, change.after)),
-                *((value, dict) for value in change.replaced),
-            )
-        )
-        if not whole or not 0 <= change.first <= change.before == change.first + len(change.replaced):
+        if values.pop("sha256") != _digest(values):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
+        change = Change(**{**values, "replaced": tuple(values["replaced"])})
+        if not 0 <= change.first <= change.before == change.first + len(change.replaced):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         session = path.parents[1].name
         raise TemploraError(
-            f"session {session}: {path} is damaged",
-            f"delete it: then this session cannot go back to before it; or export it: "
-            f"templora sessions export {session}",
+            f"session {session}: {path} is damaged, and the book cannot go back to before it",
+            f"to go on without it: mv {path} {path.with_suffix('.lost')}",
         ) from None
     return change

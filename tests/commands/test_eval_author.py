@@ -19,7 +19,7 @@ SIZES = ("--prime-tokens", "192", "--edit-tokens", "48", "--scored-tokens", "16"
 
 @pytest.fixture
 def texts(tiny_model: Path) -> tuple[str | Path, ...]:
-    Path("book.txt").write_text("The rain fell on the harbour.\n\n" * 20, "utf-8")
+    Path("book.txt").write_text("The rain fell on the harbour.\n\n" * 200, "utf-8")
     Path("other.txt").write_text("She counted the ships again, and sighed.\n\n" * 20, "utf-8")
     words = ["the", "on", *(f"word{i}" for i in range(WORDS))]
     books = {str(i): {"per_10k": [1000.0 + i, 900.0 - i, *[float(i)] * WORDS]} for i in range(MIN_BOOKS)}

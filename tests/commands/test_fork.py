@@ -56,6 +56,16 @@ def test_parent_and_fork_go_their_own_ways(book: Path) -> None:
     assert templora("resume", "other", "--tokens", "16").exit_code == 0
 
 
+def test_forks_of_one_place_are_not_the_same_book(book: Path) -> None:
+    texts = set()
+    for name in ("one", "two"):
+        assert templora("fork", "storm", "--chunks", "3", "--name", name).exit_code == 0
+        assert Path(str(load_manifest(Store().find(name)).out)).name == f"book-{2 if name == 'one' else 3}.md"
+        assert templora("resume", name).exit_code == 0
+        texts.add(templora("sessions", "export", name, "--out", "-").stdout)
+    assert len(texts) == 2
+
+
 def test_steps_are_on_the_disk_once(book: Path) -> None:
     fork = forked()
     shared = [file for step in committed_steps(fork / "steps") for file in step.iterdir()]

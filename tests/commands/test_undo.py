@@ -124,6 +124,25 @@ def test_a_session_that_is_measured_is_not_changed(tiny_model: Path) -> None:
     assert result.exit_code == 2 and "only be changed by the command that measures it" in result.stderr
 
 
+def test_what_is_no_book_is_not_changed(tiny_model: Path) -> None:
+    Path("diary.txt").write_text("The rain fell on the harbour.", "utf-8")
+    arguments = (
+        "write",
+        "--premise",
+        "A storm.",
+        "--model",
+        tiny_model,
+        "--chunk-tokens",
+        "16",
+        "--tokens",
+        "16",
+    )
+    assert templora(*arguments, "--context-tokens", "24", "--prime", "diary.txt").exit_code == 0
+    for command in (("undo",), ("fork",)):
+        result = templora(*command, "prime-diary")
+        assert result.exit_code == 2 and "is no book" in result.stderr
+
+
 def test_the_chunks_of_chapters_are_known() -> None:
     chapters = [None, 0, 0, 1, 2, 2]
     chunks = [{"record": None if chapter is None else {"chapter": chapter}} for chapter in chapters]

@@ -11,6 +11,7 @@ import pytest
 
 from templora_cli.errors import TemploraError
 from templora_cli.files import bytes_below
+from templora_cli.novel.kind import Novel
 from templora_cli.sessions.checkpoint import commit_step, restore_latest
 from templora_cli.sessions.housekeeping import REMOVED, older_checkpoints, remove, rename, shrink
 from templora_cli.sessions.manifest import Manifest, load_manifest
@@ -165,9 +166,9 @@ def session(tiny_model: Path) -> Session:
 def test_the_newest_checkpoint_stays_and_so_does_all_text(session: Session, tiny_model: Path) -> None:
     before, older = bytes_below(session.path), older_checkpoints(session.steps)
     assert {file.parent.name for file in older} == {"000000"} and len(older) == 3
-    freed = shrink(session)
+    freed = shrink(session, Novel())
     assert freed > 0 and bytes_below(session.path) == before - freed
-    assert older_checkpoints(session.steps) == [] and shrink(session) == 0
+    assert older_checkpoints(session.steps) == [] and shrink(session, Novel()) == 0
     state = state_of(tiny_model)
     assert restore_latest(session.steps, state) == [] and (state.chunks, state.tokens) == (3, [0, 1, 2])
 
@@ -177,10 +178,10 @@ def test_older_checkpoints_stay_if_the_newest_is_damaged(session: Session, damag
     (session.steps / damaged).write_bytes(b"damaged")
     older = older_checkpoints(session.steps)
     with pytest.raises(TemploraError, match="its older checkpoints are needed") as caught:
-        shrink(session)
+        shrink(session, Novel())
     assert caught.value.hint == "templora resume storm-0001" and older_checkpoints(session.steps) == older
 
 
 def test_shrinking_a_session_without_chunks_frees_nothing() -> None:
     with create("storm-0001") as session:
-        assert shrink(session) == 0
+        assert shrink(session, Novel()) == 0

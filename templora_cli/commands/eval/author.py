@@ -17,6 +17,7 @@ from templora_cli.commands.settings import GivenSettings
 from templora_cli.commands.terminal import REPEATABLE, engine_in_use, follow, noting, open_view, say
 from templora_cli.config import Config
 from templora_cli.errors import TemploraError
+from templora_cli.events import Notice
 
 if TYPE_CHECKING:
     from templora_cli.evaluation.author import Author
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ARMS = ("off", "wide", "primed", "edited", "control", "tenth", "none")
 COMMAND = "templora eval author"
+MIN_UNSEEN = 1000
+"""Words of the author that no arm has seen, for Burrows's Delta."""
 WIDER = 4
 """How many times the window of the arm "wide" is wider."""
 DEPTH_COLUMNS = {"arm": "arm", "depth": "depth", "tokens": "tokens", "ppl": "PPL", "change": "change %"}
@@ -142,7 +145,9 @@ def author(
             control.name,
             "" if probe is None else read_text(probe, notify=read),
         )
-        measured = _Measurement(settings.resolve(), texts, lengths, draft_every, view, stop)
+        measured = _Measurement(
+            settings.resolve(), texts, lengths, draft_every, view, stop, has_reference=reference is not None
+        )
         arms = {name: measured.arm(name) for name in chosen}
         view.close()
         depths, styles = measured.rows(arms, step, frequencies)
@@ -175,6 +180,8 @@ class _Measurement:
         draft_every: int,
         view: View,
         stop: threading.Event,
+        *,
+        has_reference: bool,
     ) -> None:
         from templora_cli.engine.models.loading import load_tokenizer
         from templora_cli.evaluation.author import Author
@@ -194,10 +201,16 @@ class _Measurement:
             if len(tokens) < lengths.all:
                 raise TemploraError(
                     f"{name} has {len(tokens):,} tokens, fewer than the {lengths.all:,} to be read",
-                    f"a longer text, or --prime-tokens {len(tokens) // 3}",
+                    "take a longer text, or a smaller --prime-tokens and --edit-tokens",
                 )
             if role == "book":
                 self.unseen = decode(self.tokenizer, tokens[lengths.all :])
+                if has_reference and len(self.unseen.split()) < MIN_UNSEEN:
+                    raise TemploraError(
+                        f"{name} has {len(self.unseen.split()):,} words after the {lengths.all:,} tokens "
+                        f"that are read; --reference needs {MIN_UNSEEN:,}, to know the author by",
+                        "take a longer book, or a smaller --edit-tokens",
+                    )
             self.books[role] = Author(
                 header, tokens[: lengths.all], lengths.prime, config.decode.chunk_tokens, draft_every
             )
@@ -208,6 +221,7 @@ class _Measurement:
         from templora_cli import runner
         from templora_cli.evaluation.author import AuthorMeasure
         from templora_cli.evaluation.measurement_cache import MeasurementCache
+        from templora_cli.sessions.store import sha256_of
 
         say(f"arm {name}", err=True)
         request, config, start = self._session(name)
@@ -223,20 +237,16 @@ class _Measurement:
                 run.config.decode,
                 (self.probe[0], self.probe[1][:2048]),
                 run.config.seed,
-                drafts=name not in ("tenth", "none"),
             )
-            cache = MeasurementCache(run.session.path / "author.json")
+            of_probe = sha256_of(self.texts.probe)[:8]
+            kept = f"author-{self.books['book'].draft_every}-{of_probe}.json"
+            cache = MeasurementCache(run.session.path / kept)
 
             def after_chunk(index: int, state: WritingState) -> None:
                 cache.measure_once(index + 1, lambda: measure(index + 1))
 
             follow(run, run.events(self.stop, after_chunk=after_chunk), self.view, self.stop)
-            values = {index: dict(value) for index, value in cache.values.items() if value}
-            if name in ("tenth", "none"):
-                for chunk in run.chunks:
-                    if chunk["index"] in values:
-                        values[chunk["index"]]["draft"] = chunk["record"]["draft"]
-        return values
+            return {index: dict(value) for index, value in cache.values.items() if value}
 
     def rows(
         self, arms: Mapping[str, dict[int, Any]], step: int, reference: Reference | None
@@ -295,4 +305,7 @@ class _Measurement:
             request, self.config, notify=self.view.show, engine=engine, resume_same=True
         ) as run:
             follow(run, run.events(self.stop), self.view, self.stop)
-            return start_of(run.session.path, run.session.manifest, run.chunks)
+            start = start_of(run.session.path, run.session.manifest, run.chunks)
+            if start is None:
+                self.view.show(Notice(f"learning the beginning of {name} did not help: it is not learnt"))
+            return start
