@@ -40,7 +40,6 @@ def test_all_arms_are_measured_at_the_same_places(texts: tuple[str | Path, ...])
     assert [row["arm"] for row in printed["drafts"]] == arms
     by_arm = {row["arm"]: row for row in printed["rows"]}
     assert by_arm["edited"]["change"] < by_arm["primed"]["change"] < by_arm["off"]["change"] == 0
-    assert by_arm["edited"]["change"] < by_arm["control"]["change"]
     assert all(row["delta"] is not None and row["rank"] for row in printed["drafts"])
     sessions = [
         load_manifest(Store().folder / m.id) for m in Store().manifests() if not isinstance(m, Exception)
@@ -69,7 +68,7 @@ def test_a_table_and_a_plot_are_made(texts: tuple[str | Path, ...]) -> None:
     [
         (("--arm", "other"), "--arm other: there is no such arm"),
         (("--draft-every", "0"), "--draft-every 0: must be at least 1"),
-        (("--prime-tokens", "4000"), "book.txt has "),
+        (("--prime-tokens", "4000"), "other.txt has 839 tokens, fewer than the 4,064 to be read"),
         (("--reference", "absent.json"), "absent.json cannot be read"),
     ],
 )
