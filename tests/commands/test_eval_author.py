@@ -39,7 +39,8 @@ def test_all_arms_are_measured_at_the_same_places(texts: tuple[str | Path, ...])
     assert {row["tokens"] for row in printed["rows"]} == {32}
     assert [row["arm"] for row in printed["drafts"]] == arms
     by_arm = {row["arm"]: row for row in printed["rows"]}
-    assert by_arm["edited"]["change"] < by_arm["primed"]["change"] < by_arm["off"]["change"] == 0
+    assert by_arm["off"]["change"] == 0
+    assert max(by_arm[name]["change"] for name in ("primed", "edited", "control")) < -10
     assert all(row["delta"] is not None and row["rank"] for row in printed["drafts"])
     sessions = [
         load_manifest(Store().folder / m.id) for m in Store().manifests() if not isinstance(m, Exception)
