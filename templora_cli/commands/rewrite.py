@@ -49,7 +49,8 @@ def rewrite(
             request = book.manifest.request
             if note is not None:
                 kind.check_note(note, run.model, run.config)
-                book.manifest = replace(book.manifest, request={**request, "note": note})  # not saved
+                # Until the chapter is written; a kill may leave it as the note of the session.
+                book.manifest = replace(book.manifest, request={**request, "note": note})
             reason = Reason("rewrite", f"chapter {chapter}", redraws=True)
             part = range(start, start + length)
             try:
