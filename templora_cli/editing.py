@@ -107,7 +107,7 @@ class EditingTask:
         if not replaced:  # exactly what was drawn
             tokens, is_human = list(draft), [False] * len(draft)
         masks = {"human": tuple(is_human), "generated": tuple(not human for human in is_human)}
-        record = {"paragraphs": paragraphs + len(own), "replaced": replaced, "draft": list(draft)}
+        record = {"paragraphs": paragraphs + len(own), "replaced": replaced}
         return Chunk(
             tuple(tokens),
             decode(self.tokenizer, tokens),

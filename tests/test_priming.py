@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from benchmarks.tiny_model import save_tiny_model
 from templora_cli import runner
 from templora_cli.config import Config
-from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.events import ChunkCommitted, Interrupted, Primed
 from templora_cli.novel.kind import NovelRequest
@@ -27,6 +26,7 @@ from templora_cli.sessions.housekeeping import shrink
 from templora_cli.sessions.start import Start, begin_state, start_in
 from templora_cli.sessions.steps import committed_steps
 from templora_cli.sessions.store import Store
+from tests.test_runner import config_of
 
 TEXTS = (("one.txt", "The rain fell on the harbour. " * 9), ("two.txt", "She counted the ships again. "))
 BOOK = NovelRequest("A storm.", goal=Goal(32, "tokens"), kind="drift")
@@ -34,16 +34,7 @@ BOOK = NovelRequest("A storm.", goal=Goal(32, "tokens"), kind="drift")
 
 @pytest.fixture
 def config(tiny_model: Path) -> Config:
-    values = {
-        "model": {"name": str(tiny_model), "device": "cpu"},
-        "decode": {"chunk_tokens": 16, "context_tokens": 24},
-        "train": {"rank": 2, "alpha": 2, "dropout": 0.1},
-        "human": {"lr": 1e-2},
-        "generated": {"lr": 1e-2},
-        "gate": {"prose": False, "stop": False, "max_attempts": 2},
-        "seed": 5,
-    }
-    return from_dict(values, "test")
+    return config_of(tiny_model)
 
 
 def primed(config: Config, texts: Any = TEXTS) -> tuple[Run, Primed]:

@@ -14,10 +14,10 @@ from templora_cli.errors import TemploraError
 
 
 def rewrite(
+    chapter: Annotated[int, typer.Option(help="Number of the chapter.")],
     session: Annotated[
         Optional[str], typer.Argument(help="Id of a session, or its first letters (default: the last one).")
     ] = None,
-    chapter: Annotated[int, typer.Option(help="Number of the chapter.")] = 1,
     note: Annotated[
         Optional[str], typer.Option(help="Note for this chapter, in place of that of the session.")
     ] = None,

@@ -45,6 +45,10 @@ def test_a_chapter_is_written_again_and_its_note_is_of_it_alone(book: Path) -> N
 
 
 def test_what_cannot_be_written_again_is_refused(book: Path) -> None:
+    nameless = templora("rewrite", "light")
+    assert nameless.exit_code == 2 and "--chapter" in nameless.stderr, (
+        "no chapter is written again by default"
+    )
     absent = templora("rewrite", "--chapter", "3")
     assert absent.exit_code == 2 and "light has 2 chapters so far, and no chapter 3" in absent.stderr
     assert "templora rewrite light --chapter 2" in absent.stderr

@@ -99,7 +99,7 @@ def test_an_author_replaces_one_paragraph_in_so_many(
         == [true.split("\n\n")[place] for place in replaced] + ([""] if replaced == [1] else [])
         or not replaced
     )
-    assert chunk.record["draft"] == list(encode(draft)) and chunk.record["replaced"] == len(replaced)
+    assert chunk.record["replaced"] == len(replaced)
     assert task.edited(encode(draft), encode(true), paragraphs=1).record["replaced"] == {0.5: 2}.get(
         share, len(replaced)
     )
