@@ -175,7 +175,12 @@ def make_chunk(
         to_text = task.text_stream(state.tokens)
         text = "".join(map(to_text, turn.tokens))
         return Chunk(
-            turn.tokens, text, turn.loss_mask, record=turn.record, rejection_reason=turn.rejection_reason
+            turn.tokens,
+            text,
+            turn.loss_mask,
+            turn.parts,
+            record=turn.record,
+            rejection_reason=turn.rejection_reason,
         )
     if isinstance(turn, Compose):
         decode = decode_with(turn.prompt, model, backend, generator, config)

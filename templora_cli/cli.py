@@ -11,13 +11,17 @@ import typer
 
 from templora_cli import __version__
 from templora_cli.commands import eval, glossary, ledger, models, sessions
+from templora_cli.commands.accept import accept
 from templora_cli.commands.doctor import doctor
+from templora_cli.commands.edit import edit
+from templora_cli.commands.forget import forget
 from templora_cli.commands.fork import fork
 from templora_cli.commands.help import HelpGroup, use_help
 from templora_cli.commands.plan import plan
 from templora_cli.commands.resume import resume
-from templora_cli.commands.review import retry, review, sync
+from templora_cli.commands.review import retry, review
 from templora_cli.commands.rewrite import rewrite
+from templora_cli.commands.sync import sync
 from templora_cli.commands.terminal import debugging, silence_libraries, usable_streams
 from templora_cli.commands.translate import translate
 from templora_cli.commands.undo import undo
@@ -52,11 +56,14 @@ app.command()(write)
 app.command()(plan)
 app.command()(translate)
 app.command()(resume)
+app.command()(edit)
+app.command()(sync)
+app.command()(accept)
 app.command()(undo)
 app.command()(rewrite)
+app.command()(forget)
 app.command()(fork)
 app.command()(review)
-app.command()(sync)
 app.command()(retry)
 app.command()(doctor)
 app.add_typer(eval.app, name="eval")

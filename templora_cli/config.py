@@ -21,6 +21,10 @@ GENERATED_LR_SHARE = 0.04
 """The learning rate for generated text, as a share of that for human text. Measured with AdamW at 0.135
 billion parameters, and on a book each of two larger models (docs/lab/own-text.md).
 """
+ACCEPTED_LR_SHARE = 0.1
+"""The same for generated text that a person accepted: twice as much is remembered, and completions of known
+4-grams become at most 1 % likelier (docs/lab/own-text.md).
+"""
 LR_FACTORS = {"gemma3_text": 0.5}
 """By how much the rate of a family, by `model_type` in transformers, differs from that of its size.
 
@@ -38,6 +42,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "generated": {
             "objective": "nll",
             "lr": 5e-5,
+            "accepted_lr": 5e-5,
             "epochs": 2,
             "context_tokens": 2048,
             "window_tokens": 0,
@@ -307,6 +312,12 @@ class GeneratedConfig(LearningConfig):
         at_least=0,
         at_most=MAX_TOKENS,
     )
+    accepted_lr: float = option(
+        0.0,
+        "Learning rate for text that its author accepted; 0 chooses it by the size of the base model",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -405,11 +416,17 @@ def with_learning_rates(config: Config, parameters: int, model_type: str) -> Con
     """Replace each learning rate of 0 by the default for a base of this size and family."""
     lr = learning_rate_for(parameters, config.train.optimizer, model_type)
     human, generated = config.human, config.generated
-    generated_lr = float(f"{GENERATED_LR_SHARE * lr:.1e}")
+    generated_lr, accepted_lr = (
+        float(f"{share * lr:.1e}") for share in (GENERATED_LR_SHARE, ACCEPTED_LR_SHARE)
+    )
     return replace(
         config,
         human=replace(human, lr=human.lr or lr),
-        generated=replace(generated, lr=generated.lr or generated_lr),
+        generated=replace(
+            generated,
+            lr=generated.lr or generated_lr,
+            accepted_lr=generated.accepted_lr or max(accepted_lr, generated.lr),
+        ),
     )
 
 

@@ -10,8 +10,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Origin = Literal["generated", "human"]
-"""The author of a chunk: the model ("generated") or a person ("human")."""
+Origin = Literal["generated", "accepted", "human"]
+"""The author of a chunk: the model ("generated"), the model with a person's consent ("accepted"), or a
+person ("human")."""
 
 Unit = str
 """The unit of a book's length: "tokens", "words", "chunks", "paragraphs", or another of a task kind."""
@@ -99,6 +100,8 @@ class Working(Event):
     """
 
     message: str
+    seconds_left: float | None = None
+    """How long it and the steps after it may take; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -236,8 +239,12 @@ class ChunkLearnt(Event):
     """The exact prompt (`Prompt.as_json`)."""
     unlearnt: tuple[tuple[int, int], ...] = ()
     """Ranges of its tokens that are neither scored nor learnt, such as a heading."""
+    human: tuple[tuple[int, int], ...] = ()
+    """Ranges of its tokens that a person wrote, if the model wrote the others."""
     others: tuple[dict[str, Any], ...] = ()
-    """The other candidates, if several were requested: number, tokens, text, rejection reason."""
+    """The other candidates, if several were requested: number, tokens, text, record, rejection reason."""
+    proposed: bool = False
+    """Is it only a proposal? It is learnt when its author has decided about it."""
     entropy_base: float | None = None
     entropy_adapter: float | None = None
     completion_base: float | None = None
@@ -320,6 +327,19 @@ class Primed(Event):
 
 
 @dataclass(frozen=True)
+class Proposed(Event):
+    """A page waits for its author's decision: it is saved, and not learnt yet."""
+
+    session: str
+    first: int
+    """Index of its first chunk."""
+    chunks: int
+    text: str
+    resume_command: str
+    """The command that asks about it again."""
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The book has reached its goal."""
 
@@ -358,13 +378,15 @@ class TranslationFinished(Event):
 
 @dataclass(frozen=True)
 class RebuildStarted(Event):
-    """Chunks of a translation are about to be learnt again with a person's corrections."""
+    """Chunks are about to be learnt again, e.g. with a person's corrections."""
 
     session: str
     first: int
     """Index of the first of them."""
     chunks: int
     """Number of chunks to learn again."""
+    seconds: float | None
+    """How long that may take, by the time that these chunks took before; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -395,7 +417,11 @@ class Changed(Event):
 
     session: str
     kind: str
-    """What was done, by the name of the command: "undo", "rewrite" or "restore"."""
+    """What was done, by the name of the command: "undo", "rewrite", "restore", "sync", "accept", "forget"."""
+    detail: str
+    """What of it, in words."""
+    relearnt: int
+    """How many chunks were learnt again, or anew."""
     chunks: int
     """Chunks of the session now."""
     words: int
@@ -406,8 +432,22 @@ class Changed(Event):
     """The end of the book now."""
     resume_command: str
     """The command that continues the book."""
-    restore_command: str
-    """The command that brings back what there was before."""
+    restore_command: str | None
+    """The command that brings back what there was before; None if nothing does."""
+
+
+@dataclass(frozen=True)
+class Forgotten(Event):
+    """A passage was forgotten. NLLs are in nats/token, of the passage after the text before it."""
+
+    session: str
+    passage: str
+    nll_base: float
+    """Under the base."""
+    nll_before: float
+    """Under base + adapter, before it was forgotten."""
+    nll_now: float
+    """The same now."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from templora_cli.engine.training.replay import SAMPLE_TOKENS, Samples
 from templora_cli.events import Event, Notice, Origin, TrainStep, Working
 from templora_cli.prompt import window
 from templora_cli.state import WritingState
-from templora_cli.turn import Chunk, Given, Turn
+from templora_cli.turn import Chunk, Compose, Given, Turn
 
 UNCHANGED = DecodeConfig(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 """Sampling from the distribution of the model itself."""
@@ -68,6 +68,8 @@ RECIPE = Recipe()
 
 def learning_config(origin: Origin, config: Config) -> LearningConfig:
     """The settings for text of this origin."""
+    if origin == "accepted":
+        return replace(config.generated, lr=config.generated.accepted_lr)
     return config.human if origin == "human" else config.generated
 
 
@@ -77,12 +79,14 @@ def training_examples(
     """The parts of a chunk to learn, with their settings. Of a rejected chunk only human parts are learnt."""
     if isinstance(turn, Given) and not turn.learnt:
         return []
+    if not isinstance(turn, Compose) and turn.proposed:
+        return []
     if not chunk.parts:
         return [] if rejection_reason else [(chunk, learning_config(turn.origin, config))]
     chosen = []
     for part in chunk.parts:
         learning = learning_config(part.origin, config)
-        if any(part.loss_mask) and not (rejection_reason and part.origin == "generated"):
+        if any(part.loss_mask) and not (rejection_reason and part.origin != "human"):
             again = replace(learning, epochs=learning.epochs * part.passes)
             chosen.append((replace(chunk, loss_mask=part.loss_mask), again))
     return chosen

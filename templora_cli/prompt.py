@@ -85,7 +85,21 @@ class Prompt:
             "context": list(self.context),
             "sections": {section.name: list(section.items) for section in self.sections},
             "dropped": {cut.section: cut.items - cut.shown for cut in self.dropped},
+            "lasting": None if self.lasting is None else list(self.lasting),
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Prompt:
+        """The prompt that was committed with a chunk."""
+        sections = {name: tuple(items) for name, items in values["sections"].items()}
+        dropped = {name: (len(sections.get(name, ())), count) for name, count in values["dropped"].items()}
+        return cls(
+            tuple(values["header"]),
+            tuple(values["context"]),
+            tuple(Section(name, items) for name, items in sections.items()),
+            tuple(Dropped(name, shown, shown + count) for name, (shown, count) in dropped.items()),
+            None if values["lasting"] is None else tuple(values["lasting"]),
+        )
 
 
 def build_prompt(

@@ -18,11 +18,14 @@ from templora_cli.config_layers import from_dict
 from templora_cli.errors import StuckError, TemploraError
 from templora_cli.events import (
     ChunkCommitted,
+    ChunkLearnt,
     Event,
     Interrupted,
     Notice,
+    Proposed,
     SessionOpened,
     TextBefore,
+    TrainStep,
     Working,
     words_with_opening,
 )
@@ -36,6 +39,7 @@ from templora_cli.sessions.steps import (
     StepDamagedError,
     committed_steps,
     folder_is_gone,
+    proposed_in,
     read_chunks,
     readable_chunks,
     readable_text,
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
     from templora_cli.turn import Task
 
 AfterChunk = Callable[[int, "WritingState"], None]
+Page = Literal["chunk", "chapter"]
+"""What an author decides about at a time."""
 Length = tuple[int, Literal["words", "tokens", "chunks"]]
 
 SYNCED = Reason("sync")
@@ -93,6 +99,10 @@ class Run:
         """The task of the session. Raises TemploraError if files of the session are damaged."""
         return self.kind.task(self.session, self.model, self.config)
 
+    @cached_property
+    def _backend(self) -> Backend:
+        return self.engine.backend(self.model, self.session.manifest.backend)
+
     @property
     def chunks(self) -> list[dict[str, Any]]:
         """The values of the committed chunks. Raises StepDamagedError."""
@@ -103,10 +113,24 @@ class Run:
         """The readable text of the book so far."""
         return readable_text(self.session.steps)[0]
 
+    @property
+    def proposed(self) -> range:
+        """The chunks at the end of the book that wait for their author's decision."""
+        return proposed_in(self.chunks)
+
     def events(
-        self, stop: threading.Event | None = None, *, after_chunk: AfterChunk | None = None
+        self,
+        stop: threading.Event | None = None,
+        *,
+        after_chunk: AfterChunk | None = None,
+        propose: Page | None = None,
+        candidates: int | None = None,
     ) -> Generator[Event, None, None]:
         """Run the session from its newest intact step to its goal.
+
+        With `propose` it runs to the end of the next chunk or chapter, which is not learnt: the last event is
+        `Proposed`, and `relearn` brings the author's decision. `candidates` replaces the setting for it.
+        Chunks that were proposed earlier are learnt first, as text of the model.
 
         Setting `stop` ends it before the next event and drops the chunk in progress. `after_chunk` is called
         with the index of each committed chunk and the state after it. Its first call is for the step from
@@ -117,10 +141,30 @@ class Run:
 
         _use_threads(self.session.manifest)
         with out_of_memory_hint(f"the committed chunks are safe in session {self.session.id}; {LESS_MEMORY}"):
-            yield from self._events(stop, after_chunk)
+            if self.proposed and propose is None:
+                yield from self._learn_proposed(stop)
+            yield from self._events(stop, after_chunk, propose, candidates)
+
+    def _learn_proposed(self, stop: threading.Event | None) -> Iterator[Event]:
+        """Learn what was proposed and not decided about, as text of the model."""
+        count = len(self.proposed)
+        were = (
+            "a chunk that you did not decide about is"
+            if count == 1
+            else f"{count} chunks that you did not decide about are"
+        )
+        yield Notice(f"{were} kept, and learnt as the model's")
+        kept = [{**chunk, "proposed": False} for chunk in self.chunks]
+        for event in self.relearn(kept, stop, reason=None):
+            if isinstance(event, Notice | Working):
+                yield event
 
     def _events(
-        self, stop: threading.Event | None, after_chunk: AfterChunk | None
+        self,
+        stop: threading.Event | None,
+        after_chunk: AfterChunk | None,
+        propose: Page | None,
+        candidates: int | None,
     ) -> Generator[Event, None, None]:
         from templora_cli.sessions.checkpoint import restore_latest
         from templora_cli.sessions.recorder import Recorder
@@ -133,9 +177,9 @@ class Run:
         if not state.chunks and not self._is_fresh:
             self._reload_if_trained()
             state = begin_state(self.session, self.model, self.config, take=take)
-        self._is_fresh = False
+        self._is_fresh = self._is_fresh and not state.chunks
         self._recorder = recorder = Recorder(self.session, self.kind, state)
-        backend = self.engine.backend(self.model, self.session.manifest.backend)
+        backend = self._backend
         backend.adapter_changed()
         if not backend.exact:
             notices.append(NOT_EXACT)
@@ -152,24 +196,51 @@ class Run:
                 after_chunk(index, state)
 
         yield from measure(len(recorder.chunks) - 1)
-        with closing(self._write(backend, state)) as loop:
+        if proposed_in(recorder.chunks) and self._ends_page(recorder, propose):
+            yield self._proposal(recorder)
+            return
+        with closing(self._write(backend, state, propose, candidates)) as loop:
             for event in loop:
                 if stop is not None and stop.is_set():
                     yield self.interrupted()
                     return
+                self._is_fresh = self._is_fresh and not isinstance(event, TrainStep)
                 for recorded in recorder.record(event):
                     yield recorded
                     if isinstance(recorded, ChunkCommitted):
                         yield from measure(recorded.index)
+                if isinstance(event, ChunkLearnt) and event.proposed and self._ends_page(recorder, propose):
+                    yield self._proposal(recorder)
+                    return
+        if proposed_in(recorder.chunks):
+            yield self._proposal(recorder)
+            return
         if not self.session.manifest.measured_by:  # the measuring command reports the end itself
             yield from self.end()
 
-    def _write(self, backend: Backend, state: WritingState) -> Generator[Event, None, None]:
+    def _ends_page(self, recorder: Recorder, page: Page | None) -> bool:
+        """Is the author to decide about what has been written up to here?"""
+        return page == "chunk" or self.kind.ends_chapter(recorder.chunks)
+
+    def _proposal(self, recorder: Recorder) -> Proposed:
+        part = proposed_in(recorder.chunks)
+        text = "".join(recorder.chunks[index]["text"] for index in part)
+        command = f"{self.session.resume_command} --ask"
+        return Proposed(self.session.id, part.start, len(part), text, command)
+
+    def _write(
+        self, backend: Backend, state: WritingState, propose: Page | None, candidates: int | None
+    ) -> Generator[Event, None, None]:
         """The loop. If it is stuck, the next run of the session gets other random numbers."""
+        from templora_cli.sessions.proposals import Proposing
         from templora_cli.temp_lora import write
 
+        task = Proposing(self.task) if propose else self.task
+        config = self.config
+        if candidates is not None:
+            config = replace(config, decode=replace(config.decode, candidates=candidates))
         try:
-            yield from write(self.task, self.model, backend, state, self.config)
+            yield from write(task, self.model, backend, state, config)
         except StuckError as error:
             self.session.update(take=self.session.manifest.take + 1)
             error.hint = STUCK.format(resume=self.session.resume_command)
@@ -184,36 +255,111 @@ class Run:
         chunks: Sequence[Mapping[str, Any]],
         stop: threading.Event | None = None,
         *,
-        reason: Reason = SYNCED,
+        reason: Reason | None = SYNCED,
+        synced: bytes | None = None,
     ) -> Generator[Event, None, None]:
         """Replace the chunks of the session with `chunks` (values of `chunk.json`), and learn them.
 
         Learning starts at the newest checkpoint before the first chunk that differs; nothing is decoded.
-        Stopping it early leaves the session unchanged. The session keeps what is replaced, for `reason`.
+        Stopping it early leaves the session unchanged. The session keeps what is replaced, for `reason`; None
+        if it was only proposed, and has the same text now. `synced` is the content of a file that says the
+        same as the new chunks: the book file may be written over it.
         """
         from templora_cli.sessions.history import first_change, relearn
 
+        finish_replacing_steps(self.session.path)
+        first = first_change(self.chunks, chunks)
+
         def change(backend: Backend) -> Generator[Event, None, None]:
-            first = first_change(self.chunks, chunks)
             return relearn(self.session, self.task, chunks, first, self.model, backend, self.config, reason)
 
-        yield from self._changed(change, stop)
+        yield from self._changed(change, stop, synced, first=first)
+
+    def learn_later(
+        self,
+        chunks: Sequence[Mapping[str, Any]],
+        stop: threading.Event | None = None,
+        *,
+        reason: Reason = SYNCED,
+        synced: bytes | None = None,
+    ) -> Generator[Event, None, None]:
+        """Replace the chunks as `relearn` does, and learn what people changed now, not in its place.
+
+        That takes seconds. What follows a change was learnt from the old text, and what was thrown away stays
+        in the weights.
+        """
+        from templora_cli.sessions.history import learn_later
+
+        def change(backend: Backend) -> Generator[Event, None, None]:
+            return learn_later(self.session, self.task, chunks, self.model, backend, self.config, reason)
+
+        yield from self._changed(change, stop, synced, first=len(chunks))
+
+    def take_back(self, keep: int, *, reason: Reason) -> Iterator[Event]:
+        """Take back all chunks but the first `keep`, of which the last is a checkpoint."""
+        from templora_cli.sessions.history import truncate
+
+        book = self.kind.book_file(self.session)
+        if not truncate(self.session, keep, reason):
+            raise StepDamagedError(f"the checkpoint of chunk {keep} is missing or damaged")
+        yield from _update_after_change(self.session, self.kind, book)
+
+    def nll_of(self, passage: str, before: str, *, loaded: bool = False) -> tuple[float, float]:
+        """NLL (nats/token) of a passage after the text `before` it, under the base and with the adapter.
+
+        The adapter is that of the newest checkpoint; `loaded` if the model has it already.
+        """
+        from templora_cli.candidates import score_chunk
+        from templora_cli.ngrams import FourGrams
+        from templora_cli.prompt import Prompt, window
+        from templora_cli.sessions.checkpoint import restore_latest
+        from templora_cli.sessions.start import begin_state
+        from templora_cli.turn import Chunk
+
+        _use_threads(self.session.manifest)
+        if not loaded:
+            restore_latest(self.session.steps, begin_state(self.session, self.model, self.config))
+            self._is_fresh = False
+        encode = self.model.tokenizer.encode
+        tokens, context = (
+            encode(text, add_special_tokens=False, split_special_tokens=True) for text in (passage, before)
+        )
+        context = window(context or encode("\n", add_special_tokens=False), self.config.decode.context_tokens)
+        prompt = Prompt(context[:1] or tuple(tokens[:1]), context[1:])
+        chunk = Chunk(tuple(tokens), passage)
+        base, adapter = score_chunk(prompt, chunk, self.model, FourGrams([]))
+        assert base is not None and adapter is not None, "a passage has tokens, and the session learns"
+        return base.nll, adapter.nll
+
+    def set_note(self, note: str) -> None:
+        """Set the author's note for the text to come. Raises TemploraError if it is too long."""
+        self.kind.check_note(note, self.model, self.config)
+        self.session.update(request={**self.session.manifest.request, "note": note})
+        vars(self).pop("task", None)
 
     def _changed(
-        self, change: Callable[[Backend], Generator[Event, None, None]], stop: threading.Event | None
+        self,
+        change: Callable[[Backend], Generator[Event, None, None]],
+        stop: threading.Event | None,
+        synced: bytes | None = None,
+        *,
+        first: int = 0,
     ) -> Generator[Event, None, None]:
-        """Make a change of committed chunks with an untrained model, and update summary and book file."""
+        """Make a change of the chunks from `first` on, and update summary and book file."""
         from templora_cli.engine.models.loading import out_of_memory_hint
+        from templora_cli.sessions.history import has_checkpoint_before
 
         _use_threads(self.session.manifest)
         finish_replacing_steps(self.session.path)
-        self._reload_if_trained()
+        if not self._is_fresh and not has_checkpoint_before(first, self.session.steps):
+            self._reload_if_trained()  # learning starts with an untrained adapter
         self._is_fresh = False
         book = self.kind.book_file(self.session)
-        backend = self.engine.backend(self.model, self.session.manifest.backend)
+        if book is not None and synced is not None:
+            book.may_replace(synced)
         with (
             out_of_memory_hint(f"the book was not changed; {LESS_MEMORY}"),
-            closing(change(backend)) as events,
+            closing(change(self._backend)) as events,
         ):
             for event in events:
                 if stop is not None and stop.is_set():
@@ -242,7 +388,7 @@ class Run:
             rewriting = Rewriting(self.task, self.chunks, part, is_whole)
             return rewrite(self.session, rewriting, self.model, backend, self.config, reason, take=take)
 
-        yield from self._changed(change, stop)
+        yield from self._changed(change, stop, first=part.start)
 
     def interrupted(self) -> Interrupted:
         """The event of a stopped run: committed chunks, dropped tokens and the command to resume.
@@ -264,7 +410,12 @@ class Run:
     def _reload_if_trained(self) -> None:
         """Load the model again if its adapter is trained."""
         if not self._is_fresh:
-            for attribute in ("model", "task", "_recorder"):  # memory may be too small for two models
+            for attribute in (
+                "model",
+                "task",
+                "_backend",
+                "_recorder",
+            ):  # memory may be too small for two models
                 vars(self).pop(attribute, None)
             self._recorder = None
             self.model, self._is_fresh = reload_model(self.session, ignore_events, self.engine), True
@@ -357,13 +508,11 @@ def resume(
             _update_files(session, kind, notify)
             raise _finished_error(session, kind)
         run = reopen(session, model=model, notify=notify, engine=engine)
-        # Only now, and all at once: a stop while the model is loaded changes nothing.
-        request = {}
+        # Only now: a stop while the model is loaded changes nothing.
         if note is not None:
-            kind.check_note(note, run.model, run.config)
-            request = {"request": {**session.manifest.request, "note": note}}
+            run.set_note(note)
         goal = {} if more is None else _extended_goal(session, kind, *more)
-        session.update(opened=now(), **file, **goal, **request)
+        session.update(opened=now(), **file, **goal)
         return run
     except BaseException:
         session.lock.release()
@@ -475,7 +624,8 @@ def _length(session: Session, kind: TaskKind) -> str:
 
 def _is_finished(session: Session, kind: TaskKind) -> bool:
     try:
-        return kind.finished(session.manifest, read_chunks(session.steps))
+        chunks = read_chunks(session.steps)
+        return kind.finished(session.manifest, chunks) and not proposed_in(chunks)
     except StepDamagedError:
         return False  # restoring reports the damage and returns to an intact step
 

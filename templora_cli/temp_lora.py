@@ -25,7 +25,7 @@ from templora_cli.gate import harm_reason_of
 from templora_cli.learning import RECIPE, Recipe, learn_chunk
 from templora_cli.ngrams import FourGrams, repetition
 from templora_cli.state import WritingState
-from templora_cli.turn import Predictions, Task, unlearnt_ranges
+from templora_cli.turn import Compose, Predictions, Task, ranges_of
 
 
 def write(
@@ -63,7 +63,7 @@ def write(
         state.records.append(chunk.record)
         state.chunks += 1
         four_grams.extend(chunk.tokens)
-        if turn.origin == "generated":
+        if turn.origin != "human":
             state.generated_nlls.append(scores["nll_base"])
         yield ChunkLearnt(
             index,
@@ -78,8 +78,10 @@ def write(
             record=chunk.record,
             candidate=best.number,
             prompt=prompt.as_json(),
-            unlearnt=unlearnt_ranges(chunk.loss_mask),
+            unlearnt=ranges_of(not learnt for learnt in chunk.loss_mask),
+            human=next((ranges_of(part.loss_mask) for part in chunk.parts if part.origin == "human"), ()),
             others=others_of(candidates, best) if config.decode.candidates > 1 else (),
+            proposed=not isinstance(turn, Compose) and turn.proposed,
         )
 
 
@@ -101,6 +103,8 @@ def others_of(candidates: Sequence[Candidate], best: Candidate) -> tuple[dict[st
             "tokens": list(each.chunk.tokens),
             "text": each.chunk.text,
             "rejection_reason": each.rejection_reason,
+            "record": each.chunk.record,
+            "unlearnt": ranges_of(not learnt for learnt in each.chunk.loss_mask),
         }
         for each in candidates
         if each is not best

@@ -6,7 +6,7 @@ task builds from several decoded parts, such as paragraphs with their translatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -77,6 +77,8 @@ class Given:
     origin: Origin = "human"
     """The author: `[human]` or `[generated]` says how it is learnt."""
     loss_mask: tuple[bool, ...] = ()
+    parts: tuple[ChunkPart, ...] = ()
+    """See `Chunk.parts`."""
     rejection_reason: str | None = None
     """Why a committed chunk is not learnt."""
     record: Any = None
@@ -84,6 +86,8 @@ class Given:
     """Is it learnt? If not, it is scored only."""
     judged: bool = False
     """Has the gate decided already? When the chunk was decoded its score was different."""
+    proposed: bool = False
+    """See `Generate.proposed`."""
 
     @property
     def max_tokens(self) -> int:
@@ -128,6 +132,8 @@ class Generate:
     record: Callable[[Sequence[int]], Any] = lambda tokens: None
     """The data to store with a chunk of these tokens."""
     origin: Origin = "generated"
+    proposed: bool = False
+    """Is it only a proposal, which is learnt when the author has decided about it?"""
 
 
 @dataclass(frozen=True)
@@ -171,19 +177,32 @@ def given_turn(
 def replay_turn(prompt: Prompt, chunk: Mapping[str, Any]) -> Given:
     """A committed chunk of prose once more, after `prompt`."""
     decided = {"rejection_reason": chunk["rejection_reason"], "record": chunk["record"], "judged": True}
-    mask = [True] * len(chunk["tokens"])
-    for start, end in chunk.get("unlearnt", ()):
-        mask[start:end] = [False] * (end - start)
-    loss_mask = () if all(mask) else tuple(mask)
-    return Given(prompt, tuple(chunk["tokens"]), chunk["origin"], loss_mask, **decided)
+    tokens, origin = tuple(chunk["tokens"]), chunk["origin"]
+    learnt = tuple(not unlearnt for unlearnt in mask_of(chunk.get("unlearnt", ()), len(tokens)))
+    human = mask_of(chunk.get("human", ()), len(tokens))
+    parts: tuple[ChunkPart, ...] = ()
+    if any(human):
+        by_person = tuple(each and own for each, own in zip(learnt, human, strict=True))
+        by_model = tuple(each and not own for each, own in zip(learnt, human, strict=True))
+        parts = (ChunkPart("human", by_person), ChunkPart(origin, by_model))
+    proposed = bool(chunk.get("proposed"))
+    return Given(prompt, tokens, origin, () if all(learnt) else learnt, parts, proposed=proposed, **decided)
 
 
-def unlearnt_ranges(loss_mask: Sequence[bool]) -> tuple[tuple[int, int], ...]:
-    """The ranges of tokens that are not learnt, each from its first token to the one after its last."""
+def mask_of(ranges: Iterable[Sequence[int]], length: int) -> tuple[bool, ...]:
+    """Which of `length` tokens lie in `ranges`, each from its first token to the one after its last."""
+    mask = [False] * length
+    for start, end in ranges:
+        mask[start:end] = [True] * (end - start)
+    return tuple(mask)
+
+
+def ranges_of(mask: Iterable[bool]) -> tuple[tuple[int, int], ...]:
+    """The ranges of tokens that are in a mask, each from its first token to the one after its last."""
     ranges: list[tuple[int, int]] = []
-    for index, learnt in enumerate(loss_mask):
-        if not learnt and ranges and ranges[-1][1] == index:
+    for index, marked in enumerate(mask):
+        if marked and ranges and ranges[-1][1] == index:
             ranges[-1] = (ranges[-1][0], index + 1)
-        elif not learnt:
+        elif marked:
             ranges.append((index, index + 1))
     return tuple(ranges)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -184,7 +185,20 @@ def test_a_prompt_is_committed_with_its_sections_and_cuts() -> None:
         "context": [7, 8],
         "sections": {"plan": ["He goes."]},
         "dropped": {"plan": 2},
+        "lasting": None,
     }
+
+
+@given(st.booleans(), st.integers(0, 30))
+def test_a_committed_prompt_is_read_again(passing: bool, budget: int) -> None:
+    requested = [
+        Section("plan", ("He goes.", "She stays."), budget, passing=passing),
+        Section("note", ("Hm.",)),
+    ]
+    prompt = build_prompt(requested, layout, (7, 8))
+    again = Prompt.from_json(json.loads(json.dumps(prompt.as_json())))
+    assert again.as_json() == prompt.as_json()
+    assert (again.tokens, again.training_header) == (prompt.tokens, prompt.training_header)
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 40))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from typing import Any
 
@@ -39,8 +39,24 @@ class _Help:
             formatter.write("\n".join(_one_column(self, ctx, width)) + "\n")
 
 
+OPTIONAL_VALUES = {"--ask": ("chunk", "chapter")}
+"""Flags with a value that may be left out, and their values, the usual one first."""
+
+
 class HelpCommand(_Help, TyperCommand):
-    """A command with this help."""
+    """A command with this help, and flags whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the usual value to a flag that has none: what follows it may be an argument."""
+        return super().parse_args(ctx, list(_with_values(args)))
+
+
+def _with_values(args: Sequence[str]) -> Iterator[str]:
+    for index, arg in enumerate(args):
+        yield arg
+        following = args[index + 1] if index + 1 < len(args) else ""
+        if arg in OPTIONAL_VALUES and following not in OPTIONAL_VALUES[arg]:
+            yield OPTIONAL_VALUES[arg][0]
 
 
 class HelpGroup(_Help, TyperGroup):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from templora_cli.commands.arguments import check_no_folder, check_writable, length_of
+from templora_cli.commands.ask import Ask, check_ask, has_prose, write_book
 from templora_cli.commands.eval import report_reading
 from templora_cli.commands.paths import expand_home
-from templora_cli.commands.terminal import engine_in_use, follow, open_view
+from templora_cli.commands.sync import offer_to_learn_edits
+from templora_cli.commands.terminal import engine_in_use, open_view
 from templora_cli.commands.translate import exit_if_some_failed
 from templora_cli.events import Notice
 
@@ -42,6 +44,7 @@ def resume(
         Optional[str],
         typer.Option(help='Note for the text to come, in place of the one so far; "" removes it.'),
     ] = None,
+    ask: Ask = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
     ] = False,
@@ -51,7 +54,8 @@ def resume(
 
     --words, --tokens or --chunks extend a finished book by the given length.
     """
-    with open_view(json=json, quiet=quiet) as (view, stop):
+    with open_view(json=json, quiet=quiet, prose=has_prose(ask)) as (view, stop):
+        check_ask(ask, json=json)
         more = length_of(words, tokens, chunks)
         if out is not None:
             check_no_folder(out, "book.md")
@@ -65,7 +69,9 @@ def resume(
         ) as run:
             if not json and not sys.stdout.isatty():
                 _notice_new_text_only(run, view)
-            last = follow(run, run.events(stop), view, stop)
+            if run.kind.is_prose:
+                offer_to_learn_edits(run, view, stop, ask=not json and not quiet)
+            last = write_book(run, view, stop, ask)
             if (report := REPORTS.get(run.kind.name)) is not None:
                 view.close()
                 report(run)

@@ -55,7 +55,12 @@ def rewrite(
             part = range(start, start + length)
             try:
                 make_change(
-                    book, lambda: run.rewrite(part, _is_whole, stop, reason=reason), "rewrite", view, stop
+                    book,
+                    lambda: run.rewrite(part, _is_whole, stop, reason=reason),
+                    "rewrite",
+                    view,
+                    stop,
+                    detail=f"chapter {chapter} written again",
                 )
             finally:
                 book.update(request=request)

@@ -12,7 +12,7 @@ import typer
 
 from templora_cli.commands.terminal import UNCHANGED, engine_in_use, open_view, print_json, print_table, say
 from templora_cli.errors import TemploraError
-from templora_cli.events import Changed, Event, Notice
+from templora_cli.events import Changed, ChunkRelearnt, Event, Notice
 from templora_cli.interrupts import STOPPED
 from templora_cli.render.figures import count_of, duration
 
@@ -146,11 +146,12 @@ def _chunk_rows(path: Path) -> list[dict[str, Any]]:
         learns = chunk["nll_adapter"] is not None
         record = chunk["record"] if isinstance(chunk["record"], dict) else {}
         chapter = f", chapter {record['chapter'] + 1}" if isinstance(record.get("chapter"), int) else ""
+        edited = ", edited" if chunk.get("human") else ""
         rows.append(
             {
                 "at": changed.isoformat(),
                 "chunk": chunk["index"] + 1,
-                "what": f"chunk {chunk['index'] + 1}{chapter}, {chunk['origin']}",
+                "what": f"chunk {chunk['index'] + 1}{chapter}, {chunk['origin']}{edited}",
                 "words": chunk["words"],
                 "gain": chunk["nll_base"] - chunk["nll_adapter"] if learns else None,
                 "seconds": sum(chunk["seconds"].values()),
@@ -243,8 +244,10 @@ def make_change(
     kind: str,
     view: View,
     stop: threading.Event,
+    *,
+    detail: str = "",
 ) -> None:
-    """Make a change and show what it did. On Ctrl-C the session is unchanged."""
+    """Make a change and show what it did, with `detail` in words. On Ctrl-C the session is unchanged."""
     from templora_cli import runner
     from templora_cli.sessions.steps import StepDamagedError, readable_text
     from templora_cli.sessions.store import now
@@ -252,11 +255,12 @@ def make_change(
     from templora_cli.text import count_words
 
     before, text_before = len(runner.committed(book)), readable_text(book.steps)[0]
-    known = changes_of(book.path)
+    known, relearnt = changes_of(book.path), 0
     try:
         with closing(change()) as events:
             for event in events:
                 view.show(event)
+                relearnt += isinstance(event, ChunkRelearnt)
     except StepDamagedError as damage:
         hint = f"to repair what can be: {book.resume_command}"
         raise TemploraError(f"session {book.id} is damaged: {damage}", hint) from None
@@ -267,17 +271,31 @@ def make_change(
         )
         raise typer.Exit(STOPPED if stop.is_set() else 0)
     book.update(opened=now())
-    text = readable_text(book.steps)[0]
+    last = max(changes)
+    text, chunks = readable_text(book.steps)[0], len(runner.committed(book))
+    words, words_before = count_words(text), count_words(text_before)
     view.show(
         Changed(
             session=book.id,
             kind=kind,
-            chunks=len(runner.committed(book)),
-            words=count_words(text),
+            detail=detail or _moved(before - chunks, words_before - words),
+            relearnt=relearnt,
+            chunks=chunks,
+            words=words,
             chunks_before=before,
-            words_before=count_words(text_before),
+            words_before=words_before,
             text=end_of(text),
             resume_command=book.resume_command,
-            restore_command=f"templora sessions restore {book.id} {max(changes)}",
+            restore_command=None
+            if changes[last].forgotten
+            else f"templora sessions restore {book.id} {last}",
         )
     )
+
+
+def _moved(chunks: int, words: int) -> str:
+    """What was taken back, or brought back if the numbers are negative."""
+    if not chunks:
+        return "done"
+    did = "taken back" if chunks > 0 else "brought back"
+    return f"{count_of(abs(chunks), 'chunk')} {did} ({count_of(abs(words), 'word')})"

@@ -15,11 +15,12 @@ from templora_cli.commands.arguments import (
     read_ledger_file,
     read_texts,
 )
+from templora_cli.commands.ask import Ask, check_ask, has_prose, write_book
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.plan import check_chapters, propose_for_book, read_plan_file
 from templora_cli.commands.prime import FromSession, Prime, read_primers, start_of_book
 from templora_cli.commands.settings import GivenSettings
-from templora_cli.commands.terminal import engine_in_use, follow, noting, open_view
+from templora_cli.commands.terminal import engine_in_use, noting, open_view
 from templora_cli.engine.decoding.banned_phrases import phrases_in
 from templora_cli.errors import TemploraError
 
@@ -126,6 +127,7 @@ def write(
         Optional[str],
         typer.Option(help="Id of the session (default: from words of the text).", rich_help_panel="Book"),
     ] = None,
+    ask: Ask = None,
     *,
     settings: GivenSettings,
     json: Annotated[
@@ -145,6 +147,7 @@ def write(
         raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
     # Mistakes in flags and files are found before the model plans, which takes minutes.
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, _):
+        check_ask(ask, json=json)
         config = settings.resolve()
         length = length_of(words, tokens, chunks)
         if length is not None and (plan is not None or chapters is not None):
@@ -175,7 +178,7 @@ def write(
     if chapters is not None:
         planned, text = propose_for_book(text, chapters, out, config), ""  # the plan has the premise
     start = start_of_book(primers, from_session, config, json=json, quiet=quiet)
-    with open_view(json=json, quiet=quiet, stopped=stopped) as (view, stop):
+    with open_view(json=json, quiet=quiet, prose=has_prose(ask), stopped=stopped) as (view, stop):
         from templora_cli import runner
         from templora_cli.novel.kind import NovelRequest, PlannedRequest
         from templora_cli.novel.task import Goal
@@ -186,4 +189,4 @@ def write(
         engine = engine_in_use()
         begun = runner.begin(request, config, notify=view.show, engine=engine, name=name, start=start)
         with begun as run:
-            follow(run, run.events(stop), view, stop)
+            write_book(run, view, stop, ask)

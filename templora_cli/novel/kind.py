@@ -17,7 +17,14 @@ from templora_cli.events import Event, Notice, Unit, in_words
 from templora_cli.languages import language
 from templora_cli.novel.chapter_headings import heading_ranges
 from templora_cli.novel.chapters import PlannedTask
-from templora_cli.novel.opening import Opening, headings_of, opening_of
+from templora_cli.novel.opening import (
+    Opening,
+    headings_in_book,
+    headings_of,
+    normalized_opening,
+    opening_in_book,
+    opening_of,
+)
 from templora_cli.novel.plan import Plan, plan_text, read_plan
 from templora_cli.novel.prompt import NovelPrompt, opening_tokens
 from templora_cli.novel.sentence_end import ends_complete
@@ -148,7 +155,7 @@ class Novel(TaskKind):
         prompt = self._prompt(session, model, config, shown)
         return NovelTask(
             prompt,
-            session.opening(),
+            opening_in_book(session.opening(), readable_chunks(session.steps)),
             _goal(session.manifest),
             config.decode.chunk_tokens,
             model.tokenizer,
@@ -174,7 +181,7 @@ class Novel(TaskKind):
 
     def counts(self, chunk: Values) -> bool:
         """See `TaskKind.counts`."""
-        return bool(chunk["origin"] == "generated")
+        return bool(chunk["origin"] != "human")
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
@@ -200,7 +207,7 @@ class Novel(TaskKind):
 
     def opening_tokens(self, session: Session) -> int:
         """See `TaskKind.opening_tokens`."""
-        return len(session.opening())
+        return len(opening_in_book(session.opening(), readable_chunks(session.steps)))
 
     def has_opening(self, manifest: Manifest) -> bool:
         """See `TaskKind.has_opening`."""
@@ -225,7 +232,7 @@ class Novel(TaskKind):
         """See `TaskKind.book`."""
         from templora_cli.documents.book import book_of_prose
 
-        headings = headings_of(manifest.request["opening_chapters"])
+        headings = _opening_headings(folder, manifest, text)
         return book_of_prose(text, manifest.request["opening_title"], headings=headings)
 
     def facts(self, manifest: Manifest) -> dict[str, str]:
@@ -240,6 +247,7 @@ class PlannedNovel(Novel):
 
     units: tuple[Unit, ...] = ("chapters",)
     can_be_extended = False
+    has_chapters = True
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> Task:
         """See `TaskKind.task`. Raises TemploraError if a written chapter was changed in the plan."""
@@ -251,7 +259,7 @@ class PlannedNovel(Novel):
             session.update(goal_amount=len(prompt.plan.chapters))
         return PlannedTask(
             prompt,
-            session.opening(),
+            opening_in_book(session.opening(), readable_chunks(session.steps)),
             prompt.plan,
             config.decode.chunk_tokens,
             model.tokenizer,
@@ -288,6 +296,10 @@ class PlannedNovel(Novel):
                 starts.setdefault(record["chapter"], index)
         return [starts[chapter] for chapter in sorted(starts)]
 
+    def ends_chapter(self, chunks: Sequence[Values]) -> bool:
+        """See `TaskKind.ends_chapter`."""
+        return any(record.get("chapter_end") for record in _chapter_records(chunks[-1:]))
+
     def extend_command(self, session: Session) -> str | None:
         """See `TaskKind.extend_command`: more chapters are added to the plan."""
         return f"templora plan {session.id} --edit"
@@ -301,7 +313,7 @@ class PlannedNovel(Novel):
         except (OSError, UnicodeDecodeError, TemploraError):
             return super().book(folder, manifest, text)
         sections = PromptFile(SECTIONS, manifest.prompts[SECTIONS], "")
-        of_opening = headings_of(manifest.request["opening_chapters"])
+        of_opening = _opening_headings(folder, manifest, text)
         start = max((end for _, end in of_opening), default=0)
         headings = [*of_opening, *heading_ranges(text, plan, sections, start)]
         return book_of_prose(
@@ -311,6 +323,18 @@ class PlannedNovel(Novel):
             language(plan.language).code if plan.language else "",
             headings=headings,
         )
+
+
+def _opening_headings(folder: Path, manifest: Manifest, text: str) -> list[tuple[int, int]]:
+    """The ranges of the headings of the opening in the text of a book."""
+    headings = headings_of(manifest.request["opening_chapters"])
+    if not headings:
+        return []
+    try:
+        given = normalized_opening((folder / "source.txt").read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return headings
+    return headings_in_book(headings, given, text)
 
 
 def written_chapters(chunks: Sequence[Values]) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any
 
 from templora_cli.documents.manuscript import Manuscript, ManuscriptChapter
 from templora_cli.documents.readers.headings import is_chapter_heading
+from templora_cli.novel.revision import revise
 from templora_cli.novel.sentence_end import ends_sentence, may_end_paragraph
 
+OPENING_ENDS = {"opening_ends": True}
+"""The record of the last chunk of an opening that was edited."""
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
@@ -60,6 +64,45 @@ def headings_of(chapters: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """The ranges of the headings of recorded chapters."""
     ranges = ((chapter["start"], chapter["text_start"]) for chapter in chapters)
     return [(start, end) for start, end in ranges if start < end]
+
+
+def headings_in_book(headings: Sequence[tuple[int, int]], given: str, text: str) -> list[tuple[int, int]]:
+    """The ranges of the headings of an opening in the text of a book in which it may have been edited.
+
+    `given` is the opening as it was. A heading that is no longer there is left out.
+    """
+    if text.startswith(given) or given.startswith(text):
+        return list(headings)
+    places, at = [], 0
+    for piece in revise(given, text).pieces:
+        for start, end in headings if piece.start is not None else ():
+            assert piece.start is not None
+            if piece.start <= start < piece.end:
+                length = len(given[start:end].rstrip())
+                if start + length <= piece.end:
+                    places.append((at + start - piece.start, at + start - piece.start + length))
+        at += len(piece.text)
+    return sorted(places)
+
+
+def opening_in_book(given: Sequence[int], chunks: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """The tokens of the opening: those that are in the book, and those that are still to come.
+
+    `given` are the tokens of the opening as it was given; a person may have edited it in the book.
+    """
+    read = list(takewhile(lambda chunk: chunk["origin"] == "human", chunks))
+    tokens = tuple(token for chunk in read for token in chunk["tokens"])
+    is_whole = len(read) < len(chunks) or (bool(read) and read[-1]["record"] == OPENING_ENDS)
+    return tokens if is_whole else tokens + tuple(given[len(tokens) :])
+
+
+def with_opening_ended(chunks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The chunks of a book whose opening was edited: its length is no longer the one that was given."""
+    count = sum(1 for _ in takewhile(lambda chunk: chunk["origin"] == "human", chunks))
+    return [
+        {**chunk, "record": OPENING_ENDS} if index == count - 1 else chunk
+        for index, chunk in enumerate(chunks)
+    ]
 
 
 def normalized_opening(text: str) -> str:

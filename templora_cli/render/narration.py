@@ -55,8 +55,13 @@ class Narrator:
                 yield from [*self._blank, *_translated_lines(event)]
             case events.Synced():
                 yield from _synced_lines(event)
+            case events.RebuildStarted() if event.chunks:
+                time = "" if event.seconds is None else f", about {duration(event.seconds)}"
+                yield f"{count_of(event.chunks, 'chunk')} to learn again{time}", "message"
             case events.Changed():
                 yield from _changed_lines(event)
+            case events.Forgotten():
+                yield _forgotten_line(event)
             case events.Forked():
                 yield from _forked_lines(event)
             case events.Interrupted():
@@ -206,14 +211,20 @@ def _synced_lines(event: events.Synced) -> Iterator[Line]:
 
 
 def _changed_lines(event: events.Changed) -> Iterator[Line]:
-    chunks, words = event.chunks_before - event.chunks, event.words_before - event.words
-    did = "taken back" if chunks > 0 else "brought back"
-    size = f"{count_of(abs(chunks), 'chunk')} {did} ({count_of(abs(words), 'word')})" if chunks else "done"
-    yield f"{size}; the book has {count_of(event.chunks, 'chunk')} now", "good"
+    again = f", {count_of(event.relearnt, 'chunk')} learnt again" if event.relearnt else ""
+    size = f"{count_of(event.chunks, 'chunk')} and {count_of(event.words, 'word')} now"
+    yield f"{event.detail}{again}; the book has {size}", "good"
     if event.text.strip():
         yield f"it ends: …{' '.join(event.text.split())}", "message"
     yield from [("To continue:", "message"), (event.resume_command, "command")]
-    yield from [("To go back to what there was before:", "message"), (event.restore_command, "command")]
+    if event.restore_command:
+        yield from [("To go back to what there was before:", "message"), (event.restore_command, "command")]
+
+
+def _forgotten_line(event: events.Forgotten) -> Line:
+    base, before, now = (f"{math.exp(nll):,.2f}" for nll in (event.nll_base, event.nll_before, event.nll_now))
+    was = f"the adapter expected the passage with a perplexity of {before}"
+    return f"{was}, and now with {now}; the model itself with {base}", "good"
 
 
 def _forked_lines(event: events.Forked) -> Iterator[Line]:

@@ -18,6 +18,7 @@ from templora_cli import events
 from templora_cli.errors import TemploraError
 from templora_cli.render.error_view import show_error
 from templora_cli.render.escapes import harmless
+from templora_cli.render.figures import time_left
 from templora_cli.render.line_breaker import ProseLines, last_lines
 from templora_cli.render.lines import command_in, fact_rows, screen_lines
 from templora_cli.render.narration import Narrator
@@ -56,7 +57,7 @@ class TerminalView(View):
         self._shares_screen = self._is_live and self._has_screen
         self._clock, self._progress, self._prose = clock, Progress(clock), ProseLines()
         self._narrator = Narrator(self._is_live)
-        self._is_mid_line = self._is_after_break = False
+        self._is_mid_line = self._is_after_break = self._is_refreshing = self._is_paused = False
         self._region: LiveRegion | None = None
         self._spinner: Status | None = None
         self._block_columns = self._block_height = 0
@@ -72,7 +73,9 @@ class TerminalView(View):
             self._show_prose(event)
             if isinstance(event, (events.Finished, events.TranslationFinished, events.Interrupted)):
                 self.close()
-            if not self._quiet or (isinstance(event, events.Notice) and event.important):
+            goes_on = self._is_paused and isinstance(event, events.SessionOpened)
+            self._is_paused = self._is_paused and not goes_on
+            if not goes_on and (not self._quiet or (isinstance(event, events.Notice) and event.important)):
                 for text, style in self._narrator.lines(event, self._progress):
                     is_whole = style in UNWRAPPED_STYLES and not command_in(text)
                     rows = text if is_whole else self._in_rows(text)
@@ -95,6 +98,16 @@ class TerminalView(View):
         self._begin_line()
         show_error(self._stderr, error)
 
+    def pause(self) -> None:
+        """See `View.pause`."""
+        with self._lock:
+            self._stop_spinner()
+            region, self._region = self._region, None
+            self._is_paused = True
+            self._end_prose_line()
+            if region:
+                region.stop()
+
     def close(self) -> None:
         """Erase the status, finish the line of prose, show the cursor again."""
         with self._lock:
@@ -114,7 +127,9 @@ class TerminalView(View):
         self._stop_spinner()
         if isinstance(event, events.Working) and self._is_live and self._region is None:
             kind = "dots" if is_utf(self._stderr) else "line"
-            self._spinner = self._console.status(Text(printable(event.message, self._stderr)), spinner=kind)
+            left = "" if event.seconds_left is None else f", {time_left(event.seconds_left)}"
+            text = printable(f"{event.message}{left}", self._stderr)
+            self._spinner = self._console.status(Text(text), spinner=kind)
             self._spinner.start()
 
     def _stop_spinner(self) -> None:
@@ -204,7 +219,9 @@ class TerminalView(View):
     def _start_region(self) -> None:
         self._region = LiveRegion(self._console, self._rows, self._shares_screen)
         self._region.start()
-        threading.Thread(target=self._refresh_until_closed, name="status", daemon=True).start()
+        if not self._is_refreshing:
+            threading.Thread(target=self._refresh_until_closed, name="status", daemon=True).start()
+            self._is_refreshing = True
 
     def _refresh_until_closed(self) -> None:
         while not self._closed.wait(REFRESH_SECONDS):
@@ -214,7 +231,7 @@ class TerminalView(View):
 
     def _rows(self, columns: int) -> list[Text]:
         """The live region: the line of prose in progress, and the status block."""
-        if self._closed.is_set():
+        if self._closed.is_set() or self._is_paused:
             # One row, which Live erases; without any, older versions of rich leave a blank line.
             return [Text()]
         rows = status_rows(self._progress, self._gpu_bytes(), columns)

@@ -23,6 +23,10 @@ class View(Protocol):
     def fail(self, error: TemploraError) -> None:
         """Show the error that ends the run."""
 
+    def pause(self) -> None:
+        """Restore the terminal for a question; the next session that is opened goes on."""
+        return None
+
     def close(self) -> None:
         """Restore the terminal. May be called more than once."""
         return None

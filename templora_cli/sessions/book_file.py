@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from templora_cli.documents.text_input import unreadable
 from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
@@ -35,6 +37,7 @@ class BookFile:
     def __init__(self, session: Session, path: Path, book_of: Callable[[str], Book] | None = None) -> None:
         """The newest step of `session` must be intact. `book_of` makes a book of the text; default: prose."""
         self.session, self.path, self._book_of = session, path, book_of
+        self._known: list[bytes] = []
         texts = [chunk["text"] for chunk in read_chunks(session.steps)]
         self.text = "".join(texts)
         # The file is written after the commit, so a kill may have left it one chunk behind. It is ahead
@@ -50,6 +53,18 @@ class BookFile:
         """Replace the whole text, for example after undoing; `write` saves it to the file."""
         self._written, self.text = [self.text], text
 
+    def may_replace(self, content: bytes) -> None:
+        """Let `write` replace a file with this content, because the book says the same."""
+        self._known.append(content)
+
+    def edited(self) -> bytes | None:
+        """The content of the file if a person has edited it. Raises TemploraError if it cannot be read."""
+        try:
+            content = self.path.read_bytes() if self.path.exists() else None
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        return content if content is not None and self._is_edited(content) else None
+
     def write(self) -> str | None:
         """Update the file; returns a notice if an edited version of it was set aside.
 
@@ -60,7 +75,8 @@ class BookFile:
             if self.path.exists() and self._is_edited(self.path.read_bytes()):
                 aside = free_name(self.path)
                 self.path.replace(aside)
-                notice = f"{self.path.name} was edited: your version is saved as {aside}"
+                learn = f"to learn it: templora sync {self.session.id} {shlex.quote(str(aside))}"
+                notice = f"{self.path.name} was edited: your version is saved as {aside}; {learn}"
             if self.text.strip() or self.path.exists():  # all of it may have been taken back
                 content = self._rendered(self.text)
                 write_atomically(self.session.path / HASH, sha256_of(content))
@@ -74,7 +90,7 @@ class BookFile:
         with suppress(OSError, ValueError):
             if (self.session.path / HASH).read_text("ascii") == sha256_of(content):
                 return False
-        return content not in self._renderings()
+        return content not in self._known and content not in self._renderings()
 
     def _renderings(self) -> Iterator[bytes]:
         return (self._rendered(text) for text in [*self._written, self.text])

@@ -36,9 +36,14 @@ from templora_cli.state import WritingState
 
 
 def commit_step(
-    steps: Path, index: int, chunk: dict[str, Any], state: WritingState, *, is_rebuild: bool = False
+    steps: Path,
+    index: int,
+    chunk: dict[str, Any],
+    state: WritingState | None,
+    *,
+    is_rebuild: bool = False,
 ) -> int:
-    """Write step `index` in one atomic rename; returns its size in bytes.
+    """Write step `index` in one atomic rename; returns its size in bytes. Without a `state` it has only text.
 
     Raises TemploraError if the disk refuses it; then nothing has changed. With `is_rebuild`, `steps` is a new
     folder that will replace the steps of the session, and the error says that the session is unchanged.
@@ -99,7 +104,7 @@ def restore_step(steps: Path, step: Path, state: WritingState) -> None:
     restore_weights(step, state)
     state.tokens[:] = [token for chunk in chunks for token in chunk["tokens"]]
     state.records[:] = [chunk.get("record") for chunk in chunks]
-    state.generated_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] == "generated"]
+    state.generated_nlls[:] = [chunk["nll_base"] for chunk in chunks if chunk["origin"] != "human"]
 
 
 def restore_weights(folder: Path, state: WritingState) -> None:
@@ -116,13 +121,23 @@ def restore_weights(folder: Path, state: WritingState) -> None:
     state.samples = saved
 
 
-def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> None:
+def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState | None) -> None:
     apart = {"prompt.json": chunk["prompt"]} | (
         {"candidates.json": chunk["others"]} if chunk.get("others") else {}
     )
     rest = {name: value for name, value in chunk.items() if name not in ("prompt", "others")}
     for name, values in {"chunk.json": rest, **apart}.items():
         (folder / name).write_text(json.dumps(values, ensure_ascii=False), "utf-8")
+    if state is not None:
+        _write_state(folder, state)
+    checksums = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())}
+    (folder / "checksums.json").write_text(json.dumps(checksums, indent=2), "utf-8")
+    for file in folder.iterdir():
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def _write_state(folder: Path, state: WritingState) -> None:
     if state.optimizer is not None:
         save_file(dict(state.adapter), folder / "adapter.safetensors")
         save_file(dict(_moments(state)), folder / "optimizer.safetensors")
@@ -134,11 +149,6 @@ def _write_files(folder: Path, chunk: dict[str, Any], state: WritingState) -> No
         "dropout": _to_base64(state.dropout_rng_state),
     }
     (folder / "state.json").write_text(json.dumps(values), "utf-8")
-    checksums = {file.name: sha256_of_file(file) for file in sorted(folder.iterdir())}
-    (folder / "checksums.json").write_text(json.dumps(checksums, indent=2), "utf-8")
-    for file in folder.iterdir():
-        with file.open("r+b") as stream:
-            os.fsync(stream.fileno())
 
 
 def _moments(state: WritingState) -> Iterator[tuple[str, Tensor]]:

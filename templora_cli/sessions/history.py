@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ from templora_cli.events import (
     Working,
 )
 from templora_cli.files import link
-from templora_cli.sessions.checkpoint import commit_step, restore_step
+from templora_cli.learning import learn_chunk
+from templora_cli.prompt import Prompt
+from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.start import begin_state
 from templora_cli.sessions.steps import (
     StepDamagedError,
     committed_steps,
     folder_is_gone,
+    read_chunks,
     read_whole_chunk,
     read_whole_chunks,
     step_name,
@@ -41,11 +45,11 @@ from templora_cli.sessions.steps import (
     verify_step,
 )
 from templora_cli.sessions.store import Session, replace_steps
-from templora_cli.sessions.versions import Reason, write_change
+from templora_cli.sessions.versions import FORGET, Reason, forget_versions, write_change
 from templora_cli.state import WritingState
 from templora_cli.temp_lora import write
 from templora_cli.text import count_words
-from templora_cli.turn import Task, Turn
+from templora_cli.turn import Chunk, Given, Task, Turn
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,17 @@ class Replay:
     """The task of the book; its `replay` makes the turns."""
     chunks: Sequence[Mapping[str, Any]]
     """The `chunk.json` values of the whole book, corrections included."""
+    prompts: Mapping[int, Prompt] = field(default_factory=dict)
+    """The prompts of chunks before which nothing was changed, as they were when these were written."""
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Turn | None:
         """The chunk that follows those in `records`."""
-        if len(records) == len(self.chunks):
+        index = len(records)
+        if index == len(self.chunks):
             return None
-        return self.task.replay(self.chunks[len(records)], book, records)
+        turn = self.task.replay(self.chunks[index], book, records)
+        prompt = self.prompts.get(index)
+        return turn if prompt is None else replace(turn, prompt=prompt)
 
     def replay(self, chunk: Mapping[str, Any], book: Sequence[int], records: Sequence[Any]) -> Turn:
         """See `turn.Task`."""
@@ -72,11 +81,20 @@ class Replay:
         return self.task.text_stream(book)
 
 
-def first_change(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> int:
+TEXT = ("tokens", "record")
+"""Values of a chunk on which the prompts of later ones depend."""
+LEARNT = ("origin", "human", "proposed", "rejection_reason", *TEXT)
+"""Values on which it depends how a chunk is learnt."""
+
+
+def first_change(
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    fields: Sequence[str] = LEARNT,
+) -> int:
     """The index of the first chunk that is learnt differently; if none, the length of the shorter book."""
-    fields = ("origin", "tokens", "record", "rejection_reason")
     for index, (old, new) in enumerate(zip(before, after, strict=False)):
-        if any(old[name] != new[name] for name in fields):
+        if any(old.get(name) != new.get(name) for name in fields):
             return index
     return min(len(before), len(after))
 
@@ -89,11 +107,12 @@ def relearn(
     model: AdaptedModel,
     backend: Backend,
     config: Config,
-    reason: Reason,
+    reason: Reason | None,
 ) -> Generator[Event, None, None]:
     """Replace the chunks of the session with `chunks`; yields an event for each chunk that is learnt again.
 
     `first` is the index of the first chunk that differs: learning starts at the newest checkpoint before it.
+    Without a `reason` what is replaced is not kept: it had only been proposed, and has the same text now.
     The new steps are built in a folder of their own, which replaces the old one at the end: a kill leaves
     either the old steps or the new ones.
     """
@@ -103,10 +122,93 @@ def relearn(
         index = values["index"]
         return _with_known(values, chunks[index], steps, unchanged=index < first)
 
-    build = _build(session, Replay(task, chunks), first, len(chunks), known, model, backend, config)
+    replay = Replay(task, chunks, _known_prompts(steps, chunks))
+    build = _build(session, replay, first, chunks, known, model, backend, config)
     count = yield from build
-    write_change(steps, session.path / "steps.new", first, count, reason)
+    if reason is not None:
+        write_change(steps, session.path / "steps.new", first, count, reason)
+        if reason.kind == FORGET:  # before the book changes: a kill leaves nothing that is to be forgotten
+            forget_versions(session.path)
     replace_steps(session.path)
+
+
+def learn_later(
+    session: Session,
+    task: Task,
+    chunks: Sequence[Mapping[str, Any]],
+    model: AdaptedModel,
+    backend: Backend,
+    config: Config,
+    reason: Reason,
+) -> Generator[Event, None, None]:
+    """Replace the chunks of the session with `chunks`, and learn what people changed as the next turn.
+
+    The weights stay those of the old text, and are trained on the changed passages alone. Of the chunks from
+    the first change on only the newest keeps weights: what is learnt again later is learnt in its place.
+    """
+    steps, new = session.steps, session.path / "steps.new"
+    before = read_chunks(steps)
+    first, known = first_change(before, chunks), {tuple(chunk["tokens"]): chunk["index"] for chunk in before}
+    state = begin_state(session, model, config)
+    yield from map(Notice, restore_latest(steps, state))
+    replay = Replay(task, chunks, _known_prompts(steps, chunks))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    old = committed_steps(steps)
+    for step in old[:first]:
+        shutil.copytree(step, new / step.name, copy_function=link)
+    book: list[int] = []
+    records: list[Any] = []
+    for index, chunk in enumerate(chunks):
+        turn = replay.next_turn(book, records)
+        assert isinstance(turn, Given), "only novels are learnt later"
+        place = known.get(turn.tokens)
+        if index >= first and place is None and (parts := [p for p in turn.parts if p.origin == "human"]):
+            yield Working("learning what you changed")
+            state.tokens[:] = book
+            own = Chunk(turn.tokens, chunk["text"], turn.loss_mask, tuple(parts))
+            passes = yield from learn_chunk(turn, own, model, backend, state, config)
+            yield ChunkRelearnt(index, tuple(each.loss for each in passes))
+        book += turn.tokens
+        records.append(turn.record)
+        if index >= first:
+            same = {} if place is None else read_whole_chunk(old[place])
+            values = {"prompt": turn.prompt.as_json(), **chunk, **same, "index": index, "record": turn.record}
+            values |= {"words": count_words(chunk["text"])}
+            is_last = index == len(chunks) - 1
+            state.tokens[:], state.records[:], state.chunks = book, records, index + 1
+            commit_step(new, index, values, state if is_last else None, is_rebuild=True)
+    write_change(steps, new, first, len(chunks), reason)
+    replace_steps(session.path)
+
+
+def _known_prompts(steps: Path, chunks: Sequence[Mapping[str, Any]]) -> dict[int, Prompt]:
+    """The prompts of new chunks that are already known, by their index: nothing before them has changed.
+
+    Other prompts are built anew, and show the changed book.
+    """
+    old = committed_steps(steps)
+    same = first_change(read_chunks(steps), chunks, TEXT)
+    prompts = {}
+    for index, chunk in enumerate(chunks):
+        values = chunk.get("prompt")
+        if values is None and index <= same and index < len(old):
+            values = read_whole_chunk(old[index]).get("prompt")
+        if values is not None:
+            try:
+                prompts[index] = Prompt.from_json(values)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise StepDamagedError(f"the prompt of chunk {index + 1} is not one") from None
+    return prompts
+
+
+def has_checkpoint_before(first: int, steps: Path) -> bool:
+    """Is there a checkpoint before chunk `first` that is whole?"""
+    for step in reversed(committed_steps(steps)[:first]):
+        with suppress(StepDamagedError):
+            verify_step(step)
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -161,7 +263,7 @@ def rewrite(
         index = values["index"]
         return _with_known(values, chunks[index], steps, unchanged=True) if index < first else values
 
-    build = _build(session, rewriting, first, len(chunks), known, model, backend, config, take=take)
+    build = _build(session, rewriting, first, chunks, known, model, backend, config, take=take)
     count = yield from build
     write_change(steps, session.path / "steps.new", first, count, reason)
     replace_steps(session.path)
@@ -171,7 +273,7 @@ def _build(
     session: Session,
     task: Task,
     first: int,
-    expected: int,
+    chunks: Sequence[Mapping[str, Any]],
     known: Callable[[dict[str, Any]], dict[str, Any]],
     model: AdaptedModel,
     backend: Backend,
@@ -181,25 +283,26 @@ def _build(
 ) -> Generator[Event, None, int]:
     """Build new steps in `steps.new` from the newest checkpoint before chunk `first`; returns their number.
 
-    `known` adds to the values of a chunk what is known of it; about `expected` chunks are made.
+    `known` adds to the values of a chunk what is known of it. About as many are made as there are `chunks`.
     """
-    steps, new = session.steps, session.path / "steps.new"
+    expected, steps, new = len(chunks), session.steps, session.path / "steps.new"
     shutil.rmtree(new, ignore_errors=True)
     state, unchanged = state_before(first, session, model, config)
     state.take = take
     new.mkdir()
     for step in committed_steps(steps)[:unchanged]:
         shutil.copytree(step, new / step.name, copy_function=link)
-    since, count = time.perf_counter(), unchanged
-    yield RebuildStarted(session.id, unchanged, expected - unchanged)
+    began = since = time.perf_counter()
+    count, seconds = unchanged, _seconds_to_learn(chunks[unchanged:])
+    yield RebuildStarted(session.id, unchanged, expected - unchanged, seconds)
     if unchanged < expected:
-        yield _relearning(unchanged, unchanged, expected)
+        yield _relearning(1, expected - unchanged, seconds)
     for event in write(task, model, backend, state, config):
         if isinstance(event, Notice | ChunkRejected):
             yield event
         elif isinstance(event, ChunkLearnt):
-            seconds = {"train": time.perf_counter() - since}
-            values = {**asdict(event), "words": count_words(event.text), "seconds": seconds}
+            took = {"train": time.perf_counter() - since}
+            values = {**asdict(event), "words": count_words(event.text), "seconds": took}
             chunk = known(values)
             if not steps.is_dir():
                 raise folder_is_gone(session.path)
@@ -207,9 +310,23 @@ def _build(
             thin(new, **asdict(config.session))
             since, count = time.perf_counter(), event.index + 1
             yield ChunkRelearnt(event.index, event.train_losses)
-            if event.index + 1 < expected:
-                yield _relearning(event.index + 1, unchanged, expected)
+            done, rest = count - unchanged, expected - count
+            if rest > 0:
+                yield _relearning(done + 1, done + rest, (since - began) / done * rest)
     return count
+
+
+def _seconds_to_learn(chunks: Sequence[Mapping[str, Any]]) -> float | None:
+    """How long it may take to learn chunks again, by the time that it took; None if that is not known."""
+    total = 0.0
+    for chunk in chunks:
+        phases = chunk.get("seconds")
+        if not isinstance(phases, dict) or not phases:
+            return None
+        # While a chunk was decoded, it was predicted with the adapter; now that takes another pass.
+        scoring = phases.get("score", 0.0) * (2 if "decode" in phases else 1)
+        total += scoring + phases.get("train", 0.0)
+    return total
 
 
 def _with_known(
@@ -222,6 +339,8 @@ def _with_known(
     """
     if "prompt" in chunk:  # of an earlier version of the book
         return {**values, **chunk}
+    if "others" in chunk:  # another candidate was chosen
+        return {**values, "others": chunk["others"], "candidate": chunk["candidate"]}
     try:
         old = read_whole_chunk(steps / step_name(values["index"]))
     except StepDamagedError:
@@ -255,8 +374,8 @@ def truncate(session: Session, chunks: int, reason: Reason) -> bool:
     return True
 
 
-def _relearning(index: int, unchanged: int, chunks: int) -> Working:
-    return Working(f"learning the book again, chunk {index - unchanged + 1} of {chunks - unchanged}")
+def _relearning(number: int, chunks: int, seconds: float | None) -> Working:
+    return Working(f"learning the book again, chunk {number} of {chunks}", seconds)
 
 
 def state_before(

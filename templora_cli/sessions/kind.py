@@ -51,6 +51,8 @@ class TaskKind(ABC):
     """Can a finished book be given a longer goal?"""
     can_be_changed = True
     """Can chunks be taken back and brought back?"""
+    has_chapters = False
+    """Is the book written chapter by chapter?"""
     is_prose = False
     """Does the model write a text of its own, which may be steered by a note?"""
 
@@ -84,6 +86,10 @@ class TaskKind(ABC):
     def chapter_starts(self, chunks: Sequence[Values]) -> list[int]:
         """The index of the first chunk of each chapter that is begun; empty if the book has no chapters."""
         return []
+
+    def ends_chapter(self, chunks: Sequence[Values]) -> bool:
+        """Does a chapter end with the last of the chunks?"""
+        return False
 
     def check_chunks(self, session: Session, chunks: Sequence[Values]) -> None:  # noqa: B027  (a hook)
         """Raise TemploraError if the book cannot have these chunks, e.g. since its plan has changed."""

@@ -22,7 +22,7 @@ from templora_cli.events import (
 )
 from templora_cli.sessions.checkpoint import commit_step
 from templora_cli.sessions.kind import TaskKind
-from templora_cli.sessions.steps import folder_is_gone, read_chunks, thin
+from templora_cli.sessions.steps import before_proposal, folder_is_gone, read_chunks, thin
 from templora_cli.sessions.store import Session
 from templora_cli.sessions.summary import cache_summary, refresh_summary
 from templora_cli.state import WritingState
@@ -91,7 +91,8 @@ class Recorder:
         del values["prompt"], values["others"]  # stored in files of their own
         self.chunks.append(values)
         self.tokens_in_progress = 0
-        thin(self.session.steps, **self._retention, needed=self.kind.needed(self.chunks))
+        needed = {*self.kind.needed(self.chunks), *before_proposal(self.chunks)}
+        thin(self.session.steps, **self._retention, needed=needed)
         cache_summary(self.session.path, self.chunks, self.kind)
         if self.book:
             self.book.add(event.text)

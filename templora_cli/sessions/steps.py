@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,22 @@ def _readable(step: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return chunk if is_valid else None
+
+
+def proposed_in(chunks: Sequence[Mapping[str, Any]]) -> range:
+    """The chunks at the end of a book that are only proposed: they wait for their author's decision."""
+    count = sum(1 for _ in takewhile(lambda chunk: chunk.get("proposed"), reversed(chunks)))
+    return range(len(chunks) - count, len(chunks))
+
+
+def before_proposal(chunks: Sequence[Mapping[str, Any]]) -> range:
+    """The two chunks before those that are only proposed; none if nothing is.
+
+    Learning starts after the second one when the author decides, and after the first one if that is taken
+    back.
+    """
+    proposed = proposed_in(chunks)
+    return range(max(0, proposed.start - 2), proposed.start) if proposed else range(0)
 
 
 def thin(steps: Path, *, keep_checkpoints: int, grid_checkpoints: int, needed: Collection[int] = ()) -> None:

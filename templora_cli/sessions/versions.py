@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from templora_cli.sessions.steps import read_whole_chunks
 from templora_cli.sessions.store import PENDING_CHANGE, VERSIONS, now, sha256_of
 
 Values = Mapping[str, Any]
+FORGET = "forget"
+"""The kind of a change that takes a passage out of the book and of all that was kept of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Change:
     """Are chunks that are written after it drawn anew, with other random numbers?"""
     replaced: tuple[Values, ...]
     """The replaced chunks with their prompts."""
+    forgotten: bool = False
+    """Was a passage forgotten, so that the chunks are not kept and the book cannot go back to before it?"""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,23 @@ def write_change(steps: Path, new: Path, first: int, chunks: int, reason: Reason
     if first == chunks == len(old):
         return
     values = asdict(reason) | {"made": now(), "first": first, "before": len(old), "after": chunks}
-    content = asdict(Change(**values, replaced=tuple(old[first:])))
-    text = json.dumps({"sha256": _digest(content), **content}, ensure_ascii=False)
-    write_atomically(new / PENDING_CHANGE, text)
+    change = Change(**values, replaced=tuple(old[first:]))
+    write_atomically(new / PENDING_CHANGE, _as_text(_emptied(change) if reason.kind == FORGET else change))
+
+
+def forget_versions(session: Path) -> None:
+    """Delete what earlier versions of a book kept of its text: a passage of it is to be forgotten."""
+    for path in sorted((session / VERSIONS).glob("??????.json")):
+        write_atomically(path, _as_text(_emptied(_read(path))))
+
+
+def _emptied(change: Change) -> Change:
+    return replace(change, replaced=(), forgotten=True)
+
+
+def _as_text(change: Change) -> str:
+    content = asdict(change)
+    return json.dumps({"sha256": _digest(content), **content}, ensure_ascii=False)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -99,6 +117,10 @@ def chunks_before(session: Path, number: int) -> list[Values]:
     chunks: list[Values] = list(read_whole_chunks(session / "steps"))
     for later in range(max(changes), number - 1, -1):
         change = changes.get(later)
+        if change is not None and change.forgotten:
+            raise TemploraError(
+                f"{session.name} cannot go back to before change {later}: a passage was forgotten then", log
+            )
         if change is None or change.after > len(chunks):  # it has grown since
             raise TemploraError(f"{session.name} cannot go back so far: change {later} is lost", log)
         chunks = [*chunks[: change.first], *change.replaced]
@@ -116,7 +138,8 @@ def _read(path: Path) -> Change:
         if values.pop("sha256") != _digest(values):
             raise ValueError
         change = Change(**{**values, "replaced": tuple(values["replaced"])})
-        if not 0 <= change.first <= change.before == change.first + len(change.replaced):
+        kept = 0 if change.forgotten else change.before - change.first
+        if not 0 <= change.first <= change.before or len(change.replaced) != kept:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         session = path.parents[1].name

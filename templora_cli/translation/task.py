@@ -84,6 +84,17 @@ def apply_corrections(records: Sequence[Any], corrections: Iterable[Correction])
     return [{**record, "paragraphs": [*map(corrected, record["paragraphs"])]} for record in records]
 
 
+def without_pair(records: Sequence[Any], paragraph: int) -> list[Any]:
+    """The `records` with a paragraph whose translation is neither learnt nor shown as an example."""
+    failed = [{"check": "forgotten", "message": "it was forgotten"}]
+
+    def forgotten(record: ParagraphRecord) -> ParagraphRecord:
+        is_meant = record["paragraph"] == paragraph
+        return {**record, "failed_checks": failed, "origin": "generated"} if is_meant else record
+
+    return [{**record, "paragraphs": [*map(forgotten, record["paragraphs"])]} for record in records]
+
+
 def corrections_in(records: Sequence[Any]) -> list[Correction]:
     """All translations that a person has corrected or approved so far."""
     return [
