@@ -78,6 +78,8 @@ class ReadingRequest:
     """Is the text learnt? If not, it is scored only."""
     kind: str = "ppl"
     measured_by: str | None = None
+    scored: str = ""
+    """SHA-256 of another text that is scored between its chunks; "" for none."""
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
         """See `Request.new_session`."""
@@ -95,7 +97,12 @@ class ReadingRequest:
             named_after=f"eval {Path(self.name).stem}",
             goal=(len(tokens) - self.seen_tokens, "tokens"),
             header_tokens=len(header),
-            request={"header": list(header), "seen_tokens": self.seen_tokens, "learnt": self.learnt},
+            request={
+                "header": list(header),
+                "seen_tokens": self.seen_tokens,
+                "learnt": self.learnt,
+                "scored": self.scored,
+            },
             opening=tokens,
             source=self.text,
             measured_by=self.measured_by,

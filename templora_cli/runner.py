@@ -116,7 +116,7 @@ class Run:
     @property
     def proposed(self) -> range:
         """The chunks at the end of the book that wait for their author's decision."""
-        return proposed_in(self.chunks)
+        return proposed_in(readable_chunks(self.session.steps))
 
     def events(
         self,
@@ -147,14 +147,18 @@ class Run:
 
     def _learn_proposed(self, stop: threading.Event | None) -> Iterator[Event]:
         """Learn what was proposed and not decided about, as text of the model."""
-        count = len(self.proposed)
+        try:
+            chunks = self.chunks
+        except StepDamagedError:
+            return  # what is damaged is written again
+        count = len(proposed_in(chunks))
         were = (
             "a chunk that you did not decide about is"
             if count == 1
             else f"{count} chunks that you did not decide about are"
         )
         yield Notice(f"{were} kept, and learnt as the model's")
-        kept = [{**chunk, "proposed": False} for chunk in self.chunks]
+        kept = [{**chunk, "proposed": False} for chunk in chunks]
         for event in self.relearn(kept, stop, reason=None):
             if isinstance(event, Notice | Working):
                 yield event
@@ -257,13 +261,14 @@ class Run:
         *,
         reason: Reason | None = SYNCED,
         synced: bytes | None = None,
+        plan: str | None = None,
     ) -> Generator[Event, None, None]:
         """Replace the chunks of the session with `chunks` (values of `chunk.json`), and learn them.
 
         Learning starts at the newest checkpoint before the first chunk that differs; nothing is decoded.
         Stopping it early leaves the session unchanged. The session keeps what is replaced, for `reason`; None
         if it was only proposed, and has the same text now. `synced` is the content of a file that says the
-        same as the new chunks: the book file may be written over it.
+        same as the new chunks: the book file may be written over it. `plan` is a new plan of the book.
         """
         from templora_cli.sessions.history import first_change, relearn
 
@@ -271,9 +276,11 @@ class Run:
         first = first_change(self.chunks, chunks)
 
         def change(backend: Backend) -> Generator[Event, None, None]:
-            return relearn(self.session, self.task, chunks, first, self.model, backend, self.config, reason)
+            parts = (self.session, self.task, chunks, first, self.model, backend, self.config, reason)
+            return relearn(*parts, plan=plan)
 
         yield from self._changed(change, stop, synced, first=first)
+        vars(self).pop("task", None)  # of the old plan
 
     def learn_later(
         self,

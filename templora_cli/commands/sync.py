@@ -104,7 +104,7 @@ def sync_book(
     Returns whether the file had changes. Raises TemploraError if it is of another book.
     """
     from templora_cli import runner
-    from templora_cli.novel.edits import keep_synced, read_edits
+    from templora_cli.novel.edits import edited_chapters, keep_synced, read_edits
     from templora_cli.novel.revised_chunks import ChunkReviser
     from templora_cli.sessions.exports import may_be_replaced
     from templora_cli.sessions.versions import Reason
@@ -126,8 +126,16 @@ def sync_book(
     engine = engine_in_use()
     run = run or runner.reopen(book, model=model, command=command, notify=view.show, engine=engine)
     reviser = ChunkReviser(run.model.tokenizer, book.manifest.longest_chunk)
-    revised = edits.applied(chunks, reviser)
-    kind.check_chunks(book, revised)
+    plan = None
+    if edits.segments:
+        if later:
+            raise TemploraError(
+                "chapters were changed, and --later learns only text", f"leave out --later: {command}"
+            )
+        revised, plan = edited_chapters(book, chunks, edits, reviser)
+    else:
+        revised = edits.applied(chunks, reviser)
+        kind.check_chunks(book, revised)
     detail = edits.summary
     if later and all(
         chunk.get("human") == old.get("human") for chunk, old in zip(revised, chunks, strict=False)
@@ -136,11 +144,14 @@ def sync_book(
             "you added no words, so there is nothing to learn later", f"leave out --later: {command}"
         )
     reason, known = Reason("sync", detail), content if edits.is_whole_file else None
-    learn = run.learn_later if later else run.relearn
     may_be_replaced(book.path, content)
     make_change(
         book,
-        lambda: learn(revised, stop, reason=reason, synced=known),
+        lambda: (
+            run.learn_later(revised, stop, reason=reason, synced=known)
+            if later
+            else run.relearn(revised, stop, reason=reason, synced=known, plan=plan)
+        ),
         "sync",
         view,
         stop,
@@ -193,11 +204,13 @@ def _read_edited(path: Path, notify: Callable[[str], None]) -> tuple[str, bytes]
     from templora_cli.documents.prose import read_prose
     from templora_cli.documents.text_input import unreadable
 
-    text = read_prose(path, notify=notify)
     try:
-        return text, path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
+    except ValueError:  # a name that no file can have, from a damaged session
+        raise TemploraError(f"there can be no file {path}", "name the file that you edited") from None
+    return read_prose(path, notify=notify), content
 
 
 def sync_command(book: Session, path: Path) -> str:

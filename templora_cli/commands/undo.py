@@ -87,15 +87,18 @@ def restore(
 
     with open_view(json=json, quiet=quiet, prose=False, stopped=UNCHANGED) as (view, stop):
         from templora_cli import runner
-        from templora_cli.sessions.versions import Reason, chunks_before
+        from templora_cli.sessions.versions import Reason, chunks_before, plan_before
 
         engine = engine_in_use()
         with changeable(Store(), session) as book:
-            chunks = chunks_before(book.path, change)
-            engine.kind(book.manifest).check_chunks(book, chunks)
+            chunks, plan = chunks_before(book.path, change), plan_before(book.path, change)
+            if plan is None:
+                engine.kind(book.manifest).check_chunks(book, chunks)
             run = runner.reopen(book, notify=view.show, engine=engine)
             reason = Reason("restore", f"to before change {change}")
-            make_change(book, lambda: run.relearn(chunks, stop, reason=reason), "restore", view, stop)
+            make_change(
+                book, lambda: run.relearn(chunks, stop, reason=reason, plan=plan), "restore", view, stop
+            )
 
 
 def log(

@@ -29,6 +29,8 @@ class Score:
     """Mean NLL under the base, nats/token."""
     adapter: float | None
     """The same under base + adapter; None without learning."""
+    control: float | None = None
+    """The same with an adapter that has learnt as much of another author; None without a control."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class PerplexityRow:
     adapter_ppl: float | None
     change: float | None
     """Change of the perplexity by the adapter, in per cent; negative if it helps."""
+    control_ppl: float | None = None
+    control_change: float | None = None
 
 
 def scores_of(chunks: Iterable[Mapping[str, Any]]) -> list[Score]:
@@ -71,8 +75,13 @@ def row(name: str, scores: Sequence[Score], averaging: Averaging = "tokens") -> 
     base = perplexity([(score.base, score.tokens) for score in scores], averaging)
     learnt = [(score.adapter, score.tokens) for score in scores if score.adapter is not None]
     adapter = perplexity(learnt, averaging) if len(learnt) == len(scores) else None
-    change = None if adapter is None else (adapter / base - 1) * 100
-    return PerplexityRow(name, sum(score.tokens for score in scores), base, adapter, change)
+    compared = [(score.control, score.tokens) for score in scores if score.control is not None]
+    control = perplexity(compared, averaging) if len(compared) == len(scores) else None
+    change, control_change = (
+        None if learnt is None else (learnt / base - 1) * 100 for learnt in (adapter, control)
+    )
+    tokens = sum(score.tokens for score in scores)
+    return PerplexityRow(name, tokens, base, adapter, change, control, control_change)
 
 
 def perplexity(nlls: Sequence[tuple[float, int]], averaging: Averaging) -> float:

@@ -60,7 +60,11 @@ def plot_perplexity(path: Path, books: Mapping[str, Sequence[Score]]) -> None:
         rows = [row("", group) for group in groups]
         base = [(depth, r.base_ppl) for depth, r in zip(depths, rows, strict=True)]
         adapter = [(depth, r.adapter_ppl) for depth, r in zip(depths, rows, strict=True)]
-        _draw(panel, name, {"base": base, "base + adapter": adapter})
+        control = [(depth, r.control_ppl) for depth, r in zip(depths, rows, strict=True)]
+        lines: dict[str, Sequence[tuple[float, float | None]]] = {"base": base, "base + adapter": adapter}
+        if all(value is not None for _, value in control):
+            lines["control"] = control
+        _draw(panel, name, lines)
         panel.set_ylabel("perplexity")
         panel.legend(frameon=False)
     figure.savefig(path, dpi=150)

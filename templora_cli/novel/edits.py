@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ from templora_cli.documents.registry import render_book
 from templora_cli.errors import TemploraError
 from templora_cli.events import in_words
 from templora_cli.files import write_atomically
+from templora_cli.novel.chapter_edits import ChapterEditor, Segment, segments_of, written_chapters_of
 from templora_cli.novel.edited_file import Mark, merge, read_mark, without_title
+from templora_cli.novel.plan import Plan, plan_text, read_plan
 from templora_cli.novel.revised_chunks import ChunkReviser
 from templora_cli.novel.revision import Revision, paragraphs, revise
+from templora_cli.novel.shown import shown_in
+from templora_cli.prompt_files import PromptFile
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.store import Session
 from templora_cli.sessions.versions import changes_of, chunks_before
@@ -28,6 +32,7 @@ MIN_WORDS = 50
 """Of a shorter book all words may have been changed."""
 LAST_WORDS, LAST_CHARACTERS = 8, 400
 """A file that ends with as many words of a chunk ends with that chunk; they are among its last characters."""
+SECTIONS = "sections"
 SYNCED = "synced"
 """Folder in a session with the texts of edited files as they were applied last."""
 EXCERPT = 40
@@ -48,6 +53,10 @@ class Edits:
     notices: tuple[str, ...] = ()
     question: str | None = None
     """What to ask the person before so much is taken away."""
+    lead: str = ""
+    """The text before the first chapter, if there are `segments`."""
+    segments: tuple[Segment, ...] = ()
+    """The chapters of the file, if they are not those of the book, in their order and with their titles."""
 
     @property
     def summary(self) -> str:
@@ -156,7 +165,49 @@ def read_edits(
         )
         notices.append(f"{last} and will stay; to take them back: templora undo {session.id} {missing}")
     revision = revise(now, text)
-    return Edits(revision, part, in_file, mark, tuple(notices), _question(session, revision, now, file_name))
+    question = _question(session, revision, now, file_name)
+    edits = Edits(revision, part, in_file, mark, tuple(notices), question)
+    if not kind.has_chapters or chapter is not None:
+        return edits
+    lead, segments = _chapters_in(session, [chunks[index] for index in part], text)
+    return replace(edits, lead=lead, segments=tuple(segments))
+
+
+def _chapters_in(session: Session, chunks: Sequence[Values], text: str) -> tuple[str, list[Segment]]:
+    """The text before the first chapter of a file, and its chapters; none if they are those of the book."""
+    plan, texts = plan_and_forms(session)
+    _, chapters = written_chapters_of(chunks, plan, texts)
+    lead, segments = segments_of(text, chapters)
+    is_same = [each.chapter for each in segments] == list(range(len(chapters)))
+    if is_same and all(each.title is None for each in segments):
+        return "", []
+    return lead, segments
+
+
+def plan_and_forms(session: Session) -> tuple[Plan, PromptFile]:
+    """The plan of a session, and the prompt file with the forms of its headings."""
+    plan = shown_in(session).plan
+    assert plan is not None, "a kind with chapters has a plan"
+    return plan, PromptFile(SECTIONS, session.manifest.prompts[SECTIONS], "")
+
+
+def edited_chapters(
+    session: Session, chunks: Sequence[Values], edits: Edits, reviser: ChunkReviser
+) -> tuple[list[dict[str, Any]], str]:
+    """The chunks of a book with the chapters of the file, and the text of the plan that has them.
+
+    Raises TemploraError if there can be no such plan, e.g. for two chapters with one title.
+    """
+    part = [chunks[index] for index in edits.part]
+    plan, texts = plan_and_forms(session)
+    edited, new_plan = ChapterEditor(reviser, plan, texts).edited(part, edits.lead, edits.segments)
+    text = plan_text(new_plan)
+    if read_plan(text) != new_plan:
+        raise TemploraError(
+            "these titles cannot be those of chapters", "give each chapter a short title of its own"
+        )
+    later = [{**chunk, "index": len(edited) + n} for n, chunk in enumerate(chunks[edits.part.stop :])]
+    return [*edited, *later], text
 
 
 def keep_synced(session: Session, edits: Edits) -> None:

@@ -108,13 +108,15 @@ def relearn(
     backend: Backend,
     config: Config,
     reason: Reason | None,
+    *,
+    plan: str | None = None,
 ) -> Generator[Event, None, None]:
     """Replace the chunks of the session with `chunks`; yields an event for each chunk that is learnt again.
 
     `first` is the index of the first chunk that differs: learning starts at the newest checkpoint before it.
     Without a `reason` what is replaced is not kept: it had only been proposed, and has the same text now.
-    The new steps are built in a folder of their own, which replaces the old one at the end: a kill leaves
-    either the old steps or the new ones.
+    `plan` is a new plan of the book. The new steps are built in a folder of their own, which replaces the old
+    one at the end: a kill leaves either the old steps or the new ones.
     """
     steps = session.steps
 
@@ -126,7 +128,7 @@ def relearn(
     build = _build(session, replay, first, chunks, known, model, backend, config)
     count = yield from build
     if reason is not None:
-        write_change(steps, session.path / "steps.new", first, count, reason)
+        write_change(steps, session.path / "steps.new", first, count, reason, plan=plan)
         if reason.kind == FORGET:  # before the book changes: a kill leaves nothing that is to be forgotten
             forget_versions(session.path)
     replace_steps(session.path)

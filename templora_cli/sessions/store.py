@@ -325,7 +325,10 @@ def finish_replacing_steps(path: Path) -> None:
 
 
 def _keep_change(path: Path) -> None:
-    """Put the change that made the steps of a session among its versions."""
+    """Put the change that made the steps of a session among its versions, and its plan in place."""
+    if (plan := path / "steps" / PLAN_FILE).is_file():
+        plan.replace(path / PLAN_FILE)
+        sync_folder(path)
     change, versions = path / "steps" / PENDING_CHANGE, path / VERSIONS
     if not change.is_file():
         return

@@ -18,7 +18,7 @@ from typing import Any
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_whole_chunks
-from templora_cli.sessions.store import PENDING_CHANGE, VERSIONS, now, sha256_of
+from templora_cli.sessions.store import PENDING_CHANGE, PLAN_FILE, VERSIONS, now, sha256_of
 
 Values = Mapping[str, Any]
 FORGET = "forget"
@@ -45,6 +45,8 @@ class Change:
     """Are chunks that are written after it drawn anew, with other random numbers?"""
     replaced: tuple[Values, ...]
     """The replaced chunks with their prompts."""
+    plan: str | None = None
+    """The plan before the change, if that has changed it."""
     forgotten: bool = False
     """Was a passage forgotten, so that the chunks are not kept and the book cannot go back to before it?"""
 
@@ -58,16 +60,23 @@ class Reason:
     redraws: bool = False
 
 
-def write_change(steps: Path, new: Path, first: int, chunks: int, reason: Reason) -> None:
+def write_change(
+    steps: Path, new: Path, first: int, chunks: int, reason: Reason, *, plan: str | None = None
+) -> None:
     """Note in the folder of new steps what they change in `steps`, before they replace them.
 
-    `first` is the index of the first chunk that is replaced, `chunks` their number after the change.
+    `first` is the index of the first chunk that is replaced, `chunks` their number after the change. `plan`
+    is a new plan of the book, which comes into place with the steps.
     """
     old = read_whole_chunks(steps)
     if first == chunks == len(old):
         return
     values = asdict(reason) | {"made": now(), "first": first, "before": len(old), "after": chunks}
-    change = Change(**values, replaced=tuple(old[first:]))
+    plan_file = steps.parent / PLAN_FILE
+    plan_before = plan_file.read_text("utf-8") if plan is not None and plan_file.is_file() else None
+    if plan is not None:
+        write_atomically(new / PLAN_FILE, plan)
+    change = Change(**values, replaced=tuple(old[first:]), plan=plan_before)
     write_atomically(new / PENDING_CHANGE, _as_text(_emptied(change) if reason.kind == FORGET else change))
 
 
@@ -78,7 +87,7 @@ def forget_versions(session: Path) -> None:
 
 
 def _emptied(change: Change) -> Change:
-    return replace(change, replaced=(), forgotten=True)
+    return replace(change, replaced=(), plan=None, forgotten=True)
 
 
 def _as_text(change: Change) -> str:
@@ -125,6 +134,14 @@ def chunks_before(session: Path, number: int) -> list[Values]:
             raise TemploraError(f"{session.name} cannot go back so far: change {later} is lost", log)
         chunks = [*chunks[: change.first], *change.replaced]
     return chunks
+
+
+def plan_before(session: Path, number: int) -> str | None:
+    """The plan of the book as it was before change `number`; None if no change since has changed it."""
+    changes = changes_of(session)
+    return next(
+        (changes[n].plan for n in sorted(changes) if n >= number and changes[n].plan is not None), None
+    )
 
 
 def _numbers(session: Path) -> list[int]:

@@ -52,6 +52,22 @@ def test_perplexities_are_those_of_the_session(tiny_model: Path) -> None:
     assert first["depth"] == "0-25K"
 
 
+def test_a_control_learns_as_much_of_another_author(tiny_model: Path) -> None:
+    Path("other.txt").write_text("Quite other words, and none of them again: " + TEXT[::-1] * 2)
+    _, total = rows_of(ppl(tiny_model, "--control", "other.txt", "--json"))
+    assert total["change"] < total["control_change"], "the book teaches its own words best"
+    plain = rows_of(ppl(tiny_model, "--json"))[-1]
+    assert {**total, "control_ppl": None, "control_change": None} == plain
+    again = ppl(tiny_model, "--control", "other.txt")
+    assert again.stdout.splitlines()[0].split("\t")[-2:] == ["control PPL", "control %"]
+    same = rows_of(ppl(tiny_model, "--control", "book.txt", "--json"))[-1]
+    chunks = read_chunks(Store().find(None) / "steps")
+    assert same["control_ppl"] != total["control_ppl"] and len(chunks) > 2
+    Path("short.txt").write_text(TEXT[:100])
+    short = ppl(tiny_model, "--control", "short.txt")
+    assert short.exit_code == 2 and "fewer than the book" in message_of(short)
+
+
 def test_a_stopped_run_is_resumed_with_the_same_results(tiny_model: Path) -> None:
     expected = rows_of(ppl(tiny_model, "--json", "--set", "session.keep_checkpoints=99"))
     session = Store().find(None)
@@ -114,6 +130,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a setting out of range": (["--set", "generated.lr=-1"], "--set generated.lr=-1: must be at least 0"),
     "a plot of another format": (["--plot", "a.gif"], "drawn as .png or .svg"),
     "two formats": (["--json", "--csv"], "cannot be combined"),
+    "two comparisons": (
+        ["--control", "book.txt", "--against", "window=64"],
+        "--control and --against cannot",
+    ),
     "two tables as CSV": (["--csv", "--against", "window=64"], "--csv prints one table"),
 }
 

@@ -17,7 +17,7 @@ from templora_cli.config import TABLES, Config
 
 NOT_SETTINGS = {
     ("eval translate", "--context-pairs"),
-    *((name, "--model") for name in ("resume", "sync", "retry", "edit", "accept")),
+    *((name, "--model") for name in ("resume", "sync", "retry", "edit", "accept", "forget")),
 }
 """Flags with the name of a setting and another meaning: pairs in a prompt, the new location of a model."""
 

@@ -26,7 +26,7 @@ def book(tiny_model: Path) -> Path:
 
 def begun(model: Path, opening: str, name: str) -> Path:
     Path("opening.txt").write_text(opening)
-    arguments = ("--from", "opening.txt", "--name", name, "--chunk-tokens", "64", "--tokens", "64")
+    arguments = ("--from", "opening.txt", "--name", name, "--chunk-tokens", "96", "--tokens", "192")
     result = write(model, *arguments, "--set", "gate.enabled=false", engine=PROSE)
     assert result.exit_code == 0, result.stderr
     return Store().find(name)
@@ -41,25 +41,19 @@ def text_of(book: Path) -> str:
     [
         ("She slept until noon.", OPENING.replace("She slept until noon.\n\n", "")),
         ("One morning  it\nrained.", OPENING.replace("One morning it rained. ", "")),
-        (
-            "went out",
-            OPENING.replace("went out", "went out").replace(" went out.", ".").replace("He.", "He."),
-        ),
+        ("went out.", OPENING.replace(" went out.", "")),
         ("and nobody cared.", OPENING.replace(" and nobody cared.", "")),
         ("One morning it rained. He went out.", OPENING.partition("\n\n")[2]),
     ],
 )
 def test_a_passage_is_taken_out(book: Path, passage: str, left: str) -> None:
-    if passage == "went out":  # part of a word with its full stop
-        passage = "went out."
-        left = OPENING.replace(" went out.", "")
     before = text_of(book)
     result = templora("forget", "storm", "--text", passage, "--json")
     assert result.exit_code == 0, result.stdout
     assert text_of(book) == left + before.removeprefix(OPENING)
     events = {event["event"]: event for event in events_of(result)}
     assert " ".join(events["forgotten"]["passage"].split()) == " ".join(passage.split())
-    assert events["changed"]["kind"] == "forget" and events["changed"]["chunks"] == 3
+    assert events["changed"]["kind"] == "forget" and events["changed"]["chunks"] == 4
     forgotten = events["forgotten"]
     assert forgotten["nll_base"] > 0 and forgotten["nll_now"] != forgotten["nll_before"]
     assert not [chunk["human"] for chunk in read_chunks(book / "steps") if chunk["human"]]

@@ -191,7 +191,7 @@ def test_a_chapter_ends_with_its_last_chunk() -> None:
 
 def test_accepted_chunks_keep_their_text() -> None:
     chunk = chunks_of(TEXT)[0]
-    assert accepted(chunk) == {**chunk, "origin": "accepted"}
+    assert accepted(chunk) == {**chunk, "origin": "accepted", "proposed": False}
     assert accepted({**chunk, "origin": "human"})["origin"] == "human"
 
 

@@ -18,6 +18,7 @@ from templora_cli.config import Config
 from templora_cli.config_layers import from_dict
 from templora_cli.errors import TemploraError
 from templora_cli.prompt import window
+from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.evaluation.perplexity import Score
@@ -34,6 +35,7 @@ COLUMNS = {
     "adapter_ppl": "adapter PPL",
     "change": "change %",
 }
+CONTROL_COLUMNS = {"control_ppl": "control PPL", "control_change": "control %"}
 COST_COLUMNS = {
     "book": "book",
     "way": "way",
@@ -64,6 +66,14 @@ def ppl(
         typer.Option(
             metavar="window=N",
             help="Also measure the base alone, with the same window and with one of N tokens, and the costs.",
+        ),
+    ] = None,
+    control: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Text of another author of the time, at least as long: each book is also scored with an "
+            "adapter that has learnt as much of it.",
+            callback=expand_home,
         ),
     ] = None,
     name: flags.SessionName = None,
@@ -97,7 +107,9 @@ def ppl(
             raise TemploraError("--csv prints one table, but --against needs two", "use --json")
         if plot is not None:
             check_plot(plot)
-        if name is not None and (against or len(files) > 1):
+        if control is not None and against:
+            raise TemploraError("--control and --against cannot be combined", "use one of them")
+        if name is not None and (against or control or len(files) > 1):
             raise TemploraError(f"--name {name}: there would be several sessions", "leave out --name")
         config = settings.resolve()
         ways = _ways(config, against or [])
@@ -117,6 +129,8 @@ def ppl(
                     scores = scores_of(run.chunks)
                     learns = run.config.train.learn
                 del run  # frees the adapter; each book has a new one
+                if control is not None and learns:
+                    scores = _controlled(scores, way_config, control, text, limit_tokens, view, stop)
                 if learns == config.train.learn:
                     books.setdefault(names[path], scores)
                 if cost is not None:
@@ -211,6 +225,48 @@ def _read_book(run: Run, view: View, stop: threading.Event, *, with_costs: bool)
     return {"context_tokens": config.decode.context_tokens, **asdict(cost)}
 
 
+def _controlled(
+    scores: list[Score],
+    config: Config,
+    path: Path,
+    book: str,
+    limit: int | None,
+    view: View,
+    stop: threading.Event,
+) -> list[Score]:
+    """The scores of a book with those of an adapter that has learnt the text of another author instead."""
+    from templora_cli import runner
+    from templora_cli.documents.text_input import read_text
+    from templora_cli.evaluation.control import control_scorer, with_control
+    from templora_cli.evaluation.measurement_cache import MeasurementCache
+    from templora_cli.reading import ReadingRequest
+    from templora_cli.sessions.store import sha256_of
+
+    request = ReadingRequest(
+        read_text(path, notify=noting(view)),
+        str(path),
+        sum(score.tokens for score in scores),
+        kind="costs",
+        measured_by="templora eval ppl --control",
+        scored=sha256_of(book),
+    )
+    with runner.begin(request, config, notify=view.show, engine=engine_in_use(), resume_same=True) as run:
+        score, count = control_scorer(run.model, book, config.decode, limit)
+        cache = MeasurementCache(run.session.path / "measured.json")
+
+        def after_chunk(index: int, state: WritingState) -> None:
+            if 0 <= index < count - 1:
+                cache.measure_once(index, lambda: score(index + 1))
+
+        follow(run, run.events(stop, after_chunk=after_chunk), view, stop)
+        nlls = [cache.values[index] for index in sorted(cache.values)]
+        if len(nlls) < count - 1:
+            read = count_of(sum(len(chunk["tokens"]) for chunk in run.chunks), "token")
+            hint = f"use a longer one, or --limit-tokens {len(nlls) * config.decode.chunk_tokens}"
+            raise TemploraError(f"{path} has only {read}, fewer than the book", hint)
+    return with_control(scores, nlls[: len(scores) - 1])
+
+
 def _report(
     books: dict[str, list[Score]],
     config: Config,
@@ -232,7 +288,9 @@ def _report(
         {**cost, "change": (cost["ppl"] / base[cost["book"]] - 1) * 100, "peak_gb": cost["peak_bytes"] / 1e9}
         for cost in costs
     ]
-    print_rows(form, config, COLUMNS, rows, **({"ways": ways} if ways else {}))
+    has_control = any(row["control_ppl"] is not None for row in rows)
+    columns = {**COLUMNS, **(CONTROL_COLUMNS if has_control else {})}
+    print_rows(form, config, columns, rows, **({"ways": ways} if ways else {}))
     if ways and form != "json":
         say()
         print_rows(form, config, COST_COLUMNS, ways)
