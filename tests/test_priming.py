@@ -21,7 +21,7 @@ from templora_cli.events import ChunkCommitted, Interrupted, Primed
 from templora_cli.novel.kind import NovelRequest
 from templora_cli.novel.task import Goal
 from templora_cli.priming import MAX_READINGS, PrimeRequest, best_reading, helped, reading_of, start_of
-from templora_cli.runner import Run
+from templora_cli.run import Run
 from templora_cli.sessions.housekeeping import shrink
 from templora_cli.sessions.start import Start, begin_state, start_in
 from templora_cli.sessions.steps import committed_steps

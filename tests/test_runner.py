@@ -51,7 +51,7 @@ from templora_cli.novel.kind import NovelRequest, PlannedRequest
 from templora_cli.novel.plan import plan_text, read_plan
 from templora_cli.novel.task import Goal
 from templora_cli.prepare import ENGINE, Engine
-from templora_cli.runner import Run
+from templora_cli.run import NOT_EXACT, Run
 from templora_cli.sessions.steps import committed_steps, read_chunks
 from templora_cli.sessions.store import Store
 from templora_cli.sessions.summary import cached_summary, summary_of
@@ -772,7 +772,7 @@ def test_an_inexact_backend_is_reported(config: Config) -> None:
             self.exact = False
 
     with runner.begin(BOOK, config, engine=Engine(backend=Inexact)) as run:
-        assert Notice(runner.NOT_EXACT) in list(run.events())
+        assert Notice(NOT_EXACT) in list(run.events())
 
 
 # --- saved prompts -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.novel.kind import NovelRequest, PlannedRequest
 from templora_cli.novel.plan import plan_text, read_plan
 from templora_cli.novel.task import Goal
-from templora_cli.runner import Run
+from templora_cli.run import Run
 from templora_cli.sessions.history import truncate
 from templora_cli.sessions.steps import committed_steps, read_whole_chunks
 from templora_cli.sessions.store import Store, finish_replacing_steps

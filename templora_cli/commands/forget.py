@@ -17,7 +17,7 @@ from templora_cli.render.figures import count_of
 
 if TYPE_CHECKING:
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.sessions.kind import TaskKind
     from templora_cli.sessions.store import Session
 

@@ -20,7 +20,7 @@ from templora_cli.events import Notice
 
 if TYPE_CHECKING:
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
 
 REPORTS: dict[str, Callable[[Run], None]] = {"ppl": report_reading}
 """The report printed at the end of a session, by its kind."""

@@ -22,7 +22,7 @@ from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 
 if TYPE_CHECKING:
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.sessions.kind import TaskKind
     from templora_cli.sessions.store import Session, Store
 

@@ -30,7 +30,7 @@ from templora_cli.render.view import View
 
 if TYPE_CHECKING:
     from templora_cli.prepare import Engine
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
 
 
 UNCHANGED = "stopped before anything was changed; type the same command again"

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from templora_cli import runner
 from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
+from templora_cli.novel.revised_chunks import ChunkReviser
+from templora_cli.novel.revision import revise
 from templora_cli.sessions.steps import committed_steps, read_chunks, readable_text
 from templora_cli.sessions.store import Store
 from tests.commands.test_cli import EXACT, events_of, message_of, small_adapter, write  # noqa: F401
@@ -128,6 +131,21 @@ def test_an_edit_is_learnt_later(book: Path) -> None:
     )
     assert "Words of a person." in text_of(book)
     assert all(chunk["train_losses"] for chunk in read_chunks(book / "steps"))
+
+
+@pytest.mark.parametrize("events", [0, 1, 2])
+def test_a_stop_while_an_edit_is_learnt_later_changes_nothing(book: Path, events: int) -> None:
+    before = state_of(book)
+    with Store().open("storm") as session:
+        opened = runner.reopen(session, engine=PROSE)
+        text = opened.text
+        reviser = ChunkReviser(opened.model.tokenizer, session.manifest.longest_chunk)
+        chunks = reviser.revised(opened.chunks, revise(text, with_words(text)))
+        learning = opened.learn_later(chunks)
+        assert len(list(islice(learning, events))) == events
+        learning.close()
+    with Store().open("storm"):
+        assert state_of(book) == before and not list(book.glob("steps.*"))
 
 
 def test_without_new_words_there_is_nothing_to_learn_later(book: Path) -> None:

@@ -16,7 +16,7 @@ from templora_cli.config import Config, GateConfig, SessionConfig
 from templora_cli.engine.decoding.eager import EagerBackend
 from templora_cli.engine.decoding.protocols import DecodedToken, Sampler, Stop
 from templora_cli.events import ChunkLearnt, ChunkRelearnt, ChunkScored, Event, RebuildStarted, Working
-from templora_cli.runner import SYNCED
+from templora_cli.run import SYNCED
 from templora_cli.sessions.checkpoint import commit_step, restore_latest, restore_step
 from templora_cli.sessions.history import Replay, first_change, relearn, state_before
 from templora_cli.sessions.steps import committed_steps, read_chunks, thin

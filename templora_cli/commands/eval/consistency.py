@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from templora_cli.evaluation.consistency import ConsistencyRequest
     from templora_cli.evaluation.consistency_table import Comparison, ConsistencyRow
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.state import WritingState
 
 CSV_COLUMNS = dict.fromkeys(("arm", "distance", "kind", "questions", "right", "low", "high"))

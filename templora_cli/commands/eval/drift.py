@@ -21,7 +21,7 @@ from templora_cli.errors import TemploraError
 if TYPE_CHECKING:
     from templora_cli.evaluation.drift_measures import Measures
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.state import WritingState
 
 MEASURES = [

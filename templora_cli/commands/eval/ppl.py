@@ -23,7 +23,7 @@ from templora_cli.render.figures import count_of
 if TYPE_CHECKING:
     from templora_cli.evaluation.perplexity import Score
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.state import WritingState
 
 COLUMNS = {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from templora_cli.evaluation.translation_quality import QualityRow, ScoredPair
     from templora_cli.languages import Language
     from templora_cli.render.view import View
-    from templora_cli.runner import Run
+    from templora_cli.run import Run
     from templora_cli.state import WritingState
 
 COMET_HINT = "python -m venv comet && comet/bin/pip install unbabel-comet, then --comet comet/bin/comet-score"
