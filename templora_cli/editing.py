@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from templora_cli.config import Config, DecodeConfig
 from templora_cli.events import Event, TextDecoded, Unit
+from templora_cli.novel.revised_chunks import ChunkReviser, Scope
+from templora_cli.novel.revision import revise
 from templora_cli.prompt import fixed_header
 from templora_cli.reading import reading_tokens
 from templora_cli.sessions.kind import TaskKind, Values
 from templora_cli.sessions.manifest import Manifest
 from templora_cli.sessions.new import NewSession
 from templora_cli.sessions.store import Session
-from templora_cli.text import TextStream, decode
-from templora_cli.turn import Chunk, ChunkPart, Compose, Decode, Given, replay_turn
+from templora_cli.text import TextStream, decode, sentences
+from templora_cli.turn import Chunk, ChunkPart, Compose, Decode, Given, mask_of, replay_turn
 
 if TYPE_CHECKING:
     from templora_cli.engine.models.loading import LanguageModel
@@ -39,6 +41,8 @@ class EditingRequest:
     share: float
     """The share of paragraphs that the author replaces."""
     measured_by: str
+    scope: Scope | None = None
+    """If set, only a sentence of these paragraphs is replaced; so much is learnt with it as the author's."""
     kind: str = "editing"
 
     def new_session(self, tokenizer: Any, config: Config) -> NewSession:
@@ -51,7 +55,12 @@ class EditingRequest:
             named_after=f"eval {Path(self.name).stem}",
             goal=(-(-(len(tokens) - self.seen_tokens) // config.decode.chunk_tokens), "chunks"),
             header_tokens=len(header),
-            request={"header": list(header), "seen_tokens": self.seen_tokens, "share": self.share},
+            request={
+                "header": list(header),
+                "seen_tokens": self.seen_tokens,
+                "share": self.share,
+                "scope": self.scope,
+            },
             opening=tokens,
             source=self.text,
             measured_by=self.measured_by,
@@ -70,6 +79,7 @@ class EditingTask:
     share: float
     config: DecodeConfig
     tokenizer: Any
+    scope: Scope | None = None
 
     def next_turn(self, book: Sequence[int], records: Sequence[Any]) -> Compose | None:
         """The next draft."""
@@ -90,6 +100,8 @@ class EditingTask:
 
     def edited(self, draft: tuple[int, ...], true: Sequence[int], paragraphs: int) -> Chunk:
         """The draft with paragraphs of the true text in some places; `paragraphs` came before it."""
+        if self.scope is not None:
+            return self._with_sentences(draft, true, paragraphs)
         own, authors = (decode(self.tokenizer, tokens).split(PARAGRAPH) for tokens in (draft, true))
         tokens: list[int] = []
         is_human: list[bool] = []
@@ -115,6 +127,35 @@ class EditingTask:
             record=record,
         )
 
+    def _with_sentences(self, draft: tuple[int, ...], true: Sequence[int], paragraphs: int) -> Chunk:
+        """The draft with one true sentence in some of its paragraphs."""
+        assert self.scope is not None
+        own, authors = (decode(self.tokenizer, tokens).split(PARAGRAPH) for tokens in (draft, true))
+        edited = list(own)
+        for place, paragraph in enumerate(own):
+            if int((paragraphs + place + 1) * self.share) > int((paragraphs + place) * self.share):
+                old, new = sentences(paragraph), sentences(authors[min(place, len(authors) - 1)])
+                at = (paragraphs + place) % len(old)
+                end = old[at][len(old[at].rstrip()) :]
+                old[at] = new[min(at, len(new) - 1)].rstrip() + end
+                edited[place] = "".join(old)
+        before = PARAGRAPH.join(own)
+        chunk = {"tokens": list(draft), "text": before, "origin": "generated", "record": None}
+        reviser = ChunkReviser(self.tokenizer, 4 * self.config.chunk_tokens, self.scope)
+        (revised,) = reviser.revised([chunk], revise(before, PARAGRAPH.join(edited)))
+        tokens = tuple(revised["tokens"])
+        human = mask_of(revised.get("human", ()), len(tokens))
+        masks = {"human": human, "generated": tuple(not each for each in human)}
+        return Chunk(
+            tokens,
+            revised["text"],
+            parts=tuple(ChunkPart(origin, mask) for origin, mask in masks.items() if any(mask)),  # type: ignore[arg-type]
+            record={
+                "paragraphs": paragraphs + len(own),
+                "replaced": sum(a != b for a, b in zip(own, edited, strict=True)),
+            },
+        )
+
     def _prompt(self, book: Sequence[int]) -> Any:
         return fixed_header(self.header, self.config.context_tokens)((*self.before, *book))
 
@@ -133,14 +174,15 @@ class Editing(TaskKind):
     name = "editing"
     can_be_changed = False
     units: tuple[Unit, ...] = ("chunks",)
-    request_keys = frozenset(("header", "seen_tokens", "share"))
+    request_keys = frozenset(("header", "seen_tokens", "share", "scope"))
 
     def task(self, session: Session, model: LanguageModel, config: Config) -> EditingTask:
         """See `TaskKind.task`."""
         request, text = session.manifest.request, session.opening()
         seen = request["seen_tokens"]
         header, share = tuple(request["header"]), request["share"]
-        return EditingTask(header, text[:seen], text[seen:], share, config.decode, model.tokenizer)
+        scope = request["scope"]
+        return EditingTask(header, text[:seen], text[seen:], share, config.decode, model.tokenizer, scope)
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""

@@ -57,6 +57,27 @@ def test_all_arms_are_measured_at_the_same_places(texts: tuple[str | Path, ...])
     assert len(list(Store().manifests())) == len(sessions), "all of it was there already"
 
 
+def test_sentences_are_replaced_and_learnt_with_more_or_less_around_them(
+    texts: tuple[str | Path, ...],
+) -> None:
+    arms = [part for name in ("change", "sentence", "paragraph") for part in ("--arm", name)]
+    result = templora(*texts, *arms, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [row["arm"] for row in json.loads(result.stdout)["rows"]][:4] == [
+        "off",
+        "change",
+        "sentence",
+        "paragraph",
+    ]
+    shares = {}
+    for manifest in map(load_manifest, Store().folder.iterdir()):
+        if manifest.task == "editing":
+            (first, *_) = read_chunks(Store().folder / manifest.id / "steps")
+            own = sum(end - start for start, end in first["human"])
+            shares[manifest.request["scope"]] = own / len(first["tokens"])
+    assert 0 < shares["change"] <= shares["sentence"] <= shares["paragraph"] == 1
+
+
 def test_a_table_and_a_plot_are_made(texts: tuple[str | Path, ...]) -> None:
     pytest.importorskip("matplotlib")
     result = templora(*texts, "--arm", "edited", "--plot", "plot.svg")

@@ -22,12 +22,17 @@ from templora_cli.events import Notice
 if TYPE_CHECKING:
     from templora_cli.evaluation.author import Author
     from templora_cli.evaluation.burrows import Reference
+    from templora_cli.novel.revised_chunks import Scope
     from templora_cli.render.view import View
     from templora_cli.sessions.new import Request
     from templora_cli.sessions.start import Start
     from templora_cli.state import WritingState
 
 ARMS = ("off", "wide", "primed", "edited", "control", "tenth", "none")
+SCOPES: tuple[Scope, ...] = ("change", "sentence", "paragraph")
+"""More arms, measured on request: one sentence of each paragraph is replaced by the true one. The words that
+differ are learnt as the author's, or the whole sentence, or the whole paragraph.
+"""
 COMMAND = "templora eval author"
 MIN_UNSEEN = 1000
 """Words of the author that no arm has seen, for Burrows's Delta."""
@@ -103,7 +108,8 @@ def author(
     scored_tokens: Annotated[int, typer.Option(help="Tokens after them, to measure the end.")] = 4096,
     draft_every: Annotated[int, typer.Option(help="Write a draft for one of so many chunks.")] = 2,
     arm: Annotated[
-        Optional[list[str]], typer.Option(help=f"{', '.join(ARMS)}; can be repeated (default: all).")
+        Optional[list[str]],
+        typer.Option(help=f"{', '.join(ARMS)} (default: all); {', '.join(SCOPES)}. Can be repeated."),
     ] = None,
     step: Annotated[int, typer.Option(help="Range of depth of a row of the table, in tokens.")] = 4096,
     *,
@@ -116,8 +122,9 @@ def author(
 
     Arms: off (no learning), wide (no learning, four times the window), primed (the beginning is learnt),
     edited (and each true chunk that replaced a draft), control (as much of another author), tenth and none
-    (primed, and a tenth or none of the draft's paragraphs are replaced by the true ones). All are scored
-    behind the true text. To continue a stopped run, run the same command again.
+    (primed, and a tenth or none of the draft's paragraphs are replaced by the true ones). On request: change,
+    sentence and paragraph (one sentence of each paragraph is replaced; so much is learnt as the author's).
+    All are scored behind the true text. To continue a stopped run, run the same command again.
     """
     from templora_cli.documents.text_input import read_text
     from templora_cli.evaluation.burrows import read_reference
@@ -164,9 +171,10 @@ def author(
 
 def _arms(given: Sequence[str]) -> list[str]:
     """The arms to measure, "off" first: the others are compared with it."""
-    if unknown := [name for name in given if name not in ARMS]:
-        raise TemploraError(f"--arm {unknown[0]}: there is no such arm", f"choose from {', '.join(ARMS)}")
-    return [name for name in ARMS if not given or name in given or name == "off"]
+    known = (*ARMS, *SCOPES)
+    if unknown := [name for name in given if name not in known]:
+        raise TemploraError(f"--arm {unknown[0]}: there is no such arm", f"choose from {', '.join(known)}")
+    return [name for name in known if name in (given or ARMS) or name == "off"]
 
 
 class _Measurement:
@@ -278,9 +286,11 @@ class _Measurement:
         role = "control" if name == "control" else "book"
         text, of = (texts.control, texts.control_name) if role == "control" else (texts.book, texts.name)
         start = None if name in ("off", "wide") else self._primed(role, of)
-        if name in ("tenth", "none"):
-            share = 0.1 if name == "tenth" else 0.0
-            return EditingRequest(text, of, lengths.all, lengths.prime, share, COMMAND), config, start
+        if name in ("tenth", "none", *SCOPES):
+            share = {"tenth": 0.1, "none": 0.0}.get(name, 1.0)
+            scope = next((each for each in SCOPES if each == name), None)
+            request = EditingRequest(text, of, lengths.all, lengths.prime, share, COMMAND, scope)
+            return request, config, start
         reading = ReadingRequest(
             text,
             of,
