@@ -120,6 +120,7 @@ def sync_book(
     if not edits.revision.paragraphs:
         view.show(Notice(f"{path} has no changes"))
         return False
+    view.pause()
     if edits.question and not yes and not confirm(edits.question, f"{command} --yes"):
         view.show(Notice(f"{book.id} is as it was"))
         raise typer.Exit(STOPPED)
@@ -195,6 +196,7 @@ def offer_to_learn_edits(run: Run, view: View, stop: threading.Event, *, ask: bo
         return
     view.show(Notice(f"{path.name} was edited: {edits.summary}"))
     is_asked = ask and sys.stdin is not None and sys.stdin.isatty()
+    view.pause()
     if is_asked and confirm("Learn this before the book goes on?", sync_command(run.session, path)):
         sync_book(run.session, run.kind, path, view, stop, run=run)
 
