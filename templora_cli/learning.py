@@ -69,7 +69,7 @@ RECIPE = Recipe()
 def learning_config(origin: Origin, config: Config) -> LearningConfig:
     """The settings for text of this origin."""
     if origin == "accepted":
-        return replace(config.generated, lr=config.generated.accepted_lr)
+        return replace(config.generated, lr=config.generated.accepted_lr or config.generated.lr)
     return config.human if origin == "human" else config.generated
 
 

@@ -98,7 +98,7 @@ class Prompt:
             tuple(values["context"]),
             tuple(Section(name, items) for name, items in sections.items()),
             tuple(Dropped(name, shown, shown + count) for name, (shown, count) in dropped.items()),
-            None if values["lasting"] is None else tuple(values["lasting"]),
+            None if values.get("lasting") is None else tuple(values["lasting"]),
         )
 
 

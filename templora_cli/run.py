@@ -273,7 +273,6 @@ class Run:
             return relearn(*parts, plan=plan)
 
         yield from self._changed(change, stop, synced, first=first)
-        vars(self).pop("task", None)  # of the old plan
 
     def learn_later(
         self,
@@ -365,6 +364,7 @@ class Run:
                 if stop is not None and stop.is_set():
                     return
                 yield event
+        vars(self).pop("task", None)  # its opening and its plan may have changed
         yield from update_after_change(self.session, self.kind, book)
 
     def rewrite(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
@@ -15,7 +16,7 @@ from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.terminal import follow, say
 from templora_cli.errors import TemploraError
 from templora_cli.events import Event, Notice, Proposed, RebuildStarted, TextBefore, TextDecoded
-from templora_cli.interrupts import STOPPED
+from templora_cli.interrupts import STOPPED, ignore_ctrl_c
 from templora_cli.render.error_view import show_error
 from templora_cli.render.figures import count_of
 
@@ -36,12 +37,10 @@ Enter  keep it: it is learnt as text that you accepted
 e      edit it in your editor; what you change is learnt as yours
 r      write it again; r3 writes three versions to choose from
 n      give a note for what comes next
-u      take back the page before, to decide about it again
+u      drop this page, and decide about the one before it again
 p      show the prompt that it was written from
 q      stop; it waits for you"""
 MAX_CANDIDATES = 9
-FILE = "page.md"
-"""In the folder of a session: the page that is edited."""
 
 Read = Callable[[str], Optional[str]]
 """Shows a question and returns the answer; None at the end of the input."""
@@ -61,8 +60,10 @@ def read_line(question: str) -> str | None:
     return line.strip() if line else None
 
 
-def check_ask(ask: str | None, *, json: bool) -> None:
-    """Raise TemploraError if --ask is used where nobody could answer."""
+def check_ask(ask: str | None, *, json: bool, has_chapters: bool = True) -> None:
+    """Raise TemploraError if --ask is used where nobody could answer, or where there are no chapters."""
+    if ask == "chapter" and not has_chapters:
+        raise TemploraError("--ask chapter needs a plan of chapters", "use --ask, or --plan FILE")
     if ask is not None and json:
         raise TemploraError("--ask and --json cannot be combined", "leave one of them out")
 
@@ -111,12 +112,17 @@ class AskingAuthor:
             if not isinstance(last, Proposed):
                 return last
             self.view.pause()
-            if self.candidates:
-                self._choose()
-            elif not sys.stdout.isatty():
-                say(last.text.strip(), err=True)
-            self.candidates = None
-            self._decide()
+            try:
+                if self.candidates:
+                    self._choose()
+                elif not sys.stdout.isatty():
+                    say(last.text.strip(), err=True)
+                self.candidates = None
+                self._decide()
+            except KeyboardInterrupt:
+                ignore_ctrl_c()
+                self._say_that_it_waits()
+                raise typer.Exit(STOPPED) from None
 
     def _once(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """The events of one page. The text before it is shown once, and versions are listed later."""
@@ -140,11 +146,7 @@ class AskingAuthor:
             "?": self._help,
         }
         while True:
-            try:
-                answer = self.read(QUESTION)
-            except KeyboardInterrupt:
-                self._say_that_it_waits()
-                raise typer.Exit(STOPPED) from None
+            answer = self.read(QUESTION)
             if answer is None or answer.lower() in ("q", "quit"):
                 self._say_that_it_waits()
                 raise typer.Exit(0)
@@ -167,21 +169,17 @@ class AskingAuthor:
         return True
 
     def _edit(self) -> bool:
-        from templora_cli.files import write_atomically
         from templora_cli.novel.revised_chunks import ChunkReviser
         from templora_cli.novel.revision import revise
         from templora_cli.sessions.versions import Reason
 
-        run, path = self.run, self.run.session.path / FILE
+        run = self.run
         chunks, part = run.chunks, run.proposed
         before = "".join(chunks[index]["text"] for index in part)
         try:
-            if path.exists():
-                say("your last edit of a page was not applied: it is open again", err=True)
-            else:
-                write_atomically(path, before)
-            run_editor(find_editor(), path, hint="press e to go on with it")
-            revision = revise(before, path.read_text("utf-8"))
+            path = self._edited_page(before)
+            text = path.read_text("utf-8")
+            revision = revise(before, text)
             if not revision.text.strip():
                 raise TemploraError(
                     "nothing is left of the page", "press e to go on, or r to have it written again"
@@ -195,10 +193,29 @@ class AskingAuthor:
             reason = Reason("edit", f"a page: {count_of(revision.paragraphs, 'paragraph')}")
             self._change([*chunks[: part.start], *revised], reason)
             say(revision.text.strip(), err=True)
-        path.unlink()
+        if path.read_text("utf-8") == text:
+            path.unlink()
         return False
 
+    def _edited_page(self, before: str) -> Path:
+        """The file of the page after its author has edited it. Raises TemploraError if the editor fails."""
+        from templora_cli.files import write_atomically
+        from templora_cli.sessions.store import sha256_of
+
+        editor, folder = find_editor(), self.run.session.path
+        path = folder / f"page-{sha256_of(before)[:8]}.md"  # each page has a file of its own
+        for other in folder.glob("page-*.md"):
+            if other != path:
+                say(f"your edit of another page was not applied; it is in {other}", err=True)
+        if path.exists():
+            say("your last edit of this page was not applied: it is open again", err=True)
+        else:
+            write_atomically(path, before)
+        run_editor(editor, path, hint="press e to go on with it")
+        return path
+
     def _rewrite(self, candidates: int = 1) -> bool:
+        from templora_cli.sessions.steps import StepDamagedError
         from templora_cli.sessions.versions import Reason
 
         if candidates > 1 and self.page == "chapter":
@@ -207,9 +224,12 @@ class AskingAuthor:
         if not 1 <= candidates <= MAX_CANDIDATES:
             say(f"r1 to r{MAX_CANDIDATES}", err=True)
             return False
-        reason = Reason("rewrite", "a page", redraws=True)
-        for event in self.run.take_back(self.run.proposed.start, reason=reason):
-            self.view.show(event)
+        reason, start = Reason("rewrite", "a page", redraws=True), self.run.proposed.start
+        try:
+            for event in self.run.take_back(start, reason=reason):
+                self.view.show(event)
+        except StepDamagedError:  # its checkpoint is not there
+            self._change(self.run.chunks[:start], reason)
         self.candidates = candidates if candidates > 1 else None
         return True
 
@@ -234,7 +254,7 @@ class AskingAuthor:
         self._change([*self.run.chunks[:-1], last])
 
     def _note(self) -> bool:
-        note = self.read("note for what comes next (nothing removes it) > ")
+        note = self.read("note for what comes next (Enter alone removes it) > ")
         if note is not None:
             try:
                 self.run.set_note(note)
@@ -248,7 +268,12 @@ class AskingAuthor:
 
         chunks, first = self.run.chunks, self.run.proposed.start
         end = first - 1
-        while self.page == "chapter" and end > 0 and not self.run.kind.ends_chapter(chunks[:end]):
+        while (
+            self.page == "chapter"
+            and end > 0
+            and chunks[end - 1]["origin"] != "human"
+            and not self.run.kind.ends_chapter(chunks[:end])
+        ):
             end -= 1
         if end < 0 or chunks[end]["origin"] == "human":
             say("there is no page before this one to take back", err=True)
@@ -279,6 +304,8 @@ class AskingAuthor:
                 if not isinstance(event, RebuildStarted):
                     self.view.show(event)
         self.view.pause()
+        if self.stop.is_set():  # Python may drop the exception of Ctrl-C
+            raise KeyboardInterrupt
 
     def _say_that_it_waits(self) -> None:
         self.view.show(Notice(f"this page waits for you: {self.run.session.resume_command} --ask"))

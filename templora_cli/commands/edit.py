@@ -62,6 +62,10 @@ def edit(
             text = text_for_editing(book, kind, chunks, part, mark_of(book, chunks, chapter))
             if out is not None:
                 check_no_folder(out, f"{book.id}.md")
+                if out.suffix.lower() not in (".md", ".txt"):
+                    raise TemploraError(
+                        f"{out.name}: a book is edited as .md or .txt", f"--out {out.stem}.md"
+                    )
                 path = save(book.path, out, text, force=False)
                 view.close()
                 say_command(f"to apply your changes: {sync_command(book, path)}")
@@ -74,5 +78,7 @@ def edit(
             hint = f"your text is safe; to apply it: {sync_command(book, path)}"
             view.close()
             run_editor(editor, path, hint=hint)
+            content = path.read_bytes()
             sync_book(book, kind, path, view, stop, later=later, yes=yes, model=model)
-            path.unlink()
+            if path.read_bytes() == content:
+                path.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -54,6 +53,12 @@ def forget(
         engine = engine_in_use()
         with changeable(Store(), session) as book:
             kind, chunks = engine.kind(book.manifest), runner.committed(book)
+            for path in (book.path / "edit.md", *book.path.glob("page-*.md")):
+                if path.exists():
+                    raise TemploraError(
+                        f"{path} has an edit that was not applied",
+                        f"apply or remove it: templora edit {book.id}",
+                    )
             if text is not None:
                 _forget_text(book, kind, chunks, text, view, stop, model=model)
             elif pair is not None:
@@ -130,8 +135,5 @@ def _relearn(
     make_change(
         run.session, lambda: run.relearn(chunks, stop, reason=reason), FORGET, view, stop, detail=detail
     )
-    for kept in ("synced", "edit.md", "page.md"):
-        path = run.session.path / kept
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     _, now = run.nll_of(passage, before, loaded=True)
     view.show(Forgotten(run.session.id, passage, base, learnt, now))

@@ -104,7 +104,7 @@ def sync_book(
     Returns whether the file had changes. Raises TemploraError if it is of another book.
     """
     from templora_cli import runner
-    from templora_cli.novel.edits import edited_chapters, keep_synced, read_edits
+    from templora_cli.novel.edits import edited_chapters, has_new_words, keep_synced, read_edits
     from templora_cli.novel.revised_chunks import ChunkReviser
     from templora_cli.sessions.exports import may_be_replaced
     from templora_cli.sessions.versions import Reason
@@ -126,6 +126,11 @@ def sync_book(
         raise typer.Exit(STOPPED)
     engine = engine_in_use()
     run = run or runner.reopen(book, model=model, command=command, notify=view.show, engine=engine)
+    if kind.has_opening(book.manifest) and _reads_opening(book, chunks):
+        raise TemploraError(
+            f"{book.id} has not read its opening to the end yet",
+            f"let it do that first: {book.resume_command}",
+        )
     reviser = ChunkReviser(run.model.tokenizer, book.manifest.longest_chunk)
     plan = None
     if edits.segments:
@@ -138,14 +143,11 @@ def sync_book(
         revised = edits.applied(chunks, reviser)
         kind.check_chunks(book, revised)
     detail = edits.summary
-    if later and all(
-        chunk.get("human") == old.get("human") for chunk, old in zip(revised, chunks, strict=False)
-    ):
+    if later and not has_new_words(chunks, revised):
         raise TemploraError(
             "you added no words, so there is nothing to learn later", f"leave out --later: {command}"
         )
     reason, known = Reason("sync", detail), content if edits.is_whole_file else None
-    may_be_replaced(book.path, content)
     make_change(
         book,
         lambda: (
@@ -159,19 +161,26 @@ def sync_book(
         detail=detail,
     )
     keep_synced(book, edits)
+    if edits.is_whole_file:
+        may_be_replaced(book.path, content)
     return True
 
 
 def _session_of(file: Path) -> str | None:
-    """The session that is named at the beginning of an edited file, if any."""
+    """The session that is named at the beginning of an edited file, if any; it may have another name now."""
     from templora_cli.novel.edited_file import read_mark
+    from templora_cli.sessions.store import Store
 
     try:
         with file.open(encoding="utf-8") as stream:
             mark, _ = read_mark(stream.read(1000))
     except (OSError, UnicodeDecodeError):
         return None
-    return None if mark is None else mark.session
+    if mark is None:
+        return None
+    known = [manifest for manifest in Store().manifests() if not isinstance(manifest, TemploraError)]
+    renamed = [each.id for each in known if mark.session in each.former_ids]
+    return renamed[0] if renamed and mark.session not in [each.id for each in known] else mark.session
 
 
 def _is_file(name: str, store: Store) -> bool:
@@ -185,13 +194,20 @@ def offer_to_learn_edits(run: Run, view: View, stop: threading.Event, *, ask: bo
     """
     from templora_cli import runner
     from templora_cli.novel.edits import read_edits
+    from templora_cli.sessions.steps import StepDamagedError
 
-    book_file = run.kind.book_file(run.session)
-    if book_file is None or book_file.edited() is None:
+    try:
+        book_file = run.kind.book_file(run.session)
+        if book_file is None or book_file.edited() is None:
+            return
+        path, chunks = book_file.path, runner.committed(run.session)
+        text, _ = _read_edited(path, noting(view))
+        edits = read_edits(run.session, run.kind, chunks, text, str(path))
+    except StepDamagedError:
+        return  # what is damaged is repaired first
+    except TemploraError as error:
+        view.show(Notice(f"what was edited is not learnt: {error.message}"))
         return
-    path, chunks = book_file.path, runner.committed(run.session)
-    text, _ = _read_edited(path, noting(view))
-    edits = read_edits(run.session, run.kind, chunks, text, str(path))
     if not edits.revision.paragraphs:
         return
     view.show(Notice(f"{path.name} was edited: {edits.summary}"))
@@ -213,6 +229,16 @@ def _read_edited(path: Path, notify: Callable[[str], None]) -> tuple[str, bytes]
     except ValueError:  # a name that no file can have, from a damaged session
         raise TemploraError(f"there can be no file {path}", "name the file that you edited") from None
     return read_prose(path, notify=notify), content
+
+
+def _reads_opening(book: Session, chunks: Sequence[dict[str, Any]]) -> bool:
+    """Is a part of the opening still to be read?"""
+    from templora_cli.novel.opening import opening_in_book
+
+    read = sum(len(chunk["tokens"]) for chunk in chunks)
+    return all(chunk["origin"] == "human" for chunk in chunks) and read < len(
+        opening_in_book(book.opening(), chunks)
+    )
 
 
 def sync_command(book: Session, path: Path) -> str:

@@ -147,7 +147,7 @@ def write(
         raise TemploraError(f"--chapters and {other} cannot be combined", "use one of them")
     # Mistakes in flags and files are found before the model plans, which takes minutes.
     with open_view(json=json, quiet=quiet, stopped=stopped) as (view, _):
-        check_ask(ask, json=json)
+        check_ask(ask, json=json, has_chapters=plan is not None or chapters is not None)
         config = settings.resolve()
         length = length_of(words, tokens, chunks)
         if length is not None and (plan is not None or chapters is not None):

@@ -49,20 +49,21 @@ def read_mark(text: str) -> tuple[Mark | None, str]:
     return mark, text[match.end() :]
 
 
-def without_title(text: str, title: str, author: str, before: str) -> str:
-    """The text of a file without the title and the author of the book, which are not in its text `before`.
+def without_title(text: str, title: str, author: str, before: str) -> tuple[str, str]:
+    """The text of a file without title and author of the book, which are not in its text `before`.
 
-    A title that a person changed is left out too.
+    Also returns the title in the file if it is another one; "" otherwise.
     """
     first = next(map(key_of, paragraphs(before)), None)
-    heading = _TITLE.match(text)
+    heading, other = _TITLE.match(text), ""
     if title and heading and [key_of(line) for line in paragraphs(heading[0])] != [first]:
         text = text[heading.end() :]
+        other = heading["title"].strip() if heading["title"].strip() != title else ""
     for words in filter(None, (title, author)):
         line, _, rest = text.lstrip().partition("\n")
         if line.strip() == words and [key_of(each) for each in paragraphs(words)] != [first]:
             text = rest
-    return text
+    return text, other
 
 
 def merge(base: str, mine: str, theirs: str) -> tuple[str, list[str]]:

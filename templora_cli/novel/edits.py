@@ -20,6 +20,7 @@ from templora_cli.novel.revised_chunks import ChunkReviser
 from templora_cli.novel.revision import Revision, paragraphs, revise
 from templora_cli.novel.shown import shown_in
 from templora_cli.prompt_files import PromptFile
+from templora_cli.sessions.book_file import path_key, synced_file
 from templora_cli.sessions.kind import TaskKind
 from templora_cli.sessions.store import Session
 from templora_cli.sessions.versions import changes_of, chunks_before
@@ -33,8 +34,6 @@ MIN_WORDS = 50
 LAST_WORDS, LAST_CHARACTERS = 8, 400
 """A file that ends with as many words of a chunk ends with that chunk; they are among its last characters."""
 SECTIONS = "sections"
-SYNCED = "synced"
-"""Folder in a session with the texts of edited files as they were applied last."""
 EXCERPT = 40
 """Characters of a paragraph in an error."""
 
@@ -53,6 +52,8 @@ class Edits:
     notices: tuple[str, ...] = ()
     question: str | None = None
     """What to ask the person before so much is taken away."""
+    has_other_title: bool = False
+    """Has the file a title that the book has not?"""
     lead: str = ""
     """The text before the first chapter, if there are `segments`."""
     segments: tuple[Segment, ...] = ()
@@ -77,7 +78,7 @@ class Edits:
             [word.text for paragraph in paragraphs(text) for word in paragraph]
             for text in (self.revision.text, self.text)
         )
-        return in_book == in_file
+        return in_book == in_file and not self.has_other_title
 
     def applied(self, chunks: Sequence[Values], reviser: ChunkReviser) -> list[dict[str, Any]]:
         """The values of `chunk.json` of the book with the changes; `chunks` are those of the book now."""
@@ -148,15 +149,20 @@ def read_edits(
     if mark is not None and chapter is None and base == chunks[: len(base)]:
         part = of_base
     was, now = _text(base, of_base), _text(chunks, part)
-    if mark is not None and (synced := _synced_file(session, mark)).is_file():
-        was = synced.read_text("utf-8")
+    title = ""
+    synced = _synced_text(session, path_key(Path(file_name)) if mark is None else mark.file)
+    was = was if synced is None else synced
     if chapter is None:
         book = kind.book(session.path, session.manifest, now)
-        text = without_title(text, book.title, book.author, now)
+        text, title = without_title(text, book.title, book.author, now)
     in_file = text
     if was != now:
         text = _merged(session, was, text, now, file_name)
     notices = []
+    if title:
+        notices.append(
+            f"the title {title!r} is not taken: the title of the book is in its plan or its opening"
+        )
     if mark is None and (missing := _chunks_not_in_file(chunks, text)):
         part = range(len(chunks) - missing)
         now = _text(chunks, part)
@@ -166,7 +172,7 @@ def read_edits(
         notices.append(f"{last} and will stay; to take them back: templora undo {session.id} {missing}")
     revision = revise(now, text)
     question = _question(session, revision, now, file_name)
-    edits = Edits(revision, part, in_file, mark, tuple(notices), question)
+    edits = Edits(revision, part, in_file, mark, tuple(notices), question, bool(title))
     if not kind.has_chapters or chapter is not None:
         return edits
     lead, segments = _chapters_in(session, [chunks[index] for index in part], text)
@@ -210,16 +216,33 @@ def edited_chapters(
     return [*edited, *later], text
 
 
+def has_new_words(before: Sequence[Values], after: Sequence[Values]) -> bool:
+    """Has a revised book words of a person that it did not have?"""
+    known = {tuple(chunk["tokens"]) for chunk in before}
+    changed = [chunk for chunk in after if tuple(chunk["tokens"]) not in known]
+    return any(chunk["origin"] == "human" or chunk.get("human") for chunk in changed)
+
+
 def keep_synced(session: Session, edits: Edits) -> None:
     """Keep the text of a file that was applied: what a person changes in it later is compared with that."""
     if edits.mark is not None:
-        path = _synced_file(session, edits.mark)
+        path = synced_file(session.path, edits.mark.file)
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, edits.text)
+        number = max(changes_of(session.path), default=0)
+        write_atomically(path, f"{number}\n{edits.text}")
 
 
-def _synced_file(session: Session, mark: Mark) -> Path:
-    return session.path / SYNCED / f"{mark.file}.md"
+def _synced_text(session: Session, key: str) -> str | None:
+    """The text of a file as it was applied or set aside last; None if that was taken back since."""
+    path = synced_file(session.path, key)
+    if not path.is_file():
+        return None
+    text = path.read_text("utf-8")
+    first, _, rest = text.partition("\n")
+    if not first.isdecimal():
+        return text  # of a file that was set aside
+    later = [change.kind for number, change in changes_of(session.path).items() if number > int(first)]
+    return None if {"undo", "restore"} & set(later) else rest
 
 
 def _text(chunks: Sequence[Values], part: range) -> str:

@@ -153,12 +153,17 @@ class Novel(TaskKind):
         """See `TaskKind.task`."""
         shown = shown_in(session)
         prompt = self._prompt(session, model, config, shown)
+        chunks = readable_chunks(session.steps)
+        opening = opening_in_book(session.opening(), chunks)
+        read = [chunk for chunk in chunks if chunk["origin"] == "human"]
+        is_read = sum(len(chunk["tokens"]) for chunk in read) == len(opening)
         return NovelTask(
             prompt,
-            opening_in_book(session.opening(), readable_chunks(session.steps)),
+            opening,
             _goal(session.manifest),
             config.decode.chunk_tokens,
             model.tokenizer,
+            opening_chunks=len(read) if is_read else None,
             whole_sentences=self.whole_sentences,
             prose=prose_of(prompt, shown, config),
             banned=banned_phrases(session.manifest.request, shown),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, islice, takewhile
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from templora_cli.text import TextStream, decode, sentences
 from templora_cli.turn import mask_of, ranges_of
 
 Values = Mapping[str, Any]
+LEAD = 40
+"""Characters before a text that are encoded with it."""
 Scope = Literal["change", "sentence", "paragraph"]
 RANGES = ("human", "unlearnt")
 """Values of a chunk that are ranges of its tokens."""
@@ -97,15 +100,25 @@ class ChunkReviser:
         is_changed = [not _is_unchanged(each, parts) for each, parts in zip(old, divided, strict=True)]
         whole = _with_whole_characters(old, is_changed, self.chunk_tokens)
         revised: list[Values] = []
+        space: list[_Part] = []  # left of chunks that are gone
         for (each, changed), parts in zip(whole, divided, strict=True):
-            if not changed:
+            if not changed and not space:
                 revised.append(each.values)
                 continue
-            _check_heading(each, parts)
+            if changed:
+                _check_heading(each, parts)
+            if each.heading and space and revised:
+                revised[-1] = self._with_space(revised[-1], "".join(part.text for part in space))
+                space = []
+            if not each.heading:
+                parts, space = [*space, *parts], []
             if (text := "".join(part.text for part in parts)).strip():
-                revised += self._changed(each, text, parts)
+                revised += self._changed(each, text, parts, revised or before)
             else:
+                space = parts
                 _end_chapter_earlier(revised, each.values)
+        if space and revised:
+            revised[-1] = self._with_space(revised[-1], "".join(part.text for part in space))
         if any(
             changed for each, changed in zip(old, is_changed, strict=True) if each.values["origin"] == "human"
         ):
@@ -127,12 +140,33 @@ class ChunkReviser:
             yield _OldChunk(chunk, start, tuple(zip([0, *ends], ends, strict=False)), heading)
             start += len(chunk["text"])
 
-    def _changed(self, old: _OldChunk, text: str, parts: Sequence[_Part]) -> Iterator[dict[str, Any]]:
-        """The chunks in place of one whose text is now `text`."""
+    def _with_space(self, chunk: Values, space: str) -> Values:
+        """A chunk with white space after it."""
+        tokens = self._encoded(space, str(chunk["text"]))
+        return {**chunk, "tokens": [*chunk["tokens"], *tokens], "text": chunk["text"] + space}
+
+    def _encoded(self, text: str, before: str) -> list[int]:
+        """The tokens of a text that follows another one.
+
+        Some tokenizers put a space before a text, which in the middle of a book is one too many. So the end
+        of the text before it is encoded too, and cut off.
+        """
+        lead = before[-LEAD:].lstrip().partition(" ")[2] or before[-LEAD:].strip()
+        encode = partial(self.tokenizer.encode, add_special_tokens=False, split_special_tokens=True)
+        known, whole = encode(lead), encode(lead + text)
+        if whole[: len(known)] == known:
+            return list(whole[len(known) :])
+        return list(encode(text))
+
+    def _changed(
+        self, old: _OldChunk, text: str, parts: Sequence[_Part], before: Sequence[Values]
+    ) -> Iterator[dict[str, Any]]:
+        """The chunks in place of one whose text is now `text`, after the chunks `before` it."""
         chunk = old.values
         kept = max(old.heading, _tokens_before_change(old, text))
         start = old.spans[kept - 1][1] if kept else 0
-        rest = self.tokenizer.encode(text[start:], add_special_tokens=False, split_special_tokens=True)
+        lead = text[:start] if start else "".join(chunk["text"] for chunk in before[-1:])
+        rest = self._encoded(text[start:], lead)
         tokens = [*chunk["tokens"][:kept], *rest]
         stream = TextStream(lambda tokens: decode(self.tokenizer, tokens), chunk["tokens"][:kept])
         new_ends = accumulate((len(stream.push(token)) for token in rest), initial=start)
@@ -156,7 +190,8 @@ class ChunkReviser:
 def accepted(chunk: Values) -> dict[str, Any]:
     """A chunk of the model once a person has accepted it."""
     origin = "accepted" if chunk["origin"] == "generated" else chunk["origin"]
-    return {**chunk, "origin": origin, "proposed": False}
+    reason = None if origin == "accepted" else chunk["rejection_reason"]
+    return {**chunk, "origin": origin, "proposed": False, "rejection_reason": reason}
 
 
 def _labels(old: _OldChunk) -> str:

@@ -12,10 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import accumulate, chain, islice, pairwise
 
 from templora_cli.scripts import CHARACTERS, UNSPACED
 
+LONG = 2000
+"""Words that are compared in full at once."""
 MIN_KEPT_WORDS = 3
 """Fewer words in a row that stayed, between others that changed, are the same by chance and count as new."""
 
@@ -118,7 +121,8 @@ def revise(before: str, after: str) -> Revision:
         stayed = [index for index in range(a, b) if index not in places.values()]
         rest = [index for index in range(c, d) if index not in places]
         stayed_spans = [spans[index] for index in stayed]
-        matched = iter(_match([old[index] for index in stayed], stayed_spans, [new[index] for index in rest]))
+        olds, news = [old[index] for index in stayed], [new[index] for index in rest]
+        matched = iter(_match_paragraphs(olds, stayed_spans, news))
         for index in range(c, d):
             place = places.get(index)
             sources.append(next(matched) if place is None else spans[place])
@@ -157,6 +161,7 @@ def paragraphs(text: str, pattern: re.Pattern[str] = _LINE) -> Iterator[Paragrap
             yield words
 
 
+@lru_cache(1 << 16)
 def _key(word: str) -> str:
     return _DASHES.sub("-", unicodedata.normalize("NFC", word).translate(_SAME))
 
@@ -184,6 +189,22 @@ def _moved(
     return places
 
 
+def _match_paragraphs(
+    old: Sequence[Paragraph], indexes: Sequence[range], new: Sequence[Paragraph]
+) -> list[list[int | None]]:
+    """Like `_match`; as many paragraphs as before are compared one by one, which is far faster."""
+    if len(old) != len(new) or len(old) < 2:
+        return _match(old, indexes, new)
+    pairs = list(zip(old, new, strict=True))
+    if not all({*key_of(one)} & {*key_of(other)} or len(one) < MIN_KEPT_WORDS for one, other in pairs):
+        return _match(old, indexes, new)
+    return [
+        matched
+        for one, span, other in zip(old, indexes, new, strict=True)
+        for matched in _match([one], [span], [other])
+    ]
+
+
 def _match(
     old: Sequence[Paragraph], indexes: Sequence[range], new: Sequence[Paragraph]
 ) -> list[list[int | None]]:
@@ -195,7 +216,9 @@ def _match(
     flat_new = [key for words in new for key, _ in _keys(words, range(len(words)))]
     keys = [key for key, _ in flat_old]
     found: list[int | None] = [None] * len(flat_new)
-    for a, c, size in SequenceMatcher(None, keys, flat_new, autojunk=False).get_matching_blocks():
+    # In a long text the words that are everywhere are left out of the search, which would take hours.
+    is_long = len(keys) > LONG
+    for a, c, size in SequenceMatcher(None, keys, flat_new, autojunk=is_long).get_matching_blocks():
         is_inside = a and c and a + size < len(keys) and c + size < len(flat_new)
         if not is_inside or size >= MIN_KEPT_WORDS or _BREAK in keys[a : a + size]:
             found[c : c + size] = [index for _, index in flat_old[a : a + size]]
@@ -218,19 +241,18 @@ def _pieces(
 ) -> Iterator[Piece]:
     """The pieces of the new text, with neighbours joined that stood next to each other."""
     words, gap = list(chain.from_iterable(old)), _usual_gap(before, old)
-    last: Piece | None = None
+    texts: list[str] = []
+    first: Piece | None = None
+    end: int | None = None
     for piece in _small_pieces(before, words, new, sources, places, gap):
-        if last is None:
-            last = piece
-        elif last.start is None and piece.start is None:
-            last = Piece(last.text + piece.text)
-        elif last.start is not None and (last.end, last.is_moved) == (piece.start, piece.is_moved):
-            last = Piece(last.text + piece.text, last.start, last.is_moved)
-        else:
-            yield last
-            last = piece
-    if last is not None:
-        yield last
+        if first is not None and (end, first.is_moved) != (piece.start, piece.is_moved):
+            yield Piece("".join(texts), first.start, first.is_moved)
+            first, texts = None, []
+        first = first or piece
+        texts.append(piece.text)
+        end = None if piece.start is None else piece.end
+    if first is not None:
+        yield Piece("".join(texts), first.start, first.is_moved)
 
 
 def _small_pieces(
@@ -264,8 +286,8 @@ def _small_pieces(
             else:
                 yield Piece(words[source].text, words[source].start, is_moved)
             after, was_moved = None if source is None else source + 1, is_moved
-    if after == len(words):
-        yield Piece(before[ends[-1] :], ends[-1], was_moved)
+    if words and new:  # the white space at the end of the text stays, whatever comes before it
+        yield Piece(before[ends[-1] :], ends[-1], was_moved and after == len(words))
 
 
 def _usual_gap(before: str, old: Sequence[Paragraph]) -> str:

@@ -60,6 +60,8 @@ class NovelTask:
     goal: Goal
     chunk_tokens: int
     tokenizer: Any
+    opening_chunks: int | None = None
+    """How many chunks the opening has in the book; None for those of `chunk_tokens`."""
     whole_sentences: bool = True
     """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
     prose: Prose | None = None
@@ -94,7 +96,8 @@ class NovelTask:
             return count_words(self.decode(generated))
         if self.goal.unit == "tokens":
             return len(generated)
-        return len(records) - -(-len(self.opening) // self.chunk_tokens)
+        usual = -(-len(self.opening) // self.chunk_tokens)
+        return len(records) - (usual if self.opening_chunks is None else self.opening_chunks)
 
     def _recent_text(self, book: Sequence[int]) -> str:
         return self.decode(book[-RECENT_TOKENS:]).rstrip(REPLACEMENT)

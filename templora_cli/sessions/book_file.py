@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,10 @@ from templora_cli.documents.text_input import unreadable
 from templora_cli.errors import TemploraError, is_disk_full
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_chunks, set_aside_text
-from templora_cli.sessions.store import Session, free_name, sha256_of
+from templora_cli.sessions.store import BASE, SYNCED, Session, free_name, sha256_of
 
+KEY = 12
+"""Hexadecimal digits by which a set aside file is known."""
 HASH = "out.sha256"
 """File in the session folder with the hash of the book file as it was written last."""
 
@@ -29,6 +32,16 @@ def unwritable(path: Path | str, error: OSError, resume_command: str) -> Templor
         else f"name another file: {resume_command} --out FILE"
     )
     return TemploraError(f"{path} cannot be written: {error.strerror}. The session itself is safe", hint)
+
+
+def synced_file(session: Path, key: str) -> Path:
+    """Where the text is kept with which an edited file is compared."""
+    return session / SYNCED / f"{key}.md"
+
+
+def path_key(path: Path) -> str:
+    """The key of a file without a mark: it follows from its place."""
+    return sha256_of(str(path.absolute()))[:KEY]
 
 
 class BookFile:
@@ -75,15 +88,24 @@ class BookFile:
             if self.path.exists() and self._is_edited(self.path.read_bytes()):
                 aside = free_name(self.path)
                 self.path.replace(aside)
+                self._keep_base(aside)
                 learn = f"to learn it: templora sync {self.session.id} {shlex.quote(str(aside))}"
                 notice = f"{self.path.name} was edited: your version is saved as {aside}; {learn}"
             if self.text.strip() or self.path.exists():  # all of it may have been taken back
                 content = self._rendered(self.text)
                 write_atomically(self.session.path / HASH, sha256_of(content))
+                write_atomically(self.session.path / BASE, self.text)
                 write_atomically(self.path, content)
         except OSError as error:
             raise unwritable(self.path, error, self.session.resume_command) from error
         return notice
+
+    def _keep_base(self, aside: Path) -> None:
+        """Keep the text that a person edited, with which the file that was set aside is compared later."""
+        base, kept = self.session.path / BASE, synced_file(self.session.path, path_key(aside))
+        if base.is_file():
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(base, kept)
 
     def _is_edited(self, content: bytes) -> bool:
         """Is it not what was written last, whatever title and headings the plan had then?"""

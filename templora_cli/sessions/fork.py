@@ -20,7 +20,17 @@ from templora_cli.sessions.steps import StepDamagedError, committed_steps, verif
 from templora_cli.sessions.store import VERSIONS, Session, Store, lock_session, now
 
 LINKED = ("steps", START)
-OWN = ("session.json", "lock", "summary.json", "out.sha256", "saved.sha256", VERSIONS)
+OWN = (
+    "edit.md",
+    "out.txt",
+    "synced",
+    "session.json",
+    "lock",
+    "summary.json",
+    "out.sha256",
+    "saved.sha256",
+    VERSIONS,
+)
 """What a fork has of its own."""
 
 
@@ -90,7 +100,7 @@ def _copy(parent: Session, path: Path, chunks: int) -> None:
     """Put the beginning of a session into a new folder."""
     for entry in sorted(parent.path.iterdir()):
         target = path / entry.name
-        if entry.name in OWN or entry.name.startswith((".", "steps.", "report.")):
+        if entry.name in OWN or entry.name.startswith((".", "steps.", "report.", "page-")):
             continue
         if entry.name == "steps":
             target.mkdir()

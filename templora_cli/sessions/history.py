@@ -35,6 +35,7 @@ from templora_cli.sessions.checkpoint import commit_step, restore_latest, restor
 from templora_cli.sessions.start import begin_state
 from templora_cli.sessions.steps import (
     StepDamagedError,
+    before_proposal,
     committed_steps,
     folder_is_gone,
     read_chunks,
@@ -165,7 +166,8 @@ def learn_later(
         turn = replay.next_turn(book, records)
         assert isinstance(turn, Given), "only novels are learnt later"
         place = known.get(turn.tokens)
-        if index >= first and place is None and (parts := [p for p in turn.parts if p.origin == "human"]):
+        parts = [part for part in turn.parts if part.origin == "human"]
+        if index >= first and place is None and (parts or turn.origin == "human"):
             yield Working("learning what you changed")
             state.tokens[:] = book
             own = Chunk(turn.tokens, chunk["text"], turn.loss_mask, tuple(parts))
@@ -309,7 +311,7 @@ def _build(
             if not steps.is_dir():
                 raise folder_is_gone(session.path)
             commit_step(new, event.index, chunk, state, is_rebuild=True)
-            thin(new, **asdict(config.session))
+            thin(new, **asdict(config.session), needed=before_proposal(chunks))
             since, count = time.perf_counter(), event.index + 1
             yield ChunkRelearnt(event.index, event.train_losses)
             done, rest = count - unchanged, expected - count

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 VERSIONS = "versions"
+SYNCED = "synced"
+"""Folder in a session with the texts of edited files as they were applied, or set aside, last."""
+BASE = "out.txt"
+"""The text of the book as it was last written to the file of `--out`."""
 PENDING_CHANGE = "change.json"
 """The change that new steps make, until `replace_steps` has put it among the versions of the session."""
 PLAN_FILE = "plan.md"

@@ -10,6 +10,7 @@ change comes into place together with the chunks that it made (`store.replace_st
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from templora_cli.errors import TemploraError
 from templora_cli.files import write_atomically
 from templora_cli.sessions.steps import read_whole_chunks
-from templora_cli.sessions.store import PENDING_CHANGE, PLAN_FILE, VERSIONS, now, sha256_of
+from templora_cli.sessions.store import BASE, PENDING_CHANGE, PLAN_FILE, SYNCED, VERSIONS, now, sha256_of
 
 Values = Mapping[str, Any]
 FORGET = "forget"
@@ -84,6 +85,8 @@ def forget_versions(session: Path) -> None:
     """Delete what earlier versions of a book kept of its text: a passage of it is to be forgotten."""
     for path in sorted((session / VERSIONS).glob("??????.json")):
         write_atomically(path, _as_text(_emptied(_read(path))))
+    shutil.rmtree(session / SYNCED, ignore_errors=True)
+    (session / BASE).unlink(missing_ok=True)
 
 
 def _emptied(change: Change) -> Change:

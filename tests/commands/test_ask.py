@@ -87,7 +87,7 @@ def test_a_page_is_edited(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.
     assert first["human"] and first["origin"] == "accepted" and len(first["train_losses"]) == 2
     (change,) = changes_of(folder()).values()
     assert (change.kind, change.detail) == ("edit", "a page: 1 paragraph")
-    assert "tide" in change.replaced[0]["text"] and not (folder() / "page.md").exists()
+    assert "tide" in change.replaced[0]["text"] and not list(folder().glob("page-*.md"))
 
 
 def test_a_failed_edit_loses_nothing(
@@ -96,11 +96,25 @@ def test_a_failed_edit_loses_nothing(
     editor = by_script(tmp_path, "path.write_text('Mine. ' + path.read_text())\nsys.exit(1)")
     monkeypatch.setenv("EDITOR", editor)
     result = ask(tiny_model, "e", "q")
-    assert "ended with status 1" in result.stderr and (folder() / "page.md").read_text().startswith("Mine. ")
+    assert "ended with status 1" in result.stderr and next(folder().glob("page-*.md")).read_text().startswith(
+        "Mine. "
+    )
     monkeypatch.setenv("EDITOR", by_script(tmp_path, ""))
     result = resume("e", "", "q")
-    assert "your last edit of a page was not applied" in result.stderr
+    assert "your last edit of this page was not applied" in result.stderr
     assert read_chunks(folder() / "steps")[0]["text"].startswith("Mine. ")
+
+
+def test_an_edit_that_was_not_applied_is_not_that_of_another_page(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", by_script(tmp_path, "path.write_text('Mine.')\nsys.exit(1)"))
+    ask(tiny_model, "e", "", "q")
+    second = read_chunks(folder() / "steps")[1]["text"]
+    monkeypatch.setenv("EDITOR", by_script(tmp_path, ""))
+    result = resume("e", "", "q")
+    assert "your edit of another page was not applied; it is in" in result.stderr
+    assert read_chunks(folder() / "steps")[1]["text"] == second
 
 
 def test_a_page_is_written_again(tiny_model: Path) -> None:
@@ -143,7 +157,7 @@ def test_a_note_and_the_prompt(tiny_model: Path) -> None:
     ("arguments", "message"),
     [
         (("--ask", "--json"), "--ask and --json cannot be combined"),
-        (("--ask", "chapter"), "storm has no plan, and so no chapters to stop after"),
+        (("--ask", "chapter"), "--ask chapter needs a plan of chapters"),
     ],
 )
 def test_mistakes_are_refused(tiny_model: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -17,17 +17,18 @@ def test_marks_are_read_again(mark: Mark) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rest"),
+    ("text", "rest", "other"),
     [
-        ("# Storm\n\nA. Writer\n\nThe rain fell.\n", "The rain fell."),
-        ("# Another\n\nThe rain fell.\n", "The rain fell."),
-        ("Storm\n\nA. Writer\n\nThe rain fell.\n", "The rain fell."),
-        ("The rain fell.\n", "The rain fell."),
-        ("# The rain fell.\n\nHe went.\n", "# The rain fell.\n\nHe went."),
+        ("# Storm\n\nA. Writer\n\nThe rain fell.\n", "The rain fell.", ""),
+        ("# Another\n\nThe rain fell.\n", "The rain fell.", "Another"),
+        ("Storm\n\nA. Writer\n\nThe rain fell.\n", "The rain fell.", ""),
+        ("The rain fell.\n", "The rain fell.", ""),
+        ("# The rain fell.\n\nHe went.\n", "# The rain fell.\n\nHe went.", ""),
     ],
 )
-def test_title_and_author_are_not_part_of_the_text(text: str, rest: str) -> None:
-    assert without_title(text, "Storm", "A. Writer", BASE).strip() == rest
+def test_title_and_author_are_not_part_of_the_text(text: str, rest: str, other: str) -> None:
+    left, title = without_title(text, "Storm", "A. Writer", BASE)
+    assert (left.strip(), title) == (rest, other)
 
 
 def test_what_two_people_changed_comes_together() -> None:

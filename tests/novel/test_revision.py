@@ -65,7 +65,7 @@ def test_paragraphs_are_added_deleted_and_moved() -> None:
     first, second, third, last = PARAGRAPHS
     revision = revise(BOOK, "\n\n".join([second, third, "Nobody was there.", first]))
     assert figures(revision) == (1, 1, 1, 2)
-    assert revision.text.split("\n\n") == [second, third, "Nobody was there.", first]
+    assert revision.text.rstrip("\n").split("\n\n") == [second, third, "Nobody was there.", first]
     assert new_texts(revision) == ["Nobody was there."]
     moved = [piece for piece in revision.pieces if piece.is_moved]
     assert [piece.text.strip() for piece in moved] == [first]
@@ -86,6 +86,11 @@ def test_chinese_is_compared_by_characters() -> None:
     assert new_texts(revision) == ["很快"] and figures(revision) == (1, 0, 0, 1)
     wrapped = book.replace("上。他", "上。\n他")
     assert revise(book, wrapped).text == book
+
+
+def test_white_space_at_the_end_stays() -> None:
+    assert revise("Five. Six.\n\n", "Five. Seven.").text == "Five. Seven.\n\n"
+    assert revise("Five.\n\n", "Five.\n\nSix.\n").text == "Five.\n\nSix.\n\n"
 
 
 def test_words_that_stayed_by_chance_count_as_new() -> None:
