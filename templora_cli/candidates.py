@@ -118,9 +118,8 @@ def propose(
                 generator=generator,
                 beginning=beginning,
             )
-            if width > 1:
-                yield Working(f"writing candidate {number % width + 1} of {width}")
-            chunk = yield from (_silently(making) if width > 1 else making)
+            message = f"writing candidate {number % width + 1} of {width}"
+            chunk = yield from (_silently(making, message) if width > 1 else making)
             backend.free_cache()
             base, adapter = score_chunk(turn.prompt, chunk, model, four_grams)
             nll = base.nll if base else math.nan
@@ -302,14 +301,15 @@ def score_chunk(
     return base, chunk.predictions or predict()
 
 
-def _silently(making: Generator[Event, None, Chunk]) -> Generator[Event, None, Chunk]:
+def _silently(making: Generator[Event, None, Chunk], message: str) -> Generator[Event, None, Chunk]:
     """Make a chunk without showing its text: only one of several candidates is shown, when it is chosen."""
+    yield Working(message)
     while True:
         try:
             next(making)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        yield Working("writing")
+        yield Working(message)
 
 
 def _means(predictions: Tensor) -> Predictions:

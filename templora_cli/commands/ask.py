@@ -96,6 +96,8 @@ class AskingAuthor:
     candidates: int | None = field(default=None, init=False)
     """How many versions of the next page to write."""
     _begun: bool = field(default=False, init=False)
+    _is_on_screen: bool = field(default=False, init=False)
+    """Was the text of the page shown while it was written?"""
 
     def write(self) -> Event | None:
         """Write and ask to the end of the book; returns the last event.
@@ -115,7 +117,7 @@ class AskingAuthor:
             try:
                 if self.candidates:
                     self._choose()
-                elif not sys.stdout.isatty():
+                elif not self._is_on_screen:
                     say(last.text.strip(), err=True)
                 self.candidates = None
                 self._decide()
@@ -126,10 +128,12 @@ class AskingAuthor:
 
     def _once(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """The events of one page. The text before it is shown once, and versions are listed later."""
+        self._is_on_screen = False
         with closing(events):
             for event in events:
                 is_old = isinstance(event, TextBefore) and self._begun
                 is_listed = isinstance(event, TextDecoded) and self.candidates is not None
+                self._is_on_screen |= isinstance(event, TextDecoded) and sys.stdout.isatty()
                 if not is_old and not is_listed:
                     yield event
         self._begun = True
@@ -181,8 +185,9 @@ class AskingAuthor:
             text = path.read_text("utf-8")
             revision = revise(before, text)
             if not revision.text.strip():
+                path.unlink()
                 raise TemploraError(
-                    "nothing is left of the page", "press e to go on, or r to have it written again"
+                    "nothing was left of the page: it is as it was", "to have it written again, press r"
                 )
             reviser = ChunkReviser(run.model.tokenizer, run.session.manifest.longest_chunk)
             revised = reviser.revised(chunks[part.start :], revision, chunks[: part.start])
@@ -193,6 +198,8 @@ class AskingAuthor:
             reason = Reason("edit", f"a page: {count_of(revision.paragraphs, 'paragraph')}")
             self._change([*chunks[: part.start], *revised], reason)
             say(revision.text.strip(), err=True)
+        else:
+            say("nothing was changed", err=True)
         if path.read_text("utf-8") == text:
             path.unlink()
         return False
@@ -244,7 +251,8 @@ class AskingAuthor:
             say(f"--- {number} ---\n{version['text'].strip()}", err=True)
         while True:
             answer = self.read(f"which one? [1-{len(versions)}] > ")
-            if answer is None or answer == "" or answer == "1":
+            if answer is None or answer in ("", "1"):
+                say("it is version 1", err=True)
                 return
             if answer.isdecimal() and 1 < int(answer) <= len(versions):
                 break
@@ -274,6 +282,8 @@ class AskingAuthor:
             and chunks[end - 1]["origin"] != "human"
             and not self.run.kind.ends_chapter(chunks[:end])
         ):
+            end -= 1
+        while end > 0 and chunks[end].get("continues"):
             end -= 1
         if end < 0 or chunks[end]["origin"] == "human":
             say("there is no page before this one to take back", err=True)

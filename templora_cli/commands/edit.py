@@ -32,6 +32,9 @@ def edit(
             callback=expand_home,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --out, and save a copy under another name.")
+    ] = False,
     later: Later = False,
     yes: Yes = False,
     model: Model = None,
@@ -49,6 +52,7 @@ def edit(
     editor = [] if out else find_editor()
     with open_view(json=json, quiet=quiet, prose=False, stopped=UNCHANGED) as (view, stop):
         from templora_cli import runner
+        from templora_cli.novel.edited_file import read_mark
         from templora_cli.novel.edits import mark_of, part_of, text_for_editing
 
         with changeable(Store(), session) as book:
@@ -66,11 +70,17 @@ def edit(
                     raise TemploraError(
                         f"{out.name}: a book is edited as .md or .txt", f"--out {out.stem}.md"
                     )
-                path = save(book.path, out, text, force=False)
+                path = save(book.path, out, text, force=force)
                 view.close()
                 say_command(f"to apply your changes: {sync_command(book, path)}")
                 return
             path = book.path / FILE
+            if path.exists() and (mark := read_mark(path.read_text("utf-8"))[0]) and mark.chapter != chapter:
+                what = "the book" if mark.chapter is None else f"chapter {mark.chapter}"
+                raise TemploraError(
+                    f"an edit of {what} was not applied yet",
+                    f"apply it: {sync_command(book, path)}; or rm {path}",
+                )
             if path.exists():
                 view.show(Notice(f"your last edit was not applied: it is open again; to drop it: rm {path}"))
             else:

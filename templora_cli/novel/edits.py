@@ -14,6 +14,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.events import in_words
 from templora_cli.files import write_atomically
 from templora_cli.novel.chapter_edits import ChapterEditor, Segment, segments_of, written_chapters_of
+from templora_cli.novel.chapter_headings import heading_ranges
 from templora_cli.novel.edited_file import Mark, merge, read_mark, without_title
 from templora_cli.novel.plan import Plan, plan_text, read_plan
 from templora_cli.novel.revised_chunks import ChunkReviser
@@ -98,7 +99,10 @@ def text_for_editing(
 ) -> str:
     """The Markdown file of a book, or of a part of it, for a person to edit."""
     text = _text(chunks, part)
-    book = book_of_prose(text) if mark.chapter else kind.book(session.path, session.manifest, text)
+    if mark.chapter:
+        book = book_of_prose(text, headings=list(heading_ranges(text, *plan_and_forms(session))))
+    else:
+        book = kind.book(session.path, session.manifest, text)
     return f"{mark}{render_book(book, Path('book.md')).decode('utf-8')}"
 
 
@@ -290,7 +294,7 @@ def _question(session: Session, revision: Revision, before: str, file_name: str)
     kept = count_words(" ".join(piece.text for piece in revision.pieces if piece.start is not None))
     if old >= MIN_WORDS and kept < MIN_KNOWN * old:
         raise TemploraError(
-            f"{file_name} does not look like {session.id}: of its {old:,} words it has {kept:,}",
+            f"{file_name} does not look like {session.id}: hardly a sentence of it is in that book",
             "name the session of this file; to list all: templora sessions list",
         )
     if old >= MIN_WORDS and kept < MIN_KEPT * old:

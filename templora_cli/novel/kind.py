@@ -163,7 +163,7 @@ class Novel(TaskKind):
             _goal(session.manifest),
             config.decode.chunk_tokens,
             model.tokenizer,
-            opening_chunks=len(read) if is_read else None,
+            uncounted_chunks=len(chunks) - sum(map(_counts_as_chunk, chunks)) if is_read else None,
             whole_sentences=self.whole_sentences,
             prose=prose_of(prompt, shown, config),
             banned=banned_phrases(session.manifest.request, shown),
@@ -190,7 +190,7 @@ class Novel(TaskKind):
 
     def done(self, chunks: Sequence[Values], unit: str) -> int:
         """See `TaskKind.done`."""
-        return sum(map(self.counts, chunks)) if unit == "chunks" else super().done(chunks, unit)
+        return sum(map(_counts_as_chunk, chunks)) if unit == "chunks" else super().done(chunks, unit)
 
     def complete(self, chunks: Sequence[Values]) -> bool:
         """See `TaskKind.complete`: the sentence that reaches the goal is completed first."""
@@ -328,6 +328,11 @@ class PlannedNovel(Novel):
             language(plan.language).code if plan.language else "",
             headings=headings,
         )
+
+
+def _counts_as_chunk(chunk: Values) -> bool:
+    """Does a chunk count for a goal in chunks? A page that became too long is one, however it is divided."""
+    return bool(chunk["origin"] != "human" and not chunk.get("continues"))
 
 
 def _opening_headings(folder: Path, manifest: Manifest, text: str) -> list[tuple[int, int]]:

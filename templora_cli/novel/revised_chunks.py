@@ -184,6 +184,7 @@ class ChunkReviser:
                 "human": [list(each) for each in ranges_of(mark == HUMAN for mark in of_person[begin:end])],
                 "unlearnt": [list(each) for each in ranges_of(mark == UNLEARNT for mark in marks[begin:end])],
                 "record": chunk["record"] if number == len(cuts) else _unfinished(chunk["record"]),
+                "continues": number > 1 or bool(chunk.get("continues")),
             }
 
 

@@ -60,8 +60,10 @@ class NovelTask:
     goal: Goal
     chunk_tokens: int
     tokenizer: Any
-    opening_chunks: int | None = None
-    """How many chunks the opening has in the book; None for those of `chunk_tokens`."""
+    uncounted_chunks: int | None = None
+    """How many chunks do not count for a goal in chunks: those of the opening, and parts of a page that was
+    divided after an edit. None for an opening that is still to be read.
+    """
     whole_sentences: bool = True
     """Does the book end with a complete sentence, or exactly at its goal in tokens?"""
     prose: Prose | None = None
@@ -97,7 +99,7 @@ class NovelTask:
         if self.goal.unit == "tokens":
             return len(generated)
         usual = -(-len(self.opening) // self.chunk_tokens)
-        return len(records) - (usual if self.opening_chunks is None else self.opening_chunks)
+        return len(records) - (usual if self.uncounted_chunks is None else self.uncounted_chunks)
 
     def _recent_text(self, book: Sequence[int]) -> str:
         return self.decode(book[-RECENT_TOKENS:]).rstrip(REPLACEMENT)

@@ -82,6 +82,7 @@ class Replay:
         return self.task.text_stream(book)
 
 
+AGAIN = "learning the book again"
 TEXT = ("tokens", "record")
 """Values of a chunk on which the prompts of later ones depend."""
 LEARNT = ("origin", "human", "proposed", "rejection_reason", *TEXT)
@@ -126,7 +127,8 @@ def relearn(
         return _with_known(values, chunks[index], steps, unchanged=index < first)
 
     replay = Replay(task, chunks, _known_prompts(steps, chunks))
-    build = _build(session, replay, first, chunks, known, model, backend, config)
+    doing = "learning" if reason is None else AGAIN
+    build = _build(session, replay, first, chunks, known, model, backend, config, doing=doing)
     count = yield from build
     if reason is not None:
         write_change(steps, session.path / "steps.new", first, count, reason, plan=plan)
@@ -284,6 +286,7 @@ def _build(
     config: Config,
     *,
     take: int = 0,
+    doing: str = AGAIN,
 ) -> Generator[Event, None, int]:
     """Build new steps in `steps.new` from the newest checkpoint before chunk `first`; returns their number.
 
@@ -300,7 +303,7 @@ def _build(
     count, seconds = unchanged, _seconds_to_learn(chunks[unchanged:])
     yield RebuildStarted(session.id, unchanged, expected - unchanged, seconds)
     if unchanged < expected:
-        yield _relearning(1, expected - unchanged, seconds)
+        yield _relearning(doing, 1, expected - unchanged, seconds)
     for event in write(task, model, backend, state, config):
         if isinstance(event, Notice | ChunkRejected):
             yield event
@@ -316,7 +319,7 @@ def _build(
             yield ChunkRelearnt(event.index, event.train_losses)
             done, rest = count - unchanged, expected - count
             if rest > 0:
-                yield _relearning(done + 1, done + rest, (since - began) / done * rest)
+                yield _relearning(doing, done + 1, done + rest, (since - began) / done * rest)
     return count
 
 
@@ -341,6 +344,8 @@ def _with_known(
     If nothing before it has changed, all stays as it was. A chunk with the same tokens after a change keeps
     its other candidates; its prompt shows the changed book.
     """
+    if chunk.get("continues"):
+        values = {**values, "continues": True}
     if "prompt" in chunk:  # of an earlier version of the book
         return {**values, **chunk}
     if "others" in chunk:  # another candidate was chosen
@@ -378,8 +383,8 @@ def truncate(session: Session, chunks: int, reason: Reason) -> bool:
     return True
 
 
-def _relearning(number: int, chunks: int, seconds: float | None) -> Working:
-    return Working(f"learning the book again, chunk {number} of {chunks}", seconds)
+def _relearning(doing: str, number: int, chunks: int, seconds: float | None) -> Working:
+    return Working(f"{doing}, chunk {number} of {chunks}", seconds)
 
 
 def state_before(

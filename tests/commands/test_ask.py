@@ -182,3 +182,32 @@ def test_a_book_is_decided_about_chapter_by_chapter(tiny_model: Path) -> None:
     assert states == {(0, True)}
     kept = resume("", "q", arguments=("--ask", "chapter"))
     assert kept.stderr.count("[Enter] keep") == 2
+
+
+def test_a_page_that_became_too_long_stays_one_page(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = "path.write_text(path.read_text() + ' ' + ' '.join(f'And {n} more.' for n in range(40)))"
+    monkeypatch.setenv("EDITOR", by_script(tmp_path, added))
+    ask(tiny_model, "e", "", "q")
+    chunks = read_chunks(folder() / "steps")
+    parts = len(chunks) - 1
+    assert parts > 2 and [bool(c.get("continues")) for c in chunks] == [False, *[True] * (parts - 1), False]
+    result = resume("u", "q")
+    assert len(proposed_in(read_chunks(folder() / "steps"))) == parts
+    shown = resume("q")
+    assert "And 0 more." in shown.stderr and "And 39 more." in shown.stderr, "the whole page is shown"
+    assert result.exit_code == 0
+    finished = resume("", "", "")
+    assert "finished: " in finished.stderr, "it is one of the three chunks of the goal"
+    assert len(read_chunks(folder() / "steps")) == parts + 2
+
+
+def test_an_emptied_page_is_as_it_was(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", by_script(tmp_path, "path.write_text('')"))
+    result = ask(tiny_model, "e", "q")
+    assert "nothing was left of the page: it is as it was" in result.stderr
+    monkeypatch.setenv("EDITOR", by_script(tmp_path, ""))
+    assert "nothing was changed" in resume("e", "q").stderr

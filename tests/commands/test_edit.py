@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
@@ -277,6 +278,7 @@ def test_a_file_of_another_book_is_refused(book: Path) -> None:
         (("accept", "storm", "--chapter", "1"), "storm has no chapters"),
         (("edit", "nothing", "--out", "x.md"), "no session is called nothing"),
         (("edit", "storm", "--out", "storm.md"), "already exists"),
+        (("edit", "storm", "--out", "storm.docx"), "a book is edited as .md or .txt"),
     ],
 )
 def test_mistakes_are_refused(book: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -316,6 +318,72 @@ def test_resume_says_what_was_edited_and_sets_it_aside(book: Path) -> None:
     (aside,) = Path().glob("storm.edited-*.md")
     assert templora("sync", "storm", aside).exit_code == 0
     assert "Words of a person." in text_of(book)
+
+
+def test_an_older_copy_does_not_take_back_a_later_edit(book: Path) -> None:
+    """A file that was set aside is compared with the text that it was made of."""
+    path = Path("storm.md")
+    first, *_, last = path.read_text("utf-8").rstrip().split("\n\n")
+    edited(path, lambda text: text.replace(first, f"Older. {first}"))
+    assert templora("resume", "storm", "--chunks", "1").exit_code == 0
+    (aside,) = Path().glob("storm.edited-*.md")
+    assert (
+        templora("sync", "storm", edited(path, lambda text: text.replace(last, f"Newer. {last}"))).exit_code
+        == 0
+    )
+    result = templora("sync", "storm", aside)
+    assert result.exit_code == 0, result.stderr
+    assert "Older. " in text_of(book) and "Newer. " in text_of(book)
+    edited(path, lambda text: text.replace("Older. ", "Oldest. "))
+    assert templora("sync", "storm", path).exit_code == 0
+    edited(aside, lambda text: text.replace("Older. ", "Eldest. "))
+    clash = templora("sync", "storm", aside)
+    assert clash.exit_code == 2 and "both changed" in clash.stderr and "Oldest. " in text_of(book)
+
+
+def test_after_a_change_was_taken_back_its_file_can_be_applied_again(book: Path) -> None:
+    assert templora("edit", "storm", "--out", "mine.md").exit_code == 0
+    edited(Path("mine.md"), with_words)
+    assert templora("sync", "mine.md").exit_code == 0
+    assert templora("sessions", "restore", "storm", "1").exit_code == 0
+    assert "Words of a person." not in text_of(book)
+    assert templora("sync", "mine.md").exit_code == 0
+    assert "Words of a person." in text_of(book)
+
+
+def test_a_foreign_book_file_does_not_stop_a_resume(book: Path) -> None:
+    Path("storm.md").write_text("A wholly different book, with nothing of the first one in it. " * 9)
+    result = templora("resume", "storm", "--chunks", "1")
+    assert result.exit_code == 0, result.stderr
+    assert "what was edited is not learnt: storm.md does not look like storm" in result.stderr.replace(
+        str(Path("storm.md").absolute()), "storm.md"
+    )
+    assert len(list(Path().glob("storm.edited-*.md"))) == 1
+
+
+def test_an_opening_is_edited_when_it_is_read_to_its_end(tiny_model: Path) -> None:
+    Path("opening.txt").write_text(
+        "One morning it rained. He went out, and she slept until noon again.\n\n" * 3
+    )
+    stopped = write(tiny_model, "--from", "opening.txt", "--tokens", "32", "--name", "storm", engine=PROSE)
+    assert stopped.exit_code == 0, stopped.stderr
+    folder = Store().find("storm")
+    for step in committed_steps(folder / "steps")[4:]:
+        shutil.rmtree(step)
+    (folder / "summary.json").unlink(missing_ok=True)
+    assert templora("edit", "storm", "--out", "mine.md").exit_code == 0
+    result = templora("sync", edited(Path("mine.md"), lambda text: text.replace("rained", "snowed", 1)))
+    assert result.exit_code == 2 and "has not read its opening to the end yet" in result.stderr
+
+
+def test_a_changed_title_is_not_lost(planned: Path) -> None:
+    templora("edit", "storm", "--out", "mine.md")
+    mine = edited(
+        Path("mine.md"), lambda text: text.replace("# Storm", "# Calm", 1).replace(" saw", " looked", 1)
+    )
+    result = templora("sync", mine)
+    assert result.exit_code == 0 and "the title 'Calm' is not taken" in result.stderr
+    assert "# Calm" in mine.read_text("utf-8") and " looked" in text_of(planned)
 
 
 PLAN = """# Storm

@@ -75,7 +75,7 @@ def test_sentences_are_replaced_and_learnt_with_more_or_less_around_them(
             (first, *_) = read_chunks(Store().folder / manifest.id / "steps")
             own = sum(end - start for start, end in first["human"])
             shares[manifest.request["scope"]] = own / len(first["tokens"])
-    assert 0 < shares["change"] <= shares["sentence"] <= shares["paragraph"] == 1
+    assert 0 < shares["change"] <= shares["sentence"] <= shares["paragraph"] and shares["paragraph"] > 0.9
 
 
 def test_a_table_and_a_plot_are_made(texts: tuple[str | Path, ...]) -> None:

@@ -108,3 +108,10 @@ def test_mistakes_are_refused(book: Path, arguments: tuple[str, ...], message: s
     result = templora("forget", "storm", *arguments)
     assert result.exit_code == 2 and message in result.stderr
     assert state_of(book) == before
+
+
+def test_an_edit_that_was_not_applied_is_not_thrown_away(book: Path) -> None:
+    (book / "edit.md").write_text("Mine.")
+    result = templora("forget", "storm", "--text", "She slept until noon.")
+    assert result.exit_code == 2 and "has an edit that was not applied" in result.stderr
+    assert (book / "edit.md").read_text() == "Mine."
