@@ -140,11 +140,16 @@ class Run:
 
     def _learn_proposed(self, stop: threading.Event | None) -> Iterator[Event]:
         """Learn what was proposed and not decided about, as text of the model."""
-        try:
-            chunks = self.chunks
-        except StepDamagedError:
-            return  # what is damaged is written again
-        count = len(proposed_in(chunks))
+        from templora_cli.sessions.checkpoint import restore_latest
+        from templora_cli.sessions.start import begin_state
+
+        # A damaged step is set aside first, to be written again.
+        state = begin_state(self.session, self.model, self.config)
+        yield from map(Notice, restore_latest(self.session.steps, state))
+        self._is_fresh = self._is_fresh and not state.chunks
+        chunks = self.chunks
+        if not (count := len(proposed_in(chunks))):
+            return
         were = (
             "a chunk that you did not decide about is"
             if count == 1
@@ -193,7 +198,7 @@ class Run:
                 after_chunk(index, state)
 
         yield from measure(len(recorder.chunks) - 1)
-        if proposed_in(recorder.chunks) and self._ends_page(recorder, propose):
+        if propose and proposed_in(recorder.chunks) and self._ends_page(recorder, propose):
             yield self._proposal(recorder)
             return
         with closing(self._write(backend, state, propose, candidates)) as loop:
@@ -209,7 +214,7 @@ class Run:
                 if isinstance(event, ChunkLearnt) and event.proposed and self._ends_page(recorder, propose):
                     yield self._proposal(recorder)
                     return
-        if proposed_in(recorder.chunks):
+        if propose and proposed_in(recorder.chunks):
             yield self._proposal(recorder)
             return
         if not self.session.manifest.measured_by:  # the measuring command reports the end itself

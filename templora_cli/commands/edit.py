@@ -10,9 +10,9 @@ import typer
 from templora_cli.commands.arguments import check_no_folder, save
 from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.paths import expand_home
-from templora_cli.commands.sync import AsJson, Later, Model, Quiet, Yes, sync_book, sync_command
+from templora_cli.commands.sync import Later, Model, Yes, sync_book, sync_command
 from templora_cli.commands.terminal import UNCHANGED, engine_in_use, open_view, say_command
-from templora_cli.commands.undo import changeable
+from templora_cli.commands.undo import AsJson, Quiet, changeable
 from templora_cli.errors import TemploraError
 from templora_cli.events import Notice
 

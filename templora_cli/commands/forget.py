@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from templora_cli.commands.sync import AsJson, Model, Quiet
+from templora_cli.commands.sync import Model
 from templora_cli.commands.terminal import UNCHANGED, engine_in_use, open_view
-from templora_cli.commands.undo import changeable, make_change
+from templora_cli.commands.undo import AsJson, Quiet, changeable, make_change
 from templora_cli.errors import TemploraError
 from templora_cli.events import Forgotten
 from templora_cli.render.figures import count_of

@@ -12,9 +12,10 @@ import typer
 from templora_cli.commands.arguments import save
 from templora_cli.commands.editor import find_editor, run_editor
 from templora_cli.commands.paths import expand_home
-from templora_cli.commands.sync import sync, sync_command
+from templora_cli.commands.sync import Model, sync, sync_command
 from templora_cli.commands.terminal import engine_in_use, follow, open_view
 from templora_cli.commands.translate import exit_if_some_failed
+from templora_cli.commands.undo import AsJson, Quiet
 from templora_cli.errors import TemploraError
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ Reference = Annotated[
 Which = Annotated[
     Literal["all", "retried", "failed"], typer.Option(help="Which paragraphs: all, or those in one state.")
 ]
-Model = Annotated[
-    Optional[str],
-    typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 def review(

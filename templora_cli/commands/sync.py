@@ -15,7 +15,7 @@ import typer
 from templora_cli.commands.paths import expand_home
 from templora_cli.commands.terminal import confirm, engine_in_use, noting, open_view
 from templora_cli.commands.translate import exit_if_some_failed
-from templora_cli.commands.undo import changeable, make_change
+from templora_cli.commands.undo import AsJson, Quiet, changeable, make_change
 from templora_cli.errors import TemploraError
 from templora_cli.events import Interrupted, Notice, RebuildStarted, Synced
 from templora_cli.interrupts import STOPPED, ignore_ctrl_c
@@ -30,10 +30,6 @@ Model = Annotated[
     Optional[str],
     typer.Option(help="New location of the model if it has moved: folder, .gguf file, alias or id."),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print events as JSON on standard output, one per line.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, even if most of the text is gone.")]
 
 

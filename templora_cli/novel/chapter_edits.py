@@ -271,7 +271,7 @@ class ChapterEditor:
             "unlearnt": [[0, len(tokens)]],
             "human": [],
         }
-        values |= {"origin": "generated", "rejection_reason": None, "proposed": False}
+        values |= {"origin": "generated", "rejection_reason": None, "proposed": False, "continues": False}
         body = GAP.join(text[each[0].start : each[-1].end] for each in paragraphs(text))
         pieces = (Piece(title, 0), Piece(body))
         return self.reviser.revised([{**like, **values}], Revision(pieces, 1, 0, 0, 0))

@@ -156,6 +156,8 @@ def learn_later(
     first, known = first_change(before, chunks), {tuple(chunk["tokens"]): chunk["index"] for chunk in before}
     state = begin_state(session, model, config)
     yield from map(Notice, restore_latest(steps, state))
+    if state.chunks != len(before):  # otherwise chunks that were set aside would never be learnt
+        raise StepDamagedError("the newest checkpoint was damaged")
     replay = Replay(task, chunks, _known_prompts(steps, chunks))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()

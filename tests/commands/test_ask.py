@@ -211,3 +211,17 @@ def test_an_emptied_page_is_as_it_was(
     assert "nothing was left of the page: it is as it was" in result.stderr
     monkeypatch.setenv("EDITOR", by_script(tmp_path, ""))
     assert "nothing was changed" in resume("e", "q").stderr
+
+
+def test_pages_before_a_damaged_one_are_learnt(tiny_model: Path) -> None:
+    """Two pages of a chapter wait; the second is damaged: it is set aside, and the first is not forgotten."""
+    Path("plan.md").write_text(PLAN)
+    planned = ("--plan", "plan.md", "--name", "storm", "--chunk-tokens", "96", "--set", "gate.enabled=false")
+    arguments = ("--model", tiny_model, "--context-tokens", "64", *planned, "--ask", "chapter")
+    assert run("write", *arguments, stdin="q\n", engine=PROSE).exit_code == 0
+    steps = committed_steps(folder() / "steps")
+    assert len(proposed_in(read_chunks(folder() / "steps"))) == len(steps) > 1
+    (steps[-1] / "chunk.json").write_text("{}")
+    result = resume(arguments=())
+    assert "its chunk will be made again" in result.stderr
+    assert all(chunk["train_losses"] for chunk in read_chunks(folder() / "steps"))

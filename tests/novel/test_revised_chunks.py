@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,7 @@ from templora_cli.errors import TemploraError
 from templora_cli.novel.opening import headings_in_book, opening_in_book
 from templora_cli.novel.revised_chunks import ChunkReviser, Scope, accepted
 from templora_cli.novel.revision import revise
-from templora_cli.text import decode
+from templora_cli.text import TextStream, decode
 
 TOKENIZER = byte_tokenizer()
 TEXT = (
@@ -194,6 +195,34 @@ def test_accepted_chunks_keep_their_text() -> None:
     chunk = chunks_of(TEXT)[0]
     assert accepted(chunk) == {**chunk, "origin": "accepted", "proposed": False}
     assert accepted({**chunk, "origin": "human"})["origin"] == "human"
+
+
+class Prefixing:
+    """Puts a space before each text, as tokenizers like that of Llama 2 do, and takes it away again."""
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        return list(TOKENIZER.encode(" " + text, **options)) if text else []
+
+    def decode(self, tokens: Sequence[int], **options: Any) -> str:
+        return str(TOKENIZER.decode(tokens, **options)).removeprefix(" ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("dog", "old cat"), ("In the morning", "Later"), ("It was late.", ""), ("The rain", "A rain")],
+)
+def test_no_space_is_added_where_a_tokenizer_adds_one(old: str, new: str) -> None:
+    tokens = Prefixing().encode(TEXT, add_special_tokens=False)
+    parts = [tokens[start : start + 64] for start in range(0, len(tokens), 64)]
+    stream = TextStream(partial(decode, Prefixing()))
+    texts = ["".join(map(stream.push, part)) for part in parts]
+    chunks = [
+        {**chunks_of("x")[0], "tokens": part, "text": text} for part, text in zip(parts, texts, strict=True)
+    ]
+    revision = revise(TEXT, TEXT.replace(old, new))
+    changed = ChunkReviser(Prefixing(), 64).revised(chunks, revision)
+    whole = [token for chunk in changed for token in chunk["tokens"]]
+    assert decode(Prefixing(), whole) == revision.text == "".join(chunk["text"] for chunk in changed)
 
 
 WORDS = st.sampled_from(["rain", "sea.", "the", "“He", "said.”", "Äther", "雨。", "é"])
